@@ -1,0 +1,159 @@
+"""A concrete network: every shape known, no space needed, one JSON form and one digest."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from nas.errors import ArchitectureError
+from nas.ops import op_from_json, op_to_json
+from nas.shape import FLOAT_BYTES, Kernel, Op, Shape
+
+__all__ = ["Architecture", "Layer", "Stage"]
+
+FORMAT = 1
+LARGEST_FILE_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One op at one input shape; costs are those of its kernels, batch 1, float32."""
+
+    op: Op
+    shape: Shape
+
+    @cached_property
+    def out_shape(self) -> Shape:
+        """The map handed over."""
+        return self.op.out_shape(self.shape)
+
+    @cached_property
+    def kernels(self) -> tuple[Kernel, ...]:
+        """What a runtime executes."""
+        return self.op.kernels(self.shape)
+
+    @cached_property
+    def params(self) -> int:
+        """All trained values."""
+        return sum(k.params for k in self.kernels)
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-adds for one image."""
+        return sum(k.macs for k in self.kernels)
+
+    @cached_property
+    def peak_bytes(self) -> int:
+        """Activations alive at the layer's worst moment: a kernel's input and output and what is held beside."""
+        held = self.op.held(self.shape)
+        return FLOAT_BYTES * max((k.in_elements + k.out_elements + held for k in self.kernels), default=0)
+
+    def __str__(self) -> str:
+        return f"{self.op.signature}@{self.shape}"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Layers that a space or a paper names together; scaling repeats inside a stage."""
+
+    name: str
+    ops: tuple[Op, ...]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """An input shape and stages of ops. Shapes are walked, and checked, when it is built."""
+
+    input: Shape
+    stages: tuple[Stage, ...]
+    layers: tuple[Layer, ...] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        layers, shape = [], self.input
+        for op in chain.from_iterable(stage.ops for stage in self.stages):
+            layer = Layer(op, shape)
+            _ = layer.kernels  # an op that cannot run at this shape raises here, not later
+            layers.append(layer)
+            shape = layer.out_shape
+        if not layers:
+            raise ArchitectureError("an architecture needs at least one layer")
+        object.__setattr__(self, "layers", tuple(layers))
+
+    @property
+    def out_shape(self) -> Shape:
+        """What the last layer hands over; for a classifier ``classes x 1 x 1``."""
+        return self.layers[-1].out_shape
+
+    @cached_property
+    def params(self) -> int:
+        """All trained values."""
+        return sum(layer.params for layer in self.layers)
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-adds for one image."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def size_bytes(self) -> int:
+        """Weights as float32."""
+        return FLOAT_BYTES * self.params
+
+    @cached_property
+    def peak_memory_bytes(self) -> int:
+        """Activations alive at the worst moment of inference, one image, float32, weights not counted."""
+        return max(layer.peak_bytes for layer in self.layers)
+
+    def kernels(self) -> Iterator[Kernel]:
+        """Everything a runtime executes, in order."""
+        return chain.from_iterable(layer.kernels for layer in self.layers)
+
+    @cached_property
+    def digest(self) -> str:
+        """Name of the computation: 20 hex digits over the chain of (op, input shape), stage borders aside."""
+        rows = [[layer.shape.channels, layer.shape.size, op_to_json(layer.op)] for layer in self.layers]
+        text = json.dumps(rows, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON: format, input, stages of ops by short key."""
+        return {
+            "format": FORMAT,
+            "input": {"channels": self.input.channels, "size": self.input.size},
+            "stages": [{"name": s.name, "layers": [op_to_json(op) for op in s.ops]} for s in self.stages],
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> "Architecture":
+        """The network that `to_json` wrote; anything else raises `ArchitectureError`."""
+        try:
+            if data["format"] != FORMAT:
+                raise ArchitectureError(f"architecture format must be {FORMAT}, not {str(data['format'])[:40]}")
+            given = data["input"]["channels"], data["input"]["size"]
+            if not all(type(n) is int for n in given):
+                raise ArchitectureError(f"architecture input must be two whole numbers, not {str(given)[:80]}")
+            stages = tuple(
+                Stage(str(stage["name"]), tuple(op_from_json(op) for op in stage["layers"])) for stage in data["stages"]
+            )
+        except (KeyError, TypeError) as error:
+            raise ArchitectureError(f"not an architecture: missing or misplaced {error}") from None
+        return cls(Shape(*given), stages)
+
+    def save(self, path: str | Path) -> None:
+        """Write the JSON form."""
+        Path(path).write_text(json.dumps(self.to_json(), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Architecture":
+        """Read the JSON form; a file over 16 MiB or not JSON raises."""
+        path = Path(path)
+        try:
+            if path.stat().st_size > LARGEST_FILE_BYTES:
+                raise ArchitectureError(f"{path} has over {LARGEST_FILE_BYTES >> 20} MiB: not an architecture")
+            return cls.from_json(json.loads(path.read_text()))
+        except (OSError, ValueError, RecursionError) as error:
+            raise ArchitectureError(f"cannot read architecture {path}: {error}") from None

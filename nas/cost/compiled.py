@@ -1,0 +1,129 @@
+"""Additive costs of a whole space as small arrays: one gather and one sum price any number of networks."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.arch import Layer
+from nas.space import SearchSpace
+from nas.trial import Genes
+
+__all__ = ["Compiled", "compile_costs"]
+
+CHUNK = 1 << 14
+LARGEST_PAIR = 1 << 12
+
+Floats = NDArray[np.float64]
+LayerCosts = Callable[[Layer], Sequence[float]]
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """Costs of every slot, state and option of a space.
+
+    ``values[slot]``: (states, options, costs). ``maxima`` says per cost whether a network's figure is
+    the largest over its slots (peak memory) and not their sum.
+    """
+
+    space: SearchSpace
+    names: tuple[str, ...]
+    values: tuple[Floats, ...]
+    maxima: tuple[bool, ...]
+
+    def price(self, genes: NDArray[np.integer[Any]]) -> Floats:
+        """genes: (n, number of choices), in range. Costs: (n, number of costs)."""
+        genes = np.asarray(genes)
+        out = np.empty((len(genes), len(self.names)))
+        for start in range(0, len(genes), CHUNK):
+            part = slice(start, start + CHUNK)
+            self._price_chunk(self.space.options(genes[part]), out[part])
+        return out
+
+    def _price_chunk(self, options: list[NDArray[np.int64]], out: Floats) -> None:
+        out[:] = 0
+        maximal = np.flatnonzero(self.maxima)
+        state: NDArray[np.int64] | int = 0
+        for first, last, table, successor in self._runs:
+            index = options[first]
+            for slot in range(first + 1, last):
+                index = index * self.values[slot].shape[1] + options[slot]
+            if not isinstance(state, int):
+                index = index + state * (len(table) // len(self.values[first]))
+            rows = table.take(index, axis=0)
+            if maximal.size:
+                rows[:, maximal] = np.maximum(rows[:, maximal], out[:, maximal])
+                out[:, maximal] = 0
+            out += rows
+            state = 0 if successor is None else successor.take(index)
+
+    @cached_property
+    def _runs(self) -> list[tuple[int, int, Floats, NDArray[np.int64] | None]]:
+        """Slots joined while few: (first, last + 1, table by state and options, state after or None if single)."""
+        runs: list[tuple[int, int, Floats, NDArray[np.int64] | None]] = []
+        steps = self.space.chain
+        first = 0
+        while first < len(steps):
+            table, successor = self.values[first], steps[first].next
+            last = first + 1
+            while last < len(steps) and table.shape[1] * self.values[last].shape[1] * len(table) <= LARGEST_PAIR:
+                following = self.values[last][successor]  # (states, options, options of the next slot, costs)
+                both = table[:, :, None]
+                table = np.where(self.maxima, np.maximum(both, following), both + following)
+                table = table.reshape(len(table), -1, len(self.names))
+                successor = steps[last].next[successor].reshape(len(table), -1)
+                last += 1
+            single = successor.max() == 0
+            runs.append((first, last, table.reshape(-1, len(self.names)), None if single else successor.ravel()))
+            first = last
+        return runs
+
+    def of(self, genes: Genes) -> dict[str, float]:
+        """Costs of one network by name."""
+        return dict(zip(self.names, self.price(np.array([genes])).tolist()[0], strict=True))
+
+    def column(self, name: str) -> int:
+        """Where a cost stands."""
+        return self.names.index(name)
+
+    def extreme(self, name: str, *, largest: bool = False) -> tuple[float, Genes]:
+        """The exact minimum (or maximum) of a cost over the space, and genes that reach it."""
+        column = self.column(name)
+        sign = -1.0 if largest else 1.0
+        join = (np.minimum if largest else np.maximum) if self.maxima[column] else np.add
+        best = np.zeros(int(self.space.chain[-1].next.max()) + 1)
+        picks: list[NDArray[np.int64]] = []
+        for step, values in zip(reversed(self.space.chain), reversed(self.values), strict=True):
+            totals = join(sign * values[:, :, column], best[step.next])
+            picks.append(totals.argmin(axis=1))
+            best = totals.min(axis=1)
+        state, genes = 0, Genes()
+        for slot, (step, pick) in enumerate(zip(self.space.chain, reversed(picks), strict=True)):
+            option = int(pick[state])
+            genes += self.space.slot_genes(slot, option)
+            state = int(step.next[state, option])
+        return sign * float(best[0]), genes
+
+
+def compile_costs(space: SearchSpace, names: Sequence[str], costs: LayerCosts, maxima: Sequence[str] = ()) -> Compiled:
+    """Compile per-layer costs, one figure per name; those named in ``maxima`` are maxima, the others sums."""
+    known: dict[Layer, Floats] = {}
+
+    def of(layer: Layer) -> Floats:
+        if layer not in known:
+            known[layer] = np.array(costs(layer), dtype=np.float64)
+        return known[layer]
+
+    largest = np.array([name in maxima for name in names])
+
+    def word_costs(word: tuple[Layer, ...]) -> Floats:
+        if not word:
+            return np.zeros(len(names))
+        rows = np.array([of(layer) for layer in word])
+        return np.asarray(np.where(largest, rows.max(axis=0), rows.sum(axis=0)))
+
+    values = tuple(np.array([[word_costs(word) for word in row] for row in step.words]) for step in space.chain)
+    return Compiled(space, tuple(names), values, tuple(map(bool, largest)))

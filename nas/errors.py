@@ -1,0 +1,76 @@
+"""Every error a user can cause.
+
+NasError            one line: the rule, the value, the way out; exit code 1
++-- UsageError      a name or an option that does not exist; exit code 2
++-- SpaceError      genes, a choice or a space that break a rule
++-- ArchitectureError   an architecture file that does not describe a network
++-- BoundError      a bound that no network of the space can meet
++-- TableError      a latency table that cannot be trusted, or lacks a row
++-- DataError       a data set that cannot be read or split
++-- RunError        a run folder that is missing, foreign, locked or cannot be written
++-- TrainingError   a training that diverged or ran out of memory
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = [
+    "ArchitectureError",
+    "BoundError",
+    "DataError",
+    "NasError",
+    "RunError",
+    "SpaceError",
+    "TableError",
+    "TrainingError",
+    "UsageError",
+    "unknown",
+]
+
+
+class NasError(Exception):
+    """An expected failure, told in one line."""
+
+    exit_code = 1
+
+
+class UsageError(NasError):
+    """A name or an option that does not exist."""
+
+    exit_code = 2
+
+
+class SpaceError(NasError):
+    """Genes, a choice or a space that break a rule."""
+
+
+class ArchitectureError(NasError):
+    """An architecture file that does not describe a network."""
+
+
+class BoundError(NasError):
+    """A bound that no network of the space can meet."""
+
+
+class TableError(NasError):
+    """A latency table that cannot be trusted, or lacks a row."""
+
+
+class DataError(NasError):
+    """A data set that cannot be read or split."""
+
+
+class RunError(NasError):
+    """A run folder that is missing, foreign, locked or cannot be written."""
+
+
+class TrainingError(NasError):
+    """A training that diverged or ran out of memory."""
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> UsageError:
+    """The error for a name nobody knows: the nearest known name, then all of them."""
+    names = sorted(known)
+    near = get_close_matches(str(name), names, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return UsageError(f"no {kind} named '{name}'.{hint} Known: {', '.join(names) or 'none'}.")

@@ -1,0 +1,73 @@
+"""Operators, declared once and without torch: one file per family, found by listing this folder.
+
+Others add theirs through the entry-point group ``nas.ops``: each entry point names a module whose
+`Op` subclasses are registered by their ``key``.
+"""
+
+import dataclasses
+import pkgutil
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from types import ModuleType
+from typing import Any
+
+from nas.errors import ArchitectureError, unknown
+from nas.shape import Op
+
+__all__ = ["op_from_json", "op_to_json", "registry"]
+
+
+def _modules() -> Iterator[ModuleType]:
+    for found in pkgutil.iter_modules(__path__):
+        yield import_module(f"{__name__}.{found.name}")
+    for point in entry_points(group="nas.ops"):
+        yield point.load()
+
+
+@cache
+def registry() -> dict[str, type[Op]]:
+    """Every known op class by key. A key claimed twice raises."""
+    known: dict[str, type[Op]] = {}
+    for module in _modules():
+        for value in vars(module).values():
+            if not (isinstance(value, type) and issubclass(value, Op) and "key" in vars(value)):
+                continue
+            if known.setdefault(value.key, value) is not value:
+                raise ArchitectureError(f"two ops claim the key '{value.key}': {known[value.key]} and {value}")
+    return known
+
+
+def op_to_json(op: Op) -> dict[str, Any]:
+    """``{"op": key, setting: value, ...}`` with default settings left out."""
+    return {"op": op.key, **op.settings}
+
+
+def op_from_json(data: Any) -> Op:
+    """The op that `op_to_json` wrote. Unknown keys, unknown settings and wrong types raise."""
+    if not isinstance(data, Mapping) or not isinstance(data.get("op"), str):
+        raise ArchitectureError(f"an op must be an object with an 'op' key, not {str(data)[:80]}")
+    try:
+        kind = registry()[data["op"]]
+    except KeyError:
+        raise unknown("op", str(data["op"])[:40], registry()) from None
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    settings = {str(k): v for k, v in data.items() if k != "op"}
+    for name, value in settings.items():
+        if name not in fields:
+            raise unknown(f"setting of op '{kind.key}'", name[:40], fields)
+        _check_type(kind.key, name, value, fields[name].type)
+    try:
+        return kind(**settings)
+    except TypeError as error:
+        raise ArchitectureError(f"op '{kind.key}' cannot be built: {error}") from None
+
+
+_TYPES: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), bool: (bool,)}
+
+
+def _check_type(key: str, name: str, value: object, declared: Any) -> None:
+    allowed = _TYPES[declared]
+    if not isinstance(value, allowed) or (isinstance(value, bool) and declared is not bool):
+        raise ArchitectureError(f"setting '{name}' of op '{key}' must be {declared.__name__}, not {str(value)[:40]!r}")

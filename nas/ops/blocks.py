@@ -1,0 +1,138 @@
+"""Kernels that several op families share, and the checks of their settings."""
+
+from nas.errors import ArchitectureError
+from nas.shape import Kernel, Shape
+
+__all__ = ["add", "check_settings", "conv", "depthwise", "shortcut", "squeeze_excite"]
+
+ACTIVATIONS = ("relu", "relu6", "hswish", "swish", "gelu", "")
+SHORTCUTS = ("identity", "pool", "none")
+LARGEST_CHANNELS = 1 << 16
+LARGEST_KERNEL = 31
+
+
+def check_settings(
+    key: str, *, kernel: int, channels: int, stride: int, act: str, expand: float = 1, se: float = 0, skip: str = "none"
+) -> None:
+    """Raise unless the settings describe something that can be built."""
+    if kernel % 2 == 0 or not 1 <= kernel <= LARGEST_KERNEL:
+        raise ArchitectureError(f"op '{key}': kernel must be odd and 1 to {LARGEST_KERNEL}, not {kernel}")
+    if not 0 <= channels <= LARGEST_CHANNELS:
+        raise ArchitectureError(
+            f"op '{key}': channels must be 1 to {LARGEST_CHANNELS} (0: as the input), not {channels}"
+        )
+    if stride not in (1, 2):
+        raise ArchitectureError(f"op '{key}': stride must be 1 or 2, not {stride}")
+    if act not in ACTIVATIONS:
+        raise ArchitectureError(f"op '{key}': act must be one of {', '.join(map(repr, ACTIVATIONS))}, not {act[:40]!r}")
+    if not 0 < expand <= 64:
+        raise ArchitectureError(f"op '{key}': expand must be above 0 and at most 64, not {expand}")
+    if not 0 <= se <= 1:
+        raise ArchitectureError(f"op '{key}': se must be a ratio from 0 to 1, not {se}")
+    if skip not in SHORTCUTS:
+        raise ArchitectureError(f"op '{key}': skip must be one of {', '.join(SHORTCUTS)}, not {skip[:40]!r}")
+
+
+def conv(
+    shape: Shape, channels: int, *, kernel: int = 1, stride: int = 1, groups: int = 1, act: str = ""
+) -> tuple[Kernel, Shape]:
+    """Convolution, batch norm and activation; groups must divide both channel counts."""
+    if shape.channels % groups or channels % groups:
+        raise ArchitectureError(f"{groups} groups do not divide {shape.channels} and {channels} channels")
+    out = shape.strided(stride, channels)
+    made = Kernel(
+        kind="conv",
+        in_channels=shape.channels,
+        out_channels=channels,
+        in_size=shape.size,
+        out_size=out.size,
+        kernel=kernel,
+        stride=stride,
+        groups=groups,
+        norm=True,
+        act=act,
+    )
+    return made, out
+
+
+def depthwise(shape: Shape, *, kernel: int, stride: int, act: str) -> tuple[Kernel, Shape]:
+    """One filter per channel, batch norm and activation."""
+    out = shape.strided(stride)
+    made = Kernel(
+        kind="dwconv",
+        in_channels=shape.channels,
+        out_channels=shape.channels,
+        in_size=shape.size,
+        out_size=out.size,
+        kernel=kernel,
+        stride=stride,
+        groups=shape.channels,
+        norm=True,
+        act=act,
+    )
+    return made, out
+
+
+def _pointlike(kind: str, shape: Shape, out_channels: int, act: str = "", bias: bool = False) -> Kernel:
+    return Kernel(
+        kind=kind,
+        in_channels=shape.channels,
+        out_channels=out_channels,
+        in_size=shape.size,
+        out_size=shape.size,
+        bias=bias,
+        act=act,
+    )
+
+
+def global_pool(shape: Shape) -> Kernel:
+    """Mean over the map."""
+    return Kernel(
+        kind="pool", in_channels=shape.channels, out_channels=shape.channels, in_size=shape.size, out_size=1,
+        kernel=shape.size, stride=shape.size,
+    )  # fmt: skip
+
+
+def linear(shape: Shape, channels: int, act: str = "") -> Kernel:
+    """A matrix with bias applied at every position."""
+    return _pointlike("linear", shape, channels, act, bias=True)
+
+
+def squeeze_excite(shape: Shape, width: int, *, act: str = "relu", gate: str = "sigmoid") -> tuple[Kernel, ...]:
+    """Pool, squeeze to ``width``, back, gate, scale (Hu et al. 2018, https://arxiv.org/abs/1709.01507)."""
+    pooled = Shape(shape.channels, 1)
+    return (
+        global_pool(shape),
+        linear(pooled, width, act),
+        linear(Shape(width, 1), shape.channels, gate),
+        _pointlike("mul", shape, shape.channels),
+    )
+
+
+def add(shape: Shape) -> Kernel:
+    """Sum of two maps."""
+    return _pointlike("add", shape, shape.channels)
+
+
+def shuffle(shape: Shape) -> Kernel:
+    """Channel shuffle between grouped convolutions (Zhang et al. 2018, https://arxiv.org/abs/1707.01083)."""
+    return _pointlike("shuffle", shape, shape.channels)
+
+
+def shortcut(skip: str, shape: Shape, out: Shape) -> tuple[Kernel, ...]:
+    """Kernels of the path beside a block, the sum included; empty where there is none.
+
+    ``identity`` exists only between equal shapes. ``pool`` exists everywhere: a 3x3 average pool of
+    the block's stride, then a 1x1 convolution with batch norm where the channels change.
+    """
+    if skip == "none" or (skip == "identity" and shape != out):
+        return ()
+    if skip == "identity":
+        return (add(out),)
+    pooled = Shape(shape.channels, out.size)
+    pool = Kernel(
+        kind="pool", in_channels=shape.channels, out_channels=shape.channels, in_size=shape.size, out_size=out.size,
+        kernel=3, stride=2 if out.size < shape.size else 1,
+    )  # fmt: skip
+    project = (conv(pooled, out.channels)[0],) if out.channels != shape.channels else ()
+    return (pool, *project, add(out))

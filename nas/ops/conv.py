@@ -1,0 +1,61 @@
+"""Plain layers: convolution and classifier."""
+
+from dataclasses import dataclass
+
+from nas.errors import ArchitectureError
+from nas.ops import blocks
+from nas.shape import Kernel, Op, Shape
+
+__all__ = ["Classifier", "Conv"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conv(Op):
+    """Convolution, batch norm, activation. ``channels`` 0 keeps the input's."""
+
+    key = "conv"
+    elastic = ("channels", "kernel")
+
+    kernel: int = 1
+    channels: int = 0
+    stride: int = 1
+    groups: int = 1
+    act: str = "relu"
+
+    def __post_init__(self) -> None:
+        blocks.check_settings(self.key, kernel=self.kernel, channels=self.channels, stride=self.stride, act=self.act)
+        if self.groups < 1:
+            raise ArchitectureError(f"op 'conv': groups must be at least 1, not {self.groups}")
+
+    def out_shape(self, shape: Shape) -> Shape:
+        """See `Op`."""
+        return shape.strided(self.stride, self.channels)
+
+    def kernels(self, shape: Shape) -> tuple[Kernel, ...]:
+        """See `Op`."""
+        channels = self.channels or shape.channels
+        made, _ = blocks.conv(shape, channels, kernel=self.kernel, stride=self.stride, groups=self.groups, act=self.act)
+        return (made,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classifier(Op):
+    """Global average pool, dropout (in training), and a linear layer with bias: one logit per class."""
+
+    key = "classifier"
+
+    classes: int = 1000
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.classes <= blocks.LARGEST_CHANNELS:
+            raise ArchitectureError(
+                f"op 'classifier': classes must be 1 to {blocks.LARGEST_CHANNELS}, not {self.classes}"
+            )
+
+    def out_shape(self, shape: Shape) -> Shape:
+        """See `Op`."""
+        return Shape(self.classes, 1)
+
+    def kernels(self, shape: Shape) -> tuple[Kernel, ...]:
+        """See `Op`."""
+        return blocks.global_pool(shape), blocks.linear(Shape(shape.channels, 1), self.classes)

@@ -1,0 +1,115 @@
+"""Inverted residual blocks: MBConv and Fused-MBConv.
+
+MobileNetV2 (Sandler et al. 2018, https://arxiv.org/abs/1801.04381), FBNet (Wu et al. 2019,
+https://arxiv.org/abs/1812.03443), EfficientNetV2 (Tan and Le 2021, https://arxiv.org/abs/2104.00298).
+"""
+
+from dataclasses import dataclass
+
+from nas.errors import ArchitectureError
+from nas.ops import blocks
+from nas.shape import Kernel, Op, Shape
+
+__all__ = ["FusedMBConv", "MBConv"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _InvertedResidual(Op):
+    elastic = ("channels", "expand", "kernel")
+
+    kernel: int = 3
+    expand: float = 6
+    channels: int = 0
+    stride: int = 1
+    se: float = 0
+    act: str = "relu"
+    skip: str = "identity"
+
+    def __post_init__(self) -> None:
+        blocks.check_settings(
+            self.key, kernel=self.kernel, channels=self.channels, stride=self.stride, act=self.act,
+            expand=self.expand, se=self.se, skip=self.skip,
+        )  # fmt: skip
+
+    def out_shape(self, shape: Shape) -> Shape:
+        """See `Op`."""
+        return shape.strided(self.stride, self.channels)
+
+    def middle(self, shape: Shape) -> int:
+        """Channels between expansion and projection: ``round(in * expand)``."""
+        return round(shape.channels * self.expand)
+
+    def squeeze(self, shape: Shape) -> int:
+        """Width of squeeze-and-excitation, from the block's input: ``max(1, int(in * se))``; 0 for none."""
+        return max(1, int(shape.channels * self.se)) if self.se else 0
+
+    def has_residual(self, shape: Shape) -> bool:
+        """Whether the input is added back, directly or pooled."""
+        return bool(blocks.shortcut(self.skip, shape, self.out_shape(shape)))
+
+    def held(self, shape: Shape) -> int:
+        """The block's input, where it is added back."""
+        return shape.elements if self.has_residual(shape) else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class MBConv(_InvertedResidual):
+    """1x1 expansion, depthwise kernel, squeeze-and-excitation, linear 1x1 projection.
+
+    ``expand`` 1 has no expansion unless ``pointwise`` asks for it (FBNet). ``groups`` splits both 1x1
+    convolutions, with a channel shuffle after the first (FBNet). ``skip``: identity, pool or none.
+    """
+
+    key = "mbconv"
+
+    groups: int = 1
+    pointwise: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.groups < 1:
+            raise ArchitectureError(f"op 'mbconv': groups must be at least 1, not {self.groups}")
+
+    def expands(self) -> bool:
+        """Whether the block starts with a 1x1 convolution."""
+        return self.expand != 1 or self.pointwise
+
+    def kernels(self, shape: Shape) -> tuple[Kernel, ...]:
+        """See `Op`."""
+        found: list[Kernel] = []
+        now = shape
+        if self.expands():
+            made, now = blocks.conv(now, self.middle(shape), groups=self.groups, act=self.act)
+            found.append(made)
+            if self.groups > 1:
+                found.append(blocks.shuffle(now))
+        made, now = blocks.depthwise(now, kernel=self.kernel, stride=self.stride, act=self.act)
+        found.append(made)
+        if self.se:
+            found += blocks.squeeze_excite(now, self.squeeze(shape), act=self.act)
+        made, now = blocks.conv(now, self.channels or shape.channels, groups=self.groups)
+        return (*found, made, *blocks.shortcut(self.skip, shape, now))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusedMBConv(_InvertedResidual):
+    """Dense kernel that expands, squeeze-and-excitation, linear 1x1 projection.
+
+    At ``expand`` 1 the whole block is one convolution with activation, and squeeze-and-excitation (which
+    EfficientNetV2 never uses there) acts on its output.
+    """
+
+    key = "fused_mbconv"
+
+    def kernels(self, shape: Shape) -> tuple[Kernel, ...]:
+        """See `Op`."""
+        channels = self.channels or shape.channels
+        wide = channels if self.expand == 1 else self.middle(shape)
+        made, now = blocks.conv(shape, wide, kernel=self.kernel, stride=self.stride, act=self.act)
+        found = [made]
+        if self.se:
+            found += blocks.squeeze_excite(now, self.squeeze(shape), act=self.act)
+        if self.expand != 1:
+            made, now = blocks.conv(now, channels)
+            found.append(made)
+        return (*found, *blocks.shortcut(self.skip, shape, now))

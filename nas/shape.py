@@ -1,0 +1,147 @@
+"""What flows through a network, what a runtime executes on it, and what an operator promises.
+
+Feature maps are square. Every spatial kernel pads by ``kernel // 2``, so a stride ``s`` turns a map
+of size ``n`` into one of size ``ceil(n / s)``: `Shape.strided` is the only place that computes it.
+"""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+from nas.errors import ArchitectureError
+
+__all__ = ["Kernel", "Op", "Shape"]
+
+FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Shape:
+    """A feature map of one image: ``channels`` x ``size`` x ``size``."""
+
+    channels: int
+    size: int
+
+    def __post_init__(self) -> None:
+        if self.channels < 1 or self.size < 1:
+            raise ArchitectureError(f"a feature map needs at least one channel and one pixel, not {self}")
+
+    @property
+    def elements(self) -> int:
+        """Number of values in the map."""
+        return self.channels * self.size * self.size
+
+    def strided(self, stride: int, channels: int | None = None) -> "Shape":
+        """The map after a kernel of that stride: size ``ceil(size / stride)``."""
+        return Shape(channels or self.channels, -(-self.size // stride))
+
+    def __str__(self) -> str:
+        return f"{self.channels}x{self.size}x{self.size}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernel:
+    """One thing a runtime executes: a convolution with its folded norm and fused activation, a pool, ...
+
+    ``kind``: conv, dwconv, linear, matmul, softmax, add, mul, scale, pool, norm, act, shuffle.
+    A ``linear`` is applied at every position; a ``matmul`` multiplies two activations, per group (head)
+    ``in_channels/groups`` long rows into ``out_channels/groups`` columns. ``norm`` says that a batch norm
+    follows: its two vectors are trained and folded away at inference. A global ``pool`` has ``out_size`` 1.
+    """
+
+    kind: str
+    in_channels: int
+    out_channels: int
+    in_size: int
+    out_size: int
+    kernel: int = 1
+    stride: int = 1
+    groups: int = 1
+    bias: bool = False
+    norm: bool = False
+    act: str = ""
+
+    @property
+    def weights(self) -> int:
+        """Trained values without biases and norms."""
+        if self.kind in ("conv", "dwconv", "linear"):
+            return self.kernel**2 * (self.in_channels // self.groups) * self.out_channels
+        return self.out_channels if self.kind == "scale" else 0
+
+    @property
+    def params(self) -> int:
+        """All trained values."""
+        standalone_norm = 2 * self.out_channels if self.kind == "norm" else 0
+        return self.weights + self.out_channels * (int(self.bias) + 2 * int(self.norm)) + standalone_norm
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of convolutions, linear layers and matrix products; the rest counts as zero."""
+        if self.kind in ("conv", "dwconv", "linear", "matmul"):
+            return self.out_size**2 * self.kernel**2 * (self.in_channels // self.groups) * self.out_channels
+        return 0
+
+    @property
+    def in_elements(self) -> int:
+        """Activations read."""
+        elements = self.in_channels * self.in_size**2
+        if self.kind == "add":
+            return 2 * elements
+        if self.kind == "mul":
+            return elements + self.in_channels
+        if self.kind == "matmul":
+            return elements + self.in_channels * (self.out_channels // self.groups)
+        return elements
+
+    @property
+    def out_elements(self) -> int:
+        """Activations written."""
+        return self.out_channels * self.out_size**2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Op(ABC):
+    """An operator with its settings, a frozen value; what it does depends on the shape it meets.
+
+    A subclass is a frozen keyword-only dataclass with a short ``key``, its name in JSON and tables.
+    Settings are plain JSON values. Params, macs, memory and table keys all follow from `kernels`.
+    """
+
+    key: ClassVar[str]
+    elastic: ClassVar[tuple[str, ...]] = ()
+    """Settings a weight-sharing supernet may slice from the largest one."""
+
+    @abstractmethod
+    def out_shape(self, shape: Shape) -> Shape:
+        """The map handed over for an input of that shape."""
+
+    @abstractmethod
+    def kernels(self, shape: Shape) -> tuple[Kernel, ...]:
+        """What a runtime executes at that input shape, in order."""
+
+    def held(self, shape: Shape) -> int:
+        """Values kept alive beside the kernels' own inputs and outputs (a residual's input)."""
+        return 0
+
+    def replace(self, **settings: Any) -> "Op":
+        """The same operator with other settings."""
+        return dataclasses.replace(self, **settings)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The settings that differ from their defaults, by name: the canonical JSON form."""
+        return {
+            f.name: int(value) if isinstance(value, float) and value.is_integer() else value
+            for f in sorted(dataclasses.fields(self), key=lambda f: f.name)
+            if (value := getattr(self, f.name)) != f.default
+        }
+
+    @cached_property
+    def signature(self) -> str:
+        """One word naming op and settings, as tables and logs print it: ``mbconv(channels=24,expand=6)``."""
+        return f"{self.key}({','.join(f'{k}={v}' for k, v in self.settings.items())})"
+
+    def __str__(self) -> str:
+        return self.signature

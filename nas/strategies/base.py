@@ -1,0 +1,48 @@
+"""The contract of a strategy."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from nas.trial import Genes, Trial
+
+__all__ = ["Proposal", "Strategy", "rng"]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Genes to evaluate, and a small JSON note that comes back with the trial."""
+
+    genes: Genes
+    note: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Strategy(ABC):
+    """Proposes genes inside a domain (`ask`), learns from trials (`tell`), names its best (`recommend`).
+
+    A proposal is a pure function of the constructor's arguments, the sequence of trials told, the
+    trial's number and the proposals still pending. What cannot be rebuilt from genes alone (a
+    log-probability, a region) travels in the proposal's note and comes back with the trial. So a
+    killed study resumes by telling a new strategy its record.
+    """
+
+    @abstractmethod
+    def ask(self, number: int, pending: Sequence[Proposal] = ()) -> Proposal:
+        """Propose the network to evaluate as trial ``number``. Learns nothing."""
+
+    @abstractmethod
+    def tell(self, trial: Trial) -> None:
+        """Learn from one trial, complete, infeasible or failed."""
+
+    @abstractmethod
+    def recommend(self) -> Genes:
+        """The network it would bet on, given noise: not merely the luckiest one seen."""
+
+
+def rng(seed: int, stream: str, number: int) -> np.random.Generator:
+    """A generator that depends on nothing but its arguments: randomness is counted, not consumed."""
+    return np.random.default_rng([seed, crc32(stream.encode()), number])

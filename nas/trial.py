@@ -1,0 +1,58 @@
+"""One evaluated network: metrics, and the trial that carries them."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from nas.errors import NasError
+
+__all__ = ["Genes", "Metrics", "State", "Trial", "check_metrics"]
+
+Genes = tuple[int, ...]
+Metrics = Mapping[str, float]
+State = Literal["complete", "infeasible", "failed"]
+
+
+def check_metrics(metrics: Metrics) -> Metrics:
+    """The metrics as a plain dict of finite floats; NaN or infinity raises: NaN would sit on every front."""
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise NasError(f"metric '{name}' must be finite, not {value}")
+    return {name: float(value) for name, value in metrics.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One network that was asked for, and what became of it.
+
+    ``losses`` are the study's objectives as the strategy is told them, lower is better; empty unless
+    complete. ``metrics`` are all numbers known of the network, by name. ``note`` is the proposal's.
+    """
+
+    number: int
+    genes: Genes
+    digest: str
+    state: State
+    losses: tuple[float, ...] = ()
+    metrics: Metrics = field(default_factory=dict)
+    note: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        check_metrics(self.metrics)
+        if not all(map(math.isfinite, self.losses)):
+            raise NasError(f"losses of trial {self.number} must be finite, not {self.losses}")
+
+    def canonical(self) -> str:
+        """One line of JSON that two equal runs share byte for byte: no times, hosts or ids."""
+        row = {
+            "number": self.number,
+            "genes": list(self.genes),
+            "digest": self.digest,
+            "state": self.state,
+            "metrics": dict(sorted(self.metrics.items())),
+            "note": dict(self.note),
+        }
+        return json.dumps(row, sort_keys=True, separators=(",", ":"))
