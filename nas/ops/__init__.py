@@ -5,6 +5,7 @@ Others add theirs through the entry-point group ``nas.ops``: each entry point na
 """
 
 import dataclasses
+import json
 import pkgutil
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -16,7 +17,7 @@ from typing import Any
 from nas.errors import ArchitectureError, unknown
 from nas.shape import Op
 
-__all__ = ["op_from_json", "op_to_json", "registry"]
+__all__ = ["op_from_json", "op_from_signature", "op_to_json", "registry"]
 
 
 def _modules() -> Iterator[ModuleType]:
@@ -62,6 +63,21 @@ def op_from_json(data: Any) -> Op:
         return kind(**settings)
     except TypeError as error:
         raise ArchitectureError(f"op '{kind.key}' cannot be built: {error}") from None
+
+
+def op_from_signature(text: str) -> Op:
+    """The op that ``Op.signature`` wrote: ``mbconv(channels=24,expand=6)``."""
+    key, _, arguments = text.removesuffix(")").partition("(")
+    settings: dict[str, Any] = {}
+    for pair in filter(None, arguments.split(",")):
+        name, _, value = pair.partition("=")
+        try:
+            settings[name] = (
+                {"True": True, "False": False}.get(value) if value in ("True", "False") else json.loads(value)
+            )
+        except ValueError:
+            settings[name] = value
+    return op_from_json({"op": key, **settings})
 
 
 _TYPES: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), bool: (bool,)}

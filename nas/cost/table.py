@@ -1,0 +1,258 @@
+"""Latency tables: measured rows, a device model for what was not measured, and where both come from.
+
+A table is two files of one name: ``NAME.csv`` with the numbers and ``NAME.json`` with their
+provenance. A row prices a whole op at one input shape, or one kernel. `Table.layer` says what a layer
+takes and how that is known; nothing is ever priced at zero for want of a row.
+"""
+
+import csv
+import hashlib
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nas.arch import Architecture, Layer
+from nas.cost.device import DeviceModel
+from nas.errors import TableError
+from nas.ops import op_from_signature, registry
+from nas.shape import Kernel, Op, Shape
+
+__all__ = ["LATENCY_COLUMNS", "Estimate", "Row", "Table", "layer_key"]
+
+HEADER = ("op", "in_channels", "in_size", "latency_ms", "sd_ms", "count", "source")
+SOURCES = ("measured", "apportioned")
+LATENCY_COLUMNS = ("measured_ms", "summed_ms", "predicted_ms", "variance_ms2", "common_sd_ms")
+LARGEST_FILE_BYTES = 64 << 20
+
+# No device this is for runs the median layer below 0.02 or above 100,000 GMAC/s: outside, the unit is wrong.
+PLAUSIBLE_MACS_PER_MS = (2e4, 1e11)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Milliseconds, how they are known, and how far they may be off.
+
+    ``measured_ms`` come from rows of whole ops, ``summed_ms`` from rows of kernels, ``predicted_ms`` from
+    the device model (or a row that the model apportioned). Independent errors add as ``variance_ms2``,
+    common errors as ``common_sd_ms``.
+    """
+
+    measured_ms: float = 0.0
+    summed_ms: float = 0.0
+    predicted_ms: float = 0.0
+    variance_ms2: float = 0.0
+    common_sd_ms: float = 0.0
+
+    @property
+    def latency_ms(self) -> float:
+        """The estimate."""
+        return self.measured_ms + self.summed_ms + self.predicted_ms
+
+    @property
+    def latency_sd_ms(self) -> float:
+        """Its standard deviation."""
+        return math.sqrt(self.variance_ms2 + self.common_sd_ms**2)
+
+    def __add__(self, other: "Estimate") -> "Estimate":
+        return Estimate(**{name: getattr(self, name) + getattr(other, name) for name in LATENCY_COLUMNS})
+
+    @property
+    def columns(self) -> tuple[float, ...]:
+        """The five additive parts, in the order of `LATENCY_COLUMNS`."""
+        return tuple(getattr(self, name) for name in LATENCY_COLUMNS)
+
+    def to_json(self) -> dict[str, float]:
+        """``latency_ms``, ``latency_sd_ms`` and the shares ``measured``, ``summed``, ``predicted``, which add to 1."""
+        total = self.latency_ms or 1.0
+        summed, predicted = self.summed_ms / total, self.predicted_ms / total
+        return {
+            "latency_ms": self.latency_ms,
+            "latency_sd_ms": self.latency_sd_ms,
+            "measured": 1.0 - summed - predicted,
+            "summed": summed,
+            "predicted": predicted,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What one op or kernel takes: mean milliseconds over ``count`` timings and their standard deviation."""
+
+    latency_ms: float
+    sd_ms: float = 0.0
+    count: int = 1
+    source: str = "measured"
+
+
+def layer_key(op: Op | str, shape: Shape) -> str:
+    """How a table names an op at an input shape. ReLU and ReLU6 take the same time and share a row."""
+    signature = op if isinstance(op, str) else op.signature
+    return f"{signature.replace('act=relu6,', '').replace(',act=relu6', '').replace('act=relu6', '')}@{shape}"
+
+
+def kernel_key(kernel: Kernel) -> str:
+    """How a table names a kernel."""
+    return (
+        f"{kernel.kind}:{kernel.in_channels}>{kernel.out_channels},{kernel.in_size}>{kernel.out_size},"
+        f"k{kernel.kernel},s{kernel.stride},g{kernel.groups},{kernel.act}"
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A device's latencies. ``info`` is the JSON file's content: provenance, conditions, known error."""
+
+    name: str
+    rows: Mapping[str, Row]
+    model: DeviceModel | None
+    info: Mapping[str, Any]
+    digest: str
+    _known: dict[Layer, Estimate] = field(default_factory=dict, repr=False)
+
+    def layer(self, layer: Layer) -> Estimate:
+        """The time of one layer: its own row, else its kernels' rows, else the device model; else `TableError`."""
+        if layer not in self._known:
+            row = self.rows.get(layer_key(layer.op, layer.shape))
+            if row is not None:
+                self._known[layer] = self._from_row(row)
+            else:
+                self._known[layer] = self._from_kernels(layer)
+        return self._known[layer]
+
+    def _from_row(self, row: Row) -> Estimate:
+        common = float(self.info.get("rows_common_sd", 0.0)) * row.latency_ms
+        known = "measured_ms" if row.source == "measured" else "predicted_ms"
+        spread = row.sd_ms / math.sqrt(row.count)
+        return Estimate(**{known: row.latency_ms}, variance_ms2=spread**2, common_sd_ms=common)
+
+    def _from_kernels(self, layer: Layer) -> Estimate:
+        total, predicted = Estimate(), 0.0
+        for kernel in layer.kernels:
+            row = self.rows.get(kernel_key(kernel))
+            if row is not None:
+                found = self._from_row(row)
+                total += Estimate(
+                    summed_ms=found.latency_ms, variance_ms2=found.variance_ms2, common_sd_ms=found.common_sd_ms
+                )
+            elif self.model is not None:
+                predicted += self.model.latency_ms(kernel)
+            else:
+                raise TableError(
+                    f"table '{self.name}' has no row for {layer} nor for its {kernel_key(kernel)}, and no device model. "
+                    f"Measure it, or use a device that covers this network"
+                )
+        if self.model is not None and predicted:
+            total += Estimate(
+                predicted_ms=predicted,
+                variance_ms2=(self.model.row_sd * predicted) ** 2,
+                common_sd_ms=self.model.common_sd * predicted,
+            )
+        return total
+
+    def estimate(self, architecture: Architecture) -> Estimate:
+        """The time of a network, batch 1 unless the conditions say otherwise."""
+        return self.sum(architecture.layers)
+
+    def sum(self, layers: Iterable[Layer]) -> Estimate:
+        """The time of layers, one after the other."""
+        return sum((self.layer(layer) for layer in layers), Estimate())
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Table":
+        """Read ``path`` (``.csv`` or ``.json``) and its sibling; anything doubtful raises `TableError` with the line."""
+        numbers, provenance = Path(path).with_suffix(".csv"), Path(path).with_suffix(".json")
+        text, info = _read(numbers), _parse_info(provenance)
+        rows = _parse_rows(numbers, text)
+        declared = info.get("rows")
+        if declared != len(rows):
+            raise TableError(
+                f"table {numbers} has {len(rows)} rows but {provenance.name} says {declared}: it is truncated or edited"
+            )
+        model = DeviceModel.from_json(info["model"]) if info.get("model") is not None else None
+        digest = hashlib.sha256(text.encode() + json.dumps(info, sort_keys=True).encode()).hexdigest()[:20]
+        table = cls(str(info["name"]), rows, model, info, digest)
+        _check_plausible(numbers, table)
+        return table
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.stat().st_size > LARGEST_FILE_BYTES:
+            raise TableError(f"{path} has over {LARGEST_FILE_BYTES >> 20} MiB: not a latency table")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TableError(f"cannot read latency table {path}: {error}") from None
+
+
+def _parse_info(path: Path) -> dict[str, Any]:
+    try:
+        info = json.loads(_read(path))
+    except (ValueError, RecursionError) as error:
+        raise TableError(f"{path} is not JSON: {error}") from None
+    if not isinstance(info, dict) or not isinstance(info.get("name"), str):
+        raise TableError(f"{path} must be an object with at least name, unit and rows")
+    if info.get("unit") != "ms":
+        raise TableError(f"{path}: unit must be 'ms', not {info.get('unit')!r}. Convert the numbers and say so")
+    return info
+
+
+def _parse_rows(path: Path, text: str) -> dict[str, Row]:
+    lines = list(csv.reader(text.splitlines()))
+    if not lines or tuple(lines[0]) != HEADER:
+        raise TableError(f"{path} line 1: the columns must be {','.join(HEADER)}")
+    if not text.endswith("\n"):
+        raise TableError(f"{path} line {len(lines)}: the last line has no end, so the file is truncated")
+    rows: dict[str, Row] = {}
+    for number, fields in enumerate(lines[1:], 2):
+        where = f"{path} line {number}"
+        if len(fields) != len(HEADER):
+            raise TableError(
+                f"{where}: {len(fields)} columns where {len(HEADER)} are due; the file is truncated or broken"
+            )
+        key, row = _parse_row(where, fields)
+        if key in rows:
+            raise TableError(f"{where}: {key} has a row already. Keep one")
+        rows[key] = row
+    return rows
+
+
+def _parse_row(where: str, fields: list[str]) -> tuple[str, Row]:
+    op, channels, size, latency, sd, count, source = fields
+    try:
+        shape = Shape(int(channels), int(size)) if channels else None
+        row = Row(latency_ms=float(latency), sd_ms=float(sd), count=int(count), source=source)
+    except ValueError as error:
+        raise TableError(f"{where}: not a number: {error}") from None
+    if not (math.isfinite(row.latency_ms) and row.latency_ms > 0):
+        raise TableError(f"{where}: latency_ms must be above 0 and finite, not {latency}")
+    if not (math.isfinite(row.sd_ms) and row.sd_ms >= 0) or row.count < 1:
+        raise TableError(f"{where}: sd_ms must be 0 or more and count at least 1, not {sd} and {count}")
+    if source not in SOURCES:
+        raise TableError(f"{where}: source must be one of {', '.join(SOURCES)}, not '{source[:40]}'")
+    return (f"{op}@{shape}" if shape else op), row
+
+
+def _check_plausible(path: Path, table: Table) -> None:
+    rates = [macs / row.latency_ms for key, row in table.rows.items() if (macs := _row_macs(key))]
+    if not rates:
+        return
+    rate = statistics.median(rates)
+    low, high = PLAUSIBLE_MACS_PER_MS
+    if not low <= rate <= high:
+        raise TableError(
+            f"table {path}: the median row runs {rate:.3g} macs per ms, outside {low:.0e} to {high:.0e}. "
+            f"Are the latencies in {'microseconds' if rate < low else 'seconds'} and labelled ms?"
+        )
+
+
+def _row_macs(key: str) -> int:
+    """Multiply-adds of the op a key names; 0 for a kernel's key or an op that is not installed."""
+    signature, _, where = key.partition("@")
+    if not where or signature.partition("(")[0] not in registry():
+        return 0
+    channels, size, _ = where.split("x")
+    return Layer(op_from_signature(signature), Shape(int(channels), int(size))).macs
