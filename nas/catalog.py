@@ -1,0 +1,159 @@
+"""Names to things: spaces, devices, strategies, evaluators. The folder is the registry.
+
+A built-in thing is found by listing its folder, somebody else's through an entry-point group
+(``nas.search_spaces``, ``nas.latency_tables``, ``nas.strategies``); a name claimed twice raises.
+"""
+
+import importlib
+import importlib.util
+import inspect
+import json
+import pkgutil
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import latency_tables
+import search_spaces
+from nas.cost.table import Table
+from nas.errors import NasError, SpaceError, UsageError, unknown
+from nas.space import SearchSpace
+
+__all__ = ["device", "device_names", "evaluator", "plug_ins", "space", "space_names"]
+
+EVALUATORS = {"training": "nas.evaluate.training"}
+
+
+def plug_ins(package: ModuleType, group: str, kind: str) -> dict[str, EntryPoint | str]:
+    """Module name or entry point by command-line name: a folder's modules and an entry-point group's entries."""
+    known: dict[str, EntryPoint | str] = {
+        found.name: f"{package.__name__}.{found.name}"
+        for found in pkgutil.iter_modules(package.__path__)
+        if not found.name.startswith("_")
+    }
+    for point in entry_points(group=group):
+        if point.name in known:
+            raise UsageError(f"two {kind}s are named '{point.name}': {known[point.name]} and {point.value}. Uninstall one")
+        known[point.name] = point
+    return known
+
+
+# -- spaces ---------------------------------------------------------------------------------------
+
+
+def space_names() -> list[str]:
+    """Every space that is installed."""
+    return sorted(plug_ins(search_spaces, "nas.search_spaces", "search space"))
+
+
+def space(name: str, **settings: Any) -> SearchSpace:
+    """The search space of that name, or of a ``.py`` file; ``settings`` go to its ``space()`` function.
+
+    ``fused_mbconv:base=b0`` passes settings of the space's own beside ``resolution``, ``classes`` and
+    ``in_channels``. A setting given as None is left at the space's default.
+    """
+    name, _, extra = name.partition(":") if not name.endswith(".py") else (name, "", "")
+    make = _space_maker(name)
+    given = {key: value for key, value in settings.items() if value is not None}
+    given.update(_settings(name, extra))
+    accepted = inspect.signature(make).parameters
+    for key in given:
+        if key not in accepted:
+            raise unknown(f"setting of space '{name}'", key, accepted)
+    made = make(**given)
+    if not isinstance(made, SearchSpace):
+        raise SpaceError(f"space() of '{name}' must return a SearchSpace, not {type(made).__name__}")
+    return made
+
+
+def _settings(name: str, text: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for pair in filter(None, text.split(",")):
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise UsageError(f"settings of space '{name}' are written key=value, not '{pair}'")
+        try:
+            found[key] = json.loads(value)
+        except ValueError:
+            found[key] = value
+    return found
+
+
+def _space_maker(name: str) -> Callable[..., SearchSpace]:
+    known = plug_ins(search_spaces, "nas.search_spaces", "search space")
+    if name.endswith(".py"):
+        module = _load_file(Path(name))
+    elif name in known:
+        module = _load(known[name])
+    else:
+        raise unknown("search space", name, known)
+    make = getattr(module, "space", None) if isinstance(module, ModuleType) else module
+    if not callable(make):
+        raise SpaceError(f"search space '{name}' needs a function space(resolution, classes, in_channels)")
+    return make  # type: ignore[no-any-return]
+
+
+def _load(found: EntryPoint | str) -> Any:
+    return importlib.import_module(found) if isinstance(found, str) else found.load()
+
+
+def _load_file(path: Path) -> ModuleType:
+    """A module from a file the user named: their code, run because they asked for it."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise UsageError(f"no such file: {path}. A search space is a .py file with a function space()")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except NasError:
+        raise
+    except Exception as error:
+        raise SpaceError(f"search space {path} does not load: {type(error).__name__}: {error}") from None
+    return module
+
+
+# -- devices --------------------------------------------------------------------------------------
+
+
+@cache
+def _device_files() -> dict[str, Path]:
+    """JSON file by device name and alias."""
+    folders = [Path(folder) for folder in latency_tables.__path__]
+    for point in entry_points(group="nas.latency_tables"):
+        folders += [Path(folder) for folder in point.load().__path__]
+    known: dict[str, Path] = {}
+    for file in sorted(file for folder in folders for file in folder.glob("*.json")):
+        for name in (file.stem, *json.loads(file.read_text()).get("aliases", ())):
+            if name in known:
+                raise UsageError(f"two devices are named '{name}': {known[name]} and {file}. Remove one")
+            known[name] = file
+    return known
+
+
+def device_names() -> list[str]:
+    """Every device with a table, aliases left out."""
+    return sorted({file.stem for file in _device_files().values()})
+
+
+@cache
+def device(name: str) -> Table:
+    """The latency table of a device by name, alias, or path of its ``.csv`` or ``.json`` file."""
+    if name.endswith((".csv", ".json")):
+        return Table.load(name)
+    known = _device_files()
+    if name not in known:
+        raise unknown("device", name, known)
+    return Table.load(known[name])
+
+
+# -- evaluators -----------------------------------------------------------------------------------
+
+
+def evaluator(name: str) -> ModuleType:
+    """The module of an evaluator. They live on the torch side, so they are loaded by name, when needed."""
+    if name not in EVALUATORS:
+        raise unknown("evaluator", name, EVALUATORS)
+    return importlib.import_module(EVALUATORS[name])

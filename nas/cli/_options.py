@@ -1,0 +1,28 @@
+"""Options and output that several commands share."""
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["json_option", "print_json", "seed_option"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def json_option(command: F) -> F:
+    """``--json``: one document on stdout, nothing else there."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")(command)
+
+
+def seed_option(command: F) -> F:
+    """``--seed``."""
+    return click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of everything random.")(
+        command
+    )
+
+
+def print_json(document: Any) -> None:
+    """The document on stdout; NaN and infinity are a bug, not JSON."""
+    click.echo(json.dumps(document, indent=1, allow_nan=False))

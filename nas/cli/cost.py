@@ -1,0 +1,74 @@
+"""``nas cost``: what a network costs: params, macs, memory, and latency per device and layer."""
+
+from typing import Any
+
+import click
+
+from nas import catalog
+from nas.arch import Architecture
+from nas.cli._options import json_option, print_json
+from nas.cost.table import Table
+from nas.report import text
+
+__all__ = ["command"]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  nas cost mobilenet_v2 --device pixel
+  nas cost mnasnet_a1 --width 0.5 --resolution 160 --device pixel --device pixel3
+  nas cost runs/fbnet:12 --device raspi4 --json"""
+)
+@click.argument("network")
+@click.option("--device", "devices", multiple=True, metavar="NAME", help="Device or table file; may be given again.")
+@click.option("--width", type=click.FloatRange(0.05, 20), default=1.0, help="Channel multiplier, as published.")
+@click.option("--resolution", type=click.IntRange(8, 4096), help="Input size in pixels.")
+@click.option("--classes", type=click.IntRange(1, 65536), help="Output classes.")
+@click.option("--layers/--no-layers", default=True, help="Show every layer.")
+@json_option
+def command(
+    network: str,
+    devices: tuple[str, ...],
+    width: float,
+    resolution: int | None,
+    classes: int | None,
+    layers: bool,
+    as_json: bool,
+) -> None:
+    """Print params, macs, memory and latency of NETWORK.
+
+    NETWORK is a published name (nas networks), an architecture.json, or RUN[:TRIAL].
+    """
+    architecture = catalog.network(network, width=width, resolution=resolution, classes=classes)
+    tables = [catalog.device(name) for name in devices]
+    if as_json:
+        print_json(costs(architecture, tables))
+        return
+    if layers:
+        click.echo(text.layers(architecture, tables))
+        click.echo()
+    click.echo(text.costs(network, architecture, tables))
+
+
+def costs(architecture: Architecture, tables: list[Table]) -> dict[str, Any]:
+    """The JSON document."""
+    return {
+        "digest": architecture.digest,
+        "input": [architecture.input.channels, architecture.input.size, architecture.input.size],
+        "params": architecture.params,
+        "macs": architecture.macs,
+        "size_bytes": architecture.size_bytes,
+        "peak_memory_bytes": architecture.peak_memory_bytes,
+        "devices": {table.name: table.estimate(architecture).to_json() for table in tables},
+        "layers": [
+            {
+                "op": layer.op.signature,
+                "input": str(layer.shape),
+                "params": layer.params,
+                "macs": layer.macs,
+                "latency_ms": {table.name: table.layer(layer).latency_ms for table in tables},
+            }
+            for layer in architecture.layers
+        ],
+    }
