@@ -1,0 +1,85 @@
+"""Modules that several op families share; their parameter names are those of every state dict."""
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+
+from nas.shape import Shape
+
+__all__ = ["ConvNorm", "PoolShortcut", "Shuffle", "SqueezeExcite", "activation", "shortcut"]
+
+# torch's momentum is the share of the new batch. 0.1 follows the weights within the few hundred steps of a
+# search's training; the 0.01 of EfficientNet would still remember the initialisation.
+NORM_MOMENTUM = 0.1
+NORM_EPS = 1e-3
+
+
+def activation(name: str) -> nn.Module:
+    """The activation of that name in an op's settings; ``""`` is the identity."""
+    made: dict[str, nn.Module] = {
+        "": nn.Identity(),
+        "relu": nn.ReLU(inplace=True),
+        "relu6": nn.ReLU6(inplace=True),
+        "hswish": nn.Hardswish(inplace=True),
+        "swish": nn.SiLU(inplace=True),
+        "gelu": nn.GELU(),
+    }
+    return made[name]
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution without bias (``conv``), batch norm (``norm``), activation (``act``, where there is one)."""
+
+    def __init__(
+        self, in_channels: int, channels: int, *, kernel: int = 1, stride: int = 1, groups: int = 1, act: str = ""
+    ) -> None:
+        conv = nn.Conv2d(in_channels, channels, kernel, stride, kernel // 2, groups=groups, bias=False)
+        norm = nn.BatchNorm2d(channels, eps=NORM_EPS, momentum=NORM_MOMENTUM)
+        parts: list[tuple[str, nn.Module]] = [("conv", conv), ("norm", norm)]
+        super().__init__(OrderedDict([*parts, ("act", activation(act))] if act else parts))
+
+
+class SqueezeExcite(nn.Module):
+    """Mean over the map, ``reduce`` to ``width``, ``expand`` back, sigmoid gate (https://arxiv.org/abs/1709.01507)."""
+
+    def __init__(self, channels: int, width: int, act: str) -> None:
+        super().__init__()
+        self.reduce = nn.Linear(channels, width)
+        self.act = activation(act)
+        self.expand = nn.Linear(width, channels)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """maps: (n, channels, s, s), the same out."""
+        gate = torch.sigmoid(self.expand(self.act(self.reduce(maps.mean((2, 3))))))
+        return maps * gate[:, :, None, None]
+
+
+class Shuffle(nn.Module):
+    """Channel shuffle: groups become the fast index (Zhang et al. 2018, https://arxiv.org/abs/1707.01083)."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """maps: (n, channels, s, s), the same out."""
+        return nn.functional.channel_shuffle(maps, self.groups)
+
+
+class PoolShortcut(nn.Sequential):
+    """3x3 average pool of the block's stride (``pool``), 1x1 convolution where channels change (``project``)."""
+
+    def __init__(self, shape: Shape, out: Shape) -> None:
+        stride = 2 if out.size < shape.size else 1
+        parts: list[tuple[str, nn.Module]] = [("pool", nn.AvgPool2d(3, stride, 1, count_include_pad=False))]
+        if out.channels != shape.channels:
+            parts.append(("project", ConvNorm(shape.channels, out.channels)))
+        super().__init__(OrderedDict(parts))
+
+
+def shortcut(skip: str, shape: Shape, out: Shape) -> nn.Module | None:
+    """The path beside a block, None where there is none; the rule is `nas.ops.blocks.shortcut`'s."""
+    if skip == "pool":
+        return PoolShortcut(shape, out)
+    return nn.Identity() if skip == "identity" and shape == out else None

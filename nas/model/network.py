@@ -1,0 +1,78 @@
+"""An architecture as one torch module."""
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+
+from nas.arch import Architecture
+from nas.errors import ArchitectureError
+from nas.model.dispatch import module
+
+__all__ = ["Network", "build", "initialise"]
+
+
+class Network(nn.Module):
+    """Stages of layers by name: ``stages.<stage>.<position>.<part>.<conv|norm|...>.<weight|...>``.
+
+    So ``stages.stage2.0.expand.conv.weight`` is the kernel of the first 1x1 convolution of the first
+    layer of ``stage2``. Parts: of an MBConv ``expand``, ``depthwise``, ``se``, ``project``, ``shortcut``;
+    of a FusedMBConv ``fused``, ``se``, ``project``, ``shortcut``; of a Classifier ``linear``; a Conv is its own part.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        layers = iter(architecture.layers)
+        stages: OrderedDict[str, nn.Module] = OrderedDict()
+        for stage in architecture.stages:
+            if stage.name in stages or not stage.name or "." in stage.name or hasattr(nn.Sequential, stage.name):
+                raise ArchitectureError(
+                    f"stage '{stage.name[:40]}' cannot name a torch module: names are unique, "
+                    "without dots, and not a method of torch modules"
+                )
+            made = (next(layers) for _ in stage.ops)
+            stages[stage.name] = nn.Sequential(*(module(layer.op, layer.shape) for layer in made))
+        self.stages = nn.Sequential(stages)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images: (n, *architecture.input). Logits (n, classes) where the last layer is a classifier."""
+        out: Tensor = self.stages(images)
+        return out
+
+
+def build(architecture: Architecture, *, dropout: float = 0.0, seed: int = 0) -> Network:
+    """The architecture as a torch module on the current default device, initialised from the seed alone.
+
+    ``dropout`` (0 to below 1) is the classifier's. The global generator is left as it was found.
+    Raises `ArchitectureError` for an op without a torch module.
+    """
+    if not 0 <= dropout < 1:
+        raise ArchitectureError(f"dropout must be at least 0 and below 1, not {dropout}")
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        network = Network(architecture)
+        initialise(network)
+    for part in network.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = dropout
+    return network
+
+
+def initialise(network: nn.Module) -> None:
+    """Draw convolutions and linear layers from the global generator, as MobileNet and EfficientNet do.
+
+    Convolutions: normal, He et al. 2015 (https://arxiv.org/abs/1502.01852), fan-out of the whole kernel
+    over the groups; linear: normal with deviation 0.01, bias 0; norms: 1 and 0.
+    """
+    for part in network.modules():
+        if isinstance(part, nn.Conv2d):
+            fan_out = part.kernel_size[0] * part.kernel_size[1] * part.out_channels // part.groups
+            nn.init.normal_(part.weight, 0.0, (2.0 / fan_out) ** 0.5)
+        elif isinstance(part, nn.Linear):
+            nn.init.normal_(part.weight, 0.0, 0.01)
+        elif isinstance(part, nn.BatchNorm2d):
+            nn.init.ones_(part.weight)
+            nn.init.zeros_(part.bias)
+        if isinstance(part, nn.Conv2d | nn.Linear) and part.bias is not None:
+            nn.init.zeros_(part.bias)

@@ -1,0 +1,45 @@
+"""What a family states of each of its networks, and the table row most of them are written in."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from nas.arch import Architecture, Stage
+from nas.scale import HeadRule, Rounding
+from nas.shape import Op, Shape
+from nas.space import make_divisible
+
+__all__ = ["Published", "chain_stages", "repeat"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A network by name: how it is built at width 1 for 1000 classes, and how its family scales.
+
+    ``space`` is the search space it came from, empty where this toolkit has none; ``source`` says where
+    the configuration was read.
+    """
+
+    name: str
+    build: Callable[[], Architecture]
+    source: str
+    space: str = ""
+    head: HeadRule = "grow"
+    rounding: Rounding = make_divisible
+
+
+def repeat(op: Op, count: int, stride: int) -> tuple[Op, ...]:
+    """The op ``count`` times; only the first has the stride."""
+    return tuple(op.replace(stride=stride if index == 0 else 1) for index in range(count))
+
+
+def chain_stages(resolution: int, stem: Op, stages: Iterable[tuple[Op, ...]], head: Iterable[Op]) -> Architecture:
+    """Stem, numbered stages, head. A stage without ops is left out."""
+
+    def named() -> Iterator[Stage]:
+        yield Stage("stem", (stem,))
+        for number, ops in enumerate(stages, 1):
+            if ops:
+                yield Stage(f"stage{number}", ops)
+        yield Stage("head", tuple(head))
+
+    return Architecture(Shape(3, resolution), tuple(named()))
