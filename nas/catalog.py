@@ -18,11 +18,14 @@ from typing import Any
 
 import latency_tables
 import search_spaces
+from nas import networks
+from nas.arch import Architecture
 from nas.cost.table import Table
 from nas.errors import NasError, SpaceError, UsageError, unknown
+from nas.scale import scaled
 from nas.space import SearchSpace
 
-__all__ = ["device", "device_names", "evaluator", "plug_ins", "space", "space_names"]
+__all__ = ["device", "device_names", "evaluator", "network", "plug_ins", "space", "space_names"]
 
 EVALUATORS = {"training": "nas.evaluate.training"}
 
@@ -36,7 +39,9 @@ def plug_ins(package: ModuleType, group: str, kind: str) -> dict[str, EntryPoint
     }
     for point in entry_points(group=group):
         if point.name in known:
-            raise UsageError(f"two {kind}s are named '{point.name}': {known[point.name]} and {point.value}. Uninstall one")
+            raise UsageError(
+                f"two {kind}s are named '{point.name}': {known[point.name]} and {point.value}. Uninstall one"
+            )
         known[point.name] = point
     return known
 
@@ -147,6 +152,27 @@ def device(name: str) -> Table:
     if name not in known:
         raise unknown("device", name, known)
     return Table.load(known[name])
+
+
+# -- networks -------------------------------------------------------------------------------------
+
+
+def network(
+    name: str, *, width: float = 1.0, resolution: int | None = None, classes: int | None = None
+) -> Architecture:
+    """NETWORK as every command takes it: a published name, an ``architecture.json``, or ``RUN[:TRIAL]``.
+
+    A file or a trial is scaled by ``width`` with the usual rounding to multiples of 8.
+    """
+    if name in networks.names():
+        return networks.get(name, width=width, resolution=resolution, classes=classes or 1000)
+    return scaled(_stored_network(name), width=width, resolution=resolution, classes=classes)
+
+
+def _stored_network(name: str) -> Architecture:
+    if Path(name).is_file():
+        return Architecture.load(name)
+    raise unknown("network, file or run", name, networks.names())
 
 
 # -- evaluators -----------------------------------------------------------------------------------

@@ -218,9 +218,9 @@ class Domain:
 class _Counts:
     """How many completions of every prefix stay inside one additive bound, in integer ticks.
 
-    A tick is 1 µs of a latency in ms (or 1/1000 of any unit), coarser where the range needs more than
-    `TICKS` of them. Each option's cost is rounded up, and the lower bound by one
-    tick a slot, so what is drawn is always inside; networks within those few ticks of a border are not drawn.
+    A tick is 1 µs of a latency in ms, or the common divisor of a cost in whole numbers; where the range
+    needs more than `TICKS` of them it is a multiple of that. Each option's cost is rounded up, and the lower bound by what
+    that rounding may add, so what is drawn is always inside; networks within those few ticks of a border are not drawn.
     """
 
     def __init__(self, costs: Compiled, bound: Bound | None, allowed: list[NDArray[np.bool_]]) -> None:
@@ -237,11 +237,12 @@ class _Counts:
             most = sum(float(v.max()) for v in values)
             upper = min(bound.upper - sum(floor), most)
             lower = max(bound.lower - sum(floor), 0.0)
-        self.tick = max(1e-3, upper / TICKS)
+        unit = _unit(values)
+        self.tick = unit * max(1, math.ceil(upper / unit / TICKS))
         self.ticks = [np.ceil(v / self.tick - 1e-9).astype(np.int64) for v in values]
         self.upper = int(upper / self.tick + 1e-9) + (0 if bound and bound.upper < math.inf else len(values))
-        rounded_up = sum(1 for v in values if v.size > 1)
-        self.lower = math.ceil(lower / self.tick - 1e-9) + rounded_up if lower > 0 else 0
+        excess = sum(float((t - v / self.tick).max()) for t, v in zip(self.ticks, values, strict=True))
+        self.lower = math.ceil(lower / self.tick + excess - 1e-6) if lower > 0 else 0
         self.tables = self._count()
         self.total = self._between(self.tables[0][0], np.zeros(1, np.int64))[0]
 
@@ -293,3 +294,10 @@ class _Counts:
             used += ticks[state, option]
             state = step.next[state, option]
         return genes
+
+
+def _unit(values: list[Floats]) -> float:
+    """The divisor that all values share, if they are whole numbers, else a thousandth."""
+    flat = np.concatenate([v.ravel() for v in values])
+    whole = flat.astype(np.int64)
+    return float(np.gcd.reduce(whole) or 1) if (whole == flat).all() else 1e-3

@@ -1,0 +1,31 @@
+# Two commands: `make search` runs the main job on a fresh machine, `make test` proves the project.
+VENV ?= .venv
+PYTHON ?= python3
+ARGS ?=
+PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: search test clean
+
+search: $(VENV)/.main
+	$(VENV)/bin/nas search --space fbnet --device pixel $(ARGS)
+
+test: $(VENV)/.dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy nas search_spaces
+	$(VENV)/bin/python -m pytest --torch-free
+	$(VENV)/bin/python -m pytest --torch-only
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.main: $(VENV)/bin/python setup.cfg pyproject.toml constraints.txt
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python setup.cfg pyproject.toml constraints.txt
+	$(PIP) -e '.[dev]'
+	touch $@ $(VENV)/.main
+
+clean:
+	rm -rf $(VENV) build *.egg-info

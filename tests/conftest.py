@@ -1,0 +1,65 @@
+"""Two halves of the tests: what works without torch, proved by refusing to import it, and the rest."""
+
+import os
+import sys
+from importlib.abc import MetaPathFinder
+from pathlib import Path
+
+import pytest
+
+TORCH_SIDE = ("cli_torch", "contracts/test_ops", "data", "evaluate", "export", "model", "strategies_torch", "train")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--torch-free", action="store_true", help="only tests that need no torch; importing it fails")
+    parser.addoption("--torch-only", action="store_true", help="only the other tests")
+
+
+class _NoTorch(MetaPathFinder):
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname.partition(".")[0] == "torch":
+            raise ModuleNotFoundError("torch is not to be imported by the torch-free side", name="torch")
+
+
+def pytest_configure(config):
+    if config.getoption("--torch-free"):
+        sys.meta_path.insert(0, _NoTorch())
+
+
+def pytest_ignore_collect(collection_path, config):
+    here = Path(__file__).parent
+    if (
+        collection_path == here
+        or (collection_path.is_dir()
+        and collection_path.parent == here
+        and collection_path.name == "contracts")
+    ):
+        return None
+    name = collection_path.relative_to(here).with_suffix("").as_posix()
+    torch_side = name.startswith(TORCH_SIDE)
+    if config.getoption("--torch-free") and torch_side:
+        return True
+    if config.getoption("--torch-only") and not torch_side and collection_path.is_file():
+        return True
+    return None
+
+
+def _folder(variable: str) -> Path:
+    if variable not in os.environ:
+        pytest.skip(f"{variable} does not name the folder of reference data")
+    folder = Path(os.environ[variable])
+    if not folder.is_dir():
+        pytest.skip(f"{variable} names {folder}, which does not exist")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def nas_data() -> Path:
+    """The folder of benchmark data that NAS_DATA names; skips where there is none."""
+    return _folder("NAS_DATA")
+
+
+@pytest.fixture(scope="session")
+def nas_figures() -> Path:
+    """The folder of published figures that NAS_FIGURES names; skips where there is none."""
+    return _folder("NAS_FIGURES")

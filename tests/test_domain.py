@@ -1,0 +1,125 @@
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from nas.cost.compiled import compile_costs
+from nas.cost.costs import space_costs
+from nas.domain import Bound, Domain
+from nas.errors import BoundError
+from nas.ops.conv import Classifier, Conv
+from nas.shape import Shape
+from nas.space import Choice, SearchSpace, Slot, fixed
+from search_spaces import fbnet, mnasnet
+
+
+def toy() -> SearchSpace:
+    """Three slots whose channels are handed on, so that a slot's cost depends on the one before."""
+
+    def slot(name):
+        choice = Choice("channels", (4, 8, 12), ordinal=True)
+        return Slot(name=name, stage=name, choices=(choice,), make=lambda p, s: [Conv(channels=p["channels"])])
+
+    return SearchSpace("toy", Shape(3, 4), (slot("a"), slot("b"), slot("c"), fixed("head", Classifier(classes=2))))
+
+
+def domain(space, *bounds):
+    return Domain(space, space_costs(space, ()), bounds)
+
+
+def every(space):
+    return np.stack(np.meshgrid(*map(np.arange, space.gene_sizes), indexing="ij"), -1).reshape(
+        -1, len(space.gene_sizes)
+    )
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [(), (Bound("params", 200),), (Bound("params", 260, 150),), (Bound("peak_memory_bytes", 1100),),
+     (Bound("params", 260, 150), Bound("peak_memory_bytes", 1100)), (Bound("params", 230), Bound("macs", 2500))],
+)  # fmt: skip
+def test_samples_are_uniform_over_what_is_inside(bounds):
+    """Chi-squared against the enumerated set; fails by chance once in 10,000."""
+    space, draws = toy(), 1000
+    dom = domain(space, *bounds)
+    inside = set(map(tuple, every(space)[dom.inside(every(space))].tolist()))
+    drawn = Counter(map(tuple, dom.sample_many(draws, np.random.default_rng(1)).tolist()))
+    assert set(drawn) == inside
+    expected = draws / len(inside)
+    chi2 = sum((drawn[g] - expected) ** 2 / expected for g in inside)
+    assert chi2 < len(inside) - 1 + 4 * math.sqrt(2 * len(inside)) + 10
+
+
+def test_count_is_exact():
+    space = toy()
+    for upper in (120, 150, 200, 260):
+        dom = domain(space, Bound("params", upper))
+        assert dom._counts.total == dom.inside(every(space)).sum()
+
+
+@pytest.mark.parametrize("module", [fbnet, mnasnet])
+def test_everything_handed_out_is_inside(module):
+    space = module.space()
+    dom = domain(space, Bound("macs", 3.0e8, 2.8e8), Bound("params", 6e6))
+    rng = np.random.default_rng(0)
+    first, second = dom.sample(rng), dom.sample(rng)
+    assert dom.inside(dom.sample_many(20, rng)).all()
+    assert dom.contains(dom.crossover(first, second, rng))
+    near = dom.neighbours(first)
+    assert dom.inside(near).all()
+    assert ((near != np.array(first)).sum(axis=1) == 1).all()
+
+
+def test_neighbours_without_bounds_are_all_of_them():
+    space = toy()
+    assert len(domain(space).neighbours((0, 1, 2))) == 6
+
+
+def test_features_put_ordinal_options_on_a_line_and_others_at_distance_one():
+    space = mnasnet.space()
+    features = domain(space).features(np.zeros((1, 42), int))
+    assert features.shape[0] == 1
+    a, b = np.zeros(42, int), np.zeros(42, int)
+    b[0] = 2
+    assert np.linalg.norm(np.subtract(*domain(space).features(np.array([a, b])))) == pytest.approx(1)
+    kernel = np.zeros(42, int)
+    kernel[1] = 1
+    assert np.linalg.norm(np.subtract(*domain(space).features(np.array([a, kernel])))) == pytest.approx(1)
+
+
+def test_ticks_are_microseconds_and_never_over_the_bound():
+    space = fbnet.space()
+    costs = compile_costs(space, ("ms",), lambda layer: (layer.macs * 1.7e-7 + 0.01,))
+    dom = Domain(space, costs, (Bound("ms", 40.0, 39.0),))
+    assert dom._counts.tick == 1e-3
+    priced = costs.price(dom.sample_many(2000, np.random.default_rng(0)))[:, 0]
+    assert priced.max() <= 40.0
+    assert priced.min() >= 39.0
+
+
+@pytest.mark.parametrize(
+    ("bounds", "message"),
+    [
+        (
+            (Bound("params", 10),),
+            r"no network of space 'toy' meets params <= 10: it reaches 78 to 422. Try params of 78",
+        ),
+        ((Bound("params", lower=1e9),), "no network of space 'toy' meets 1e\\+09 <= params"),
+        ((Bound("params", 120.5, 120.4),), "no network of space 'toy' meets"),
+        (
+            (Bound("params", 100), Bound("macs", lower=4000)),
+            "found no network of space 'toy' that meets params <= 100 and",
+        ),
+    ],
+)
+def test_impossible_bounds_are_refused_at_once(bounds, message):
+    with pytest.raises(BoundError, match=message):
+        domain(toy(), *bounds)
+
+
+def test_a_bound_must_make_sense():
+    with pytest.raises(BoundError, match="lower 3 must not exceed upper 2"):
+        Bound("params", 2, 3)
+    with pytest.raises(BoundError, match="must not exceed"):
+        Bound("params", math.nan)
