@@ -1,0 +1,176 @@
+"""A run's ``run.json``: all that its result depends on, and where and how it was made."""
+
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.domain import Domain
+from nas.errors import RunError
+from nas.objectives import Objectives, reference
+from nas.space import SearchSpace
+from nas.strategies.base import rng
+
+__all__ = ["check_same", "environment", "identity", "read_capsule", "space_digest", "write_atomic", "write_capsule"]
+
+FORMAT = 1
+FILE = "run.json"
+LARGEST_FILE_BYTES = 16 << 20
+PACKAGES = ("nas-toolkit", "numpy", "optuna", "torch")
+SAMPLED_NETWORKS = 8
+
+
+def identity(
+    domain: Domain,
+    objectives: Objectives,
+    *,
+    strategy: str,
+    seed: int,
+    settings: Mapping[str, Any] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    tables: Mapping[str, str] | None = None,
+    data: Mapping[str, Any] | None = None,
+    proxy: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """All that a run's result depends on, as plain JSON; a resume must ask for the same.
+
+    ``settings`` are the strategy's, ``arguments`` the space's, ``tables`` digests by device, ``data`` name,
+    digest and splits, ``proxy`` the settings of the short training.
+    """
+    space = domain.space
+    found = {
+        "space": {"name": space.name, "arguments": dict(arguments or {}), "digest": space_digest(space)},
+        "tables": dict(tables or {}),
+        "data": dict(data or {}),
+        "proxy": dict(proxy or {}),
+        "objectives": objectives.to_json(),
+        "bounds": {bound.metric: [_number(bound.lower), _number(bound.upper)] for bound in domain.bounds},
+        "reference": reference(objectives, domain),
+        "strategy": {"name": strategy, "settings": dict(settings or {})},
+        "seed": seed,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(found, allow_nan=False))
+    return plain
+
+
+def _number(bound: float) -> float | None:
+    return bound if np.isfinite(bound) else None
+
+
+def space_digest(space: SearchSpace) -> str:
+    """Names the space by its genes and by networks at its corners and inside: 20 hex digits."""
+    first, last = [0] * len(space.gene_sizes), [size - 1 for size in space.gene_sizes]
+    draw = rng(0, "space_digest", 0)
+    inner = [[int(draw.integers(size)) for size in space.gene_sizes] for _ in range(SAMPLED_NETWORKS)]
+    networks = [space.decode(genes).digest for genes in (first, last, *inner)]
+    text = json.dumps([space.gene_names, space.gene_sizes, networks])
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, with no package imported for it."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write the file whole or not at all, and on the disk before it has its name."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_capsule(folder: Path, asked: Mapping[str, Any], command: Sequence[str], extra: Mapping[str, Any]) -> None:
+    """Write ``run.json``. ``extra`` joins the environment: threads, accelerator."""
+    capsule = {
+        "format": FORMAT,
+        "command": list(command),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "identity": asked,
+        "environment": {**environment(), **extra},
+    }
+    write_atomic(folder / FILE, json.dumps(capsule, indent=1, allow_nan=False) + "\n")
+
+
+def read_capsule(folder: Path) -> dict[str, Any]:
+    """The run's ``run.json``. A folder without one, or with one that is not ours, raises `RunError`."""
+    path = folder / FILE
+    try:
+        if path.stat().st_size > LARGEST_FILE_BYTES:
+            raise RunError(f"{path} has over {LARGEST_FILE_BYTES >> 20} MiB: not a run")
+        capsule = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"no run in folder '{folder}': it has no {FILE}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"cannot read {path}: {error}") from None
+    if not isinstance(capsule, dict) or capsule.get("format") != FORMAT or "identity" not in capsule:
+        raise RunError(f"{path} is not a run of format {FORMAT}")
+    return capsule
+
+
+def check_same(folder: Path, recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Refuse, naming the first difference, to go on with a run under other conditions."""
+    found = _difference(recorded, asked)
+    if found is not None:
+        name, there, here = found
+        part = name.split(".")[0]
+        raise RunError(
+            f"'{folder}' is a run folder of another {part}: {name} is {there} there and {here} here. "
+            f"Resume it under the same {part}, or start a new run with another --out"
+        )
+
+
+def _difference(there: Any, here: Any, name: str = "") -> tuple[str, str, str] | None:
+    if isinstance(there, Mapping) and isinstance(here, Mapping):
+        for key in [*there, *(key for key in here if key not in there)]:
+            found = _difference(there.get(key), here.get(key), f"{name}.{key}" if name else str(key))
+            if found is not None:
+                return found
+        return None
+    return None if there == here else (name, _short(there), _short(here))
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."

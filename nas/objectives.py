@@ -1,0 +1,188 @@
+"""What a study optimises, as a value: objectives, an optional scalar reward, and the hypervolume's reference.
+
+A loss is a metric to minimise, or one minus a metric to maximise. Fronts and picks read a quality metric
+on the *selection* set, under its own name; strategies are told its value on the *search* set, ``search_accuracy``
+beside ``accuracy``, wherever the evaluator gives one.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from nas.domain import Domain
+from nas.errors import UsageError, unknown
+from nas.pareto import front
+from nas.trial import Metrics, Trial
+
+__all__ = ["QUALITY", "REWARDS", "Direction", "Objective", "Objectives", "Reward", "parse_objectives", "reference"]
+
+Direction = Literal["minimize", "maximize"]
+
+QUALITY = ("accuracy", "balanced_accuracy", "macro_f1")
+MEASURED = ("train_ms",)
+SEARCH = "search_"
+
+
+def _metric(metrics: Metrics, name: str) -> float:
+    if name not in metrics:
+        raise UsageError(f"no metric named '{name}' was measured. Known of the network: {', '.join(sorted(metrics))}")
+    return metrics[name]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A metric and which way is better."""
+
+    name: str
+    direction: Direction
+
+    def loss(self, metrics: Metrics) -> float:
+        """Lower is better: the metric, or one minus it."""
+        value = _metric(metrics, self.name)
+        return 1 - value if self.direction == "maximize" else value
+
+    def told(self, metrics: Metrics) -> float:
+        """The loss as a strategy is told it: on the search set if the evaluator gave that."""
+        name = SEARCH + self.name
+        return self.loss({self.name: metrics[name]} if name in metrics else metrics)
+
+
+def parse_objectives(names: Sequence[str], columns: Iterable[str]) -> tuple[Objective, ...]:
+    """Objectives by name: quality metrics are maximised, ``train_ms`` and the cost ``columns`` minimised."""
+    known = (*QUALITY, *MEASURED, *columns)
+    if not names or len(set(names)) != len(names):
+        raise UsageError(f"objectives must be at least one name and none twice, not '{','.join(names)}'")
+    for name in names:
+        if name not in known:
+            raise unknown("objective", name, known)
+    return tuple(Objective(name, "maximize" if name in QUALITY else "minimize") for name in names)
+
+
+# -- scalar rewards -------------------------------------------------------------------------------
+
+
+def mnasnet_soft(accuracy: float, cost: float, target: float) -> float:
+    """MnasNet, section 3, https://arxiv.org/abs/1807.11626: alpha = beta = -0.07."""
+    return accuracy * (cost / target) ** -0.07
+
+
+def mnasnet_hard(accuracy: float, cost: float, target: float) -> float:
+    """MnasNet, section 3: alpha = 0, beta = -1: nothing gained below the target."""
+    return accuracy * (1.0 if cost <= target else target / cost)
+
+
+def tunas(accuracy: float, cost: float, target: float) -> float:
+    """TuNAS' absolute reward, https://arxiv.org/abs/2008.06120: beta = -0.10."""
+    return accuracy - 0.10 * abs(cost / target - 1)
+
+
+def efficientnetv2(accuracy: float, step: float, params: float) -> float:
+    """EfficientNetV2, section 3.3, https://arxiv.org/abs/2104.00298: step time relative to a reference."""
+    return float(accuracy * step**-0.07 * params**-0.05)
+
+
+def mes(params: float, latency_ms: float) -> float:
+    """EfficientFormerV2's mobile efficiency score, https://arxiv.org/abs/2212.08059, units 3 M and 1 ms."""
+    return float(100 * (params / 3e6) ** -0.5 * latency_ms**-0.5)
+
+
+REWARDS: Mapping[str, tuple[str, Callable[..., float]]] = {
+    "efficientnetv2": ("{quality} * ({cost} / {target})^-0.07 * params^-0.05", efficientnetv2),
+    "mes": ("100 * (params / 3e6)^-0.5 * ({cost} / 1)^-0.5", mes),
+    "mnasnet_hard": ("{quality} * min(1, {target} / {cost})", mnasnet_hard),
+    "mnasnet_soft": ("{quality} * ({cost} / {target})^-0.07", mnasnet_soft),
+    "tunas": ("{quality} - 0.10 * |{cost} / {target} - 1|", tunas),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reward:
+    """A named scalar reward over a quality metric and a cost; higher is better. ``target`` in the cost's unit."""
+
+    name: str
+    cost: str = "latency_ms"
+    target: float | None = None
+    quality: str = "accuracy"
+
+    def __post_init__(self) -> None:
+        if self.name not in REWARDS:
+            raise unknown("reward", self.name, REWARDS)
+        if self.name != "mes" and not (self.target and 0 < self.target < math.inf):
+            raise UsageError(f"reward '{self.name}' needs a positive target in {self.cost}, not {self.target}")
+
+    def __str__(self) -> str:
+        target = f"{self.target:g}" if self.target else ""
+        return f"{self.name} = " + REWARDS[self.name][0].format(quality=self.quality, cost=self.cost, target=target)
+
+    def value(self, metrics: Metrics) -> float:
+        """The reward, of the quality on the search set where the evaluator gave that."""
+        cost = _metric(metrics, self.cost)
+        if self.name == "mes":
+            return mes(_metric(metrics, "params"), cost)
+        found = SEARCH + self.quality
+        quality = _metric(metrics, found if found in metrics else self.quality)
+        target = self.target or math.nan
+        if self.name == "efficientnetv2":
+            return efficientnetv2(quality, cost / target, _metric(metrics, "params"))
+        return REWARDS[self.name][1](quality, cost, target)
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """What fronts are made of, and what strategies are told: the same, or one scalar reward."""
+
+    each: tuple[Objective, ...]
+    reward: Reward | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The metrics, in order."""
+        return tuple(objective.name for objective in self.each)
+
+    def losses(self, metrics: Metrics) -> tuple[float, ...]:
+        """For fronts and picks: on the selection set, lower is better."""
+        return tuple(objective.loss(metrics) for objective in self.each)
+
+    def told(self, metrics: Metrics) -> tuple[float, ...]:
+        """For strategies: on the search set, lower is better."""
+        if self.reward is not None:
+            return (1 - self.reward.value(metrics),)
+        return tuple(objective.told(metrics) for objective in self.each)
+
+    def front(self, trials: Iterable[Trial]) -> list[Trial]:
+        """The complete trials that no other beats, in order; of equal ones, the first."""
+        complete = [trial for trial in trials if trial.state == "complete"]
+        if not complete:
+            return []
+        kept = front([self.losses(trial.metrics) for trial in complete])
+        return [complete[i] for i in np.flatnonzero(kept)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        reward = None if self.reward is None else vars(self.reward).copy()
+        return {"each": [[objective.name, objective.direction] for objective in self.each], "reward": reward}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Objectives":
+        """What `to_json` wrote."""
+        reward = None if data["reward"] is None else Reward(**data["reward"])
+        return cls(tuple(Objective(name, direction) for name, direction in data["each"]), reward)
+
+
+def reference(objectives: Objectives, domain: Domain) -> tuple[float, ...]:
+    """The hypervolume's reference: loss 1 for a quality, for a cost its bound or else its exact maximum."""
+    upper = {bound.metric: bound.upper for bound in domain.bounds}
+    return tuple(_worst(objective, domain, upper.get(objective.name, math.inf)) for objective in objectives.each)
+
+
+def _worst(objective: Objective, domain: Domain, bound: float) -> float:
+    if objective.direction == "maximize":
+        return 1.0
+    if bound < math.inf:
+        return float(bound)
+    if objective.name in domain.compiled.names:
+        return domain.compiled.extreme(objective.name, largest=True)[0]
+    raise UsageError(f"'{objective.name}' has no largest value to measure a hypervolume from: give it a bound")

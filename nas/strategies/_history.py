@@ -1,0 +1,97 @@
+"""What a strategy was told, by network and not by genes: two gene tuples may describe one network."""
+
+from collections.abc import Iterable, Sequence
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.domain import Domain
+from nas.strategies.base import Proposal
+from nas.trial import Genes, Trial
+
+__all__ = ["History"]
+
+DRAWS = 1024
+LISTED = 1 << 13
+"""Spaces of at most so many gene tuples are searched to the last network."""
+
+
+class History:
+    """Networks told, by canonical genes, with the mean of their losses where one was evaluated repeatedly."""
+
+    def __init__(self, domain: Domain) -> None:
+        self.domain = domain
+        self.genes: dict[Genes, Genes] = {}
+        """Canonical genes of every network told, in order, with the genes first told for them."""
+        self.losses: dict[Genes, tuple[float, ...]] = {}
+        """Mean losses by canonical genes, of complete trials only."""
+        self._counts: dict[Genes, int] = {}
+        self._canonical: dict[Genes, Genes] = {}
+
+    def canonical(self, genes: Genes) -> Genes:
+        """The least genes that describe the same network, remembered."""
+        if genes not in self._canonical:
+            self._canonical[genes] = self.domain.canonical(genes)
+        return self._canonical[genes]
+
+    def tell(self, trial: Trial) -> Genes:
+        """Remember a trial; its canonical genes."""
+        key = self.canonical(trial.genes)
+        self.genes.setdefault(key, trial.genes)
+        if trial.state == "complete":
+            count = self._counts[key] = self._counts.get(key, 0) + 1
+            mean = self.losses.get(key, trial.losses)
+            self.losses[key] = tuple(m + (x - m) / count for m, x in zip(mean, trial.losses, strict=True))
+        return key
+
+    def unseen(
+        self, candidates: Iterable[Sequence[int] | NDArray[np.int64]], pending: Sequence[Proposal]
+    ) -> Genes | None:
+        """The first candidate whose network was neither told nor is pending."""
+        taken = {self.canonical(proposal.genes) for proposal in pending}
+        for candidate in candidates:
+            genes = tuple(map(int, candidate))
+            key = self.canonical(genes)
+            if key not in self.genes and key not in taken:
+                return genes
+        return None
+
+    def draw(self, rng: np.random.Generator, pending: Sequence[Proposal] = ()) -> Genes:
+        """An unseen network, uniform over gene tuples inside the bounds.
+
+        One seen before where `DRAWS` draws find none and the space is too large to list (or exhausted).
+        """
+        tried = 0
+        while tried < DRAWS:
+            drawn = self.domain.sample_many(max(8, tried), rng)
+            found = self.unseen(drawn, pending)
+            if found is not None:
+                return found
+            tried += len(drawn)
+        if self.domain.space.cardinality <= LISTED:
+            every = np.array(list(product(*map(range, self.domain.space.gene_sizes))))
+            found = self.unseen(rng.permutation(every[self.domain.inside(every)]), pending)
+        return tuple(map(int, drawn[0])) if found is None else found
+
+    def order(self, weights: NDArray[np.float64]) -> list[Genes]:
+        """Networks of complete trials, canonical, best first.
+
+        Several objectives are weighed by the augmented Chebyshev distance to the best of each, in units
+        of the range told (Knowles 2006, ParEGO, https://doi.org/10.1109/TEVC.2005.851274, equation 2).
+        """
+        if not self.losses:
+            return []
+        losses = np.array(list(self.losses.values()))
+        low, high = losses.min(axis=0), losses.max(axis=0)
+        weighed = weights * (losses - low) / np.where(high > low, high - low, 1)
+        ranks = np.argsort(weighed.max(axis=1) + 0.05 * weighed.sum(axis=1), kind="stable")
+        keys = list(self.losses)
+        return [keys[i] for i in ranks]
+
+    def best(self) -> Genes | None:
+        """Genes of the best network on average over its evaluations, objectives weighed equally."""
+        if not self.losses:
+            return None
+        weights = np.ones(len(next(iter(self.losses.values()))))
+        return self.genes[self.order(weights)[0]]
