@@ -588,9 +588,7 @@ def main() -> None:
     figures = figures_folder(given.figures)
     tables = shipped(figures)
     infos = {
-        "pixel1": pixel1_info(
-            tables["pixel1"].info["factor"], tables["pixel1"], pixel1_report(pixel1_timings(figures))
-        )
+        "pixel1": pixel1_info(tables["pixel1"].info["factor"], tables["pixel1"], pixel1_report(pixel1_timings(figures)))
     } | {
         device: fbnet_info(device, tables[device], fbnet_report(device, *fbnet_timings(figures, device)))
         for device in FBNET_DEVICES

@@ -28,11 +28,8 @@ def pytest_configure(config):
 
 def pytest_ignore_collect(collection_path, config):
     here = Path(__file__).parent
-    if (
-        collection_path == here
-        or (collection_path.is_dir()
-        and collection_path.parent == here
-        and collection_path.name == "contracts")
+    if collection_path == here or (
+        collection_path.is_dir() and collection_path.parent == here and collection_path.name == "contracts"
     ):
         return None
     name = collection_path.relative_to(here).with_suffix("").as_posix()

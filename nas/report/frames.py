@@ -1,0 +1,70 @@
+"""Trials as pandas frames and JSON rows."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nas.cost.table import Table
+from nas.objectives import Objectives
+from nas.pareto import front
+from nas.space import SearchSpace
+from nas.trial import Trial
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["front_rows", "front_trials", "trials_frame"]
+
+
+def trials_frame(trials: Sequence[Trial], objectives: Objectives) -> "pd.DataFrame":
+    """One row per trial: number, state, digest, genes, whether it is on the front, and every metric."""
+    import pandas as pd
+
+    best = {trial.number for trial in front_trials(trials, objectives)}
+    rows = [
+        {
+            "trial": trial.number,
+            "state": trial.state,
+            "digest": trial.digest,
+            "front": trial.number in best,
+            **trial.metrics,
+            "genes": trial.genes,
+            "reason": trial.reason,
+        }
+        for trial in trials
+    ]
+    return pd.DataFrame(rows)
+
+
+def front_trials(trials: Sequence[Trial], objectives: Objectives) -> list[Trial]:
+    """The complete trials that no other dominates on the selection set, one per network, by the last objective."""
+    complete = list({t.digest: t for t in reversed(trials) if t.state == "complete"}.values())[::-1]
+    if not complete:
+        return []
+    losses = np.array([objectives.losses(trial.metrics) for trial in complete])
+    chosen = [trial for trial, keep in zip(complete, front(losses), strict=True) if keep]
+    return sorted(chosen, key=lambda trial: objectives.losses(trial.metrics)[::-1])
+
+
+def front_rows(found: Sequence[Trial], space: SearchSpace, tables: Sequence[Table]) -> list[dict[str, Any]]:
+    """The front as ``--json`` prints it: metrics, and per device the latency with its sd and shares."""
+    rows = []
+    for trial in found:
+        network = space.decode(trial.genes)
+        devices = {table.name: table.estimate(network).to_json() for table in tables}
+        first = next(iter(devices.values()), {})
+        latency = {name: first[name] for name in ("latency_ms", "latency_sd_ms") if name in first}
+        rows.append(
+            {
+                "trial": trial.number,
+                "digest": trial.digest,
+                "genes": list(trial.genes),
+                **{name: value for name, value in trial.metrics.items() if not name.startswith("latency_ms@")},
+                **latency,
+                "macs": network.macs,
+                "params": network.params,
+                "devices": devices,
+            }
+        )
+    return rows

@@ -1,0 +1,86 @@
+"""Pictures, drawn with matplotlib without a display and without global state."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nas.objectives import Objective
+from nas.trial import Metrics, Trial
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["axis_label", "front_figure", "save"]
+
+INK, ACCENT, QUIET = "#22262b", "#c2410c", "#9aa5b1"
+UNITS = {"params": ("params (M)", 1e6), "macs": ("multiply-adds (M)", 1e6), "size_bytes": ("size (MB)", 1e6),
+         "peak_memory_bytes": ("peak memory (MB)", 1e6)}  # fmt: skip
+
+
+def axis_label(name: str) -> tuple[str, float]:
+    """What to write at an axis, and what to divide by."""
+    metric, _, device = name.partition("@")
+    if metric == "latency_ms":
+        return f"latency on {device} (ms)", 1.0
+    return UNITS.get(metric, (metric.replace("_", " "), 1.0))
+
+
+def front_figure(
+    trials: Sequence[Trial],
+    front: Sequence[Trial],
+    objectives: Sequence[Objective],
+    *,
+    title: str = "",
+    spread: Sequence[float] = (),
+) -> "Figure":
+    """All complete trials and the front, first objective upwards, second to the right.
+
+    ``spread``: the standard deviation of the second objective for each front trial, drawn as a bar.
+    With one objective the trial number is on the horizontal axis.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 4.6), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    up = objectives[0].name
+    across = objectives[1].name if len(objectives) > 1 else ""
+
+    def place(trial: Trial) -> tuple[float, float]:
+        x = _value(trial.metrics, across) if across else float(trial.number)
+        return x, _value(trial.metrics, up)
+
+    complete = [trial for trial in trials if trial.state == "complete"]
+    axes.scatter(
+        *_columns([place(t) for t in complete]), s=22, color=QUIET, label=f"{len(complete)} networks", zorder=2
+    )
+    points = sorted(place(trial) for trial in front)
+    if across and points:
+        axes.plot(*_columns(points), color=ACCENT, lw=1.4, drawstyle="steps-post", zorder=3)
+    axes.scatter(*_columns(points), s=44, color=ACCENT, label=f"front ({len(points)})", zorder=4)
+    if spread and across:
+        scale = axis_label(across)[1]
+        for trial, sd in zip(front, spread, strict=True):
+            axes.errorbar(*place(trial), xerr=sd / scale, color=ACCENT, alpha=0.45, lw=1, capsize=2, zorder=3)
+    axes.set_xlabel(axis_label(across)[0] if across else "trial")
+    axes.set_ylabel(axis_label(up)[0])
+    axes.set_title(title, fontsize=10, color=INK, loc="left")
+    axes.grid(alpha=0.25, lw=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    if complete:
+        axes.legend(frameon=False, loc="lower right", fontsize=9)
+    return figure
+
+
+def _value(metrics: Metrics, name: str) -> float:
+    return metrics[name] / axis_label(name)[1]
+
+
+def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write the picture whole or not at all."""
+    temporary = path.with_name(f".{path.name}")
+    figure.savefig(temporary, format=path.suffix.removeprefix("."))
+    temporary.replace(path)

@@ -1,0 +1,50 @@
+"""Quantities as people write them: ``60ms``, ``5M``, ``5m``."""
+
+import math
+import re
+from collections.abc import Mapping
+
+from nas.errors import UsageError
+
+__all__ = ["count", "milliseconds", "seconds"]
+
+_MILLISECONDS = {"": 1.0, "ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}
+_COUNT = {
+    "": 1.0,
+    "k": 1e3,
+    "m": 1e6,
+    "g": 1e9,
+    "b": 1e9,
+    "kb": 1e3,
+    "mb": 1e6,
+    "gb": 1e9,
+    "kib": 1024.0,
+    "mib": 1024.0**2,
+}
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def _quantity(text: str, what: str, units: Mapping[str, float], example: str) -> float:
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Zµ]*)\s*", text)
+    if match is None or match[2].lower() not in units:
+        known = ", ".join(unit for unit in units if unit)
+        raise UsageError(f"{what} must be a number with one of the units {known}, such as {example}, not '{text}'")
+    value = float(match[1]) * units[match[2].lower()]
+    if not (value > 0 and math.isfinite(value)):
+        raise UsageError(f"{what} must be above 0, such as {example}, not '{text}'")
+    return value
+
+
+def milliseconds(text: str) -> float:
+    """A latency; a bare number is in ms."""
+    return _quantity(text, "a latency", _MILLISECONDS, "60ms")
+
+
+def count(text: str) -> float:
+    """A number of things or bytes, with k, M, G."""
+    return _quantity(text, "a bound", _COUNT, "5M")
+
+
+def seconds(text: str) -> float:
+    """A length of time; a bare number is in seconds, ``m`` are minutes."""
+    return _quantity(text, "a time", _SECONDS, "5m")
