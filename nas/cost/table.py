@@ -11,7 +11,8 @@ import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,10 @@ def layer_key(op: Op | str, shape: Shape) -> str:
     return f"{signature.replace('act=relu6,', '').replace(',act=relu6', '').replace('act=relu6', '')}@{shape}"
 
 
+def _as_run(kernels: Iterable[Kernel]) -> tuple[Kernel, ...]:
+    return tuple(replace(kernel, act="relu") if kernel.act == "relu6" else kernel for kernel in kernels)
+
+
 def kernel_key(kernel: Kernel) -> str:
     """How a table names a kernel."""
     return (
@@ -113,10 +118,21 @@ class Table:
     digest: str
     _known: dict[Layer, Estimate] = field(default_factory=dict, repr=False)
 
+    def row(self, layer: Layer) -> Row | None:
+        """The row of a layer, or of an op that runs the very same kernels (``skip=none`` where nothing can be added)."""
+        found = self.rows.get(layer_key(layer.op, layer.shape))
+        return found or self._by_kernels.get(_as_run(layer.kernels))
+
+    @cached_property
+    def _by_kernels(self) -> dict[tuple[Kernel, ...], Row]:
+        found = {_as_run(layer.kernels): row for key, row in self.rows.items() if (layer := _row_layer(key))}
+        found.pop((), None)
+        return found
+
     def layer(self, layer: Layer) -> Estimate:
         """The time of one layer: its own row, else its kernels' rows, else the device model; else `TableError`."""
         if layer not in self._known:
-            row = self.rows.get(layer_key(layer.op, layer.shape))
+            row = self.row(layer)
             if row is not None:
                 self._known[layer] = self._from_row(row)
             else:
@@ -237,7 +253,8 @@ def _parse_row(where: str, fields: list[str]) -> tuple[str, Row]:
 
 
 def _check_plausible(path: Path, table: Table) -> None:
-    rates = [macs / row.latency_ms for key, row in table.rows.items() if (macs := _row_macs(key))]
+    layers = ((_row_layer(key), row) for key, row in table.rows.items())
+    rates = [layer.macs / row.latency_ms for layer, row in layers if layer and layer.macs]
     if not rates:
         return
     rate = statistics.median(rates)
@@ -249,10 +266,10 @@ def _check_plausible(path: Path, table: Table) -> None:
         )
 
 
-def _row_macs(key: str) -> int:
-    """Multiply-adds of the op a key names; 0 for a kernel's key or an op that is not installed."""
+def _row_layer(key: str) -> Layer | None:
+    """The layer a key names; None for a kernel's key or an op that is not installed."""
     signature, _, where = key.partition("@")
     if not where or signature.partition("(")[0] not in registry():
-        return 0
+        return None
     channels, size, _ = where.split("x")
-    return Layer(op_from_signature(signature), Shape(int(channels), int(size))).macs
+    return Layer(op_from_signature(signature), Shape(int(channels), int(size)))
