@@ -18,7 +18,7 @@ from typing import Any
 
 from nas.arch import Architecture, Layer
 from nas.cost.device import DeviceModel
-from nas.errors import TableError
+from nas.errors import ArchitectureError, TableError
 from nas.ops import op_from_signature, registry
 from nas.shape import Kernel, Op, Shape
 
@@ -213,11 +213,17 @@ def _parse_info(path: Path) -> dict[str, Any]:
         raise TableError(f"{path} must be an object with at least name, unit and rows")
     if info.get("unit") != "ms":
         raise TableError(f"{path}: unit must be 'ms', not {info.get('unit')!r}. Convert the numbers and say so")
+    common = info.get("rows_common_sd", 0.0)
+    if not isinstance(common, int | float) or not 0 <= common < 1:
+        raise TableError(f"{path}: rows_common_sd must be a fraction below 1, not {str(common)[:40]!r}")
     return info
 
 
 def _parse_rows(path: Path, text: str) -> dict[str, Row]:
-    lines = list(csv.reader(text.splitlines()))
+    try:
+        lines = list(csv.reader(text.splitlines()))
+    except csv.Error as error:
+        raise TableError(f"{path} is not CSV: {error}") from None
     if not lines or tuple(lines[0]) != HEADER:
         raise TableError(f"{path} line 1: the columns must be {','.join(HEADER)}")
     if not text.endswith("\n"):
@@ -241,8 +247,10 @@ def _parse_row(where: str, fields: list[str]) -> tuple[str, Row]:
     try:
         shape = Shape(int(channels), int(size)) if channels else None
         row = Row(latency_ms=float(latency), sd_ms=float(sd), count=int(count), source=source)
-    except ValueError as error:
-        raise TableError(f"{where}: not a number: {error}") from None
+    except (ValueError, ArchitectureError) as error:
+        raise TableError(f"{where}: {error}") from None
+    if shape is None and "(" in op:
+        raise TableError(f"{where}: the row of an op needs in_channels and in_size; only a kernel's row has none")
     if not (math.isfinite(row.latency_ms) and row.latency_ms > 0):
         raise TableError(f"{where}: latency_ms must be above 0 and finite, not {latency}")
     if not (math.isfinite(row.sd_ms) and row.sd_ms >= 0) or row.count < 1:
