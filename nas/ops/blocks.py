@@ -3,9 +3,24 @@
 from nas.errors import ArchitectureError
 from nas.shape import Kernel, Shape
 
-__all__ = ["add", "check_settings", "conv", "depthwise", "shortcut", "squeeze_excite"]
+__all__ = [
+    "add",
+    "check_settings",
+    "check_squeeze",
+    "conv",
+    "depthwise",
+    "global_pool",
+    "linear",
+    "pool",
+    "shortcut",
+    "shuffle",
+    "squeeze_excite",
+    "standalone",
+]
 
 ACTIVATIONS = ("relu", "relu6", "hswish", "swish", "gelu", "")
+GATES = ("sigmoid", "hsigmoid")
+SQUEEZE_BASES = ("input", "expanded")
 SHORTCUTS = ("identity", "pool", "none")
 LARGEST_CHANNELS = 1 << 16
 LARGEST_KERNEL = 31
@@ -33,10 +48,27 @@ def check_settings(
         raise ArchitectureError(f"op '{key}': skip must be one of {', '.join(SHORTCUTS)}, not {skip[:40]!r}")
 
 
+def check_squeeze(key: str, *, base: str, gate: str, act: str) -> None:
+    """Raise unless the settings of squeeze-and-excitation are known ones."""
+    for name, value, known in (("se_base", base, SQUEEZE_BASES), ("se_gate", gate, GATES), ("se_act", act, ACTIVATIONS)):
+        if value not in known:
+            raise ArchitectureError(
+                f"op '{key}': {name} must be one of {', '.join(map(repr, known))}, not {value[:40]!r}"
+            )
+
+
 def conv(
-    shape: Shape, channels: int, *, kernel: int = 1, stride: int = 1, groups: int = 1, act: str = ""
+    shape: Shape,
+    channels: int,
+    *,
+    kernel: int = 1,
+    stride: int = 1,
+    groups: int = 1,
+    act: str = "",
+    bias: bool = False,
+    norm: bool = True,
 ) -> tuple[Kernel, Shape]:
-    """Convolution, batch norm and activation; groups must divide both channel counts."""
+    """Convolution, batch norm (unless told otherwise) and activation; groups must divide both channel counts."""
     if shape.channels % groups or channels % groups:
         raise ArchitectureError(f"{groups} groups do not divide {shape.channels} and {channels} channels")
     out = shape.strided(stride, channels)
@@ -49,14 +81,17 @@ def conv(
         kernel=kernel,
         stride=stride,
         groups=groups,
-        norm=True,
+        bias=bias,
+        norm=norm,
         act=act,
     )
     return made, out
 
 
-def depthwise(shape: Shape, *, kernel: int, stride: int, act: str) -> tuple[Kernel, Shape]:
-    """One filter per channel, batch norm and activation."""
+def depthwise(
+    shape: Shape, *, kernel: int, stride: int = 1, act: str = "", bias: bool = False, norm: bool = True
+) -> tuple[Kernel, Shape]:
+    """One filter per channel, batch norm (unless told otherwise) and activation."""
     out = shape.strided(stride)
     made = Kernel(
         kind="dwconv",
@@ -67,7 +102,8 @@ def depthwise(shape: Shape, *, kernel: int, stride: int, act: str) -> tuple[Kern
         kernel=kernel,
         stride=stride,
         groups=shape.channels,
-        norm=True,
+        bias=bias,
+        norm=norm,
         act=act,
     )
     return made, out
@@ -109,9 +145,24 @@ def squeeze_excite(shape: Shape, width: int, *, act: str = "relu", gate: str = "
     )
 
 
+def standalone(kind: str, shape: Shape, act: str = "") -> Kernel:
+    """A kernel that keeps the shape: ``norm``, ``scale`` (one trained factor per channel), ``softmax``, ``act``."""
+    return _pointlike(kind, shape, shape.channels, act)
+
+
 def add(shape: Shape) -> Kernel:
     """Sum of two maps."""
     return _pointlike("add", shape, shape.channels)
+
+
+def pool(shape: Shape, stride: int) -> tuple[Kernel, Shape]:
+    """A 3x3 pool, average or maximum."""
+    out = shape.strided(stride)
+    made = Kernel(
+        kind="pool", in_channels=shape.channels, out_channels=shape.channels, in_size=shape.size, out_size=out.size,
+        kernel=3, stride=stride,
+    )  # fmt: skip
+    return made, out
 
 
 def shuffle(shape: Shape) -> Kernel:
@@ -129,10 +180,6 @@ def shortcut(skip: str, shape: Shape, out: Shape) -> tuple[Kernel, ...]:
         return ()
     if skip == "identity":
         return (add(out),)
-    pooled = Shape(shape.channels, out.size)
-    pool = Kernel(
-        kind="pool", in_channels=shape.channels, out_channels=shape.channels, in_size=shape.size, out_size=out.size,
-        kernel=3, stride=2 if out.size < shape.size else 1,
-    )  # fmt: skip
+    made, pooled = pool(shape, 2 if out.size < shape.size else 1)
     project = (conv(pooled, out.channels)[0],) if out.channels != shape.channels else ()
-    return (pool, *project, add(out))
+    return (made, *project, add(out))
