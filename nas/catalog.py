@@ -36,7 +36,9 @@ def plug_ins(package: ModuleType, group: str, kind: str) -> dict[str, EntryPoint
     }
     for point in entry_points(group=group):
         if point.name in known:
-            raise UsageError(f"two {kind}s are named '{point.name}': {known[point.name]} and {point.value}. Uninstall one")
+            raise UsageError(
+                f"two {kind}s are named '{point.name}': {known[point.name]} and {point.value}. Uninstall one"
+            )
         known[point.name] = point
     return known
 

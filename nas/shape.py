@@ -58,6 +58,7 @@ class Kernel:
     A ``linear`` is applied at every position; a ``matmul`` multiplies two activations, per group (head)
     ``in_channels/groups`` long rows into ``out_channels/groups`` columns. ``norm`` says that a batch norm
     follows: its two vectors are trained and folded away at inference. A global ``pool`` has ``out_size`` 1.
+    A kernel of kind ``norm`` stands alone: a layer norm over the channels, or, with one group per channel, a batch norm.
     ``rows`` says how often the same weights are applied beside each other: per channel in a layer that mixes
     positions (whose positions then count as its channels), per window in windowed attention.
     """

@@ -18,9 +18,9 @@ def json_option(command: F) -> F:
 
 def seed_option(command: F) -> F:
     """``--seed``."""
-    return click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of everything random.")(
-        command
-    )
+    return click.option(
+        "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of everything random."
+    )(command)
 
 
 def print_json(document: Any) -> None:

@@ -1,21 +1,25 @@
 """Kernels that several op families share, and the checks of their settings."""
 
+from dataclasses import replace
+
 from nas.errors import ArchitectureError
 from nas.shape import Kernel, Shape
 
 __all__ = [
     "add",
+    "batch_norm",
     "check_settings",
     "check_squeeze",
     "conv",
     "depthwise",
     "global_pool",
+    "layer_norm",
+    "layer_scale",
     "linear",
     "pool",
     "shortcut",
     "shuffle",
     "squeeze_excite",
-    "standalone",
 ]
 
 ACTIVATIONS = ("relu", "relu6", "hswish", "swish", "gelu", "")
@@ -50,7 +54,11 @@ def check_settings(
 
 def check_squeeze(key: str, *, base: str, gate: str, act: str) -> None:
     """Raise unless the settings of squeeze-and-excitation are known ones."""
-    for name, value, known in (("se_base", base, SQUEEZE_BASES), ("se_gate", gate, GATES), ("se_act", act, ACTIVATIONS)):
+    for name, value, known in (
+        ("se_base", base, SQUEEZE_BASES),
+        ("se_gate", gate, GATES),
+        ("se_act", act, ACTIVATIONS),
+    ):
         if value not in known:
             raise ArchitectureError(
                 f"op '{key}': {name} must be one of {', '.join(map(repr, known))}, not {value[:40]!r}"
@@ -145,9 +153,19 @@ def squeeze_excite(shape: Shape, width: int, *, act: str = "relu", gate: str = "
     )
 
 
-def standalone(kind: str, shape: Shape, act: str = "") -> Kernel:
-    """A kernel that keeps the shape: ``norm``, ``scale`` (one trained factor per channel), ``softmax``, ``act``."""
-    return _pointlike(kind, shape, shape.channels, act)
+def layer_norm(shape: Shape) -> Kernel:
+    """Norm over the channels of each position."""
+    return _pointlike("norm", shape, shape.channels)
+
+
+def batch_norm(shape: Shape) -> Kernel:
+    """Norm per channel that follows no convolution: a factor and an offset at inference."""
+    return replace(layer_norm(shape), groups=shape.channels)
+
+
+def layer_scale(shape: Shape) -> Kernel:
+    """One trained factor per channel (Touvron et al. 2021, https://arxiv.org/abs/2103.17239)."""
+    return _pointlike("scale", shape, shape.channels)
 
 
 def add(shape: Shape) -> Kernel:

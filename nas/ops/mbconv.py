@@ -43,9 +43,9 @@ class _InvertedResidual(Op):
         return shape.strided(self.stride, self.channels)
 
     def middle(self, shape: Shape) -> int:
-        """Channels between expansion and projection: ``in * expand``, rounded to a multiple of 8 where ``expand`` is a fraction.
+        """Channels between expansion and projection: ``in * expand``.
 
-        MobileNetV3's rounding (2.3 of 80 is 184); whole expansions are exact.
+        Where ``expand`` is a fraction, rounded to a multiple of 8 as in MobileNetV3: 2.3 of 80 is 184.
         """
         wide = shape.channels * self.expand
         return round(wide) if float(self.expand).is_integer() else make_divisible(wide)

@@ -29,7 +29,9 @@ def milliseconds(estimate: Estimate) -> str:
 
 def _shares(estimate: Estimate) -> str:
     shares = estimate.to_json()
-    return ", ".join(f"{100 * shares[name]:.0f} % {name}" for name in ("measured", "summed", "predicted") if shares[name] > 0.0005)
+    return ", ".join(
+        f"{100 * shares[name]:.0f} % {name}" for name in ("measured", "summed", "predicted") if shares[name] > 0.0005
+    )
 
 
 def layers(architecture: Architecture, tables: Sequence[Table]) -> str:
@@ -38,7 +40,9 @@ def layers(architecture: Architecture, tables: Sequence[Table]) -> str:
     rows, stage_of = [], [stage.name for stage in architecture.stages for _ in stage.ops]
     for name, layer in zip(stage_of, architecture.layers, strict=True):
         times = [f"{table.layer(layer).latency_ms:.3f}" for table in tables]
-        rows.append([name, layer.op.signature, str(layer.shape), f"{layer.params:,}", f"{layer.macs / 1e6:.2f}", *times])
+        rows.append(
+            [name, layer.op.signature, str(layer.shape), f"{layer.params:,}", f"{layer.macs / 1e6:.2f}", *times]
+        )
     return table(header, rows)
 
 
@@ -90,7 +94,11 @@ def _conditions(row: Mapping[str, Any]) -> str:
 
 def device_page(row: Mapping[str, Any]) -> str:
     """Everything known of one table."""
-    lines = [f"{row['name']}: {row.get('title', row['kind'])}", f"  kind        {row['kind']}", f"  conditions  {_conditions(row)}"]
+    lines = [
+        f"{row['name']}: {row.get('title', row['kind'])}",
+        f"  kind        {row['kind']}",
+        f"  conditions  {_conditions(row)}",
+    ]
     for source in row.get("sources", ()):
         lines.append("  source      " + ", ".join(str(value) for value in source.values()))
     lines.append(f"  fitted      {row.get('fitted', 'nothing')}")
