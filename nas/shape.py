@@ -12,9 +12,18 @@ from typing import Any, ClassVar
 
 from nas.errors import ArchitectureError
 
-__all__ = ["Kernel", "Op", "Shape"]
+__all__ = ["Kernel", "Op", "Shape", "make_divisible"]
 
 FLOAT_BYTES = 4
+
+
+def make_divisible(channels: float, divisor: int = 8) -> int:
+    """The nearest multiple of ``divisor``, at least one, never below 90 % of what was asked.
+
+    The rounding of MobileNetV2, MnasNet and EfficientNet.
+    """
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * channels else rounded
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -49,6 +58,9 @@ class Kernel:
     A ``linear`` is applied at every position; a ``matmul`` multiplies two activations, per group (head)
     ``in_channels/groups`` long rows into ``out_channels/groups`` columns. ``norm`` says that a batch norm
     follows: its two vectors are trained and folded away at inference. A global ``pool`` has ``out_size`` 1.
+    A kernel of kind ``norm`` stands alone: a layer norm over the channels, or, with one group per channel, a batch norm.
+    ``rows`` says how often the same weights are applied beside each other: per channel in a layer that mixes
+    positions (whose positions then count as its channels), per window in windowed attention.
     """
 
     kind: str
@@ -59,6 +71,7 @@ class Kernel:
     kernel: int = 1
     stride: int = 1
     groups: int = 1
+    rows: int = 1
     bias: bool = False
     norm: bool = False
     act: str = ""
@@ -80,25 +93,26 @@ class Kernel:
     def macs(self) -> int:
         """Multiply-adds of convolutions, linear layers and matrix products; the rest counts as zero."""
         if self.kind in ("conv", "dwconv", "linear", "matmul"):
-            return self.out_size**2 * self.kernel**2 * (self.in_channels // self.groups) * self.out_channels
+            per_position = self.kernel**2 * (self.in_channels // self.groups) * self.out_channels
+            return self.rows * self.out_size**2 * per_position
         return 0
 
     @property
     def in_elements(self) -> int:
         """Activations read."""
-        elements = self.in_channels * self.in_size**2
+        elements = self.rows * self.in_channels * self.in_size**2
         if self.kind == "add":
             return 2 * elements
         if self.kind == "mul":
             return elements + self.in_channels
         if self.kind == "matmul":
-            return elements + self.in_channels * (self.out_channels // self.groups)
+            return elements + self.rows * self.in_channels * (self.out_channels // self.groups)
         return elements
 
     @property
     def out_elements(self) -> int:
         """Activations written."""
-        return self.out_channels * self.out_size**2
+        return self.rows * self.out_channels * self.out_size**2
 
 
 @dataclass(frozen=True, kw_only=True)

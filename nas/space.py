@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from nas.arch import Architecture, Layer, Stage
 from nas.errors import SpaceError
-from nas.shape import Op, Shape
+from nas.shape import Op, Shape, make_divisible
 from nas.trial import Genes
 
 __all__ = ["Choice", "SearchSpace", "Slot", "Step", "fixed", "make_divisible", "relax_strides"]
@@ -337,12 +337,3 @@ def relax_strides(strides: Sequence[int], resolution: int) -> tuple[int, ...]:
         if stride > 1:
             relaxed[i] = 1
     return tuple(relaxed)
-
-
-def make_divisible(channels: float, divisor: int = 8) -> int:
-    """The nearest multiple of ``divisor``, at least one, never below 90 % of what was asked.
-
-    The rounding of MobileNetV2, MnasNet and EfficientNet.
-    """
-    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * channels else rounded

@@ -6,7 +6,7 @@ import click
 
 from nas import catalog
 from nas.cli._options import json_option, print_json
-from nas.cost.table import Table, layer_key
+from nas.cost.table import Table
 from nas.report import text
 from nas.space import SearchSpace
 
@@ -48,4 +48,4 @@ def describe(table: Table, spaces: list[SearchSpace]) -> dict[str, Any]:
 def coverage(table: Table, space: SearchSpace) -> float:
     """Share of the space's distinct layers that the table has a row for."""
     layers = {layer for step in space.chain for words in step.words for word in words for layer in word}
-    return sum(layer_key(layer.op, layer.shape) in table.rows for layer in layers) / len(layers)
+    return sum(table.row(layer) is not None for layer in layers) / len(layers)

@@ -11,13 +11,14 @@ import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from nas.arch import Architecture, Layer
 from nas.cost.device import DeviceModel
-from nas.errors import TableError
+from nas.errors import ArchitectureError, TableError
 from nas.ops import op_from_signature, registry
 from nas.shape import Kernel, Op, Shape
 
@@ -94,6 +95,10 @@ def layer_key(op: Op | str, shape: Shape) -> str:
     return f"{signature.replace('act=relu6,', '').replace(',act=relu6', '').replace('act=relu6', '')}@{shape}"
 
 
+def _as_run(kernels: Iterable[Kernel]) -> tuple[Kernel, ...]:
+    return tuple(replace(kernel, act="relu") if kernel.act == "relu6" else kernel for kernel in kernels)
+
+
 def kernel_key(kernel: Kernel) -> str:
     """How a table names a kernel."""
     return (
@@ -113,10 +118,21 @@ class Table:
     digest: str
     _known: dict[Layer, Estimate] = field(default_factory=dict, repr=False)
 
+    def row(self, layer: Layer) -> Row | None:
+        """The row of a layer, or of an op that runs the very same kernels (``skip=none`` where nothing can be added)."""
+        found = self.rows.get(layer_key(layer.op, layer.shape))
+        return found or self._by_kernels.get(_as_run(layer.kernels))
+
+    @cached_property
+    def _by_kernels(self) -> dict[tuple[Kernel, ...], Row]:
+        found = {_as_run(layer.kernels): row for key, row in self.rows.items() if (layer := _row_layer(key))}
+        found.pop((), None)
+        return found
+
     def layer(self, layer: Layer) -> Estimate:
         """The time of one layer: its own row, else its kernels' rows, else the device model; else `TableError`."""
         if layer not in self._known:
-            row = self.rows.get(layer_key(layer.op, layer.shape))
+            row = self.row(layer)
             if row is not None:
                 self._known[layer] = self._from_row(row)
             else:
@@ -197,11 +213,17 @@ def _parse_info(path: Path) -> dict[str, Any]:
         raise TableError(f"{path} must be an object with at least name, unit and rows")
     if info.get("unit") != "ms":
         raise TableError(f"{path}: unit must be 'ms', not {info.get('unit')!r}. Convert the numbers and say so")
+    common = info.get("rows_common_sd", 0.0)
+    if not isinstance(common, int | float) or not 0 <= common < 1:
+        raise TableError(f"{path}: rows_common_sd must be a fraction below 1, not {str(common)[:40]!r}")
     return info
 
 
 def _parse_rows(path: Path, text: str) -> dict[str, Row]:
-    lines = list(csv.reader(text.splitlines()))
+    try:
+        lines = list(csv.reader(text.splitlines()))
+    except csv.Error as error:
+        raise TableError(f"{path} is not CSV: {error}") from None
     if not lines or tuple(lines[0]) != HEADER:
         raise TableError(f"{path} line 1: the columns must be {','.join(HEADER)}")
     if not text.endswith("\n"):
@@ -225,8 +247,10 @@ def _parse_row(where: str, fields: list[str]) -> tuple[str, Row]:
     try:
         shape = Shape(int(channels), int(size)) if channels else None
         row = Row(latency_ms=float(latency), sd_ms=float(sd), count=int(count), source=source)
-    except ValueError as error:
-        raise TableError(f"{where}: not a number: {error}") from None
+    except (ValueError, ArchitectureError) as error:
+        raise TableError(f"{where}: {error}") from None
+    if shape is None and "(" in op:
+        raise TableError(f"{where}: the row of an op needs in_channels and in_size; only a kernel's row has none")
     if not (math.isfinite(row.latency_ms) and row.latency_ms > 0):
         raise TableError(f"{where}: latency_ms must be above 0 and finite, not {latency}")
     if not (math.isfinite(row.sd_ms) and row.sd_ms >= 0) or row.count < 1:
@@ -237,7 +261,8 @@ def _parse_row(where: str, fields: list[str]) -> tuple[str, Row]:
 
 
 def _check_plausible(path: Path, table: Table) -> None:
-    rates = [macs / row.latency_ms for key, row in table.rows.items() if (macs := _row_macs(key))]
+    layers = ((_row_layer(key), row) for key, row in table.rows.items())
+    rates = [layer.macs / row.latency_ms for layer, row in layers if layer and layer.macs]
     if not rates:
         return
     rate = statistics.median(rates)
@@ -249,10 +274,10 @@ def _check_plausible(path: Path, table: Table) -> None:
         )
 
 
-def _row_macs(key: str) -> int:
-    """Multiply-adds of the op a key names; 0 for a kernel's key or an op that is not installed."""
+def _row_layer(key: str) -> Layer | None:
+    """The layer a key names; None for a kernel's key or an op that is not installed."""
     signature, _, where = key.partition("@")
     if not where or signature.partition("(")[0] not in registry():
-        return 0
+        return None
     channels, size, _ = where.split("x")
-    return Layer(op_from_signature(signature), Shape(int(channels), int(size))).macs
+    return Layer(op_from_signature(signature), Shape(int(channels), int(size)))

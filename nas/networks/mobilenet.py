@@ -1,9 +1,17 @@
-"""MobileNetV2: Sandler et al. 2018, https://arxiv.org/abs/1801.04381, table 2."""
+"""MobileNetV2 and MobileNetV3 Large and Small.
+
+Sandler et al. 2018, https://arxiv.org/abs/1801.04381, table 2; Howard et al. 2019,
+https://arxiv.org/abs/1905.02244, tables 1 and 2.
+"""
+
+import dataclasses
+from functools import partial
 
 from nas.arch import Architecture
 from nas.networks.published import Published, chain_stages, repeat
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import MBConv
+from nas.shape import Op
 
 __all__ = ["NETWORKS"]
 
@@ -21,4 +29,68 @@ def mobilenet_v2() -> Architecture:
     )
 
 
-NETWORKS = (Published(name="mobilenet_v2", build=mobilenet_v2, source="https://arxiv.org/abs/1801.04381, table 2"),)
+# Kernel, expansion, channels, squeeze-and-excitation, activation, stride.
+V3Row = tuple[int, float, int, bool, str, int]
+V3_LARGE: tuple[V3Row, ...] = (
+    (3, 1, 16, False, "relu", 1),
+    (3, 4, 24, False, "relu", 2),
+    (3, 3, 24, False, "relu", 1),
+    (5, 3, 40, True, "relu", 2),
+    (5, 3, 40, True, "relu", 1),
+    (5, 3, 40, True, "relu", 1),
+    (3, 6, 80, False, "hswish", 2),
+    (3, 2.5, 80, False, "hswish", 1),
+    (3, 2.3, 80, False, "hswish", 1),
+    (3, 2.3, 80, False, "hswish", 1),
+    (3, 6, 112, True, "hswish", 1),
+    (3, 6, 112, True, "hswish", 1),
+    (5, 6, 160, True, "hswish", 2),
+    (5, 6, 160, True, "hswish", 1),
+    (5, 6, 160, True, "hswish", 1),
+)
+V3_SMALL: tuple[V3Row, ...] = (
+    (3, 1, 16, True, "relu", 2),
+    (3, 4.5, 24, False, "relu", 2),
+    (3, 3.67, 24, False, "relu", 1),
+    (5, 4, 40, True, "hswish", 2),
+    (5, 6, 40, True, "hswish", 1),
+    (5, 6, 40, True, "hswish", 1),
+    (5, 3, 48, True, "hswish", 1),
+    (5, 3, 48, True, "hswish", 1),
+    (5, 6, 96, True, "hswish", 2),
+    (5, 6, 96, True, "hswish", 1),
+    (5, 6, 96, True, "hswish", 1),
+)
+
+
+def v3_block(kernel: int, expand: float, channels: int, se: bool, act: str, stride: int) -> MBConv:
+    """Squeeze-and-excitation takes a quarter of the expanded channels, with ReLU and a hard sigmoid."""
+    made = MBConv(kernel=kernel, expand=expand, channels=channels, act=act, stride=stride)
+    return dataclasses.replace(made, se=0.25, se_base="expanded", se_act="relu", se_gate="hsigmoid") if se else made
+
+
+def mobilenet_v3(rows: tuple[V3Row, ...], last: int, hidden: int) -> Architecture:
+    """Tables 1 and 2; a stage ends where the channels change."""
+    stages: list[list[Op]] = []
+    for row in rows:
+        if not stages or row[2] != stages[-1][-1].settings["channels"]:
+            stages.append([])
+        stages[-1].append(v3_block(*row))
+    return chain_stages(
+        224,
+        Conv(kernel=3, channels=16, stride=2, act="hswish"),
+        map(tuple, stages),
+        (Conv(channels=last, act="hswish"), Classifier(hidden=hidden, act="hswish")),
+    )
+
+
+V3_SOURCE = "https://arxiv.org/abs/1905.02244"
+NETWORKS = (
+    Published(name="mobilenet_v2", build=mobilenet_v2, source="https://arxiv.org/abs/1801.04381, table 2"),
+    Published(
+        name="mobilenet_v3_large", build=partial(mobilenet_v3, V3_LARGE, 960, 1280), source=f"{V3_SOURCE}, table 1"
+    ),
+    Published(
+        name="mobilenet_v3_small", build=partial(mobilenet_v3, V3_SMALL, 576, 1024), source=f"{V3_SOURCE}, table 2"
+    ),
+)

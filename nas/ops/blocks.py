@@ -1,11 +1,30 @@
 """Kernels that several op families share, and the checks of their settings."""
 
+from dataclasses import replace
+
 from nas.errors import ArchitectureError
 from nas.shape import Kernel, Shape
 
-__all__ = ["add", "check_settings", "conv", "depthwise", "shortcut", "squeeze_excite"]
+__all__ = [
+    "add",
+    "batch_norm",
+    "check_settings",
+    "check_squeeze",
+    "conv",
+    "depthwise",
+    "global_pool",
+    "layer_norm",
+    "layer_scale",
+    "linear",
+    "pool",
+    "shortcut",
+    "shuffle",
+    "squeeze_excite",
+]
 
 ACTIVATIONS = ("relu", "relu6", "hswish", "swish", "gelu", "")
+GATES = ("sigmoid", "hsigmoid")
+SQUEEZE_BASES = ("input", "expanded")
 SHORTCUTS = ("identity", "pool", "none")
 LARGEST_CHANNELS = 1 << 16
 LARGEST_KERNEL = 31
@@ -33,10 +52,31 @@ def check_settings(
         raise ArchitectureError(f"op '{key}': skip must be one of {', '.join(SHORTCUTS)}, not {skip[:40]!r}")
 
 
+def check_squeeze(key: str, *, base: str, gate: str, act: str) -> None:
+    """Raise unless the settings of squeeze-and-excitation are known ones."""
+    for name, value, known in (
+        ("se_base", base, SQUEEZE_BASES),
+        ("se_gate", gate, GATES),
+        ("se_act", act, ACTIVATIONS),
+    ):
+        if value not in known:
+            raise ArchitectureError(
+                f"op '{key}': {name} must be one of {', '.join(map(repr, known))}, not {value[:40]!r}"
+            )
+
+
 def conv(
-    shape: Shape, channels: int, *, kernel: int = 1, stride: int = 1, groups: int = 1, act: str = ""
+    shape: Shape,
+    channels: int,
+    *,
+    kernel: int = 1,
+    stride: int = 1,
+    groups: int = 1,
+    act: str = "",
+    bias: bool = False,
+    norm: bool = True,
 ) -> tuple[Kernel, Shape]:
-    """Convolution, batch norm and activation; groups must divide both channel counts."""
+    """Convolution, batch norm (unless told otherwise) and activation; groups must divide both channel counts."""
     if shape.channels % groups or channels % groups:
         raise ArchitectureError(f"{groups} groups do not divide {shape.channels} and {channels} channels")
     out = shape.strided(stride, channels)
@@ -49,14 +89,17 @@ def conv(
         kernel=kernel,
         stride=stride,
         groups=groups,
-        norm=True,
+        bias=bias,
+        norm=norm,
         act=act,
     )
     return made, out
 
 
-def depthwise(shape: Shape, *, kernel: int, stride: int, act: str) -> tuple[Kernel, Shape]:
-    """One filter per channel, batch norm and activation."""
+def depthwise(
+    shape: Shape, *, kernel: int, stride: int = 1, act: str = "", bias: bool = False, norm: bool = True
+) -> tuple[Kernel, Shape]:
+    """One filter per channel, batch norm (unless told otherwise) and activation."""
     out = shape.strided(stride)
     made = Kernel(
         kind="dwconv",
@@ -67,7 +110,8 @@ def depthwise(shape: Shape, *, kernel: int, stride: int, act: str) -> tuple[Kern
         kernel=kernel,
         stride=stride,
         groups=shape.channels,
-        norm=True,
+        bias=bias,
+        norm=norm,
         act=act,
     )
     return made, out
@@ -109,9 +153,34 @@ def squeeze_excite(shape: Shape, width: int, *, act: str = "relu", gate: str = "
     )
 
 
+def layer_norm(shape: Shape) -> Kernel:
+    """Norm over the channels of each position."""
+    return _pointlike("norm", shape, shape.channels)
+
+
+def batch_norm(shape: Shape) -> Kernel:
+    """Norm per channel that follows no convolution: a factor and an offset at inference."""
+    return replace(layer_norm(shape), groups=shape.channels)
+
+
+def layer_scale(shape: Shape) -> Kernel:
+    """One trained factor per channel (Touvron et al. 2021, https://arxiv.org/abs/2103.17239)."""
+    return _pointlike("scale", shape, shape.channels)
+
+
 def add(shape: Shape) -> Kernel:
     """Sum of two maps."""
     return _pointlike("add", shape, shape.channels)
+
+
+def pool(shape: Shape, stride: int) -> tuple[Kernel, Shape]:
+    """A 3x3 pool, average or maximum."""
+    out = shape.strided(stride)
+    made = Kernel(
+        kind="pool", in_channels=shape.channels, out_channels=shape.channels, in_size=shape.size, out_size=out.size,
+        kernel=3, stride=stride,
+    )  # fmt: skip
+    return made, out
 
 
 def shuffle(shape: Shape) -> Kernel:
@@ -129,10 +198,6 @@ def shortcut(skip: str, shape: Shape, out: Shape) -> tuple[Kernel, ...]:
         return ()
     if skip == "identity":
         return (add(out),)
-    pooled = Shape(shape.channels, out.size)
-    pool = Kernel(
-        kind="pool", in_channels=shape.channels, out_channels=shape.channels, in_size=shape.size, out_size=out.size,
-        kernel=3, stride=2 if out.size < shape.size else 1,
-    )  # fmt: skip
+    made, pooled = pool(shape, 2 if out.size < shape.size else 1)
     project = (conv(pooled, out.channels)[0],) if out.channels != shape.channels else ()
-    return (pool, *project, add(out))
+    return (made, *project, add(out))

@@ -40,13 +40,19 @@ class Conv(Op):
 
 @dataclass(frozen=True, kw_only=True)
 class Classifier(Op):
-    """Global average pool, dropout (in training), and a linear layer with bias: one logit per class."""
+    """Global average pool, dropout (in training), and a linear layer with bias: one logit per class.
+
+    ``hidden`` puts a linear layer with bias and activation ``act`` before it (MobileNetV3).
+    """
 
     key = "classifier"
 
     classes: int = 1000
+    hidden: int = 0
+    act: str = "relu"
 
     def __post_init__(self) -> None:
+        blocks.check_settings(self.key, kernel=1, channels=self.hidden, stride=1, act=self.act)
         if not 1 <= self.classes <= blocks.LARGEST_CHANNELS:
             raise ArchitectureError(
                 f"op 'classifier': classes must be 1 to {blocks.LARGEST_CHANNELS}, not {self.classes}"
@@ -58,4 +64,9 @@ class Classifier(Op):
 
     def kernels(self, shape: Shape) -> tuple[Kernel, ...]:
         """See `Op`."""
-        return blocks.global_pool(shape), blocks.linear(Shape(shape.channels, 1), self.classes)
+        pooled = Shape(shape.channels, 1)
+        found = [blocks.global_pool(shape)]
+        if self.hidden:
+            found.append(blocks.linear(pooled, self.hidden, self.act))
+            pooled = Shape(self.hidden, 1)
+        return (*found, blocks.linear(pooled, self.classes))

@@ -1,20 +1,23 @@
 """Inverted residual blocks: MBConv and Fused-MBConv.
 
 MobileNetV2 (Sandler et al. 2018, https://arxiv.org/abs/1801.04381), FBNet (Wu et al. 2019,
-https://arxiv.org/abs/1812.03443), EfficientNetV2 (Tan and Le 2021, https://arxiv.org/abs/2104.00298).
+https://arxiv.org/abs/1812.03443), MobileNetV3 (Howard et al. 2019, https://arxiv.org/abs/1905.02244),
+EfficientNetV2 (Tan and Le 2021, https://arxiv.org/abs/2104.00298).
 """
 
 from dataclasses import dataclass
 
 from nas.errors import ArchitectureError
 from nas.ops import blocks
-from nas.shape import Kernel, Op, Shape
+from nas.shape import Kernel, Op, Shape, make_divisible
 
 __all__ = ["FusedMBConv", "MBConv"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _InvertedResidual(Op):
+    """``se_act`` empty: squeeze-and-excitation uses ``act`` inside; ``se_gate``: sigmoid or hsigmoid."""
+
     elastic = ("channels", "expand", "kernel")
 
     kernel: int = 3
@@ -22,6 +25,9 @@ class _InvertedResidual(Op):
     channels: int = 0
     stride: int = 1
     se: float = 0
+    se_base: str = "input"
+    se_act: str = ""
+    se_gate: str = "sigmoid"
     act: str = "relu"
     skip: str = "identity"
 
@@ -30,18 +36,36 @@ class _InvertedResidual(Op):
             self.key, kernel=self.kernel, channels=self.channels, stride=self.stride, act=self.act,
             expand=self.expand, se=self.se, skip=self.skip,
         )  # fmt: skip
+        blocks.check_squeeze(self.key, base=self.se_base, gate=self.se_gate, act=self.se_act)
 
     def out_shape(self, shape: Shape) -> Shape:
         """See `Op`."""
         return shape.strided(self.stride, self.channels)
 
     def middle(self, shape: Shape) -> int:
-        """Channels between expansion and projection: ``round(in * expand)``."""
-        return round(shape.channels * self.expand)
+        """Channels between expansion and projection: ``in * expand``.
+
+        Where ``expand`` is a fraction, rounded to a multiple of 8 as in MobileNetV3: 2.3 of 80 is 184.
+        """
+        wide = shape.channels * self.expand
+        return round(wide) if float(self.expand).is_integer() else make_divisible(wide)
 
     def squeeze(self, shape: Shape) -> int:
-        """Width of squeeze-and-excitation, from the block's input: ``max(1, int(in * se))``; 0 for none."""
-        return max(1, int(shape.channels * self.se)) if self.se else 0
+        """Width of squeeze-and-excitation, 0 for none.
+
+        ``se_base`` input: ``max(1, int(in * se))`` (MnasNet, EfficientNet); expanded: ``middle * se``
+        rounded to a multiple of 8 (MobileNetV3).
+        """
+        if not self.se:
+            return 0
+        if self.se_base == "expanded":
+            return make_divisible(self.middle(shape) * self.se)
+        return max(1, int(shape.channels * self.se))
+
+    def _squeeze_excite(self, shape: Shape, now: Shape) -> tuple[Kernel, ...]:
+        if not self.se:
+            return ()
+        return blocks.squeeze_excite(now, self.squeeze(shape), act=self.se_act or self.act, gate=self.se_gate)
 
     def has_residual(self, shape: Shape) -> bool:
         """Whether the input is added back, directly or pooled."""
@@ -85,8 +109,7 @@ class MBConv(_InvertedResidual):
                 found.append(blocks.shuffle(now))
         made, now = blocks.depthwise(now, kernel=self.kernel, stride=self.stride, act=self.act)
         found.append(made)
-        if self.se:
-            found += blocks.squeeze_excite(now, self.squeeze(shape), act=self.act)
+        found += self._squeeze_excite(shape, now)
         made, now = blocks.conv(now, self.channels or shape.channels, groups=self.groups)
         return (*found, made, *blocks.shortcut(self.skip, shape, now))
 
@@ -107,8 +130,7 @@ class FusedMBConv(_InvertedResidual):
         wide = channels if self.expand == 1 else self.middle(shape)
         made, now = blocks.conv(shape, wide, kernel=self.kernel, stride=self.stride, act=self.act)
         found = [made]
-        if self.se:
-            found += blocks.squeeze_excite(now, self.squeeze(shape), act=self.act)
+        found += self._squeeze_excite(shape, now)
         if self.expand != 1:
             made, now = blocks.conv(now, channels)
             found.append(made)
