@@ -1,0 +1,22 @@
+"""Neural architecture search for a device and a latency budget.
+
+``nas.search(space="fbnet", device="pixel1")`` searches, ``nas.load(folder)`` opens a run. Both are loaded
+when first used, so that ``import nas`` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nas.run import Run, load
+    from nas.job import search
+
+__all__ = ["Run", "load", "search"]
+
+_HOMES = {"Run": "nas.run", "load": "nas.run", "search": "nas.job"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nas' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)

@@ -12,7 +12,7 @@ import nas
 ROOT = Path(nas.__file__).parent.parent
 # Lower imports nothing of higher; one level may import itself. From `model` on, torch is allowed.
 LEVELS = (
-    ("errors", "pareto"),
+    ("errors", "pareto", "units"),
     ("shape",),
     ("ops",),
     ("arch",),
@@ -28,11 +28,12 @@ LEVELS = (
     ("arena", "lint"),
     ("report",),
     ("catalog",),
+    ("run",),
+    ("job",),
     ("testing",),
     ("model",),
     ("data", "train"),
     ("evaluate", "export"),
-    ("run",),
     ("__init__", "cli", "__main__"),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

@@ -1,5 +1,6 @@
 """``nas devices``: the devices with a latency table: where it comes from, what it covers, how far it is off."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -11,6 +12,8 @@ from nas.report import text
 from nas.space import SearchSpace
 
 __all__ = ["command"]
+
+RESOLUTIONS = (224, 32)
 
 
 @click.command(
@@ -30,8 +33,7 @@ def command(names: tuple[str, ...], resolution: int | None, as_json: bool) -> No
     the device model. With NAMES, print provenance and caveats in full.
     """
     tables = [catalog.device(name) for name in names or catalog.device_names()]
-    spaces = [catalog.space(name, resolution=resolution) for name in catalog.space_names()]
-    rows = [describe(table, spaces) for table in tables]
+    rows = [describe(table, (resolution,) if resolution else RESOLUTIONS) for table in tables]
     if as_json:
         print_json(rows)
     elif names:
@@ -40,9 +42,13 @@ def command(names: tuple[str, ...], resolution: int | None, as_json: bool) -> No
         click.echo(text.devices(rows))
 
 
-def describe(table: Table, spaces: list[SearchSpace]) -> dict[str, Any]:
+def describe(table: Table, resolutions: Sequence[int]) -> dict[str, Any]:
     """Provenance, coverage and error of one table."""
-    return {**table.info, "digest": table.digest, "coverage": {space.name: coverage(table, space) for space in spaces}}
+    covered = {
+        name: {size: coverage(table, catalog.space(name, resolution=size)) for size in resolutions}
+        for name in catalog.space_names()
+    }
+    return {**table.info, "digest": table.digest, "coverage": covered}
 
 
 def coverage(table: Table, space: SearchSpace) -> float:

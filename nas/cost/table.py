@@ -116,6 +116,7 @@ class Table:
     model: DeviceModel | None
     info: Mapping[str, Any]
     digest: str
+    path: Path
     _known: dict[Layer, Estimate] = field(default_factory=dict, repr=False)
 
     def row(self, layer: Layer) -> Row | None:
@@ -190,7 +191,7 @@ class Table:
             )
         model = DeviceModel.from_json(info["model"]) if info.get("model") is not None else None
         digest = hashlib.sha256(text.encode() + json.dumps(info, sort_keys=True).encode()).hexdigest()[:20]
-        table = cls(str(info["name"]), rows, model, info, digest)
+        table = cls(str(info["name"]), rows, model, info, digest, numbers)
         _check_plausible(numbers, table)
         return table
 

@@ -54,17 +54,16 @@ def front_rows(found: Sequence[Trial], space: SearchSpace, tables: Sequence[Tabl
         network = space.decode(trial.genes)
         devices = {table.name: table.estimate(network).to_json() for table in tables}
         first = next(iter(devices.values()), {})
-        latency = {name: first[name] for name in ("latency_ms", "latency_sd_ms") if name in first}
-        rows.append(
-            {
-                "trial": trial.number,
-                "digest": trial.digest,
-                "genes": list(trial.genes),
-                **{name: value for name, value in trial.metrics.items() if not name.startswith("latency_ms@")},
-                **latency,
-                "macs": network.macs,
-                "params": network.params,
-                "devices": devices,
-            }
-        )
+        latency: dict[str, Any] = {n: v for n, v in first.items() if n.startswith("latency")}
+        row: dict[str, Any] = {
+            "trial": trial.number,
+            "digest": trial.digest,
+            "genes": list(trial.genes),
+            **{name: value for name, value in trial.metrics.items() if not name.startswith("latency_ms@")},
+            **latency,
+            "macs": network.macs,
+            "params": network.params,
+            "devices": devices,
+        }
+        rows.append(row)
     return rows

@@ -5,9 +5,11 @@ from typing import Any
 
 from nas.arch import Architecture
 from nas.cost.table import Estimate, Table
+from nas.objectives import Objectives
 from nas.space import SearchSpace
+from nas.trial import Trial
 
-__all__ = ["choices", "costs", "device_page", "devices", "layers", "milliseconds", "spaces", "table"]
+__all__ = ["choices", "costs", "device_page", "devices", "front", "layers", "milliseconds", "spaces", "table"]
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -78,14 +80,30 @@ def choices(space: SearchSpace) -> str:
 
 
 def devices(rows: Sequence[Mapping[str, Any]]) -> str:
-    """One line per device."""
-    cells = []
+    """A few lines per device."""
+    lines = []
     for row in rows:
-        covered = ", ".join(f"{name} {100 * share:.0f} %" for name, share in row["coverage"].items())
-        error = ", ".join(f"{name} {value}" for name, value in list(row["known_error"].items())[:1])
         aliases = f" ({', '.join(row['aliases'])})" if row.get("aliases") else ""
-        cells.append([row["name"] + aliases, row["kind"], _conditions(row), covered, error])
-    return table(["device", "kind", "conditions", "layers with a row", "known error"], cells)
+        error = ", ".join(f"{name} {100 * value:.1f} %" for name, value in list(row["known_error"].items())[:2])
+        lines += [
+            f"{row['name']}{aliases}: {row.get('title', row['name'])}",
+            f"  kind        {row['kind']}",
+            f"  conditions  {_conditions(row)}",
+            f"  rows for    {_coverage(row)}",
+            f"  error       {error or 'not known'}",
+            "",
+        ]
+    return "\n".join([*lines, "More of one: nas devices NAME. A table file of yours: --device my_board.csv"])
+
+
+def _coverage(row: Mapping[str, Any]) -> str:
+    found = [
+        f"{100 * share:.0f} % of {name}'s layers at {resolution}"
+        for name, shares in row["coverage"].items()
+        for resolution, share in shares.items()
+        if share >= 0.005
+    ]
+    return ", ".join(found) + ("; the rest is predicted" if found else "nothing here: all predicted")
 
 
 def _conditions(row: Mapping[str, Any]) -> str:
@@ -101,8 +119,31 @@ def device_page(row: Mapping[str, Any]) -> str:
     ]
     for source in row.get("sources", ()):
         lines.append("  source      " + ", ".join(str(value) for value in source.values()))
-    lines.append(f"  fitted      {row.get('fitted', 'nothing')}")
+    lines += [f"  fitted      {line}" for line in row.get("fitted", ("nothing",))]
     lines += [f"  error       {name}: {value}" for name, value in row["known_error"].items()]
     lines += [f"  caveat      {caveat}" for caveat in row.get("caveats", ())]
-    lines += [f"  rows for    {name}: {100 * share:.0f} % of its layers" for name, share in row["coverage"].items()]
+    lines.append(f"  rows for    {_coverage(row)}")
     return "\n".join(lines)
+
+
+def front(
+    found: Sequence[Trial], space: SearchSpace, tables: Sequence[Table], objectives: Objectives
+) -> str:
+    """One line per network of the front."""
+    quality = [objective.name for objective in objectives.each if objective.direction == "maximize"]
+    header = ["trial", *quality, *(f"{table.name} ms" for table in tables), "params (M)", "macs (M)", "digest"]
+    rows = []
+    for trial in found:
+        network = space.decode(trial.genes)
+        times = [table.estimate(network) for table in tables]
+        rows.append(
+            [
+                str(trial.number),
+                *(f"{trial.metrics[name]:.4f}" for name in quality),
+                *(f"{estimate.latency_ms:.2f} ± {estimate.latency_sd_ms:.2f}" for estimate in times),
+                f"{network.params / 1e6:.2f}",
+                f"{network.macs / 1e6:.0f}",
+                trial.digest,
+            ]
+        )
+    return table(header, rows)

@@ -1,0 +1,88 @@
+"""Progress of long work on stderr: a live line on a terminal, a line now and then in a log."""
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import click
+
+from nas.study import Progress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+__all__ = ["Live", "duration"]
+
+LOG_EVERY_SECONDS = 10.0
+
+
+def duration(seconds: float) -> str:
+    """``41 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class Live:
+    """Shows a study's progress. Use as a context around the study, with `watch` as its callback."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self._terminal = not quiet and click.get_text_stream("stderr").isatty()
+        self._bar: Bar | None = None
+        self._logged = 0.0
+        self._best = 0.0
+
+    def lines(self, lines: Sequence[str]) -> None:
+        """Say what will be done."""
+        if not self.quiet:
+            click.echo("\n".join(lines) + "\n", err=True)
+
+    def __enter__(self) -> "Live":
+        if self._terminal:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(
+                TextColumn("trials"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"),
+                console=Console(stderr=True), transient=True,
+            )  # fmt: skip
+            self._task = self._bar.add_task("starting", total=None)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def watch(self, progress: Progress) -> None:
+        """Take in one step."""
+        if progress.trial is not None:
+            self._best = max(self._best, progress.trial.metrics.get("accuracy", 0.0))
+        text = self._text(progress)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=progress.evaluated, total=progress.planned, description=text)
+        elif not self.quiet and self._due(progress):
+            planned = "?" if progress.planned is None else progress.planned
+            click.echo(f"trial {progress.evaluated}/{planned}  {text}", err=True)
+
+    def _due(self, progress: Progress) -> bool:
+        now = time.monotonic()
+        if now - self._logged < LOG_EVERY_SECONDS and progress.evaluated != progress.planned:
+            return False
+        self._logged = now
+        return progress.trial is not None
+
+    def _text(self, progress: Progress) -> str:
+        left = "measuring" if progress.eta_seconds is None else f"{duration(progress.eta_seconds)} left"
+        return (
+            f"best {self._best:.4f}  front {progress.front_size}  hypervolume {progress.hypervolume:.4f}  "
+            f"{duration(progress.seconds)} gone, {left}"
+        )

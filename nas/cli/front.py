@@ -1,0 +1,30 @@
+"""``nas front``: show the Pareto front of a run, finished or still going, and draw it."""
+
+from pathlib import Path
+
+import click
+
+from nas.cli._options import json_option, print_json
+from nas.report import frames
+from nas.run import Run
+
+__all__ = ["command"]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  nas front runs/fbnet-pixel1-20260101-120000
+  nas front runs/photos --json"""
+)
+@click.argument("run", type=click.Path(path_type=Path))
+@json_option
+def command(run: Path, as_json: bool) -> None:
+    """Print the front of RUN and write its front.csv and front.png anew."""
+    found = Run(run)
+    found.save_reports()
+    if as_json:
+        print_json({"run": str(run), "front": frames.front_rows(found.front, found.space, found.tables)})
+        return
+    click.echo(found.front_text())
+    click.echo(f"\n{len(found.trials)} trials, {len(found.front)} on the front; {run}/front.png, {run}/front.csv")

@@ -1,0 +1,140 @@
+"""``nas search``: search a space for a device on your data; ends in a Pareto front and a run folder."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from nas import units
+from nas.capsule import read_capsule
+from nas.cli._options import json_option, print_json, seed_option
+from nas.cli._progress import Live
+from nas.errors import RunError, UsageError
+from nas.report import frames
+from nas.job import Plan, Result, Search
+
+__all__ = ["command"]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  nas search --space fbnet --device pixel
+  nas search --space mnasnet --device raspi4 --data fashion-mnist --latency 30ms --trials 20
+  nas search --space fbnet --device pixel --device pixel3 --data folder:photos --time 1h --out runs/photos
+  nas search --resume runs/photos --time 2h
+  nas search --space ./my_space.py --device ./my_board.csv --objective accuracy,params --max macs=300M"""
+)
+@click.option("--space", default="fbnet", show_default=True, help="Search space: a name (nas spaces), or a .py file.")
+@click.option("--device", "devices", multiple=True, metavar="NAME", help="Device or table file (nas devices); repeatable.  [default: pixel1]")
+@click.option("--data", default="digits", show_default=True, help="digits, fashion-mnist[:DIR], npz:FILE, folder:DIR.")
+@click.option("--strategy", default="local-search", show_default=True, help="Search strategy, with settings: name,key=value.")
+@click.option("--objective", "objectives", default="accuracy,latency_ms", show_default=True, help="Metrics, separated by commas.")
+@click.option("--latency", metavar="MS", help="Upper bound on the first device's latency, such as 60ms.")
+@click.option("--latency-min", metavar="MS", help="Lower bound, to search a band.")
+@click.option("--max", "maxima", multiple=True, metavar="COST=VALUE", help="Upper bound on a cost, such as params=5M; repeatable.")
+@click.option("--trials", type=click.IntRange(1), help="Networks to train.  [default: 32]")
+@click.option("--time", "time_", metavar="TIME", help="Time to end within, such as 5m.")
+@click.option("--resolution", type=click.IntRange(8, 4096), help="Input size of the network to ship.  [default: the space's]")
+@click.option("--classes", type=click.IntRange(2, 65536), help="Classes of the network to ship.  [default: the data's]")
+@click.option("--in-channels", type=click.IntRange(1, 1024), help="Channels of its input.  [default: the data's]")
+@click.option("--proxy", default="", metavar="KEY=VALUE,..", help="Slimming of search-time networks.  [default: the preset]")
+@click.option("--strict", is_flag=True, help="Refuse a data set with a corrupt image instead of leaving it out.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/SPACE-DEVICE-TIME]")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run; its settings apply.")
+@seed_option
+@json_option
+@click.pass_context
+def command(ctx: click.Context, out: Path | None, resume: Path | None, as_json: bool, **given: Any) -> None:
+    """Train networks of a space, price them on a device, and print the Pareto front.
+
+    Every trial is trained for a short while on a slimmed network; costs are those of the full one. The run
+    folder holds run.json, the record (an Optuna journal), front.csv and front.png, and survives a kill.
+    """
+    settings = _settings(given)
+    if resume is not None:
+        if out is not None:
+            raise UsageError("--resume goes on in the run's own folder, so --out has no meaning beside it")
+        settings = _resumed(ctx, resume, settings)
+    live = Live(quiet=as_json)
+    plan = Plan(settings)
+    folder = resume or out or plan.default_folder()
+    live.lines([*plan.lines(), f"run        {folder}"])
+    try:
+        with live:
+            result = plan.run(folder, resume=resume is not None, watch=live.watch)
+    except KeyboardInterrupt:
+        raise RunError(f"interrupted; nothing finished is lost. Go on with: nas search --resume {folder}") from None
+    if as_json:
+        print_json(document(result))
+    else:
+        click.echo(_summary(result))
+
+
+def _settings(given: dict[str, Any]) -> Search:
+    time = given.pop("time_")
+    latency, latency_min = given.pop("latency"), given.pop("latency_min")
+    return Search(
+        **{
+            **given,
+            "devices": given["devices"] or ("pixel1",),
+            "objectives": tuple(name.strip() for name in given["objectives"].split(",")),
+            "maxima": dict(_maximum(text) for text in given["maxima"]),
+        },
+        seconds=units.seconds(time) if time else None,
+        latency_ms=units.milliseconds(latency) if latency else None,
+        latency_min_ms=units.milliseconds(latency_min) if latency_min else None,
+    )
+
+
+def _maximum(text: str) -> tuple[str, float]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"a bound is written cost=value, such as --max params=5M, not '{text}'")
+    read = units.milliseconds if name.startswith("latency_ms") else units.count
+    return name.strip(), read(value)
+
+
+# The setting that each option gives, where their names differ.
+_FIELDS = {"latency": "latency_ms", "latency_min": "latency_min_ms", "time_": "seconds"}
+_BUDGET = ("trials", "seconds")
+
+
+def _resumed(ctx: click.Context, folder: Path, asked: Search) -> Search:
+    """The run's own settings, with what was asked for explicitly on top; a new budget replaces the old one."""
+    recorded = Search.from_json(read_capsule(folder)["settings"])
+    explicit = {
+        _FIELDS.get(name, name)
+        for name in ctx.params
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE and name not in ("resume", "as_json", "out")
+    }
+    if explicit & set(_BUDGET):
+        explicit |= set(_BUDGET)
+    return replace(recorded, **{name: getattr(asked, name) for name in explicit})
+
+
+def document(result: Result) -> dict[str, Any]:
+    """What ``--json`` prints."""
+    run, outcome = result.run, result.outcome
+    return {
+        "run": str(run.folder),
+        "seconds": outcome.seconds,
+        "trials": outcome.evaluated,
+        "ended": outcome.reason,
+        "front": frames.front_rows(run.front, run.space, run.tables),
+    }
+
+
+def _summary(result: Result) -> str:
+    run, outcome = result.run, result.outcome
+    return (
+        f"{run.front_text()}\n\n{outcome.evaluated} networks trained in {outcome.seconds:.0f} s "
+        f"({outcome.reason}); {len(run.front)} on the front\n"
+        f"{run.folder}/front.png   nas front {run.folder}   nas cost {run.folder}:{run.best().number}"
+        if run.front
+        else f"no network finished ({outcome.reason}); see {run.folder}"
+    )
+
+

@@ -1,0 +1,223 @@
+"""The main job: from a space, a device and a data set to a run folder with a Pareto front."""
+
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from nas import capsule, catalog, strategies
+from nas.cost.costs import latency_metric, space_costs
+from nas.cost.table import Table
+from nas.domain import Bound, Domain
+from nas.errors import BoundError, NasError, RunError, unknown
+from nas.objectives import Objectives, parse_objectives
+from nas.run import Run, freeze_tables
+from nas.space import SearchSpace
+from nas.store import Store
+from nas.study import Outcome, Progress, Study
+
+__all__ = ["Plan", "Search", "search"]
+
+DEFAULT_TRIALS = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """Everything that ``nas search`` can be told, as plain values.
+
+    ``space``: a name, ``name:setting=value`` or a ``.py`` file. ``devices``: names, aliases or table files; the first
+    one is what ``latency_ms`` means. ``data``: see ``nas.data.load``. ``objectives``: metric names. ``maxima``:
+    largest allowed value by cost metric. ``proxy``: settings of the short training, empty for the preset.
+    Budget: ``trials`` new evaluations, or ``seconds``, or both. ``resolution``, ``classes`` and ``in_channels``
+    describe the network that is priced and shipped; the last two default to the data's.
+    """
+
+    space: str = "fbnet"
+    devices: tuple[str, ...] = ("pixel1",)
+    data: str = "digits"
+    strategy: str = "local-search"
+    evaluator: str = "training"
+    objectives: tuple[str, ...] = ("accuracy", "latency_ms")
+    latency_ms: float | None = None
+    latency_min_ms: float | None = None
+    maxima: Mapping[str, float] = field(default_factory=dict)
+    resolution: int | None = None
+    classes: int | None = None
+    in_channels: int | None = None
+    proxy: str = ""
+    strict: bool = False
+    trials: int | None = None
+    seconds: float | None = None
+    seed: int = 0
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Search":
+        """The settings that ``run.json`` holds."""
+        known = {f.name for f in fields(cls)}
+        given = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+        if set(given) - known:
+            raise RunError(f"run.json holds settings this version does not know: {', '.join(sorted(set(given) - known))}")
+        return cls(**given)
+
+
+class Plan:
+    """A search made ready: bounds are known to be reachable, data is split, nothing is trained yet.
+
+    Raises a `NasError` in one line for whatever cannot be: a name, a bound, a data set, a setting.
+    """
+
+    def __init__(self, settings: Search) -> None:
+        self.settings = settings
+        self.tables = tuple(catalog.device(name) for name in settings.devices)
+        evaluators = catalog.evaluator(settings.evaluator)
+        self.data = evaluators.open_data(settings.data, strict=settings.strict)
+        self.arguments = {
+            "spec": settings.space,
+            "resolution": settings.resolution,
+            "classes": settings.classes or len(self.data.classes),
+            "in_channels": settings.in_channels or self.data.channels,
+        }
+        self.space: SearchSpace = catalog.space(
+            settings.space, **{name: value for name, value in self.arguments.items() if name != "spec"}
+        )
+        self.domain = _domain(self.space, self.tables, settings)
+        self.objectives = Objectives(
+            parse_objectives([_metric(name, self.tables) for name in settings.objectives], self.domain.compiled.names)
+        )
+        self.strategy = strategies.make(
+            settings.strategy, self.domain, seed=settings.seed, objectives=len(settings.objectives)
+        )
+        self.evaluator = evaluators.make(self.data, settings.proxy, seed=settings.seed)
+        self.identity = capsule.identity(
+            self.domain,
+            self.objectives,
+            strategy=settings.strategy,
+            seed=settings.seed,
+            arguments=self.arguments,
+            tables={table.name: table.digest for table in self.tables},
+            data=self.evaluator.describe_data(),
+            proxy=self.evaluator.describe_proxy(),
+        )
+
+    def lines(self) -> list[str]:
+        """What will be done, a line each, for people."""
+        costs = self.domain.compiled
+        found = [
+            f"space      {self.space}, {self.space.distinct:,} networks",
+            *(
+                f"device     {table.name}: {table.info['kind']}; {_range(costs.extreme(name)[0], costs, name)} ms"
+                for table in self.tables
+                for name in [latency_metric(table.name)]
+            ),
+            f"data       {self.evaluator.data_line()}",
+            f"training   {self.evaluator.proxy_line()}",
+            f"strategy   {self.settings.strategy}, seed {self.settings.seed}",
+            f"objectives {', '.join(str(name) for name in self.objectives.names)}",
+        ]
+        if self.domain.bounds:
+            found.append(f"bounds     {self.domain.bounds_text}")
+        return found
+
+    def run(self, out: str | Path | None, *, resume: bool = False, watch: "Watch" = lambda progress: None) -> "Result":
+        """Train networks until the budget is used, recording each, and write the reports."""
+        trials = self.settings.trials
+        if trials is None and self.settings.seconds is None:
+            trials = DEFAULT_TRIALS
+        with self._store(out, resume) as store:
+            study = Study(self.domain, self.strategy, self.evaluator, store, watch=watch)
+            outcome = study.run(trials=trials, seconds=self.settings.seconds)
+        run = Run(store.folder)
+        run.save_reports()
+        return Result(run, outcome)
+
+    def _store(self, out: str | Path | None, resume: bool) -> Store:
+        if resume:
+            if out is None:
+                raise RunError("a resume needs the run's folder")
+            return Store.resume(out, self.space, self.identity)
+        store = Store.create(
+            out or self.default_folder(),
+            self.space,
+            self.identity,
+            command=sys.argv,
+            settings=asdict(self.settings),
+            environment=self.evaluator.environment(),
+        )
+        try:
+            freeze_tables(store.folder, self.tables)
+        except OSError as error:
+            store.close()
+            raise RunError(f"cannot write into run folder '{store.folder}': {error.strerror}") from None
+        return store
+
+    def default_folder(self) -> Path:
+        """``runs/SPACE-DEVICE-TIME``."""
+        return Path("runs") / f"{self.space.name}-{self.tables[0].name}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+Watch = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run, and how it ended."""
+
+    run: Run
+    outcome: Outcome
+
+
+def search(
+    out: str | Path | None = None, *, watch: Watch = lambda progress: None, **settings: Any
+) -> Run:
+    """Search and return the run; settings as in `Search`, ``device`` may name a single one.
+
+    ``nas.search(space="fbnet", device="pixel1", trials=32).front_frame()``
+    """
+    if "device" in settings:
+        settings["devices"] = (settings.pop("device"),)
+    return Plan(Search(**settings)).run(out, watch=watch).run
+
+
+def _metric(name: str, tables: Sequence[Table]) -> str:
+    """``latency_ms`` alone is the first device's, and a device goes by its alias too."""
+    metric, _, device = name.partition("@")
+    if metric != "latency_ms":
+        return name
+    return latency_metric(catalog.device(device).name if device else tables[0].name)
+
+
+def _domain(space: SearchSpace, tables: Sequence[Table], settings: Search) -> Domain:
+    bounds = [Bound(_metric(name, tables), upper) for name, upper in settings.maxima.items()]
+    if settings.latency_ms is not None or settings.latency_min_ms is not None:
+        upper = math.inf if settings.latency_ms is None else settings.latency_ms
+        lower = -math.inf if settings.latency_min_ms is None else settings.latency_min_ms
+        bounds.insert(0, Bound(latency_metric(tables[0].name), upper, lower))
+    costs = space_costs(space, tables)
+    for bound in bounds:
+        if bound.metric not in costs.names:
+            raise unknown("bound", bound.metric, costs.names)
+    try:
+        return Domain(space, costs, bounds)
+    except BoundError as error:
+        raise _explained(error, space, tables, settings) from None
+
+
+def _explained(error: BoundError, space: SearchSpace, tables: Sequence[Table], settings: Search) -> NasError:
+    """The same refusal, with the spaces that do reach the latency asked for."""
+    if settings.latency_ms is None:
+        return error
+    reach = []
+    for name in catalog.space_names():
+        if name != space.name:
+            other = space_costs(catalog.space(name, resolution=settings.resolution), tables[:1])
+            fastest = other.extreme(latency_metric(tables[0].name))[0]
+            if fastest <= settings.latency_ms:
+                reach.append(f"--space {name} (fastest {fastest:.3g} ms)")
+    return BoundError(f"{error}{', or ' + ', '.join(reach) if reach else ''}")
+
+
+def _range(low: float, costs: Any, name: str) -> str:
+    return f"{low:.4g} to {costs.extreme(name, largest=True)[0]:.4g}"

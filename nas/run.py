@@ -1,0 +1,136 @@
+"""A finished or running search: its trials, its front, its networks."""
+
+import shutil
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas import catalog, store
+from nas.arch import Architecture
+from nas.capsule import write_atomic
+from nas.cost.table import Table
+from nas.errors import RunError
+from nas.objectives import Objective
+from nas.report import frames, plots, text
+from nas.space import SearchSpace
+from nas.trial import Trial
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["Run", "load"]
+
+DEVICES = "devices"
+
+
+class Run:
+    """A run folder, read afresh when built. It is self-contained: its latency tables lie in it.
+
+    ``trials``: the finished trials in number order.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.record = store.read(self.folder)
+        self.trials = self.record.trials
+        self.objectives = self.record.objectives
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What the run's result depends on: space, tables, data, proxy, objectives, bounds, strategy, seed."""
+        found: Mapping[str, Any] = self.record.capsule["identity"]
+        return found
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The search space, built as the run built it."""
+        arguments = dict(self.identity["space"]["arguments"])
+        return catalog.space(arguments.pop("spec"), **arguments)
+
+    @cached_property
+    def tables(self) -> tuple[Table, ...]:
+        """The latency tables the run was priced with, first device first."""
+        return tuple(Table.load(self.folder / DEVICES / f"{name}.csv") for name in self.identity["tables"])
+
+    @property
+    def front(self) -> list[Trial]:
+        """The trials that no other dominates on the selection set, by the last objective."""
+        return frames.front_trials(self.trials, self.objectives)
+
+    def frame(self) -> "pd.DataFrame":
+        """All trials: number, state, digest, whether on the front, every metric, genes."""
+        return frames.trials_frame(self.trials, self.objectives)
+
+    def front_frame(self) -> "pd.DataFrame":
+        """The front: one row per network, with latency, its standard deviation and shares per device."""
+        import pandas as pd
+
+        rows = []
+        for row in frames.front_rows(self.front, self.space, self.tables):
+            devices = row.pop("devices")
+            spread = {f"{key}@{name}": value for name, found in devices.items() for key, value in found.items()}
+            rows.append({**row, **spread})
+        return pd.DataFrame(rows)
+
+    def trial(self, number: int) -> Trial:
+        """A finished trial by number."""
+        for trial in self.trials:
+            if trial.number == number:
+                return trial
+        raise RunError(f"run '{self.folder}' has no finished trial {number}: it has {len(self.trials)} of them")
+
+    def network(self, number: int) -> Architecture:
+        """The network of a trial."""
+        return self.space.decode(self.trial(number).genes)
+
+    def best(self) -> Trial:
+        """The front's trial that is best in the first objective."""
+        if not self.front:
+            raise RunError(f"run '{self.folder}' has no finished trial. Go on with nas search --resume {self.folder}")
+        return min(self.front, key=lambda trial: self.objectives.losses(trial.metrics))
+
+    def figure(self) -> "Figure":
+        """All trials and the front, as a matplotlib figure."""
+        shown = self.objectives.each[:2]
+        return plots.front_figure(self.trials, self.front, shown, title=self.title(), spread=self._spread(shown))
+
+    def _spread(self, shown: tuple[Objective, ...]) -> list[float]:
+        metric, _, device = shown[-1].name.partition("@")
+        if metric != "latency_ms" or not self.front:
+            return []
+        table = next(table for table in self.tables if table.name == device)
+        return [table.estimate(self.space.decode(trial.genes)).latency_sd_ms for trial in self.front]
+
+    def title(self) -> str:
+        """One line: space, device, data, strategy."""
+        names = self.identity
+        parts = [names["space"]["name"], *names["tables"], names["data"].get("name", ""), names["strategy"]["name"]]
+        return "  ·  ".join(filter(None, parts))
+
+    def front_text(self) -> str:
+        """The front as a table for the terminal."""
+        return text.front(self.front, self.space, self.tables, self.objectives)
+
+    def save_reports(self) -> None:
+        """Write ``front.csv`` and ``front.png`` into the run's folder."""
+        write_atomic(self.folder / "front.csv", self.front_frame().to_csv(index=False))
+        plots.save(self.figure(), self.folder / "front.png")
+
+    def __repr__(self) -> str:
+        return f"Run('{self.folder}': {len(self.trials)} trials, {len(self.front)} on the front)"
+
+
+def load(folder: str | Path) -> Run:
+    """Open a run folder, finished or still going; nothing in it is changed."""
+    return Run(folder)
+
+
+def freeze_tables(folder: Path, tables: tuple[Table, ...]) -> None:
+    """Copy the latency tables into the run, so that it can be read wherever it goes."""
+    target = folder / DEVICES
+    target.mkdir(exist_ok=True)
+    for table in tables:
+        for file in (table.path.with_suffix(".csv"), table.path.with_suffix(".json")):
+            shutil.copyfile(file, target / f"{table.name}{file.suffix}")
