@@ -66,7 +66,7 @@ def parse_objectives(names: Sequence[str], columns: Iterable[str]) -> tuple[Obje
 
 def mnasnet_soft(accuracy: float, cost: float, target: float) -> float:
     """MnasNet, section 3, https://arxiv.org/abs/1807.11626: alpha = beta = -0.07."""
-    return accuracy * (cost / target) ** -0.07
+    return float(accuracy * (cost / target) ** -0.07)
 
 
 def mnasnet_hard(accuracy: float, cost: float, target: float) -> float:

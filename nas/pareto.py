@@ -46,7 +46,7 @@ def _front_of_two(losses: Floats) -> NDArray[np.int64]:
     lowest_before = np.concatenate(([np.inf], np.minimum.accumulate(column)[:-1]))
     falls = column < lowest_before
     falls[0] = True
-    return order[falls]
+    return np.asarray(order[falls])
 
 
 def _front_of_many(losses: Floats) -> NDArray[np.int64]:
