@@ -1,0 +1,444 @@
+"""A run's record: an Optuna journal that `optuna.load_study` and `optuna-dashboard` open as it is.
+
+A trial is **claimed** by one journal record, which carries all that its proposal was made from, and
+**finished** by two: first its result in one user attribute, then Optuna's state and values. The result
+decides: a process killed between the two leaves a trial whose state is set when the run is opened again.
+Killed before, it leaves an open claim, which is evaluated again with the same seed. A line torn by a kill
+or a full disk is cut when the run is opened, so nothing that was finished is lost, and nothing repeated.
+"""
+
+import fcntl
+import json
+import os
+import time
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from nas.capsule import check_same, read_capsule, write_capsule
+from nas.errors import RunError
+from nas.objectives import Objectives
+from nas.space import Choice, SearchSpace
+from nas.strategies.base import Proposal
+from nas.trial import Metrics, State, Trial, check_metrics
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.storages import JournalStorage
+    from optuna.trial import FrozenTrial, TrialState
+
+__all__ = ["Claim", "Record", "Store", "canonical", "read"]
+
+STUDY = "nas"
+JOURNAL = "journal.log"
+LOCK = "run.lock"
+METRIC_NAMES = "study:metric_names"  # where Optuna keeps the names of a study's objectives
+WRITER_GRACE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A network taken on for evaluation: trial number, proposal, digest, and which repeat of that digest."""
+
+    number: int
+    proposal: Proposal
+    digest: str
+    repeat: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What a run folder holds.
+
+    ``trials`` are the finished ones in number order, ``answered`` the numbers of those that needed no evaluation
+    (known already, or outside the bounds), ``order`` all numbers as they were finished, ``seconds`` the time each
+    evaluation took, ``claims`` what is claimed and not finished.
+    """
+
+    capsule: Mapping[str, Any]
+    objectives: Objectives
+    trials: tuple[Trial, ...]
+    answered: frozenset[int] = frozenset()
+    order: tuple[int, ...] = ()
+    seconds: Mapping[int, float] = field(default_factory=dict)
+    claims: tuple[Claim, ...] = ()
+
+
+def read(folder: str | Path) -> Record:
+    """The record of a run, finished or still going; takes no lock and changes nothing."""
+    folder = Path(folder).resolve()
+    capsule = read_capsule(folder)
+    objectives = Objectives.from_json(capsule["identity"]["objectives"])
+    path = folder / JOURNAL
+    if not path.exists():
+        return Record(capsule=capsule, objectives=objectives, trials=())
+    storage = _storage(path)
+    try:
+        found = storage.get_all_trials(storage.get_study_id_from_name(STUDY), deepcopy=False)
+    except KeyError:  # killed before the study's first record
+        found = []
+    return _record(capsule, objectives, found)
+
+
+def canonical(run: str | Path) -> str:
+    """What two equal runs share byte for byte: a line of JSON per finished trial, in number order."""
+    return "".join(trial.canonical() + "\n" for trial in read(run).trials)
+
+
+def _storage(path: Path) -> "JournalStorage":
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+    try:
+        return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
+    except (ValueError, KeyError, AssertionError) as error:
+        raise RunError(f"{path} is damaged and cannot be read as a journal: {error}") from None
+
+
+def _record(capsule: Mapping[str, Any], objectives: Objectives, found: Sequence["FrozenTrial"]) -> Record:
+    trials, claims, results = [], [], {}
+    for frozen in found:
+        claim, result = _claim(frozen), frozen.user_attrs.get("result")
+        if result is None:
+            claims.append(claim)
+        else:
+            trials.append(_trial(claim, result, objectives))
+            results[claim.number] = result
+    return Record(
+        capsule=capsule,
+        objectives=objectives,
+        trials=tuple(trials),
+        answered=frozenset(frozen.number for frozen in found if "answered" in frozen.user_attrs),
+        order=tuple(sorted(results, key=lambda number: (results[number]["order"], number))),
+        seconds={number: result["seconds"] for number, result in results.items()},
+        claims=tuple(claims),
+    )
+
+
+def _claim(frozen: "FrozenTrial") -> Claim:
+    attributes = frozen.user_attrs
+    proposal = Proposal(tuple(attributes["genes"]), attributes["note"])
+    return Claim(
+        number=frozen.number, proposal=proposal, digest=attributes["digest"], repeat=attributes.get("repeat", 0)
+    )
+
+
+def _trial(claim: Claim, result: Mapping[str, Any], objectives: Objectives) -> Trial:
+    state, metrics = result["state"], result["metrics"]
+    return Trial(
+        number=claim.number,
+        genes=claim.proposal.genes,
+        digest=claim.digest,
+        state=state,
+        losses=objectives.told(metrics) if state == "complete" else (),
+        metrics=metrics,
+        note=claim.proposal.note,
+        reason=result["reason"],
+    )
+
+
+def _distribution(choice: Choice) -> "BaseDistribution":
+    from optuna.distributions import CategoricalDistribution, IntDistribution
+
+    return IntDistribution(0, len(choice) - 1) if choice.ordinal else CategoricalDistribution(choice.labels)
+
+
+class Store:
+    """The record of one run, held by this process alone until it is closed. Use `create` or `resume`."""
+
+    def __init__(self, folder: Path, space: SearchSpace, capsule: Mapping[str, Any], lock: "_RunLock") -> None:
+        self.folder, self.space, self.capsule = folder, space, capsule
+        self.objectives = Objectives.from_json(capsule["identity"]["objectives"])
+        self._lock = lock
+        self._ids: dict[int, int] = {}
+        self._distributions = {
+            name: _distribution(choice) for name, choice in zip(space.gene_names, space.choices, strict=True)
+        }
+        path = folder / JOURNAL
+        with self._writing():
+            _repair(path)
+            self._storage = _storage(path)
+            self._study = self._open_study()
+            self.opened = self._settle()
+        self._finished = len(self.opened.trials)
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | Path,
+        space: SearchSpace,
+        identity: Mapping[str, Any],
+        *,
+        command: Sequence[str] = (),
+        environment: Mapping[str, Any] | None = None,
+    ) -> "Store":
+        """Start a run in a folder that holds none; makes the folder. ``identity`` is `nas.capsule.identity`'s."""
+        folder = Path(folder).resolve()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"cannot make run folder '{folder}': {error.strerror}") from None
+        lock = _RunLock(folder)
+        try:
+            if any((folder / name).exists() for name in ("run.json", JOURNAL)):
+                raise RunError(f"'{folder}' holds a run already: go on with --resume {folder}, or choose another --out")
+            with _readable_errors(folder):
+                write_capsule(folder, identity, command, environment or {})
+            return cls(folder, space, read_capsule(folder), lock)
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def resume(cls, folder: str | Path, space: SearchSpace, identity: Mapping[str, Any]) -> "Store":
+        """Go on with a run; one made under another identity raises `RunError` with the first difference."""
+        folder = Path(folder).resolve()
+        capsule = read_capsule(folder)
+        check_same(folder, capsule["identity"], identity)
+        lock = _RunLock(folder)
+        try:
+            return cls(folder, space, capsule, lock)
+        except BaseException:
+            lock.release()
+            raise
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the run."""
+        self._lock.release()
+
+    # -- writing ----------------------------------------------------------------------------------
+
+    def claim(self, claim: Claim, *, told: int, pending: Sequence[int] = ()) -> Claim:
+        """Record a proposal before it is evaluated: one record. Returns it as a resumed run would read it."""
+        return self._create(claim, pending, told, {})
+
+    def answer(
+        self,
+        claim: Claim,
+        state: State,
+        metrics: Metrics,
+        *,
+        told: int,
+        pending: Sequence[int] = (),
+        source: int | None = None,
+        reason: str = "",
+    ) -> Trial:
+        """Record a trial that needs no evaluation, claimed and finished in one record.
+
+        ``source`` is the earlier trial with the same digest, or None for a network outside the bounds.
+        """
+        result = self._result(state, metrics, reason, 0.0)
+        claim = self._create(claim, pending, told, {"answered": source, "result": result})
+        self._finished += 1
+        return _trial(claim, result, self.objectives)
+
+    def finish(self, claim: Claim, state: State, metrics: Metrics, *, reason: str = "", seconds: float = 0.0) -> Trial:
+        """Record what became of a claim; once this returns, or even half-way through, no kill undoes it."""
+        result = self._result(state, metrics, reason, seconds)
+        trial = _trial(claim, result, self.objectives)
+        with self._writing():
+            self._storage.set_trial_user_attr(self._ids[claim.number], "result", result)
+            self._set_state(self._ids[claim.number], result)
+        self._finished += 1
+        return trial
+
+    def _result(self, state: State, metrics: Metrics, reason: str, seconds: float) -> dict[str, Any]:
+        return {
+            "state": state,
+            "metrics": check_metrics(metrics),
+            "reason": reason,
+            "seconds": round(seconds, 6),
+            "order": self._finished,
+        }
+
+    def _create(self, claim: Claim, pending: Sequence[int], told: int, extra: Mapping[str, Any]) -> Claim:
+        from optuna.trial import TrialState, create_trial
+
+        # A note goes through JSON at once, so that an unbroken run hands back what a resumed one reads: lists for tuples.
+        note = json.loads(json.dumps(dict(claim.proposal.note), allow_nan=False))
+        genes = claim.proposal.genes
+        state, values = TrialState.RUNNING, None
+        if "result" in extra:
+            state, values = self._state(extra["result"])
+        params = {
+            name: gene if choice.ordinal else choice.labels[gene]
+            for name, choice, gene in zip(self.space.gene_names, self.space.choices, genes, strict=True)
+        }
+        attributes = {"genes": list(genes), "digest": claim.digest, "note": note, "repeat": claim.repeat}
+        attributes |= {"pending": list(pending), "told": told, **extra}
+        template = create_trial(
+            state=state, values=values, params=params, distributions=self._distributions, user_attrs=attributes
+        )
+        with self._writing():
+            trial_id = self._storage.create_new_trial(self._study, template_trial=template)
+            number = self._storage.get_trial(trial_id).number
+        if number != claim.number:
+            raise RunError(f"the record in '{self.folder}' was changed by another program: trial {claim.number} exists")
+        self._ids[number] = trial_id
+        return Claim(number=number, proposal=Proposal(genes, note), digest=claim.digest, repeat=claim.repeat)
+
+    # -- opening ----------------------------------------------------------------------------------
+
+    def _open_study(self) -> int:
+        """The study's id; what a kill left out of its creation is added."""
+        from optuna.study import StudyDirection
+
+        try:
+            study = self._storage.get_study_id_from_name(STUDY)
+        except KeyError:
+            directions = [StudyDirection[o.direction.upper()] for o in self.objectives.each]
+            with _quiet_optuna():
+                study = self._storage.create_new_study(directions, STUDY)
+        if METRIC_NAMES not in self._storage.get_study_system_attrs(study):
+            self._storage.set_study_system_attr(study, METRIC_NAMES, list(self.objectives.names))
+        return study
+
+    def _settle(self) -> Record:
+        """Set the state of trials that were killed between result and state; give what the run holds."""
+        found = self._storage.get_all_trials(self._study, deepcopy=False)
+        for frozen in found:
+            self._ids[frozen.number] = frozen._trial_id
+            if "result" in frozen.user_attrs and not frozen.state.is_finished():
+                self._set_state(frozen._trial_id, frozen.user_attrs["result"])
+        return _record(self.capsule, self.objectives, found)
+
+    def _set_state(self, trial_id: int, result: Mapping[str, Any]) -> None:
+        state, values = self._state(result)
+        self._storage.set_trial_state_values(trial_id, state, values)
+
+    def _state(self, result: Mapping[str, Any]) -> tuple["TrialState", list[float] | None]:
+        """Optuna's state and values: it knows no infeasible trials, pruned comes nearest."""
+        from optuna.trial import TrialState
+
+        if result["state"] == "complete":
+            return TrialState.COMPLETE, [result["metrics"][name] for name in self.objectives.names]
+        return (TrialState.PRUNED if result["state"] == "infeasible" else TrialState.FAIL), None
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A write that fails closes the run: a record appended to a torn line would damage it."""
+        if not self._lock.held:
+            raise RunError(f"the run in '{self.folder}' is closed: go on with --resume {self.folder}")
+        try:
+            with _readable_errors(self.folder):
+                yield
+        except BaseException:
+            self.close()
+            raise
+
+
+@contextmanager
+def _readable_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"cannot write the record in '{folder}': {error.strerror}. No finished trial is lost: "
+            f"make room, then go on with --resume {folder}"
+        ) from error
+
+
+@contextmanager
+def _quiet_optuna() -> Iterator[None]:
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def _repair(path: Path) -> None:
+    """Under the run's lock: clear the journal lock of a dead writer, and cut a last line without its end.
+
+    A torn line, once something follows it, makes every later load fail.
+    """
+    for left in path.parent.glob(f"{path.name}.lock*"):
+        with suppress(FileNotFoundError):
+            # A dashboard may hold the lock for a moment; one of our own belongs to a dead process.
+            while time.time() - left.lstat().st_mtime < WRITER_GRACE_SECONDS:
+                time.sleep(0.01)
+            left.unlink()
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        end = _end_of_last_line(file)
+        if end < path.stat().st_size:
+            file.truncate(end)
+            os.fsync(file.fileno())
+
+
+def _end_of_last_line(file: Any) -> int:
+    """Position after the last newline, 0 for none."""
+    block = 1 << 16
+    position = file.seek(0, os.SEEK_END)
+    while position > 0:
+        start = max(0, position - block)
+        file.seek(start)
+        found = file.read(position - start).rfind(b"\n")
+        if found >= 0:
+            return int(start + found + 1)
+        position = start
+    return 0
+
+
+class _RunLock:
+    """One process per run: an advisory lock that dies with its holder. The file names the holder's process id."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / LOCK
+        try:
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise RunError(f"cannot open '{path}': {error.strerror}") from None
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.pread(self._handle, 32, 0).decode(errors="replace").strip() or "unknown"
+            self.release()
+            raise RunError(f"run folder '{folder}' is in use by process {owner}: wait for it, or stop it") from None
+        try:
+            with _readable_errors(folder):
+                os.ftruncate(self._handle, 0)
+                os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
+        except RunError:
+            self.release()
+            raise
+        _close_in_children(self)
+
+    @property
+    def held(self) -> bool:
+        """Whether this process still has the run."""
+        return self._handle >= 0
+
+    def release(self) -> None:
+        """Let go; releasing twice does nothing."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+
+def _close_in_children(lock: _RunLock) -> None:
+    """A forked worker would keep the lock alive after its killed parent."""
+    held = weakref.ref(lock)
+
+    def close() -> None:
+        found = held()
+        if found is not None:
+            found.release()
+
+    os.register_at_fork(after_in_child=close)

@@ -1,0 +1,79 @@
+"""A small space, an instant evaluator and a strategy that learns: studies without torch, in milliseconds."""
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nas.arch import Architecture
+from nas.cost.compiled import compile_costs
+from nas.domain import Bound, Domain
+from nas.errors import TrainingError
+from nas.ops.conv import Classifier, Conv
+from nas.shape import Op, Shape
+from nas.space import Choice, SearchSpace, Slot, fixed
+from nas.strategies.base import Proposal, Strategy, rng
+from nas.trial import Genes, Metrics, Trial
+
+__all__ = ["Climber", "HashEvaluator", "toy_domain", "toy_space"]
+
+
+def toy_space(layers: int = 4) -> SearchSpace:
+    """``layers`` convolutions, each of kernel 1, 3 or 5 and 8 to 32 channels: 12^layers networks."""
+
+    def make(picked: Mapping[str, Any], shape: Shape) -> Sequence[Op]:
+        return (Conv(kernel=picked["kernel"], channels=picked["channels"]),)
+
+    choices = (Choice("kernel", {"k1": 1, "k3": 3, "k5": 5}), Choice("channels", (8, 16, 24, 32), ordinal=True))
+    slots = (Slot(name=f"layer{i}", stage=f"layer{i}", choices=choices, make=make) for i in range(1, layers + 1))
+    return SearchSpace(name="toy", input=Shape(3, 8), slots=(*slots, fixed("head", Classifier(classes=10))))
+
+
+def toy_domain(bounds: Sequence[Bound] = (), layers: int = 4) -> Domain:
+    """`toy_space` with its params and macs."""
+    space = toy_space(layers)
+    costs = compile_costs(space, ("params", "macs"), lambda layer: (layer.params, layer.macs))
+    return Domain(space, costs, bounds)
+
+
+class HashEvaluator:
+    """Accuracies that depend on the digest and the seed alone; a share of the networks fails."""
+
+    def __init__(self, *, noisy: bool = False, failing: float = 0.0, sleep_seconds: float = 0.0) -> None:
+        self.noisy, self.failing, self.sleep_seconds = noisy, failing, sleep_seconds
+        self.calls: list[str] = []
+
+    def evaluate(self, architecture: Architecture, seed: int) -> Metrics:
+        """``accuracy`` and ``search_accuracy``, 0..1; `TrainingError` for networks that fail."""
+        self.calls.append(architecture.digest)
+        time.sleep(self.sleep_seconds)
+        seen = hashlib.sha256(f"{architecture.digest}:{seed}".encode()).digest()
+        first, second, luck = (int.from_bytes(seen[i : i + 4], "big") / 2**32 for i in (0, 4, 8))
+        if luck < self.failing:
+            raise TrainingError("the loss is not finite")
+        return {"accuracy": first, "search_accuracy": 0.9 * first + 0.1 * second}
+
+
+class Climber(Strategy):
+    """Mutates the best network told, or samples. Proposals depend on all it was told, notes on the parent."""
+
+    def __init__(self, domain: Domain, *, seed: int = 0) -> None:
+        self.domain, self.seed = domain, seed
+        self.best: Trial | None = None
+
+    def ask(self, number: int, pending: Sequence[Proposal] = ()) -> Proposal:
+        """A neighbour of the best; every third time, and before there is one, a sample."""
+        draw = rng(self.seed, "ask", number)
+        if self.best is None or draw.random() < 1 / 3:
+            return Proposal(self.domain.sample(draw), {"parent": None})
+        near = self.domain.neighbours(self.best.genes)
+        return Proposal(tuple(map(int, draw.choice(near))), {"parent": self.best.number})
+
+    def tell(self, trial: Trial) -> None:
+        """Keep the trial if its first loss is the lowest."""
+        if trial.state == "complete" and (self.best is None or trial.losses < self.best.losses):
+            self.best = trial
+
+    def recommend(self) -> Genes:
+        """The best network told."""
+        return self.best.genes if self.best is not None else self.domain.sample(rng(self.seed, "recommend", 0))

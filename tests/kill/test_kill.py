@@ -1,0 +1,58 @@
+"""SIGKILL at random moments: nothing finished is lost or repeated, and the end is the unbroken run's (law 4)."""
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nas.store import canonical, read
+
+KILLS = 20
+TRIALS = 60
+LONGEST_PAUSE_SECONDS = 0.06
+
+
+def start(folder):
+    command = [sys.executable, str(Path(__file__).with_name("victim.py")), str(folder), str(TRIALS)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE)
+
+
+def finished(folder):
+    return canonical(folder).splitlines() if (folder / "run.json").exists() else []
+
+
+@pytest.mark.parametrize("seed", [0])
+def test_twenty_kills_change_nothing(tmp_path, seed):
+    with start(tmp_path / "unbroken") as process:
+        process.communicate()
+    assert process.returncode == 0
+    expected = finished(tmp_path / "unbroken")
+    assert len(expected) >= TRIALS
+
+    draw, folder, kills, before = random.Random(seed), tmp_path / "killed", 0, []
+    while True:
+        with start(folder) as process:
+            # One in five dies while it opens the run, the others in the loop.
+            for _ in range(1 if draw.random() < 0.2 else 2):
+                process.stdout.readline()
+            if kills < KILLS:
+                time.sleep(draw.uniform(0, LONGEST_PAUSE_SECONDS))
+                process.kill()
+                kills += 1
+            process.communicate()
+        now = finished(folder)
+        assert now[: len(before)] == before
+        before = now
+        if process.returncode == 0:
+            break
+        assert process.returncode == -9
+
+    assert before == expected
+    assert kills == KILLS
+    record = read(folder)
+    paid = [trial.digest for trial in record.trials if trial.number not in record.answered]
+    assert len(paid) == len(set(paid)) == TRIALS
+    assert record.claims == ()

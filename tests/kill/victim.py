@@ -1,0 +1,27 @@
+"""A study to kill: ``victim.py FOLDER TRIALS``. Appends the digest of every network it evaluates to FOLDER.calls."""
+
+import sys
+from pathlib import Path
+
+from nas.capsule import identity
+from nas.objectives import Objectives, parse_objectives
+from nas.store import Store
+from nas.study import run_study
+from nas.testing.toys import Climber, HashEvaluator, toy_domain
+
+
+def main(folder: Path, trials: int) -> None:
+    domain = toy_domain()
+    objectives = Objectives(parse_objectives(["accuracy", "params"], domain.compiled.names))
+    conditions = identity(domain, objectives, strategy="climber", seed=11)
+    evaluator = HashEvaluator(failing=0.15, sleep_seconds=0.003)
+    print("opening", flush=True)
+    found = (folder / "run.json").exists()
+    store = Store.resume(folder, domain.space, conditions) if found else Store.create(folder, domain.space, conditions)
+    print("open", flush=True)
+    with store:
+        run_study(domain, Climber(domain, seed=11), evaluator, store, trials=trials)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
