@@ -120,12 +120,19 @@ def write_atomic(path: Path, text: str) -> None:
         os.close(folder)
 
 
-def write_capsule(folder: Path, asked: Mapping[str, Any], command: Sequence[str], extra: Mapping[str, Any]) -> None:
-    """Write ``run.json``. ``extra`` joins the environment: threads, accelerator."""
+def write_capsule(
+    folder: Path,
+    asked: Mapping[str, Any],
+    command: Sequence[str],
+    settings: Mapping[str, Any],
+    extra: Mapping[str, Any],
+) -> None:
+    """Write ``run.json``. ``settings`` are what was asked for, ``extra`` joins the environment: threads, accelerator."""
     capsule = {
         "format": FORMAT,
         "command": list(command),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "settings": dict(settings),
         "identity": asked,
         "environment": {**environment(), **extra},
     }

@@ -59,7 +59,9 @@ class Search:
         known = {f.name for f in fields(cls)}
         given = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
         if set(given) - known:
-            raise RunError(f"run.json holds settings this version does not know: {', '.join(sorted(set(given) - known))}")
+            raise RunError(
+                f"run.json holds settings this version does not know: {', '.join(sorted(set(given) - known))}"
+            )
         return cls(**given)
 
 
@@ -169,9 +171,7 @@ class Result:
     outcome: Outcome
 
 
-def search(
-    out: str | Path | None = None, *, watch: Watch = lambda progress: None, **settings: Any
-) -> Run:
+def search(out: str | Path | None = None, *, watch: Watch = lambda progress: None, **settings: Any) -> Run:
     """Search and return the run; settings as in `Search`, ``device`` may name a single one.
 
     ``nas.search(space="fbnet", device="pixel1", trials=32).front_frame()``

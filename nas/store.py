@@ -174,6 +174,7 @@ class Store:
         identity: Mapping[str, Any],
         *,
         command: Sequence[str] = (),
+        settings: Mapping[str, Any] | None = None,
         environment: Mapping[str, Any] | None = None,
     ) -> "Store":
         """Start a run in a folder that holds none; makes the folder. ``identity`` is `nas.capsule.identity`'s."""
@@ -187,7 +188,7 @@ class Store:
             if any((folder / name).exists() for name in ("run.json", JOURNAL)):
                 raise RunError(f"'{folder}' holds a run already: go on with --resume {folder}, or choose another --out")
             with _readable_errors(folder):
-                write_capsule(folder, identity, command, environment or {})
+                write_capsule(folder, identity, command, settings or {}, environment or {})
             return cls(folder, space, read_capsule(folder), lock)
         except BaseException:
             lock.release()

@@ -28,19 +28,35 @@ Examples:
   nas search --space ./my_space.py --device ./my_board.csv --objective accuracy,params --max macs=300M"""
 )
 @click.option("--space", default="fbnet", show_default=True, help="Search space: a name (nas spaces), or a .py file.")
-@click.option("--device", "devices", multiple=True, metavar="NAME", help="Device or table file (nas devices); repeatable.  [default: pixel1]")
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    metavar="NAME",
+    help="Device or table file (nas devices); repeatable.  [default: pixel1]",
+)
 @click.option("--data", default="digits", show_default=True, help="digits, fashion-mnist[:DIR], npz:FILE, folder:DIR.")
-@click.option("--strategy", default="local-search", show_default=True, help="Search strategy, with settings: name,key=value.")
-@click.option("--objective", "objectives", default="accuracy,latency_ms", show_default=True, help="Metrics, separated by commas.")
+@click.option(
+    "--strategy", default="local-search", show_default=True, help="Search strategy, with settings: name,key=value."
+)
+@click.option(
+    "--objective", "objectives", default="accuracy,latency_ms", show_default=True, help="Metrics, separated by commas."
+)
 @click.option("--latency", metavar="MS", help="Upper bound on the first device's latency, such as 60ms.")
 @click.option("--latency-min", metavar="MS", help="Lower bound, to search a band.")
-@click.option("--max", "maxima", multiple=True, metavar="COST=VALUE", help="Upper bound on a cost, such as params=5M; repeatable.")
+@click.option(
+    "--max", "maxima", multiple=True, metavar="COST=VALUE", help="Upper bound on a cost, such as params=5M; repeatable."
+)
 @click.option("--trials", type=click.IntRange(1), help="Networks to train.  [default: 32]")
 @click.option("--time", "time_", metavar="TIME", help="Time to end within, such as 5m.")
-@click.option("--resolution", type=click.IntRange(8, 4096), help="Input size of the network to ship.  [default: the space's]")
+@click.option(
+    "--resolution", type=click.IntRange(8, 4096), help="Input size of the network to ship.  [default: the space's]"
+)
 @click.option("--classes", type=click.IntRange(2, 65536), help="Classes of the network to ship.  [default: the data's]")
 @click.option("--in-channels", type=click.IntRange(1, 1024), help="Channels of its input.  [default: the data's]")
-@click.option("--proxy", default="", metavar="KEY=VALUE,..", help="Slimming of search-time networks.  [default: the preset]")
+@click.option(
+    "--proxy", default="", metavar="KEY=VALUE,..", help="Slimming of search-time networks.  [default: the preset]"
+)
 @click.option("--strict", is_flag=True, help="Refuse a data set with a corrupt image instead of leaving it out.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/SPACE-DEVICE-TIME]")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run; its settings apply.")
@@ -136,5 +152,3 @@ def _summary(result: Result) -> str:
         if run.front
         else f"no network finished ({outcome.reason}); see {run.folder}"
     )
-
-

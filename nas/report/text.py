@@ -126,9 +126,7 @@ def device_page(row: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def front(
-    found: Sequence[Trial], space: SearchSpace, tables: Sequence[Table], objectives: Objectives
-) -> str:
+def front(found: Sequence[Trial], space: SearchSpace, tables: Sequence[Table], objectives: Objectives) -> str:
     """One line per network of the front."""
     quality = [objective.name for objective in objectives.each if objective.direction == "maximize"]
     header = ["trial", *quality, *(f"{table.name} ms" for table in tables), "params (M)", "macs (M)", "digest"]
