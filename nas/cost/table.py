@@ -18,7 +18,7 @@ from typing import Any
 
 from nas.arch import Architecture, Layer
 from nas.cost.device import DeviceModel
-from nas.errors import ArchitectureError, TableError
+from nas.errors import NasError, TableError
 from nas.ops import op_from_signature, registry
 from nas.shape import Kernel, Op, Shape
 
@@ -245,20 +245,21 @@ def _parse_rows(path: Path, text: str) -> dict[str, Row]:
 
 def _parse_row(where: str, fields: list[str]) -> tuple[str, Row]:
     op, channels, size, latency, sd, count, source = fields
-    try:
-        shape = Shape(int(channels), int(size)) if channels else None
-        row = Row(latency_ms=float(latency), sd_ms=float(sd), count=int(count), source=source)
-    except (ValueError, ArchitectureError) as error:
-        raise TableError(f"{where}: {error}") from None
-    if shape is None and "(" in op:
+    if not channels and "(" in op:
         raise TableError(f"{where}: the row of an op needs in_channels and in_size; only a kernel's row has none")
+    try:
+        key = f"{op}@{Shape(int(channels), int(size))}" if channels else op
+        row = Row(latency_ms=float(latency), sd_ms=float(sd), count=int(count), source=source)
+        _row_layer(key)
+    except (ValueError, NasError) as error:
+        raise TableError(f"{where}: {error}") from None
     if not (math.isfinite(row.latency_ms) and row.latency_ms > 0):
         raise TableError(f"{where}: latency_ms must be above 0 and finite, not {latency}")
     if not (math.isfinite(row.sd_ms) and row.sd_ms >= 0) or row.count < 1:
         raise TableError(f"{where}: sd_ms must be 0 or more and count at least 1, not {sd} and {count}")
     if source not in SOURCES:
         raise TableError(f"{where}: source must be one of {', '.join(SOURCES)}, not '{source[:40]}'")
-    return (f"{op}@{shape}" if shape else op), row
+    return key, row
 
 
 def _check_plausible(path: Path, table: Table) -> None:
