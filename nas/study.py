@@ -164,7 +164,8 @@ class Study:
 
     def _evaluate(self, claim: Claim) -> Trial:
         genes = claim.proposal.genes
-        metrics, reason, start = self.domain.costs(genes), "", self._clock()
+        metrics: Metrics = self.domain.costs(genes)
+        reason, start = "", self._clock()
         try:
             measured = self.evaluator.evaluate(
                 self.domain.space.decode(genes), evaluation_seed(self.seed, claim.digest, claim.repeat)

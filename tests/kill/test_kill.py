@@ -11,7 +11,7 @@ import pytest
 from nas.store import canonical, read
 
 KILLS = 20
-TRIALS = 60
+TRIALS = 200
 LONGEST_PAUSE_SECONDS = 0.06
 
 
