@@ -8,8 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nas.run import Run, load
     from nas.job import search
+    from nas.run import Run, load
 
 __all__ = ["Run", "load", "search"]
 

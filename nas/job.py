@@ -57,7 +57,7 @@ class Search:
     def from_json(cls, data: Mapping[str, Any]) -> "Search":
         """The settings that ``run.json`` holds."""
         known = {f.name for f in fields(cls)}
-        given = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+        given: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in data.items()}
         if set(given) - known:
             raise RunError(
                 f"run.json holds settings this version does not know: {', '.join(sorted(set(given) - known))}"

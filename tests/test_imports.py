@@ -66,7 +66,7 @@ def test_imports_go_one_way(path):
     name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
     level = LEVEL[part(name)]
     tree = ast.parse(path.read_text())
-    top = set(tree.body)
+    top = {node for part in tree.body for node in (part.body if isinstance(part, ast.If) else [part])}
     for module, node in imports(tree):
         root = module.split(".")[0]
         if root in ("nas", "search_spaces", "latency_tables") and module != "nas":
@@ -81,6 +81,8 @@ def test_imports_go_one_way(path):
 def test_public_names_are_sorted_and_exist(path):
     tree = ast.parse(path.read_text())
     names = {n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    if path.name == "__init__.py" and path.parent.name == "nas":
+        names |= set(nas._HOMES)  # loaded when first used
     for node in tree.body:
         if isinstance(node, ast.ImportFrom | ast.Import):
             names |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}

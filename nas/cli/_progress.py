@@ -1,5 +1,6 @@
 """Progress of long work on stderr: a live line on a terminal, a line now and then in a log."""
 
+import sys
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -32,7 +33,7 @@ class Live:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
-        self._terminal = not quiet and click.get_text_stream("stderr").isatty()
+        self._terminal = not quiet and sys.stderr.isatty()
         self._bar: Bar | None = None
         self._logged = 0.0
         self._best = 0.0
@@ -46,9 +47,9 @@ class Live:
         if self._terminal:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-            from rich.progress import Progress as Bar
+            from rich.progress import Progress as RichProgress
 
-            self._bar = Bar(
+            self._bar = RichProgress(
                 TextColumn("trials"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"),
                 console=Console(stderr=True), transient=True,
             )  # fmt: skip

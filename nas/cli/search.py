@@ -12,8 +12,8 @@ from nas.capsule import read_capsule
 from nas.cli._options import json_option, print_json, seed_option
 from nas.cli._progress import Live
 from nas.errors import RunError, UsageError
-from nas.report import frames
 from nas.job import Plan, Result, Search
+from nas.report import frames
 
 __all__ = ["command"]
 
@@ -63,7 +63,7 @@ Examples:
 @seed_option
 @json_option
 @click.pass_context
-def command(ctx: click.Context, out: Path | None, resume: Path | None, as_json: bool, **given: Any) -> None:
+def command(ctx: click.Context, /, out: Path | None, resume: Path | None, as_json: bool, **given: Any) -> None:
     """Train networks of a space, price them on a device, and print the Pareto front.
 
     Every trial is trained for a short while on a slimmed network; costs are those of the full one. The run

@@ -116,7 +116,7 @@ class Table:
     model: DeviceModel | None
     info: Mapping[str, Any]
     digest: str
-    path: Path
+    path: Path = Path()
     _known: dict[Layer, Estimate] = field(default_factory=dict, repr=False)
 
     def row(self, layer: Layer) -> Row | None:
