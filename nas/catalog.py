@@ -18,10 +18,11 @@ from typing import Any
 
 import latency_tables
 import search_spaces
-from nas import networks
+from nas import networks, store
 from nas.arch import Architecture
 from nas.cost.table import Table
-from nas.errors import NasError, SpaceError, UsageError, unknown
+from nas.errors import NasError, RunError, SpaceError, UsageError, unknown
+from nas.report.frames import front_trials
 from nas.scale import scaled
 from nas.space import SearchSpace
 
@@ -170,9 +171,30 @@ def network(
 
 
 def _stored_network(name: str) -> Architecture:
+    folder, _, number = name.partition(":")
+    if Path(folder).is_dir():
+        return _trial_network(Path(folder), number)
     if Path(name).is_file():
         return Architecture.load(name)
     raise unknown("network, file or run", name, networks.names())
+
+
+def _trial_network(folder: Path, number: str) -> Architecture:
+    """A trial's network; without a number, the front's best in the first objective."""
+    record = store.read(folder)
+    arguments = dict(record.capsule["identity"]["space"]["arguments"])
+    front = front_trials(record.trials, record.objectives)
+    if not front:
+        raise RunError(f"run '{folder}' has no finished trial yet. Go on with nas search --resume {folder}")
+    if number:
+        found = [trial for trial in record.trials if str(trial.number) == number]
+        if not found:
+            raise RunError(
+                f"run '{folder}' has no finished trial '{number}': its trials are 0 to {record.trials[-1].number}"
+            )
+    else:
+        found = [min(front, key=lambda trial: record.objectives.losses(trial.metrics))]
+    return space(arguments.pop("spec"), **arguments).decode(found[0].genes)
 
 
 # -- evaluators -----------------------------------------------------------------------------------

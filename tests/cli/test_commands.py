@@ -1,0 +1,92 @@
+"""Commands that need no torch, run as a user runs them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import nas
+
+ROOT = Path(nas.__file__).parent.parent
+
+
+def run(*arguments, code=0):
+    """stdout and stderr of ``nas ARGUMENTS``."""
+    done = subprocess.run(
+        [sys.executable, "-m", "nas", *arguments],
+        capture_output=True, text=True, cwd=ROOT, env={**os.environ, "COLUMNS": "120"}, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    return done.stdout, done.stderr
+
+
+def test_help_lists_every_command_with_its_purpose():
+    out, _ = run("--help")
+    for name in ("cost", "devices", "front", "search", "spaces"):
+        assert f"  {name} " in out
+
+
+@pytest.mark.parametrize("name", ["cost", "devices", "front", "search", "spaces"])
+def test_every_command_has_help_with_examples(name):
+    out, _ = run(name, "--help")
+    assert "Examples:" in out
+
+
+def test_cost_as_json():
+    out, err = run("cost", "mobilenet_v2", "--device", "pixel", "--device", "raspi4", "--json")
+    found = json.loads(out)
+    assert err == ""
+    assert found["params"] == 3_504_872
+    assert set(found["devices"]) == {"pixel1", "raspi4"}
+    for device in found["devices"].values():
+        assert device["measured"] + device["summed"] + device["predicted"] == pytest.approx(1)
+        assert device["latency_sd_ms"] > 0
+    per_layer = sum(layer["latency_ms"]["pixel1"] for layer in found["layers"])
+    assert per_layer == pytest.approx(found["devices"]["pixel1"]["latency_ms"])
+
+
+def test_cost_prints_layers_and_totals():
+    out, _ = run("cost", "mnasnet_a1", "--width", "0.5", "--device", "pixel1")
+    assert "mbconv(" in out
+    assert "pixel1" in out.splitlines()[-1]
+
+
+def test_devices_say_kind_conditions_coverage_and_error():
+    out, _ = run("devices")
+    for word in ("pixel1 (pixel)", "raspi4", "published", "batch 1", "fbnet", "error"):
+        assert word in out
+    page, _ = run("devices", "pixel")
+    assert "caveat" in page
+    assert "licence" in page.lower() or "Apache" in page
+
+
+def test_spaces():
+    out, _ = run("spaces", "fbnet", "--resolution", "32")
+    assert "327,700,343,401,999,790,625" in out
+    assert "k5_e1_g2" in out
+    assert len(json.loads(run("spaces", "--json")[0])) >= 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("cots",), 2, "no command named 'cots'. Did you mean 'cost'"),
+        (("cost", "mobilenet_v3x"), 2, "no network, file or run named"),
+        (("cost", "mobilenet_v2", "--device", "pixl"), 2, "Did you mean 'pixel'"),
+        (("cost", "mobilenet_v2", "--width", "0"), 2, "--width"),
+        (("cost",), 2, "Missing argument"),
+        (("spaces", "fbnt"), 2, "Did you mean 'fbnet'"),
+        (("front", "nowhere"), 1, "no run in folder"),
+        (("search", "--latency", "quick"), 2, "a latency must be a number"),
+        (("search", "--max", "params"), 2, "a bound is written cost=value"),
+        (("search", "--resume", "nowhere"), 1, "no run in folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_no_traceback(arguments, code, message):
+    out, err = run(*arguments, code=code)
+    assert out == ""
+    assert message in err
+    assert "Traceback" not in err
