@@ -18,7 +18,16 @@ from nas.objectives import Objectives, reference
 from nas.space import SearchSpace
 from nas.strategies.base import rng
 
-__all__ = ["check_same", "environment", "identity", "read_capsule", "space_digest", "write_atomic", "write_capsule"]
+__all__ = [
+    "check_same",
+    "environment",
+    "environment_changes",
+    "identity",
+    "read_capsule",
+    "space_digest",
+    "write_atomic",
+    "write_capsule",
+]
 
 FORMAT = 1
 FILE = "run.json"
@@ -84,6 +93,16 @@ def environment() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
     }
+
+
+def environment_changes(capsule: Mapping[str, Any]) -> list[str]:
+    """What differs here from where the run was made, a phrase each: equal results are promised only where nothing does."""
+    there, here = _flat(capsule["environment"]), _flat(environment())
+    return [f"{name} was {there.get(name)} and is {here[name]}" for name in here if there.get(name) != here[name]]
+
+
+def _flat(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {**{name: value for name, value in found.items() if name != "packages"}, **found["packages"]}
 
 
 def _version(package: str) -> str | None:

@@ -347,7 +347,7 @@ def _readable_errors(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise RunError(
             f"cannot write the record in '{folder}': {error.strerror}. No finished trial is lost: "
-            f"make room, then go on with --resume {folder}"
+            f"mend that, then go on with --resume {folder}"
         ) from error
 
 
@@ -371,7 +371,7 @@ def _repair(path: Path) -> None:
     for left in path.parent.glob(f"{path.name}.lock*"):
         with suppress(FileNotFoundError):
             # A dashboard may hold the lock for a moment; one of our own belongs to a dead process.
-            while time.time() - left.lstat().st_mtime < WRITER_GRACE_SECONDS:
+            while abs(time.time() - left.lstat().st_mtime) < WRITER_GRACE_SECONDS:
                 time.sleep(0.01)
             left.unlink()
     if not path.exists():

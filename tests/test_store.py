@@ -14,7 +14,7 @@ import optuna
 import pytest
 from optuna.storages.journal import JournalFileBackend
 
-from nas.capsule import identity, space_digest, write_atomic
+from nas.capsule import environment_changes, identity, space_digest, write_atomic
 from nas.errors import NasError, RunError
 from nas.objectives import Objectives, parse_objectives
 from nas.store import Claim, Store, canonical, read
@@ -197,7 +197,7 @@ def test_a_disk_that_fills_up_loses_nothing_and_the_run_goes_on_later(tmp_path):
     with create(tmp_path / "unbroken") as store:
         run(store, trials=12)
     size = (tmp_path / "unbroken/journal.log").stat().st_size
-    with file_size_limit(size // 2), pytest.raises(RunError, match="lost: make room, then go on with --resume"):
+    with file_size_limit(size // 2), pytest.raises(RunError, match="lost: mend that, then go on with --resume"):
         run(create(tmp_path / "full"), trials=12)
     assert (tmp_path / "full/journal.log").stat().st_size == size // 2
     assert canonical(tmp_path / "unbroken").startswith(canonical(tmp_path / "full"))
@@ -303,6 +303,21 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         with pytest.raises(OSError, match="full"):
             write_atomic(tmp_path / "a", "new")
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a", "old")]
+
+
+def test_a_resume_elsewhere_is_told_what_changed(tmp_path):
+    create(tmp_path).close()
+    recorded = read(tmp_path).capsule
+    assert environment_changes(recorded) == []
+    there = recorded["environment"] | {
+        "python": "3.9.1",
+        "packages": recorded["environment"]["packages"] | {"torch": "1.0"},
+    }
+    here = recorded["environment"]
+    assert environment_changes(recorded | {"environment": there}) == [
+        f"python was 3.9.1 and is {here['python']}",
+        f"torch was 1.0 and is {here['packages']['torch']}",
+    ]
 
 
 def test_run_json_names_conditions_versions_and_machine(tmp_path):
