@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -52,6 +52,12 @@ class Layer:
         held = self.op.held(self.shape)
         return FLOAT_BYTES * max((k.in_elements + k.out_elements + held for k in self.kernels), default=0)
 
+    @cached_property
+    def text(self) -> str:
+        """Op and input shape as canonical JSON, what digests are made of."""
+        row = [self.shape.channels, self.shape.size, op_to_json(self.op.at(self.shape))]
+        return json.dumps(row, sort_keys=True, separators=(",", ":"))
+
     def __str__(self) -> str:
         return f"{self.op.signature}@{self.shape}"
 
@@ -82,6 +88,21 @@ class Architecture:
         if not layers:
             raise ArchitectureError("an architecture needs at least one layer")
         object.__setattr__(self, "layers", tuple(layers))
+
+    @classmethod
+    def of_layers(cls, input: Shape, stages: Iterable[tuple[str, tuple[Layer, ...]]]) -> "Architecture":
+        """The network of layers that were walked before: each one's shape is what the one before hands over.
+
+        For search spaces, which share priced layers between networks; nothing is checked again.
+        """
+        made = object.__new__(cls)
+        named = tuple((name, layers) for name, layers in stages if layers)
+        object.__setattr__(made, "input", input)
+        object.__setattr__(made, "stages", tuple(Stage(name, tuple(x.op for x in layers)) for name, layers in named))
+        object.__setattr__(made, "layers", tuple(chain.from_iterable(layers for _, layers in named)))
+        if not made.layers:
+            raise ArchitectureError("an architecture needs at least one layer")
+        return made
 
     @property
     def out_shape(self) -> Shape:
@@ -115,8 +136,7 @@ class Architecture:
     @cached_property
     def digest(self) -> str:
         """Name of the computation: 20 hex digits over the chain of (op, input shape), stage borders aside."""
-        rows = [[layer.shape.channels, layer.shape.size, op_to_json(layer.op)] for layer in self.layers]
-        text = json.dumps(rows, sort_keys=True, separators=(",", ":"))
+        text = f"[{','.join([layer.text for layer in self.layers])}]"
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
     def to_json(self) -> dict[str, Any]:

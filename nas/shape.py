@@ -139,6 +139,14 @@ class Op(ABC):
         """Values kept alive beside the kernels' own inputs and outputs (a residual's input)."""
         return 0
 
+    def at(self, shape: Shape) -> "Op":
+        """The same operator with settings that change nothing at that input shape put back to one form.
+
+        So a residual that cannot exist is not told from one that is switched off. Digests and spaces use this
+        form: equal networks have equal digests.
+        """
+        return self
+
     def replace(self, **settings: Any) -> "Op":
         """The same operator with other settings."""
         return dataclasses.replace(self, **settings)

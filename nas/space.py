@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.arch import Architecture, Layer, Stage
+from nas.arch import Architecture, Layer
 from nas.errors import SpaceError
 from nas.shape import Op, Shape, make_divisible
 from nas.trial import Genes
@@ -180,7 +180,11 @@ class SearchSpace:
 
     def _words(self, slot: Slot, shape: Shape) -> Iterable[tuple[Layer, ...]]:
         names = [choice.name for choice in slot.choices]
-        layer = cache(Layer)  # equal layers of one slot are one object: built, hashed and priced once
+
+        @cache  # equal layers of one slot are one object: built, hashed and priced once
+        def layer(op: Op, shape: Shape) -> Layer:
+            return Layer(op.at(shape), shape)
+
         for options in product(*(choice.options for choice in slot.choices)):
             word, now = [], shape
             for op in slot.make(dict(zip(names, options, strict=True)), shape):
@@ -234,14 +238,13 @@ class SearchSpace:
     def decode(self, genes: Sequence[int]) -> Architecture:
         """The network that the genes describe."""
         genes = self.check(genes)
-        stages: list[Stage] = []
+        stages: list[tuple[str, tuple[Layer, ...]]] = []
         for slot, word in zip(self.slots, self.words(genes), strict=True):
-            ops = tuple(layer.op for layer in word)
-            if stages and stages[-1].name == slot.stage:
-                stages[-1] = Stage(slot.stage, stages[-1].ops + ops)
+            if stages and stages[-1][0] == slot.stage:
+                stages[-1] = slot.stage, stages[-1][1] + word
             else:
-                stages.append(Stage(slot.stage, ops))
-        return Architecture(self.input, tuple(stage for stage in stages if stage.ops))
+                stages.append((slot.stage, word))
+        return Architecture.of_layers(self.input, stages)
 
     def describe(self, genes: Sequence[int]) -> dict[str, str]:
         """Label of the chosen option by gene name."""
@@ -288,20 +291,29 @@ class SearchSpace:
 
     def canonical(self, genes: Sequence[int]) -> Genes:
         """The least genes that describe the same network."""
-        genes = self.check(genes)
-        chain = [layer for word in self.words(genes) for layer in word]
-        shapes = [layer.shape for layer in chain] + [chain[-1].out_shape if chain else self.input]
+        found = self.parse([layer for word in self.words(self.check(genes)) for layer in word])
+        assert found is not None
+        return found
+
+    def parse(self, layers: Sequence[Layer]) -> Genes | None:
+        """The least genes whose network has exactly these layers, None where the space has no such network."""
+        shapes = [layer.shape for layer in layers] + [layers[-1].out_shape if layers else self.input]
         ends: list[dict[int, list[tuple[int, int]]]] = []  # per slot: position -> (option, position after)
         reachable = {0}
         for step in self.chain:
-            moves = {p: list(_matches(step.tries[step.states.index(shapes[p])], chain, p)) for p in reachable}
+            known = {shape: state for state, shape in enumerate(step.states)}
+            moves = {
+                p: list(_matches(step.tries[known[shapes[p]]], layers, p)) for p in reachable if shapes[p] in known
+            }
             ends.append(moves)
             reachable = {after for found in moves.values() for _, after in found}
-        alive = {len(chain)}
+        alive = {len(layers)}
         for moves in reversed(ends):
             for position in list(moves):
                 moves[position] = [move for move in moves[position] if move[1] in alive]
             alive = {position for position, found in moves.items() if found}
+        if 0 not in alive:
+            return None
         least: Genes = ()
         position = 0
         for slot, moves in enumerate(ends):

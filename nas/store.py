@@ -120,11 +120,12 @@ def _record(capsule: Mapping[str, Any], objectives: Objectives, found: Sequence[
 
 
 def _claim(frozen: "FrozenTrial") -> Claim:
-    attributes = frozen.user_attrs
-    proposal = Proposal(tuple(attributes["genes"]), attributes["note"])
-    return Claim(
-        number=frozen.number, proposal=proposal, digest=attributes["digest"], repeat=attributes.get("repeat", 0)
-    )
+    given = frozen.user_attrs
+    try:
+        proposal = Proposal(tuple(given["genes"]), given["note"])
+        return Claim(number=frozen.number, proposal=proposal, digest=given["digest"], repeat=given["repeat"])
+    except KeyError as error:
+        raise RunError(f"trial {frozen.number} of the record has no {error}: another program wrote it") from None
 
 
 def _trial(claim: Claim, result: Mapping[str, Any], objectives: Objectives) -> Trial:

@@ -93,6 +93,14 @@ def test_optuna_opens_a_run_with_names_directions_params_and_values(tmp_path):
     assert study.trials[1].params["layer1.channels"] == 0
 
 
+def test_trials_that_another_program_added_are_refused(tmp_path):
+    create(tmp_path).close()
+    storage = optuna.storages.JournalStorage(JournalFileBackend(str(tmp_path / "journal.log")))
+    optuna.load_study(study_name="nas", storage=storage).ask()
+    with pytest.raises(RunError, match="trial 0 of the record has no 'genes': another program wrote it"):
+        read(tmp_path)
+
+
 def test_nan_never_gets_in(tmp_path):
     with create(tmp_path) as store:
         claim = store.claim(some_claim(), told=0)

@@ -133,13 +133,22 @@ def _published(name: str, build: "partial[Architecture]", source: str, space: st
 
 
 NETWORKS = (
-    *(_published(f"efficientnet_{n}", partial(v1, *row), V1_SOURCE, "", make_divisible) for n, row in V1.items()),
+    *(
+        _published(
+            f"efficientnet_{n}",
+            partial(v1, *row),
+            V1_SOURCE,
+            "fused_mbconv:base=b4" if n == "b4" else "",
+            make_divisible,
+        )
+        for n, row in V1.items()
+    ),
     *(
         _published(f"efficientnet_v2_{n}", partial(v2, n), V2_SOURCE, "fused_mbconv", round_plain)
         for n in ("s", "m", "l", "xl")
     ),
     *(
-        _published(f"efficientnet_v2_{n}", partial(v2_scaled, *row), V2_SOURCE, "fused_mbconv", round_plain)
+        _published(f"efficientnet_v2_{n}", partial(v2_scaled, *row), V2_SOURCE, "fused_mbconv:base=b0", round_plain)
         for n, row in V2_BASE.items()
     ),
 )

@@ -42,6 +42,11 @@ class _InvertedResidual(Op):
         """See `Op`."""
         return shape.strided(self.stride, self.channels)
 
+    def at(self, shape: Shape) -> Op:
+        """See `Op`: where the shape changes there is no identity to switch off."""
+        idle = self.skip == "none" and shape != self.out_shape(shape)
+        return self.replace(skip="identity") if idle else self
+
     def middle(self, shape: Shape) -> int:
         """Channels between expansion and projection: ``in * expand``.
 

@@ -157,6 +157,10 @@ class AttentionBlock(Op):
         """The residual."""
         return shape.elements
 
+    def at(self, shape: Shape) -> Op:
+        """See `Op`: a window not smaller than the map is the whole map."""
+        return self.replace(window=0) if self.window >= shape.size else self
+
     def side(self, shape: Shape) -> int:
         """Pixels along one side of a window."""
         return min(self.window or shape.size, shape.size)

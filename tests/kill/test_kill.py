@@ -11,8 +11,8 @@ import pytest
 from nas.store import canonical, read
 
 KILLS = 20
-TRIALS = 200
-LONGEST_PAUSE_SECONDS = 0.06
+TRIALS = 130
+LONGEST_PAUSE_SECONDS = 0.05
 
 
 def start(folder):
