@@ -33,7 +33,9 @@ def command(names: tuple[str, ...], resolution: int | None, as_json: bool) -> No
     the device model. With NAMES, print provenance and caveats in full.
     """
     tables = [catalog.device(name) for name in names or catalog.device_names()]
-    rows = [describe(table, (resolution,) if resolution else RESOLUTIONS) for table in tables]
+    sizes = (resolution,) if resolution else RESOLUTIONS
+    spaces = [catalog.space(name, resolution=size) for name in catalog.space_names() for size in sizes]
+    rows = [describe(table, spaces) for table in tables]
     if as_json:
         print_json(rows)
     elif names:
@@ -42,12 +44,11 @@ def command(names: tuple[str, ...], resolution: int | None, as_json: bool) -> No
         click.echo(text.devices(rows))
 
 
-def describe(table: Table, resolutions: Sequence[int]) -> dict[str, Any]:
-    """Provenance, coverage and error of one table."""
-    covered = {
-        name: {size: coverage(table, catalog.space(name, resolution=size)) for size in resolutions}
-        for name in catalog.space_names()
-    }
+def describe(table: Table, spaces: Sequence[SearchSpace]) -> dict[str, Any]:
+    """Provenance, coverage by space and resolution, and error of one table."""
+    covered: dict[str, dict[int, float]] = {}
+    for space in spaces:
+        covered.setdefault(space.name, {})[space.input.size] = coverage(table, space)
     return {**table.info, "digest": table.digest, "coverage": covered}
 
 
