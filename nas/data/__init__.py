@@ -1,0 +1,8 @@
+"""Real images: sources by name, four disjoint sets, tensors."""
+
+from nas.data.dataset import Dataset
+from nas.data.sources import load
+from nas.data.splits import Splits, split
+from nas.data.tensors import Statistics, statistics, tensors
+
+__all__ = ["Dataset", "Splits", "Statistics", "load", "split", "statistics", "tensors"]

@@ -1,0 +1,65 @@
+"""A folder of images: a class per sub-folder, directly or under ``train/`` and ``test/``."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from nas.data.dataset import Dataset, Images, Labels
+from nas.data.decode import decode, gather
+from nas.errors import DataError
+
+__all__ = ["SIZE", "read"]
+
+SIZE = 64
+
+
+def read(place: str, *, strict: bool, size: int) -> Dataset:
+    """Images scaled to ``size`` on the shorter side, the middle cut out; classes in the order of their names."""
+    root = Path(place)
+    if not root.is_dir():
+        raise DataError(f"no folder {root}")
+    parted = (root / "train").is_dir()
+    top = root / "train" if parted else root
+    classes = _class_names(top)
+    if len(classes) < 2:
+        raise DataError(
+            f"{top} must hold a sub-folder per class, at least two, not {len(classes)}: {', '.join(classes) or 'none'}"
+        )
+    images, labels, skipped = _part(top, classes, strict, size)
+    test = root / "test"
+    return Dataset(
+        name=root.resolve().name, images=images, labels=labels, classes=classes, skipped=skipped,
+        read_test=(lambda: _read_test(test, classes, strict, size, images.shape[3]))
+        if parted and test.is_dir() else None,
+        flip=images.shape[3] == 3,
+    )  # fmt: skip
+
+
+def _class_names(top: Path) -> tuple[str, ...]:
+    return tuple(sorted(path.name for path in top.iterdir() if path.is_dir() and not path.name.startswith(".")))
+
+
+def _part(top: Path, classes: tuple[str, ...], strict: bool, size: int) -> tuple[Images, Labels, tuple[str, ...]]:
+    from PIL import Image
+
+    suffixes = set(Image.registered_extensions())
+    files = [
+        (path, label)
+        for label, name in enumerate(classes)
+        for path in sorted((top / name).rglob("*"))
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+    ]
+    named = ((str(path.relative_to(top)), path) for path, _ in files)
+    images, kept, skipped = gather(named, partial(decode, size=size), what=str(top), strict=strict)
+    return images, np.array([files[i][1] for i in kept], np.int64), skipped
+
+
+def _read_test(top: Path, classes: tuple[str, ...], strict: bool, size: int, channels: int) -> tuple[Images, Labels]:
+    foreign = set(_class_names(top)) - set(classes)
+    if foreign:
+        raise DataError(f"{top} has classes that training has not: {', '.join(sorted(foreign))[:120]}")
+    images, labels, _ = _part(top, classes, strict, size)
+    if images.shape[3] < channels:
+        images = np.repeat(images, channels, axis=3)
+    return images, labels

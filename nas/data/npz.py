@@ -1,0 +1,93 @@
+"""Images in a NumPy archive, as pixels or as JPEG bytes. Nothing in it is ever unpickled.
+
+Pixels: ``images`` (n, h, w[, c]) uint8, ``labels`` (n,), optional ``classes`` (names), ``groups`` (n,),
+``test_images`` and ``test_labels``. Bytes: ``jpeg`` (all files, one after the other), ``offsets`` (n + 1),
+``labels``, optional ``classes``, ``groups``. A second file, after a comma, is the test part.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.data.dataset import Dataset, Images, Labels
+from nas.data.decode import decode, gather
+from nas.errors import DataError
+
+__all__ = ["read"]
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def read(place: str, *, strict: bool) -> Dataset:
+    """``FILE`` or ``FILE,TESTFILE``. Raises `DataError`."""
+    path, _, test_path = place.partition(",")
+    with _open(path) as archive:
+        images, labels, kept, skipped = _part(archive, path, strict)
+        classes = _classes(archive, path, labels)
+        groups = _array(archive, path, "groups")[kept].astype(np.int64) if "groups" in archive else None
+        inside = "test_images" in archive
+    if test_path and not Path(test_path).is_file():
+        raise DataError(f"no file {test_path}")
+
+    def read_test() -> tuple[Images, Labels]:
+        with _open(test_path or path) as archive:
+            return _part(archive, test_path or path, strict, prefix="" if test_path else "test_")[:2]
+
+    return Dataset(
+        name=Path(path).stem, images=images, labels=labels, classes=classes, groups=groups, skipped=skipped,
+        read_test=read_test if inside or test_path else None, flip=images.shape[3] == 3,
+    )  # fmt: skip
+
+
+def _open(path: str) -> Any:
+    try:
+        archive = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"cannot read {path}: {str(error)[:120]}") from None
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise DataError(f"{path} is a single array, not an .npz archive of images and labels")
+    return archive
+
+
+def _array(archive: Arrays, path: str, key: str) -> NDArray[Any]:
+    try:
+        return archive[key]
+    except KeyError:
+        raise DataError(f"{path} has no array '{key}'; it has {', '.join(sorted(archive))[:200]}") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"cannot read array '{key}' of {path}: {str(error)[:120]}") from None
+
+
+def _part(
+    archive: Arrays, path: str, strict: bool, prefix: str = ""
+) -> tuple[Images, Labels, list[int], tuple[str, ...]]:
+    labels = _array(archive, path, f"{prefix}labels")
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(f"{path}: labels must be whole numbers of shape (n,), not {labels.dtype} {labels.shape}")
+    if f"{prefix}jpeg" not in archive:
+        images = _array(archive, path, f"{prefix}images")
+        images = images[..., None] if images.ndim == 3 else images
+        return images, labels.astype(np.int64), list(range(len(labels))), ()
+    data, offsets = _array(archive, path, f"{prefix}jpeg"), _array(archive, path, f"{prefix}offsets")
+    bounds = offsets.astype(np.int64)
+    if len(bounds) != len(labels) + 1 or bounds[0] < 0 or bounds[-1] > len(data) or (np.diff(bounds) < 0).any():
+        raise DataError(f"{path}: offsets must be {len(labels) + 1} rising positions in jpeg")
+    images, kept, skipped = gather(_slices(data.tobytes(), bounds), decode, what=path, strict=strict)
+    return images, labels.astype(np.int64)[kept], kept, skipped
+
+
+def _slices(data: bytes, bounds: NDArray[np.int64]) -> Iterable[tuple[str, bytes]]:
+    for index, (start, end) in enumerate(pairwise(bounds)):
+        yield f"image {index}", data[start:end]
+
+
+def _classes(archive: Arrays, path: str, labels: Labels) -> tuple[str, ...]:
+    if "classes" in archive:
+        return tuple(map(str, _array(archive, path, "classes").tolist()))
+    return tuple(map(str, range(int(labels.max()) + 1))) if len(labels) else ()

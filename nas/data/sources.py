@@ -1,0 +1,37 @@
+"""A data set by its name on the command line."""
+
+from nas.data import fashion_mnist, folder, npz
+from nas.data.dataset import Dataset
+from nas.errors import UsageError, unknown
+
+__all__ = ["SOURCES", "load"]
+
+SOURCES = ("digits", "fashion-mnist", "fashion-mnist:DIR", "folder:DIR", "npz:FILE", "npz:FILE,TESTFILE")
+
+
+def load(spec: str, *, strict: bool = False, size: int = folder.SIZE) -> Dataset:
+    """The data set that a spec such as ``digits`` or ``npz:FILE`` names; `SOURCES` lists them.
+
+    ``strict`` refuses a source with unreadable images, which are otherwise skipped and named in
+    ``Dataset.skipped``. ``size`` is the side, in pixels, of images from a folder. Raises `UsageError` for
+    an unknown spec, `DataError` for a source that cannot be read.
+    """
+    kind, _, place = spec.partition(":")
+    if kind == "digits" and not place:
+        return digits()
+    if kind == "fashion-mnist":
+        return fashion_mnist.read(place or None)
+    if kind in ("npz", "folder"):
+        if not place:
+            raise UsageError(f"data set '{kind}' needs a path: {kind}:{'FILE' if kind == 'npz' else 'DIR'}")
+        return npz.read(place, strict=strict) if kind == "npz" else folder.read(place, strict=strict, size=size)
+    raise unknown("data set", spec, SOURCES)
+
+
+def digits() -> Dataset:
+    """1,797 handwritten digits, 8x8 grey, shipped with scikit-learn (test part of UCI's optdigits)."""
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    scaled = (images * (255 / 16)).round().astype("uint8").reshape(-1, 8, 8, 1)  # 16 grey levels
+    return Dataset(name="digits", images=scaled, labels=labels.astype("int64"), classes=tuple(map(str, range(10))))

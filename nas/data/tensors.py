@@ -1,0 +1,54 @@
+"""Images as what a network reads."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from nas.data.dataset import Images
+
+__all__ = ["Statistics", "statistics", "tensors"]
+
+CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and standard deviation per channel, of pixels 0..1."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def statistics(images: Images) -> Statistics:
+    """images: (n, h, w, c), the *weights* set and nothing else."""
+    pixels = images.reshape(-1, images.shape[3])
+    levels = np.arange(256) / 255
+    shares = [np.bincount(pixels[:, c], minlength=256) / len(pixels) for c in range(images.shape[3])]
+    means = [float(share @ levels) for share in shares]
+    stds = [float(np.sqrt(share @ (levels - mean) ** 2)) for share, mean in zip(shares, means, strict=True)]
+    return Statistics(tuple(means), tuple(max(std, 1 / 255) for std in stds))
+
+
+def tensors(images: Images, stats: Statistics, resolution: int) -> Tensor:
+    """images: (n, h, w, c) to float32 (n, c, resolution, resolution), normalised, channels last in memory.
+
+    Smaller by the mean over areas, larger bilinearly; a map that is not square is stretched.
+    """
+    mean, std = (torch.tensor(v, dtype=torch.float32).view(1, -1, 1, 1) for v in (stats.mean, stats.std))
+    out = torch.empty((len(images), images.shape[3], resolution, resolution), memory_format=torch.channels_last)
+    for start in range(0, len(images), CHUNK):
+        part = torch.tensor(images[start : start + CHUNK]).permute(0, 3, 1, 2).float().div_(255)
+        out[start : start + CHUNK] = _resized(part, resolution).sub_(mean).div_(std)
+    return out
+
+
+def _resized(images: Tensor, resolution: int) -> Tensor:
+    height, width = images.shape[2:]
+    if (height, width) == (resolution, resolution):
+        return images
+    if height >= resolution and width >= resolution:
+        return F.interpolate(images, size=(resolution, resolution), mode="area")
+    return F.interpolate(images, size=(resolution, resolution), mode="bilinear", align_corners=False)

@@ -1,0 +1,144 @@
+"""A search trains a slimmed copy of each network, for a short while; costs stay those of the full one."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nas.arch import Architecture, Layer, Stage
+from nas.data import Dataset
+from nas.errors import UsageError, unknown
+from nas.shape import Op, Shape
+from nas.space import make_divisible
+from nas.train import Schedule
+
+__all__ = ["PRESETS", "Proxy", "preset", "slim"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proxy:
+    """The recipe of a search-time training.
+
+    ``resolution``: pixels a side. ``width``: factor on all channels. ``final``: the least side of the last map; early
+    strides are dropped until it is reached. ``epochs``: passes over the weights set, but never more than ``images``
+    images in all. ``score_images``: at most so many images of each set are scored. ``batch_size``, ``lr``,
+    ``weight_decay``, ``label_smoothing``, ``average``: see `nas.train.Schedule`. ``shift``: largest random shift
+    in pixels.
+    """
+
+    resolution: int = 16
+    width: float = 0.25
+    final: int = 2
+    epochs: float = 8
+    images: int = 8192
+    score_images: int = 1000
+    batch_size: int = 32
+    lr: float = 0.1
+    weight_decay: float = 1e-4
+    label_smoothing: float = 0.0
+    average: float = 0.25
+    shift: int = 1
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise UsageError(f"proxy {name} must be {low:g} to {high:g}, not {value:g}")
+
+    @classmethod
+    def parse(cls, text: str, base: "Proxy | None" = None) -> "Proxy":
+        """``base`` changed by ``name=value,...``, as in ``resolution=16,width=0.25,epochs=8``."""
+        kinds: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(cls)}
+        changes: dict[str, Any] = {}
+        for part in filter(None, text.split(",")):
+            name, sign, value = (word.strip() for word in part.partition("="))
+            if name not in kinds:
+                raise unknown("proxy setting", name[:40], kinds)
+            if not sign or name in changes:
+                raise UsageError(f"proxy settings are name=value, each once, not '{part[:40]}'")
+            try:
+                changes[name] = kinds[name](value)
+            except ValueError:
+                what = "a whole number" if kinds[name] is int else "a number"
+                raise UsageError(f"proxy {name} must be {what}, not '{value[:40]}'") from None
+        return dataclasses.replace(base or cls(), **changes)
+
+    def schedule(self, images: int) -> Schedule:
+        """The schedule for a weights set of that many images."""
+        seen = min(self.epochs * images, self.images)
+        return Schedule(
+            steps=max(1, math.ceil(seen / self.batch_size)), batch_size=self.batch_size, lr=self.lr,
+            weight_decay=self.weight_decay, label_smoothing=self.label_smoothing, average=self.average,
+        )  # fmt: skip
+
+    def __str__(self) -> str:
+        return ",".join(f"{name}={value:g}" for name, value in dataclasses.asdict(self).items())
+
+
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "resolution": (1, 1024),
+    "width": (0.01, 4),
+    "final": (1, 64),
+    "epochs": (0.01, 10_000),
+    "images": (1, 10**10),
+    "score_images": (10, 10**9),
+    "batch_size": (2, 65536),
+    "lr": (1e-6, 100),
+    "weight_decay": (0, 1),
+    "label_smoothing": (0, 0.9),
+    "average": (0, 1),
+    "shift": (0, 64),
+}
+
+# For two cores, 4 to 5 s a network; experiments/proxy_fidelity.py measures what they are worth.
+PRESETS: Mapping[str, Proxy] = {
+    "small": Proxy(resolution=8),
+    "large": Proxy(resolution=16),
+}
+
+
+def preset(dataset: Dataset) -> tuple[str, Proxy]:
+    """The default recipe for a data set, with its name: ``small`` for images of at most 12 pixels a side."""
+    name = "small" if max(dataset.images.shape[1:3]) <= 12 else "large"
+    return name, PRESETS[name]
+
+
+def slim(architecture: Architecture, proxy: Proxy, in_channels: int, classes: int) -> Architecture:
+    """The network to train instead: the same ops on fewer channels and pixels, with the data's input and classes.
+
+    Channels are scaled to multiples of 8, at least 8; an op's settings ``channels``, ``stride``, ``classes`` and
+    ``skip`` are known by these names. A block without a residual gets none, even where its shapes have become equal.
+    """
+    strides = iter(_relaxed([getattr(layer.op, "stride", 1) for layer in architecture.layers], proxy))
+    layers = iter(architecture.layers)
+    stages = tuple(
+        Stage(stage.name, tuple(_slim_op(next(layers), next(strides), proxy.width, classes) for _ in stage.ops))
+        for stage in architecture.stages
+    )
+    return Architecture(Shape(in_channels, proxy.resolution), stages)
+
+
+def _slim_op(layer: Layer, stride: int, width: float, classes: int) -> Op:
+    op = layer.op
+    settings: dict[str, object] = {}
+    if getattr(op, "channels", 0):
+        settings["channels"] = make_divisible(op.channels * width)  # type: ignore[attr-defined]
+    if hasattr(op, "stride"):
+        settings["stride"] = stride
+    if hasattr(op, "classes"):
+        settings["classes"] = classes
+    if getattr(op, "skip", "") == "identity" and layer.shape != layer.out_shape:
+        settings["skip"] = "none"
+    return op.replace(**settings)
+
+
+def _relaxed(strides: list[int], proxy: Proxy) -> list[int]:
+    """Strides dropped from the front until the last map has ``proxy.final`` pixels a side, or none is left."""
+    relaxed = list(strides)
+    for index, stride in enumerate(strides):
+        if -(-proxy.resolution // math.prod(relaxed)) >= proxy.final:
+            break
+        if stride > 1:
+            relaxed[index] = 1
+    return relaxed

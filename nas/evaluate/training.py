@@ -1,0 +1,92 @@
+"""Accuracy by a short training of the slimmed network."""
+
+import time
+from collections.abc import Callable
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nas.arch import Architecture
+from nas.data import Splits, Statistics, statistics, tensors
+from nas.evaluate.proxy import Proxy, slim
+from nas.model import build
+from nas.train import Augment, fit, score, threads
+from nas.trial import Metrics
+
+__all__ = ["TrainingEvaluator"]
+
+
+class TrainingEvaluator:
+    """Trains on *weights*, scores on *search* and on *selection*; *test* is never touched.
+
+    Metrics: ``search_accuracy``, what a strategy is told, and ``accuracy`` of the selection set, what a front shows;
+    beside them ``balanced_accuracy``, ``macro_f1`` and ``loss``, with ``search_`` too. They are a function of
+    architecture, seed, data, proxy and ``thread_count``, bit for bit on one machine and version. ``seconds`` holds
+    what each evaluation took. ``on_step(step, loss)`` follows the training.
+    """
+
+    def __init__(
+        self,
+        splits: Splits,
+        proxy: Proxy,
+        *,
+        thread_count: int = 2,
+        device: str = "cpu",
+        noisy: bool = False,
+        on_step: Callable[[int, float], None] | None = None,
+    ) -> None:
+        self.splits = splits
+        self.dataset = splits.dataset
+        self.proxy = proxy
+        self.thread_count = thread_count
+        self.device = torch.device(device)
+        self.noisy = noisy
+        self.on_step = on_step
+        self.seconds: list[float] = []
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Of the weights set alone."""
+        return statistics(self.dataset.images[self.splits.weights])
+
+    def _tensors(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        images = tensors(self.dataset.images[rows], self.statistics, self.proxy.resolution)
+        return images.to(self.device), torch.from_numpy(self.dataset.labels[rows]).to(self.device)
+
+    @cached_property
+    def _weights(self) -> tuple[Tensor, Tensor]:
+        return self._tensors(self.splits.weights[: self.proxy.images])
+
+    @cached_property
+    def _search(self) -> tuple[Tensor, Tensor]:
+        return self._tensors(self.splits.search[: self.proxy.score_images])
+
+    @cached_property
+    def _selection(self) -> tuple[Tensor, Tensor]:
+        return self._tensors(self.splits.selection[: self.proxy.score_images])
+
+    def slim(self, architecture: Architecture) -> Architecture:
+        """The network that is trained instead."""
+        return slim(architecture, self.proxy, self.dataset.in_channels, len(self.dataset.classes))
+
+    def evaluate(self, architecture: Architecture, seed: int) -> Metrics:
+        """Train one network; see the class. ``seed`` is at least 0. Raises `TrainingError`."""
+        with threads(self.thread_count):
+            images, labels = self._weights
+            start = time.perf_counter()
+            network = build(self.slim(architecture), seed=seed)
+            fit(
+                network,
+                images,
+                labels,
+                self.proxy.schedule(len(images)),
+                seed=seed,
+                augment=Augment(pad=self.proxy.shift, flip=self.dataset.flip),
+                on_step=self.on_step,
+            )
+            metrics = score(network, *self._selection)
+            metrics |= {f"search_{name}": value for name, value in score(network, *self._search).items()}
+            self.seconds.append(time.perf_counter() - start)
+        return metrics
