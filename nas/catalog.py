@@ -28,7 +28,7 @@ from nas.space import SearchSpace
 
 __all__ = ["device", "device_names", "evaluator", "network", "plug_ins", "space", "space_names"]
 
-EVALUATORS = {"training": "nas.evaluate.training"}
+EVALUATORS = {"training": "nas.evaluate.session"}
 
 
 def plug_ins(package: ModuleType, group: str, kind: str) -> dict[str, EntryPoint | str]:

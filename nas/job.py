@@ -80,7 +80,7 @@ class Plan:
             "spec": settings.space,
             "resolution": settings.resolution,
             "classes": settings.classes or len(self.data.classes),
-            "in_channels": settings.in_channels or self.data.channels,
+            "in_channels": settings.in_channels or self.data.in_channels,
         }
         self.space: SearchSpace = catalog.space(
             settings.space, **{name: value for name, value in self.arguments.items() if name != "spec"}
@@ -92,7 +92,7 @@ class Plan:
         self.strategy = strategies.make(
             settings.strategy, self.domain, seed=settings.seed, objectives=len(settings.objectives)
         )
-        self.evaluator = evaluators.make(self.data, settings.proxy, seed=settings.seed)
+        self.evaluator = evaluators.make(self.data, settings.proxy)
         self.identity = capsule.identity(
             self.domain,
             self.objectives,
@@ -101,7 +101,7 @@ class Plan:
             arguments=self.arguments,
             tables={table.name: table.digest for table in self.tables},
             data=self.evaluator.describe_data(),
-            proxy=self.evaluator.describe_proxy(),
+            proxy=self.evaluator.describe_training(),
         )
 
     def lines(self) -> list[str]:
@@ -114,8 +114,7 @@ class Plan:
                 for table in self.tables
                 for name in [latency_metric(table.name)]
             ),
-            f"data       {self.evaluator.data_line()}",
-            f"training   {self.evaluator.proxy_line()}",
+            *self.evaluator.lines(),
             f"strategy   {self.settings.strategy}, seed {self.settings.seed}",
             f"objectives {', '.join(str(name) for name in self.objectives.names)}",
         ]
@@ -146,7 +145,6 @@ class Plan:
             self.identity,
             command=sys.argv,
             settings=asdict(self.settings),
-            environment=self.evaluator.environment(),
         )
         try:
             freeze_tables(store.folder, self.tables)
