@@ -7,13 +7,9 @@ Killed before, it leaves an open claim, which is evaluated again with the same s
 or a full disk is cut when the run is opened, so nothing that was finished is lost, and nothing repeated.
 """
 
-import fcntl
 import json
-import os
-import time
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas.capsule import check_same, read_capsule, write_capsule
 from nas.errors import RunError
+from nas.journal import JOURNAL, RunLock, open_journal, readable_errors, repair
 from nas.objectives import Objectives
 from nas.space import Choice, SearchSpace
 from nas.strategies.base import Proposal
@@ -28,16 +25,12 @@ from nas.trial import Metrics, State, Trial, check_metrics
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
-    from optuna.storages import JournalStorage
     from optuna.trial import FrozenTrial, TrialState
 
 __all__ = ["Claim", "Record", "Store", "canonical", "read"]
 
 STUDY = "nas"
-JOURNAL = "journal.log"
-LOCK = "run.lock"
 METRIC_NAMES = "study:metric_names"  # where Optuna keeps the names of a study's objectives
-WRITER_GRACE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +69,7 @@ def read(folder: str | Path) -> Record:
     path = folder / JOURNAL
     if not path.exists():
         return Record(capsule=capsule, objectives=objectives, trials=())
-    storage = _storage(path)
+    storage = open_journal(path)
     try:
         found = storage.get_all_trials(storage.get_study_id_from_name(STUDY), deepcopy=False)
     except KeyError:  # killed before the study's first record
@@ -87,16 +80,6 @@ def read(folder: str | Path) -> Record:
 def canonical(run: str | Path) -> str:
     """What two equal runs share byte for byte: a line of JSON per finished trial, in number order."""
     return "".join(trial.canonical() + "\n" for trial in read(run).trials)
-
-
-def _storage(path: Path) -> "JournalStorage":
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-
-    try:
-        return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
-    except (ValueError, KeyError, AssertionError) as error:
-        raise RunError(f"{path} is damaged and cannot be read as a journal: {error}") from None
 
 
 def _record(capsule: Mapping[str, Any], objectives: Objectives, found: Sequence["FrozenTrial"]) -> Record:
@@ -151,7 +134,7 @@ def _distribution(choice: Choice) -> "BaseDistribution":
 class Store:
     """The record of one run, held by this process alone until it is closed. Use `create` or `resume`."""
 
-    def __init__(self, folder: Path, space: SearchSpace, capsule: Mapping[str, Any], lock: "_RunLock") -> None:
+    def __init__(self, folder: Path, space: SearchSpace, capsule: Mapping[str, Any], lock: "RunLock") -> None:
         self.folder, self.space, self.capsule = folder, space, capsule
         self.objectives = Objectives.from_json(capsule["identity"]["objectives"])
         self._lock = lock
@@ -161,8 +144,8 @@ class Store:
         }
         path = folder / JOURNAL
         with self._writing():
-            _repair(path)
-            self._storage = _storage(path)
+            repair(path)
+            self._storage = open_journal(path)
             self._study = self._open_study()
             self.opened = self._settle()
         self._finished = len(self.opened.trials)
@@ -184,11 +167,11 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"cannot make run folder '{folder}': {error.strerror}") from None
-        lock = _RunLock(folder)
+        lock = RunLock(folder)
         try:
             if any((folder / name).exists() for name in ("run.json", JOURNAL)):
                 raise RunError(f"'{folder}' holds a run already: go on with --resume {folder}, or choose another --out")
-            with _readable_errors(folder):
+            with readable_errors(folder):
                 write_capsule(folder, identity, command, settings or {}, environment or {})
             return cls(folder, space, read_capsule(folder), lock)
         except BaseException:
@@ -201,7 +184,7 @@ class Store:
         folder = Path(folder).resolve()
         capsule = read_capsule(folder)
         check_same(folder, capsule["identity"], identity)
-        lock = _RunLock(folder)
+        lock = RunLock(folder)
         try:
             return cls(folder, space, capsule, lock)
         except BaseException:
@@ -334,22 +317,11 @@ class Store:
         if not self._lock.held:
             raise RunError(f"the run in '{self.folder}' is closed: go on with --resume {self.folder}")
         try:
-            with _readable_errors(self.folder):
+            with readable_errors(self.folder):
                 yield
         except BaseException:
             self.close()
             raise
-
-
-@contextmanager
-def _readable_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise RunError(
-            f"cannot write the record in '{folder}': {error.strerror}. No finished trial is lost: "
-            f"mend that, then go on with --resume {folder}"
-        ) from error
 
 
 @contextmanager
@@ -362,85 +334,3 @@ def _quiet_optuna() -> Iterator[None]:
         yield
     finally:
         optuna.logging.set_verbosity(before)
-
-
-def _repair(path: Path) -> None:
-    """Under the run's lock: clear the journal lock of a dead writer, and cut a last line without its end.
-
-    A torn line, once something follows it, makes every later load fail.
-    """
-    for left in path.parent.glob(f"{path.name}.lock*"):
-        with suppress(FileNotFoundError):
-            # A dashboard may hold the lock for a moment; one of our own belongs to a dead process.
-            while abs(time.time() - left.lstat().st_mtime) < WRITER_GRACE_SECONDS:
-                time.sleep(0.01)
-            left.unlink()
-    if not path.exists():
-        return
-    with path.open("r+b") as file:
-        end = _end_of_last_line(file)
-        if end < path.stat().st_size:
-            file.truncate(end)
-            os.fsync(file.fileno())
-
-
-def _end_of_last_line(file: Any) -> int:
-    """Position after the last newline, 0 for none."""
-    block = 1 << 16
-    position = file.seek(0, os.SEEK_END)
-    while position > 0:
-        start = max(0, position - block)
-        file.seek(start)
-        found = file.read(position - start).rfind(b"\n")
-        if found >= 0:
-            return int(start + found + 1)
-        position = start
-    return 0
-
-
-class _RunLock:
-    """One process per run: an advisory lock that dies with its holder. The file names the holder's process id."""
-
-    def __init__(self, folder: Path) -> None:
-        path = folder / LOCK
-        try:
-            self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise RunError(f"cannot open '{path}': {error.strerror}") from None
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            owner = os.pread(self._handle, 32, 0).decode(errors="replace").strip() or "unknown"
-            self.release()
-            raise RunError(f"run folder '{folder}' is in use by process {owner}: wait for it, or stop it") from None
-        try:
-            with _readable_errors(folder):
-                os.ftruncate(self._handle, 0)
-                os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
-        except RunError:
-            self.release()
-            raise
-        _close_in_children(self)
-
-    @property
-    def held(self) -> bool:
-        """Whether this process still has the run."""
-        return self._handle >= 0
-
-    def release(self) -> None:
-        """Let go; releasing twice does nothing."""
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
-
-
-def _close_in_children(lock: _RunLock) -> None:
-    """A forked worker would keep the lock alive after its killed parent."""
-    held = weakref.ref(lock)
-
-    def close() -> None:
-        found = held()
-        if found is not None:
-            found.release()
-
-    os.register_at_fork(after_in_child=close)

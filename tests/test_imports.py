@@ -23,7 +23,7 @@ LEVELS = (
     ("networks", "search_spaces", "latency_tables"),
     ("domain",),
     ("objectives", "strategies"),
-    ("benchmarks", "capsule", "store"),
+    ("benchmarks", "capsule", "journal", "store"),
     ("study",),
     ("arena", "lint"),
     ("report",),
