@@ -138,16 +138,17 @@ class Plan:
         if resume:
             if out is None:
                 raise RunError("a resume needs the run's folder")
-            return Store.resume(out, self.space, self.identity)
-        store = Store.create(
-            out or self.default_folder(),
-            self.space,
-            self.identity,
-            command=sys.argv,
-            settings=asdict(self.settings),
-        )
+            store = Store.resume(out, self.space, self.identity)
+        else:
+            store = Store.create(
+                out or self.default_folder(),
+                self.space,
+                self.identity,
+                command=sys.argv,
+                settings=asdict(self.settings),
+            )
         try:
-            freeze_tables(store.folder, self.tables)
+            freeze_tables(store.folder, self.tables)  # on a resume too: a kill may have come between the two
         except OSError as error:
             store.close()
             raise RunError(f"cannot write into run folder '{store.folder}': {error.strerror}") from None

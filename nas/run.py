@@ -133,4 +133,6 @@ def freeze_tables(folder: Path, tables: tuple[Table, ...]) -> None:
     target.mkdir(exist_ok=True)
     for table in tables:
         for file in (table.path.with_suffix(".csv"), table.path.with_suffix(".json")):
-            shutil.copyfile(file, target / f"{table.name}{file.suffix}")
+            copy = target / f"{table.name}{file.suffix}"
+            if not (copy.exists() and copy.samefile(file)):
+                shutil.copyfile(file, copy)

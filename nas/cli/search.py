@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from nas import units
-from nas.capsule import read_capsule
+from nas.capsule import environment_changes, read_capsule
 from nas.cli._options import json_option, print_json, seed_option
 from nas.cli._progress import Live
 from nas.errors import RunError, UsageError
@@ -77,7 +77,8 @@ def command(ctx: click.Context, /, out: Path | None, resume: Path | None, as_jso
     live = Live(quiet=as_json)
     plan = Plan(settings)
     folder = resume or out or plan.default_folder()
-    live.lines([*plan.lines(), f"run        {folder}"])
+    changes = [] if resume is None else environment_changes(read_capsule(resume))
+    live.lines([*plan.lines(), f"run        {folder}", *(f"changed    {change}" for change in changes)])
     try:
         with live:
             result = plan.run(folder, resume=resume is not None, watch=live.watch)
