@@ -1,0 +1,165 @@
+"""The main job as a user runs it: real images, real training, in a subprocess, killed and resumed."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import nas
+from nas import store
+
+ROOT = Path(nas.__file__).parent.parent
+TINY = ("--proxy", "images=64,resolution=8,score_images=40", "--seed", "3")
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "nas", *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+
+
+def run(*arguments, code=0):
+    process = start(*arguments)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == code, err
+    return out, err
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "fbnet"
+    out, err = run(
+        "search", "--space", "fbnet", "--device", "pixel", "--device", "raspi4", "--latency", "60ms",
+        "--trials", 4, "--out", folder, "--json", *TINY,
+    )  # fmt: skip
+    assert err == ""
+    return folder, json.loads(out)
+
+
+def test_json_names_all_that_is_promised(done):
+    folder, document = done
+    assert {"run", "seconds", "trials", "front"} <= set(document)
+    assert document["run"] == str(folder)
+    assert document["trials"] == 4
+    for entry in document["front"]:
+        assert {"trial", "digest", "genes", "accuracy", "latency_ms", "latency_sd_ms", "macs", "params"} <= set(entry)
+        assert list(entry["devices"]) == ["pixel1", "raspi4"]
+        assert entry["latency_ms"] == entry["devices"]["pixel1"]["latency_ms"] <= 60
+        for device in entry["devices"].values():
+            assert device["measured"] + device["summed"] + device["predicted"] == pytest.approx(1)
+
+
+def test_costs_are_those_of_the_full_network(done):
+    folder, document = done
+    entry = document["front"][0]
+    out, _ = run("cost", f"{folder}:{entry['trial']}", "--device", "pixel1", "--json")
+    cost = json.loads(out)
+    assert cost["input"] == [1, 224, 224]
+    assert cost["macs"] == entry["macs"]
+    assert cost["devices"]["pixel1"]["latency_ms"] == pytest.approx(entry["latency_ms"], rel=1e-9)
+
+
+def test_the_run_folder_is_complete(done):
+    folder, document = done
+    capsule = json.loads((folder / "run.json").read_text())
+    assert capsule["identity"]["seed"] == 3
+    assert capsule["identity"]["data"]["digest"]
+    assert set(capsule["identity"]["tables"]) == {"pixel1", "raspi4"}
+    assert capsule["environment"]["cpu"]
+    assert (folder / "front.png").read_bytes().startswith(b"\x89PNG")
+    assert list(pd.read_csv(folder / "front.csv")["digest"]) == [entry["digest"] for entry in document["front"]]
+
+
+def test_the_front_can_be_shown_again_and_loaded_in_python(done):
+    folder, document = done
+    out, _ = run("front", folder, "--json")
+    assert json.loads(out)["front"] == document["front"]
+    found = nas.load(folder)
+    assert len(found.frame()) == 4
+    assert list(found.front_frame()["digest"]) == [entry["digest"] for entry in document["front"]]
+    assert found.network(found.best().number).digest == found.best().digest
+
+
+def test_an_impossible_bound_is_refused_before_training(tmp_path):
+    started = time.monotonic()
+    out, err = run("search", "--latency", "2ms", "--out", tmp_path / "x", code=1)
+    assert out == ""
+    assert "no network of space 'fbnet' meets" in err
+    assert "Try" in err
+    assert not (tmp_path / "x").exists()
+    assert time.monotonic() - started < 60
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--data", "digitz"), "no data set named 'digitz'. Did you mean 'digits'"),
+        (("--strategy", "locl-search"), "Did you mean 'local-search'"),
+        (("--objective", "acuracy"), "Did you mean 'accuracy'"),
+        (("--max", "parms=5M"), "Did you mean 'params'"),
+        (("--proxy", "widht=1"), "Did you mean 'width'"),
+        (("--data", "folder:/nowhere"), "/nowhere"),
+        (("--data", "npz:/nowhere.npz"), "/nowhere.npz"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, arguments, message):
+    process = start("search", "--out", tmp_path / "x", *arguments)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode in (1, 2)
+    assert out == ""
+    assert message in err
+    assert "Traceback" not in err
+    assert len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_run_of_another_space_is_not_resumed(done):
+    folder, _ = done
+    _, err = run("search", "--resume", folder, "--space", "mnasnet", "--trials", 5, code=1)
+    assert "is a run folder of another space" in err
+
+
+def test_killed_anywhere_and_resumed_it_ends_the_same(done, tmp_path):
+    """Kills of the real job; tests/kill does twenty of them without torch."""
+    unbroken, _ = done
+    draw, folder = random.Random(0), tmp_path / "killed"
+    arguments = (
+        "search", "--space", "fbnet", "--device", "pixel", "--device", "raspi4", "--latency", "60ms",
+        "--trials", 4, "--out", folder, *TINY,
+    )  # fmt: skip
+    before = []
+    for _ in range(3):
+        process = start(*arguments)
+        deadline = time.monotonic() + 60
+        while not (folder / "journal.log").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(draw.uniform(0, 2.5))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        arguments = ("search", "--resume", folder)
+        now = store.canonical(folder).splitlines()
+        assert now[: len(before)] == before
+        before = now
+    run(*arguments)
+    assert store.canonical(folder) == store.canonical(unbroken)
+
+
+def test_no_test_image_is_opened_by_a_search(tmp_path):
+    """A source whose test part cannot be read does not disturb a search."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 255, (120, 8, 8), dtype=np.uint8), np.arange(120) % 3
+    np.savez(tmp_path / "data.npz", images=images, labels=labels, test_images=np.zeros(3), test_labels=np.zeros(3))
+    run(
+        "search", "--data", f"npz:{tmp_path / 'data.npz'}", "--trials", 2, "--out", tmp_path / "run",
+        "--objective", "balanced_accuracy,macs", *TINY,
+    )  # fmt: skip
+    assert len(nas.load(tmp_path / "run").trials) == 2
