@@ -49,6 +49,7 @@ class Search:
     in_channels: int | None = None
     proxy: str = ""
     strict: bool = False
+    threads: int = 1
     trials: int | None = None
     seconds: float | None = None
     seed: int = 0
@@ -92,7 +93,7 @@ class Plan:
         self.strategy = strategies.make(
             settings.strategy, self.domain, seed=settings.seed, objectives=len(settings.objectives)
         )
-        self.evaluator = evaluators.make(self.data, settings.proxy)
+        self.evaluator = evaluators.make(self.data, settings.proxy, threads=settings.threads)
         self.identity = capsule.identity(
             self.domain,
             self.objectives,

@@ -58,6 +58,7 @@ Examples:
     "--proxy", default="", metavar="KEY=VALUE,..", help="Slimming of search-time networks.  [default: the preset]"
 )
 @click.option("--strict", is_flag=True, help="Refuse a data set with a corrupt image instead of leaving it out.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of a training.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/SPACE-DEVICE-TIME]")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run; its settings apply.")
 @seed_option

@@ -1,7 +1,6 @@
 """Short training as the main job asks for it: a data set and a recipe by their command-line words."""
 
 import dataclasses
-import os
 from typing import Any
 
 import torch
@@ -19,13 +18,13 @@ SPLIT_SEED = 0
 class TrainingSession(TrainingEvaluator):
     """A `TrainingEvaluator` that can say what it will do, for people and for ``run.json``."""
 
-    def __init__(self, dataset: Dataset, proxy_text: str) -> None:
+    def __init__(self, dataset: Dataset, proxy_text: str, threads: int) -> None:
         self.preset, base = preset(dataset)
         self.changes = proxy_text
         super().__init__(
             split(dataset, SPLIT_SEED),
             Proxy.parse(proxy_text, base),
-            thread_count=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+            thread_count=threads,
             device="cuda" if torch.cuda.is_available() else "cpu",
         )
 
@@ -51,7 +50,7 @@ class TrainingSession(TrainingEvaluator):
         steps = self.proxy.schedule(len(self.splits.weights)).steps
         lines.append(
             f"training   preset '{self.preset}'{changed}: {steps} steps of {self.proxy.batch_size} images at "
-            f"{self.proxy.resolution} px, width {self.proxy.width:g}, {self.thread_count} threads on {self.device.type}"
+            f"{self.proxy.resolution} px, width {self.proxy.width:g}, {self.thread_count} thread{'s' * (self.thread_count > 1)} on {self.device.type}"
         )
         return lines
 
@@ -61,6 +60,10 @@ def open_data(spec: str, *, strict: bool = False) -> Dataset:
     return load(spec, strict=strict)
 
 
-def make(dataset: Dataset, proxy_text: str = "") -> TrainingSession:
-    """The evaluator for a data set: its preset, changed by ``name=value,...``."""
-    return TrainingSession(dataset, proxy_text)
+def make(dataset: Dataset, proxy_text: str = "", *, threads: int = 1) -> TrainingSession:
+    """The evaluator for a data set: its preset, changed by ``name=value,...``.
+
+    Slimmed networks are so small that a second thread gains nothing on an idle machine and costs ten times the
+    time on a busy one, where threads wait for each other at every layer: hence one.
+    """
+    return TrainingSession(dataset, proxy_text, threads)
