@@ -103,7 +103,7 @@ def kernel_key(kernel: Kernel) -> str:
     """How a table names a kernel."""
     return (
         f"{kernel.kind}:{kernel.in_channels}>{kernel.out_channels},{kernel.in_size}>{kernel.out_size},"
-        f"k{kernel.kernel},s{kernel.stride},g{kernel.groups},{kernel.act}"
+        f"k{kernel.kernel},s{kernel.stride},g{kernel.groups},{kernel.act}{f',r{kernel.rows}' * (kernel.rows > 1)}"
     )
 
 

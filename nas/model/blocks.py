@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 
-import torch
 from torch import Tensor, nn
 
 from nas.shape import Shape
@@ -29,29 +28,38 @@ def activation(name: str) -> nn.Module:
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution without bias (``conv``), batch norm (``norm``), activation (``act``, where there is one)."""
+    """Convolution (``conv``), batch norm (``norm``), activation (``act``, where there is one)."""
 
     def __init__(
-        self, in_channels: int, channels: int, *, kernel: int = 1, stride: int = 1, groups: int = 1, act: str = ""
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        act: str = "",
+        bias: bool = False,
     ) -> None:
-        conv = nn.Conv2d(in_channels, channels, kernel, stride, kernel // 2, groups=groups, bias=False)
+        conv = nn.Conv2d(in_channels, channels, kernel, stride, kernel // 2, groups=groups, bias=bias)
         norm = nn.BatchNorm2d(channels, eps=NORM_EPS, momentum=NORM_MOMENTUM)
         parts: list[tuple[str, nn.Module]] = [("conv", conv), ("norm", norm)]
         super().__init__(OrderedDict([*parts, ("act", activation(act))] if act else parts))
 
 
 class SqueezeExcite(nn.Module):
-    """Mean over the map, ``reduce`` to ``width``, ``expand`` back, sigmoid gate (https://arxiv.org/abs/1709.01507)."""
+    """Mean over the map, ``reduce`` to ``width``, ``expand`` back, a gate (https://arxiv.org/abs/1709.01507)."""
 
-    def __init__(self, channels: int, width: int, act: str) -> None:
+    def __init__(self, channels: int, width: int, act: str, gate: str = "sigmoid") -> None:
         super().__init__()
+        self.gate = nn.Sigmoid() if gate == "sigmoid" else nn.Hardsigmoid()
         self.reduce = nn.Linear(channels, width)
         self.act = activation(act)
         self.expand = nn.Linear(width, channels)
 
     def forward(self, maps: Tensor) -> Tensor:
         """maps: (n, channels, s, s), the same out."""
-        gate = torch.sigmoid(self.expand(self.act(self.reduce(maps.mean((2, 3))))))
+        gate: Tensor = self.gate(self.expand(self.act(self.reduce(maps.mean((2, 3))))))
         return maps * gate[:, :, None, None]
 
 

@@ -41,7 +41,7 @@ def _mbconv(op: MBConv, shape: Shape) -> nn.Module:
             parts["shuffle"] = Shuffle(op.groups)
     parts["depthwise"] = ConvNorm(middle, middle, kernel=op.kernel, stride=op.stride, groups=middle, act=op.act)
     if op.se:
-        parts["se"] = SqueezeExcite(middle, op.squeeze(shape), op.act)
+        parts["se"] = SqueezeExcite(middle, op.squeeze(shape), op.se_act or op.act, op.se_gate)
     parts["project"] = ConvNorm(middle, channels, groups=op.groups)
     return Block(parts, shortcut(op.skip, shape, op.out_shape(shape)))
 
@@ -53,7 +53,7 @@ def _fused_mbconv(op: FusedMBConv, shape: Shape) -> nn.Module:
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     parts["fused"] = ConvNorm(shape.channels, wide, kernel=op.kernel, stride=op.stride, act=op.act)
     if op.se:
-        parts["se"] = SqueezeExcite(wide, op.squeeze(shape), op.act)
+        parts["se"] = SqueezeExcite(wide, op.squeeze(shape), op.se_act or op.act, op.se_gate)
     if op.expand != 1:
         parts["project"] = ConvNorm(wide, channels)
     return Block(parts, shortcut(op.skip, shape, op.out_shape(shape)))

@@ -1,6 +1,7 @@
 """An architecture as one torch module."""
 
 from collections import OrderedDict
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +13,23 @@ from nas.model.dispatch import module
 __all__ = ["Network", "build", "initialise"]
 
 
+@runtime_checkable
+class HasOwnInitialisation(Protocol):
+    """A module whose authors initialise it another way."""
+
+    def initialise(self) -> None:
+        """Draw the module's parameters from the global generator."""
+
+
 class Network(nn.Module):
     """Stages of layers by name: ``stages.<stage>.<position>.<part>.<conv|norm|...>.<weight|...>``.
 
     So ``stages.stage2.0.expand.conv.weight`` is the kernel of the first 1x1 convolution of the first
     layer of ``stage2``. Parts: of an MBConv ``expand``, ``depthwise``, ``se``, ``project``, ``shortcut``;
-    of a FusedMBConv ``fused``, ``se``, ``project``, ``shortcut``; of a Classifier ``linear``; a Conv is its own part.
+    of a FusedMBConv ``fused``, ``se``, ``project``, ``shortcut``; of a Classifier ``hidden``, ``linear``; a Conv is its own
+    part. Of UniNet's ConvBlock ``norm``, ``expand``, ``depthwise`` or ``dense``, ``se``, ``project``,
+    ``shortcut``; of its token blocks ``position``, ``mixer``, ``mlp``; of its down-sampling modules ``depthwise``,
+    ``norm``, ``project``, ``shortcut``, or ``query``, ``query_norm``, ``kv_norm``, ``kv``, ``project``, ``shortcut``.
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -63,7 +75,8 @@ def initialise(network: nn.Module) -> None:
     """Draw convolutions and linear layers from the global generator, as MobileNet and EfficientNet do.
 
     Convolutions: normal, He et al. 2015 (https://arxiv.org/abs/1502.01852), fan-out of the whole kernel
-    over the groups; linear: normal with deviation 0.01, bias 0; norms: 1 and 0.
+    over the groups; linear: normal with deviation 0.01, bias 0; norms: 1 and 0. A module with a method
+    ``initialise`` then draws its own part anew.
     """
     for part in network.modules():
         if isinstance(part, nn.Conv2d):
@@ -76,3 +89,6 @@ def initialise(network: nn.Module) -> None:
             nn.init.zeros_(part.bias)
         if isinstance(part, nn.Conv2d | nn.Linear) and part.bias is not None:
             nn.init.zeros_(part.bias)
+    for part in network.modules():
+        if isinstance(part, HasOwnInitialisation):
+            part.initialise()

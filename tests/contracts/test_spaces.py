@@ -1,0 +1,49 @@
+# ruff: noqa: E402
+"""Equal digests mean equal outputs, and declared costs are torch's, in the spaces with more than one kind of op."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from nas import catalog, networks
+from nas.model import build, module
+from nas.testing.ops import check_op
+
+NAMES = ("fbnet", "mnasnet", "fused_mbconv", "fused_mbconv:base=b0", "fused_mbconv:base=b4", "uninet")
+
+
+@pytest.mark.parametrize("name", NAMES[2:])
+def test_a_sample_of_the_layers_of_every_space(name):
+    """The full sweep, every distinct layer at several resolutions, is in experiments."""
+    space = catalog.space(name, resolution=64)
+    layers = list({layer: None for step in space.chain for row in step.words for word in row for layer in word})
+    for layer in layers[::5]:
+        check_op(layer.op, layer.shape, module)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_large", "mobilenet_v3_small", "efficientnet_v2_s"])
+def test_published_networks_layer_by_layer(name):
+    for layer in set(networks.get(name).layers):
+        check_op(layer.op, layer.shape, module)
+
+
+@pytest.mark.parametrize("name", ["fbnet", "mnasnet", "uninet"])
+def test_equal_digests_mean_equal_outputs_with_copied_weights(name):
+    space = catalog.space(name, resolution=16, classes=3)
+    rng = np.random.default_rng(3)
+    images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    compared = 0
+    while compared < 3:
+        genes = tuple(int(rng.integers(size)) for size in space.gene_sizes)
+        canonical = space.canonical(genes)
+        if canonical == genes:
+            continue
+        first, second = space.decode(genes), space.decode(canonical)
+        assert first.digest == second.digest
+        one, other = build(first, seed=1).eval(), build(second, seed=2).eval()
+        weights = one.state_dict().values()
+        other.load_state_dict(dict(zip(other.state_dict(), weights, strict=True)))
+        with torch.no_grad():
+            assert torch.equal(one(images), other(images))
+        compared += 1

@@ -1,0 +1,69 @@
+import pytest
+
+from nas.arch import Layer
+from nas.errors import ArchitectureError
+from nas.ops import op_from_json
+from nas.ops.down import GlobalDown
+from nas.ops.mbconv import MBConv
+from nas.ops.unified import AttentionBlock, ConvBlock, TokenMLPBlock, heads
+from nas.shape import Kernel, Shape
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"op": "mbconv", "se_base": "output"}, "se_base must be one of 'input', 'expanded', not 'output'"),
+        ({"op": "mbconv", "se_gate": "relu"}, "se_gate must be one of 'sigmoid', 'hsigmoid', not 'relu'"),
+        ({"op": "uni_attention", "window": -1}, "window must be 0 .the whole map. to 1024, not -1"),
+        ({"op": "uni_attention", "head_channels": 0}, "head_channels must be 1 to 1024, not 0"),
+        ({"op": "down_global", "head_channels": 0}, "head_channels must be 1 to 1024, not 0"),
+        ({"op": "down_local", "stride": 3}, "stride must be 1 or 2, not 3"),
+        ({"op": "uni_mlp", "tokens": 0}, "tokens must be 1 to 16384, not 0"),
+        ({"op": "uni_conv", "expand": 0}, "expand must be above 0 and at most 64, not 0"),
+        ({"op": "classifier", "hidden": -1}, "channels must be 1 to 65536 .0: as the input., not -1"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, message):
+    with pytest.raises(ArchitectureError, match=message):
+        op_from_json(settings)
+
+
+def test_heads_divide_the_channels():
+    assert [heads(c, 32) for c in (8, 32, 80, 104, 128, 56)] == [1, 1, 2, 2, 4, 1]
+    assert all(c % heads(c, 32) == 0 for c in range(8, 600, 8))
+
+
+def test_fractional_expansion_and_squeeze_round_as_mobilenet_v3():
+    block = MBConv(expand=2.3, se=0.25, se_base="expanded")
+    assert block.middle(Shape(80, 14)) == 184
+    assert MBConv(expand=3, se=0.25, se_base="expanded").squeeze(Shape(24, 28)) == 24
+    assert MBConv(expand=3, se=0.25).squeeze(Shape(24, 28)) == 6
+
+
+def test_attention_costs_grow_with_the_square_of_tokens_and_windows_bound_them():
+    def mixing(op, size):
+        return sum(k.macs for k in op.kernels(Shape(32, size)) if k.kind == "matmul")
+
+    assert mixing(AttentionBlock(), 14) == 2 * 196**2 * 32
+    assert mixing(AttentionBlock(window=7), 14) == 2 * 4 * 49**2 * 32
+    assert mixing(AttentionBlock(window=7), 10) == mixing(AttentionBlock(window=7), 14)  # padded
+
+
+def test_a_setting_that_changes_nothing_has_one_form():
+    assert AttentionBlock(window=7).at(Shape(8, 7)) == AttentionBlock()
+    assert AttentionBlock(window=7).at(Shape(8, 8)) == AttentionBlock(window=7)
+    assert MBConv(skip="none", stride=2).at(Shape(8, 8)) == MBConv(stride=2)
+    assert MBConv(skip="none").at(Shape(8, 8)).skip == "none"
+
+
+def test_token_mixing_weights_depend_on_the_resolution_and_no_others_do():
+    ops = (AttentionBlock(), AttentionBlock(window=7), ConvBlock(), GlobalDown(channels=16))
+    assert [Layer(op, Shape(8, 8)).params == Layer(op, Shape(8, 11)).params for op in ops] == [True] * 4
+    assert Layer(TokenMLPBlock(), Shape(8, 8)).params < Layer(TokenMLPBlock(), Shape(8, 11)).params
+
+
+def test_rows_multiply_work_and_activations_but_not_weights():
+    one = Kernel(kind="linear", in_channels=49, out_channels=16, in_size=1, out_size=1, bias=True)
+    many = Kernel(kind="linear", in_channels=49, out_channels=16, in_size=1, out_size=1, bias=True, rows=8)
+    assert many.params == one.params == 49 * 16 + 16
+    assert (many.macs, many.in_elements, many.out_elements) == (8 * 49 * 16, 8 * 49, 8 * 16)
