@@ -1,6 +1,6 @@
-"""From ops to torch: `module` builds one op at one shape, `build` a whole architecture."""
+"""From ops to torch: `recipe` says how one op is built at one shape, `module` and `build` do it."""
 
-from nas.model.dispatch import module
+from nas.model.dispatch import Recipe, module, recipe
 from nas.model.network import Network, build, initialise
 
-__all__ = ["Network", "build", "initialise", "module"]
+__all__ = ["Network", "Recipe", "build", "initialise", "module", "recipe"]

@@ -4,8 +4,6 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from nas.shape import Shape
-
 __all__ = ["ConvNorm", "PoolShortcut", "Shuffle", "SqueezeExcite", "activation", "shortcut"]
 
 # torch's momentum is the share of the new batch. 0.1 follows the weights within the few hundred steps of a
@@ -78,16 +76,15 @@ class Shuffle(nn.Module):
 class PoolShortcut(nn.Sequential):
     """3x3 average pool of the block's stride (``pool``), 1x1 convolution where channels change (``project``)."""
 
-    def __init__(self, shape: Shape, out: Shape) -> None:
-        stride = 2 if out.size < shape.size else 1
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         parts: list[tuple[str, nn.Module]] = [("pool", nn.AvgPool2d(3, stride, 1, count_include_pad=False))]
-        if out.channels != shape.channels:
-            parts.append(("project", ConvNorm(shape.channels, out.channels)))
+        if channels != in_channels:
+            parts.append(("project", ConvNorm(in_channels, channels)))
         super().__init__(OrderedDict(parts))
 
 
-def shortcut(skip: str, shape: Shape, out: Shape) -> nn.Module | None:
-    """The path beside a block, None where there is none; the rule is `nas.ops.blocks.shortcut`'s."""
+def shortcut(skip: str, in_channels: int, channels: int, stride: int) -> nn.Module | None:
+    """The path beside a block: ``identity``, ``pool``, or None for ``none``."""
     if skip == "pool":
-        return PoolShortcut(shape, out)
-    return nn.Identity() if skip == "identity" and shape == out else None
+        return PoolShortcut(in_channels, channels, stride)
+    return nn.Identity() if skip == "identity" else None

@@ -1,27 +1,27 @@
 """Torch modules of `nas.ops.conv`."""
 
-from typing import cast
+from functools import partial
 
 from torch import Tensor, nn
 
 from nas.model.blocks import ConvNorm, activation
-from nas.model.dispatch import module
-from nas.ops.conv import Classifier, Conv
+from nas.model.dispatch import Recipe, recipe
+from nas.ops import conv as ops
 from nas.shape import Shape
 
 __all__ = ["Head"]
 
 
-@module.register
-def _conv(op: Conv, shape: Shape) -> nn.Module:
+@recipe.register
+def _conv(op: ops.Conv, shape: Shape) -> Recipe:
     channels = op.channels or shape.channels
-    return ConvNorm(shape.channels, channels, kernel=op.kernel, stride=op.stride, groups=op.groups, act=op.act)
+    return partial(ConvNorm, shape.channels, channels, kernel=op.kernel, stride=op.stride, groups=op.groups, act=op.act)
 
 
 class Head(nn.Module):
-    """Mean over the map, ``hidden`` where the op has one, ``dropout`` (0 until `nas.model.build` sets it), ``linear``."""
+    """Mean over the map, a ``hidden`` layer where it has a width, ``dropout`` (0 until it is set), ``linear``."""
 
-    def __init__(self, channels: int, classes: int, hidden: int = 0, act: str = "") -> None:
+    def __init__(self, channels: int, classes: int, *, hidden: int = 0, act: str = "") -> None:
         super().__init__()
         self.hidden = nn.Linear(channels, hidden) if hidden else nn.Identity()
         self.act = activation(act if hidden else "")
@@ -30,9 +30,10 @@ class Head(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """maps: (n, channels, s, s). Logits: (n, classes)."""
-        return cast(Tensor, self.linear(self.dropout(self.act(self.hidden(maps.mean((2, 3)))))))
+        logits: Tensor = self.linear(self.dropout(self.act(self.hidden(maps.mean((2, 3))))))
+        return logits
 
 
-@module.register
-def _classifier(op: Classifier, shape: Shape) -> nn.Module:
-    return Head(shape.channels, op.classes, op.hidden, op.act)
+@recipe.register
+def _classifier(op: ops.Classifier, shape: Shape) -> Recipe:
+    return partial(Head, shape.channels, op.classes, hidden=op.hidden, act=op.act if op.hidden else "")

@@ -1,35 +1,36 @@
 """Torch modules of `nas.ops.down`: UniNet's down-sampling modules."""
 
 from collections import OrderedDict
-from typing import cast
+from functools import partial
 
 from torch import Tensor, nn
 
 from nas.model.blocks import NORM_EPS, NORM_MOMENTUM
-from nas.model.dispatch import module
+from nas.model.dispatch import Recipe, recipe
 from nas.model.mbconv import Block
 from nas.model.unified import attend, draw_linears, to_map, to_tokens
-from nas.ops.down import GlobalDown, LocalDown, LocalGlobalDown
+from nas.ops import down as ops
 from nas.ops.unified import heads
 from nas.shape import Shape
 
-__all__: list[str] = []
+__all__ = ["GlobalDown", "LocalDown", "LocalGlobalDown"]
 
 
-def _beside(shape: Shape, channels: int, stride: int) -> nn.Module:
+def pool_and_project(in_channels: int, channels: int, stride: int) -> nn.Module:
     """3x3 maximum pool where there is a stride (``pool``), 1x1 convolution (``project``)."""
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     if stride > 1:
         parts["pool"] = nn.MaxPool2d(3, stride, 1)
-    parts["project"] = nn.Conv2d(shape.channels, channels, 1)
+    parts["project"] = nn.Conv2d(in_channels, channels, 1)
     return nn.Sequential(parts)
 
 
-def _local(shape: Shape, channels: int, stride: int) -> "OrderedDict[str, nn.Module]":
+def local_convolutions(in_channels: int, channels: int, stride: int) -> OrderedDict[str, nn.Module]:
+    """3x3 depthwise convolution of the stride, batch norm, 1x1 convolution."""
     parts: dict[str, nn.Module] = {
-        "depthwise": nn.Conv2d(shape.channels, shape.channels, 3, stride, 1, groups=shape.channels),
-        "norm": nn.BatchNorm2d(shape.channels, eps=NORM_EPS, momentum=NORM_MOMENTUM),
-        "project": nn.Conv2d(shape.channels, channels, 1),
+        "depthwise": nn.Conv2d(in_channels, in_channels, 3, stride, 1, groups=in_channels),
+        "norm": nn.BatchNorm2d(in_channels, eps=NORM_EPS, momentum=NORM_MOMENTUM),
+        "project": nn.Conv2d(in_channels, channels, 1),
     }
     return OrderedDict(parts)
 
@@ -40,15 +41,14 @@ class TokenConv(nn.Module):
     The map is padded below and on the right to a multiple of the stride.
     """
 
-    def __init__(self, shape: Shape, channels: int, stride: int) -> None:
+    def __init__(self, in_channels: int, channels: int, *, size: int, stride: int) -> None:
         super().__init__()
-        self.stride = stride
-        self.size = -(-shape.size // stride)
-        self.beyond = self.size * stride - shape.size
-        self.linear = nn.Linear(shape.channels * stride**2, channels)
+        self.size = -(-size // stride)
+        self.beyond = self.size * stride - size
+        self.linear = nn.Linear(in_channels * stride**2, channels)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """maps: (n, *shape). Out: (n, channels, size / stride, size / stride), rounded up."""
+        """maps: (n, in_channels, size, size). Out: (n, channels, size / stride, size / stride), rounded up."""
         padded = nn.functional.pad(maps, (0, self.beyond, 0, self.beyond)) if self.beyond else maps
         grouped = to_tokens(padded).reshape(-1, self.size**2, self.linear.in_features)
         return to_map(self.linear(grouped), self.size)
@@ -57,43 +57,72 @@ class TokenConv(nn.Module):
 class AttendingDown(nn.Module):
     """``query`` of the small map attends to all tokens (``kv``); ``project``, and ``shortcut`` added."""
 
-    def __init__(self, query: nn.Module, shape: Shape, out: Shape, stride: int, count: int) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, *, query: nn.Module, size: int, stride: int, heads: int
+    ) -> None:
         super().__init__()
-        self.size, self.count = out.size, count
+        self.size, self.heads = -(-size // stride), heads
         self.query = query
-        self.query_norm = nn.LayerNorm(out.channels)
-        self.kv_norm = nn.LayerNorm(shape.channels)
-        self.kv = nn.Linear(shape.channels, 2 * out.channels)
-        self.project = nn.Linear(out.channels, out.channels)
-        self.shortcut = _beside(shape, out.channels, stride)
+        self.query_norm = nn.LayerNorm(channels)
+        self.kv_norm = nn.LayerNorm(in_channels)
+        self.kv = nn.Linear(in_channels, 2 * channels)
+        self.project = nn.Linear(channels, channels)
+        self.shortcut = pool_and_project(in_channels, channels, stride)
 
     def initialise(self) -> None:
         """The authors' distribution of linear layers."""
         draw_linears(self)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """maps: (n, *shape). Out: (n, *op.out_shape(shape))."""
+        """maps: (n, in_channels, size, size). Out: (n, channels, size / stride, size / stride), rounded up."""
         queries = self.query_norm(to_tokens(self.query(maps)))
         keys, values = self.kv(self.kv_norm(to_tokens(maps))).chunk(2, dim=2)
-        mixed = to_map(self.project(attend(queries, keys, values, self.count)), self.size)
-        return mixed + cast(Tensor, self.shortcut(maps))
+        mixed = to_map(self.project(attend(queries, keys, values, self.heads)), self.size)
+        beside: Tensor = self.shortcut(maps)
+        return mixed + beside
 
 
-@module.register
-def _local_down(op: LocalDown, shape: Shape) -> nn.Module:
+class LocalDown(Block):
+    """3x3 depthwise convolution of the stride, batch norm, 1x1 convolution; pooled and projected input beside."""
+
+    def __init__(self, in_channels: int, channels: int, *, stride: int) -> None:
+        beside = pool_and_project(in_channels, channels, stride)
+        super().__init__(local_convolutions(in_channels, channels, stride), beside)
+
+
+class LocalGlobalDown(AttendingDown):
+    """Queries from a strided 3x3 depthwise convolution."""
+
+    def __init__(self, in_channels: int, channels: int, *, size: int, stride: int, heads: int) -> None:
+        query = nn.Sequential(local_convolutions(in_channels, channels, stride))
+        super().__init__(in_channels, channels, query=query, size=size, stride=stride, heads=heads)
+
+
+class GlobalDown(AttendingDown):
+    """Queries from a 1-D convolution over the token sequence."""
+
+    def __init__(self, in_channels: int, channels: int, *, size: int, stride: int, heads: int) -> None:
+        query = TokenConv(in_channels, channels, size=size, stride=stride)
+        super().__init__(in_channels, channels, query=query, size=size, stride=stride, heads=heads)
+
+
+@recipe.register
+def _local_down(op: ops.LocalDown, shape: Shape) -> Recipe:
+    return partial(LocalDown, shape.channels, op.out_shape(shape).channels, stride=op.stride)
+
+
+def _attending(made: type[nn.Module], op: ops.LocalGlobalDown | ops.GlobalDown, shape: Shape) -> Recipe:
     channels = op.out_shape(shape).channels
-    return Block(_local(shape, channels, op.stride), _beside(shape, channels, op.stride))
+    return partial(
+        made, shape.channels, channels, size=shape.size, stride=op.stride, heads=heads(channels, op.head_channels)
+    )
 
 
-@module.register
-def _local_global_down(op: LocalGlobalDown, shape: Shape) -> nn.Module:
-    out = op.out_shape(shape)
-    query = nn.Sequential(_local(shape, out.channels, op.stride))
-    return AttendingDown(query, shape, out, op.stride, heads(out.channels, op.head_channels))
+@recipe.register
+def _local_global_down(op: ops.LocalGlobalDown, shape: Shape) -> Recipe:
+    return _attending(LocalGlobalDown, op, shape)
 
 
-@module.register
-def _global_down(op: GlobalDown, shape: Shape) -> nn.Module:
-    out = op.out_shape(shape)
-    query = TokenConv(shape, out.channels, op.stride)
-    return AttendingDown(query, shape, out, op.stride, heads(out.channels, op.head_channels))
+@recipe.register
+def _global_down(op: ops.GlobalDown, shape: Shape) -> Recipe:
+    return _attending(GlobalDown, op, shape)

@@ -1,59 +1,121 @@
 """Torch modules of `nas.ops.mbconv`."""
 
 from collections import OrderedDict
-from typing import cast
+from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
 from nas.model.blocks import ConvNorm, Shuffle, SqueezeExcite, shortcut
-from nas.model.dispatch import module
-from nas.ops.mbconv import FusedMBConv, MBConv
+from nas.model.dispatch import Recipe, recipe
+from nas.ops import mbconv as ops
 from nas.shape import Shape
 
-__all__ = ["Block"]
+__all__ = ["Block", "FusedMBConv", "MBConv"]
 
 
 class Block(nn.Sequential):
     """Named parts in a row, and a ``shortcut`` added to what they give."""
 
-    def __init__(self, parts: "OrderedDict[str, nn.Module]", beside: nn.Module | None) -> None:
+    def __init__(self, parts: OrderedDict[str, nn.Module], beside: nn.Module | None) -> None:
         super().__init__(parts)
         self.parts = tuple(parts)
         if beside is not None:
             self.add_module("shortcut", beside)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """maps: (n, *shape). Out: (n, *op.out_shape(shape))."""
-        now = maps
+        """maps: (n, in_channels, s, s). Out: (n, channels, s / stride, s / stride), rounded up."""
+        out = maps
         for name in self.parts:
-            now = self._modules[name](now)
+            out = self._modules[name](out)
         beside = self._modules.get("shortcut")
-        return now if beside is None else now + cast(Tensor, beside(maps))
+        return out if beside is None else out + beside(maps)
 
 
-@module.register
-def _mbconv(op: MBConv, shape: Shape) -> nn.Module:
-    channels, middle = op.channels or shape.channels, op.middle(shape)
-    parts: OrderedDict[str, nn.Module] = OrderedDict()
-    if op.expands():
-        parts["expand"] = ConvNorm(shape.channels, middle, groups=op.groups, act=op.act)
-        if op.groups > 1:
-            parts["shuffle"] = Shuffle(op.groups)
-    parts["depthwise"] = ConvNorm(middle, middle, kernel=op.kernel, stride=op.stride, groups=middle, act=op.act)
-    if op.se:
-        parts["se"] = SqueezeExcite(middle, op.squeeze(shape), op.se_act or op.act, op.se_gate)
-    parts["project"] = ConvNorm(middle, channels, groups=op.groups)
-    return Block(parts, shortcut(op.skip, shape, op.out_shape(shape)))
+class MBConv(Block):
+    """1x1 expansion to ``middle`` channels (0: none), depthwise kernel, squeeze to ``se`` (0: none), projection.
+
+    ``groups`` splits both 1x1 convolutions, with a channel shuffle after the first.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        middle: int = 0,
+        kernel: int = 3,
+        stride: int = 1,
+        groups: int = 1,
+        act: str = "relu",
+        se: int = 0,
+        se_act: str = "relu",
+        se_gate: str = "sigmoid",
+        skip: str = "none",
+    ) -> None:
+        wide = middle or in_channels
+        parts: OrderedDict[str, nn.Module] = OrderedDict()
+        if middle:
+            parts["expand"] = ConvNorm(in_channels, wide, groups=groups, act=act)
+            if groups > 1:
+                parts["shuffle"] = Shuffle(groups)
+        parts["depthwise"] = ConvNorm(wide, wide, kernel=kernel, stride=stride, groups=wide, act=act)
+        if se:
+            parts["se"] = SqueezeExcite(wide, se, se_act, se_gate)
+        parts["project"] = ConvNorm(wide, channels, groups=groups)
+        super().__init__(parts, shortcut(skip, in_channels, channels, stride))
 
 
-@module.register
-def _fused_mbconv(op: FusedMBConv, shape: Shape) -> nn.Module:
-    channels = op.channels or shape.channels
-    wide = channels if op.expand == 1 else op.middle(shape)
-    parts: OrderedDict[str, nn.Module] = OrderedDict()
-    parts["fused"] = ConvNorm(shape.channels, wide, kernel=op.kernel, stride=op.stride, act=op.act)
-    if op.se:
-        parts["se"] = SqueezeExcite(wide, op.squeeze(shape), op.se_act or op.act, op.se_gate)
-    if op.expand != 1:
-        parts["project"] = ConvNorm(wide, channels)
-    return Block(parts, shortcut(op.skip, shape, op.out_shape(shape)))
+class FusedMBConv(Block):
+    """Dense kernel to ``middle`` channels, squeeze to ``se`` (0: none), projection.
+
+    With ``middle`` 0 the kernel gives the output's channels and there is no projection.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        middle: int = 0,
+        kernel: int = 3,
+        stride: int = 1,
+        act: str = "relu",
+        se: int = 0,
+        se_act: str = "relu",
+        se_gate: str = "sigmoid",
+        skip: str = "none",
+    ) -> None:
+        wide = middle or channels
+        parts: OrderedDict[str, nn.Module] = OrderedDict()
+        parts["fused"] = ConvNorm(in_channels, wide, kernel=kernel, stride=stride, act=act)
+        if se:
+            parts["se"] = SqueezeExcite(wide, se, se_act, se_gate)
+        if middle:
+            parts["project"] = ConvNorm(wide, channels)
+        super().__init__(parts, shortcut(skip, in_channels, channels, stride))
+
+
+def _skip(op: ops.MBConv | ops.FusedMBConv, shape: Shape) -> str:
+    """The rule of `nas.ops.blocks.shortcut`: an identity exists between equal shapes only."""
+    return "none" if op.skip == "identity" and shape != op.out_shape(shape) else op.skip
+
+
+def _squeeze(op: ops.MBConv | ops.FusedMBConv, shape: Shape) -> dict[str, Any]:
+    return {"se": op.squeeze(shape), "se_act": op.se_act or op.act, "se_gate": op.se_gate} if op.se else {}
+
+
+@recipe.register
+def _mbconv(op: ops.MBConv, shape: Shape) -> Recipe:
+    return partial(
+        MBConv, shape.channels, op.channels or shape.channels, middle=op.middle(shape) if op.expands() else 0,
+        kernel=op.kernel, stride=op.stride, groups=op.groups, act=op.act, skip=_skip(op, shape), **_squeeze(op, shape),
+    )  # fmt: skip
+
+
+@recipe.register
+def _fused_mbconv(op: ops.FusedMBConv, shape: Shape) -> Recipe:
+    return partial(
+        FusedMBConv, shape.channels, op.channels or shape.channels, middle=op.middle(shape) if op.expand != 1 else 0,
+        kernel=op.kernel, stride=op.stride, act=op.act, skip=_skip(op, shape), **_squeeze(op, shape),
+    )  # fmt: skip

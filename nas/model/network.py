@@ -1,7 +1,6 @@
 """An architecture as one torch module."""
 
 from collections import OrderedDict
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -11,14 +10,6 @@ from nas.errors import ArchitectureError
 from nas.model.dispatch import module
 
 __all__ = ["Network", "build", "initialise"]
-
-
-@runtime_checkable
-class HasOwnInitialisation(Protocol):
-    """A module whose authors initialise it another way."""
-
-    def initialise(self) -> None:
-        """Draw the module's parameters from the global generator."""
 
 
 class Network(nn.Module):
@@ -90,5 +81,5 @@ def initialise(network: nn.Module) -> None:
         if isinstance(part, nn.Conv2d | nn.Linear) and part.bias is not None:
             nn.init.zeros_(part.bias)
     for part in network.modules():
-        if isinstance(part, HasOwnInitialisation):
-            part.initialise()
+        if callable(own := getattr(part, "initialise", None)):
+            own()

@@ -2,16 +2,17 @@
 
 import math
 from collections import OrderedDict
-from typing import Any, cast
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nas.errors import ArchitectureError
 from nas.model.blocks import NORM_EPS, NORM_MOMENTUM, ConvNorm, SqueezeExcite
-from nas.model.dispatch import module
+from nas.model.dispatch import Recipe, recipe
 from nas.model.mbconv import Block
-from nas.ops.unified import AttentionBlock, ConvBlock, TokenMLPBlock, heads
+from nas.ops import unified as ops
 from nas.shape import Shape
 
 __all__ = ["LayerScale", "attend", "draw_linears", "to_map", "to_tokens"]
@@ -70,12 +71,14 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, count: int, mask: Tens
 class Attention(nn.Module):
     """Multi-head self-attention over windows of a map: ``qkv``, ``project``."""
 
-    def __init__(self, shape: Shape, side: int, count: int) -> None:
+    mask: Tensor | None
+
+    def __init__(self, channels: int, *, size: int, side: int, count: int) -> None:
         super().__init__()
-        self.size, self.side, self.count = shape.size, side, count
-        self.windows = math.ceil(shape.size / side)
-        self.qkv = nn.Linear(shape.channels, 3 * shape.channels)
-        self.project = nn.Linear(shape.channels, shape.channels)
+        self.size, self.side, self.count = size, side, count
+        self.windows = math.ceil(size / side)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.project = nn.Linear(channels, channels)
         self.register_buffer("mask", self._mask(), persistent=False)
 
     def _mask(self) -> Tensor | None:
@@ -103,8 +106,9 @@ class Attention(nn.Module):
         maps = self.qkv(tokens).reshape(-1, self.size, self.size, 3 * tokens.shape[2])
         windows = self._split(nn.functional.pad(maps, (0, 0, 0, beyond, 0, beyond)) if beyond else maps)
         queries, keys, values = windows.chunk(3, dim=2)
-        mixed = self._join(attend(queries, keys, values, self.count, cast(Tensor | None, self.mask)))
-        return cast(Tensor, self.project(mixed[:, : self.size, : self.size].flatten(1, 2)))
+        mixed = self._join(attend(queries, keys, values, self.count, self.mask))
+        out: Tensor = self.project(mixed[:, : self.size, : self.size].flatten(1, 2))
+        return out
 
 
 class TokenMix(nn.Module):
@@ -118,8 +122,8 @@ class TokenMix(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens: (n, positions, channels), the same out."""
-        mixed = self.project(nn.functional.gelu(self.expand(tokens.transpose(1, 2))))
-        return cast(Tensor, mixed.transpose(1, 2))
+        mixed: Tensor = self.project(nn.functional.gelu(self.expand(tokens.transpose(1, 2))))
+        return mixed.transpose(1, 2)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
         """Refuse the weights of another resolution, in one line."""
@@ -144,7 +148,8 @@ class Residual(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens: (n, positions, channels), the same out."""
-        return tokens + cast(Tensor, self.scale(self.get_submodule(self.name)(self.norm(tokens))))
+        change: Tensor = self.scale(self.get_submodule(self.name)(self.norm(tokens)))
+        return tokens + change
 
 
 class FeedForward(nn.Sequential):
@@ -162,61 +167,82 @@ class FeedForward(nn.Sequential):
 class TokenBlock(nn.Module):
     """``mixer`` over positions, then ``mlp`` over channels; ``position`` comes first where there is one."""
 
-    def __init__(self, shape: Shape, mixer: nn.Module, expand: float, *, position: bool) -> None:
+    def __init__(self, channels: int, *, size: int, middle: int, mixer: nn.Module, position: bool) -> None:
         super().__init__()
-        self.shape = shape
-        c = shape.channels
-        self.position = nn.Conv2d(c, c, 3, padding=1, groups=c) if position else None
-        self.mixer = Residual(shape.channels, "mix", mixer)
-        self.mlp = Residual(shape.channels, "mlp", FeedForward(shape.channels, int(shape.channels * expand)))
+        self.channels, self.size = channels, size
+        self.position = nn.Conv2d(channels, channels, 3, padding=1, groups=channels) if position else None
+        self.mixer = Residual(channels, "mix", mixer)
+        self.mlp = Residual(channels, "mlp", FeedForward(channels, middle))
 
     def initialise(self) -> None:
         """The authors' distribution of linear layers."""
         draw_linears(self)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """maps: (n, *shape), the same out; a map of another size raises `ArchitectureError`."""
-        if maps.shape[2] != self.shape.size:
-            raise ArchitectureError(f"this block was built for maps of {self.shape}, not {tuple(maps.shape[1:])}")
+        """maps: (n, channels, size, size), the same out; a map of another size raises ArchitectureError."""
+        if maps.shape[2] != self.size:
+            built = f"{self.channels}x{self.size}x{self.size}"
+            raise ArchitectureError(f"this block was built for maps of {built}, not {tuple(maps.shape[1:])}")
         if self.position is not None:
             maps = maps + self.position(maps)
-        return to_map(self.mlp(self.mixer(to_tokens(maps))), self.shape.size)
+        return to_map(self.mlp(self.mixer(to_tokens(maps))), self.size)
 
 
-@module.register
-def _attention(op: AttentionBlock, shape: Shape) -> nn.Module:
-    mixer = Attention(shape, op.side(shape), heads(shape.channels, op.head_channels))
-    return TokenBlock(shape, mixer, op.expand, position=True)
+class AttentionBlock(TokenBlock):
+    """Positional 3x3 depthwise convolution, attention of ``heads`` in windows of ``side``, feed-forward network."""
+
+    def __init__(self, channels: int, *, size: int, middle: int, side: int, heads: int) -> None:
+        mixer = Attention(channels, size=size, side=side, count=heads)
+        super().__init__(channels, size=size, middle=middle, mixer=mixer, position=True)
 
 
-@module.register
-def _token_mlp(op: TokenMLPBlock, shape: Shape) -> nn.Module:
-    return TokenBlock(shape, TokenMix(shape.size**2, op.tokens), op.expand, position=False)
+class TokenMLPBlock(TokenBlock):
+    """Token mixing over all positions with ``tokens`` hidden units, feed-forward network."""
+
+    def __init__(self, channels: int, *, size: int, middle: int, tokens: int) -> None:
+        super().__init__(channels, size=size, middle=middle, mixer=TokenMix(size**2, tokens), position=False)
 
 
-class ZeroedBlock(Block):
-    """A block whose last norm starts at zero, as the authors start it."""
+class ConvBlock(Block):
+    """Batch norm and 1x1 expansion to ``middle`` channels (0: neither), kernel, squeeze to ``se``, projection."""
+
+    def __init__(
+        self, in_channels: int, channels: int, *, middle: int = 0, kernel: int = 3, depthwise: bool = True, se: int
+    ) -> None:
+        wide = middle or in_channels
+        parts: OrderedDict[str, nn.Module] = OrderedDict()
+        if middle:
+            parts["norm"] = nn.BatchNorm2d(in_channels, eps=NORM_EPS, momentum=NORM_MOMENTUM)
+            parts["expand"] = ConvNorm(in_channels, wide, act="gelu")
+        name, groups = ("depthwise", wide) if depthwise else ("dense", 1)
+        parts[name] = ConvNorm(wide, wide, kernel=kernel, groups=groups, act="gelu")
+        parts["se"] = SqueezeExcite(wide, se, "relu", "hsigmoid")
+        parts["project"] = ConvNorm(wide, channels, bias=True)
+        beside: dict[str, nn.Module] = {"pool": nn.MaxPool2d(3, 1, 1), "project": nn.Conv2d(in_channels, channels, 1)}
+        super().__init__(parts, nn.Identity() if channels == in_channels else nn.Sequential(OrderedDict(beside)))
 
     def initialise(self) -> None:
-        """The block starts as its path beside."""
+        """The last norm starts at zero, so the block starts as its path beside: as the authors start it."""
         nn.init.zeros_(self.get_parameter("project.norm.weight"))
 
 
-@module.register
-def _conv_block(op: ConvBlock, shape: Shape) -> nn.Module:
-    out, middle = op.out_shape(shape), op.middle(shape)
-    parts: OrderedDict[str, nn.Module] = OrderedDict()
-    if op.expand != 1:
-        parts["norm"] = nn.BatchNorm2d(shape.channels, eps=NORM_EPS, momentum=NORM_MOMENTUM)
-        parts["expand"] = ConvNorm(shape.channels, middle, act="gelu")
-    groups = middle if op.depthwise else 1
-    parts["depthwise" if op.depthwise else "dense"] = ConvNorm(
-        middle, middle, kernel=op.kernel, groups=groups, act="gelu"
-    )
-    parts["se"] = SqueezeExcite(middle, op.squeeze(shape), "relu", "hsigmoid")
-    parts["project"] = ConvNorm(middle, out.channels, bias=True)
-    beside: dict[str, nn.Module] = {
-        "pool": nn.MaxPool2d(3, 1, 1),
-        "project": nn.Conv2d(shape.channels, out.channels, 1),
-    }
-    return ZeroedBlock(parts, nn.Identity() if shape == out else nn.Sequential(OrderedDict(beside)))
+@recipe.register
+def _attention(op: ops.AttentionBlock, shape: Shape) -> Recipe:
+    return partial(
+        AttentionBlock, shape.channels, size=shape.size, middle=int(shape.channels * op.expand), side=op.side(shape),
+        heads=ops.heads(shape.channels, op.head_channels),
+    )  # fmt: skip
+
+
+@recipe.register
+def _token_mlp(op: ops.TokenMLPBlock, shape: Shape) -> Recipe:
+    middle = int(shape.channels * op.expand)
+    return partial(TokenMLPBlock, shape.channels, size=shape.size, middle=middle, tokens=op.tokens)
+
+
+@recipe.register
+def _conv_block(op: ops.ConvBlock, shape: Shape) -> Recipe:
+    return partial(
+        ConvBlock, shape.channels, op.out_shape(shape).channels, middle=op.middle(shape) if op.expand != 1 else 0,
+        kernel=op.kernel, depthwise=op.depthwise, se=op.squeeze(shape),
+    )  # fmt: skip

@@ -1,0 +1,99 @@
+"""``nas export``: a network as files that run without the toolkit: Python, ONNX, JSON."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nas import catalog, export
+from nas.arch import Architecture
+from nas.cli._options import json_option, print_json
+
+__all__ = ["command"]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  nas export runs/fbnet --to python,onnx,json --out shipped
+  nas export runs/fbnet:12 --out shipped --name winner --weights winner.pt
+  nas export mobilenet_v2 --classes 10 --to onnx --out shipped"""
+)
+@click.argument("network")
+@click.option("--to", default="python,onnx,json", show_default=True, metavar="LIST", help="Formats, with commas.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write to.")
+@click.option("--name", help="Name of the files.  [default: the network's]")
+@click.option("--weights", type=click.Path(path_type=Path), help="State dict of the trained network.")
+@click.option("--force", is_flag=True, help="Overwrite files that exist.")
+@click.option("--width", type=click.FloatRange(0.05, 20), default=1.0, help="Channel multiplier, as published.")
+@click.option("--resolution", type=click.IntRange(8, 4096), help="Input size in pixels.")
+@click.option("--classes", type=click.IntRange(1, 65536), help="Output classes.")
+@json_option
+def command(
+    network: str,
+    to: str,
+    out: Path,
+    name: str | None,
+    weights: Path | None,
+    force: bool,
+    width: float,
+    resolution: int | None,
+    classes: int | None,
+    as_json: bool,
+) -> None:
+    """Write NETWORK as NAME.py, NAME.onnx and NAME.json, and its trained weights as NAME.pt.
+
+    NETWORK is a published name (nas networks), an architecture.json, or RUN[:TRIAL]. Before a file
+    appears, an interpreter that cannot import nas has run it: parameters, MACs and logits are the source's.
+    """
+    architecture = catalog.network(network, width=width, resolution=resolution, classes=classes)
+    formats = [kind.strip() for kind in to.split(",") if kind.strip()]
+    made = export.export(
+        architecture, out, name=default_name(network) if name is None else name,
+        formats=formats, weights=weights, force=force,
+    )  # fmt: skip
+    document = _document(architecture, made)
+    if as_json:
+        print_json(document)
+    else:
+        click.echo("\n".join(_lines(document)))
+
+
+def default_name(network: str) -> str:
+    """Name of the files for a NETWORK as it was given: ``runs/fbnet:12`` becomes ``fbnet_12``."""
+    folder, colon, trial = network.rpartition(":") if Path(network.rpartition(":")[0]).is_dir() else (network, "", "")
+    stem = Path(folder).name.removesuffix(".json") + colon + trial
+    text = re.sub(r"\W+", "_", stem, flags=re.ASCII).strip("_")
+    return text if text.isidentifier() else f"network_{text}".rstrip("_")
+
+
+def _document(architecture: Architecture, made: export.Exported) -> dict[str, Any]:
+    return {
+        "digest": architecture.digest,
+        "params": architecture.params,
+        "macs": architecture.macs,
+        "files": {kind: str(path) for kind, path in made.files.items()},
+        "trained": made.trained,
+        "largest_difference": {"python": made.python_difference, "onnx": made.onnx_difference},
+    }
+
+
+def _lines(document: dict[str, Any]) -> list[str]:
+    """The files, what was verified about each, and whether there are trained weights."""
+    checked = {
+        "python": "parameters, MACs and logits are the source's",
+        "onnx": f"any batch, opset {export.OPSET}; logits are the source's",
+        "json": "architecture",
+        "weights": "trained weights",
+    }
+    lines = [f"architecture {document['digest']}: {document['params']:,} params, {document['macs']:,} MACs"]
+    for kind, path in document["files"].items():
+        difference = document["largest_difference"].get(kind)
+        lines.append(
+            f"  {path}  {checked[kind]}"
+            + ("" if difference is None else f" (to {difference:.0e})" if difference else ", exactly")
+        )
+    if not document["trained"]:
+        lines.append("Weights: untrained. --weights FILE takes a state dict of the trained network.")
+    return lines

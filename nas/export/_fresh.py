@@ -1,0 +1,82 @@
+"""What exported files do, seen by an interpreter that cannot import the toolkit; `nas.export.check` runs it.
+
+    python -I -B _fresh.py REQUEST.json
+
+REQUEST: ``path`` (folders to import torch from) and ``jobs``; per job ``python``, ``onnx``, ``weights`` (files or
+null), ``images`` and ``logits`` (files of one tensor each). Prints a list, per job ``params``, ``macs``, and the
+largest difference of logits, ``python`` and ``onnx``, relative to the largest logit.
+"""
+
+import importlib.util
+import json
+import sys
+from importlib.abc import MetaPathFinder
+from pathlib import Path
+from typing import Any
+
+__all__: list[str] = []
+
+BLOCKED = ("nas", "search_spaces", "latency_tables")
+
+
+class _Blocked(MetaPathFinder):
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
+        if fullname.partition(".")[0] in BLOCKED:
+            raise ImportError(f"an exported file must not import {fullname}")
+
+
+def _difference(given: Any, expected: Any) -> float | None:
+    """None where it is not a number, which JSON cannot say."""
+    if given.shape != expected.shape or not given.isfinite().all():
+        return None
+    return float((given - expected).abs().max() / (expected.abs().max() or 1))
+
+
+def _python(job: dict[str, Any], images: Any, logits: Any) -> dict[str, Any]:
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    spec = importlib.util.spec_from_file_location("exported", job["python"])
+    assert spec is not None
+    assert spec.loader is not None
+    exported = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(exported)
+    network = exported.network()
+    network.load_state_dict(torch.load(job["weights"], weights_only=True))
+    network.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(images[:1])
+    with torch.no_grad():
+        difference = _difference(network(images), logits)
+    params = sum(p.numel() for p in network.parameters())
+    return {"params": params, "macs": counter.get_total_flops() / 2, "python": difference}
+
+
+def _onnx(job: dict[str, Any], images: Any, logits: Any) -> dict[str, Any]:
+    import onnxruntime
+    import torch
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(job["onnx"], options, providers=["CPUExecutionProvider"])
+    parts = [session.run(["logits"], {"image": batch.numpy()})[0] for batch in (images[:1], images[1:])]
+    return {"onnx": _difference(torch.cat([torch.from_numpy(part) for part in parts]), logits)}
+
+
+def _look(job: dict[str, Any]) -> dict[str, Any]:
+    import torch
+
+    images, logits = (torch.load(job[name], weights_only=True) for name in ("images", "logits"))
+    found = _python(job, images, logits) if job["python"] else {}
+    return {**found, **_onnx(job, images, logits)} if job["onnx"] else found
+
+
+def _main() -> None:
+    request = json.loads(Path(sys.argv[1]).read_text())
+    sys.meta_path.insert(0, _Blocked())
+    sys.path += request["path"]  # an isolated interpreter does not look into a user's own site-packages
+    print(json.dumps([_look(job) for job in request["jobs"]]))
+
+
+if __name__ == "__main__":
+    _main()

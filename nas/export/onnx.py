@@ -1,0 +1,56 @@
+"""A network as an ONNX file: any batch size, norms folded into convolutions, float32."""
+
+import json
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nas.errors import UsageError
+from nas.shape import Shape
+
+__all__ = ["OPSET", "require_onnx", "write_onnx"]
+
+OPSET = 17
+
+
+def require_onnx() -> None:
+    """Raise unless ONNX files can be written and run."""
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            f"ONNX files need the package {error.name}: pip install 'nas-toolkit[export]', or leave onnx out of --to"
+        ) from None
+
+
+def write_onnx(network: nn.Module, shape: Shape, path: Path, metadata: Mapping[str, Any]) -> None:
+    """Write a network for inference, ``image`` (batch, *shape) to ``logits``, and let onnx check it.
+
+    ``metadata``: JSON values by name, kept in the file as properties. The network is left in evaluation mode.
+    """
+    import onnx
+
+    with warnings.catch_warnings():
+        # This exporter is called old (the new one needs onnxscript) and warns of every `if` over a shape.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network.eval(),
+            (torch.zeros(2, shape.channels, shape.size, shape.size),),
+            str(path),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=["logits"],
+            dynamic_axes={"image": {0: "batch"}, "logits": {0: "batch"}},
+        )
+    model = onnx.load(path)
+    onnx.helper.set_model_props(
+        model, {name: value if isinstance(value, str) else json.dumps(value) for name, value in metadata.items()}
+    )
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)

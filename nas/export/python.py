@@ -1,0 +1,108 @@
+"""A network as one readable Python file that needs torch alone."""
+
+import inspect
+from collections.abc import Sequence
+
+from nas.arch import Architecture, Layer, Stage
+from nas.errors import ArchitectureError
+from nas.export.source import excerpt
+from nas.model import Recipe, initialise, recipe
+from nas.ops.conv import Classifier
+
+__all__ = ["python_source"]
+
+WIDTH = 120
+FILE = '''"""A network of {layers} layers, {params:,} parameters, {macs:,} multiply-adds for one {input} image.
+
+Written by nas-toolkit, architecture {digest}. It needs Python 3.10 and torch alone.
+`network` takes images (n, {channels}, {size}, {size}) and gives {gives}.
+"""
+
+{imports}
+
+__all__ = [{public}]
+
+{constants}{definitions}
+
+
+def network() -> nn.Module:
+    """The whole network with fresh weights; ``load_state_dict`` takes those that were trained."""
+    stages = {{
+{stages}
+    }}
+    named = OrderedDict((name, nn.Sequential(*layers)) for name, layers in stages.items())
+    made = nn.Sequential(OrderedDict(stages=nn.Sequential(named)))
+    initialise(made)
+    return made
+'''
+
+
+def python_source(architecture: Architecture, classes: Sequence[str] = ()) -> str:
+    """The file's text: the classes of torch modules that this network uses, then its layers, stage by stage.
+
+    Its state dict has the names of `nas.model.Network`'s. Stage names and ``classes``, the names of the logits, are
+    other people's words: they are written as literals. Raises `ArchitectureError` for a module that cannot be exported.
+    """
+    recipes = [recipe(layer.op, layer.shape) for layer in architecture.layers]
+    used = excerpt([*dict.fromkeys(made.func for made in recipes), initialise])
+    used.names.setdefault("collections", set()).add("OrderedDict")
+    used.names.setdefault("torch", set()).add("nn")
+    constants = list(used.constants.values())
+    if classes:
+        constants.append(_class_names(classes))
+    out = architecture.out_shape
+    logits = isinstance(architecture.layers[-1].op, Classifier)
+    return FILE.format(
+        layers=len(recipes),
+        params=architecture.params,
+        macs=architecture.macs,
+        input=architecture.input,
+        digest=architecture.digest,
+        channels=architecture.input.channels,
+        size=architecture.input.size,
+        gives=f"logits (n, {out.channels})" if logits else f"maps (n, {out.channels}, {out.size}, {out.size})",
+        imports=used.imports(),
+        public='"CLASSES", "network"' if classes else '"network"',
+        constants="".join(f"{text}\n" for text in constants) + "\n\n" * bool(constants),
+        definitions="\n\n\n".join(used.definitions.values()),
+        stages="\n".join(_stages(architecture, recipes)),
+    )
+
+
+def _class_names(classes: Sequence[str]) -> str:
+    return "\n".join(
+        ["# Names of the logits, in order.", "CLASSES = (", *(f"    {_literal(c)}," for c in classes), ")"]
+    )
+
+
+def _stages(architecture: Architecture, recipes: list[Recipe]) -> list[str]:
+    lines: list[str] = []
+    layers = iter(zip(architecture.layers, recipes, strict=True))
+    for stage in architecture.stages:
+        lines += _stage(stage, [next(layers) for _ in stage.ops])
+    return lines
+
+
+def _stage(stage: Stage, rows: list[tuple[Layer, Recipe]]) -> list[str]:
+    """One entry of the table; the comment says which map the stage hands over."""
+    comment = f"  # to {rows[-1][0].out_shape}" if rows else ""
+    calls = [line for _, made in rows for line in _call(made, " " * 12)]
+    return [f"        {_literal(stage.name)}: [{comment}", *calls, "        ],"]
+
+
+def _call(made: Recipe, indent: str) -> list[str]:
+    """A constructor call without the arguments that say what the default says, wrapped where it is too long."""
+    defaults = {name: p.default for name, p in inspect.signature(made.func).parameters.items()}
+    arguments = [_literal(value) for value in made.args]
+    arguments += [f"{name}={_literal(value)}" for name, value in made.keywords.items() if value != defaults[name]]
+    name, inner = made.func.__name__, ", ".join(arguments)
+    whole = f"{indent}{name}({inner}),"
+    return [whole] if len(whole) <= WIDTH else [f"{indent}{name}(", f"{indent}    {inner}", f"{indent}),"]
+
+
+def _literal(value: object) -> str:
+    """A number or a word as Python reads it back; a word in double quotes where it holds none."""
+    if not isinstance(value, str | int | float | None):
+        raise ArchitectureError(f"a torch module to export takes numbers and words, not {type(value).__name__}")
+    text = repr(value)
+    return f'"{text[1:-1]}"' if isinstance(value, str) and text[0] == "'" and '"' not in text else text
