@@ -137,7 +137,7 @@ def _relaxed(strides: list[int], proxy: Proxy) -> list[int]:
     """Strides dropped from the front until the last map has ``proxy.final`` pixels a side, or none is left."""
     relaxed = list(strides)
     for index, stride in enumerate(strides):
-        if -(-proxy.resolution // math.prod(relaxed)) >= proxy.final:
+        if proxy.resolution >= proxy.final * math.prod(relaxed):
             break
         if stride > 1:
             relaxed[index] = 1

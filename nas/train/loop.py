@@ -4,15 +4,20 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.errors import TrainingError
+from nas.model import Network
+from nas.train import swift
 from nas.train.augment import Augment
 
 __all__ = ["Schedule", "fit"]
+
+SWIFT_SIDE = 16
 
 OnStep = Callable[[int, float], None]
 
@@ -70,15 +75,15 @@ def fit(
     optimiser = torch.optim.SGD(_groups(network, schedule.weight_decay), schedule.lr, schedule.momentum, nesterov=True)
     generator = torch.Generator().manual_seed(seed)
     mean = _Mean(network)
+    forward = _forward(network, images)
     try:
         for step, rows in enumerate(_batches(len(images), schedule, generator)):
             for group in optimiser.param_groups:
                 group["lr"] = schedule.lr_at(step)
             rows = rows.to(images.device)
             batch = images[rows] if augment is None else augment(images[rows], generator)
-            batch = batch.contiguous(memory_format=torch.channels_last)
             with _precision(images.device):
-                loss = F.cross_entropy(network(batch), labels[rows], label_smoothing=schedule.label_smoothing)
+                loss = F.cross_entropy(forward(batch), labels[rows], label_smoothing=schedule.label_smoothing)
             value = loss.item()
             if not math.isfinite(value):
                 raise TrainingError(
@@ -115,6 +120,13 @@ def _batches(count: int, schedule: Schedule, generator: torch.Generator) -> Iter
             order = torch.cat([order, torch.randperm(count, generator=generator)])
         yield order[: schedule.batch_size]
         order = order[schedule.batch_size :]
+
+
+def _forward(network: nn.Module, images: Tensor) -> Callable[[Tensor], Tensor]:
+    """The fastest forward pass that was measured for such maps: `swift` up to `SWIFT_SIDE`, else torch's channels-last."""
+    if isinstance(network, Network) and images.device.type == "cpu" and images.shape[3] <= SWIFT_SIDE:
+        return partial(swift.forward, network)
+    return lambda batch: network(batch.contiguous(memory_format=torch.channels_last))
 
 
 def _precision(device: torch.device) -> AbstractContextManager[object]:
