@@ -128,8 +128,17 @@ def v2_scaled(width: float, depth: float, resolution: int) -> Architecture:
     return scaled(v2("b0"), width=width, depth=depth, resolution=resolution, head="scale", rounding=round_plain)
 
 
-def _published(name: str, build: "partial[Architecture]", source: str, space: str, rounding: Rounding) -> Published:
-    return Published(name=name, build=build, source=source, space=space, head="scale", rounding=rounding)
+def _published(
+    name: str,
+    build: "partial[Architecture]",
+    source: str,
+    space: str,
+    rounding: Rounding,
+    macs_rule: str = "conv+linear",
+) -> Published:
+    return Published(
+        name=name, build=build, source=source, space=space, head="scale", rounding=rounding, macs_rule=macs_rule
+    )
 
 
 NETWORKS = (
@@ -148,7 +157,9 @@ NETWORKS = (
         for n in ("s", "m", "l", "xl")
     ),
     *(
-        _published(f"efficientnet_v2_{n}", partial(v2_scaled, *row), V2_SOURCE, "fused_mbconv:base=b0", round_plain)
+        _published(
+            f"efficientnet_v2_{n}", partial(v2_scaled, *row), V2_SOURCE, "fused_mbconv:base=b0", round_plain, "fvcore"
+        )
         for n, row in V2_BASE.items()
     ),
 )

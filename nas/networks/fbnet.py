@@ -70,6 +70,13 @@ def fbnet(rows: tuple[str, ...], head: int) -> Architecture:
 
 
 NETWORKS = tuple(
-    Published(name=f"fbnet_{name}", build=partial(fbnet, rows, head), source=SOURCE, space="fbnet")
+    Published(
+        name=f"fbnet_{name}",
+        build=partial(fbnet, rows, head),
+        source=SOURCE,
+        space="fbnet",
+        params_rule="conv and classifier weights",
+        macs_rule="conv+linear+average pool",
+    )
     for name, rows, head in (("a", A, 1504), ("b", B, 1984), ("c", C, 1984))
 )

@@ -58,6 +58,17 @@ def mnasnet(rows: tuple[Row, ...], stem: int) -> Architecture:
 
 
 NETWORKS = tuple(
-    Published(name=f"mnasnet_{name}", build=partial(mnasnet, rows, stem), source=SOURCE, space="mnasnet", head="fixed")
-    for name, rows, stem in (("a1", A1, 32), ("b1", B1, 32), ("small", SMALL, 8))
+    Published(
+        name=f"mnasnet_{name}",
+        build=partial(mnasnet, rows, stem),
+        source=SOURCE,
+        space="mnasnet",
+        head="fixed",
+        macs_rule=macs,
+    )
+    for name, rows, stem, macs in (
+        ("a1", A1, 32, "half of float operations"),
+        ("b1", B1, 32, "conv+linear"),
+        ("small", SMALL, 8, "conv+linear"),
+    )
 )

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from nas.arch import Architecture, Stage
+from nas.networks import rules
 from nas.scale import HeadRule, Rounding
 from nas.shape import Op, Shape
 from nas.space import make_divisible
@@ -16,7 +18,7 @@ class Published:
     """A network by name: how it is built at width 1 for 1000 classes, and how its family scales.
 
     ``space`` is the search space it came from, empty where this toolkit has none; ``source`` says where
-    the configuration was read.
+    the configuration was read. ``params_rule`` and ``macs_rule``: how its authors count, see `nas.networks.rules`.
     """
 
     name: str
@@ -25,6 +27,17 @@ class Published:
     space: str = ""
     head: HeadRule = "grow"
     rounding: Rounding = make_divisible
+    params_rule: str = "all trainable"
+    macs_rule: str = "conv+linear"
+
+    def counts(self, architecture: Architecture) -> dict[str, Any]:
+        """Params and MACs as the network's authors count them, with the names of the two rules."""
+        return {
+            "params": rules.PARAMS[self.params_rule](architecture.kernels()),
+            "params_rule": self.params_rule,
+            "macs": rules.MACS[self.macs_rule](architecture.kernels()),
+            "macs_rule": self.macs_rule,
+        }
 
 
 def repeat(op: Op, count: int, stride: int) -> tuple[Op, ...]:

@@ -56,6 +56,13 @@ def uninet(repeats: tuple[int, ...], channels: tuple[int, ...], resolution: int)
 
 
 NETWORKS = tuple(
-    Published(name=f"uninet_{name}", build=partial(uninet, *row), source=SOURCE, space="uninet", head="fixed")
+    Published(
+        name=f"uninet_{name}",
+        build=partial(uninet, *row),
+        source=SOURCE,
+        space="uninet",
+        head="fixed",
+        macs_rule="fvcore",
+    )
     for name, row in VARIANTS.items()
 )

@@ -5,11 +5,24 @@ from typing import Any
 
 from nas.arch import Architecture
 from nas.cost.table import Estimate, Table
+from nas.lint import Report
 from nas.objectives import Objectives
 from nas.space import SearchSpace
 from nas.trial import Trial
 
-__all__ = ["choices", "costs", "device_page", "devices", "front", "layers", "milliseconds", "spaces", "table"]
+__all__ = [
+    "choices",
+    "costs",
+    "device_page",
+    "devices",
+    "front",
+    "layers",
+    "lint",
+    "milliseconds",
+    "networks",
+    "spaces",
+    "table",
+]
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -145,3 +158,42 @@ def front(found: Sequence[Trial], space: SearchSpace, tables: Sequence[Table], o
             ]
         )
     return table(header, rows)
+
+
+def networks(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One line per published network; counts as its authors count."""
+    cells = [
+        [
+            row["name"],
+            str(row["resolution"]),
+            f"{row['params']:,}",
+            f"{row['macs'] / 1e6:,.1f}",
+            row["macs_rule"],
+            row["space"],
+            row["membership"]["verdict"],
+        ]
+        for row in rows
+    ]
+    return table(["network", "input", "params", "macs (M)", "counted as", "space", "membership"], cells)
+
+
+def lint(report: Report) -> str:
+    """Sizes, ranges, coverage, findings."""
+    lines = [
+        f"{report.space}: {report.gene_tuples:,} gene tuples, {report.distinct:,} networks, {report.layers:,} distinct layers",
+        "",
+        table(
+            ["cost", "least", "greatest"],
+            [[name, _amount(found.least), _amount(found.greatest)] for name, found in report.ranges.items()],
+        ),
+    ]
+    if report.coverage:
+        rows = [[name, *map(str, (c.measured, c.summed, c.predicted))] for name, c in report.coverage.items()]
+        lines += ["", table(["device", "layers measured", "summed", "predicted"], rows)]
+    lines += ["", *(str(found) for found in report.findings)]
+    errors, warnings = (sum(f.severity == kind for f in report.findings) for kind in ("error", "warning"))
+    return "\n".join([*lines, f"{errors} errors, {warnings} warnings"])
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
