@@ -29,16 +29,16 @@ class Proxy:
 
     resolution: int = 16
     width: float = 0.25
-    final: int = 2
-    epochs: float = 8
-    images: int = 8192
+    final: int = 1
+    epochs: float = 12
+    images: int = 9600
     score_images: int = 1000
-    batch_size: int = 32
+    batch_size: int = 64
     lr: float = 0.1
     weight_decay: float = 1e-4
     label_smoothing: float = 0.0
     average: float = 0.25
-    shift: int = 1
+    shift: int = 0
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():
