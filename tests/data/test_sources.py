@@ -1,4 +1,3 @@
-# ruff: noqa: E402
 import gzip
 import io
 import struct
@@ -103,7 +102,7 @@ def test_a_damaged_test_part_breaks_nothing_until_it_is_opened(tmp_path: Path) -
     (fashion(tmp_path, zipped=True) / "t10k-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8bbroken")
     data = load(f"fashion-mnist:{tmp_path}")
     assert split(data).test is None
-    with pytest.raises(DataError, match="cannot read .*t10k"):
+    with pytest.raises(DataError, match=r"cannot read .*t10k"):
         _ = data.test
 
 
@@ -151,10 +150,10 @@ def test_npz_that_breaks_a_rule(tmp_path: Path, changes: dict[str, np.ndarray], 
 
 def test_npz_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(b"PK\x03\x04 no archive")
-    with pytest.raises(DataError, match="is not an .npz archive"):
+    with pytest.raises(DataError, match=r"is not an .npz archive"):
         load(f"npz:{tmp_path / 'a.npz'}")
     np.save(tmp_path / "b.npy", np.zeros(3))
-    with pytest.raises(DataError, match="is not an .npz archive"):
+    with pytest.raises(DataError, match=r"is not an .npz archive"):
         load(f"npz:{tmp_path / 'b.npy'}")
     with pytest.raises(DataError, match="No such file"):
         load(f"npz:{tmp_path / 'c.npz'}")
@@ -177,7 +176,7 @@ def test_npz_of_jpegs_skips_or_refuses_the_corrupt_one(tmp_path: Path) -> None:
     assert (data.images.shape, data.skipped) == ((7, 10, 12, 3), ("image 3",))
     assert data.labels.tolist() == [0, 1, 0, 0, 1, 0, 1]
     assert data.flip
-    with pytest.raises(DataError, match="image 3: cannot read an image.*leave out --strict"):
+    with pytest.raises(DataError, match=r"image 3: cannot read an image.*leave out --strict"):
         load(f"npz:{tmp_path / 'a.npz'}", strict=True)
 
 
@@ -185,9 +184,9 @@ def test_npz_with_its_test_part_in_a_second_file(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", **packed([picture(i, kind="JPEG") for i in range(8)]))
     (tmp_path / "b.npz").write_bytes(b"broken")
     data = load(f"npz:{tmp_path / 'a.npz'},{tmp_path / 'b.npz'}")
-    with pytest.raises(DataError, match="b.npz is not an .npz archive"):
+    with pytest.raises(DataError, match=r"b.npz is not an .npz archive"):
         _ = data.test
-    with pytest.raises(DataError, match="no file .*c.npz"):
+    with pytest.raises(DataError, match=r"no file .*c.npz"):
         load(f"npz:{tmp_path / 'a.npz'},{tmp_path / 'c.npz'}")
 
 

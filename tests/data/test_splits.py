@@ -1,4 +1,3 @@
-# ruff: noqa: E402
 import numpy as np
 import pytest
 
@@ -81,7 +80,7 @@ def test_no_group_is_cut() -> None:
 
 
 def test_too_few_groups() -> None:
-    with pytest.raises(DataError, match="would lack class .* too few groups"):
+    with pytest.raises(DataError, match=r"would lack class .* too few groups"):
         split(noise((20, 20), groups=np.arange(40) // 20))
 
 
