@@ -30,7 +30,7 @@ def read(place: str, *, strict: bool) -> Dataset:
     with _open(path) as archive:
         images, labels, kept, skipped = _part(archive, path, strict)
         classes = _classes(archive, path, labels)
-        groups = _array(archive, path, "groups")[kept].astype(np.int64) if "groups" in archive else None
+        groups = _groups(archive, path, kept) if "groups" in archive else None
         inside = "test_images" in archive
     if test_path and not Path(test_path).is_file():
         raise DataError(f"no file {test_path}")
@@ -47,12 +47,11 @@ def read(place: str, *, strict: bool) -> Dataset:
 
 def _open(path: str) -> Any:
     try:
-        archive = np.load(path, allow_pickle=False)
+        if not zipfile.is_zipfile(path) and Path(path).stat():
+            raise DataError(f"{path} is not an .npz archive of images and labels")
+        return np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"cannot read {path}: {str(error)[:120]}") from None
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise DataError(f"{path} is a single array, not an .npz archive of images and labels")
-    return archive
 
 
 def _array(archive: Arrays, path: str, key: str) -> NDArray[Any]:
@@ -85,6 +84,13 @@ def _part(
 def _slices(data: bytes, bounds: NDArray[np.int64]) -> Iterable[tuple[str, bytes]]:
     for index, (start, end) in enumerate(pairwise(bounds)):
         yield f"image {index}", data[start:end]
+
+
+def _groups(archive: Arrays, path: str, kept: list[int]) -> NDArray[np.int64]:
+    groups = _array(archive, path, "groups")
+    if groups.ndim != 1 or len(groups) != len(_array(archive, path, "labels")):
+        raise DataError(f"{path}: groups must be one per image, not {groups.shape}")
+    return np.unique(groups, return_inverse=True)[1].astype(np.int64)[kept]
 
 
 def _classes(archive: Arrays, path: str, labels: Labels) -> tuple[str, ...]:

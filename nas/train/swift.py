@@ -7,7 +7,9 @@ w') matrix, and batch norm runs along contiguous rows; nothing is copied in betw
 gradients and running statistics are those of the modules; sums differ in their order only.
 """
 
-from functools import cache, singledispatch
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,53 +36,51 @@ def _turned(maps: Tensor) -> Tensor:
     return maps.transpose(0, 1)
 
 
-@singledispatch
 def _run(part: nn.Module, maps: Tensor) -> Tensor:
-    """maps: (c, n, h, w). What a module without a faster way gives, turned there and back."""
-    return _turned(part(_turned(maps).contiguous())).contiguous()
+    """maps: (c, n, h, w). A module is known by its ``forward``, so one that overrides it is never mistaken."""
+    return _FASTER.get(type(part).forward, _turned_there_and_back)(part, maps)
 
 
-@_run.register
-def _(part: nn.Sequential, maps: Tensor) -> Tensor:
+def _turned_there_and_back(part: Any, maps: Tensor) -> Tensor:
+    """Any module at all."""
+    return _turned(part(_turned(maps).contiguous(memory_format=torch.channels_last))).contiguous()
+
+
+def _as_it_is(part: Any, maps: Tensor) -> Tensor:
+    """Modules that treat channels and images alike."""
+    out: Tensor = part(maps)
+    return out
+
+
+def _sequential(part: nn.Sequential, maps: Tensor) -> Tensor:
     for child in part:
         maps = _run(child, maps)
     return maps
 
 
-@_run.register
-def _(part: Block, maps: Tensor) -> Tensor:
-    now = maps
+def _block(part: Block, maps: Tensor) -> Tensor:
+    out = maps
     for name in part.parts:
-        now = _run(part.get_submodule(name), now)
+        out = _run(part.get_submodule(name), out)
     beside = part._modules.get("shortcut")
-    return now if beside is None else now + _run(beside, maps)
+    return out if beside is None else out + _run(beside, maps)
 
 
-@_run.register(nn.ReLU)
-@_run.register(nn.ReLU6)
-@_run.register(nn.Hardswish)
-@_run.register(nn.SiLU)
-@_run.register(nn.GELU)
-@_run.register(nn.Identity)
-def _(part: nn.Module, maps: Tensor) -> Tensor:
-    out: Tensor = part(maps)
-    return out
-
-
-@_run.register
-def _(part: nn.Conv2d, maps: Tensor) -> Tensor:
+def _conv(part: nn.Conv2d, maps: Tensor) -> Tensor:
     channels, count, side, _ = maps.shape
     kernel, stride = part.kernel_size[0], part.stride[0]
     weight, groups = part.weight, part.groups
-    if kernel == 1 and part.bias is None:
+    if part.bias is not None:
+        return _turned_there_and_back(part, maps)
+    if kernel == 1:
         taken = maps if stride == 1 else maps[:, :, ::stride, ::stride]
         rows = taken.reshape(groups, channels // groups, -1)
         return torch.bmm(weight.view(groups, -1, channels // groups), rows).view(-1, count, *taken.shape[2:])
-    if groups == channels == part.out_channels and side <= LARGEST_SIDE and part.bias is None:
+    if groups == channels == part.out_channels and side <= LARGEST_SIDE:
         spread = (weight.view(channels, -1) @ _places(side, kernel, stride)).view(channels, side * side, -1)
         out = -(-side // stride)
         return torch.bmm(maps.reshape(channels, count, -1), spread).view(channels, count, out, out)
-    return _turned(part(_turned(maps).contiguous(memory_format=torch.channels_last))).contiguous()
+    return _turned_there_and_back(part, maps)
 
 
 @cache
@@ -92,37 +92,39 @@ def _places(side: int, kernel: int, stride: int) -> Tensor:
     return torch.einsum("iax,jby->ijabxy", meets.float(), meets.float()).reshape(kernel**2, -1)
 
 
-@_run.register
-def _(part: nn.BatchNorm2d, maps: Tensor) -> Tensor:
-    training, momentum = part.training, part.momentum or 0.0
-    if training and part.num_batches_tracked is not None:
+def _norm(part: nn.BatchNorm2d, maps: Tensor) -> Tensor:
+    if part.training and part.num_batches_tracked is not None:
         part.num_batches_tracked.add_(1)
     rows = maps.reshape(1, len(maps), -1)
-    normed = F.batch_norm(
-        rows, part.running_mean, part.running_var, part.weight, part.bias, training, momentum, part.eps
-    )
+    mean, var = part.running_mean, part.running_var
+    normed = F.batch_norm(rows, mean, var, part.weight, part.bias, part.training, part.momentum or 0.0, part.eps)
     return normed.view(maps.shape)
 
 
-@_run.register
-def _(part: Shuffle, maps: Tensor) -> Tensor:
-    channels = len(maps)
-    return maps.view(part.groups, channels // part.groups, -1).transpose(0, 1).reshape(maps.shape)
+def _shuffle(part: Shuffle, maps: Tensor) -> Tensor:
+    return maps.view(part.groups, len(maps) // part.groups, -1).transpose(0, 1).reshape(maps.shape)
 
 
-@_run.register
-def _(part: SqueezeExcite, maps: Tensor) -> Tensor:
+def _squeeze_excite(part: SqueezeExcite, maps: Tensor) -> Tensor:
     gate: Tensor = part.gate(part.expand(part.act(part.reduce(maps.mean((2, 3)).t()))))
     return maps * gate.t()[:, :, None, None]
 
 
-@_run.register
-def _(part: nn.AvgPool2d, maps: Tensor) -> Tensor:
-    out: Tensor = part(maps)
-    return out
-
-
-@_run.register
-def _(part: Head, maps: Tensor) -> Tensor:
-    logits: Tensor = part(_turned(maps.mean((2, 3), keepdim=True)))  # the mean of one pixel is that pixel
+def _head(part: Head, maps: Tensor) -> Tensor:
+    logits: Tensor = part.linear(part.dropout(part.act(part.hidden(maps.mean((2, 3)).t()))))
     return logits.t()
+
+
+_FASTER: Mapping[Any, Callable[[Any, Tensor], Tensor]] = {
+    nn.Sequential.forward: _sequential,
+    Block.forward: _block,
+    nn.Conv2d.forward: _conv,
+    nn.BatchNorm2d.forward: _norm,
+    Shuffle.forward: _shuffle,
+    SqueezeExcite.forward: _squeeze_excite,
+    Head.forward: _head,
+    **{
+        kind.forward: _as_it_is
+        for kind in (nn.AvgPool2d, nn.GELU, nn.Hardswish, nn.Identity, nn.MaxPool2d, nn.ReLU, nn.ReLU6, nn.SiLU)
+    },
+}
