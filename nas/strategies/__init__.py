@@ -2,7 +2,8 @@
 
 A file exports ``strategy``, a class or a function called as ``strategy(domain, *, seed, objectives=1,
 **settings)``. Others add theirs through the entry-point group ``nas.strategies``: each entry point names
-such a callable. A spec is ``name``, ``name:variant`` and settings: ``evolution,population=20,sample=5``.
+such a callable. A spec is ``name``, ``name:variant``, ``name:setting=value,...`` or both:
+``evolution:population=20,sample=5``, ``optuna:NSGA-II,population_size=20``.
 """
 
 import inspect
@@ -49,26 +50,34 @@ def make(spec: str, domain: Domain, *, seed: int, objectives: int = 1, **setting
 
     Raises `UsageError` for an unknown name, variant or setting.
     """
-    head, *pairs = spec.split(",")
-    name, _, variant = head.partition(":")
+    name, _, rest = spec.partition(":")
     loaders = known()
     if name not in loaders:
         raise unknown("strategy", name, loaders)
     factory = loaders[name]()
+    variant, pairs = _split(rest)
     given = {**({"variant": variant} if variant else {}), **dict(map(_setting, pairs)), **settings}
-    takes = [p for p in inspect.signature(factory).parameters if p not in GIVEN]
+    parameters = inspect.signature(factory).parameters
+    takes = [name for name in parameters if name not in GIVEN]
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for key in given:
         if key == "variant" and key not in takes:
             raise UsageError(f"strategy '{name}' has no variants, so '{name}:{variant}' means nothing: write '{name}'")
-        if key not in takes:
+        if key not in takes and not takes_all:
             raise unknown(f"setting of strategy '{name}'", key, takes)
     return factory(domain, seed=seed, objectives=objectives, **given)
+
+
+def _split(rest: str) -> tuple[str, list[str]]:
+    """``variant,key=value,...``: the variant, empty for none, and the pairs."""
+    first, *pairs = rest.split(",")
+    return (first, pairs) if "=" not in first else ("", [first, *pairs])
 
 
 def _setting(pair: str) -> tuple[str, Any]:
     key, equals, value = pair.partition("=")
     if not equals:
-        raise UsageError(f"a setting of a strategy is written name=value, not '{pair}'")
+        raise UsageError(f"a setting of a strategy is written key=value, not '{pair}'")
     try:
         return key.strip(), json.loads(value)
     except ValueError:

@@ -94,12 +94,25 @@ class OptunaStrategy(Strategy):
         self.history = History(domain)
         self.distributions = distributions(domain)
         self.storage = optuna.storages.InMemoryStorage()
-        verbosity = optuna.logging.get_verbosity()
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.study = optuna.create_study(storage=self.storage, directions=["minimize"] * objectives)
-        optuna.logging.set_verbosity(verbosity)
+        self.study = _quiet_study(self.storage, objectives)
         self.generation, self.members = 0, 0
-        self.population = getattr(self._sampler("update", 0), "population_size", 0)
+        first = self._sampler("update", 0)
+        self.population = getattr(first, "population_size", 0)
+        self.relative = self._relative_space(first, objectives)
+
+    def _relative_space(self, sampler: BaseSampler, objectives: int) -> dict[str, BaseDistribution]:
+        """The parameters that the sampler draws jointly, as it infers them from a study of one trial.
+
+        All trials have the same parameters, so this holds for every study; a new sampler would infer it
+        at each ask from all trials, which takes a second at 10,000.
+        """
+        study = _quiet_study(optuna.storages.InMemoryStorage(), objectives)
+        trial = create_trial(
+            params=dict.fromkeys(self.distributions, 0), distributions=self.distributions, values=[0.0] * objectives
+        )
+        study.add_trial(trial)
+        inferred: dict[str, BaseDistribution] = sampler.infer_relative_search_space(study, trial)
+        return inferred
 
     def ask(self, number: int, pending: Sequence[Proposal] = ()) -> Proposal:
         """See `Strategy`."""
@@ -130,7 +143,10 @@ class OptunaStrategy(Strategy):
             given = {"seed": self._seed("sequence", 0), "number": max(number - 1, 0)}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            return self.sampler(**given)
+            made = self.sampler(**given)
+        if self.history.losses:
+            made.infer_relative_search_space = lambda study, trial: self.relative  # type: ignore[method-assign]
+        return made
 
     def _seed(self, stream: str, number: int) -> int:
         return int(rng(self.seed, stream, number).integers(1 << 31))
@@ -182,6 +198,15 @@ class OptunaStrategy(Strategy):
     def recommend(self) -> Genes:
         """The best network on average over its evaluations; a random one before any is complete."""
         return self.history.best() or self.history.draw(rng(self.seed, "recommend", 0))
+
+
+def _quiet_study(storage: optuna.storages.BaseStorage, objectives: int) -> optuna.Study:
+    """A study to minimize; Optuna would log a line for each."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(storage=storage, directions=["minimize"] * objectives)
+    optuna.logging.set_verbosity(verbosity)
+    return study
 
 
 def strategy(
