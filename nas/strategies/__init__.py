@@ -18,7 +18,7 @@ from nas.domain import Domain
 from nas.errors import UsageError, unknown
 from nas.strategies.base import Strategy
 
-__all__ = ["known", "make"]
+__all__ = ["known", "make", "parse_spec"]
 
 Factory = Callable[..., Strategy]
 GIVEN = ("domain", "seed", "objectives")
@@ -50,35 +50,37 @@ def make(spec: str, domain: Domain, *, seed: int, objectives: int = 1, **setting
 
     Raises `UsageError` for an unknown name, variant or setting.
     """
-    name, _, rest = spec.partition(":")
+    name, of_spec = parse_spec(spec)
     loaders = known()
     if name not in loaders:
         raise unknown("strategy", name, loaders)
     factory = loaders[name]()
-    variant, pairs = _split(rest)
-    given = {**({"variant": variant} if variant else {}), **dict(map(_setting, pairs)), **settings}
+    given = {**of_spec, **settings}
     parameters = inspect.signature(factory).parameters
     takes = [name for name in parameters if name not in GIVEN]
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for key in given:
         if key == "variant" and key not in takes:
-            raise UsageError(f"strategy '{name}' has no variants, so '{name}:{variant}' means nothing: write '{name}'")
+            raise UsageError(f"strategy '{name}' has no variants, so '{spec}' means nothing: write '{name}'")
         if key not in takes and not takes_all:
             raise unknown(f"setting of strategy '{name}'", key, takes)
     return factory(domain, seed=seed, objectives=objectives, **given)
 
 
-def _split(rest: str) -> tuple[str, list[str]]:
-    """``variant,key=value,...``: the variant, empty for none, and the pairs."""
-    first, *pairs = rest.split(",")
-    return (first, pairs) if "=" not in first else ("", [first, *pairs])
+def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
+    """``name:variant,key=value,...``: the name, and the settings, the variant among them. Values are JSON or text."""
+    name, _, rest = spec.partition(":")
+    settings: dict[str, Any] = {}
+    for place, pair in enumerate(rest.split(",") if rest else ()):
+        key, equals, value = pair.partition("=")
+        if not equals and place > 0:
+            raise UsageError(f"settings are written key=value, not '{pair}'")
+        settings[key if equals else "variant"] = _value(value) if equals else pair
+    return name, settings
 
 
-def _setting(pair: str) -> tuple[str, Any]:
-    key, equals, value = pair.partition("=")
-    if not equals:
-        raise UsageError(f"a setting of a strategy is written key=value, not '{pair}'")
+def _value(text: str) -> Any:
     try:
-        return key.strip(), json.loads(value)
+        return json.loads(text)
     except ValueError:
-        return key.strip(), value
+        return text

@@ -63,7 +63,7 @@ def test_a_spec_names_what_is_wrong():
         make("evolution:population=3,sampel=2", domain, seed=0)
     with pytest.raises(UsageError, match=r"strategy 'random' has no variants, .* write 'random'"):
         make("random:TPE", domain, seed=0)
-    with pytest.raises(UsageError, match=r"written key=value, not '3'"):
+    with pytest.raises(UsageError, match=r"are written key=value, not '3'"):
         make("evolution:population=3,3", domain, seed=0)
     with pytest.raises(UsageError, match=r"evolution needs 1 <= sample <= population, not sample 25 of 3"):
         make("evolution:population=3", domain, seed=0)
