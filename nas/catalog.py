@@ -1,4 +1,4 @@
-"""Names to things: spaces, devices, strategies, evaluators. The folder is the registry.
+"""Names to things: spaces, devices, strategies, benchmarks, evaluators. The folder is the registry.
 
 A built-in thing is found by listing its folder, somebody else's through an entry-point group
 (``nas.search_spaces``, ``nas.latency_tables``, ``nas.strategies``); a name claimed twice raises.
@@ -10,7 +10,7 @@ import inspect
 import json
 import pkgutil
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -18,15 +18,17 @@ from typing import Any
 
 import latency_tables
 import search_spaces
-from nas import networks, store
+from nas import benchmarks, networks, store
 from nas.arch import Architecture
+from nas.benchmarks import Problem
 from nas.cost.table import Table
 from nas.errors import NasError, RunError, SpaceError, UsageError, unknown
 from nas.report.frames import front_trials
 from nas.scale import scaled
 from nas.space import SearchSpace
+from nas.strategies import parse_spec
 
-__all__ = ["device", "device_names", "evaluator", "network", "plug_ins", "space", "space_names"]
+__all__ = ["benchmark", "device", "device_names", "evaluator", "network", "plug_ins", "space", "space_names"]
 
 EVALUATORS = {"training": "nas.evaluate.session"}
 
@@ -195,6 +197,29 @@ def _trial_network(folder: Path, number: str) -> Architecture:
     else:
         found = [min(front, key=lambda trial: record.objectives.losses(trial.metrics))]
     return space(arguments.pop("spec"), **arguments).decode(found[0].genes)
+
+
+# -- benchmarks -----------------------------------------------------------------------------------
+
+
+def benchmark(spec: str) -> Callable[[int], Problem]:
+    """The benchmark of a spec, ``name:variant,key=value,...``: gives the problem of a seed. ``space`` is a space's name."""
+    name, settings = parse_spec(spec)
+    known = benchmarks.known()
+    if name not in known:
+        raise unknown("benchmark", name, known)
+    accepted = set(inspect.signature(known[name]()).parameters) - {"seed"}
+    for key in settings:
+        if key not in accepted:
+            raise unknown(f"setting of benchmark '{name}'", key, accepted)
+    return partial(_problem, spec)
+
+
+def _problem(spec: str, seed: int) -> Problem:
+    name, settings = parse_spec(spec)
+    if "space" in settings:
+        settings["space"] = space(settings["space"])
+    return benchmarks.known()[name]()(seed=seed, **settings)
 
 
 # -- evaluators -----------------------------------------------------------------------------------

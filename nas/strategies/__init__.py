@@ -2,7 +2,8 @@
 
 A file exports ``strategy``, a class or a function called as ``strategy(domain, *, seed, objectives=1,
 **settings)``. Others add theirs through the entry-point group ``nas.strategies``: each entry point names
-such a callable. A spec is ``name``, ``name:variant`` and settings: ``evolution,population=20,sample=5``.
+such a callable. A spec is ``name``, ``name:variant``, ``name:setting=value,...`` or both:
+``evolution:population=20,sample=5``, ``optuna:NSGA-II,population_size=20``.
 """
 
 import inspect
@@ -17,7 +18,7 @@ from nas.domain import Domain
 from nas.errors import UsageError, unknown
 from nas.strategies.base import Strategy
 
-__all__ = ["known", "make"]
+__all__ = ["known", "make", "parse_spec"]
 
 Factory = Callable[..., Strategy]
 GIVEN = ("domain", "seed", "objectives")
@@ -49,27 +50,37 @@ def make(spec: str, domain: Domain, *, seed: int, objectives: int = 1, **setting
 
     Raises `UsageError` for an unknown name, variant or setting.
     """
-    head, *pairs = spec.split(",")
-    name, _, variant = head.partition(":")
+    name, of_spec = parse_spec(spec)
     loaders = known()
     if name not in loaders:
         raise unknown("strategy", name, loaders)
     factory = loaders[name]()
-    given = {**({"variant": variant} if variant else {}), **dict(map(_setting, pairs)), **settings}
-    takes = [p for p in inspect.signature(factory).parameters if p not in GIVEN]
+    given = {**of_spec, **settings}
+    parameters = inspect.signature(factory).parameters
+    takes = [name for name in parameters if name not in GIVEN]
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for key in given:
         if key == "variant" and key not in takes:
-            raise UsageError(f"strategy '{name}' has no variants, so '{name}:{variant}' means nothing: write '{name}'")
-        if key not in takes:
+            raise UsageError(f"strategy '{name}' has no variants, so '{spec}' means nothing: write '{name}'")
+        if key not in takes and not takes_all:
             raise unknown(f"setting of strategy '{name}'", key, takes)
     return factory(domain, seed=seed, objectives=objectives, **given)
 
 
-def _setting(pair: str) -> tuple[str, Any]:
-    key, equals, value = pair.partition("=")
-    if not equals:
-        raise UsageError(f"a setting of a strategy is written name=value, not '{pair}'")
+def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
+    """``name:variant,key=value,...``: the name, and the settings, the variant among them. Values are JSON or text."""
+    name, _, rest = spec.partition(":")
+    settings: dict[str, Any] = {}
+    for place, pair in enumerate(rest.split(",") if rest else ()):
+        key, equals, value = pair.partition("=")
+        if not equals and place > 0:
+            raise UsageError(f"settings are written key=value, not '{pair}'")
+        settings[key if equals else "variant"] = _value(value) if equals else pair
+    return name, settings
+
+
+def _value(text: str) -> Any:
     try:
-        return key.strip(), json.loads(value)
+        return json.loads(text)
     except ValueError:
-        return key.strip(), value
+        return text

@@ -1,6 +1,6 @@
 """What a strategy was told, by network and not by genes: two gene tuples may describe one network."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -45,17 +45,22 @@ class History:
             self.losses[key] = tuple(m + (x - m) / count for m, x in zip(mean, trial.losses, strict=True))
         return key
 
-    def unseen(
-        self, candidates: Iterable[Sequence[int] | NDArray[np.int64]], pending: Sequence[Proposal]
-    ) -> Genes | None:
-        """The first candidate whose network was neither told nor is pending."""
-        taken = {self.canonical(proposal.genes) for proposal in pending}
-        for candidate in candidates:
-            genes = tuple(map(int, candidate))
+    def taken(self, pending: Sequence[Proposal]) -> set[Genes]:
+        """Canonical genes of the proposals still pending."""
+        return {self.canonical(proposal.genes) for proposal in pending}
+
+    def unseen(self, candidates: NDArray[np.int64], pending: Sequence[Proposal]) -> Genes | None:
+        """candidates: (n, number of choices). The first whose network was neither told nor is pending."""
+        taken = self.taken(pending)
+        for genes in map(tuple, candidates.tolist()):
             key = self.canonical(genes)
             if key not in self.genes and key not in taken:
                 return genes
         return None
+
+    def unseen_neighbour(self, genes: Genes, rng: np.random.Generator, pending: Sequence[Proposal]) -> Genes | None:
+        """A random one of the neighbours that were neither told nor are pending."""
+        return self.unseen(rng.permutation(self.domain.neighbours(genes)), pending)
 
     def draw(self, rng: np.random.Generator, pending: Sequence[Proposal] = ()) -> Genes:
         """An unseen network, uniform over gene tuples inside the bounds.
@@ -74,19 +79,17 @@ class History:
             found = self.unseen(rng.permutation(every[self.domain.inside(every)]), pending)
         return tuple(map(int, drawn[0])) if found is None else found
 
-    def order(self, weights: NDArray[np.float64]) -> list[Genes]:
-        """Networks of complete trials, canonical, best first.
+    def order(self, weights: NDArray[np.float64], among: Sequence[Genes] = ()) -> list[Genes]:
+        """Canonical genes of complete trials, all of them or those given, best first.
 
         Several objectives are weighed by the augmented Chebyshev distance to the best of each, in units
         of the range told (Knowles 2006, ParEGO, https://doi.org/10.1109/TEVC.2005.851274, equation 2).
         """
-        if not self.losses:
-            return []
-        losses = np.array(list(self.losses.values()))
+        keys = list(among or self.losses)
+        losses = np.array([self.losses[key] for key in keys])
         low, high = losses.min(axis=0), losses.max(axis=0)
         weighed = weights * (losses - low) / np.where(high > low, high - low, 1)
         ranks = np.argsort(weighed.max(axis=1) + 0.05 * weighed.sum(axis=1), kind="stable")
-        keys = list(self.losses)
         return [keys[i] for i in ranks]
 
     def best(self) -> Genes | None:

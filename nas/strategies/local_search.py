@@ -22,8 +22,8 @@ FRONT_CENTRES = 32
 class LocalSearch(Strategy):
     """Hill climbing with random restarts; several objectives are weighed anew for every proposal.
 
-    One objective: a climb starts at a random network and tries unseen neighbours of its best in random
-    order. Where none is left it moves on to a known better neighbour, or a new climb begins; the note
+    One objective: a climb starts at a random network and visits neighbours of its best in random order: it
+    moves on to known better ones and tries the unseen ones. Where none is left a new climb begins; the note
     carries the climb's number. Several objectives: after a few random networks, each proposal is a
     neighbour of the network that is best under random weights, so that the whole front moves.
     """
@@ -48,24 +48,24 @@ class LocalSearch(Strategy):
         return Proposal(self.history.draw(generator, pending), {"climb": climb})
 
     def _uphill(self, centre: Genes, generator: np.random.Generator, pending: Sequence[Proposal]) -> Genes | None:
-        """An unseen neighbour of the centre, or of what better networks it leads to; none at the summit."""
-        losses = self.history.losses
+        """An unseen neighbour of the centre, or of a better network that it leads to; none at a summit."""
+        losses, taken = self.history.losses, self.history.taken(pending)
         while True:
-            near = generator.permutation(self.domain.neighbours(self.history.genes[centre]))
-            found = self.history.unseen(near, pending)
-            if found is not None:
-                return found
-            keys = {self.history.canonical(tuple(map(int, genes))) for genes in near}
-            better = [key for key in keys if key in losses and losses[key] < losses[centre]]
-            if not better:
+            here = centre
+            for genes in map(tuple, generator.permutation(self.domain.neighbours(self.history.genes[here])).tolist()):
+                key = self.history.canonical(genes)
+                if key not in taken and key not in self.history.genes:
+                    return genes
+                if key in losses and losses[key] < losses[here]:
+                    centre = key
+                    break
+            if centre == here:
                 return None
-            centre = min(better, key=lambda key: (losses[key], key))
 
     def _ask_front(self, generator: np.random.Generator, pending: Sequence[Proposal]) -> Genes:
         if len(self.history.losses) >= FRONT_STARTS:
             for key in self.history.order(generator.dirichlet(np.ones(self.objectives)))[:FRONT_CENTRES]:
-                near = generator.permutation(self.domain.neighbours(self.history.genes[key]))
-                found = self.history.unseen(near, pending)
+                found = self.history.unseen_neighbour(self.history.genes[key], generator, pending)
                 if found is not None:
                     return found
         return self.history.draw(generator, pending)

@@ -58,11 +58,19 @@ def test_a_spec_names_what_is_wrong():
     with pytest.raises(UsageError, match=r"no strategy named 'randon'. Did you mean 'random'\?"):
         make("randon", domain, seed=0)
     with pytest.raises(UsageError, match=r"no setting of strategy 'random' named 'population'"):
-        make("random,population=3", domain, seed=0)
+        make("random:population=3", domain, seed=0)
+    with pytest.raises(UsageError, match=r"no setting of strategy 'evolution' named 'sampel'. Did you mean 'sample'"):
+        make("evolution:population=3,sampel=2", domain, seed=0)
     with pytest.raises(UsageError, match=r"strategy 'random' has no variants, .* write 'random'"):
         make("random:TPE", domain, seed=0)
-    with pytest.raises(UsageError, match=r"written name=value, not 'population'"):
-        make("random,population", domain, seed=0)
+    with pytest.raises(UsageError, match=r"are written key=value, not '3'"):
+        make("evolution:population=3,3", domain, seed=0)
+    with pytest.raises(UsageError, match=r"evolution needs 1 <= sample <= population, not sample 25 of 3"):
+        make("evolution:population=3", domain, seed=0)
+    with pytest.raises(UsageError, match=r"no Optuna sampler named 'TPF'. Did you mean 'TPE'\?"):
+        make("optuna:TPF", domain, seed=0)
+    with pytest.raises(UsageError, match=r"no setting of TPESampler named 'population_size'"):
+        make("optuna:TPE,population_size=2", domain, seed=0)
 
 
 @pytest.mark.parametrize("name", ["random", "local-search"])

@@ -1,0 +1,158 @@
+"""Any table of networks and their metrics: somebody else's benchmark as one CSV file.
+
+A column ``genes`` holds option indices (``2-0-1``, ``(2, 0, 1)``), of a space given beside or of one that the
+table implies. Without it every column that is no objective and not ignored is a choice, its distinct
+values the options. Rows of one network are repeats. Worst and best of the table fix the hypervolume's box.
+"""
+
+import csv
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import starmap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.benchmarks import Problem
+from nas.benchmarks._tables import Lookup
+from nas.cost.compiled import compile_costs
+from nas.domain import Domain
+from nas.errors import DataError, UsageError, unknown
+from nas.shape import Kernel, Op, Shape
+from nas.space import Choice, SearchSpace, Slot
+from nas.trial import Genes
+
+__all__ = ["benchmark"]
+
+LARGEST_FILE_BYTES = 256 << 20
+GENES = "genes"
+
+
+def benchmark(
+    *,
+    seed: int,
+    variant: str,
+    maximize: str = "",
+    minimize: str = "",
+    ignore: str = "",
+    space: SearchSpace | None = None,
+    noisy: bool = False,
+) -> Problem:
+    """``variant`` is the file; objectives and ignored columns are joined by ``+``. Maximized ones are negated.
+
+    The truth is the mean of a network's rows; ``noisy`` searches see one of them. A network that the table
+    lacks cannot be evaluated.
+    """
+    signs = {**dict.fromkeys(_split(maximize), -1.0), **dict.fromkeys(_split(minimize), 1.0)}
+    if not signs:
+        raise UsageError(f"say which columns of {variant} count: maximize=NAME or minimize=NAME, several joined by +")
+    header, rows = _read(Path(variant))
+    for name in (*signs, *_split(ignore)):
+        if name not in header:
+            raise unknown(f"column of {variant}", name, header)
+    losses = np.array([[sign * _number(row, name, variant) for name, sign in signs.items()] for row in rows])
+    space, genes = _networks(header, rows, {*signs, *_split(ignore)}, space, variant)
+    domain = Domain(space, compile_costs(space, ("none",), lambda layer: (0.0,)))
+    repeats: dict[Genes, list[NDArray[np.float64]]] = {}
+    for one, row in zip(genes, losses, strict=True):
+        repeats.setdefault(domain.canonical(one), []).append(row)
+    lookup = Lookup(domain, {key: np.array(found) for key, found in repeats.items()}, seed, noisy)
+    means = lookup.inside()
+    ideal, worst = means.min(axis=0), means.max(axis=0)
+    return Problem(
+        domain=domain,
+        losses=tuple(name if sign > 0 else f"minus_{name}" for name, sign in signs.items()),
+        observe=lookup.observe,
+        truth=lookup.truth,
+        best=float(ideal[0]),
+        ideal=tuple(ideal.tolist()),
+        reference=tuple(np.where(worst > ideal, worst, ideal + 1).tolist()),
+    )
+
+
+def _split(names: str) -> list[str]:
+    return [name.strip() for name in names.split("+") if name.strip()]
+
+
+@cache
+def _read(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
+    try:
+        if path.stat().st_size > LARGEST_FILE_BYTES:
+            raise DataError(f"{path} has over {LARGEST_FILE_BYTES >> 20} MiB: too large for a benchmark")
+        with path.open(newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            rows = list(reader)
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(f"cannot read the table {path}: {error}") from None
+    for number, row in enumerate(rows, 2):
+        if None in row or None in row.values():
+            raise DataError(
+                f"{path}: row {number} must have as many cells as the header, {len(reader.fieldnames or ())}"
+            )
+    if not rows:
+        raise DataError(f"{path} has no row below its header")
+    return tuple(reader.fieldnames or ()), rows
+
+
+def _number(row: Mapping[str, str], name: str, file: str) -> float:
+    try:
+        value = float(row[name])
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"column '{name}' of {file} must hold finite numbers, not {row[name][:40]!r}")
+    return value
+
+
+def _networks(
+    header: Sequence[str], rows: Sequence[Mapping[str, str]], others: set[str], space: SearchSpace | None, file: str
+) -> tuple[SearchSpace, list[Genes]]:
+    """The space and the genes of each row."""
+    if GENES in header:
+        genes = [tuple(map(int, re.findall(r"\d+", row[GENES]))) for row in rows]
+        if space is None:
+            if len({len(one) for one in genes}) != 1 or not genes[0]:
+                raise DataError(f"column 'genes' of {file} must hold equally many option indices in every row")
+            space = _implied(
+                {f"gene{i}": list(range(max(column) + 1)) for i, column in enumerate(zip(*genes, strict=True))}
+            )
+        return space, [space.check(one) for one in genes]
+    columns = [name for name in header if name not in others]
+    if space is not None or not columns:
+        raise DataError(f"{file} needs a column 'genes' with option indices, or columns of choices and no space beside")
+    options = {name: sorted({row[name] for row in rows}) for name in columns}
+    return _implied(options), [tuple(options[name].index(row[name]) for name in columns) for row in rows]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Named(Op):
+    """An option of which nothing is known but its name; no two are the same."""
+
+    key = "named"
+
+    name: str = ""
+
+    def out_shape(self, shape: Shape) -> Shape:
+        return shape
+
+    def kernels(self, shape: Shape) -> tuple[Kernel, ...]:
+        return ()
+
+
+def _implied(options: Mapping[str, Sequence[Any]]) -> SearchSpace:
+    """A space in which every gene tuple is a network of its own."""
+
+    def slot(name: str, values: Sequence[Any]) -> Slot:
+        return Slot(
+            name=name,
+            stage=name,
+            choices=(Choice(name, values),),
+            make=lambda picked, shape: (_Named(name=f"{name}={picked[name]}"),),
+        )
+
+    return SearchSpace(name="csv", input=Shape(1, 1), slots=tuple(starmap(slot, options.items())))

@@ -1,0 +1,307 @@
+"""Optuna's samplers as strategies (``optuna:TPE``), and any strategy as an Optuna sampler.
+
+Akiba et al. 2019, Optuna, https://arxiv.org/abs/1907.10902. A gene is a categorical parameter, or an integer
+where its options are ordered; its value is the option's index, its name the gene's.
+"""
+
+import inspect
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import (
+    BaseSampler,
+    GPSampler,
+    NSGAIIISampler,
+    NSGAIISampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from nas.domain import Domain
+from nas.errors import unknown
+from nas.strategies import make
+from nas.strategies._history import History
+from nas.strategies.base import Proposal, Strategy, rng
+from nas.trial import Genes, Trial
+
+__all__ = ["OptunaStrategy", "StrategySampler", "distributions", "strategy", "suggest"]
+
+ATTRS, NOTE, GENERATION = "system_attrs", "nas:proposal", ":generation"
+REPAIRS = 8
+
+
+class _NumberedQMC(QMCSampler):
+    """Optuna counts the points drawn in the study; here the trial's number is the count."""
+
+    def __init__(self, *, number: int, seed: int, scramble: bool = True, **settings: Any) -> None:
+        super().__init__(seed=seed, scramble=scramble, **settings)
+        self.number = number
+
+    def _find_sample_id(self, study: optuna.Study, search_space: Mapping[str, BaseDistribution]) -> int:
+        return self.number
+
+
+SAMPLERS: Mapping[str, type[BaseSampler]] = {
+    "GP": GPSampler,
+    "NSGA-II": NSGAIISampler,
+    "NSGA-III": NSGAIIISampler,
+    "QMC": _NumberedQMC,
+    "Random": RandomSampler,
+    "TPE": TPESampler,
+}
+
+
+def distributions(domain: Domain) -> dict[str, BaseDistribution]:
+    """Optuna's view of the genes, by name."""
+    return {
+        name: IntDistribution(0, len(choice) - 1) if choice.ordinal else CategoricalDistribution(range(len(choice)))
+        for name, choice in zip(domain.space.gene_names, domain.space.choices, strict=True)
+    }
+
+
+def suggest(trial: optuna.Trial, domain: Domain) -> Genes:
+    """The genes of an Optuna trial, suggested one by one: for objectives of a study with `StrategySampler`."""
+    return tuple(
+        trial.suggest_int(name, 0, len(choice) - 1)
+        if choice.ordinal
+        else trial.suggest_categorical(name, range(len(choice)))
+        for name, choice in zip(domain.space.gene_names, domain.space.choices, strict=True)
+    )
+
+
+class OptunaStrategy(Strategy):
+    """One of Optuna's samplers over a shadow study in memory.
+
+    The shadow holds what was told. To ask, pending proposals are added as running trials and a sampler is
+    made with a seed of the trial's number; afterwards these trials are marked failed, which samplers
+    ignore. The system attributes that a sampler leaves on a trial (NSGA-II's generation) travel in the note.
+
+    A sampler knows no bounds: a proposal outside is moved towards a random network inside, gene by gene,
+    until it fits. One whose network is pending is replaced by a neighbour. One told before stands: the
+    record answers it.
+    """
+
+    def __init__(self, domain: Domain, *, seed: int, objectives: int, sampler: partial[BaseSampler]) -> None:
+        self.domain, self.seed, self.sampler = domain, seed, sampler
+        self.history = History(domain)
+        self.distributions = distributions(domain)
+        self.storage = optuna.storages.InMemoryStorage()
+        self.study = _quiet_study(self.storage, objectives)
+        self.generation, self.members = 0, 0
+        first = self._sampler("update", 0)
+        self.population = getattr(first, "population_size", 0)
+        self.relative = self._relative_space(first, objectives)
+
+    def _relative_space(self, sampler: BaseSampler, objectives: int) -> dict[str, BaseDistribution]:
+        """The parameters that the sampler draws jointly, as it infers them from a study of one trial.
+
+        All trials have the same parameters, so this holds for every study; a new sampler would infer it
+        at each ask from all trials, which takes a second at 10,000.
+        """
+        study = _quiet_study(optuna.storages.InMemoryStorage(), objectives)
+        trial = create_trial(
+            params=dict.fromkeys(self.distributions, 0), distributions=self.distributions, values=[0.0] * objectives
+        )
+        study.add_trial(trial)
+        inferred: dict[str, BaseDistribution] = sampler.infer_relative_search_space(study, trial)
+        return inferred
+
+    def ask(self, number: int, pending: Sequence[Proposal] = ()) -> Proposal:
+        """See `Strategy`."""
+        genes, attrs = self._propose("ask", number, pending)
+        generator = rng(self.seed, "repair", number)
+        genes = self._inside(genes, generator)
+        if self.history.canonical(genes) in self.history.taken(pending):
+            genes = self.history.unseen_neighbour(genes, generator, pending) or self.history.draw(generator, pending)
+        return Proposal(genes, {ATTRS: attrs} if attrs else {})
+
+    def _propose(self, stream: str, number: int, pending: Sequence[Proposal] = ()) -> tuple[Genes, dict[str, Any]]:
+        """The sampler's genes and the system attributes of its trial; no trace of them remains in the study."""
+        first = len(self.study.get_trials(deepcopy=False))
+        for proposal in pending:
+            self._add(TrialState.RUNNING, proposal.genes, proposal.note)
+        self.study.sampler = self._sampler(stream, number)
+        asked = self.study.ask(fixed_distributions=self.distributions)
+        for trial in self.study.get_trials(deepcopy=False)[first:]:
+            self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        params = asked.params
+        attrs = dict(self.storage.get_trial(asked._trial_id).system_attrs)
+        return tuple(params[name] for name in self.distributions), attrs
+
+    def _sampler(self, stream: str, number: int) -> BaseSampler:
+        """A new sampler, whose state is its seed."""
+        given = {"seed": self._seed(stream, number)}
+        if self.sampler.func is _NumberedQMC:  # one sequence for the whole run: its seed has no number
+            given = {"seed": self._seed("sequence", 0), "number": max(number - 1, 0)}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            made = self.sampler(**given)
+        if self.history.losses:
+            made.infer_relative_search_space = lambda study, trial: self.relative  # type: ignore[method-assign]
+        return made
+
+    def _seed(self, stream: str, number: int) -> int:
+        return int(rng(self.seed, stream, number).integers(1 << 31))
+
+    def _inside(self, genes: Genes, generator: np.random.Generator) -> Genes:
+        """The genes, or, where they break a bound, the mixture with a network inside that keeps the most of them."""
+        if self.domain.contains(genes):
+            return genes
+        inside = self.domain.sample_many(REPAIRS, generator)
+        ranks = generator.permuted(np.tile(np.arange(len(genes)), (REPAIRS, 1)), axis=1)
+        changed = np.arange(1, len(genes) + 1)[:, None, None]
+        mixed = np.where(ranks < changed, inside, np.array(genes)).reshape(-1, len(genes))
+        return tuple(mixed[np.argmax(self.domain.inside(mixed))].tolist())
+
+    def _add(
+        self, state: TrialState, genes: Genes, note: Mapping[str, Any], losses: Sequence[float] | None = None
+    ) -> None:
+        self.study.add_trial(
+            create_trial(
+                state=state,
+                params=dict(zip(self.distributions, genes, strict=True)),
+                distributions=self.distributions,
+                system_attrs=dict(note.get(ATTRS, {})),
+                values=losses,
+            )
+        )
+
+    def tell(self, trial: Trial) -> None:
+        """See `Strategy`."""
+        self.history.tell(trial)
+        complete = trial.state == "complete"
+        state = TrialState.COMPLETE if complete else TrialState.FAIL
+        self._add(state, trial.genes, trial.note, trial.losses if complete else None)
+        generations = [g for key, g in trial.note.get(ATTRS, {}).items() if key.endswith(GENERATION)]
+        if complete and generations:
+            self._count_generation(*generations)
+
+    def _count_generation(self, generation: int) -> None:
+        """Have the next generation's parents chosen as soon as this one is complete, and kept in the study.
+
+        Left to the first ask after it, the choice would depend on when that ask comes.
+        """
+        if generation > self.generation:
+            self.generation, self.members = generation, 0
+        self.members += generation == self.generation
+        if generation == self.generation and self.members == self.population:
+            self._propose("update", generation)
+
+    def recommend(self) -> Genes:
+        """The best network on average over its evaluations; a random one before any is complete."""
+        return self.history.best() or self.history.draw(rng(self.seed, "recommend", 0))
+
+
+def _quiet_study(storage: optuna.storages.BaseStorage, objectives: int) -> optuna.Study:
+    """A study to minimize; Optuna would log a line for each."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(storage=storage, directions=["minimize"] * objectives)
+    optuna.logging.set_verbosity(verbosity)
+    return study
+
+
+def strategy(
+    domain: Domain, *, seed: int, objectives: int = 1, variant: str = "TPE", **settings: Any
+) -> OptunaStrategy:
+    """``optuna:NAME`` for Optuna's samplers; settings go to the sampler (``optuna:NSGA-II,population_size=20``)."""
+    short = {_plain(name): sampler for name, sampler in SAMPLERS.items()}
+    if _plain(variant) not in short:
+        raise unknown("Optuna sampler", variant, SAMPLERS)
+    sampler = short[_plain(variant)]
+    takes = inspect.signature(sampler.__init__).parameters
+    for key in settings:
+        if key not in takes or key in ("self", "seed", "number"):
+            raise unknown(f"setting of {sampler.__name__}", key, set(takes) - {"self", "seed", "number"})
+    return OptunaStrategy(domain, seed=seed, objectives=objectives, sampler=partial(sampler, **settings))
+
+
+def _plain(name: str) -> str:
+    return name.lower().removesuffix("sampler").replace("-", "")
+
+
+class StrategySampler(BaseSampler):
+    """A strategy of ours as the sampler of anybody's Optuna study; the objective takes its genes by `suggest`.
+
+    ``spec`` and ``settings`` are those of `nas.strategies.make`. Parameters that are no genes are sampled
+    at random. Running trials are pending; failed and pruned ones count as failed, those that violate a
+    constraint as infeasible; objectives to maximize are told negated.
+    """
+
+    def __init__(self, spec: str, domain: Domain, *, seed: int, **settings: Any) -> None:
+        self.domain = domain
+        self.make = partial(make, spec, domain, seed=seed, **settings)
+        self.others = RandomSampler(seed=seed)
+        self.distributions = distributions(domain)
+        self.study_name = ""
+        self.told: set[int] = set()
+
+    def reseed_rng(self) -> None:
+        """Reseed what samples parameters that are no genes: a strategy depends on trial numbers alone."""
+        self.others.reseed_rng()
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The genes."""
+        return dict(self.distributions)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The strategy's proposal, after it was told what has finished since."""
+        if study.study_name != self.study_name:
+            self.study_name, self.told = study.study_name, set()
+            self.strategy: Strategy = self.make(objectives=len(study.directions))
+        trials = study.get_trials(deepcopy=False)
+        for other in trials:
+            if other.state.is_finished() and other.number not in self.told:
+                self.told.add(other.number)
+                self._tell(study, other)
+        pending = [p for t in trials if t.state == TrialState.RUNNING and (p := self._proposal(t)) is not None]
+        proposal = self.strategy.ask(trial.number, pending)
+        study._storage.set_trial_system_attr(
+            trial._trial_id, NOTE, {"genes": list(proposal.genes), "note": dict(proposal.note)}
+        )
+        return dict(zip(self.distributions, proposal.genes, strict=True))
+
+    def _proposal(self, trial: FrozenTrial) -> Proposal | None:
+        """What was proposed for a trial, by this sampler or, going by its parameters, by another."""
+        if NOTE in trial.system_attrs:
+            kept = trial.system_attrs[NOTE]
+            return Proposal(tuple(kept["genes"]), kept["note"])
+        if all(trial.distributions.get(name) == spec for name, spec in self.distributions.items()):
+            return Proposal(tuple(trial.params[name] for name in self.distributions))
+        return None
+
+    def _tell(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        proposal = self._proposal(trial)
+        if proposal is None:
+            return
+        complete = trial.state == TrialState.COMPLETE
+        violated = complete and any(value > 0 for value in trial.constraints.values())
+        signs = [1 if d == optuna.study.StudyDirection.MINIMIZE else -1 for d in study.directions]
+        self.strategy.tell(
+            Trial(
+                number=trial.number,
+                genes=proposal.genes,
+                digest=self.domain.space.decode(proposal.genes).digest,
+                state="infeasible" if violated else "complete" if complete else "failed",
+                losses=tuple(s * v for s, v in zip(signs, trial.values, strict=True))
+                if complete and not violated
+                else (),
+                note=proposal.note,
+            )
+        )
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """A parameter that is no gene."""
+        return self.others.sample_independent(study, trial, param_name, param_distribution)
