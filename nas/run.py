@@ -1,16 +1,21 @@
 """A finished or running search: its trials, its front, its networks."""
 
+import math
 import shutil
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas import catalog, store
+from nas import catalog, confirmed, store
 from nas.arch import Architecture
 from nas.capsule import write_atomic
+from nas.confirmed import Confirmation
+from nas.cost.costs import space_costs
 from nas.cost.table import Table
+from nas.domain import Bound, Domain
 from nas.errors import RunError
+from nas.journal import JOURNAL
 from nas.objectives import Objective
 from nas.report import frames, plots, text
 from nas.space import SearchSpace
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["Run", "load"]
+__all__ = ["Run", "freeze_tables", "load", "newest"]
 
 DEVICES = "devices"
 
@@ -54,10 +59,33 @@ class Run:
         """The latency tables the run was priced with, first device first."""
         return tuple(Table.load(self.folder / DEVICES / f"{name}.csv") for name in self.identity["tables"])
 
+    @cached_property
+    def domain(self) -> Domain:
+        """The space with its costs, inside the run's own bounds."""
+        return Domain(
+            self.space,
+            space_costs(self.space, self.tables),
+            [
+                Bound(name, math.inf if upper is None else upper, -math.inf if lower is None else lower)
+                for name, (lower, upper) in self.identity["bounds"].items()
+            ],
+        )
+
+    @cached_property
+    def confirmed(self) -> Confirmation | None:
+        """The last confirmation, finished or not; None where there is none."""
+        return confirmed.read(self.folder)
+
     @property
     def front(self) -> list[Trial]:
         """The trials that no other dominates on the selection set, by the last objective."""
         return frames.front_trials(self.trials, self.objectives)
+
+    @property
+    def core_seconds(self) -> float:
+        """What the search's evaluations took: wall seconds times threads, failed ones included."""
+        threads: int = self.identity["proxy"].get("threads", 1)
+        return sum(self.record.seconds.values()) * threads
 
     def frame(self) -> "pd.DataFrame":
         """All trials: number, state, digest, whether on the front, every metric, genes."""
@@ -125,6 +153,14 @@ class Run:
 def load(folder: str | Path) -> Run:
     """Open a run folder, finished or still going; nothing in it is changed."""
     return Run(folder)
+
+
+def newest(parent: str | Path = "runs") -> Path:
+    """The run in a folder of runs whose record changed last."""
+    found = sorted(Path(parent).glob(f"*/{JOURNAL}"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise RunError(f"no run in {parent}/: name one, or make one with nas search")
+    return found[-1].parent
 
 
 def freeze_tables(folder: Path, tables: tuple[Table, ...]) -> None:

@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-__all__ = ["json_option", "print_json", "seed_option"]
+from nas.run import newest
+
+__all__ = ["json_option", "print_json", "run_argument", "seed_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -14,6 +17,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 def json_option(command: F) -> F:
     """``--json``: one document on stdout, nothing else there."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")(command)
+
+
+def run_argument(command: F) -> F:
+    """``RUN``: a run folder, by default the newest in ./runs."""
+    return click.argument(
+        "run", type=click.Path(path_type=Path), required=False, callback=lambda ctx, param, value: value or newest()
+    )(command)
 
 
 def seed_option(command: F) -> F:

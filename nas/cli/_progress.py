@@ -74,6 +74,11 @@ class Live:
             planned = "?" if progress.planned is None else progress.planned
             click.echo(f"trial {progress.evaluated}/{planned}  {text}", err=True)
 
+    def step(self, text: str) -> None:
+        """Say where work other than a study's stands, in a line of its own."""
+        if not self.quiet:
+            click.echo(text, err=True)
+
     def _due(self, progress: Progress) -> bool:
         now = time.monotonic()
         if now - self._logged < LOG_EVERY_SECONDS and progress.evaluated != progress.planned:

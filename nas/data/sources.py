@@ -9,7 +9,7 @@ __all__ = ["SOURCES", "load"]
 SOURCES = ("digits", "fashion-mnist", "fashion-mnist:DIR", "folder:DIR", "npz:FILE", "npz:FILE,TESTFILE")
 
 
-def load(spec: str, *, strict: bool = False, size: int = folder.SIZE) -> Dataset:
+def load(spec: str, *, strict: bool = False, size: int = folder.SIZE, groups: str | None = None) -> Dataset:
     """The data set that a spec such as ``digits`` or ``npz:FILE`` names; `SOURCES` lists them.
 
     ``strict`` refuses a source with unreadable images, which are otherwise skipped and named in

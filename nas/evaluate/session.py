@@ -1,16 +1,23 @@
 """Short training as the main job asks for it: a data set and a recipe by their command-line words."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from nas.data import Dataset, load, split
+from nas.arch import Architecture
+from nas.data import Dataset, load, split, tensors
+from nas.errors import RunError, UsageError
 from nas.evaluate.proxy import Proxy, preset
 from nas.evaluate.training import TrainingEvaluator
+from nas.train import score, threads
+from nas.trial import Metrics
 
-__all__ = ["TrainingSession", "make", "open_data"]
+__all__ = ["Retraining", "TrainingSession", "make", "open_data", "retraining"]
 
+LARGEST_FACTOR = 1000.0
 SPLIT_SEED = 0
 """Splits do not follow the run's seed: the test set is the same for every search on a data set."""
 
@@ -18,13 +25,12 @@ SPLIT_SEED = 0
 class TrainingSession(TrainingEvaluator):
     """A `TrainingEvaluator` that can say what it will do, for people and for ``run.json``."""
 
-    def __init__(self, dataset: Dataset, proxy_text: str, threads: int) -> None:
-        self.preset, base = preset(dataset)
-        self.changes = proxy_text
+    def __init__(self, dataset: Dataset, proxy: Proxy, recipe: str, thread_count: int) -> None:
+        self.recipe = recipe
         super().__init__(
             split(dataset, SPLIT_SEED),
-            Proxy.parse(proxy_text, base),
-            thread_count=threads,
+            proxy,
+            thread_count=thread_count,
             device="cuda" if torch.cuda.is_available() else "cpu",
         )
 
@@ -46,18 +52,47 @@ class TrainingSession(TrainingEvaluator):
         if self.splits.duplicates:
             found = ", ".join(f"{count} in {pair}" for pair, count in self.splits.duplicates.items())
             lines.append(f"           exact copies across sets: {found}")
-        changed = f", changed by {self.changes}" if self.changes else ""
         steps = self.proxy.schedule(len(self.splits.weights)).steps
         lines.append(
-            f"training   preset '{self.preset}'{changed}: {steps} steps of {self.proxy.batch_size} images at "
+            f"training   {self.recipe}: {steps} steps of {self.proxy.batch_size} images at "
             f"{self.proxy.resolution} px, width {self.proxy.width:g}, {self.thread_count} thread{'s' * (self.thread_count > 1)} on {self.device.type}"
         )
         return lines
 
 
-def open_data(spec: str, *, strict: bool = False) -> Dataset:
+class Retraining(TrainingSession):
+    """A run's recipe for ``factor`` times the epochs and images. `evaluate` gives the scores on *test* and no others."""
+
+    def __init__(self, dataset: Dataset, recipe: Mapping[str, Any], factor: float) -> None:
+        if not 0 < factor <= LARGEST_FACTOR:
+            raise UsageError(f"--epochs-factor must be above 0 and at most {LARGEST_FACTOR:g}, not {factor:g}")
+        given = {name: value for name, value in recipe.items() if name not in ("threads", "device")}
+        foreign = set(given) - {field.name for field in dataclasses.fields(Proxy)}
+        if foreign:
+            raise RunError(f"the run's recipe holds settings this version does not know: {', '.join(sorted(foreign))}")
+        base = Proxy(**given)
+        longer = dataclasses.replace(base, epochs=base.epochs * factor, images=round(base.images * factor))
+        super().__init__(dataset, longer, f"{factor:g} times the search's schedule", recipe["threads"])
+        self._test: tuple[Tensor, Tensor] | None = None
+
+    def open_test(self) -> int:
+        """Read the test set; how many images it has. The one who calls it counts it."""
+        images, labels = self.splits.open_test()
+        prepared = tensors(images, self.statistics, self.proxy.resolution)
+        self._test = prepared.to(self.device), torch.from_numpy(labels).to(self.device)
+        return len(labels)
+
+    def evaluate(self, architecture: Architecture, seed: int) -> Metrics:
+        """Train one network and score it once on *test*, which must be open. Raises `TrainingError`."""
+        if self._test is None:
+            raise RunError("the test set must be opened, and counted, before a network is scored on it")
+        with threads(self.thread_count):
+            return score(self.trained(architecture, seed), *self._test)
+
+
+def open_data(spec: str, *, strict: bool = False, groups: str | None = None) -> Dataset:
     """See `nas.data.load`."""
-    return load(spec, strict=strict)
+    return load(spec, strict=strict, groups=groups)
 
 
 def make(dataset: Dataset, proxy_text: str = "", *, threads: int = 1) -> TrainingSession:
@@ -66,4 +101,11 @@ def make(dataset: Dataset, proxy_text: str = "", *, threads: int = 1) -> Trainin
     Slimmed networks are so small that a second thread gains nothing on an idle machine and costs ten times the
     time on a busy one, where threads wait for each other at every layer: hence one.
     """
-    return TrainingSession(dataset, proxy_text, threads)
+    name, base = preset(dataset)
+    recipe = f"preset '{name}'" + (f", changed by {proxy_text}" if proxy_text else "")
+    return TrainingSession(dataset, Proxy.parse(proxy_text, base), recipe, threads)
+
+
+def retraining(dataset: Dataset, recipe: Mapping[str, Any], factor: float) -> Retraining:
+    """The longer training of a confirmation; ``recipe`` is what `TrainingSession.describe_training` gave the run."""
+    return Retraining(dataset, recipe, factor)

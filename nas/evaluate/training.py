@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nas.arch import Architecture
 from nas.data import Splits, Statistics, statistics, tensors
@@ -74,19 +74,24 @@ class TrainingEvaluator:
     def evaluate(self, architecture: Architecture, seed: int) -> Metrics:
         """Train one network; see the class. ``seed`` is at least 0. Raises `TrainingError`."""
         with threads(self.thread_count):
-            images, labels = self._weights
             start = time.perf_counter()
-            network = build(self.slim(architecture), seed=seed)
-            fit(
-                network,
-                images,
-                labels,
-                self.proxy.schedule(len(images)),
-                seed=seed,
-                augment=Augment(pad=self.proxy.shift, flip=self.dataset.flip),
-                on_step=self.on_step,
-            )
+            network = self.trained(architecture, seed)
             metrics = score(network, *self._selection)
             metrics |= {f"search_{name}": value for name, value in score(network, *self._search).items()}
             self.seconds.append(time.perf_counter() - start)
         return metrics
+
+    def trained(self, architecture: Architecture, seed: int) -> nn.Module:
+        """The slimmed network, trained on *weights*. Raises `TrainingError`."""
+        images, labels = self._weights
+        network = build(self.slim(architecture), seed=seed)
+        fit(
+            network,
+            images,
+            labels,
+            self.proxy.schedule(len(images)),
+            seed=seed,
+            augment=Augment(pad=self.proxy.shift, flip=self.dataset.flip),
+            on_step=self.on_step,
+        )
+        return network

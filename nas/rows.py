@@ -1,0 +1,42 @@
+"""A file of JSON lines that only grows: a line is on the disk when `append` returns, and a torn one counts for nothing."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nas.errors import RunError
+from nas.journal import repair
+
+__all__ = ["append", "read"]
+
+
+def append(path: Path, row: Mapping[str, Any]) -> None:
+    """Add one line, after cutting what a kill left of an unfinished one. The caller holds the folder's lock."""
+    line = json.dumps(row, allow_nan=False, separators=(",", ":")) + "\n"
+    try:
+        repair(path)
+        with path.open("ab") as file:
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise RunError(
+            f"cannot write '{path}': {error.strerror}. Mend that, then give the same command again"
+        ) from None
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """All finished lines, in order; none where there is no file. Foreign content raises `RunError`."""
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return []
+    try:
+        rows = [json.loads(line) for line in lines]
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} is damaged: {error}. Remove it to confirm anew") from None
+    if not all(isinstance(row, dict) and "kind" in row for row in rows):
+        raise RunError(f"{path} is damaged: a line without a kind. Remove it to confirm anew")
+    return rows
