@@ -132,8 +132,8 @@ def test_the_front_has_a_fixed_reference(macro):
     assert problem.reference[0] == 10.0
     assert problem.reference[1] == problem.domain.compiled.extreme("macs", largest=True)[0]
     assert problem.best > 100 - 93.127
+    lookup = problem.observe.__self__
     with pytest.raises(DataError, match="no network inside macs <= "):
-        lookup = problem.observe.__self__
         type(lookup)(lookup.domain, {(2,) * 8: lookup.repeats[(2,) * 8]}, 0).inside()
 
 

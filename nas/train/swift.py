@@ -77,7 +77,7 @@ def _conv(part: nn.Conv2d, maps: Tensor) -> Tensor:
         rows = taken.reshape(groups, channels // groups, -1)
         return torch.bmm(weight.view(groups, -1, channels // groups), rows).view(-1, count, *taken.shape[2:])
     if groups == channels == part.out_channels and side <= LARGEST_SIDE:
-        spread = (weight.view(channels, -1) @ _places(side, kernel, stride)).view(channels, side * side, -1)
+        spread = (weight.view(channels, -1) @ _places(side, kernel, stride).to(weight)).view(channels, side * side, -1)
         out = -(-side // stride)
         return torch.bmm(maps.reshape(channels, count, -1), spread).view(channels, count, out, out)
     return _turned_there_and_back(part, maps)
