@@ -13,8 +13,8 @@ test: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy nas search_spaces
-	$(VENV)/bin/python -m pytest --torch-free
-	$(VENV)/bin/python -m pytest --torch-only
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --torch-free
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --torch-only
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
