@@ -209,13 +209,15 @@ def _explained(error: BoundError, space: SearchSpace, tables: Sequence[Table], s
     """The same refusal, with the spaces that do reach the latency asked for."""
     if settings.latency_ms is None:
         return error
-    reach = []
+    given, reach = space.input, []
     for name in catalog.space_names():
-        if name != space.name:
-            other = space_costs(catalog.space(name, resolution=settings.resolution), tables[:1])
-            fastest = other.extreme(latency_metric(tables[0].name))[0]
-            if fastest <= settings.latency_ms:
-                reach.append(f"--space {name} (fastest {fastest:.3g} ms)")
+        if name == space.name:
+            continue
+        classes = space.chain[-1].words[0][0][-1].out_shape.channels
+        other = catalog.space(name, resolution=settings.resolution, classes=classes, in_channels=given.channels)
+        fastest = space_costs(other, tables[:1]).extreme(latency_metric(tables[0].name))[0]
+        if fastest <= settings.latency_ms:
+            reach.append(f"--space {name} (fastest {fastest:.3g} ms)")
     return BoundError(f"{error}{', or ' + ', '.join(reach) if reach else ''}")
 
 

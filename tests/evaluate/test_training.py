@@ -1,0 +1,53 @@
+# ruff: noqa: E402
+import dataclasses
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from nas.data import load, split
+from nas.evaluate import Proxy, TrainingEvaluator
+from nas.study import Evaluator
+from search_spaces import fbnet
+
+PROXY = Proxy(resolution=8, images=640, score_images=50)
+
+
+def evaluator() -> TrainingEvaluator:
+    return TrainingEvaluator(split(load("digits")), PROXY, thread_count=1)
+
+
+def test_metrics_repeat_bit_for_bit() -> None:
+    space = fbnet.space()
+    found: Evaluator = evaluator()
+    network = space.decode([0] * 22)
+    first = found.evaluate(network, seed=1)
+    assert set(first) == {
+        f"{part}{name}" for part in ("", "search_") for name in ("accuracy", "balanced_accuracy", "macro_f1", "loss")
+    }
+    found.evaluate(space.decode([8] * 22), seed=3)  # what was evaluated in between does not matter
+    assert found.evaluate(network, seed=1) == first
+    assert evaluator().evaluate(network, seed=1) == first
+    assert found.evaluate(network, seed=2) != first
+
+
+def test_seconds_are_kept_beside_the_metrics() -> None:
+    found = evaluator()
+    found.evaluate(fbnet.space().decode([8] * 22), seed=0)
+    assert len(found.seconds) == 1
+    assert found.seconds[0] > 0
+
+
+def test_the_test_set_is_never_opened() -> None:
+    def fail() -> None:
+        raise AssertionError
+
+    digits = dataclasses.replace(load("digits"), read_test=fail)
+    metrics = TrainingEvaluator(split(digits), PROXY, thread_count=1).evaluate(fbnet.space().decode([8] * 22), 0)
+    assert 0 <= metrics["accuracy"] <= 1
+
+
+def test_statistics_are_those_of_the_weights_set() -> None:
+    found = evaluator()
+    pixels = found.dataset.images[found.splits.weights] / 255
+    assert found.statistics.mean == pytest.approx([pixels.mean()])
