@@ -112,7 +112,7 @@ def _(part: Shuffle, maps: Tensor) -> Tensor:
 
 @_run.register
 def _(part: SqueezeExcite, maps: Tensor) -> Tensor:
-    gate = torch.sigmoid(part.expand(part.act(part.reduce(maps.mean((2, 3)).t()))))
+    gate = part.gate(part.expand(part.act(part.reduce(maps.mean((2, 3)).t()))))
     return maps * gate.t()[:, :, None, None]
 
 
@@ -124,5 +124,5 @@ def _(part: nn.AvgPool2d, maps: Tensor) -> Tensor:
 
 @_run.register
 def _(part: Head, maps: Tensor) -> Tensor:
-    logits: Tensor = part.linear(part.dropout(maps.mean((2, 3)).t()))
+    logits: Tensor = part.linear(part.dropout(part.act(part.hidden(maps.mean((2, 3)).t()))))
     return logits.t()
