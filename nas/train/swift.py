@@ -112,7 +112,7 @@ def _(part: Shuffle, maps: Tensor) -> Tensor:
 
 @_run.register
 def _(part: SqueezeExcite, maps: Tensor) -> Tensor:
-    gate = part.gate(part.expand(part.act(part.reduce(maps.mean((2, 3)).t()))))
+    gate: Tensor = part.gate(part.expand(part.act(part.reduce(maps.mean((2, 3)).t()))))
     return maps * gate.t()[:, :, None, None]
 
 
