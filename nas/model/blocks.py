@@ -70,7 +70,8 @@ class Shuffle(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """maps: (n, channels, s, s), the same out."""
-        return nn.functional.channel_shuffle(maps, self.groups)
+        split = maps.reshape(-1, self.groups, maps.shape[1] // self.groups, *maps.shape[2:])
+        return split.transpose(1, 2).flatten(1, 2)  # ONNX has no operator for torch's channel_shuffle
 
 
 class PoolShortcut(nn.Sequential):

@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch")
 from nas import catalog, networks
 from nas.model import build, module
 from nas.testing.ops import check_op
+from nas.train import swift
 
 NAMES = ("fbnet", "mnasnet", "fused_mbconv", "fused_mbconv:base=b0", "fused_mbconv:base=b4", "uninet")
 
@@ -26,6 +27,24 @@ def test_a_sample_of_the_layers_of_every_space(name):
 def test_published_networks_layer_by_layer(name):
     for layer in set(networks.get(name).layers):
         check_op(layer.op, layer.shape, module)
+
+
+def agree(network):
+    made = build(network, seed=1)
+    images = torch.randn(4, 3, network.input.size, network.input.size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(swift.forward(made, images), made(images), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "efficientnet_v2_b0", "uninet_b0"])
+def test_the_fast_forward_pass_gives_what_the_modules_give(name):
+    agree(networks.get(name, resolution=32, classes=5))
+
+
+@pytest.mark.parametrize("op", range(5))
+@pytest.mark.parametrize("down", range(3))
+def test_the_fast_forward_pass_of_every_operator_of_uninet(op, down):
+    agree(catalog.space("uninet", resolution=16, classes=5).decode([op, 0, 1, 3, down] * 5))
 
 
 @pytest.mark.parametrize("name", ["fbnet", "mnasnet", "uninet"])
