@@ -4,7 +4,8 @@
 
 All norms, biases and scales are shaken first, so that a part that is left out or folded wrongly shows. Differences
 are relative to the largest logit of three random images. The plain export is ``torch.onnx.export`` with its
-defaults, fixed batch; both files run batch 1 in onnxruntime, one thread, in turn; per network the ratio of medians.
+defaults, fixed batch; both files run batch 1 in onnxruntime, one thread, in turn; per network the ratio of medians
+of the thread's CPU time, which other work on the machine disturbs least.
 """
 
 import argparse
@@ -58,9 +59,9 @@ def slowdown(ours: Path, network: Network, folder: Path) -> float:
     for turn in range(ROUNDS):
         for which in (0, 1) if turn % 2 else (1, 0):
             feed = {sessions[which].get_inputs()[0].name: pixels}
-            start = time.perf_counter()
+            start = time.thread_time()
             sessions[which].run(None, feed)
-            took[which].append(time.perf_counter() - start)
+            took[which].append(time.thread_time() - start)
     return statistics.median(took[0]) / statistics.median(took[1])
 
 
