@@ -62,8 +62,9 @@ def command(
 
 def default_name(network: str) -> str:
     """Name of the files for a NETWORK as it was given: ``runs/fbnet:12`` becomes ``fbnet_12``."""
-    folder, colon, trial = network.rpartition(":") if Path(network.rpartition(":")[0]).is_dir() else (network, "", "")
-    stem = Path(folder).name.removesuffix(".json") + colon + trial
+    folder, _, trial = network.rpartition(":")
+    run = bool(folder) and Path(folder).is_dir()
+    stem = f"{Path(folder).name}_{trial}" if run else Path(network).name.removesuffix(".json")
     text = re.sub(r"\W+", "_", stem, flags=re.ASCII).strip("_")
     return text if text.isidentifier() else f"network_{text}".rstrip("_")
 

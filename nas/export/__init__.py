@@ -15,9 +15,9 @@ import torch
 
 from nas.arch import Architecture
 from nas.errors import ArchitectureError, UsageError, unknown
-from nas.export.check import Job, check, shake
 from nas.export.onnx import OPSET, require_onnx, write_onnx
 from nas.export.python import python_source
+from nas.export.verification import Job, check, shake
 from nas.export.weights import load_weights
 from nas.model import Network, build
 
@@ -137,10 +137,9 @@ def _verify(network: Network, files: Mapping[str, Path], *, trained: bool) -> di
     if not trained:
         other = build(architecture)
         shake(other)
-    verdicts = check(
-        [
-            Job(architecture=architecture, network=other, python=files.get("python")),
-            Job(architecture=architecture, network=network, onnx=files.get("onnx")),
-        ]
-    )
+    jobs = [
+        Job(architecture=architecture, network=other, python=files.get("python")),
+        Job(architecture=architecture, network=network, onnx=files.get("onnx")),
+    ]
+    verdicts = check(jobs)
     return {"python_difference": verdicts[0].python_difference, "onnx_difference": verdicts[1].onnx_difference}

@@ -1,4 +1,4 @@
-"""What exported files do, seen by an interpreter that cannot import the toolkit; `nas.export.check` runs it.
+"""What exported files do, seen by an interpreter that cannot import the toolkit; `nas.export.verification` runs it.
 
     python -I -B _fresh.py REQUEST.json
 

@@ -95,9 +95,12 @@ def _call(made: Recipe, indent: str) -> list[str]:
     defaults = {name: p.default for name, p in inspect.signature(made.func).parameters.items()}
     arguments = [_literal(value) for value in made.args]
     arguments += [f"{name}={_literal(value)}" for name, value in made.keywords.items() if value != defaults[name]]
-    name, inner = made.func.__name__, ", ".join(arguments)
-    whole = f"{indent}{name}({inner}),"
-    return [whole] if len(whole) <= WIDTH else [f"{indent}{name}(", f"{indent}    {inner}", f"{indent}),"]
+    name, inner = f"{indent}{made.func.__name__}", ", ".join(arguments)
+    if len(f"{name}({inner}),") <= WIDTH:
+        return [f"{name}({inner}),"]
+    within = f"{indent}    "
+    rows = [within + inner] if len(within + inner) <= WIDTH else [f"{within}{argument}," for argument in arguments]
+    return [f"{name}(", *rows, f"{indent}),"]
 
 
 def _literal(value: object) -> str:

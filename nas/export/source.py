@@ -111,9 +111,15 @@ def _is_error(statement: ast.stmt | None) -> bool:
 
 
 @cache
+def _source(module: ModuleType) -> str:
+    """Read once: a file that changes while it is cut would give lines of two versions."""
+    return inspect.getsource(module)
+
+
+@cache
 def _bindings(module: ModuleType) -> dict[str, ast.stmt]:
     """The statement at the top of a module that gives each name its meaning."""
-    return {name: node for node in ast.parse(inspect.getsource(module)).body for name in _bound(node)}
+    return {name: node for node in ast.parse(_source(module)).body for name in _bound(node)}
 
 
 def _bound(node: ast.stmt) -> Iterator[str]:
@@ -129,7 +135,7 @@ def _bound(node: ast.stmt) -> Iterator[str]:
 
 def _text(module: ModuleType, statement: ast.stmt) -> str:
     """A statement as it is written, with its decorators and the comment above it."""
-    lines = inspect.getsource(module).splitlines()
+    lines = _source(module).splitlines()
     first = min([statement.lineno, *(d.lineno for d in getattr(statement, "decorator_list", ()))]) - 1
     while first and lines[first - 1].startswith("#"):
         first -= 1

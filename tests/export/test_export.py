@@ -1,0 +1,211 @@
+# ruff: noqa: E402
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from click.testing import CliRunner
+
+from nas.arch import Architecture, Stage
+from nas.cli import nas as command_line
+from nas.cli.export import default_name
+from nas.errors import ArchitectureError, UsageError
+from nas.export import export, verification
+from nas.export.verification import Job, check, shake
+from nas.export.weights import load_weights
+from nas.model import build
+from nas.ops.conv import Classifier, Conv
+from nas.ops.mbconv import MBConv
+from nas.shape import Shape
+
+BODY = (Conv(kernel=3, channels=8), MBConv(expand=2, se=0.5), MBConv(expand=1, groups=2, pointwise=True))
+SMALL = Architecture(Shape(1, 8), (Stage("body", BODY), Stage("head", (Classifier(classes=3),))))
+HOSTILE = ('a"\n"""', "b'", "\\")
+
+
+@pytest.fixture
+def trained(tmp_path):
+    network = build(SMALL, seed=5)
+    shake(network)
+    torch.save(network.state_dict(), tmp_path / "trained.pt")
+    return tmp_path / "trained.pt"
+
+
+def test_all_formats_with_weights(tmp_path, trained):
+    onnx = pytest.importorskip("onnx")
+    made = export(SMALL, tmp_path / "new" / "out", name="small", weights=trained, classes=HOSTILE)
+    assert sorted(path.name for path in (tmp_path / "new" / "out").iterdir()) == [
+        "small.json", "small.onnx", "small.pt", "small.py",
+    ]  # fmt: skip
+    assert made.trained
+    assert made.python_difference <= 1e-5
+    assert made.onnx_difference <= 1e-4
+    assert Architecture.load(made.files["json"]) == SMALL
+    given = torch.load(made.files["weights"], weights_only=True)
+    assert all(torch.equal(value, given[name]) for name, value in torch.load(trained, weights_only=True).items())
+
+    model = onnx.load(made.files["onnx"])
+    assert [i.name for i in model.graph.input] == ["image"]
+    assert [o.name for o in model.graph.output] == ["logits"]
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+    assert model.opset_import[0].version == 17
+    assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
+    properties = {p.key: p.value for p in model.metadata_props}
+    assert properties["digest"] == SMALL.digest
+    assert json.loads(properties["classes"]) == list(HOSTILE)
+    assert not list(tmp_path.glob("**/.nas-export-*"))
+
+
+def test_a_path_that_exists_is_refused_without_force(tmp_path):
+    export(SMALL, tmp_path, formats=["json"])
+    before = (tmp_path / "network.json").read_text()
+    with pytest.raises(UsageError, match=r"network.json exists: choose another --name or --out, or overwrite it with"):
+        export(SMALL, tmp_path, formats=["json"])
+    (tmp_path / "network.json").write_text("old")
+    export(SMALL, tmp_path, formats=["json"], force=True)
+    assert (tmp_path / "network.json").read_text() == before
+    with pytest.raises(UsageError, match="is a file: an export needs a folder"):
+        export(SMALL, tmp_path / "network.json", formats=["json"])
+    (tmp_path / "other.py").mkdir()
+    with pytest.raises(UsageError, match=r"other.py is a folder"):
+        export(SMALL, tmp_path, name="other", formats=["python"], force=True)
+
+
+def no_shortcut(text: str) -> str:
+    return text.replace("out + beside(maps)", "out")
+
+
+def needs_the_toolkit(text: str) -> str:
+    return text.replace("import OrderedDict", "import OrderedDict\n\nimport nas")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (no_shortcut, "logits of the exported python file differ from the source's by 0.*at most 1e-05 is allowed"),
+        (needs_the_toolkit, "does not run without the toolkit: ImportError: an exported file must not import nas"),
+    ],
+)
+def test_a_mismatch_leaves_no_file(tmp_path, monkeypatch, spoil, message):
+    import nas.export
+
+    honest = nas.export.python_source
+    monkeypatch.setattr(nas.export, "python_source", lambda *given: spoil(honest(*given)))
+    with pytest.raises(ArchitectureError, match=message):
+        export(SMALL, tmp_path / "out", formats=["python", "json"])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("measured", "message"),
+    [
+        ({"params": SMALL.params + 1}, "Python file has .* params, its source"),
+        ({"macs": SMALL.macs + 0.5}, "Python file has .* macs, its source"),
+        ({"onnx": None}, "logits of the exported onnx file differ from the source's by None"),
+        ({"onnx": 2e-4}, "at most 0.0001 is allowed"),
+    ],
+)
+def test_what_counts_as_a_mismatch(monkeypatch, measured, message):
+    monkeypatch.setattr(verification, "_run", lambda *_: [measured])
+    with pytest.raises(ArchitectureError, match=message):
+        check([Job(architecture=SMALL, network=build(SMALL), python=Path("small.py"))])
+
+
+def test_a_network_without_finite_logits_is_refused():
+    network = build(SMALL)
+    network.get_parameter("stages.head.0.linear.bias").data.fill_(torch.inf)
+    with pytest.raises(ArchitectureError, match="logits that are not finite"):
+        check([Job(architecture=SMALL, network=network)])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a-b", "letters, digits and _"),
+        ("../up", "letters, digits and _"),
+        ("", "letters, digits and _"),
+        ("class", "letters, digits and _"),
+        ("torch", "would hide the module"),
+        ("math", "would hide the module"),
+    ],
+)
+def test_names_that_no_module_can_have(tmp_path, name, message):
+    with pytest.raises(UsageError, match=message):
+        export(SMALL, tmp_path, name=name)
+
+
+def test_formats_and_classes_are_checked(tmp_path):
+    with pytest.raises(UsageError, match=r"no export format named 'onx'. Did you mean 'onnx'"):
+        export(SMALL, tmp_path, formats=["onx"])
+    with pytest.raises(UsageError, match="needs at least one format"):
+        export(SMALL, tmp_path, formats=[])
+    with pytest.raises(ArchitectureError, match="2 class names do not fit 3 logits"):
+        export(SMALL, tmp_path, classes=("a", "b"), formats=["json"])
+
+
+def test_missing_onnx_names_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setitem(sys.modules, "onnx", type(sys)("onnx"))
+    with pytest.raises(UsageError, match=r"need the package onnxruntime: pip install 'nas-toolkit\[export\]'"):
+        export(SMALL, tmp_path, formats=["onnx"])
+
+
+def save(path: Path, value: object) -> Path:
+    torch.save(value, path)
+    return path
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("never",))
+
+
+def test_weights_that_are_not_this_networks(tmp_path, capsys):
+    state, network = build(SMALL).state_dict(), build(SMALL)
+    head = "stages.head.0.linear.weight"
+    wrong = {
+        "1 missing \\(stages.head": {name: value for name, value in state.items() if name != head},
+        "1 unknown \\(more": {**state, "more": torch.zeros(1)},
+        "1 of another shape \\(stages.head": {**state, head: torch.zeros(2)},
+        "1 not finite \\(stages.head": {**state, head: torch.full_like(state[head], torch.nan)},
+        "holds no state dict": {"model": state},
+        "not a file of weights": Evil(),
+    }
+    for message, value in wrong.items():
+        with pytest.raises(ArchitectureError, match=message) as error:
+            load_weights(network, save(tmp_path / "w.pt", value))
+        assert "\n" not in str(error.value)
+    assert capsys.readouterr().out == ""
+    (tmp_path / "text.pt").write_text("hello")
+    with pytest.raises(ArchitectureError, match="not a file of weights"):
+        load_weights(network, tmp_path / "text.pt")
+    with pytest.raises(ArchitectureError, match="cannot read weights"):
+        load_weights(network, tmp_path / "none.pt")
+
+
+def test_command(tmp_path, monkeypatch):
+    SMALL.save(tmp_path / "my net.json")
+    arguments = ["export", str(tmp_path / "my net.json"), "--to", "python,json", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(command_line, [*arguments, "--json"], catch_exceptions=False)
+    document = json.loads(done.stdout)
+    assert document["digest"] == SMALL.digest
+    assert document["largest_difference"]["python"] <= 1e-5
+    assert set(document["files"]) == {"python", "json"}
+    monkeypatch.syspath_prepend(tmp_path / "out")
+    assert importlib.import_module("my_net").network()(torch.zeros(1, 1, 8, 8)).shape == (1, 3)
+    only_json = [*arguments, "--to", "json", "--force"]
+    done = CliRunner().invoke(command_line, only_json, catch_exceptions=False)
+    assert "Weights: untrained." in done.stdout
+    assert "my_net.json  architecture" in done.stdout
+
+
+def test_default_names(tmp_path):
+    (tmp_path / "my run").mkdir()
+    assert default_name("mobilenet_v2") == "mobilenet_v2"
+    assert default_name(f"{tmp_path}/my run:12") == "my_run_12"
+    assert default_name("some/a.b.json") == "a_b"
+    assert default_name("3\n'.json") == "network_3"
