@@ -34,7 +34,7 @@ Examples:
 @seed_option
 @json_option
 def command(run: Path, as_json: bool, **given: Any) -> None:
-    """Did the search in RUN (default: the newest in ./runs) beat random networks of the same latency?
+    """Ask whether the search in RUN (default: the newest in ./runs) beat random networks of the same latency.
 
     Members are spread over the front, best first; each is paired with random networks whose latency is within
     5 % of its own. All are trained anew, longer, by one recipe, and scored once on the test set. "Better" is said
