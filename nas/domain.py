@@ -243,6 +243,7 @@ class _Counts:
         self.upper = int(upper / self.tick + 1e-9) + (0 if bound and bound.upper < math.inf else len(values))
         excess = sum(float((t - v / self.tick).max()) for t, v in zip(self.ticks, values, strict=True))
         self.lower = math.ceil(lower / self.tick + excess - 1e-6) if lower > 0 else 0
+        self.lower = min(self.lower, self.upper + 1)  # a band narrower than its rounding holds nothing
         self.tables = self._count()
         self.total = self._between(self.tables[0][0], np.zeros(1, np.int64))[0]
 

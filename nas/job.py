@@ -29,7 +29,7 @@ class Search:
     """Everything that ``nas search`` can be told, as plain values.
 
     ``space``: a name, ``name:setting=value`` or a ``.py`` file. ``devices``: names, aliases or table files; the first
-    one is what ``latency_ms`` means. ``data``: see ``nas.data.load``. ``objectives``: metric names. ``maxima``:
+    one is what ``latency_ms`` means. ``data``, ``groups``: see ``nas.data.load``. ``objectives``: metric names. ``maxima``:
     largest allowed value by cost metric. ``proxy``: settings of the short training, empty for the preset.
     Budget: ``trials`` new evaluations, or ``seconds``, or both. ``resolution``, ``classes`` and ``in_channels``
     describe the network that is priced and shipped; the last two default to the data's.
@@ -48,6 +48,7 @@ class Search:
     classes: int | None = None
     in_channels: int | None = None
     proxy: str = ""
+    groups: str | None = None
     strict: bool = False
     threads: int = 1
     trials: int | None = None
@@ -76,7 +77,7 @@ class Plan:
         self.settings = settings
         self.tables = tuple(catalog.device(name) for name in settings.devices)
         evaluators = catalog.evaluator(settings.evaluator)
-        self.data = evaluators.open_data(settings.data, strict=settings.strict)
+        self.data = evaluators.open_data(settings.data, strict=settings.strict, groups=settings.groups)
         self.arguments = {
             "spec": settings.space,
             "resolution": settings.resolution,

@@ -11,12 +11,13 @@ from nas import catalog, confirmed, store
 from nas.arch import Architecture
 from nas.capsule import write_atomic
 from nas.confirmed import Confirmation
-from nas.cost.costs import space_costs
+from nas.cost.costs import latency_metric, space_costs
 from nas.cost.table import Table
 from nas.domain import Bound, Domain
 from nas.errors import RunError
 from nas.journal import JOURNAL
 from nas.objectives import Objective
+from nas.pick import Pick, choose
 from nas.report import frames, plots, text
 from nas.space import SearchSpace
 from nas.trial import Trial
@@ -91,12 +92,45 @@ class Run:
         """All trials: number, state, digest, whether on the front, every metric, genes."""
         return frames.trials_frame(self.trials, self.objectives)
 
+    @property
+    def confirmed_scores(self) -> dict[str, float]:
+        """Mean score on *test*, by digest, of the front's networks whose confirmation is finished."""
+        if self.confirmed is None:
+            return {}
+        scores = {trial.digest: self.confirmed.score(trial.digest) for trial in self.front}
+        return {digest: score for digest, score in scores.items() if score is not None}
+
+    def front_rows(self) -> list[dict[str, Any]]:
+        """The front as ``--json`` prints it; ``confirmed`` is a score on *test*, or None."""
+        scores = self.confirmed_scores
+        rows = frames.front_rows(self.front, self.space, self.tables)
+        return [{**row, "confirmed": scores.get(row["digest"])} for row in rows]
+
+    def pick(
+        self, *, latency_ms: float | None = None, knee: bool = False, weights: Mapping[str, float] | None = None
+    ) -> Pick:
+        """One network of the front, confirmed ones first; see `nas.pick.choose`.
+
+        ``latency_ms``: upper bound on the first device, which is also what ``latency_ms`` means in ``weights``.
+        """
+        first = latency_metric(self.tables[0].name)
+        trial, metric, score, sure, reason = choose(
+            self.front,
+            self.objectives,
+            self.confirmed_scores,
+            latency=None if latency_ms is None else (first, latency_ms),
+            weights={first if name == "latency_ms" else name: value for name, value in (weights or {}).items()},
+            knee=knee,
+        )
+        network = self.space.decode(trial.genes)
+        return Pick(trial=trial, network=network, metric=metric, score=score, confirmed=sure, reason=reason)
+
     def front_frame(self) -> "pd.DataFrame":
         """The front: one row per network, with latency, its standard deviation and shares per device."""
         import pandas as pd
 
         rows = []
-        for row in frames.front_rows(self.front, self.space, self.tables):
+        for row in self.front_rows():
             devices = row.pop("devices")
             spread = {f"{key}@{name}": value for name, found in devices.items() for key, value in found.items()}
             rows.append({**row, **spread})
@@ -122,7 +156,14 @@ class Run:
     def figure(self) -> "Figure":
         """All trials and the front, as a matplotlib figure."""
         shown = self.objectives.each[:2]
-        return plots.front_figure(self.trials, self.front, shown, title=self.title(), spread=self._spread(shown))
+        return plots.front_figure(
+            self.trials,
+            self.front,
+            shown,
+            title=self.title(),
+            spread=self._spread(shown),
+            confirmed=self.confirmed_scores,
+        )
 
     def _spread(self, shown: tuple[Objective, ...]) -> list[float]:
         metric, _, device = shown[-1].name.partition("@")
@@ -139,7 +180,7 @@ class Run:
 
     def front_text(self) -> str:
         """The front as a table for the terminal."""
-        return text.front(self.front, self.space, self.tables, self.objectives)
+        return text.front(self.front, self.space, self.tables, self.objectives, self.confirmed_scores)
 
     def save_reports(self) -> None:
         """Write ``front.csv`` and ``front.png`` into the run's folder."""

@@ -4,6 +4,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from nas import catalog
 from nas.cost.compiled import compile_costs
 from nas.cost.costs import space_costs
 from nas.domain import Bound, Domain
@@ -123,3 +124,11 @@ def test_a_bound_must_make_sense():
         Bound("params", 2, 3)
     with pytest.raises(BoundError, match="must not exceed"):
         Bound("params", math.nan)
+
+
+def test_a_band_narrower_than_its_rounding_is_refused():
+    space = fbnet.space(resolution=32)
+    costs = space_costs(space, [catalog.device("pixel1")])
+    low = costs.extreme("latency_ms@pixel1")[0]
+    with pytest.raises(BoundError, match="no network of space 'fbnet' meets"):
+        Domain(space, costs, [Bound("latency_ms@pixel1", low + 1.0001, low + 1)])

@@ -26,7 +26,7 @@ LEVELS = (
     ("benchmarks", "capsule", "journal", "rows", "store"),
     ("study",),
     ("arena", "confirmed", "lint"),
-    ("report",),
+    ("pick", "report"),
     ("catalog",),
     ("run",),
     ("job",),

@@ -9,7 +9,7 @@ import click
 
 from nas.run import newest
 
-__all__ = ["json_option", "print_json", "run_argument", "seed_option"]
+__all__ = ["groups_option", "json_option", "print_json", "run_argument", "seed_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -23,6 +23,13 @@ def run_argument(command: F) -> F:
     """``RUN``: a run folder, by default the newest in ./runs."""
     return click.argument(
         "run", type=click.Path(path_type=Path), required=False, callback=lambda ctx, param, value: value or newest()
+    )(command)
+
+
+def groups_option(command: F) -> F:
+    """``--groups FILE``."""
+    return click.option(
+        "--groups", metavar="FILE", help="A group id per image, or filename,group: no split cuts a group."
     )(command)
 
 

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import click
 
-from nas.cli._options import json_option, print_json
-from nas.report import frames
+from nas.cli._options import json_option, print_json, run_argument
 from nas.run import Run
 
 __all__ = ["command"]
@@ -17,14 +16,14 @@ Examples:
   nas front runs/fbnet-pixel1-20260101-120000
   nas front runs/photos --json"""
 )
-@click.argument("run", type=click.Path(path_type=Path))
+@run_argument
 @json_option
 def command(run: Path, as_json: bool) -> None:
-    """Print the front of RUN and write its front.csv and front.png anew."""
+    """Print the front of RUN (default: the newest in ./runs) and write its front.csv and front.png anew."""
     found = Run(run)
     found.save_reports()
     if as_json:
-        print_json({"run": str(run), "front": frames.front_rows(found.front, found.space, found.tables)})
+        print_json({"run": str(run), "front": found.front_rows()})
         return
     click.echo(found.front_text())
     click.echo(f"\n{len(found.trials)} trials, {len(found.front)} on the front; {run}/front.png, {run}/front.csv")

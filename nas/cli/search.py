@@ -9,7 +9,7 @@ from click.core import ParameterSource
 
 from nas import units
 from nas.capsule import environment_changes, read_capsule
-from nas.cli._options import json_option, print_json, seed_option
+from nas.cli._options import groups_option, json_option, print_json, seed_option
 from nas.cli._progress import Live
 from nas.errors import RunError, UsageError
 from nas.job import Plan, Result, Search
@@ -35,7 +35,9 @@ Examples:
     metavar="NAME",
     help="Device or table file (nas devices); repeatable.  [default: pixel1]",
 )
-@click.option("--data", default="digits", show_default=True, help="digits, fashion-mnist[:DIR], npz:FILE, folder:DIR.")
+@click.option(
+    "--data", default="digits", show_default=True, help="digits, fashion-mnist[:DIR], npz:FILE, folder:DIR, hf:NAME."
+)
 @click.option(
     "--strategy", default="local-search", show_default=True, help="Search strategy, with settings: name,key=value."
 )
@@ -57,6 +59,7 @@ Examples:
 @click.option(
     "--proxy", default="", metavar="KEY=VALUE,..", help="Slimming of search-time networks.  [default: the preset]"
 )
+@groups_option
 @click.option("--strict", is_flag=True, help="Refuse a data set with a corrupt image instead of leaving it out.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of a training.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/SPACE-DEVICE-TIME]")
@@ -150,7 +153,7 @@ def _summary(result: Result) -> str:
     return (
         f"{run.front_text()}\n\n{outcome.evaluated} networks trained in {outcome.seconds:.0f} s "
         f"({outcome.reason}); {len(run.front)} on the front\n"
-        f"{run.folder}/front.png   nas front {run.folder}   nas cost {run.folder}:{run.best().number}"
+        f"{run.folder}/front.png   nas front {run.folder}   nas confirm {run.folder}   nas cost {run.folder}:{run.best().number}"
         if run.front
         else f"no network finished ({outcome.reason}); see {run.folder}"
     )

@@ -3,6 +3,6 @@
 from nas.data.dataset import Dataset
 from nas.data.sources import load
 from nas.data.splits import Splits, split
-from nas.data.tensors import Statistics, statistics, tensors
+from nas.data.tensors import LazyTensors, Statistics, statistics, tensors
 
-__all__ = ["Dataset", "Splits", "Statistics", "load", "split", "statistics", "tensors"]
+__all__ = ["Dataset", "LazyTensors", "Splits", "Statistics", "load", "split", "statistics", "tensors"]

@@ -24,8 +24,8 @@ class Dataset:
 
     ``read_test`` opens the source's own test part, None where it has none; only `test` calls it, so that
     nothing about the test images is read (or can fail) before a confirmation needs them. ``groups`` (n,) tie
-    images that one split must not separate. ``skipped`` names images that could not be read. ``flip``
-    says whether a mirrored image is still an image of its class. Raises `DataError` where a rule is broken.
+    images that one split must not separate. ``skipped`` names images that could not be read; ``names`` (n,) are
+    the files of the others, where they have one each. ``flip`` says whether a mirrored image is still an image of its class. Raises `DataError` where a rule is broken.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Dataset:
     read_test: Callable[[], tuple[Images, Labels]] | None = None
     groups: NDArray[np.int64] | None = None
     skipped: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     flip: bool = False
 
     def __post_init__(self) -> None:
@@ -86,10 +87,12 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """Name of the content, own test part aside: 20 hex digits over shape, classes, labels and images."""
+        """Name of the content, own test part aside: 20 hex digits over shape, classes, labels, images and groups."""
         found = hashlib.sha256(repr((self.images.shape, self.classes)).encode())
         found.update(np.ascontiguousarray(self.labels).data)
         found.update(np.ascontiguousarray(self.images).data)
+        if self.groups is not None:
+            found.update(np.unique(self.groups, return_inverse=True)[1].astype(np.int64).data)
         return found.hexdigest()[:20]
 
     def __len__(self) -> int:

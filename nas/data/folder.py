@@ -26,10 +26,10 @@ def read(place: str, *, strict: bool, size: int) -> Dataset:
         raise DataError(
             f"{top} must hold a sub-folder per class, at least two, not {len(classes)}: {', '.join(classes) or 'none'}"
         )
-    images, labels, skipped = _part(top, classes, strict, size)
+    images, labels, names, skipped = _part(top, classes, strict, size)
     test = root / "test"
     return Dataset(
-        name=root.resolve().name, images=images, labels=labels, classes=classes, skipped=skipped,
+        name=root.resolve().name, images=images, labels=labels, classes=classes, names=names, skipped=skipped,
         read_test=(lambda: _read_test(test, classes, strict, size, images.shape[3]))
         if parted and test.is_dir() else None,
         flip=images.shape[3] == 3,
@@ -40,7 +40,9 @@ def _class_names(top: Path) -> tuple[str, ...]:
     return tuple(sorted(path.name for path in top.iterdir() if path.is_dir() and not path.name.startswith(".")))
 
 
-def _part(top: Path, classes: tuple[str, ...], strict: bool, size: int) -> tuple[Images, Labels, tuple[str, ...]]:
+def _part(
+    top: Path, classes: tuple[str, ...], strict: bool, size: int
+) -> tuple[Images, Labels, tuple[str, ...], tuple[str, ...]]:
     from PIL import Image
 
     suffixes = set(Image.registered_extensions())
@@ -50,16 +52,17 @@ def _part(top: Path, classes: tuple[str, ...], strict: bool, size: int) -> tuple
         for path in sorted((top / name).rglob("*"))
         if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
     ]
-    named = ((str(path.relative_to(top)), path) for path, _ in files)
+    names = [path.relative_to(top).as_posix() for path, _ in files]
+    named = zip(names, (path for path, _ in files), strict=True)
     images, kept, skipped = gather(named, partial(decode, size=size), what=str(top), strict=strict)
-    return images, np.array([files[i][1] for i in kept], np.int64), skipped
+    return images, np.array([files[i][1] for i in kept], np.int64), tuple(names[i] for i in kept), skipped
 
 
 def _read_test(top: Path, classes: tuple[str, ...], strict: bool, size: int, channels: int) -> tuple[Images, Labels]:
     foreign = set(_class_names(top)) - set(classes)
     if foreign:
         raise DataError(f"{top} has classes that training has not: {', '.join(sorted(foreign))[:120]}")
-    images, labels, _ = _part(top, classes, strict, size)
+    images, labels, _, _ = _part(top, classes, strict, size)
     if images.shape[3] < channels:
         images = np.repeat(images, channels, axis=3)
     return images, labels

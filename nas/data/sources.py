@@ -1,12 +1,23 @@
 """A data set by its name on the command line."""
 
-from nas.data import fashion_mnist, folder, npz
+from nas.data import fashion_mnist, folder, hf, npz
 from nas.data.dataset import Dataset
+from nas.data.groups import with_groups
 from nas.errors import UsageError, unknown
 
 __all__ = ["SOURCES", "load"]
 
-SOURCES = ("digits", "fashion-mnist", "fashion-mnist:DIR", "folder:DIR", "npz:FILE", "npz:FILE,TESTFILE")
+SOURCES = (
+    "digits",
+    "fashion-mnist",
+    "fashion-mnist:DIR",
+    "folder:DIR",
+    "hf:NAME[:CONFIG]",
+    "hf:DIR",
+    "npz:FILE",
+    "npz:FILE,TESTFILE",
+)
+PLACES = {"folder": "DIR", "hf": "NAME", "npz": "FILE"}
 
 
 def load(spec: str, *, strict: bool = False, size: int = folder.SIZE, groups: str | None = None) -> Dataset:
@@ -14,17 +25,25 @@ def load(spec: str, *, strict: bool = False, size: int = folder.SIZE, groups: st
 
     ``strict`` refuses a source with unreadable images, which are otherwise skipped and named in
     ``Dataset.skipped``. ``size`` is the side, in pixels, of images from a folder. Raises `UsageError` for
-    an unknown spec, `DataError` for a source that cannot be read.
+    an unknown spec, `DataError` for a source that cannot be read. ``groups``: see `nas.data.groups`.
     """
+    found = _read(spec, strict, size)
+    return found if groups is None else with_groups(found, groups)
+
+
+def _read(spec: str, strict: bool, size: int) -> Dataset:
     kind, _, place = spec.partition(":")
     if kind == "digits" and not place:
         return digits()
     if kind == "fashion-mnist":
         return fashion_mnist.read(place or None)
-    if kind in ("npz", "folder"):
+    if kind in PLACES:
         if not place:
-            raise UsageError(f"data set '{kind}' needs a path: {kind}:{'FILE' if kind == 'npz' else 'DIR'}")
-        return npz.read(place, strict=strict) if kind == "npz" else folder.read(place, strict=strict, size=size)
+            raise UsageError(f"data set '{kind}' needs a place: {kind}:{PLACES[kind]}")
+        if kind == "npz":
+            return npz.read(place, strict=strict)
+        read = hf.read if kind == "hf" else folder.read
+        return read(place, strict=strict, size=size)
     raise unknown("data set", spec, SOURCES)
 
 

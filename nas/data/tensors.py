@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from nas.data.dataset import Images
 
-__all__ = ["Statistics", "statistics", "tensors"]
+__all__ = ["LazyTensors", "Statistics", "statistics", "tensors"]
 
 CHUNK = 1024
 
@@ -43,6 +44,25 @@ def tensors(images: Images, stats: Statistics, resolution: int) -> Tensor:
         part = torch.tensor(images[start : start + CHUNK]).permute(0, 3, 1, 2).float().div_(255)
         out[start : start + CHUNK] = _resized(part, resolution).sub_(mean).div_(std)
     return out
+
+
+class LazyTensors:
+    """The images of some rows as `tensors` gives them, made batch by batch: as bytes they fit into memory."""
+
+    def __init__(
+        self, images: Images, rows: NDArray[np.int64], stats: Statistics, resolution: int, device: torch.device
+    ) -> None:
+        self._images, self._rows, self._stats, self._resolution = images, rows, stats, resolution
+        self.device = device
+        self.shape = torch.Size((len(rows), images.shape[3], resolution, resolution))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """rows: (k,) int64, positions among the rows. (k, c, resolution, resolution) float32, on the device."""
+        chosen = self._images[self._rows[rows.cpu().numpy()]]
+        return tensors(chosen, self._stats, self._resolution).to(self.device)
 
 
 def _resized(images: Tensor, resolution: int) -> Tensor:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from nas.trial import Metrics
 
 __all__ = ["Retraining", "TrainingSession", "make", "open_data", "retraining"]
 
+IMBALANCE = 3
 LARGEST_FACTOR = 1000.0
 SPLIT_SEED = 0
 """Splits do not follow the run's seed: the test set is the same for every search on a data set."""
@@ -49,6 +51,13 @@ class TrainingSession(TrainingEvaluator):
         if self.dataset.skipped:
             names = ", ".join(self.dataset.skipped[:3])
             lines.append(f"           {len(self.dataset.skipped)} unreadable images left out: {names} ...")
+        counts = np.bincount(self.dataset.labels, minlength=len(self.dataset.classes))
+        if counts.max() > IMBALANCE * counts.min():
+            few, many = self.dataset.classes[int(counts.argmin())], self.dataset.classes[int(counts.argmax())]
+            lines.append(
+                f"           classes are unequal: {counts.max()} of '{many}', {counts.min()} of '{few}'; "
+                "consider --objective balanced_accuracy,latency_ms"
+            )
         if self.splits.duplicates:
             found = ", ".join(f"{count} in {pair}" for pair, count in self.splits.duplicates.items())
             lines.append(f"           exact copies across sets: {found}")

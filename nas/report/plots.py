@@ -1,7 +1,8 @@
 """Pictures, drawn with matplotlib without a display and without global state."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from nas.objectives import Objective
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["axis_label", "front_figure", "save"]
 
-INK, ACCENT, QUIET = "#22262b", "#c2410c", "#9aa5b1"
+INK, ACCENT, QUIET, CONFIRMED = "#22262b", "#c2410c", "#9aa5b1", "#15803d"
 UNITS = {"params": ("params (M)", 1e6), "macs": ("multiply-adds (M)", 1e6), "size_bytes": ("size (MB)", 1e6),
          "peak_memory_bytes": ("peak memory (MB)", 1e6)}  # fmt: skip
 
@@ -32,10 +33,12 @@ def front_figure(
     *,
     title: str = "",
     spread: Sequence[float] = (),
+    confirmed: Mapping[str, float] = MappingProxyType({}),
 ) -> "Figure":
     """All complete trials and the front, first objective upwards, second to the right.
 
     ``spread``: the standard deviation of the second objective for each front trial, drawn as a bar.
+    ``confirmed``: score on the test set by digest, drawn above or below its network, if the first objective is a quality.
     With one objective the trial number is on the horizontal axis.
     """
     from matplotlib.figure import Figure
@@ -61,6 +64,9 @@ def front_figure(
         scale = axis_label(across)[1]
         for trial, sd in zip(front, spread, strict=True):
             axes.errorbar(*place(trial), xerr=sd / scale, color=ACCENT, alpha=0.45, lw=1, capsize=2, zorder=3)
+    tested = [(place(trial)[0], confirmed[trial.digest]) for trial in front if trial.digest in confirmed]
+    if tested and objectives[0].direction == "maximize":
+        axes.scatter(*_columns(tested), s=52, marker="D", color=CONFIRMED, label="confirmed on test", zorder=5)
     axes.set_xlabel(axis_label(across)[0] if across else "trial")
     axes.set_ylabel(axis_label(up)[0])
     axes.set_title(title, fontsize=10, color=INK, loc="left")

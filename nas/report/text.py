@@ -1,6 +1,7 @@
 """Plain text tables for the terminal: numbers right-aligned, no line ever cut."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from nas.arch import Architecture
@@ -139,10 +140,17 @@ def device_page(row: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def front(found: Sequence[Trial], space: SearchSpace, tables: Sequence[Table], objectives: Objectives) -> str:
-    """One line per network of the front."""
+def front(
+    found: Sequence[Trial],
+    space: SearchSpace,
+    tables: Sequence[Table],
+    objectives: Objectives,
+    confirmed: Mapping[str, float] = MappingProxyType({}),
+) -> str:
+    """One line per network of the front; ``confirmed``: score on the test set by digest, a column if there are any."""
+    marked = ["confirmed"] if confirmed else []
     quality = [objective.name for objective in objectives.each if objective.direction == "maximize"]
-    header = ["trial", *quality, *(f"{table.name} ms" for table in tables), "params (M)", "macs (M)", "digest"]
+    header = ["trial", *quality, *marked, *(f"{table.name} ms" for table in tables), "params (M)", "macs (M)", "digest"]
     rows = []
     for trial in found:
         network = space.decode(trial.genes)
@@ -151,6 +159,7 @@ def front(found: Sequence[Trial], space: SearchSpace, tables: Sequence[Table], o
             [
                 str(trial.number),
                 *(f"{trial.metrics[name]:.4f}" for name in quality),
+                *(f"{confirmed[trial.digest]:.4f}" if trial.digest in confirmed else "" for _ in marked),
                 *(f"{estimate.latency_ms:.2f} ± {estimate.latency_sd_ms:.2f}" for estimate in times),
                 f"{network.params / 1e6:.2f}",
                 f"{network.macs / 1e6:.0f}",

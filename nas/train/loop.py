@@ -1,10 +1,11 @@
 """The one training loop: SGD with Nesterov momentum, warm-up, cosine decay, average of the last weights."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from nas.model import Network
 from nas.train import swift
 from nas.train.augment import Augment
 
-__all__ = ["Schedule", "fit"]
+__all__ = ["Schedule", "Source", "Training", "fit"]
 
 SWIFT_SIDE = 16
 
@@ -55,9 +56,121 @@ class Schedule:
         return self.lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / (self.steps - rise)))
 
 
+class Source(Protocol):
+    """Images by row number: a tensor (n, c, s, s), or what makes them when asked."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images are given."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """(n, c, s, s)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Tensor, /) -> Tensor:
+        """rows: (k,) int64. (k, c, s, s) float32."""
+
+
+class Training:
+    """A training that goes a step at a time, and can be stopped and taken up again without a trace.
+
+    ``images``: n at least 2; ``labels``: (n,) int64, on the same device. The order of images and their changes come
+    from ``seed`` alone. Mixed precision on CUDA. ``done`` counts the steps taken.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        images: Source,
+        labels: Tensor,
+        schedule: Schedule,
+        *,
+        seed: int,
+        augment: Augment | None = None,
+    ) -> None:
+        network.to(images.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network, self.images, self.labels, self.schedule, self.augment = network, images, labels, schedule, augment
+        groups = _groups(network, schedule.weight_decay)
+        self.optimiser = torch.optim.SGD(groups, schedule.lr, schedule.momentum, nesterov=True)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.done = 0
+        self._order = torch.empty(0, dtype=torch.int64)
+        self._mean = _Mean(network)
+        self._forward = _forward(network, images)
+
+    def advance(self) -> float:
+        """Take one step; its loss. Raises `TrainingError` for one that is not finite and for lack of memory."""
+        self.network.train()
+        try:
+            return self._step()
+        except RuntimeError as error:
+            if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+                shape = tuple(self.images.shape[1:])
+                raise TrainingError(
+                    f"out of memory with {self.schedule.batch_size} images of {shape} a batch: try fewer"
+                ) from None
+            raise
+
+    def _step(self) -> float:
+        schedule, device = self.schedule, self.images.device
+        for group in self.optimiser.param_groups:
+            group["lr"] = schedule.lr_at(self.done)
+        rows = self._rows().to(device)
+        batch = self.images[rows] if self.augment is None else self.augment(self.images[rows], self.generator)
+        with _precision(device):
+            loss = F.cross_entropy(self._forward(batch), self.labels[rows], label_smoothing=schedule.label_smoothing)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the loss is {value} at step {self.done + 1} of {schedule.steps}: try a learning rate below {schedule.lr:g}"
+            )
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        if self.done >= schedule.steps * (1 - schedule.average):
+            self._mean.add()
+        self.done += 1
+        return value
+
+    def _rows(self) -> Tensor:
+        """The next batch: passes over all images, each in a new order, cut across pass borders."""
+        size = self.schedule.batch_size
+        while len(self._order) < size:
+            self._order = torch.cat([self._order, torch.randperm(len(self.images), generator=self.generator)])
+        rows, self._order = self._order[:size], self._order[size:]
+        return rows
+
+    def finish(self) -> None:
+        """Put the averaged weights, if any, into the network, and leave it in evaluation mode."""
+        self._mean.store()
+        self.network.eval()
+
+    def state(self) -> dict[str, Any]:
+        """All that the steps to come depend on: tensors, lists, dicts, strings and numbers, for ``weights_only`` files."""
+        return {
+            "done": self.done,
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "generator": self.generator.get_state(),
+            "order": self._order.clone(),
+            "mean": list(self._mean.mean),
+            "mean_count": self._mean.count,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from another `state` of the same training."""
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.generator.set_state(state["generator"])
+        self._order, self.done = state["order"], state["done"]
+        self._mean.mean, self._mean.count = [v.to(self.images.device) for v in state["mean"]], state["mean_count"]
+
+
 def fit(
     network: nn.Module,
-    images: Tensor,
+    images: Source,
     labels: Tensor,
     schedule: Schedule,
     *,
@@ -65,45 +178,16 @@ def fit(
     augment: Augment | None = None,
     on_step: OnStep | None = None,
 ) -> None:
-    """Train in place, on the device of the images, with automatic mixed precision on CUDA.
+    """Train in place from the first step to the last; see `Training`.
 
-    images: (n, c, s, s) float32, n at least 2; labels: (n,) int64. ``on_step(step, loss)`` is called after each step,
-    from 1; what it raises ends the training. The order of images and their changes come from ``seed`` alone.
-    Raises `TrainingError` for a loss that is not finite and for lack of memory.
+    ``on_step(step, loss)`` is called after each step, from 1; what it raises ends the training.
     """
-    network.to(images.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimiser = torch.optim.SGD(_groups(network, schedule.weight_decay), schedule.lr, schedule.momentum, nesterov=True)
-    generator = torch.Generator().manual_seed(seed)
-    mean = _Mean(network)
-    forward = _forward(network, images)
-    try:
-        for step, rows in enumerate(_batches(len(images), schedule, generator)):
-            for group in optimiser.param_groups:
-                group["lr"] = schedule.lr_at(step)
-            rows = rows.to(images.device)
-            batch = images[rows] if augment is None else augment(images[rows], generator)
-            with _precision(images.device):
-                loss = F.cross_entropy(forward(batch), labels[rows], label_smoothing=schedule.label_smoothing)
-            value = loss.item()
-            if not math.isfinite(value):
-                raise TrainingError(
-                    f"the loss is {value} at step {step + 1} of {schedule.steps}: try a learning rate below {schedule.lr:g}"
-                )
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            if step >= schedule.steps * (1 - schedule.average):
-                mean.add()
-            if on_step is not None:
-                on_step(step + 1, value)
-    except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-            raise TrainingError(
-                f"out of memory with {schedule.batch_size} images of {tuple(images.shape[1:])} a batch: try fewer"
-            ) from None
-        raise
-    mean.store()
-    network.eval()
+    training = Training(network, images, labels, schedule, seed=seed, augment=augment)
+    while training.done < schedule.steps:
+        loss = training.advance()
+        if on_step is not None:
+            on_step(training.done, loss)
+    training.finish()
 
 
 def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
@@ -112,17 +196,7 @@ def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
 
 
-def _batches(count: int, schedule: Schedule, generator: torch.Generator) -> Iterator[Tensor]:
-    """Row numbers of each step's images: passes over all images, each in a new order, cut across pass borders."""
-    order = torch.empty(0, dtype=torch.int64)
-    for _ in range(schedule.steps):
-        while len(order) < schedule.batch_size:
-            order = torch.cat([order, torch.randperm(count, generator=generator)])
-        yield order[: schedule.batch_size]
-        order = order[schedule.batch_size :]
-
-
-def _forward(network: nn.Module, images: Tensor) -> Callable[[Tensor], Tensor]:
+def _forward(network: nn.Module, images: Source) -> Callable[[Tensor], Tensor]:
     """The fastest forward pass that was measured for such maps: `swift` up to `SWIFT_SIDE`, else torch's channels-last."""
     if isinstance(network, Network) and images.device.type == "cpu" and images.shape[3] <= SWIFT_SIDE:
         return partial(swift.forward, network)

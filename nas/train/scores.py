@@ -4,21 +4,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nas.train.loop import Source
+
 __all__ = ["predict", "score"]
 
 BATCH_SIZE = 256
 
 
-def predict(network: nn.Module, images: Tensor, batch_size: int = BATCH_SIZE) -> Tensor:
+def predict(network: nn.Module, images: Source, batch_size: int = BATCH_SIZE) -> Tensor:
     """images: (n, c, s, s), n at least 1. Logits (n, classes), in evaluation mode, without gradients."""
     network.eval()
     with torch.inference_mode():
         return torch.cat(
-            [network(part.contiguous(memory_format=torch.channels_last)) for part in torch.split(images, batch_size)]
+            [
+                network(images[rows].contiguous(memory_format=torch.channels_last))
+                for rows in torch.split(torch.arange(len(images), device=images.device), batch_size)
+            ]
         )
 
 
-def score(network: nn.Module, images: Tensor, labels: Tensor) -> dict[str, float]:
+def score(network: nn.Module, images: Source, labels: Tensor) -> dict[str, float]:
     """images: (n, c, s, s); labels: (n,) int64. Fractions 0..1, and ``loss``, the mean cross-entropy in nats.
 
     ``balanced_accuracy`` is the mean recall, ``macro_f1`` the mean F1, both over the classes among the labels.

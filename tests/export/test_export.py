@@ -52,7 +52,7 @@ def test_all_formats_with_weights(tmp_path, trained):
     assert [i.name for i in model.graph.input] == ["image"]
     assert [o.name for o in model.graph.output] == ["logits"]
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
-    assert model.opset_import[0].version == 17
+    assert model.opset_import[0].version == 20
     assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
     properties = {p.key: p.value for p in model.metadata_props}
     assert properties["digest"] == SMALL.digest

@@ -1,0 +1,75 @@
+"""``nas pick``: one network of a front: within a latency, at the knee, or by weights; confirmed scores first."""
+
+from pathlib import Path
+
+import click
+
+from nas import units
+from nas.cli._options import json_option, print_json, run_argument
+from nas.errors import RunError, UsageError
+from nas.report import text
+from nas.run import Run
+
+__all__ = ["command"]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  nas pick runs/photos --latency 60ms
+  nas pick runs/photos --knee --out architecture.json
+  nas pick runs/photos --weight accuracy=1,latency_ms=0.2"""
+)
+@run_argument
+@click.option("--latency", metavar="MS", help="Upper bound on the first device's latency, such as 60ms.")
+@click.option("--knee", is_flag=True, help="All objectives weighted alike, each scaled to 0..1 over the candidates.")
+@click.option("--weight", metavar="METRIC=W,..", help="Weights of metrics, each scaled to 0..1 over the candidates.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the network there as architecture.json.")
+@click.option("--force", is_flag=True, help="Let --out overwrite a file.")
+@json_option
+def command(
+    run: Path, latency: str | None, knee: bool, weight: str | None, out: Path | None, force: bool, as_json: bool
+) -> None:
+    """Pick one network of RUN (default: the newest in ./runs), and say which score decided.
+
+    Without a rule it is the best in the first objective. Nothing is written unless --out names a file.
+    """
+    if out is not None and out.exists() and not force:
+        raise RunError(f"{out} exists: choose another --out, or overwrite it with --force")
+    found = Run(run)
+    pick = found.pick(
+        latency_ms=units.milliseconds(latency) if latency else None, knee=knee, weights=_weights(weight or "")
+    )
+    if out is not None:
+        pick.save(out)
+    if as_json:
+        print_json(
+            {
+                "run": str(run),
+                "trial": pick.trial.number,
+                "digest": pick.trial.digest,
+                "metric": pick.metric,
+                "score": pick.score,
+                "confirmed": pick.confirmed,
+                "reason": pick.reason,
+                "metrics": dict(pick.trial.metrics),
+            }
+        )
+        return
+    click.echo(f"{pick}\n")
+    click.echo(text.costs(f"{run}:{pick.trial.number}", pick.network, found.tables))
+    if out is not None:
+        click.echo(f"written to {out}")
+
+
+def _weights(given: str) -> dict[str, float]:
+    found = {}
+    for part in filter(None, given.split(",")):
+        name, equals, value = part.partition("=")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise UsageError(f"weights are metric=number, such as --weight accuracy=1,latency_ms=0.2, not '{part}'")
+    return found

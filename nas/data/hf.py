@@ -1,0 +1,114 @@
+"""Data sets of Hugging Face `datasets`, by name or from a local folder: ``hf:NAME[:CONFIG]``, ``hf:/path``.
+
+A folder may be one that ``save_to_disk`` wrote, or anything ``load_dataset`` reads from a folder. Split ``train`` is
+read; ``test``, where there is one, only when the test part is opened. No code of a data set is run.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.data.dataset import Dataset, Images, Labels
+from nas.data.decode import decode, gather
+from nas.errors import DataError, UsageError
+
+__all__ = ["read"]
+
+
+def read(place: str, *, strict: bool, size: int) -> Dataset:
+    """Images scaled to the shorter side of the first one, but at most ``size``, the middle cut out."""
+    parts = _load(place)
+    if "train" not in parts:
+        raise DataError(f"hf:{place} has no split 'train'; it has {', '.join(parts)}")
+    train = parts["train"]
+    image, label = _columns(train, place)
+    names = _class_names(train, label)
+    size = _first_side(train, image, size)
+    images, labels, skipped = _part(train, image, label, names, f"hf:{place}", strict, size)
+
+    def read_test() -> tuple[Images, Labels]:
+        found, truth, _ = _part(parts["test"], image, label, names, f"hf:{place}, split test", strict, size)
+        return np.repeat(found, images.shape[3] // found.shape[3], axis=3), truth
+
+    return Dataset(
+        name=Path(place).name, images=images, labels=labels, classes=names, skipped=skipped,
+        read_test=read_test if "test" in parts else None, flip=images.shape[3] == 3,
+    )  # fmt: skip
+
+
+def _load(place: str) -> Any:
+    try:
+        import datasets
+    except ModuleNotFoundError:
+        raise UsageError("data set 'hf:...' needs the package datasets: pip install 'nas-toolkit[hub]'") from None
+    folder = Path(place)
+    name, _, config = place.partition(":")
+    try:
+        if (folder / "dataset_dict.json").is_file():
+            return datasets.load_from_disk(place)
+        if (folder / "state.json").is_file():
+            return {"train": datasets.load_from_disk(place)}
+        if folder.is_dir():
+            return datasets.load_dataset(place)
+        return datasets.load_dataset(name, config or None)
+    except Exception as error:  # the library raises whatever its readers and the network do
+        raise DataError(
+            f"cannot load hf:{place}: {type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        ) from None
+
+
+def _columns(part: Any, place: str) -> tuple[str, str]:
+    """The image and the label column: the only ones of their kind, or those with the usual names."""
+    import datasets
+
+    images = [name for name, kind in part.features.items() if isinstance(kind, datasets.Image)]
+    labels = [name for name, kind in part.features.items() if isinstance(kind, datasets.ClassLabel)]
+    labels = labels if len(labels) == 1 else [name for name in part.features if name in ("label", "labels")]
+    if len(images) != 1 or len(labels) != 1:
+        raise DataError(
+            f"hf:{place} must have one image column and one column of class labels, named label where there are several; "
+            f"it has {', '.join(f'{name} ({type(kind).__name__})' for name, kind in part.features.items())[:200]}"
+        )
+    return images[0], labels[0]
+
+
+def _class_names(part: Any, label: str) -> tuple[str, ...]:
+    named = getattr(part.features[label], "names", None)
+    return tuple(named) if named else tuple(map(str, sorted(set(part[label]))))
+
+
+def _cells(part: Any, image: str) -> Iterator[bytes | Path]:
+    """Every image as its file's bytes, or the file."""
+    import datasets
+
+    for cell in part.select_columns([image]).cast_column(image, datasets.Image(decode=False)):
+        found = cell[image] or {}
+        yield found["bytes"] if found.get("bytes") else Path(found.get("path") or "no image")
+
+
+def _first_side(part: Any, image: str, size: int) -> int:
+    """The shorter side of the first readable image, at most ``size``."""
+    for cell in _cells(part, image):
+        with suppress(DataError):
+            height, width = decode(cell).shape[:2]
+            return int(min(size, height, width))
+    return size
+
+
+def _part(
+    part: Any, image: str, label: str, classes: tuple[str, ...], what: str, strict: bool, size: int
+) -> tuple[Images, Labels, tuple[str, ...]]:
+    named = ((f"image {index}", cell) for index, cell in enumerate(_cells(part, image)))
+    images, kept, skipped = gather(named, partial(decode, size=size), what=what, strict=strict)
+    values = part[label]
+    if getattr(part.features[label], "names", None) is None:
+        known = {name: index for index, name in enumerate(classes)}
+        foreign = {str(value) for value in values} - set(known)
+        if foreign:
+            raise DataError(f"{what} has classes that training has not: {', '.join(sorted(foreign))[:120]}")
+        values = [known[str(value)] for value in values]
+    return images, np.array([values[i] for i in kept], np.int64), skipped

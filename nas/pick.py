@@ -1,0 +1,98 @@
+"""One network of a front: the best within a latency, the knee, or the best of a weighted sum.
+
+Networks that were confirmed are looked at first, by their confirmed score; only where none of them will do is the
+choice among the whole front, by the selection set.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nas.arch import Architecture
+from nas.errors import RunError, UsageError, unknown
+from nas.objectives import QUALITY, Objective, Objectives
+from nas.trial import Trial
+
+__all__ = ["Pick", "choose"]
+
+KNEE_POINTS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pick:
+    """A trial, its network, the score that decided, and in words which score that was and among what."""
+
+    trial: Trial
+    network: Architecture
+    metric: str
+    score: float
+    confirmed: bool
+    reason: str
+
+    def save(self, path: str | Path) -> None:
+        """Write the network as ``architecture.json``."""
+        self.network.save(path)
+
+    def __str__(self) -> str:
+        return f"trial {self.trial.number}: {self.metric} {self.score:.4f}, {self.reason}"
+
+
+def choose(
+    front: Sequence[Trial],
+    objectives: Objectives,
+    confirmed: Mapping[str, float],
+    *,
+    latency: tuple[str, float] | None = None,
+    weights: Mapping[str, float] | None = None,
+    knee: bool = False,
+) -> tuple[Trial, str, float, bool, str]:
+    """The trial, the quality that was compared, its score, whether that is a confirmed one, and the reason.
+
+    ``confirmed``: score by digest. ``latency``: a metric and its upper bound. ``weights``: by metric, at least 0, of
+    losses that are scaled to 0..1 over the candidates. ``knee``: all objectives weighted alike, which is the point
+    farthest below the line between a front's ends. With neither, the best in the first objective.
+    """
+    if weights and knee:
+        raise UsageError("--knee and --weight are two rules: give one")
+    quality = next((each.name for each in objectives.each if each.direction == "maximize"), objectives.names[0])
+    fits = list(front)
+    if latency is not None:
+        metric, upper = latency
+        fits = [trial for trial in front if trial.metrics[metric] <= upper]
+        if front and not fits:
+            fastest = min(trial.metrics[metric] for trial in front)
+            raise RunError(f"no network of the front meets {metric} <= {upper:g}: the fastest takes {fastest:.4g}")
+    if not fits:
+        raise RunError("the run has no finished trial, so there is nothing to pick. Go on with nas search --resume")
+    sure = [trial for trial in fits if trial.digest in confirmed]
+    trusted = len(sure) >= (KNEE_POINTS if knee else 1)
+    candidates = sure if trusted else fits
+    values = [{**t.metrics, **({quality: confirmed[t.digest]} if trusted else {})} for t in candidates]
+    place = _best(values, objectives, weights, knee)
+    by = (
+        f"confirmed on the test set, among {len(sure)} confirmed of {len(fits)}"
+        if trusted
+        else f"on the selection set, among {len(fits)}; "
+        + ("too few of them are confirmed for a knee" if sure else "none of them is confirmed, see nas confirm")
+    )
+    return candidates[place], quality, values[place][quality], trusted, by
+
+
+def _best(
+    values: Sequence[Mapping[str, float]], objectives: Objectives, weights: Mapping[str, float] | None, knee: bool
+) -> int:
+    if not (weights or knee):
+        return min(range(len(values)), key=lambda i: objectives.losses(values[i]))
+    weights = weights or dict.fromkeys(objectives.names, 1.0)
+    for name, weight in weights.items():
+        if name not in values[0]:
+            raise unknown("metric", name, values[0])
+        if not 0 <= weight < np.inf:
+            raise UsageError(f"weight of {name} must be at least 0 and finite, not {weight:g}")
+    each = [Objective(name, "maximize" if name in QUALITY else "minimize") for name in weights]
+    losses = np.array([[objective.loss(value) for objective in each] for value in values])
+    spread = np.ptp(losses, axis=0)
+    scaled = (losses - losses.min(axis=0)) / np.where(spread > 0, spread, 1)
+    return int(np.argmin(scaled @ np.array(list(weights.values()))))
