@@ -88,8 +88,8 @@ def check_random() -> None:
 def check_onnx() -> None:
     import onnxruntime
     import torch
-
     from nas.export.check import shake
+
     from nas.export.onnx import write_onnx
     from nas.model import build
 
