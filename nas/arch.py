@@ -12,6 +12,7 @@ from typing import Any
 from nas.errors import ArchitectureError
 from nas.ops import op_from_json, op_to_json
 from nas.shape import FLOAT_BYTES, Kernel, Op, Shape
+from nas.units import html_table
 
 __all__ = ["Architecture", "Layer", "Stage"]
 
@@ -138,6 +139,16 @@ class Architecture:
         """Name of the computation: 20 hex digits over the chain of (op, input shape), stage borders aside."""
         text = f"[{','.join([layer.text for layer in self.layers])}]"
         return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+    def _repr_html_(self) -> str:
+        """The layers as a notebook shows them."""
+        title = f"{self.digest}: input {self.input}, {self.params:,} params, {self.macs / 1e6:,.1f} M macs"
+        names = (stage.name for stage in self.stages for _ in stage.ops)
+        rows = [
+            (name, layer.op.signature, layer.shape, f"{layer.params:,}", f"{layer.macs / 1e6:.2f}")
+            for name, layer in zip(names, self.layers, strict=True)
+        ]
+        return html_table(title, ("stage", "op", "input", "params", "macs (M)"), rows)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON: format, input, stages of ops by short key."""

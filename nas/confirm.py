@@ -61,9 +61,9 @@ def confirm(
     ``epochs_factor``: how many times the search's schedule. ``data``: where the data lies now, if it has moved.
     Opens the test set once, unless nothing is missing. Raises `NasError` in one line.
     """
-    if random < min(top, len(run.front)):
+    if random < min(top, len(run.front_trials)):
         raise UsageError(f"--random {random} leaves members without a partner: it must be at least --top, {top}")
-    if not run.front:
+    if not run.front_trials:
         raise RunError(f"run '{run.folder}' has no finished trial. Go on with nas search --resume {run.folder}")
     lock = RunLock(run.folder)
     try:
@@ -95,7 +95,7 @@ def _trainer(run: Run, factor: float, data: str | None) -> Any:
 
 def members(run: Run, top: int) -> list[Trial]:
     """The front, best in the first objective first, cut into ``top`` equal parts: the first of each."""
-    ordered = sorted(run.front, key=lambda trial: run.objectives.losses(trial.metrics))
+    ordered = sorted(run.front_trials, key=lambda trial: run.objectives.losses(trial.metrics))
     count = min(top, len(ordered))
     return [ordered[i * len(ordered) // count] for i in range(count)]
 
@@ -138,7 +138,7 @@ def band_metrics(run: Run) -> list[str]:
 def _planned(run: Run, trainer: Any, top: int, random: int, seeds: int, seed: int) -> Confirmation:
     """Record the plan, unless it is the last one recorded already."""
     chosen = members(run, top)
-    taken = {trial.digest for trial in run.front}
+    taken = {trial.digest for trial in run.front_trials}
     entries = []
     for place, trial in enumerate(chosen):
         count = random // len(chosen) + (place < random % len(chosen))

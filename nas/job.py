@@ -175,7 +175,7 @@ class Result:
 def search(out: str | Path | None = None, *, watch: Watch = lambda progress: None, **settings: Any) -> Run:
     """Search and return the run; settings as in `Search`, ``device`` may name a single one.
 
-    ``nas.search(space="fbnet", device="pixel1", trials=32).front_frame()``
+    ``nas.search(space="fbnet", device="pixel1", trials=32).front()``
     """
     if "device" in settings:
         settings["devices"] = (settings.pop("device"),)

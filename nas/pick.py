@@ -6,7 +6,9 @@ choice among the whole front, by the selection set.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +36,10 @@ class Pick:
     def save(self, path: str | Path) -> None:
         """Write the network as ``architecture.json``."""
         self.network.save(path)
+
+    def export(self, folder: str | Path, formats: Sequence[str] = ("python", "onnx", "json"), **settings: Any) -> Any:
+        """Write the network as files that run without the toolkit, verified; see `nas.export.export`."""
+        return import_module("nas.export").export(self.network, folder, formats=formats, **settings)
 
     def __str__(self) -> str:
         return f"trial {self.trial.number}: {self.metric} {self.score:.4f}, {self.reason}"

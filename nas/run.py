@@ -4,6 +4,7 @@ import math
 import shutil
 from collections.abc import Mapping
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from nas.trial import Trial
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+    from plotly.graph_objects import Figure as Plot
 
 __all__ = ["Run", "freeze_tables", "load", "newest"]
 
@@ -78,7 +80,7 @@ class Run:
         return confirmed.read(self.folder)
 
     @property
-    def front(self) -> list[Trial]:
+    def front_trials(self) -> list[Trial]:
         """The trials that no other dominates on the selection set, by the last objective."""
         return frames.front_trials(self.trials, self.objectives)
 
@@ -97,13 +99,13 @@ class Run:
         """Mean score on *test*, by digest, of the front's networks whose confirmation is finished."""
         if self.confirmed is None:
             return {}
-        scores = {trial.digest: self.confirmed.score(trial.digest) for trial in self.front}
+        scores = {trial.digest: self.confirmed.score(trial.digest) for trial in self.front_trials}
         return {digest: score for digest, score in scores.items() if score is not None}
 
     def front_rows(self) -> list[dict[str, Any]]:
         """The front as ``--json`` prints it; ``confirmed`` is a score on *test*, or None."""
         scores = self.confirmed_scores
-        rows = frames.front_rows(self.front, self.space, self.tables)
+        rows = frames.front_rows(self.front_trials, self.space, self.tables)
         return [{**row, "confirmed": scores.get(row["digest"])} for row in rows]
 
     def pick(
@@ -115,7 +117,7 @@ class Run:
         """
         first = latency_metric(self.tables[0].name)
         trial, metric, score, sure, reason = choose(
-            self.front,
+            self.front_trials,
             self.objectives,
             self.confirmed_scores,
             latency=None if latency_ms is None else (first, latency_ms),
@@ -125,7 +127,7 @@ class Run:
         network = self.space.decode(trial.genes)
         return Pick(trial=trial, network=network, metric=metric, score=score, confirmed=sure, reason=reason)
 
-    def front_frame(self) -> "pd.DataFrame":
+    def front(self) -> "pd.DataFrame":
         """The front: one row per network, with latency, its standard deviation and shares per device."""
         import pandas as pd
 
@@ -149,28 +151,44 @@ class Run:
 
     def best(self) -> Trial:
         """The front's trial that is best in the first objective."""
-        if not self.front:
+        if not self.front_trials:
             raise RunError(f"run '{self.folder}' has no finished trial. Go on with nas search --resume {self.folder}")
-        return min(self.front, key=lambda trial: self.objectives.losses(trial.metrics))
+        return min(self.front_trials, key=lambda trial: self.objectives.losses(trial.metrics))
 
     def figure(self) -> "Figure":
         """All trials and the front, as a matplotlib figure."""
         shown = self.objectives.each[:2]
         return plots.front_figure(
             self.trials,
-            self.front,
+            self.front_trials,
             shown,
             title=self.title(),
             spread=self._spread(shown),
             confirmed=self.confirmed_scores,
         )
 
+    def plot(self) -> "Plot":
+        """The same, interactive: point at a network to see its trial, digest and costs (plotly)."""
+        return plots.interactive_front(
+            self.trials,
+            self.front_trials,
+            self.objectives.each[:2],
+            title=self.title(),
+            confirmed=self.confirmed_scores,
+        )
+
+    def _repr_html_(self) -> str:
+        """The front as a notebook shows it."""
+        frame = self.front()
+        shown = [c for c in frame.columns if c != "genes" and "@" not in c and not c.startswith("search_")]
+        return f"<p><b>{escape(repr(self))}</b></p>{frame[shown].to_html(index=False) if len(frame) else ''}"
+
     def _spread(self, shown: tuple[Objective, ...]) -> list[float]:
         metric, _, device = shown[-1].name.partition("@")
-        if metric != "latency_ms" or not self.front:
+        if metric != "latency_ms" or not self.front_trials:
             return []
         table = next(table for table in self.tables if table.name == device)
-        return [table.estimate(self.space.decode(trial.genes)).latency_sd_ms for trial in self.front]
+        return [table.estimate(self.space.decode(trial.genes)).latency_sd_ms for trial in self.front_trials]
 
     def title(self) -> str:
         """One line: space, device, data, strategy."""
@@ -180,15 +198,15 @@ class Run:
 
     def front_text(self) -> str:
         """The front as a table for the terminal."""
-        return text.front(self.front, self.space, self.tables, self.objectives, self.confirmed_scores)
+        return text.front(self.front_trials, self.space, self.tables, self.objectives, self.confirmed_scores)
 
     def save_reports(self) -> None:
         """Write ``front.csv`` and ``front.png`` into the run's folder."""
-        write_atomic(self.folder / "front.csv", self.front_frame().to_csv(index=False))
+        write_atomic(self.folder / "front.csv", self.front().to_csv(index=False))
         plots.save(self.figure(), self.folder / "front.png")
 
     def __repr__(self) -> str:
-        return f"Run('{self.folder}': {len(self.trials)} trials, {len(self.front)} on the front)"
+        return f"Run('{self.folder}': {len(self.trials)} trials, {len(self.front_trials)} on the front)"
 
 
 def load(folder: str | Path) -> Run:

@@ -19,6 +19,7 @@ from nas.arch import Architecture, Layer
 from nas.errors import SpaceError
 from nas.shape import Op, Shape, make_divisible
 from nas.trial import Genes
+from nas.units import html_table
 
 __all__ = ["Choice", "SearchSpace", "Slot", "Step", "fixed", "make_divisible", "relax_strides"]
 
@@ -320,6 +321,11 @@ class SearchSpace:
             option, position = min(moves[position])
             least += self.slot_genes(slot, option)
         return least
+
+    def _repr_html_(self) -> str:
+        """The choices as a notebook shows them."""
+        rows = [(n, ", ".join(c.labels)) for n, c in zip(self.gene_names, self.choices, strict=True)]
+        return html_table(f"{self} ({self.paper})", ("choice", "options"), rows)
 
     def __str__(self) -> str:
         return f"{self.name} {self.input}: {len(self.choices)} choices, {self.cardinality:.3g} gene tuples"

@@ -1,12 +1,13 @@
-"""Quantities as people write them: ``60ms``, ``5M``, ``5m``."""
+"""Quantities as people write them (``60ms``, ``5M``, ``5m``), and tables as notebooks show them."""
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 
 from nas.errors import UsageError
 
-__all__ = ["count", "milliseconds", "seconds"]
+__all__ = ["count", "html_table", "milliseconds", "seconds"]
 
 _MILLISECONDS = {"": 1.0, "ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}
 _COUNT = {
@@ -48,3 +49,10 @@ def count(text: str) -> float:
 def seconds(text: str) -> float:
     """A length of time; a bare number is in seconds, ``m`` are minutes."""
     return _quantity(text, "a time", _SECONDS, "5m")
+
+
+def html_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table for a notebook; every text is escaped."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in header)
+    body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<p><b>{escape(title)}</b></p><table><tr>{head}</tr>{body}</table>"

@@ -26,4 +26,6 @@ def command(run: Path, as_json: bool) -> None:
         print_json({"run": str(run), "front": found.front_rows()})
         return
     click.echo(found.front_text())
-    click.echo(f"\n{len(found.trials)} trials, {len(found.front)} on the front; {run}/front.png, {run}/front.csv")
+    click.echo(
+        f"\n{len(found.trials)} trials, {len(found.front_trials)} on the front; {run}/front.png, {run}/front.csv"
+    )

@@ -144,7 +144,7 @@ def document(result: Result) -> dict[str, Any]:
         "seconds": outcome.seconds,
         "trials": outcome.evaluated,
         "ended": outcome.reason,
-        "front": frames.front_rows(run.front, run.space, run.tables),
+        "front": frames.front_rows(run.front_trials, run.space, run.tables),
     }
 
 
@@ -152,8 +152,8 @@ def _summary(result: Result) -> str:
     run, outcome = result.run, result.outcome
     return (
         f"{run.front_text()}\n\n{outcome.evaluated} networks trained in {outcome.seconds:.0f} s "
-        f"({outcome.reason}); {len(run.front)} on the front\n"
+        f"({outcome.reason}); {len(run.front_trials)} on the front\n"
         f"{run.folder}/front.png   nas front {run.folder}   nas confirm {run.folder}   nas cost {run.folder}:{run.best().number}"
-        if run.front
+        if run.front_trials
         else f"no network finished ({outcome.reason}); see {run.folder}"
     )

@@ -3,15 +3,17 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from nas.errors import UsageError
 from nas.objectives import Objective
 from nas.trial import Metrics, Trial
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from plotly.graph_objects import Figure as Plot
 
-__all__ = ["axis_label", "front_figure", "save"]
+__all__ = ["axis_label", "front_figure", "interactive_front", "save"]
 
 INK, ACCENT, QUIET, CONFIRMED = "#22262b", "#c2410c", "#9aa5b1", "#15803d"
 UNITS = {"params": ("params (M)", 1e6), "macs": ("multiply-adds (M)", 1e6), "size_bytes": ("size (MB)", 1e6),
@@ -74,6 +76,48 @@ def front_figure(
     axes.spines[["top", "right"]].set_visible(False)
     if complete:
         axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2, fontsize=9)
+    return figure
+
+
+def interactive_front(
+    trials: Sequence[Trial],
+    front: Sequence[Trial],
+    objectives: Sequence[Objective],
+    *,
+    title: str = "",
+    confirmed: Mapping[str, float] | None = None,
+) -> "Plot":
+    """The picture of `front_figure` for a notebook: every point tells its trial, digest and metrics."""
+    try:
+        import plotly.graph_objects as go
+    except ImportError:
+        raise UsageError("an interactive plot needs plotly: pip install 'nas-toolkit[notebook]'") from None
+    up, across = objectives[0].name, objectives[1].name if len(objectives) > 1 else ""
+
+    def points(found: Sequence[Trial], **style: Any) -> Any:
+        tips = [
+            "<br>".join([f"trial {t.number}", t.digest, *(f"{name} {value:.6g}" for name, value in t.metrics.items())])
+            + (f"<br>confirmed {confirmed[t.digest]:.4f}" if confirmed and t.digest in confirmed else "")
+            for t in found
+        ]
+        x = [_value(t.metrics, across) if across else t.number for t in found]
+        return go.Scatter(x=x, y=[_value(t.metrics, up) for t in found], text=tips, hoverinfo="text", **style)
+
+    rest = [trial for trial in trials if trial.state == "complete"]
+    ordered = sorted(front, key=lambda t: _value(t.metrics, across) if across else t.number)
+    figure = go.Figure(
+        [
+            points(rest, mode="markers", name=f"{len(rest)} networks", marker={"color": QUIET, "size": 7}),
+            points(
+                ordered, mode="lines+markers" if across else "markers", name=f"front ({len(ordered)})",
+                marker={"color": ACCENT, "size": 11}, line={"shape": "hv", "color": ACCENT, "width": 1.5},
+            ),
+        ]
+    )  # fmt: skip
+    figure.update_layout(
+        title=title, template="plotly_white", xaxis_title=axis_label(across)[0] if across else "trial",
+        yaxis_title=axis_label(up)[0], legend={"orientation": "h", "y": 1.08, "x": 1, "xanchor": "right"},
+    )  # fmt: skip
     return figure
 
 
