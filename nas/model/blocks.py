@@ -70,8 +70,9 @@ class Shuffle(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """maps: (n, channels, s, s), the same out."""
-        split = maps.reshape(-1, self.groups, maps.shape[1] // self.groups, *maps.shape[2:])
-        return split.transpose(1, 2).flatten(1, 2)  # ONNX has no operator for torch's channel_shuffle
+        # Spelt out as reshapes, torch takes 2.5 times as long, and an ONNX file with 22 of them 1.4 times:
+        # it would compute sizes at run time. `nas.export.onnx` knows how to write this one.
+        return nn.functional.channel_shuffle(maps, self.groups)
 
 
 class PoolShortcut(nn.Sequential):
