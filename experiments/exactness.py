@@ -89,7 +89,7 @@ def check_onnx() -> None:
     import onnxruntime
     import torch
 
-    from nas.export.check import shake
+    from nas.export.verification import shake
     from nas.export.onnx import write_onnx
     from nas.model import build
 

@@ -8,7 +8,7 @@ pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 from nas.arch import Architecture, Stage
-from nas.export.check import shake
+from nas.export.verification import shake
 from nas.export.onnx import write_onnx
 from nas.model import build
 from nas.ops.conv import Classifier, Conv
