@@ -89,8 +89,8 @@ def check_onnx() -> None:
     import onnxruntime
     import torch
 
-    from nas.export.verification import shake
     from nas.export.onnx import write_onnx
+    from nas.export.verification import shake
     from nas.model import build
 
     options = onnxruntime.SessionOptions()

@@ -8,8 +8,8 @@ pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 from nas.arch import Architecture, Stage
-from nas.export.verification import shake
 from nas.export.onnx import write_onnx
+from nas.export.verification import shake
 from nas.model import build
 from nas.ops.conv import Classifier, Conv
 from nas.ops.down import GlobalDown, LocalDown, LocalGlobalDown
