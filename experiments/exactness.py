@@ -88,9 +88,13 @@ def check_random() -> None:
 def check_onnx() -> None:
     import onnxruntime
     import torch
+<<<<<<< HEAD
     from nas.export.check import shake
+=======
+>>>>>>> spaces
 
     from nas.export.onnx import write_onnx
+    from nas.export.verification import shake
     from nas.model import build
 
     options = onnxruntime.SessionOptions()
