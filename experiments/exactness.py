@@ -88,10 +88,6 @@ def check_random() -> None:
 def check_onnx() -> None:
     import onnxruntime
     import torch
-<<<<<<< HEAD
-    from nas.export.check import shake
-=======
->>>>>>> spaces
 
     from nas.export.onnx import write_onnx
     from nas.export.verification import shake
