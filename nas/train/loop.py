@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nas.cost.memory import check_fits
 from nas.errors import TrainingError
 from nas.model import Network
 from nas.train import swift
 from nas.train.augment import Augment
+from nas.train.memory import available_bytes
 
 __all__ = ["Schedule", "Source", "Training", "fit"]
 
@@ -77,7 +79,8 @@ class Training:
     """A training that goes a step at a time, and can be stopped and taken up again without a trace.
 
     ``images``: n at least 2; ``labels``: (n,) int64, on the same device. The order of images and their changes come
-    from ``seed`` alone. Mixed precision on CUDA. ``done`` counts the steps taken.
+    from ``seed`` alone. Mixed precision on CUDA. ``done`` counts the steps taken. A network that the machine's memory
+    cannot hold raises `TrainingError` before the first step.
     """
 
     def __init__(
@@ -90,6 +93,8 @@ class Training:
         seed: int,
         augment: Augment | None = None,
     ) -> None:
+        if isinstance(network, Network):
+            check_fits(network.architecture, schedule.batch_size, available_bytes(images.device))
         network.to(images.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network, self.images, self.labels, self.schedule, self.augment = network, images, labels, schedule, augment
         groups = _groups(network, schedule.weight_decay)
