@@ -1,13 +1,16 @@
 # Two commands: `make search` runs the main job on a fresh machine, `make test` proves the project.
+# The search writes into ./runs, and the confirmation takes the newest run there: with an --out elsewhere, name it in RUN.
 VENV ?= .venv
 PYTHON ?= python3
 ARGS ?=
+RUN ?=
 PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: search test clean
 
 search: $(VENV)/.main
 	$(VENV)/bin/nas search --space fbnet --device pixel $(ARGS)
+	$(VENV)/bin/nas confirm --top 3 --random 3 --seeds 2 --epochs-factor 2 $(RUN)
 
 test: $(VENV)/.dev
 	$(VENV)/bin/ruff check .

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from nas import rows
+from nas.errors import RunError
 from nas.strategies.base import rng
 
 __all__ = ["FILE", "Confirmation", "Pair", "claim", "interval", "read"]
@@ -178,5 +179,9 @@ class Confirmation:
 
 def read(folder: str | Path) -> Confirmation | None:
     """A run's last confirmation, None where there is none."""
-    found = rows.read(Path(folder) / FILE)
-    return Confirmation(found) if any(row["kind"] == "plan" for row in found) else None
+    path = Path(folder) / FILE
+    found = rows.read(path)
+    try:
+        return Confirmation(found) if any(row["kind"] == "plan" for row in found) else None
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{path} is of another version or damaged: no {error}. Remove it to confirm anew") from None

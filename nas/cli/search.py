@@ -13,7 +13,6 @@ from nas.cli._options import groups_option, json_option, print_json, seed_option
 from nas.cli._progress import Live
 from nas.errors import RunError, UsageError
 from nas.job import Plan, Result, Search
-from nas.report import frames
 
 __all__ = ["command"]
 
@@ -144,7 +143,7 @@ def document(result: Result) -> dict[str, Any]:
         "seconds": outcome.seconds,
         "trials": outcome.evaluated,
         "ended": outcome.reason,
-        "front": frames.front_rows(run.front_trials, run.space, run.tables),
+        "front": run.front_rows(),
     }
 
 

@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import os
-import pickle
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -214,7 +213,7 @@ class FullTraining:
             "network": self.network.digest,
             "data": self.dataset.name,
             "classes": list(self.dataset.classes),
-            "normalisation": dataclasses.asdict(self.statistics),
+            "normalisation": {"mean": list(self.statistics.mean), "std": list(self.statistics.std)},
             "steps": self.schedule.steps,
             "core_seconds": round(seconds * self.thread_count, 1),
             "selection": selection,
@@ -244,7 +243,7 @@ def _read(path: Path) -> dict[str, Any]:
     """A file of tensors and plain values; nothing in it is ever unpickled into code."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except Exception as error:  # a damaged file makes the restricted unpickler raise anything
         raise TrainingError(f"cannot read {path} as weights: {' '.join(str(error).split())[:120]}") from None
     if not isinstance(state, dict):
         raise TrainingError(f"cannot read {path} as weights: it holds a {type(state).__name__}, not a state dict")

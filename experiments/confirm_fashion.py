@@ -1,0 +1,75 @@
+"""Does the search beat random networks of the same latency on Fashion-MNIST? Five searches, one confirmed interval.
+
+Each search seed gets its own search and confirmation: front members against random networks of their latency bands, one
+recipe for both, fresh seeds, scored on test. The unit of the pooled interval is the search seed, so what pairs of
+one search share cannot pass for evidence; the interval over all pairs is printed beside it. Needs the Debian package
+dataset-fashion-mnist. Two hours on two cores; stopped, it goes on where it was.
+
+    python experiments/confirm_fashion.py --out runs/fashion
+    python experiments/confirm_fashion.py --slice --out runs/fashion-slice    # a few minutes, to see that it works
+"""
+
+import argparse
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from statistics import fmean
+
+from nas.confirm import confirm
+from nas.confirmed import claim, interval
+from nas.job import Plan, Search
+from nas.run import Run
+
+
+def one(seed: int, given: argparse.Namespace) -> Path:
+    """Search and confirm with one seed, or finish what was begun."""
+    folder: Path = given.out / f"seed{seed}"
+    settings = Search(
+        data="fashion-mnist", seed=seed, trials=given.trials, proxy=given.proxy, latency_ms=given.latency,
+        strategy=given.strategy,
+    )  # fmt: skip
+    Plan(settings).run(folder, resume=(folder / "run.json").exists())
+    confirm(Run(folder), top=given.top, random=given.top, seeds=given.repeats, epochs_factor=given.factor, seed=seed)
+    return folder
+
+
+def report(folders: Sequence[Path]) -> None:
+    means, differences, spent = [], [], [0.0, 0.0, 0.0]
+    for folder in folders:
+        run = Run(folder)
+        found = run.confirmed
+        assert found is not None
+        own = [pair.difference for pair in found.pairs]
+        means.append(fmean(own))
+        differences += own
+        spent = [a + b for a, b in zip(spent, (run.core_seconds, *found.seconds), strict=True)]
+        print(f"{folder.name}: {found.verdict}")
+    for unit, values in (("search seeds", means), ("pairs", differences)):
+        bounds = interval(values)
+        edges = "no interval" if bounds is None else f"{bounds[0]:+.4f} to {bounds[1]:+.4f}"
+        print(f"pooled over {len(values)} {unit}: {fmean(values):+.4f}, 95 % {edges}: {claim(bounds)}")
+    print("core-seconds: search {:.0f}, confirmation {:.0f} and {:.0f} for random networks".format(*spent))
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    options.add_argument("--out", type=Path, default=Path("runs/fashion"))
+    options.add_argument("--seeds", type=int, default=5)
+    options.add_argument("--trials", type=int, default=64)
+    options.add_argument("--top", type=int, default=3)
+    options.add_argument("--repeats", type=int, default=2)
+    options.add_argument("--factor", type=float, default=3.0)
+    options.add_argument("--latency", type=float, default=60.0, help="upper bound on pixel1, ms")
+    options.add_argument("--strategy", default="local-search")
+    options.add_argument("--proxy", default="")
+    options.add_argument("--workers", type=int, default=2)
+    options.add_argument("--slice", action="store_true", help="two seeds of a few small trainings")
+    given = options.parse_args()
+    if given.slice:
+        given.seeds, given.trials, given.repeats, given.factor, given.proxy = 2, 5, 1, 2.0, "images=512"
+    with ProcessPoolExecutor(given.workers) as pool:
+        report(list(pool.map(one, range(given.seeds), [given] * given.seeds)))
+
+
+if __name__ == "__main__":
+    main()

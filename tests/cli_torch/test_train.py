@@ -1,0 +1,163 @@
+"""Full training: killed and resumed it ends in the same bits; bad input is one line."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import nas
+from nas import catalog
+from nas.data import LazyTensors, load, statistics, tensors
+from nas.errors import RunError, TrainingError
+from nas.model import build
+from nas.train import Augment, Schedule, Training, fit
+from nas.train.full import FullTraining, Recipe
+
+ROOT = Path(nas.__file__).parent.parent
+NETWORK = "mobilenet_v2"
+SMALL = Recipe(steps=6, batch_size=16, resolution=16, seed=4)
+
+
+def small(folder, recipe=SMALL, **settings):
+    return FullTraining(catalog.network(NETWORK, width=0.25), load("digits"), folder, recipe, **settings)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("train") / "whole"
+    return folder, small(folder).run()
+
+
+def test_the_folder_holds_network_weights_and_result(done):
+    folder, result = done
+    assert json.loads((folder / "result.json").read_text()) == result
+    network = nas.arch.Architecture.load(folder / "architecture.json")
+    assert (network.input.channels, network.input.size) == (1, 16)
+    module = build(network)
+    module.load_state_dict(torch.load(folder / "weights.pt", weights_only=True))
+    assert result["test_openings"] == 1
+    assert result["test_images"] == 274
+    assert 0 <= result["test"]["accuracy"] <= 1
+
+
+def test_given_again_it_only_reads_the_result(done):
+    folder, result = done
+    assert small(folder).run() == result
+
+
+def test_another_training_is_refused_in_the_same_folder(done):
+    folder, _ = done
+    with pytest.raises(RunError, match=r"is a run folder of another recipe: recipe.lr is 0.05 there and 0.1 here"):
+        small(folder, Recipe(steps=6, batch_size=16, resolution=16, seed=4, lr=0.1)).run()
+
+
+def test_stopped_at_every_step_it_ends_in_the_same_bits(done, tmp_path):
+    class StoppedError(Exception):
+        pass
+
+    folder = tmp_path / "stopped"
+    for _ in range(SMALL.steps):
+        # The checkpoint comes after the watch: each session saves one step, and stops in the next, which is repeated.
+        stops = iter((False, True))
+
+        def second(watched, stops=stops):
+            if next(stops, True):
+                raise StoppedError
+
+        try:
+            small(folder).run(checkpoint_seconds=0, watch=second)
+        except StoppedError:
+            continue
+    result = small(folder).run(checkpoint_seconds=0)
+    assert_equal_weights(folder, done[0])
+    assert {**result, "core_seconds": 0} == {**done[1], "core_seconds": 0}
+
+
+def test_killed_in_the_shell_it_ends_in_the_same_bits(tmp_path):
+    def command(folder):
+        return [
+            sys.executable, "-m", "nas", "train", NETWORK, "--data", "digits", "--resolution", "16", "--steps", "12",
+            "--batch-size", "16", "--checkpoint", "0.001s", "--threads", "1", "--json", "--out", str(folder),
+        ]  # fmt: skip
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run(command(whole), check=True, cwd=ROOT, capture_output=True)
+    process = subprocess.Popen(command(killed), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not (killed / "checkpoint.pt").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    out = subprocess.run(command(killed), check=True, cwd=ROOT, capture_output=True, text=True).stdout
+    assert json.loads(out)["steps"] == 12
+    assert_equal_weights(killed, whole)
+
+
+def assert_equal_weights(first, second):
+    a, b = (torch.load(folder / "weights.pt", weights_only=True) for folder in (first, second))
+    assert list(a) == list(b)
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_checkpoint_is_plain_data_and_fit_is_the_same_loop():
+    data = load("digits")
+    stats = statistics(data.images)
+    images, labels = tensors(data.images[:64], stats, 8), torch.from_numpy(data.labels[:64])
+    network = catalog.network(NETWORK, width=0.25, resolution=8, classes=10)
+    network = nas.scale.scaled(network, in_channels=1)
+    schedule = Schedule(steps=4, batch_size=16, average=0.5)
+    first, second = build(network), build(network)
+    fit(first, images, labels, schedule, seed=1, augment=Augment(pad=1))
+    training = Training(second, images, labels, schedule, seed=1, augment=Augment(pad=1))
+    for _ in range(schedule.steps):
+        training.advance()
+    training.finish()
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    )
+
+
+def test_lazy_images_are_the_same_images():
+    data = load("digits")
+    stats = statistics(data.images)
+    rows = np.array([5, 3, 99, 7])
+    lazy = LazyTensors(data.images, rows, stats, 12, torch.device("cpu"))
+    assert lazy.shape == (4, 1, 12, 12)
+    assert torch.equal(lazy[torch.tensor([2, 0])], tensors(data.images[[99, 5]], stats, 12))
+
+
+def test_training_starts_from_weights(done, tmp_path):
+    folder, _ = done
+    again = small(tmp_path / "more", Recipe(steps=1, lr=1e-6, resolution=16), weights=folder / "weights.pt")
+    again.run()
+    a, b = (torch.load(f / "weights.pt", weights_only=True) for f in (folder, tmp_path / "more"))
+    assert all(torch.allclose(a[name], b[name], atol=1e-3) for name in a if name.endswith("weight"))
+    assert again.identity()["weights"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "cannot read .* as weights"), (b"\x80\x04garbage", "cannot read .* as weights"), (None, "cannot read")],
+)
+def test_bad_weights_are_one_line(tmp_path, content, message):
+    path = tmp_path / "weights.pt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(TrainingError, match=message):
+        small(tmp_path / "x", weights=path)
+
+
+def test_weights_of_another_network_and_checkpoints_are_refused(done, tmp_path):
+    folder, _ = done
+    with pytest.raises(TrainingError, match=r"give the weights.pt of a training, not its checkpoint"):
+        small(tmp_path / "x", weights=folder / "checkpoint.pt")
+    other = FullTraining(catalog.network(NETWORK), load("digits"), tmp_path / "y", SMALL, weights=folder / "weights.pt")
+    with pytest.raises(TrainingError, match="the weights are of another network"):
+        other.run()

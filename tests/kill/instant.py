@@ -1,0 +1,81 @@
+"""An instant evaluator for runs without torch. As a script, ``instant.py RUN``: a confirmation to kill."""
+
+import hashlib
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+from nas import catalog
+from nas.confirm import confirm
+from nas.errors import DataError, TrainingError
+from nas.job import Plan, Search
+from nas.run import Run
+
+SPACE = """
+from nas.testing.toys import toy_space
+
+def space(resolution=8, classes=10, in_channels=3):
+    return toy_space()
+"""
+SLEEP_SECONDS = 0.02
+
+
+def quality(digest, seed):
+    return int.from_bytes(hashlib.sha256(f"{digest}:{seed}".encode()).digest()[:4], "big") / 2**32
+
+
+def open_data(spec, *, strict=False, groups=None):
+    return SimpleNamespace(name=spec, classes=tuple(range(10)), in_channels=3)
+
+
+class Evaluator:
+    noisy = False
+    thread_count = 1
+
+    def __init__(self, data, factor=1.0, gain=0.0):
+        self.data, self.factor, self.gain, self.opened, self.seeds = data, factor, gain, 0, []
+
+    def describe_data(self):
+        return {"name": self.data.name, "digest": self.data.name}
+
+    def describe_training(self):
+        return {"epochs": 2 * self.factor, "threads": 1}
+
+    def lines(self):
+        return []
+
+    def evaluate(self, architecture, seed):
+        self.seeds.append(seed)
+        value = quality(architecture.digest, seed)
+        if self.data.name == "broken" and self.factor > 1 and value < 0.3:
+            raise TrainingError("the loss is not finite")
+        return {"accuracy": value, "search_accuracy": value}
+
+    def open_test(self):
+        if self.data.name == "corrupt":
+            raise DataError("cannot read /data/t10k.gz: not a gzip file")
+        self.opened += 1
+        return 100
+
+
+def make(data, text="", *, threads=1):
+    return Evaluator(data)
+
+
+def retraining(data, recipe, factor):
+    return Evaluator(data, factor)
+
+
+def searched(folder, **settings):
+    """A finished run over the toy space."""
+    catalog.EVALUATORS["instant"] = "instant"
+    space = Path(folder).parent / "toy.py"
+    space.write_text(SPACE)
+    given = {"data": "fake", "trials": 30, "strategy": "random", "objectives": ("accuracy", "latency_ms"), **settings}
+    return Plan(Search(space=str(space), evaluator="instant", **given)).run(folder).run
+
+
+if __name__ == "__main__":
+    catalog.EVALUATORS["instant"] = "instant"
+    confirm(Run(sys.argv[1]), top=4, random=4, seeds=4, watch=lambda step: time.sleep(SLEEP_SECONDS))
