@@ -71,7 +71,7 @@ def test_pairs_that_agree_by_luck_are_no_evidence():
 
 
 def test_members_are_spread_over_the_front_best_first(run):
-    ordered = sorted(run.front, key=lambda trial: -trial.metrics["accuracy"])
+    ordered = sorted(run.front_trials, key=lambda trial: -trial.metrics["accuracy"])
     assert len(ordered) >= 4
     assert members(run, 1) == ordered[:1]
     chosen = members(run, 3)
@@ -82,7 +82,7 @@ def test_members_are_spread_over_the_front_best_first(run):
 
 def test_random_networks_are_of_the_same_band_and_new(run):
     found = confirm(run, top=3, random=7, seeds=1)
-    front = {trial.digest for trial in run.front}
+    front = {trial.digest for trial in run.front_trials}
     seen = set()
     assert [len(member["random"]) for member in found.plan["members"]] == [3, 2, 2]
     for member in found.plan["members"]:
@@ -200,7 +200,7 @@ def _env():
 
 def test_a_corrupt_test_set_lets_the_search_complete_and_is_named(instant, tmp_path):
     run = instant.searched(tmp_path / "run", data="corrupt")
-    assert run.front
+    assert run.front_trials
     with pytest.raises(DataError, match=r"cannot read /data/t10k.gz"):
         confirm(run)
     assert confirmed.read(run.folder).openings == 0
@@ -250,7 +250,7 @@ def test_the_front_marks_what_is_confirmed(run):
     scores = fresh.confirmed_scores
     assert len(scores) == 3
     assert "confirmed" in fresh.front_text()
-    assert fresh.front_frame()["confirmed"].notna().sum() == 3
+    assert fresh.front()["confirmed"].notna().sum() == 3
     for member in found.plan["members"]:
         assert scores[member["digest"]] == found.score(member["digest"])
     fresh.save_reports()
@@ -272,7 +272,7 @@ def test_pick_takes_confirmed_scores_first_and_says_so(run):
 def test_pick_keeps_the_latency_and_falls_back_to_selection(run):
     confirm(run)
     fresh = Run(run.folder)
-    fastest = min(trial.metrics["latency_ms@pixel1"] for trial in fresh.front)
+    fastest = min(trial.metrics["latency_ms@pixel1"] for trial in fresh.front_trials)
     pick = fresh.pick(latency_ms=fastest)
     assert pick.trial.metrics["latency_ms@pixel1"] == fastest
     assert pick.confirmed == (pick.trial.digest in fresh.confirmed_scores)
@@ -283,7 +283,7 @@ def test_pick_keeps_the_latency_and_falls_back_to_selection(run):
 def test_weights_choose_between_the_ends(run):
     by = {weight: run.pick(weights={"accuracy": 1, "latency_ms": weight}).trial for weight in (0, 1000)}
     assert by[0] == members(run, 1)[0]
-    assert by[1000] == min(run.front, key=lambda trial: trial.metrics["latency_ms@pixel1"])
+    assert by[1000] == min(run.front_trials, key=lambda trial: trial.metrics["latency_ms@pixel1"])
     assert run.pick(knee=True).trial == run.pick(weights={"accuracy": 1, "latency_ms": 1}).trial
 
 
