@@ -1,4 +1,4 @@
-"""NK landscapes over the genes of any space: ruggedness by choice, an exact optimum, optional noise.
+"""NK landscapes over the genes of any space: ruggedness by choice, a known optimum, optional noise.
 
 Kauffman and Weinberger 1989, https://doi.org/10.1016/S0022-5193(89)80019-0, with adjacent genes: each gene
 contributes a random number that depends on itself and on the next K genes. A network's value is that of its
@@ -9,7 +9,6 @@ K = 0 is additive: a sanity check, no ground for claims.
 import heapq
 import math
 from functools import cached_property
-from itertools import count
 from typing import Any
 from zlib import crc32
 
@@ -28,8 +27,10 @@ from search_spaces import fbnet
 __all__ = ["Landscape", "benchmark"]
 
 LARGEST_WINDOW = 1 << 22
-LARGEST_SEARCH = 200_000
-FILLS = 16
+BEAM = 1024
+LEAVES = 64
+FILLS = 8
+CLIMBS = 4
 
 
 def benchmark(
@@ -84,7 +85,9 @@ class Landscape:
         self.relevant = sorted(order[:kept].tolist())
         self.sizes = [sizes[i] for i in self.relevant]
         self.windows = [range(j, min(j + k + 1, kept)) for j in range(kept)]
-        widest = max(math.prod(self.sizes[i] for i in window) for window in self.windows)
+        in_slot = max(sum(start <= i < end for i in self.relevant) for start, end, _ in domain.space.radix)
+        self.reach = max(k, in_slot - 1)
+        widest = max(math.prod(self.sizes[j : j + self.reach + 1]) for j in range(kept))
         if widest > LARGEST_WINDOW:
             raise UsageError(f"k = {k} has windows of {widest} values on space '{domain.space.name}': take a smaller k")
 
@@ -119,69 +122,104 @@ class Landscape:
 
     @cached_property
     def _bounds(self) -> list[NDArray[np.float64]]:
-        """Most that the contributions from gene j on can add, given genes j to j + k - 1 (dynamic programming)."""
+        """Most that contributions from gene j on can add, given genes j to j + reach - 1 (dynamic programming).
+
+        Minus infinity where a slot's genes are in no canonical string, whatever the slot is handed.
+        """
+        dead = {}
+        for slots in self._slots.values():
+            for first, moves in slots:
+                known = np.array(sorted({genes for move in moves for genes in move})).T
+                if len(known):
+                    dead[first] = np.ones(self.sizes[first : first + len(known)], bool)
+                    dead[first][tuple(known)] = False
         bounds: list[NDArray[np.float64]] = [np.zeros(())]
-        for table in reversed(self._tables):
-            total = table + bounds[-1]
-            bounds.append(total.max(axis=-1) if table.ndim == self.k + 1 else total)
+        for j, table in reversed(list(enumerate(self._tables))):
+            total = _widen(table, bounds[-1].ndim + 1) + bounds[-1]
+            if j in dead:
+                total = np.where(_widen(dead[j], total.ndim), -math.inf, total)
+            bounds.append(total.max(axis=-1) if total.ndim == self.reach + 1 else total)
         return bounds[::-1]
 
     def least_loss(self) -> float:
-        """The exact optimum: gene strings by best-first search under exact bounds, until one is a network inside.
+        """The least loss of a network inside the domain, as far as a beam search under exact bounds finds it.
 
-        With irrelevant genes, a string counts if one of `FILLS` fillings reaches it.
+        The best gene string that is canonical and inside is the answer. Where none of the first is, the
+        networks that they spell are climbed from.
         """
-        ticket, fill = count(), rng(self.seed, "fill", 0)
-        todo: list[tuple[float, int, float, Genes]] = [(0.0, next(ticket), 0.0, ())]
-        for _ in range(LARGEST_SEARCH):
-            bound, _, done, prefix = heapq.heappop(todo)
-            if len(prefix) == len(self.sizes):
-                if self._is_reached(prefix, self._scaled(-bound), fill):
-                    return self._scaled(-bound)
-                continue
-            for option in range(self.sizes[len(prefix)]):
-                genes = (*prefix, option)
-                first, doubles = self._doubles.get(len(genes), (0, ()))
-                if genes[first:] in doubles:
-                    continue
-                start = max(len(genes) - self.k, 0)
-                closed = len(genes) - 1 - self.k
-                now = done + float(self._tables[closed][genes[closed:]]) if closed >= 0 else done
-                rest = self._bounds[start][genes[start:]] if start < len(self.sizes) else 0.0
-                heapq.heappush(todo, (-(now + float(np.max(rest))), next(ticket), now, genes))
-        raise UsageError(
-            f"the optimum of this NK landscape inside {self.domain.bounds_text} was not found among its "
-            f"{LARGEST_SEARCH} best prefixes: take a looser bound or a smaller k"
-        )
+        sizes = np.array(self.domain.space.gene_sizes)
+        fills = FILLS if len(self.relevant) < len(sizes) else 1
+        filled = rng(self.seed, "fill", 0).integers(sizes, size=(fills, len(sizes)))
+        found: list[tuple[float, Genes]] = []
+        for relevant, bound in self._beam()[:LEAVES]:
+            filled[:, self.relevant] = relevant
+            found += [(self.loss(genes), genes) for genes in map(tuple, filled[self.domain.inside(filled)].tolist())]
+            if found and min(found)[0] <= bound + 1e-9:
+                return min(found)[0]
+        if not found:
+            drawn = map(tuple, self.domain.sample_many(LEAVES, rng(self.seed, "climb", 0)).tolist())
+            found = [(self.loss(genes), genes) for genes in drawn]
+        return min(self._climb(*start) for start in sorted(found)[:CLIMBS])
+
+    def _beam(self) -> list[tuple[Genes, float]]:
+        """Strings of relevant genes with their losses, best first: the last beam."""
+        beam = [(0.0, 0.0, Genes(), self._states((), frozenset([0])))]
+        for length, size in enumerate(self.sizes, 1):
+            start, closed = max(length - self.reach, 0), length - 1 - self.reach
+            rest = self._bounds[start]
+            grown = []
+            for _, done, prefix, states in beam:
+                for genes in ((*prefix, option) for option in range(size)):
+                    after = self._states(genes, states)
+                    if after:
+                        window = genes[closed : closed + self.k + 1]
+                        now = done + float(self._tables[closed][window]) if closed >= 0 else done
+                        most = now + float(np.max(rest[genes[start:]] if start < len(self.sizes) else 0.0))
+                        grown.append((most, now, genes, after))
+            beam = heapq.nlargest(BEAM, grown, key=lambda node: node[0])
+        return [(genes, self._scaled(most)) for most, _, genes, _ in beam]
+
+    def _climb(self, loss: float, genes: Genes) -> float:
+        """The loss of the summit above a network."""
+        while True:
+            near = [(self.loss(other), other) for other in map(tuple, self.domain.neighbours(genes).tolist())]
+            best, other = min(near, default=(loss, genes))
+            if best >= loss:
+                return loss
+            loss, genes = best, other
+
+    def _states(self, prefix: Genes, states: frozenset[int]) -> frozenset[int]:
+        """What the slots that end with the prefix can hand over; empty if no canonical genes begin so.
+
+        An option whose layers a lesser one makes from the same input is in no canonical genes. Without
+        this the search loses itself in spaces that say most things twice.
+        """
+        for first, moves in self._slots.get(len(prefix), ()):
+            states = frozenset().union(*(moves[state].get(prefix[first:], ()) for state in states))
+        return states
 
     @cached_property
-    def _doubles(self) -> dict[int, tuple[int, set[Genes]]]:
-        """By the number of genes up to a slot's end: its first gene, and genes of it that no canonical string has.
-
-        They make the same layers as earlier ones, whatever the slot is handed. Without this the search loses
-        itself in spaces that say most things twice.
-        """
-        found: dict[int, tuple[int, set[Genes]]] = {}
-        if len(self.relevant) == len(self.domain.space.gene_sizes):
-            for slot, (step, radix) in enumerate(zip(self.domain.space.chain, self.domain.space.radix, strict=True)):
-                seen, doubles = set(), set()
-                for option, words in enumerate(zip(*step.words, strict=True)):
-                    if words in seen:
-                        doubles.add(self.domain.space.slot_genes(slot, option))
-                    seen.add(words)
-                if doubles:
-                    found[radix[1]] = (radix[0], doubles)
+    def _slots(self) -> dict[int, list[tuple[int, list[dict[Genes, set[int]]]]]]:
+        """By the number of relevant genes up to a slot's end: its first, and per state what its genes lead to."""
+        found: dict[int, list[tuple[int, list[dict[Genes, set[int]]]]]] = {}
+        space = self.domain.space
+        for slot, (step, (start, end, _)) in enumerate(zip(space.chain, space.radix, strict=True)):
+            inside = [i - start for i in self.relevant if start <= i < end]
+            moves: list[dict[Genes, set[int]]] = []
+            for words, after in zip(step.words, step.next.tolist(), strict=True):
+                least = {word: option for option, word in reversed(list(enumerate(words)))}
+                moves.append({})
+                for option in least.values():
+                    genes = space.slot_genes(slot, option)
+                    moves[-1].setdefault(tuple(genes[i] for i in inside), set()).add(after[option])
+            first = sum(i < start for i in self.relevant)
+            found.setdefault(first + len(inside), []).append((first, moves))
         return found
 
-    def _is_reached(self, relevant: Genes, loss: float, fill: np.random.Generator) -> bool:
-        sizes = self.domain.space.gene_sizes
-        every = len(relevant) == len(sizes)
-        for genes in fill.integers(np.array(sizes), size=(1 if every else FILLS, len(sizes))):
-            genes[self.relevant] = relevant
-            filled = tuple(genes.tolist())
-            if self.domain.contains(filled) and math.isclose(self.loss(filled), loss, abs_tol=1e-9):
-                return True
-        return False
+
+def _widen(table: NDArray[Any], dimensions: int) -> NDArray[Any]:
+    """The table with axes of length 1 behind."""
+    return table.reshape(table.shape + (1,) * (dimensions - table.ndim))
 
 
 def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -93,7 +93,12 @@ class History:
         return [keys[i] for i in ranks]
 
     def best(self) -> Genes | None:
-        """Genes of the best network on average over its evaluations, objectives weighed equally."""
+        """Genes of the best network on average over its evaluations, objectives weighed equally.
+
+        Tried and dropped on NAS-Bench-Macro, 60 seeds, 100 evaluations of local search: the best posterior
+        mean of a Gaussian process over the genes. With one noisy training per network it recommends no
+        better (regret .135 against .135 points), without noise worse (.061 against .023).
+        """
         if not self.losses:
             return None
         weights = np.ones(len(next(iter(self.losses.values()))))

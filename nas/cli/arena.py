@@ -1,0 +1,74 @@
+"""``nas arena``: compare strategies at equal budgets on a benchmark whose truth is known."""
+
+import re
+import sys
+from pathlib import Path
+
+import click
+
+from nas import catalog
+from nas.arena import compare
+from nas.cli._options import json_option, print_json
+from nas.cli._progress import duration
+from nas.errors import UsageError
+from nas.report.arena import arena_figure, arena_table
+from nas.report.plots import save
+
+__all__ = ["command"]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  nas arena --benchmark nas-bench-macro --strategy local-search --strategy optuna:TPE
+  nas arena --benchmark nas-bench-macro:noisy --strategy evolution:population=20,sample=5
+  nas arena --benchmark nk:space=mnasnet,k=5,noise=0.15 --strategy local-search --seeds 100-119 --budget 200
+  nas arena --benchmark csv:results.csv,maximize=accuracy --strategy local-search"""
+)
+@click.option("--benchmark", required=True, help="NAME[:VARIANT][,KEY=VALUE...]: nas-bench-macro, nk, csv:FILE, ...")
+@click.option("--strategy", "strategies", multiple=True, help="NAME[:VARIANT][,KEY=VALUE...]; give it several times.")
+@click.option("--seeds", default="30", show_default=True, help="How many, or the first and last: 100-119.")
+@click.option("--budget", type=click.IntRange(1), default=100, show_default=True, help="New networks per search.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of results; finished searches in it are kept.")
+@json_option
+def command(
+    benchmark: str,
+    strategies: tuple[str, ...],
+    seeds: str,
+    budget: int,
+    workers: int,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Regret and hypervolume over evaluations of each STRATEGY and of random search, with 95 % intervals."""
+    out = out or Path("runs") / f"arena-{re.sub('[^A-Za-z0-9.]+', '-', benchmark)}-{budget}"
+    arena = compare(
+        catalog.benchmark(benchmark),
+        strategies,
+        name=benchmark,
+        seeds=_seeds(seeds),
+        budget=budget,
+        out=out,
+        workers=workers,
+        progress=None if as_json else _progress,
+    )
+    save(arena_figure(arena), out / "arena.png")
+    if as_json:
+        print_json(arena.to_json())
+        return
+    click.echo(arena_table(arena))
+    click.echo(f"\n{len(arena.of(arena.strategies[0]))} seeds; {out}/arena.png, {out}/arena.csv, {out}/arena.json")
+
+
+def _seeds(text: str) -> range:
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
+    if match is None:
+        raise UsageError(f"--seeds takes a number, or the first and the last as 100-119, not '{text}'")
+    return range(int(match[1])) if match[2] is None else range(int(match[1]), int(match[2]) + 1)
+
+
+def _progress(done: int, total: int, left_seconds: float) -> None:
+    end = "\n" if done == total or not sys.stderr.isatty() else "\r"
+    click.echo(f"{done}/{total} searches, {duration(left_seconds)} left    ", nl=False, err=True)
+    click.echo(end, nl=False, err=True)
