@@ -39,7 +39,7 @@ def _read(spec: str, strict: bool, size: int) -> Dataset:
         return fashion_mnist.read(place or None)
     if kind in PLACES:
         if not place:
-            raise UsageError(f"data set '{kind}' needs a place: {kind}:{PLACES[kind]}")
+            raise UsageError(f"data set '{kind}' needs a path: {kind}:{PLACES[kind]}")
         if kind == "npz":
             return npz.read(place, strict=strict)
         read = hf.read if kind == "hf" else folder.read

@@ -147,7 +147,7 @@ def test_a_place_that_cannot_be_loaded(hub, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="cannot load hf:"):
         load(f"hf:{tmp_path / 'empty'}")
-    with pytest.raises(UsageError, match="needs a place: hf:NAME"):
+    with pytest.raises(UsageError, match="needs a path: hf:NAME"):
         load("hf:")
 
 
