@@ -51,4 +51,6 @@ class Lookup:
         keep = self.domain.inside(np.array(list(self.repeats)))
         if not keep.any():
             raise DataError(f"the table has no network inside {self.domain.bounds_text}")
-        return np.array([row.mean(axis=0) for row in self.repeats.values()])[keep]
+        counts = np.array([len(rows) for rows in self.repeats.values()])
+        sums = np.add.reduceat(np.concatenate(list(self.repeats.values())), counts.cumsum() - counts, axis=0)
+        return np.asarray(sums / counts[:, None])[keep]
