@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["arena_figure", "arena_table"]
 
-LEAST_SHOWN = 1e-3
+LEAST_SHOWN, LOGARITHMIC_FROM = 1e-3, 20
 
 
 def arena_table(arena: Arena, checkpoints: Sequence[int] = ()) -> str:
@@ -58,9 +58,10 @@ def arena_figure(arena: Arena) -> "Figure":
             axes.plot(evaluations, curve.mean(axis=0), color=color, lw=1.5, label=strategy)
             axes.fill_between(evaluations, *band(curve), color=color, alpha=0.18, lw=0)
         if column == "regret":
-            axes.set_yscale(
-                "symlog", linthresh=max(LEAST_SHOWN, float(arena.curve(arena.strategies[0], column).max()) / 1e4)
-            )
+            means = np.array([arena.curve(strategy, column).mean(axis=0) for strategy in arena.strategies])
+            least = max(float(means.min()), LEAST_SHOWN)
+            if least < means.max() / LOGARITHMIC_FROM:
+                axes.set_yscale("symlog", linthresh=least)
             axes.set_ylim(bottom=0)
         axes.set_xlabel("evaluations (new networks)")
         axes.set_ylabel(f"regret of the recommendation ({arena.losses[0]})" if column == "regret" else column)
