@@ -60,6 +60,7 @@ def test_devices_say_kind_conditions_coverage_and_error():
         assert word in out
     page, _ = run("devices", "pixel")
     assert "caveat" in page
+    assert "  fitted      Four non-negative prices by least squares" in page
     assert "licence" in page.lower() or "Apache" in page
 
 
