@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.arch import Architecture, Layer
+from nas.cost.correction import Correction
 from nas.cost.device import DeviceModel
 from nas.errors import NasError, TableError
 from nas.ops import op_from_signature, registry
@@ -164,11 +165,36 @@ class Table:
         """The time of one layer: its own row, else its kernels' rows, else the device model; else `TableError`."""
         if layer not in self._known:
             row = self.row(layer)
-            if row is not None:
-                self._known[layer] = self._from_row(row)
-            else:
-                self._known[layer] = self._from_kernels(layer)
+            found = self._from_row(row) if row is not None else self._from_kernels(layer)
+            self._known[layer] = self._corrected(layer, found)
         return self._known[layer]
+
+    @cached_property
+    def correction(self) -> Correction | None:
+        """What `nas latency verify` learnt from whole networks, if it did."""
+        given = self.info.get("correction")
+        return None if given is None else Correction.from_json(given)
+
+    @property
+    def constant_ms(self) -> float:
+        """What a network takes beyond its layers."""
+        return 0.0 if self.correction is None else self.correction.constant_ms
+
+    def uncorrected(self) -> "Table":
+        """The same rows and model without the correction."""
+        return replace(self, info={**self.info, "correction": None}, _known={})
+
+    def _corrected(self, layer: Layer, found: Estimate) -> Estimate:
+        if self.correction is None or not found.latency_ms:
+            return found
+        scale = self.correction.scale(layer.op.key, found.latency_ms)
+        return Estimate(
+            measured_ms=scale * found.measured_ms,
+            summed_ms=scale * found.summed_ms,
+            predicted_ms=scale * found.predicted_ms,
+            variance_ms2=scale**2 * found.variance_ms2,
+            common_sd_ms=scale * found.latency_ms * self.correction.common_sd,
+        )
 
     def _from_row(self, row: Row) -> Estimate:
         common = float(self.info.get("rows_common_sd", 0.0)) * row.latency_ms
@@ -202,7 +228,7 @@ class Table:
 
     def estimate(self, architecture: Architecture) -> Estimate:
         """The time of a network, batch 1 unless the conditions say otherwise."""
-        return self.sum(architecture.layers)
+        return self.sum(architecture.layers) + Estimate(predicted_ms=self.constant_ms)
 
     def sum(self, layers: Iterable[Layer]) -> Estimate:
         """The time of layers, one after the other."""
@@ -222,6 +248,7 @@ class Table:
         model = DeviceModel.from_json(info["model"]) if info.get("model") is not None else None
         digest = hashlib.sha256(text.encode() + json.dumps(info, sort_keys=True).encode()).hexdigest()[:20]
         table = cls(str(info["name"]), rows, model, info, digest, numbers)
+        _ = table.correction  # a broken one raises here, not later
         _check_plausible(numbers, table)
         return table
 

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import random
+import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -237,6 +238,7 @@ def _time_missing(
 def _info(name: str, spaces: Sequence[SearchSpace], journal: Journal, runner: Runner, threads: int) -> dict[str, Any]:
     noisy = sorted(key for key, timing in journal.rows.items() if timing.noisy)
     unreliable = remarks(journal.blocks, threads=threads) if runner.in_process else []
+    references = [block.reference_ms for block in journal.blocks if block.reference_ms]
     calls = [block.call_ms for block in journal.blocks]
     caveats = [
         f"rows_common_sd and the model's common_sd are {COMMON_SD}, a judgement, until whole networks are timed beside the "
@@ -253,6 +255,7 @@ def _info(name: str, spaces: Sequence[SearchSpace], journal: Journal, runner: Ru
         "conditions": {**runner.conditions(), "date": f"{datetime.now(UTC):%Y-%m-%d}"},
         "unreliable": unreliable,
         "spaces": [f"{space.name} {space.input}" for space in spaces],
+        "reference_ms": statistics.median(references) if references else None,
         "noisy": noisy,
         "sources": [{"what": "medians of single runs, with robust standard deviations", "who": "nas latency build"}],
         "fitted": "Six non-negative prices by least squares on relative errors, ops and kernels weighing the same.",

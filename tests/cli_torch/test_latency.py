@@ -60,3 +60,31 @@ def test_help_and_mistakes(folder):
         run("latency", "biuld")
     with pytest.raises(UsageError, match=r"not '../x'"):
         run("latency", "build", "--device", "../x", "--space", "small.py")
+
+
+def test_a_table_is_verified_and_corrected(folder):
+    run(*BUILD)
+    verify = (
+        "latency",
+        "verify",
+        "--device",
+        "here.csv",
+        "--space",
+        "small.py",
+        "--networks",
+        "24",
+        "--seconds",
+        "0.002",
+    )
+    said = run(*verify)
+    assert "tau" in said
+    assert (folder / "here.verify.png").stat().st_size > 1000
+    found = json.loads(run(*verify, "--correct", "--json"))
+    assert found["every"]["networks"] == 12
+    assert found["before"]["mape"] > 0
+    assert json.loads((folder / "here.json").read_text())["audit"]["every"] == found["every"]
+
+
+def test_a_shipped_table_is_not_written_to(folder):
+    with pytest.raises(UsageError, match=r"--device must be the \.csv file of a table you own"):
+        run("latency", "verify", "--device", "pixel1", "--space", "small.py")

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from made_up import ByName, Killed
 
 from nas import catalog
 from nas.cost.table import Table, kernel_from_key, layer_key
@@ -12,37 +13,6 @@ from nas.measure.build import build_table, grid, layers_of
 from nas.testing.toys import toy_space
 
 SPACE = toy_space(3)
-PER_MILLION = 0.5
-
-
-class Killed(BaseException):
-    """As a signal would end it."""
-
-
-class ByName:
-    """Answers with a time that follows from the subject alone: what it is named for does that much work."""
-
-    in_process = False
-
-    def __init__(self, stop_after=None, **conditions):
-        self.stop_after, self.opened, self.given = (
-            stop_after,
-            [],
-            {"runtime": "made up", "hardware": "none"} | conditions,
-        )
-
-    def open(self, model):
-        if self.stop_after is not None and len(self.opened) >= self.stop_after:
-            raise Killed
-        key = model.decode()
-        self.opened.append(key)
-        kernel = kernel_from_key(key)
-        kernels = [kernel] if kernel else build.layer_from_key(key).kernels
-        ms = PER_MILLION * sum(k.in_elements + k.out_elements + k.macs for k in kernels) / 1e6 + 1e-4
-        return lambda: ms
-
-    def conditions(self):
-        return self.given
 
 
 @pytest.fixture(autouse=True)
