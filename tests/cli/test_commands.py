@@ -91,3 +91,16 @@ def test_bad_input_is_one_line_and_no_traceback(arguments, code, message):
     assert out == ""
     assert message in err
     assert "Traceback" not in err
+
+
+def test_an_imported_table_is_a_device(tmp_path):
+    rows = "\n".join(f'"mbconv(channels={c},kernel={k})",24,{s},{c * k * s / 9e3}' for c in (24, 32, 48) for k in (3, 5) for s in (14, 28))  # fmt: skip
+    (tmp_path / "timings.csv").write_text(f"op,in_channels,in_size,latency_ms\n{rows}\n")
+    arguments = ("latency", "import", str(tmp_path / "timings.csv"), "--device", "board", "--out", str(tmp_path))
+    out, _ = run(*arguments)
+    assert "12 rows" in out
+    found = json.loads(run("cost", "mobilenet_v2", "--device", str(tmp_path / "board.csv"), "--json")[0])
+    assert found["devices"]["board"]["latency_ms"] > 0
+    _, err = run(*arguments, code=2)
+    assert "exists: choose another --device or --out" in err
+    assert "left_out" in json.loads(run(*arguments, "--force", "--json")[0])
