@@ -11,7 +11,7 @@ from nas.cost.audit import Audit
 from nas.cost.table import Table
 from nas.errors import UsageError
 from nas.measure.runners import Command, OnnxRuntime, Runner
-from nas.measure.verify import Verdict, all_remarks, draw, time_networks, verify
+from nas.measure.verify import Verdict, all_remarks, draw, threads_of, time_networks, verify
 from nas.report import plots, text
 
 __all__ = ["command"]
@@ -63,7 +63,7 @@ def command(
             f"--device must be the .csv file of a table you own, as its audit is written there, not '{device}'"
         )
     table = Table.load(device)
-    count = threads or _threads(table)
+    count = threads or threads_of(table)
     how: Runner = Command(runner) if runner else OnnxRuntime(count)
     drawn = [
         (name, network)
@@ -83,11 +83,6 @@ def command(
         print_json(_document(found))
     else:
         click.echo(_summary(found, picture))
-
-
-def _threads(table: Table) -> int:
-    stated = table.info.get("conditions", {}).get("threads", 1)
-    return stated if isinstance(stated, int) else 1
 
 
 def _points(found: Verdict) -> dict[str, list[tuple[float, float]]]:

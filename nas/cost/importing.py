@@ -264,6 +264,8 @@ def _foreign(where: str, key: str, *, v3: bool = False) -> Named | None:
             return _once_for_all(match, v3=v3)
         if match := _BENCH.fullmatch(key):
             return _hw_nas_bench(match)
+    except KeyError as error:
+        raise TableError(f"{where}: {key[:120]} does not state its {error.args[0]}") from None
     except (NasError, ValueError) as error:
         raise TableError(f"{where}: {key[:120]}: {error}") from None
     return None

@@ -19,7 +19,7 @@ from nas.measure.timing import Quality, Subject, measure, remarks
 from nas.space import SearchSpace
 from nas.strategies.base import rng as stream
 
-__all__ = ["Timed", "Verdict", "all_remarks", "conditions_changed", "draw", "time_networks", "verify"]
+__all__ = ["Timed", "Verdict", "all_remarks", "conditions_changed", "draw", "threads_of", "time_networks", "verify"]
 
 FEWEST = 4
 MOST_TRIES = 100
@@ -148,6 +148,12 @@ def all_remarks(table: Table, runner: Runner, blocks: Sequence[Quality], *, thre
     if then and now and abs(now / then - 1) > 0.05:
         found.append(f"the reference kernel takes {now:.3f} ms, when the table was built {then:.3f} ms")
     return found
+
+
+def threads_of(table: Table) -> int:
+    """The threads a table was made with, 1 where it does not say."""
+    stated = table.info.get("conditions", {}).get("threads", 1)
+    return stated if isinstance(stated, int) else 1
 
 
 def _halves(timed: Sequence[Timed]) -> tuple[list[Timed], list[Timed]]:

@@ -88,3 +88,16 @@ def test_a_table_is_verified_and_corrected(folder):
 def test_a_shipped_table_is_not_written_to(folder):
     with pytest.raises(UsageError, match=r"--device must be the \.csv file of a table you own"):
         run("latency", "verify", "--device", "pixel1", "--space", "small.py")
+
+
+def test_a_check_names_the_row_that_is_off(folder):
+    steady = ("--runner", "printf '0.5 ms' {model}")
+    run(*BUILD, *steady)
+    check = ("latency", "check", "--device", "here.csv", "--sample", "40", *steady)
+    assert json.loads(run(*check, "--json"))["ok"]
+    path = folder / "here.csv"
+    path.write_text(path.read_text().replace(",0.5,", ",5,", 1))
+    done = CliRunner().invoke(nas, check, standalone_mode=False)
+    assert "10.0 times off" in done.stdout
+    with pytest.raises(NasError, match="cannot be relied on: 1 of 40 rows are off by a factor of 2 or more"):
+        raise done.exception
