@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nas import capsule, catalog, strategies
+from nas.cost import audit
 from nas.cost.costs import latency_metric, space_costs
 from nas.cost.table import Table
 from nas.domain import Bound, Domain
@@ -116,6 +117,7 @@ class Plan:
                 for table in self.tables
                 for name in [latency_metric(table.name)]
             ),
+            *(f"audit      {table.name}: {audit.told(table.info)}" for table in self.tables),
             *self.evaluator.lines(),
             f"strategy   {self.settings.strategy}, seed {self.settings.seed}",
             f"objectives {', '.join(str(name) for name in self.objectives.names)}",

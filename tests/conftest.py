@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-TORCH_SIDE = ("cli_torch", "contracts/test_ops", "data", "evaluate", "export", "model", "strategies_torch", "train")
+TORCH_SIDE = (
+    "cli_torch",
+    "contracts/test_ops",
+    "data",
+    "evaluate",
+    "export",
+    "measure",
+    "model",
+    "strategies_torch",
+    "train",
+)
 
 
 def pytest_addoption(parser):

@@ -35,6 +35,7 @@ LEVELS = (
     ("model",),
     ("data", "train"),
     ("evaluate", "export"),
+    ("measure",),
     ("__init__", "cli", "__main__"),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

@@ -1,8 +1,9 @@
 """Additive costs of a whole space as small arrays: one gather and one sum price any number of networks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -108,8 +109,17 @@ class Compiled:
         return sign * float(best[0]), genes
 
 
-def compile_costs(space: SearchSpace, names: Sequence[str], costs: LayerCosts, maxima: Sequence[str] = ()) -> Compiled:
-    """Compile per-layer costs, one figure per name; those named in ``maxima`` are maxima, the others sums."""
+def compile_costs(
+    space: SearchSpace,
+    names: Sequence[str],
+    costs: LayerCosts,
+    maxima: Sequence[str] = (),
+    once: Mapping[str, float] = MappingProxyType({}),
+) -> Compiled:
+    """Compile per-layer costs, one figure per name; those named in ``maxima`` are maxima, the others sums.
+
+    ``once``: what a whole network costs on top, by name of a sum; it stands in the first slot.
+    """
     known: dict[Layer, Floats] = {}
 
     def of(layer: Layer) -> Floats:
@@ -126,4 +136,5 @@ def compile_costs(space: SearchSpace, names: Sequence[str], costs: LayerCosts, m
         return np.asarray(np.where(largest, rows.max(axis=0), rows.sum(axis=0)))
 
     values = tuple(np.array([[word_costs(word) for word in row] for row in step.words]) for step in space.chain)
+    values[0][:] += [once.get(name, 0.0) for name in names]
     return Compiled(space, tuple(names), values, tuple(map(bool, largest)))

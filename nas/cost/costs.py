@@ -26,7 +26,8 @@ def space_costs(space: SearchSpace, tables: Sequence[Table]) -> Compiled:
         return [*latencies, layer.params, layer.macs, FLOAT_BYTES * layer.params, layer.peak_bytes]
 
     names = [*(latency_metric(table.name) for table in tables), *SIZE_METRICS]
-    return compile_costs(space, names, of, maxima=("peak_memory_bytes",))
+    once = {latency_metric(table.name): table.constant_ms for table in tables}
+    return compile_costs(space, names, of, maxima=("peak_memory_bytes",), once=once)
 
 
 def architecture_costs(architecture: Architecture, tables: Sequence[Table]) -> dict[str, float]:

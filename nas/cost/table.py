@@ -7,8 +7,10 @@ takes and how that is known; nothing is ever priced at zero for want of a row.
 
 import csv
 import hashlib
+import io
 import json
 import math
+import re
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,12 +19,24 @@ from pathlib import Path
 from typing import Any
 
 from nas.arch import Architecture, Layer
+from nas.cost.correction import Correction
 from nas.cost.device import DeviceModel
 from nas.errors import NasError, TableError
 from nas.ops import op_from_signature, registry
 from nas.shape import Kernel, Op, Shape
 
-__all__ = ["LATENCY_COLUMNS", "Estimate", "Row", "Table", "layer_key"]
+__all__ = [
+    "HEADER",
+    "LATENCY_COLUMNS",
+    "Estimate",
+    "Row",
+    "Table",
+    "kernel_from_key",
+    "kernel_key",
+    "layer_from_key",
+    "layer_key",
+    "write_table",
+]
 
 HEADER = ("op", "in_channels", "in_size", "latency_ms", "sd_ms", "count", "source")
 SOURCES = ("measured", "apportioned")
@@ -107,6 +121,23 @@ def kernel_key(kernel: Kernel) -> str:
     )
 
 
+_KERNEL = re.compile(
+    r"(?P<kind>[a-z]+):(?P<in_channels>\d+)>(?P<out_channels>\d+),(?P<in_size>\d+)>(?P<out_size>\d+),"
+    r"k(?P<kernel>\d+),s(?P<stride>\d+),g(?P<groups>\d+),(?P<act>[a-z0-9]*)(?:,r(?P<rows>\d+))?"
+)
+
+
+def kernel_from_key(key: str) -> Kernel | None:
+    """The kernel that `kernel_key` named, without bias and norm, which a runtime folds in; None for another key."""
+    found = _KERNEL.fullmatch(key)
+    if found is None:
+        return None
+    given: dict[str, Any] = found.groupdict(default="1")
+    text = {name: given.pop(name) for name in ("kind", "act")}
+    numbers: dict[str, Any] = {name: int(value) for name, value in given.items()}
+    return Kernel(**text, **numbers)
+
+
 @dataclass(frozen=True, eq=False)
 class Table:
     """A device's latencies. ``info`` is the JSON file's content: provenance, conditions, known error."""
@@ -126,7 +157,7 @@ class Table:
 
     @cached_property
     def _by_kernels(self) -> dict[tuple[Kernel, ...], Row]:
-        found = {_as_run(layer.kernels): row for key, row in self.rows.items() if (layer := _row_layer(key))}
+        found = {_as_run(layer.kernels): row for key, row in self.rows.items() if (layer := layer_from_key(key))}
         found.pop((), None)
         return found
 
@@ -134,11 +165,36 @@ class Table:
         """The time of one layer: its own row, else its kernels' rows, else the device model; else `TableError`."""
         if layer not in self._known:
             row = self.row(layer)
-            if row is not None:
-                self._known[layer] = self._from_row(row)
-            else:
-                self._known[layer] = self._from_kernels(layer)
+            found = self._from_row(row) if row is not None else self._from_kernels(layer)
+            self._known[layer] = self._corrected(layer, found)
         return self._known[layer]
+
+    @cached_property
+    def correction(self) -> Correction | None:
+        """What `nas latency verify` learnt from whole networks, if it did."""
+        given = self.info.get("correction")
+        return None if given is None else Correction.from_json(given)
+
+    @property
+    def constant_ms(self) -> float:
+        """What a network takes beyond its layers."""
+        return 0.0 if self.correction is None else self.correction.constant_ms
+
+    def uncorrected(self) -> "Table":
+        """The same rows and model without the correction."""
+        return replace(self, info={**self.info, "correction": None}, _known={})
+
+    def _corrected(self, layer: Layer, found: Estimate) -> Estimate:
+        if self.correction is None or not found.latency_ms:
+            return found
+        scale = self.correction.scale(layer.op.key, found.latency_ms)
+        return Estimate(
+            measured_ms=scale * found.measured_ms,
+            summed_ms=scale * found.summed_ms,
+            predicted_ms=scale * found.predicted_ms,
+            variance_ms2=scale**2 * found.variance_ms2,
+            common_sd_ms=scale * found.latency_ms * self.correction.common_sd,
+        )
 
     def _from_row(self, row: Row) -> Estimate:
         common = float(self.info.get("rows_common_sd", 0.0)) * row.latency_ms
@@ -172,7 +228,7 @@ class Table:
 
     def estimate(self, architecture: Architecture) -> Estimate:
         """The time of a network, batch 1 unless the conditions say otherwise."""
-        return self.sum(architecture.layers)
+        return self.sum(architecture.layers) + Estimate(predicted_ms=self.constant_ms)
 
     def sum(self, layers: Iterable[Layer]) -> Estimate:
         """The time of layers, one after the other."""
@@ -192,6 +248,7 @@ class Table:
         model = DeviceModel.from_json(info["model"]) if info.get("model") is not None else None
         digest = hashlib.sha256(text.encode() + json.dumps(info, sort_keys=True).encode()).hexdigest()[:20]
         table = cls(str(info["name"]), rows, model, info, digest, numbers)
+        _ = table.correction  # a broken one raises here, not later
         _check_plausible(numbers, table)
         return table
 
@@ -250,7 +307,7 @@ def _parse_row(where: str, fields: list[str]) -> tuple[str, Row]:
     try:
         key = f"{op}@{Shape(int(channels), int(size))}" if channels else op
         row = Row(latency_ms=float(latency), sd_ms=float(sd), count=int(count), source=source)
-        _row_layer(key)
+        layer_from_key(key)
     except (ValueError, NasError) as error:
         raise TableError(f"{where}: {error}") from None
     if not (math.isfinite(row.latency_ms) and row.latency_ms > 0):
@@ -263,7 +320,7 @@ def _parse_row(where: str, fields: list[str]) -> tuple[str, Row]:
 
 
 def _check_plausible(path: Path, table: Table) -> None:
-    layers = ((_row_layer(key), row) for key, row in table.rows.items())
+    layers = ((layer_from_key(key), row) for key, row in table.rows.items())
     rates = [layer.macs / row.latency_ms for layer, row in layers if layer and layer.macs]
     if not rates:
         return
@@ -276,10 +333,31 @@ def _check_plausible(path: Path, table: Table) -> None:
         )
 
 
-def _row_layer(key: str) -> Layer | None:
+def layer_from_key(key: str) -> Layer | None:
     """The layer a key names; None for a kernel's key or an op that is not installed."""
     signature, _, where = key.partition("@")
     if not where or signature.partition("(")[0] not in registry():
         return None
     channels, size, _ = where.split("x")
     return Layer(op_from_signature(signature), Shape(int(channels), int(size)))
+
+
+def write_table(rows: Mapping[str, Row], info: Mapping[str, Any], folder: Path) -> Path:
+    """Write ``NAME.csv`` and ``NAME.json``, ops before kernels; ``rows`` in ``info`` is set. Returns the CSV's path."""
+    made = io.StringIO()
+    out = csv.writer(made, lineterminator="\n")
+    out.writerow(HEADER)
+    for key in sorted(rows, key=lambda key: ("@" not in key, key)):
+        op, _, shape = key.partition("@")
+        channels, size = shape.split("x")[:2] if shape else ("", "")
+        row = rows[key]
+        out.writerow((op, channels, size, f"{row.latency_ms:.9g}", f"{row.sd_ms:.6g}", row.count, row.source))
+    path = folder / f"{info['name']}.csv"
+    for file, text in (
+        (path, made.getvalue()),
+        (path.with_suffix(".json"), json.dumps({**info, "rows": len(rows)}, indent=1) + "\n"),
+    ):
+        fresh = file.with_name(f".{file.name}.new")
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(file)
+    return path

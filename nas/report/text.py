@@ -133,7 +133,7 @@ def device_page(row: Mapping[str, Any]) -> str:
     ]
     for source in row.get("sources", ()):
         lines.append("  source      " + ", ".join(str(value) for value in source.values()))
-    lines += [f"  fitted      {line}" for line in row.get("fitted", ("nothing",))]
+    lines.append(f"  fitted      {row.get('fitted', 'nothing')}")
     lines += [f"  error       {name}: {value}" for name, value in row["known_error"].items()]
     lines += [f"  caveat      {caveat}" for caveat in row.get("caveats", ())]
     lines.append(f"  rows for    {_coverage(row)}")

@@ -60,6 +60,7 @@ def test_devices_say_kind_conditions_coverage_and_error():
         assert word in out
     page, _ = run("devices", "pixel")
     assert "caveat" in page
+    assert "  fitted      Four non-negative prices by least squares" in page
     assert "licence" in page.lower() or "Apache" in page
 
 
@@ -90,3 +91,32 @@ def test_bad_input_is_one_line_and_no_traceback(arguments, code, message):
     assert out == ""
     assert message in err
     assert "Traceback" not in err
+
+
+def test_an_imported_table_is_a_device(tmp_path):
+    rows = "\n".join(f'"mbconv(channels={c},kernel={k})",24,{s},{c * k * s / 9e3}' for c in (24, 32, 48) for k in (3, 5) for s in (14, 28))  # fmt: skip
+    (tmp_path / "timings.csv").write_text(f"op,in_channels,in_size,latency_ms\n{rows}\n")
+    arguments = ("latency", "import", str(tmp_path / "timings.csv"), "--device", "board", "--out", str(tmp_path))
+    out, _ = run(*arguments)
+    assert "12 rows" in out
+    found = json.loads(run("cost", "mobilenet_v2", "--device", str(tmp_path / "board.csv"), "--json")[0])
+    assert found["devices"]["board"]["latency_ms"] > 0
+    _, err = run(*arguments, code=2)
+    assert "exists: choose another --device or --out" in err
+    assert "left_out" in json.loads(run(*arguments, "--force", "--json")[0])
+
+
+def test_a_table_is_adapted_from_timed_networks(tmp_path):
+    from nas import catalog
+
+    space, source = catalog.space("fbnet", resolution=32, classes=100), catalog.device("pixel3")
+    genes = [[(7 * i + 3 * j + i * j) % 9 for j in range(22)] for i in range(30)]
+    lines = [f"{' '.join(map(str, g))},{2 * source.estimate(space.decode(g)).latency_ms}" for g in genes]
+    (tmp_path / "timed.csv").write_text("genes,latency_ms\n" + "\n".join(lines) + "\n")
+    arguments = ("latency", "adapt", "--from", "pixel3", "--space", "fbnet", "--resolution", "32", "--classes", "100",
+                 "--measurements", str(tmp_path / "timed.csv"), "--device", "phone", "--out", str(tmp_path))  # fmt: skip
+    assert "MAPE" in run(*arguments)[0]
+    found = json.loads(run(*arguments, "--force", "--json")[0])
+    assert found["known_error"]["left_out_networks_mape"] < 0.02
+    (tmp_path / "timed.csv").write_text("genes,latency_ms\n1 2 3,5.0\n")
+    assert "timed.csv line 2: space 'fbnet' takes 22 genes" in run(*arguments, "--force", code=1)[1]

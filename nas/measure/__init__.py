@@ -1,0 +1,1 @@
+"""Latency tables of this machine, or of one that a command reaches: graphs, timings, tables, audits."""

@@ -1,0 +1,264 @@
+"""A table of what the runner reaches: which rows, timed, journalled, fitted, written.
+
+The journal lies beside the table, one JSON line per timed row, made durable block by block. A build that was killed
+goes on from it, under the same conditions only; a later build adds rows to it.
+"""
+
+import fcntl
+import json
+import math
+import os
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from nas.arch import Layer
+from nas.cost.fitting import COMMON_SD, fit_model
+from nas.cost.table import Row, Table, kernel_from_key, kernel_key, layer_from_key, layer_key, write_table
+from nas.errors import TableError
+from nas.journal import repair
+from nas.measure.graphs import kernel_graph, layer_graph
+from nas.measure.runners import Runner
+from nas.measure.timing import Block, Quality, Subject, Timing, measure, remarks
+from nas.shape import Kernel, make_divisible
+from nas.space import SearchSpace
+
+__all__ = ["Journal", "Progress", "build_table", "grid", "layers_of", "subject"]
+
+KERNELS_PER_KIND = 24
+LARGEST_ELEMENTS = 1 << 24
+SPREAD_OUT = ("conv", "dwconv", "linear", "pool", "norm", "add", "mul", "scale", "shuffle")
+
+
+def layers_of(spaces: Iterable[SearchSpace]) -> list[Layer]:
+    """The distinct layers that the spaces reach, one for each row of a table."""
+    found: dict[str, Layer] = {}
+    for space in spaces:
+        for step in space.chain:
+            for layer in (layer for row in step.words for word in row for layer in word):
+                if layer.kernels:
+                    found.setdefault(layer_key(layer.op, layer.shape), layer)
+    return list(found.values())
+
+
+def grid(layers: Iterable[Layer], per_kind: int = KERNELS_PER_KIND, *, seed: int = 0) -> list[Kernel]:
+    """Kernels of these layers, at most so many of a kind, evenly over their work, and each once wider and on a larger map."""
+    kinds: dict[str, dict[str, Kernel]] = {}
+    for kernel in (kernel for layer in layers for kernel in layer.kernels):
+        plain = kernel_from_key(kernel_key(kernel))
+        if plain is not None:
+            kinds.setdefault(kernel.kind, {})[kernel_key(plain)] = plain
+    rng, picked = random.Random(seed), dict[str, Kernel]()
+    for known in kinds.values():
+        ordered = sorted(known.values(), key=lambda k: (k.macs, k.in_elements + k.out_elements, kernel_key(k)))
+        count = min(per_kind, len(ordered))
+        for kernel in (ordered[i * (len(ordered) - 1) // max(1, count - 1)] for i in range(count)):
+            wider = (_scaled(kernel, rng.choice((1.0, 1.5)), rng.choice((1.0, 1.5))),)
+            for each in (kernel, *(wider if kernel.kind in SPREAD_OUT else ())):
+                if max(each.in_elements, each.out_elements, each.weights) <= LARGEST_ELEMENTS:
+                    picked[kernel_key(each)] = each
+    return list(picked.values())
+
+
+def _scaled(kernel: Kernel, width: float, size: float) -> Kernel:
+    """The kernel of a network that is wider and sees a larger image; the image's own channels stay."""
+    unit = 8 * kernel.groups if kernel.kind == "conv" else 8
+
+    def wide(channels: int) -> int:
+        return channels if channels <= 3 else make_divisible(channels * width, unit)
+
+    inside = wide(kernel.in_channels)
+    grouped = kernel.groups == kernel.in_channels > 1
+    larger = kernel.in_size if kernel.in_size == 1 else math.ceil(kernel.in_size * size)
+    pooled = kernel.out_size == 1 and kernel.kernel == kernel.in_size
+    window: dict[str, Any] = {"kernel": larger, "stride": larger} if pooled else {}
+    return replace(
+        kernel,
+        in_channels=inside,
+        out_channels=inside if kernel.in_channels == kernel.out_channels else wide(kernel.out_channels),
+        groups=inside if grouped else kernel.groups,
+        in_size=larger,
+        out_size=1 if pooled else -(-larger // kernel.stride),
+        **window,
+    )
+
+
+def subject(key: str) -> Subject:
+    """What a row's key names, ready to be timed."""
+    kernel = kernel_from_key(key)
+    if kernel is not None:
+        return Subject(key, partial(kernel_graph, kernel))
+    layer = layer_from_key(key)
+    if layer is None:
+        raise TableError(f"row {key} names an op that is not installed: it cannot be timed")
+    return Subject(key, partial(layer_graph, layer))
+
+
+# -- the journal ----------------------------------------------------------------------------------
+
+
+class Journal:
+    """Timed rows on disk, one line each; ``conditions`` stand first and must not change. Held by one process."""
+
+    def __init__(self, path: Path, conditions: Mapping[str, Any]) -> None:
+        self.path = path
+        self.rows: dict[str, Timing] = {}
+        self.blocks: list[Quality] = []
+        self._file = path.open("a", encoding="utf-8")
+        try:
+            self._hold()
+            repair(path)
+            lines = path.read_text(encoding="utf-8").splitlines()
+            if not lines:
+                self._append([{"conditions": dict(conditions)}])
+            for number, line in enumerate(lines, 1):
+                self._read(number, line, conditions)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self._file.close()
+
+    def _hold(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise TableError(f"{self.path} is in use by another build: wait for it, or choose another name") from None
+
+    def _read(self, number: int, line: str, conditions: Mapping[str, Any]) -> None:
+        try:
+            found = json.loads(line)
+            if number == 1:
+                self._check(found["conditions"], conditions)
+            elif "block" in found:
+                self.blocks.append(Quality(**found["block"]))
+            else:
+                self.rows[str(found["key"])] = Timing(**found["timing"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise TableError(
+                f"{self.path} line {number} is damaged ({error!r}): remove the file to start anew"
+            ) from None
+
+    def _check(self, recorded: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        for name in {*recorded, *now}:
+            if recorded.get(name) != now.get(name):
+                raise TableError(
+                    f"{self.path} was begun with {name} {recorded.get(name)}, now it is {now.get(name)}: rows of both "
+                    "do not belong in one table. Go on under the old conditions, or remove the file to start anew"
+                )
+
+    def add(self, block: Block) -> None:
+        """Keep a block's rows; they survive a kill from here on."""
+        rows = [{"key": key, "timing": asdict(timing)} for key, timing in block.timings.items()]
+        self._append([*rows, {"block": asdict(block.quality)}])
+        self.rows.update(block.timings)
+        self.blocks.append(block.quality)
+
+    def _append(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        self._file.write("".join(json.dumps(entry) + "\n" for entry in entries))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+# -- the build ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Rows done and wanted, seconds gone and left (None while unknown), rows that were there before."""
+
+    done: int
+    wanted: int
+    seconds: float
+    eta_seconds: float | None
+
+
+def build_table(
+    name: str,
+    spaces: Sequence[SearchSpace],
+    runner: Runner,
+    folder: Path,
+    *,
+    threads: int = 1,
+    seconds_per_row: float = 0.25,
+    seed: int = 0,
+    watch: Callable[[Progress], None] = lambda progress: None,
+) -> Table:
+    """Time every layer of the spaces and a grid of kernels, and write ``NAME.csv`` and ``NAME.json`` into the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    layers = layers_of(spaces)
+    keys = [layer_key(layer.op, layer.shape) for layer in layers]
+    keys += [kernel_key(kernel) for kernel in grid(layers, seed=seed)]
+    with Journal(folder / f"{name}.journal", runner.conditions()) as journal:
+        _time_missing(journal, keys, runner, threads, seconds_per_row, seed, watch)
+        info = _info(name, spaces, journal, runner, threads)
+        rows = {
+            key: Row(latency_ms=timing.latency_ms, sd_ms=timing.sd_ms, count=timing.count)
+            for key, timing in journal.rows.items()
+        }
+        fit = fit_model(rows)
+        model = {"prices": dict(fit.model.prices), "row_sd": fit.model.row_sd, "common_sd": fit.model.common_sd}
+        info |= {"model": model, "known_error": dict(fit.known_error)}
+        return Table.load(write_table(rows, info, folder))
+
+
+def _time_missing(
+    journal: Journal,
+    keys: Sequence[str],
+    runner: Runner,
+    threads: int,
+    seconds: float,
+    seed: int,
+    watch: Callable[[Progress], None],
+) -> None:
+    missing = [key for key in keys if key not in journal.rows]
+    start, had = time.monotonic(), len(keys) - len(missing)
+    watch(Progress(done=had, wanted=len(keys), seconds=0.0, eta_seconds=None))
+    done = 0
+    for block in measure(
+        [subject(key) for key in missing], runner, threads=threads, seconds_per_row=seconds, seed=seed + had
+    ):
+        journal.add(block)
+        done += len(block.timings)
+        gone = time.monotonic() - start
+        left = gone / done * (len(missing) - done)
+        watch(Progress(done=had + done, wanted=len(keys), seconds=gone, eta_seconds=left))
+
+
+def _info(name: str, spaces: Sequence[SearchSpace], journal: Journal, runner: Runner, threads: int) -> dict[str, Any]:
+    noisy = sorted(key for key, timing in journal.rows.items() if timing.noisy)
+    unreliable = remarks(journal.blocks, threads=threads) if runner.in_process else []
+    references = [block.reference_ms for block in journal.blocks if block.reference_ms]
+    calls = [block.call_ms for block in journal.blocks]
+    caveats = [
+        f"rows_common_sd and the model's common_sd are {COMMON_SD}, a judgement, until whole networks are timed beside the "
+        "table: nas latency verify",
+        f"The time of an empty call into the runtime, {max(calls, default=0.0):.4f} ms, is taken off every row.",
+        *unreliable,
+    ]
+    return {
+        "name": name,
+        "aliases": [],
+        "title": f"{runner.conditions()['hardware']}, {threads} thread{'s' * (threads > 1)}",
+        "kind": "measured in random interleaved rounds; device model fitted to the rows",
+        "unit": "ms",
+        "conditions": {**runner.conditions(), "date": f"{datetime.now(UTC):%Y-%m-%d}"},
+        "unreliable": unreliable,
+        "spaces": [f"{space.name} {space.input}" for space in spaces],
+        "reference_ms": statistics.median(references) if references else None,
+        "noisy": noisy,
+        "sources": [{"what": "medians of single runs, with robust standard deviations", "who": "nas latency build"}],
+        "fitted": "Six non-negative prices by least squares on relative errors, ops and kernels weighing the same.",
+        "rows_common_sd": COMMON_SD,
+        "caveats": caveats,
+    }

@@ -1,0 +1,94 @@
+"""A table held against its device again: rows that are plainly wrong, and what has changed since it was made."""
+
+import math
+import random
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nas.cost.table import Table, kernel_from_key, layer_from_key
+from nas.errors import TableError
+from nas.measure.build import subject
+from nas.measure.runners import Runner
+from nas.measure.timing import measure
+from nas.measure.verify import all_remarks
+
+__all__ = ["Checked", "Report", "check", "suspects"]
+
+WRONG = 2.0  # a row this many times off, beside the drift of all, is named
+DRIFT = 0.10
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A row then and now."""
+
+    key: str
+    then_ms: float
+    now_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """``drift``: median of now over then, minus one. ``wrong``: rows off by a factor of 2 or more beside it."""
+
+    rows: Sequence[Checked]
+    drift: float
+    wrong: Sequence[Checked]
+    remarks: Sequence[str]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the table may be relied on as before; remarks on the machine alone do not count."""
+        return not self.wrong and abs(self.drift) <= DRIFT
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {
+            "rows": len(self.rows),
+            "drift": self.drift,
+            "wrong": [vars(row) for row in self.wrong],
+            "remarks": list(self.remarks),
+            "ok": self.ok,
+        }
+
+
+def suspects(table: Table, count: int) -> list[str]:
+    """The rows that differ most from what the device model says, by factor, worst first."""
+    model = table.model
+    if model is None:
+        return []
+
+    def factor(key: str) -> float:
+        kernel, layer = kernel_from_key(key), layer_from_key(key)
+        kernels = (kernel,) if kernel else layer.kernels if layer else ()
+        predicted = sum(map(model.latency_ms, kernels))
+        return abs(math.log(table.rows[key].latency_ms / predicted)) if predicted else 0.0
+
+    return sorted(table.rows, key=lambda key: (-factor(key), key))[:count]
+
+
+def check(
+    table: Table, runner: Runner, *, sample: int = 20, threads: int = 1, seconds_per_row: float = 0.25, seed: int = 0
+) -> Report:
+    """Time a sample of rows again: half at random, half those the device model finds oddest."""
+    timeable = [key for key in table.rows if kernel_from_key(key) or layer_from_key(key)]
+    if not timeable:
+        raise TableError(f"table '{table.name}' has no row that can be timed here: its ops are not installed")
+    odd = [key for key in suspects(table, sample // 2) if key in timeable]
+    rest = sorted(set(timeable) - set(odd))
+    picked = odd + random.Random(seed).sample(rest, min(sample - len(odd), len(rest)))
+    blocks = list(
+        measure([subject(key) for key in picked], runner, threads=threads, seconds_per_row=seconds_per_row, seed=seed)
+    )
+    now: Mapping[str, float] = {key: t.latency_ms for block in blocks for key, t in block.timings.items()}
+    rows = [Checked(key, table.rows[key].latency_ms, now[key]) for key in picked]
+    middle = statistics.median(row.now_ms / row.then_ms for row in rows)
+    wrong = [row for row in rows if not 1 / WRONG < row.now_ms / row.then_ms / middle < WRONG]
+    return Report(
+        rows=rows,
+        drift=middle - 1,
+        wrong=wrong,
+        remarks=all_remarks(table, runner, [block.quality for block in blocks], threads=threads),
+    )

@@ -1,0 +1,190 @@
+"""Many graphs timed beside each other: random interleaved rounds, medians, and whether the machine was quiet.
+
+One graph after the other would meet warm caches that no layer meets inside a network, and would put a slow minute
+of the machine on a few rows. So every round visits all graphs of a block once, in random order. The time of
+an empty call is measured in the same rounds and taken off every figure.
+"""
+
+import gc
+import math
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from nas.measure.graphs import empty_graph, kernel_graph
+from nas.measure.runners import Runner, pinned
+from nas.shape import Kernel
+
+__all__ = ["Block", "Quality", "Subject", "Timing", "measure", "remarks"]
+
+WARM_UPS = 2
+FEWEST_ROUNDS, MOST_ROUNDS = 7, 201
+PRECISE, NOISY = 0.01, 0.05  # relative standard error of a median: at which to stop, above which a row is marked
+RESOLUTION_MS = 5e-4
+BLOCK_ROWS, BLOCK_BYTES = 128, 512 << 20
+REFERENCE_EVERY = 24
+
+# About a millisecond of dense work that stays in a second-level cache.
+REFERENCE = Kernel(kind="conv", in_channels=64, out_channels=64, in_size=28, out_size=28, kernel=3)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Something to time: its name, and how to make its graph."""
+
+    key: str
+    graph: Callable[[], bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Median of ``count`` runs, their robust standard deviation (the quartiles' distance over 1.349)."""
+
+    latency_ms: float
+    sd_ms: float
+    count: int
+    noisy: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """How quiet the machine was: share of the wall time this process did not get, reference kernel, load average."""
+
+    lost: float
+    reference_ms: float
+    reference_spread: float
+    load: float
+    call_ms: float
+
+
+@dataclass(frozen=True)
+class Block:
+    """What was timed beside each other."""
+
+    timings: Mapping[str, Timing]
+    quality: Quality
+
+
+@dataclass
+class _Row:
+    key: str
+    run: Callable[[], float]
+    times: list[float] = field(default_factory=list)
+
+    def visit(self) -> None:
+        self.times.append(self.run())
+
+    @property
+    def error(self) -> float:
+        """Relative standard error of the median."""
+        middle, sd = _spread(self.times)
+        return 1.2533 * sd / (math.sqrt(len(self.times)) * middle)
+
+
+def _spread(times: Sequence[float]) -> tuple[float, float]:
+    low, middle, high = np.quantile(times, (0.25, 0.5, 0.75))
+    return float(middle), float(high - low) / 1.349
+
+
+def measure(
+    subjects: Sequence[Subject], runner: Runner, *, threads: int = 1, seconds_per_row: float = 0.25, seed: int = 0
+) -> Iterator[Block]:
+    """Time all subjects, in blocks of a random mix that memory holds. A row gets at most twice its seconds."""
+    rng = np.random.default_rng(seed)
+    waiting = [subjects[i] for i in rng.permutation(len(subjects))]
+    with pinned(threads) if runner.in_process else nullcontext():
+        while waiting:
+            rows: list[_Row] = []
+            held = 0
+            while waiting and len(rows) < BLOCK_ROWS and held < BLOCK_BYTES:
+                subject = waiting.pop()
+                model = subject.graph()
+                held += len(model)
+                rows.append(_Row(subject.key, runner.open(model)))
+            yield _block(rows, runner, seconds_per_row, rng)
+
+
+def _block(rows: list[_Row], runner: Runner, seconds: float, rng: np.random.Generator) -> Block:
+    aside = []
+    if runner.in_process:
+        aside = [_Row("call", runner.open(empty_graph())), _Row("reference", runner.open(kernel_graph(REFERENCE)))]
+        for row in (*rows, *aside):
+            for _ in range(WARM_UPS):
+                row.run()
+    cpu, wall = time.process_time(), time.perf_counter()
+    gc.collect()
+    gc.disable()
+    try:
+        _rounds(rows, aside, seconds, rng)
+    finally:
+        gc.enable()
+    lost = 1 - (time.process_time() - cpu) / (time.perf_counter() - wall) if runner.in_process else 0.0
+    call = statistics.median(aside[0].times) if aside else 0.0
+    reference, spread = _spread(aside[1].times) if aside else (0.0, 0.0)
+    quality = Quality(
+        lost=max(0.0, lost),
+        reference_ms=reference,
+        reference_spread=spread / reference if reference else 0.0,
+        load=os.getloadavg()[0],
+        call_ms=call,
+    )
+    return Block({row.key: _timing(row, call) for row in rows}, quality)
+
+
+def _rounds(rows: list[_Row], aside: list[_Row], seconds: float, rng: np.random.Generator) -> None:
+    active = rows
+    while active:
+        for place, i in enumerate(rng.permutation(len(active))):
+            if place % REFERENCE_EVERY == 0:
+                for row in aside:
+                    row.visit()
+            active[i].visit()
+        active = [row for row in active if not _done(row, seconds)]
+
+
+def _done(row: _Row, seconds: float) -> bool:
+    rounds, spent = len(row.times), sum(row.times) / 1e3
+    if rounds < FEWEST_ROUNDS:
+        return spent >= 2 * seconds and rounds >= 3
+    error = row.error
+    budget = 2 if error > NOISY else 1
+    return error <= PRECISE or rounds >= budget * MOST_ROUNDS or spent >= budget * seconds
+
+
+def _timing(row: _Row, call: float) -> Timing:
+    middle, sd = _spread(row.times)
+    latency = max(middle - call, RESOLUTION_MS)
+    return Timing(latency_ms=latency, sd_ms=sd, count=len(row.times), noisy=row.error > NOISY)
+
+
+# -- was the machine quiet ------------------------------------------------------------------------
+
+LOST, SPREAD, DRIFT = 0.05, 0.10, 0.05
+
+
+def remarks(blocks: Sequence[Quality], *, threads: int = 1, cores: int | None = None) -> list[str]:
+    """What makes these timings unreliable, a line each; empty for a quiet machine."""
+    found = []
+    lost = max((block.lost for block in blocks), default=0.0)
+    spread = max((block.reference_spread for block in blocks), default=0.0)
+    load = max((block.load for block in blocks), default=0.0)
+    cores = cores or os.cpu_count() or 1
+    if lost > LOST:
+        found.append(
+            f"another load took {100 * lost:.0f} % of this process's time (load average {load:.1f} on {cores} cores): "
+            "stop it and measure again"
+        )
+    elif load > cores + 0.5 * threads:
+        found.append(f"the load average was {load:.1f} on {cores} cores: other processes ran")
+    if spread > SPREAD:
+        found.append(f"the reference kernel's time spread by {100 * spread:.0f} % within a block, above 10 %")
+    references = [block.reference_ms for block in blocks if block.reference_ms]
+    drift = max(references) / min(references) - 1 if references else 0.0
+    if drift > DRIFT:
+        found.append(f"the reference kernel drifted by {100 * drift:.0f} % between blocks: clock or load changed")
+    return found

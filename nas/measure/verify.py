@@ -1,0 +1,176 @@
+"""Whole networks timed against a table's estimates, and a correction learnt from half of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from nas.arch import Architecture
+from nas.cost.audit import Audit, audit
+from nas.cost.correction import Parts, fit_correction
+from nas.cost.table import Table, write_table
+from nas.errors import TableError
+from nas.measure.graphs import network_graph
+from nas.measure.runners import Runner
+from nas.measure.timing import Quality, Subject, measure, remarks
+from nas.space import SearchSpace
+from nas.strategies.base import rng as stream
+
+__all__ = ["Timed", "Verdict", "all_remarks", "conditions_changed", "draw", "threads_of", "time_networks", "verify"]
+
+FEWEST = 4
+MOST_TRIES = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timed:
+    """A network of a space, measured twice."""
+
+    space: str
+    network: Architecture
+    first_ms: float
+    second_ms: float
+
+    @property
+    def latency_ms(self) -> float:
+        """The mean of both."""
+        return (self.first_ms + self.second_ms) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The table as it is now, with its audit; what was timed; ``before``: the audit of the same networks uncorrected.
+
+    ``held``: the networks that the audit is of, those that no correction has seen.
+    """
+
+    table: Table
+    every: Audit
+    spaces: Mapping[str, Audit]
+    before: Audit | None
+    held: Sequence[Timed]
+    unreliable: Sequence[str]
+
+
+def draw(space: SearchSpace, count: int, *, seed: int) -> list[Architecture]:
+    """Distinct networks, uniform over gene tuples; fewer only where the space has no more."""
+    found: dict[str, Architecture] = {}
+    rng = stream(seed, f"verify {space.name}", 0)
+    for _ in range(MOST_TRIES * count):
+        if len(found) == count:
+            break
+        network = space.decode([int(rng.integers(size)) for size in space.gene_sizes])
+        found.setdefault(network.digest, network)
+    return list(found.values())
+
+
+def time_networks(
+    networks: Sequence[tuple[str, Architecture]],
+    runner: Runner,
+    *,
+    threads: int,
+    seconds: float,
+    seed: int,
+    watch: Callable[[str], None] = lambda text: None,
+) -> tuple[list[Timed], list[Quality]]:
+    """Time whole networks, twice, each time interleaved."""
+    subjects = [Subject(network.digest, partial(network_graph, network)) for _, network in networks]
+    passes: list[dict[str, float]] = []
+    blocks: list[Quality] = []
+    for number in (1, 2):
+        times: dict[str, float] = {}
+        for block in measure(subjects, runner, threads=threads, seconds_per_row=seconds, seed=seed + number):
+            times.update({digest: timing.latency_ms for digest, timing in block.timings.items()})
+            blocks.append(block.quality)
+            watch(f"measurement {number} of 2: {len(times)}/{len(subjects)} networks")
+        passes.append(times)
+    first, second = passes
+    found = [
+        Timed(space=space, network=network, first_ms=first[network.digest], second_ms=second[network.digest])
+        for space, network in networks
+    ]
+    return found, blocks
+
+
+def verify(
+    table: Table,
+    timed: Sequence[Timed],
+    *,
+    correct: bool = False,
+    unreliable: Sequence[str] = (),
+) -> Verdict:
+    """Audit the table on timed networks and store the audit with it.
+
+    With ``correct``, a correction is fitted to every second network of each space, and the audit is of the others.
+    A correction that the table had is replaced.
+    """
+    if len(timed) < FEWEST:
+        raise TableError(f"an audit needs at least {FEWEST} timed networks, not {len(timed)}")
+    held, before, info = list(timed), None, dict(table.info)
+    if correct:
+        seen, held = _halves(timed)
+        bare = table.uncorrected()
+        fitted = fit_correction([_parts(bare, one.network) for one in seen], [one.latency_ms for one in seen])
+        info["correction"] = None if fitted is None else fitted.to_json()
+        before = _audit(bare, held)
+        table = Table(table.name, table.rows, table.model, info, table.digest, table.path)
+    every = _audit(table, held)
+    spaces = {
+        name: _audit(table, [one for one in held if one.space == name]) for name in {one.space: 0 for one in held}
+    }
+    info["audit"] = {
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "corrected": table.correction is not None,
+        "every": every.to_json(),
+        "spaces": {name: found.to_json() for name, found in spaces.items()},
+        "unreliable": list(unreliable),
+    }
+    stored = Table.load(write_table(table.rows, info, table.path.parent))
+    return Verdict(table=stored, every=every, spaces=spaces, before=before, held=held, unreliable=unreliable)
+
+
+def conditions_changed(table: Table, runner: Runner) -> list[str]:
+    """Where the runner's conditions differ from those of the table, a line each."""
+    then: Mapping[str, Any] = table.info.get("conditions", {})
+    now = runner.conditions()
+    return [f"{name} was {then[name]}, now {now[name]}" for name in now if name in then and then[name] != now[name]]
+
+
+def all_remarks(table: Table, runner: Runner, blocks: Sequence[Quality], *, threads: int) -> list[str]:
+    """What makes an audit doubtful: a machine that is not quiet, conditions or a pace other than the table's."""
+    found = remarks(blocks, threads=threads) if runner.in_process else []
+    found += conditions_changed(table, runner)
+    then = table.info.get("reference_ms")
+    now = float(np.median([block.reference_ms for block in blocks])) if blocks else 0.0
+    if then and now and abs(now / then - 1) > 0.05:
+        found.append(f"the reference kernel takes {now:.3f} ms, when the table was built {then:.3f} ms")
+    return found
+
+
+def threads_of(table: Table) -> int:
+    """The threads a table was made with, 1 where it does not say."""
+    stated = table.info.get("conditions", {}).get("threads", 1)
+    return stated if isinstance(stated, int) else 1
+
+
+def _halves(timed: Sequence[Timed]) -> tuple[list[Timed], list[Timed]]:
+    """Every second network of each space, and the others."""
+    seen: list[Timed] = []
+    held: list[Timed] = []
+    for name in {one.space: 0 for one in timed}:
+        own = [one for one in timed if one.space == name]
+        seen += own[::2]
+        held += own[1::2]
+    return seen, held
+
+
+def _audit(table: Table, timed: Sequence[Timed]) -> Audit:
+    estimates = [table.estimate(one.network) for one in timed]
+    return audit(estimates, [one.first_ms for one in timed], [one.second_ms for one in timed])
+
+
+def _parts(table: Table, network: Architecture) -> Parts:
+    return [(layer.op.key, table.layer(layer).latency_ms) for layer in network.layers]

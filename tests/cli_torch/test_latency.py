@@ -1,0 +1,103 @@
+"""``nas latency`` as a user runs it, on a space of a few small layers."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from nas.cli import nas
+from nas.errors import NasError, UsageError
+
+SPACE = "from nas.testing.toys import toy_space\ndef space(resolution=8, classes=10, in_channels=3):\n    return toy_space(2)\n"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "small.py").write_text(SPACE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments):
+    """What the command prints on stdout; its error is raised."""
+    done = CliRunner().invoke(nas, arguments, standalone_mode=False)
+    if done.exception is not None:
+        raise done.exception
+    return done.stdout
+
+
+BUILD = ("latency", "build", "--device", "here", "--space", "small.py", "--seconds-per-row", "0.002")
+
+
+def test_a_table_is_built_and_prices_networks_it_never_saw(folder):
+    said = run(*BUILD)
+    assert "here.csv" in said
+    assert "nas latency verify" in said
+    found = json.loads(run("cost", "mobilenet_v2", "--resolution", "32", "--device", "here.csv", "--json"))
+    assert found["devices"]["here"]["latency_ms"] > 0
+    assert found["devices"]["here"]["latency_sd_ms"] > 0
+    again = json.loads(run(*BUILD, "--json"))
+    assert again["conditions"]["threads"] == 1
+    assert "onnxruntime" in again["conditions"]["runtime"]
+
+
+def test_other_conditions_are_refused(folder):
+    run(*BUILD)
+    with pytest.raises(NasError, match="was begun with threads 1, now it is 2"):
+        run(*BUILD, "--threads", "2")
+
+
+def test_a_command_times_too(folder):
+    run(*BUILD, "--runner", "printf '0.5 ms' {model}")
+    rows = (folder / "here.csv").read_text().splitlines()[1:]
+    assert len(rows) > 20
+    assert all(",0.5," in row for row in rows)
+
+
+def test_help_and_mistakes(folder):
+    assert "build" in run("latency", "--help")
+    with pytest.raises(UsageError, match=r"no step of nas latency named 'biuld'. Did you mean 'build'"):
+        run("latency", "biuld")
+    with pytest.raises(UsageError, match=r"not '../x'"):
+        run("latency", "build", "--device", "../x", "--space", "small.py")
+
+
+def test_a_table_is_verified_and_corrected(folder):
+    run(*BUILD)
+    verify = (
+        "latency",
+        "verify",
+        "--device",
+        "here.csv",
+        "--space",
+        "small.py",
+        "--networks",
+        "24",
+        "--seconds",
+        "0.002",
+    )
+    said = run(*verify)
+    assert "tau" in said
+    assert (folder / "here.verify.png").stat().st_size > 1000
+    found = json.loads(run(*verify, "--correct", "--json"))
+    assert found["every"]["networks"] == 12
+    assert found["before"]["mape"] > 0
+    assert json.loads((folder / "here.json").read_text())["audit"]["every"] == found["every"]
+
+
+def test_a_shipped_table_is_not_written_to(folder):
+    with pytest.raises(UsageError, match=r"--device must be the \.csv file of a table you own"):
+        run("latency", "verify", "--device", "pixel1", "--space", "small.py")
+
+
+def test_a_check_names_the_row_that_is_off(folder):
+    steady = ("--runner", "printf '0.5 ms' {model}")
+    run(*BUILD, *steady)
+    check = ("latency", "check", "--device", "here.csv", "--sample", "40", *steady)
+    assert json.loads(run(*check, "--json"))["ok"]
+    path = folder / "here.csv"
+    path.write_text(path.read_text().replace(",0.5,", ",5,", 1))
+    done = CliRunner().invoke(nas, check, standalone_mode=False)
+    assert "10.0 times off" in done.stdout
+    with pytest.raises(NasError, match="cannot be relied on: 1 of 40 rows are off by a factor of 2 or more"):
+        raise done.exception

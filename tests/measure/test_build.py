@@ -1,0 +1,122 @@
+"""A build is complete, fitted, resumable, and says under which conditions it was made."""
+
+import json
+
+import pytest
+from made_up import ByName, Killed
+
+from nas import catalog
+from nas.cost.table import Table, kernel_from_key, layer_key
+from nas.errors import TableError
+from nas.measure import build, timing
+from nas.measure.build import build_table, grid, layers_of
+from nas.testing.toys import toy_space
+
+SPACE = toy_space(3)
+
+
+@pytest.fixture(autouse=True)
+def _graphs_are_names(monkeypatch):
+    monkeypatch.setattr(build, "subject", lambda key: timing.Subject(key, key.encode))
+
+
+def test_every_layer_and_kind_of_kernel_gets_a_row_and_any_network_a_price(tmp_path):
+    table = build_table("board", [SPACE], ByName(), tmp_path)
+    layers = layers_of([SPACE])
+    for layer in layers:
+        assert layer_key(layer.op, layer.shape) in table.rows
+        assert table.layer(layer).measured_ms > 0
+    assert {k.kind for k in grid(layers)} == {kernel_from_key(key).kind for key in table.rows if "@" not in key}
+    foreign = table.estimate(catalog.network("mobilenet_v2", resolution=64))
+    assert foreign.predicted_ms > 0
+    assert foreign.latency_sd_ms > 0
+
+
+def test_the_table_says_how_it_was_made(tmp_path):
+    info = build_table("board", [SPACE], ByName(), tmp_path).info
+    assert info["conditions"]["runtime"] == "made up"
+    assert info["spaces"] == ["toy 3x8x8"]
+    assert info["noisy"] == []
+    assert any("leave_one_out_conv" in name for name in info["known_error"])
+    assert any("until whole networks are timed" in caveat for caveat in info["caveats"])
+    assert "audit" not in info
+
+
+def test_a_killed_build_goes_on_and_ends_as_one_that_was_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(timing, "BLOCK_ROWS", 5)
+    whole = build_table("board", [SPACE], ByName(), tmp_path / "whole")
+    with pytest.raises(Killed):
+        build_table("board", [SPACE], ByName(stop_after=12), tmp_path / "killed")
+    assert not (tmp_path / "killed" / "board.csv").exists()
+    again = ByName()
+    resumed = build_table("board", [SPACE], again, tmp_path / "killed")
+    assert resumed.rows == whole.rows
+    assert len(again.opened) == len(whole.rows) - 10
+
+
+def test_a_torn_line_is_cut(tmp_path, monkeypatch):
+    whole = build_table("board", [SPACE], ByName(), tmp_path)
+    journal = tmp_path / "board.journal"
+    text = journal.read_text()
+    for end in (len(text) - 3, len(text) // 2, 40, 5):
+        journal.write_text(text[:end])
+        assert build_table("board", [SPACE], ByName(), tmp_path).rows == whole.rows
+
+
+def test_another_space_adds_its_rows(tmp_path):
+    first = build_table("board", [SPACE], ByName(), tmp_path)
+    second = build_table("board", [toy_space(4), catalog.space("nas_bench_macro")], ByName(), tmp_path)
+    assert set(first.rows) < set(second.rows)
+
+
+def test_rows_of_other_conditions_do_not_mix(tmp_path):
+    build_table("board", [SPACE], ByName(), tmp_path)
+    with pytest.raises(
+        TableError, match=r"was begun with runtime made up, now it is newer.*remove the file to start anew"
+    ):
+        build_table("board", [SPACE], ByName(runtime="newer"), tmp_path)
+
+
+def test_a_damaged_journal_is_told_with_its_line(tmp_path):
+    build_table("board", [SPACE], ByName(), tmp_path)
+    journal = tmp_path / "board.journal"
+    lines = journal.read_text().splitlines()
+    lines[3] = '{"key": "x"}'
+    journal.write_text("\n".join(lines) + "\n")
+    with pytest.raises(TableError, match=r"board\.journal line 4 is damaged"):
+        build_table("board", [SPACE], ByName(), tmp_path)
+
+
+def test_two_builds_do_not_share_a_journal(tmp_path):
+    with (
+        build.Journal(tmp_path / "board.journal", {}),
+        pytest.raises(TableError, match=r"board\.journal is in use by another build"),
+    ):
+        build.Journal(tmp_path / "board.journal", {})
+
+
+def test_progress_counts_rows_and_ends_at_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(timing, "BLOCK_ROWS", 7)
+    seen = []
+    table = build_table("board", [SPACE], ByName(), tmp_path, watch=seen.append)
+    assert [p.done for p in seen] == sorted(p.done for p in seen)
+    assert seen[0].eta_seconds is None
+    assert seen[-1].done == seen[-1].wanted == len(table.rows)
+    assert seen[-1].eta_seconds == 0
+
+
+def test_noisy_rows_are_named(tmp_path):
+    class Jumpy(ByName):
+        def open(self, model):
+            steady, count = super().open(model), iter(range(10**6))
+            return lambda: steady() * (1 + 9 * (next(count) % 2)) if b"channels=24" in model else steady()
+
+    info = build_table("board", [SPACE], Jumpy(), tmp_path, seconds_per_row=0.01).info
+    assert info["noisy"]
+    assert all("channels=24" in key for key in info["noisy"])
+    assert json.loads((tmp_path / "board.json").read_text())["noisy"] == info["noisy"]
+
+
+def test_the_written_table_loads_to_the_same(tmp_path):
+    table = build_table("board", [SPACE], ByName(), tmp_path)
+    assert Table.load(tmp_path / "board.json").digest == table.digest

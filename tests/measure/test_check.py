@@ -1,0 +1,62 @@
+"""A check finds the row that is ten times off, and tells drift from it."""
+
+from dataclasses import replace
+
+import pytest
+from made_up import ByName
+
+from nas.errors import TableError
+from nas.measure import build, check, timing
+from nas.measure.build import build_table
+from nas.testing.toys import toy_space
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    for module in (build, check):
+        monkeypatch.setattr(module, "subject", lambda key: timing.Subject(key, key.encode))
+    return build_table("board", [toy_space(4)], ByName(), tmp_path)
+
+
+def off(table, key, factor):
+    row = table.rows[key]
+    return replace(table, rows={**table.rows, key: replace(row, latency_ms=factor * row.latency_ms)}, _known={})
+
+
+def heaviest(table):
+    return max((key for key in table.rows if "@" in key), key=lambda key: table.rows[key].latency_ms)
+
+
+def test_a_sound_table_is_ok(table):
+    found = check.check(table, ByName())
+    assert found.ok
+    assert len(found.rows) == 20
+    assert found.drift == pytest.approx(0, abs=1e-6)
+    assert found.remarks == []
+
+
+@pytest.mark.parametrize("factor", [10.0, 0.1])
+def test_a_row_ten_times_off_is_found_and_named(table, factor):
+    key = heaviest(table)
+    found = check.check(off(table, key, factor), ByName())
+    assert [row.key for row in found.wrong] == [key]
+    assert not found.ok
+
+
+def test_a_slower_device_is_drift_not_wrong_rows(table):
+    class Slower(ByName):
+        def open(self, model):
+            run = super().open(model)
+            return lambda: 1.5 * run()
+
+    found = check.check(table, Slower(runtime="newer"))
+    assert found.drift == pytest.approx(0.5)
+    assert found.wrong == []
+    assert found.remarks == ["runtime was made up, now newer"]
+    assert not found.ok
+
+
+def test_rows_of_ops_that_are_not_installed_cannot_be_timed(table):
+    foreign = replace(table, rows={"warp(channels=8)@3x8x8": next(iter(table.rows.values()))}, _known={})
+    with pytest.raises(TableError, match="has no row that can be timed here: its ops are not installed"):
+        check.check(foreign, ByName())

@@ -1,0 +1,126 @@
+"""Rounds, medians and remarks, on a machine that is made up."""
+
+import pytest
+
+from nas.errors import TableError, UsageError
+from nas.measure import timing
+from nas.measure.runners import Command, OnnxRuntime
+from nas.measure.timing import Quality, Subject, measure, remarks
+
+QUIET = Quality(lost=0.01, reference_ms=1.0, reference_spread=0.02, load=0.9, call_ms=0.01)
+
+
+class Scripted:
+    """A runner whose graphs are names; the n-th run of each takes what a function says."""
+
+    in_process = False
+
+    def __init__(self, ms):
+        self.ms, self.visits = ms, []
+
+    def open(self, model):
+        count = iter(range(10**6))
+
+        def once():
+            self.visits.append(model.decode())
+            return self.ms(model.decode(), next(count))
+
+        return once
+
+    def conditions(self):
+        return {}
+
+
+def subjects(names):
+    return [Subject(name, name.encode) for name in names]
+
+
+def timings(runner, names, **settings):
+    return {key: t for block in measure(subjects(names), runner, **settings) for key, t in block.timings.items()}
+
+
+def test_every_round_visits_all_rows_in_another_order():
+    runner = Scripted(lambda name, run: 1.0)
+    timings(runner, "abcdefgh")
+    rounds = [runner.visits[i : i + 8] for i in range(0, len(runner.visits), 8)]
+    assert all(sorted(seen) == list("abcdefgh") for seen in rounds)
+    assert len(set(map(tuple, rounds))) > 1
+
+
+def test_a_row_is_its_median_and_an_outlier_moves_nothing():
+    found = timings(Scripted(lambda name, run: 100.0 if run == 3 else 2.0), "a")["a"]
+    assert found.latency_ms == 2.0
+    assert found.sd_ms == 0
+    assert not found.noisy
+    assert found.count == timing.FEWEST_ROUNDS
+
+
+def test_a_noisy_row_is_timed_longer_and_marked():
+    jumps = Scripted(lambda name, run: 1.0 if name == "calm" else 1.0 + 5.0 * (run % 2))
+    found = timings(jumps, ["calm", "wild"], seconds_per_row=0.05)
+    assert not found["calm"].noisy
+    assert found["wild"].noisy
+    assert found["wild"].count > found["calm"].count
+
+
+def test_rows_beyond_memory_go_into_blocks(monkeypatch):
+    monkeypatch.setattr(timing, "BLOCK_ROWS", 3)
+    blocks = list(measure(subjects("abcdefgh"), Scripted(lambda name, run: 1.0)))
+    assert [len(block.timings) for block in blocks] == [3, 3, 2]
+
+
+def test_the_same_seed_visits_in_the_same_order():
+    first, second = (Scripted(lambda name, run: 1.0) for _ in range(2))
+    timings(first, "abcdef", seed=4)
+    timings(second, "abcdef", seed=4)
+    assert first.visits == second.visits
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lost": 0.4}, "another load took 40 % of this process's time"),
+        ({"load": 7.0}, r"the load average was 7.0 on 2 cores"),
+        ({"reference_spread": 0.3}, "the reference kernel's time spread by 30 %"),
+        ({"reference_ms": 1.4}, "the reference kernel drifted by 40 % between blocks"),
+    ],
+)
+def test_an_unquiet_machine_is_told(changes, message):
+    import re
+
+    assert remarks([QUIET, QUIET], cores=2) == []
+    (found,) = remarks([QUIET, Quality(**{**vars(QUIET), **changes})], cores=2)
+    assert re.search(message, found)
+
+
+def test_onnxruntime_times_kernels_and_takes_the_empty_call_off():
+    subject = Subject("reference", lambda: timing.kernel_graph(timing.REFERENCE))
+    (block,) = measure([subject], OnnxRuntime(), seconds_per_row=0.05)
+    assert block.timings["reference"].latency_ms > 0
+    assert 0 < block.quality.call_ms < block.quality.reference_ms
+    assert 0 <= block.quality.lost < 1
+
+
+# -- commands -------------------------------------------------------------------------------------
+
+
+def test_a_commands_last_number_is_the_time():
+    run = Command("printf 'warm 9.9\nmean 1.25 ms\n' {model}").open(b"model")
+    assert run() == 1.25
+
+
+@pytest.mark.parametrize(
+    ("command", "error", "message"),
+    [
+        ("bench it", UsageError, "a runner is a command with {model} where the ONNX file goes"),
+        ("false {model}", TableError, "the runner failed with exit code 1 and said: nothing"),
+        ("echo fast {model}", TableError, "last line must end in milliseconds above 0, not 'fast"),
+        ("printf '0 ms' {model}", TableError, "must end in milliseconds above 0, not '0 ms'"),
+        ("printf '-3' {model}", TableError, "must end in milliseconds above 0"),
+        ("true {model}", TableError, "must end in milliseconds above 0, not ''"),
+        ("no-such-command-here {model}", UsageError, "the runner does not start: no-such-command-here"),
+    ],
+)
+def test_a_command_that_does_not_time_is_told(command, error, message):
+    with pytest.raises(error, match=message):
+        Command(command).open(b"model")()
