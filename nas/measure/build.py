@@ -29,7 +29,7 @@ from nas.measure.timing import Block, Quality, Subject, Timing, measure, remarks
 from nas.shape import Kernel, make_divisible
 from nas.space import SearchSpace
 
-__all__ = ["Journal", "Progress", "build_table", "grid", "layers_of", "subject"]
+__all__ = ["Journal", "Progress", "build_table", "grid", "keys_of", "layers_of", "subject"]
 
 KERNELS_PER_KIND = 24
 LARGEST_ELEMENTS = 1 << 24
@@ -64,6 +64,15 @@ def grid(layers: Iterable[Layer], per_kind: int = KERNELS_PER_KIND, *, seed: int
                 if max(each.in_elements, each.out_elements, each.weights) <= LARGEST_ELEMENTS:
                     picked[kernel_key(each)] = each
     return list(picked.values())
+
+
+def keys_of(spaces: Iterable[SearchSpace], *, seed: int = 0) -> list[str]:
+    """The rows of a table for these spaces: their layers, then the grid of kernels."""
+    layers = layers_of(spaces)
+    return [
+        *(layer_key(layer.op, layer.shape) for layer in layers),
+        *(kernel_key(kernel) for kernel in grid(layers, seed=seed)),
+    ]
 
 
 def _scaled(kernel: Kernel, width: float, size: float) -> Kernel:
@@ -196,9 +205,7 @@ def build_table(
 ) -> Table:
     """Time every layer of the spaces and a grid of kernels, and write ``NAME.csv`` and ``NAME.json`` into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    layers = layers_of(spaces)
-    keys = [layer_key(layer.op, layer.shape) for layer in layers]
-    keys += [kernel_key(kernel) for kernel in grid(layers, seed=seed)]
+    keys = keys_of(spaces, seed=seed)
     with Journal(folder / f"{name}.journal", runner.conditions()) as journal:
         _time_missing(journal, keys, runner, threads, seconds_per_row, seed, watch)
         info = _info(name, spaces, journal, runner, threads)

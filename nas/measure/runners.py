@@ -30,6 +30,8 @@ class Runner(Protocol):
 
     in_process: bool
     """Whether runs use this process's CPU time, so that a load beside them can be noticed."""
+    fewest_rounds: int
+    """How often a graph is run at least; a command averages by itself, and takes seconds to start."""
 
     def open(self, model: bytes) -> Callable[[], float]:
         """A graph made ready."""
@@ -44,6 +46,7 @@ class OnnxRuntime:
     """onnxruntime on this CPU, float32, batch 1, with a fixed number of threads; inputs are random numbers."""
 
     in_process = True
+    fewest_rounds = 7
 
     def __init__(self, threads: int = 1) -> None:
         require_onnx()
@@ -92,6 +95,7 @@ class Command:
     """
 
     in_process = False
+    fewest_rounds = 3
 
     def __init__(self, command: str, *, hardware: str = "not stated") -> None:
         if "{model}" not in command:

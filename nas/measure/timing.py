@@ -23,7 +23,7 @@ from nas.shape import Kernel
 __all__ = ["Block", "Quality", "Subject", "Timing", "measure", "remarks"]
 
 WARM_UPS = 2
-FEWEST_ROUNDS, MOST_ROUNDS = 7, 201
+MOST_ROUNDS = 201
 PRECISE, NOISY = 0.01, 0.05  # relative standard error of a median: at which to stop, above which a row is marked
 RESOLUTION_MS = 5e-4
 BLOCK_ROWS, BLOCK_BYTES = 128, 512 << 20
@@ -120,7 +120,7 @@ def _block(rows: list[_Row], runner: Runner, seconds: float, rng: np.random.Gene
     gc.collect()
     gc.disable()
     try:
-        _rounds(rows, aside, seconds, rng)
+        _rounds(rows, aside, seconds, runner.fewest_rounds, rng)
     finally:
         gc.enable()
     lost = 1 - (time.process_time() - cpu) / (time.perf_counter() - wall) if runner.in_process else 0.0
@@ -136,7 +136,7 @@ def _block(rows: list[_Row], runner: Runner, seconds: float, rng: np.random.Gene
     return Block({row.key: _timing(row, call) for row in rows}, quality)
 
 
-def _rounds(rows: list[_Row], aside: list[_Row], seconds: float, rng: np.random.Generator) -> None:
+def _rounds(rows: list[_Row], aside: list[_Row], seconds: float, fewest: int, rng: np.random.Generator) -> None:
     active = rows
     while active:
         for place, i in enumerate(rng.permutation(len(active))):
@@ -144,12 +144,12 @@ def _rounds(rows: list[_Row], aside: list[_Row], seconds: float, rng: np.random.
                 for row in aside:
                     row.visit()
             active[i].visit()
-        active = [row for row in active if not _done(row, seconds)]
+        active = [row for row in active if not _done(row, seconds, fewest)]
 
 
-def _done(row: _Row, seconds: float) -> bool:
+def _done(row: _Row, seconds: float, fewest: int) -> bool:
     rounds, spent = len(row.times), sum(row.times) / 1e3
-    if rounds < FEWEST_ROUNDS:
+    if rounds < fewest:
         return spent >= 2 * seconds and rounds >= 3
     error = row.error
     budget = 2 if error > NOISY else 1
