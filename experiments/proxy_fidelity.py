@@ -3,9 +3,9 @@
     python experiments/proxy_fidelity.py --data digits --json digits.json
 
 Twenty random FBNet networks (none of those that the presets were tuned on) are trained by the data's preset and, with
-another seed, five times as long. The preset is read as a strategy reads it (`search_accuracy`), the long training on
-the selection set (`accuracy`), so that the two share neither seed nor scored images. Kendall's tau-b; intervals
-are 95 % percentile bootstraps over networks.
+another seed, five times as long. Preset and long training share neither seed nor scored images: one is read on the search
+set, the other on the selection set, and the other way round. Kendall's tau-b, the mean over both ways and the
+preset's seeds; intervals are 95 % percentile bootstraps over networks.
 """
 
 import argparse
@@ -48,20 +48,21 @@ def train(
 
 
 def column(rows: Sequence[Sequence[Metrics]], name: str) -> Floats:
-    """(seeds, networks)."""
-    return np.array([[metrics[name] for metrics in row] for row in rows])
+    """(search or selection, seeds, networks)."""
+    return np.array([[[metrics[part + name] for metrics in row] for row in rows] for part in ("search_", "")])
 
 
 def tau(scores: Floats, truth: Floats) -> float:
-    """scores: (seeds, networks), truth: (networks,). The mean over seeds; 0 where all scores tie."""
-    return float(np.mean([np.nan_to_num(kendalltau(row, truth).statistic) for row in scores]))
+    """scores: (2, seeds, networks), truth: (2, networks), each half against the other; 0 where all scores tie."""
+    pairs = ((row, other) for half, other in zip(scores, truth[::-1], strict=True) for row in half)
+    return float(np.mean([np.nan_to_num(kendalltau(row, other).statistic) for row, other in pairs]))
 
 
 def interval(statistic: Mapping[str, Floats], truth: Floats) -> dict[str, dict[str, float]]:
     """Each row's tau with its interval, and the interval of the first row's lead over it."""
     rng = np.random.default_rng(0)
-    picks = rng.integers(len(truth), size=(RESAMPLES, len(truth)))
-    drawn = {name: np.array([tau(s[:, p], truth[p]) for p in picks]) for name, s in statistic.items()}
+    picks = rng.integers(truth.shape[1], size=(RESAMPLES, truth.shape[1]))
+    drawn = {name: np.array([tau(s[..., p], truth[:, p]) for p in picks]) for name, s in statistic.items()}
     first = next(iter(drawn))
     table = {}
     for name, scores in statistic.items():
@@ -93,13 +94,13 @@ def main() -> None:
     short, seconds = train(splits, proxy, found, range(options.seeds), options.threads)
     long, long_seconds = train(splits, longer, found, range(100, 100 + options.long_seeds), options.threads)
 
-    truth = column(long, "accuracy").mean(axis=0)
+    truth = column(long, "accuracy").mean(axis=1)
     table = interval(
         {
-            "preset": column(short, "search_accuracy"),
-            "preset, -loss": -column(short, "search_loss"),
-            "macs": np.array([[a.macs for a in found]], float),
-            "params": np.array([[a.params for a in found]], float),
+            "preset": column(short, "accuracy"),
+            "preset, -loss": -column(short, "loss"),
+            "macs": np.array([[[a.macs for a in found]]] * 2, float),
+            "params": np.array([[[a.params for a in found]]] * 2, float),
         },
         truth,
     )
@@ -109,9 +110,10 @@ def main() -> None:
             f"{row:14} {values['tau']:5.2f}  {values['low']:5.2f} to {values['high']:5.2f}   "
             f"{values['lead_low']:5.2f} to {values['lead_high']:5.2f}"
         )
-    spread = column(short, "search_accuracy")
-    print(f"preset {seconds:.1f} s a network, search_accuracy {spread.mean():.3f} (sd {spread.std(axis=1).mean():.3f})")
-    print(f"longer {long_seconds:.1f} s a network, accuracy {truth.mean():.3f} (sd {truth.std():.3f})")
+    for title, rows, spent in (("preset", short, seconds), ("longer", long, long_seconds)):
+        accuracy = column(rows, "accuracy")
+        spread = accuracy.mean(axis=(0, 1)).std()
+        print(f"{title}: {spent:.1f} s a network, accuracy {accuracy.mean():.3f}, sd over networks {spread:.3f}")
     if options.json:
         document = {
             "data": options.data, "proxy": str(proxy), "networks": len(found), "table": table,
