@@ -6,7 +6,7 @@ Several objectives are weighed anew for every proposal (Knowles 2006, ParEGO,
 https://doi.org/10.1109/TEVC.2005.851274), with one process each.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from nas.strategies._history import History
 from nas.strategies.base import Proposal, Strategy, rng
 from nas.trial import Genes, Trial
 
-__all__ = ["GaussianProcess", "strategy"]
+__all__ = ["GaussianProcess", "Value", "everywhere", "strategy"]
 
 Floats = NDArray[np.float64]
 
@@ -32,6 +32,15 @@ DRAWS = 256
 RESCORED = 12
 LOOKED_AT = 96
 NORMALS = 32
+MUTATIONS = (2, 4, 8)
+
+Within = Callable[[NDArray[np.int64]], NDArray[np.bool_]]
+"""Which of (n, number of choices) genes may be proposed."""
+
+
+def everywhere(genes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """No region."""
+    return np.ones(len(genes), bool)
 
 
 class GaussianProcess(Strategy):
@@ -52,7 +61,7 @@ class GaussianProcess(Strategy):
         self.repeats = 0
         self.features = Features(domain)
         self._fitted: tuple[tuple[int, int], list[_gp.Weights]] | None = None
-        self._model: tuple[int, _Model] | None = None
+        self._model: tuple[int, Model] | None = None
 
     def tell(self, trial: Trial) -> None:
         """See `Strategy`."""
@@ -66,24 +75,24 @@ class GaussianProcess(Strategy):
         generator = rng(self.seed, "ask", number)
         if len(self.history.losses) < self.initial:
             return Proposal(self.history.draw(generator, pending))
-        taken = self.history.taken(pending)
-        value = self.model().expect(sorted(taken), generator)
-        return Proposal(self._best_unseen(value, generator, pending))
+        value = self.model().expect(sorted(self.history.taken(pending)), generator)
+        found = self.best_unseen(value, everywhere, generator, pending)
+        return Proposal(found or self.history.draw(generator, pending))
 
     # -- the model --------------------------------------------------------------------------------
 
-    def model(self) -> "_Model":
+    def model(self) -> "Model":
         """What has been told, as processes; at least one network must be complete."""
         if self._model is None or self._model[0] != self.version:
             self._model = self.version, self._build()
         return self._model[1]
 
-    def _build(self) -> "_Model":
+    def _build(self) -> "Model":
         losses = self.history.losses
         kept = self._kept(list(losses))
         weights = self._weights(list(losses))
         failed = [key for key in self.history.genes if key not in losses][-MOST // 4 :]
-        return _Model(self.features, weights, kept, np.array([losses[key] for key in kept]), failed)
+        return Model(self.features, weights, kept, np.array([losses[key] for key in kept]), failed)
 
     def _kept(self, keys: list[Genes]) -> list[Genes]:
         if len(keys) <= MOST:
@@ -107,9 +116,11 @@ class GaussianProcess(Strategy):
 
     # -- candidates -------------------------------------------------------------------------------
 
-    def _best_unseen(self, value: "_Value", generator: np.random.Generator, pending: Sequence[Proposal]) -> Genes:
+    def best_unseen(
+        self, value: "Value", within: Within, generator: np.random.Generator, pending: Sequence[Proposal]
+    ) -> Genes | None:
         """The best network found that was neither told nor is pending, scored by its canonical genes."""
-        pool, scores = self._climb(value, generator)
+        pool, scores = self._climb(value, within, generator)
         taken = self.history.taken(pending)
         found: dict[Genes, Genes] = {}
         for place in np.argsort(-scores, kind="stable")[:LOOKED_AT]:
@@ -120,46 +131,50 @@ class GaussianProcess(Strategy):
             if len(found) == RESCORED:
                 break
         if not found:
-            return self.history.draw(generator, pending)
+            return None
         keys = list(found)
         return found[keys[int(value(np.array(keys)).argmax())]]
 
-    def _climb(self, value: "_Value", generator: np.random.Generator) -> tuple[NDArray[np.int64], Floats]:
-        """Networks seen on the way uphill from the best told and from the best of some draws, with their scores."""
-        starts = self._starts(value)
+    def _climb(
+        self, value: "Value", within: Within, generator: np.random.Generator
+    ) -> tuple[NDArray[np.int64], Floats]:
+        """Networks seen on the way uphill from the best told and from the best of some draws, with their scores.
+
+        The first step leads to the best neighbour whatever it is worth: a network told is worth nothing now.
+        """
+        told = np.array(value.model.keys)[np.argsort(value.told, kind="stable")]
+        starts = told[within(told)][:STARTS]
         drawn = np.concatenate([self.domain.sample_many(DRAWS, generator), self._perturbed(starts, generator)])
-        pool = [drawn]
-        scores = [value(drawn)]
-        here = [*starts, *(self.history.canonical(tuple(g)) for g in drawn[np.argsort(-scores[0])[:STARTS]].tolist())]
-        at = np.full(len(here), -np.inf)  # a network told has no value as a proposal: the first step is free
+        pool = [drawn[within(drawn)]]
+        scores = [value(pool[0])]
+        best_drawn = pool[0][np.argsort(-scores[0])[:STARTS]]
+        here = [self.history.canonical(tuple(genes)) for genes in (*starts.tolist(), *best_drawn.tolist())]
+        at = [-np.inf] * len(here)
         for _ in range(STEPS):
+            moved: dict[Genes, float] = {}
             near = [self.domain.neighbours(genes) for genes in here]
+            near = [block[within(block)] for block in near]
             flat = np.concatenate(near)
             if not len(flat):
                 break
-            score = value(flat)
             pool.append(flat)
-            scores.append(score)
-            ends = np.cumsum([len(block) for block in near])
-            moved: list[tuple[Genes, float]] = []
-            for block, part, before in zip(near, np.split(score, ends[:-1]), at, strict=True):
+            scores.append(value(flat))
+            parts = np.split(scores[-1], np.cumsum([len(block) for block in near])[:-1])
+            for block, part, before in zip(near, parts, at, strict=True):
                 if len(block) and part.max() > before:
-                    genes = self.history.canonical(tuple(block[part.argmax()].tolist()))
-                    if all(genes != other for other, _ in moved):
-                        moved.append((genes, float(part.max())))
+                    moved[self.history.canonical(tuple(block[part.argmax()].tolist()))] = float(part.max())
             if not moved:
                 break
-            here, at = [genes for genes, _ in moved], np.array([score for _, score in moved])
+            here, at = list(moved), list(moved.values())
         return np.concatenate(pool), np.concatenate(scores)
 
-    def _starts(self, value: "_Value") -> list[Genes]:
-        return [value.model.keys[i] for i in np.argsort(value.told, kind="stable")[:STARTS]]
-
-    def _perturbed(self, starts: Sequence[Genes], generator: np.random.Generator) -> NDArray[np.int64]:
+    def _perturbed(self, starts: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
         """Networks inside the bounds that share most genes with a start."""
         drawn = self.domain.sample_many(DRAWS, generator)
-        base = np.array(starts)[generator.integers(len(starts), size=DRAWS)]
-        rate = generator.choice([2, 4, 8], size=(DRAWS, 1)) / drawn.shape[1]
+        if not len(starts):
+            return drawn
+        base = starts[generator.integers(len(starts), size=DRAWS)]
+        rate = generator.choice(MUTATIONS, size=(DRAWS, 1)) / drawn.shape[1]
         mixed = np.where(generator.random(drawn.shape) < rate, drawn, base)
         return mixed[self.domain.inside(mixed)]
 
@@ -171,7 +186,7 @@ class GaussianProcess(Strategy):
         return self.history.genes[model.keys[int(model.weighed(np.ones(self.objectives)).argmin())]]
 
 
-class _Model:
+class Model:
     """A process per objective over the same networks; losses: (n, objectives)."""
 
     def __init__(
@@ -204,7 +219,7 @@ class _Model:
         """Posterior means of the networks told, as one number each: (n,)."""
         return chebyshev(self.means, self.means, weights)
 
-    def expect(self, pending: Sequence[Genes], generator: np.random.Generator) -> "_Value":
+    def expect(self, pending: Sequence[Genes], generator: np.random.Generator) -> "Value":
         """What a network is worth as the next proposal, with pending ones believed."""
         processes = self.processes
         if pending:
@@ -212,13 +227,13 @@ class _Model:
             means = [p.means(self.weighed_features(genes, i)) for i, p in enumerate(processes)]
             believed = np.concatenate([self.all_y, np.stack(means, axis=1)])
             processes = self._processes(np.concatenate([self.genes, genes]), believed)
-        return _Value(self, processes, generator)
+        return Value(self, processes, generator)
 
 
-class _Value:
+class Value:
     """Expected improvement: of the mean loss, or of several weighed at random."""
 
-    def __init__(self, model: _Model, processes: Sequence[_gp.Posterior], generator: np.random.Generator) -> None:
+    def __init__(self, model: Model, processes: Sequence[_gp.Posterior], generator: np.random.Generator) -> None:
         self.model, self.processes = model, processes
         self.weights = generator.dirichlet(np.ones(len(processes)))
         self.normals = generator.standard_normal((NORMALS, 1, len(processes)))
