@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from nas.domain import Domain
 from nas.space import Choice
+from nas.strategies._gp import Points
 
 __all__ = ["Features"]
 
@@ -38,11 +39,11 @@ class Features:
         high = np.array([domain.compiled.extreme(name, largest=True)[0] for name in names])
         self.span = np.where(high > self.low, high - self.low, 1)
 
-    def __call__(self, genes: NDArray[np.int64]) -> Floats:
-        """genes: (n, number of choices). Squared distances are 0..1 in each group: (n, d)."""
+    def points(self, genes: NDArray[np.int64]) -> Points:
+        """genes: (n, number of choices). Squared distances are 0..1 in each group."""
         columns = [table[genes[:, i]] for i, table in enumerate(self.tables)]
         costs = (self.domain.compiled.price(genes) - self.low) / self.span
-        return np.concatenate([*columns, costs], axis=1)
+        return Points(genes, np.concatenate([*columns, costs], axis=1), self.sizes)
 
 
 def _attributes(choice: Choice) -> Floats:

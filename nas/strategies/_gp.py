@@ -1,27 +1,32 @@
 """A small Gaussian process over genes: numpy and scipy alone, hundreds of observations, milliseconds a fit.
 
-The correlation of two networks is exp(-sum of w_g d_g), d_g the squared distance of their genes in feature
-group g: for a categorical gene one where they differ (the Hamming-exponential kernel of CASMOPOLITAN, Wan et
-al. 2021, https://arxiv.org/abs/2102.07188). The weights w have a common log-normal scale and spread around it.
-Mean and variance are profiled out, the noise is fitted.
+The covariance of two networks is exp(-sum of w_g d_g) + sum of b_k s_k. d_g is the squared distance of their
+genes in feature group g: for a categorical gene one where they differ (the Hamming-exponential kernel of
+CASMOPOLITAN, Wan et al. 2021, https://arxiv.org/abs/2102.07188). s_k is the share of the k consecutive genes
+that they have in common at the same place: the weighted degree kernel, Rätsch and Sonnenburg 2004,
+https://doi.org/10.7551/mitpress/4057.003.0019. It is additive over the chain: what neighbours are worth
+together is learned at one place and holds whatever is far away.
+
+Weights are fitted by their posterior probability; mean and variance are profiled out, the noise is fitted.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack, solve_triangular
 from scipy.optimize import minimize
 
-__all__ = ["Posterior", "Weights", "fit", "squash", "weigh"]
+__all__ = ["DEGREES", "Points", "Posterior", "Weights", "fit", "squash"]
 
 Floats = NDArray[np.float64]
 
+DEGREES = (1, 2, 3, 4)
 SCALE_SD = 1.5
 SPREAD_SD = 0.75
+SHARE_MEDIAN, SHARE_SD = 0.3, 1.5
 NOISE_MEDIAN, NOISE_SD = 0.02, 1.5
 LEAST_NOISE = 1e-4
 ITERATIONS = 30
@@ -30,10 +35,25 @@ JITTER = 1e-8
 
 @dataclass(frozen=True)
 class Weights:
-    """``groups``: a weight per feature group, (g,); ``noise``: variance in units of the signal's."""
+    """``groups``: w, (g,); ``shares``: b, one per degree; ``noise``: a variance in the same unit."""
 
     groups: Floats
+    shares: Floats
     noise: float
+
+
+@dataclass(frozen=True)
+class Points:
+    """Networks: their genes, (n, number of choices), and features, (n, d), in groups of ``sizes`` columns."""
+
+    genes: NDArray[np.int64]
+    features: Floats
+    sizes: Sequence[int]
+
+    def joined(self, other: "Points") -> "Points":
+        """Both, one after the other."""
+        genes = np.concatenate([self.genes, other.genes])
+        return Points(genes, np.concatenate([self.features, other.features]), self.sizes)
 
 
 def squash(losses: Floats) -> Floats:
@@ -47,20 +67,37 @@ def squash(losses: Floats) -> Floats:
     return np.where(scaled > 2, 2 + np.log1p(np.maximum(scaled - 2, 0)) / 2, scaled)
 
 
-def fit(features: Floats, sizes: Sequence[int], y: Floats) -> Weights:
-    """features: (n, d), their groups ``sizes`` columns each; y: (n,). Most probable weights, by L-BFGS-B."""
-    count, groups = len(y), len(sizes)
-    borders = np.concatenate([[0], np.cumsum(sizes)])
-    squared = np.stack([_squared(features[:, a:b], features[:, a:b]).ravel() for a, b in zip(borders, borders[1:])])
-    typical = max(float(squared.mean()), 1e-9)
-    centre = math.log(1 / (groups * typical))
+def shared(first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
+    """first: (n, genes), second: (m, genes). Share of equal runs of each degree: (degrees, n, m)."""
+    equal = [a[:, None] == b for a, b in zip(first.T, second.T, strict=True)]
+    found = []
+    for degree in range(1, DEGREES[-1] + 1):
+        if degree in DEGREES:
+            found.append(np.sum(equal, axis=0, dtype=np.int16) / max(len(equal), 1))
+        equal = [a & b for a, b in zip(equal, [e for e in _rest(first, second, degree)], strict=False)]
+    return np.array(found)
+
+
+def _rest(first: NDArray[np.int64], second: NDArray[np.int64], offset: int) -> list[NDArray[np.bool_]]:
+    return [a[:, None] == b for a, b in zip(first.T[offset:], second.T[offset:], strict=True)]
+
+
+def fit(points: Points, y: Floats) -> Weights:
+    """y: (n,). Most probable weights, by L-BFGS-B with the gradients of the marginal likelihood."""
+    count, groups = len(y), len(points.sizes)
+    borders = np.concatenate([[0], np.cumsum(points.sizes)])
+    parts = [points.features[:, a:b] for a, b in zip(borders, borders[1:], strict=False)]
+    squared = np.stack([_squared(part, part).ravel() for part in parts])
+    runs = shared(points.genes, points.genes).reshape(len(DEGREES), -1)
+    centre = math.log(1 / (groups * max(float(squared.mean()), 1e-9)))
+    medians = np.array([0.0, *np.zeros(groups), *[math.log(SHARE_MEDIAN)] * len(DEGREES), math.log(NOISE_MEDIAN)])
+    sds = np.array([SCALE_SD, *[SPREAD_SD] * groups, *[SHARE_SD] * len(DEGREES), NOISE_SD])
 
     def loss(theta: Floats) -> tuple[float, Floats]:
-        shared, spread, log_noise = theta[0], theta[1:-1], theta[-1]
-        weights = np.exp(centre + shared + spread)
-        noise = LEAST_NOISE + math.exp(log_noise)
-        same = np.exp(-weights @ squared).reshape(count, count)
-        matrix = same.copy()
+        weights = np.exp(centre + theta[0] + theta[1 : groups + 1])
+        shares, noise = np.exp(theta[groups + 1 : -1]), LEAST_NOISE + math.exp(theta[-1])
+        same = np.exp(-weights @ squared)
+        matrix = (same + shares @ runs).reshape(count, count)
         matrix.flat[:: count + 1] += noise
         lower, failed = lapack.dpotrf(matrix, lower=1)
         if failed:
@@ -71,40 +108,28 @@ def fit(features: Floats, sizes: Sequence[int], y: Floats) -> Weights:
         mean = sums @ y / sums.sum()
         alpha = inverse @ (y - mean)
         variance = max(float((y - mean) @ alpha) / count, 1e-12)
-        value = 0.5 * count * math.log(variance) + float(np.log(lower.diagonal()).sum())
-        slope = 0.5 * (inverse - np.outer(alpha, alpha) / variance)
-        by_weight = -weights * (squared @ (slope * same).ravel())
-        by_noise = float(np.trace(slope)) * (noise - LEAST_NOISE)
-        off = log_noise - math.log(NOISE_MEDIAN)
-        value += 0.5 * ((shared / SCALE_SD) ** 2 + float(spread @ spread) / SPREAD_SD**2 + (off / NOISE_SD) ** 2)
-        gradient = np.concatenate(
-            [
-                [by_weight.sum() + shared / SCALE_SD**2],
-                by_weight + spread / SPREAD_SD**2,
-                [by_noise + off / NOISE_SD**2],
-            ]
-        )
-        return value, gradient
+        slope = 0.5 * (inverse - np.outer(alpha, alpha) / variance).ravel()
+        by_weight = -weights * (squared @ (slope * same))
+        by_noise = float(slope[:: count + 1].sum()) * (noise - LEAST_NOISE)
+        off = (theta - medians) / sds
+        value = 0.5 * count * math.log(variance) + float(np.log(lower.diagonal()).sum()) + 0.5 * float(off @ off)
+        return value, np.array([by_weight.sum(), *by_weight, *(shares * (runs @ slope)), by_noise]) + off / sds
 
-    start = np.zeros(groups + 2)
-    start[-1] = math.log(NOISE_MEDIAN)
-    bounds = [(-4.0, 4.0)] * (groups + 1) + [(math.log(1e-5), math.log(2.0))]
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": ITERATIONS}).x
-    return Weights(np.exp(centre + found[0] + found[1:-1]), LEAST_NOISE + math.exp(found[-1]))
-
-
-def weigh(features: Floats, sizes: Sequence[int], weights: Weights) -> Floats:
-    """Features in which the correlation is exp(-squared distance)."""
-    return np.asarray(features * np.repeat(np.sqrt(weights.groups), sizes))
+    bounds = [(m - 5, m + 5) for m in medians]
+    options = {"maxiter": ITERATIONS}
+    found = minimize(loss, medians, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
+    groups_found = np.exp(centre + found[0] + found[1 : groups + 1])
+    return Weights(groups_found, np.exp(found[groups + 1 : -1]), LEAST_NOISE + math.exp(found[-1]))
 
 
 class Posterior:
-    """What observations say of any network, given weights. points: weighed features, (n, d); y: (n,)."""
+    """What observations say of any network, given weights. y: (n,)."""
 
-    def __init__(self, points: Floats, y: Floats, noise: float) -> None:
-        self.points, self.noise = points, noise
-        matrix = np.exp(-_squared(points, points))
-        matrix.flat[:: len(y) + 1] += noise + JITTER
+    def __init__(self, points: Points, y: Floats, weights: Weights) -> None:
+        self.points, self.weights = points, weights
+        self.prior = 1 + float(weights.shares.sum())
+        matrix = self.covariance(points)
+        matrix.flat[:: len(y) + 1] += weights.noise + JITTER
         self.lower = np.linalg.cholesky(matrix)
         self.ones = self._solve(np.ones((len(y), 1)))[:, 0]
         whitened = self._solve(y[:, None])[:, 0]
@@ -112,24 +137,25 @@ class Posterior:
         self.residual = whitened - self.mean * self.ones
         self.variance = float(self.residual @ self.residual) / len(y)
 
+    def covariance(self, other: Points) -> Floats:
+        """With other networks, in units of the variance: (n, m)."""
+        scale = np.repeat(np.sqrt(self.weights.groups), self.points.sizes)
+        near = np.exp(-_squared(self.points.features * scale, other.features * scale))
+        return np.asarray(near + np.tensordot(self.weights.shares, shared(self.points.genes, other.genes), 1))
+
     def _solve(self, right: Floats) -> Floats:
         return np.asarray(solve_triangular(self.lower, right, lower=True, check_finite=False))
 
-    def predict(self, points: Floats) -> tuple[Floats, Floats]:
-        """points: weighed features, (m, d). Mean and standard deviation of the value without noise: (m,) each."""
-        half = self._solve(np.exp(-_squared(self.points, points)))
+    def predict(self, points: Points) -> tuple[Floats, Floats]:
+        """Mean and standard deviation of the value without noise: (m,) each."""
+        half = self._solve(self.covariance(points))
         mean = self.mean + self.residual @ half
-        left = 1 - np.einsum("nm,nm->m", half, half)
+        left = self.prior - np.einsum("nm,nm->m", half, half)
         left += np.square(1 - self.ones @ half) / (self.ones @ self.ones)
         return mean, np.sqrt(self.variance * np.maximum(left, 1e-12))
 
-    def means(self, points: Floats) -> Floats:
-        """points: (m, d). The mean alone, (m,)."""
-        weights = solve_triangular(self.lower, self.residual, lower=True, trans="T", check_finite=False)
-        return np.asarray(self.mean + np.exp(-_squared(points, self.points)) @ weights)
 
-
-def _squared(first: NDArray[Any], second: NDArray[Any]) -> Floats:
+def _squared(first: Floats, second: Floats) -> Floats:
     """Squared distances of rows: (n, m)."""
     lengths = np.square(first).sum(axis=1)[:, None] + np.square(second).sum(axis=1)
     return np.asarray(np.maximum(lengths - 2 * first @ second.T, 0))

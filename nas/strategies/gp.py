@@ -108,9 +108,9 @@ class GaussianProcess(Strategy):
             count += max(1, count // 10)
         if self._fitted is None or self._fitted[0] != (count, self.repeats):
             kept = self._kept(keys[:count])
-            features = self.features(np.array(kept))
+            points = self.features.points(np.array(kept))
             y = np.array([self.history.losses[key] for key in kept])
-            fitted = [_gp.fit(features, self.features.sizes, _gp.squash(column)) for column in y.T]
+            fitted = [_gp.fit(points, _gp.squash(column)) for column in y.T]
             self._fitted = (count, self.repeats), fitted
         return self._fitted[1]
 
@@ -201,19 +201,18 @@ class Model:
         self.y = np.stack([_gp.squash(column) for column in losses.T], axis=1)
         bad = np.quantile(self.y, 0.8, axis=0)
         self.all_y = np.concatenate([self.y, np.tile(bad, (len(failed), 1))])
-        self.genes = np.array([*keys, *failed])
-        self.processes = self._processes(self.genes, self.all_y)
-        means = [p.means(self.weighed_features(self.genes[: len(keys)], i)) for i, p in enumerate(self.processes)]
-        self.means = np.stack(means, axis=1)
+        self.points = features.points(np.array([*keys, *failed]))
+        self.processes = self._processes(self.points, self.all_y)
+        self.means = self.predict(self.processes, np.array(keys))[0]
 
-    def weighed_features(self, genes: NDArray[np.int64], objective: int) -> Floats:
-        return _gp.weigh(self.features(genes), self.features.sizes, self.weights[objective])
+    def _processes(self, points: _gp.Points, y: Floats) -> list[_gp.Posterior]:
+        return [_gp.Posterior(points, *of) for of in zip(y.T, self.weights, strict=True)]
 
-    def _processes(self, genes: NDArray[np.int64], y: Floats) -> list[_gp.Posterior]:
-        return [
-            _gp.Posterior(self.weighed_features(genes, i), column, weights.noise)
-            for i, (column, weights) in enumerate(zip(y.T, self.weights, strict=True))
-        ]
+    def predict(self, processes: Sequence[_gp.Posterior], genes: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """genes: (n, number of choices). Means and standard deviations: (n, objectives) each."""
+        points = self.features.points(genes)
+        mean, sd = zip(*(process.predict(points) for process in processes), strict=True)
+        return np.stack(mean, axis=1), np.stack(sd, axis=1)
 
     def weighed(self, weights: Floats) -> Floats:
         """Posterior means of the networks told, as one number each: (n,)."""
@@ -224,9 +223,8 @@ class Model:
         processes = self.processes
         if pending:
             genes = np.array(pending)
-            means = [p.means(self.weighed_features(genes, i)) for i, p in enumerate(processes)]
-            believed = np.concatenate([self.all_y, np.stack(means, axis=1)])
-            processes = self._processes(np.concatenate([self.genes, genes]), believed)
+            believed = np.concatenate([self.all_y, self.predict(processes, genes)[0]])
+            processes = self._processes(self.points.joined(self.features.points(genes)), believed)
         return Value(self, processes, generator)
 
 
@@ -242,9 +240,8 @@ class Value:
 
     def __call__(self, genes: NDArray[np.int64]) -> Floats:
         """genes: (n, number of choices). Higher is better: (n,)."""
-        found = [p.predict(self.model.weighed_features(genes, i)) for i, p in enumerate(self.processes)]
-        mean, sd = (np.stack(part, axis=1) for part in zip(*found, strict=True))
-        if len(found) == 1:
+        mean, sd = self.model.predict(self.processes, genes)
+        if mean.shape[1] == 1:
             return expected_improvement(float(self.model.means.min()) - mean[:, 0], sd[:, 0])
         drawn = chebyshev(mean + sd * self.normals, self.model.means, self.weights)
         return np.asarray(np.maximum(self.told.min() - drawn, 0).mean(axis=0) + 1e-9 * -drawn.mean(axis=0))
