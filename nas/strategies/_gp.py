@@ -23,7 +23,7 @@ __all__ = ["DEGREES", "Points", "Posterior", "Weights", "fit", "squash"]
 
 Floats = NDArray[np.float64]
 
-DEGREES = (1, 2, 3, 4)
+DEGREES = 4
 SCALE_SD = 1.5
 SPREAD_SD = 0.75
 SHARE_MEDIAN, SHARE_SD = 0.3, 1.5
@@ -68,18 +68,13 @@ def squash(losses: Floats) -> Floats:
 
 
 def shared(first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
-    """first: (n, genes), second: (m, genes). Share of equal runs of each degree: (degrees, n, m)."""
-    equal = [a[:, None] == b for a, b in zip(first.T, second.T, strict=True)]
-    found = []
-    for degree in range(1, DEGREES[-1] + 1):
-        if degree in DEGREES:
-            found.append(np.sum(equal, axis=0, dtype=np.int16) / max(len(equal), 1))
-        equal = [a & b for a, b in zip(equal, [e for e in _rest(first, second, degree)], strict=False)]
+    """first: (n, genes), second: (m, genes). Share of the runs of each degree that are equal: (degrees, n, m)."""
+    alike = first.T[:, :, None] == second.T[:, None, :]
+    found, runs = [], alike
+    for degree in range(1, DEGREES + 1):
+        found.append(runs.sum(axis=0, dtype=np.int16) / max(1, len(runs)))
+        runs = runs[:-1] & alike[degree:]
     return np.array(found)
-
-
-def _rest(first: NDArray[np.int64], second: NDArray[np.int64], offset: int) -> list[NDArray[np.bool_]]:
-    return [a[:, None] == b for a, b in zip(first.T[offset:], second.T[offset:], strict=True)]
 
 
 def fit(points: Points, y: Floats) -> Weights:
@@ -88,10 +83,10 @@ def fit(points: Points, y: Floats) -> Weights:
     borders = np.concatenate([[0], np.cumsum(points.sizes)])
     parts = [points.features[:, a:b] for a, b in zip(borders, borders[1:], strict=False)]
     squared = np.stack([_squared(part, part).ravel() for part in parts])
-    runs = shared(points.genes, points.genes).reshape(len(DEGREES), -1)
+    runs = shared(points.genes, points.genes).reshape(DEGREES, -1)
     centre = math.log(1 / (groups * max(float(squared.mean()), 1e-9)))
-    medians = np.array([0.0, *np.zeros(groups), *[math.log(SHARE_MEDIAN)] * len(DEGREES), math.log(NOISE_MEDIAN)])
-    sds = np.array([SCALE_SD, *[SPREAD_SD] * groups, *[SHARE_SD] * len(DEGREES), NOISE_SD])
+    medians = np.array([0.0, *np.zeros(groups), *[math.log(SHARE_MEDIAN)] * DEGREES, math.log(NOISE_MEDIAN)])
+    sds = np.array([SCALE_SD, *[SPREAD_SD] * groups, *[SHARE_SD] * DEGREES, NOISE_SD])
 
     def loss(theta: Floats) -> tuple[float, Floats]:
         weights = np.exp(centre + theta[0] + theta[1 : groups + 1])
