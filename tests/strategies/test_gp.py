@@ -35,7 +35,8 @@ def test_options_are_near_by_what_they_have_in_common():
 def test_features_span_zero_to_one(domain):
     points = Features(domain).points(drawn(domain, 50))
     assert points.features.shape == (50, sum(points.sizes))
-    assert points.features.min() >= 0 and points.features.max() <= 1
+    assert points.features.min() >= 0
+    assert points.features.max() <= 1
 
 
 def test_shared_counts_equal_runs_at_the_same_place():

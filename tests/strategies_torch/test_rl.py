@@ -77,7 +77,7 @@ def test_what_it_refuses():
     domain = toy_domain()
     with pytest.raises(UsageError, match="learns from one reward, not from 2 objectives"):
         make("rl", domain, seed=0, objectives=2)
-    with pytest.raises(UsageError, match="no variant of strategy 'rl' named 'tunsa'. Did you mean 'tunas'"):
+    with pytest.raises(UsageError, match=r"no variant of strategy 'rl' named 'tunsa'. Did you mean 'tunas'"):
         make("rl:tunsa", domain, seed=0)
     with pytest.raises(UsageError, match="needs a batch of at least 1 trial, not 0"):
         make("rl:batch=0", domain, seed=0)
