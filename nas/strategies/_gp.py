@@ -24,7 +24,8 @@ __all__ = ["DEGREES", "Points", "Posterior", "Weights", "fit", "squash"]
 
 Floats = NDArray[np.float64]
 
-DEGREES = 4
+DEGREES = 3
+CHUNK = 64
 SCALE_SD = 1.5
 SPREAD_SD = 0.75
 SHARE_MEDIAN, SHARE_SD = 0.3, 1.5
@@ -70,12 +71,16 @@ def squash(losses: Floats) -> Floats:
 
 def shared(first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
     """first: (n, genes), second: (m, genes). Share of the runs of each degree that are equal: (degrees, n, m)."""
-    alike = first.T[:, :, None] == second.T[:, None, :]
-    found, runs = [], alike
-    for degree in range(1, DEGREES + 1):
-        found.append(runs.sum(axis=0, dtype=np.int16) / max(1, len(runs)))
-        runs = runs[:-1] & alike[degree:]
-    return np.array(found)
+    narrow = np.uint8 if first.shape[1] < 256 else np.int64
+    ours, theirs = first.T.astype(np.int16)[:, :, None], second.T.astype(np.int16)[:, None, :]
+    found = np.zeros((DEGREES, len(first), len(second)))
+    for start in range(0, len(second), CHUNK):  # what is counted stays in the cache
+        runs = alike = ours == theirs[:, :, start : start + CHUNK]
+        for degree in range(1, DEGREES + 1):
+            counts = runs.view(np.uint8).sum(axis=0, dtype=narrow)
+            found[degree - 1, :, start : start + CHUNK] = counts / max(1, len(runs))
+            runs = runs[:-1] & alike[degree:]
+    return found
 
 
 def fit(points: Points, y: Floats) -> Weights:

@@ -24,10 +24,10 @@ __all__ = ["GaussianProcess", "Value", "everywhere", "strategy"]
 
 Floats = NDArray[np.float64]
 
-MOST = 300
+MOST = 250
 """Observations that the process is given: the best half of so many, and the latest."""
-STARTS = 6
-STEPS = 12
+STARTS = 4
+STEPS = 8
 DRAWS = 256
 RESCORED = 12
 LOOKED_AT = 96

@@ -56,6 +56,7 @@ class TrustRegion(GaussianProcess):
 
     def tell(self, trial: Trial) -> None:
         """See `Strategy`."""
+        started = len(self.history.losses) >= self.initial
         super().tell(trial)
         number = int(trial.note.get("region", 0))
         if number > self.number:
@@ -63,12 +64,16 @@ class TrustRegion(GaussianProcess):
         if number == self.number:
             if trial.state == "complete":
                 self.members.add(self.history.canonical(trial.genes))
-            self._count(trial)
+            gained = trial.state == "complete" and self._gains(trial.losses)
+            if gained:
+                best = self.region.best
+                self.region.best = trial.losses if best is None else tuple(map(min, best, trial.losses))
+            if started:
+                self._count(gained)
 
-    def _count(self, trial: Trial) -> None:
+    def _count(self, gained: bool) -> None:
         region = self.region
-        if trial.state == "complete" and self._gains(trial.losses):
-            region.best = trial.losses if region.best is None else tuple(map(min, region.best, trial.losses))
+        if gained:
             region.successes, region.failures = region.successes + 1, 0
         else:
             region.successes, region.failures = 0, region.failures + 1
