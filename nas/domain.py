@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.cost.compiled import Compiled
-from nas.errors import BoundError
+from nas.errors import BoundError, SpaceError
 from nas.space import SearchSpace
 from nas.trial import Genes
 
@@ -131,6 +131,14 @@ class Domain:
     @cached_property
     def _all_allowed(self) -> "_Counts":
         return _Counts(self.compiled, None, self._allowed)
+
+    def completions(self, prefix: Genes) -> Floats:
+        """prefix: the first genes. How many networks inside begin with it and each option of the next gene, (options,).
+
+        Counted as `sample` does; under several additive bounds by the first of them, and by all maxima.
+        """
+        counts = self._counts or self._all_allowed
+        return counts.completions(prefix)
 
     def neighbours(self, genes: Genes) -> NDArray[np.int64]:
         """Every network inside the bounds that differs in one gene: (n, number of choices), in gene order."""
@@ -273,18 +281,39 @@ class _Counts:
         low = np.where(bottom >= 0, table[np.maximum(bottom, 0)], 0)
         return np.asarray(high - low)
 
+    def _weights(self, slot: int, state: NDArray[np.int64], used: NDArray[np.int64]) -> Floats:
+        """state, used: (n,). Completions by the slot's option: (n, options)."""
+        after, spent = self.space.chain[slot].next[state], used[:, None] + self.ticks[slot][state]
+        table = self.tables[slot + 1]
+        top, bottom = self.upper - spent, self.lower - 1 - spent
+        weight = np.where(top >= 0, table[after, np.maximum(top, 0)], 0)
+        weight = weight - np.where(bottom >= 0, table[after, np.maximum(bottom, 0)], 0)
+        return np.asarray(weight * self.allowed[slot][state])
+
+    def completions(self, prefix: Genes) -> Floats:
+        """By option of the gene after the prefix, (options,)."""
+        state, used = 0, 0
+        for slot, (first, last, _) in enumerate(self.space.radix):
+            if last > len(prefix):
+                weights = self._weights(slot, np.array([state]), np.array([used]))[0]
+                by_gene = weights.reshape([len(choice) for choice in self.space.slots[slot].choices])
+                for gene in prefix[first:]:
+                    by_gene = by_gene[gene]
+                return np.asarray(by_gene.reshape(len(by_gene), -1).sum(axis=1))
+            option = self.space.slot_option(slot, prefix)
+            used += int(self.ticks[slot][state, option])
+            state = int(self.space.chain[slot].next[state, option])
+        raise SpaceError(
+            f"a prefix must be shorter than the {len(self.space.choices)} genes of space '{self.space.name}'"
+        )
+
     def draw(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """(count, number of choices), uniform over what was counted."""
         genes = np.zeros((count, len(self.space.choices)), np.int64)
         state, used = np.zeros(count, np.int64), np.zeros(count, np.int64)
-        for slot, (step, ticks, allowed) in enumerate(zip(self.space.chain, self.ticks, self.allowed, strict=True)):
+        for slot, (step, ticks) in enumerate(zip(self.space.chain, self.ticks, strict=True)):
             if step.slot.options > 1:
-                after, spent = step.next[state], used[:, None] + ticks[state]
-                table = self.tables[slot + 1]
-                top, bottom = self.upper - spent, self.lower - 1 - spent
-                weight = np.where(top >= 0, table[after, np.maximum(top, 0)], 0)
-                weight = (weight - np.where(bottom >= 0, table[after, np.maximum(bottom, 0)], 0)) * allowed[state]
-                sums = weight.cumsum(axis=1)
+                sums = self._weights(slot, state, used).cumsum(axis=1)
                 option = (sums <= rng.random(count)[:, None] * sums[:, -1:]).sum(axis=1)
             else:
                 option = np.zeros(count, np.int64)

@@ -8,10 +8,11 @@ from nas import catalog
 from nas.cost.compiled import compile_costs
 from nas.cost.costs import space_costs
 from nas.domain import Bound, Domain
-from nas.errors import BoundError
+from nas.errors import BoundError, SpaceError
 from nas.ops.conv import Classifier, Conv
 from nas.shape import Shape
 from nas.space import Choice, SearchSpace, Slot, fixed
+from nas.testing.toys import toy_domain
 from search_spaces import fbnet, mnasnet
 
 
@@ -132,3 +133,18 @@ def test_a_band_narrower_than_its_rounding_is_refused():
     low = costs.extreme("latency_ms@pixel1")[0]
     with pytest.raises(BoundError, match="no network of space 'fbnet' meets"):
         Domain(space, costs, [Bound("latency_ms@pixel1", low + 1.0001, low + 1)])
+
+
+def test_completions_count_what_is_inside():
+    free = toy_domain(layers=2)
+    whole = every(free.space)
+    middle = float(np.median(free.compiled.price(whole)[:, 1]))
+    for bounds in ([], [Bound("macs", upper=middle)]):
+        dom = toy_domain(bounds, layers=2)
+        inside = whole[dom.inside(whole)]
+        for prefix in [(), *(tuple(row[:length]) for length in (1, 2, 3) for row in whole[::17].tolist())]:
+            begun = inside[(inside[:, : len(prefix)] == prefix).all(axis=1)]
+            expected = np.bincount(begun[:, len(prefix)], minlength=dom.space.gene_sizes[len(prefix)])
+            assert dom.completions(prefix).tolist() == expected.tolist()
+    with pytest.raises(SpaceError, match="a prefix must be shorter than the 4 genes of space 'toy'"):
+        free.completions(tuple(whole[0].tolist()))

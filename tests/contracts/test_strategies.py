@@ -12,6 +12,7 @@ from nas.testing.strategies import check_ask_seconds, check_strategy
 SPECS = (
     "evolution",
     "evolution:population=6,sample=3",
+    "gp:initial=4",
     "local-search",
     "optuna:NSGA-II",
     "optuna:NSGA-II,population_size=6",
@@ -20,6 +21,7 @@ SPECS = (
     "optuna:Random",
     "optuna:TPE,n_startup_trials=4",
     "random",
+    "trust-region:initial=4,failures=2",
 )
 
 
@@ -33,7 +35,7 @@ def test_contract(spec, objectives):
     check_strategy(functools.partial(make, spec), objectives=objectives)
 
 
-@pytest.mark.parametrize("spec", ["evolution", "local-search", "optuna:TPE"])
+@pytest.mark.parametrize("spec", ["evolution", "gp", "local-search", "optuna:TPE", "trust-region"])
 def test_an_ask_after_many_trials(spec):
     check_ask_seconds(functools.partial(make, spec), told=1_000, seconds=10)
 

@@ -1,0 +1,68 @@
+"""Networks as points: what options have in common decides how near they are, not their numbers."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.domain import Domain
+from nas.space import Choice
+from nas.strategies._gp import Points
+
+__all__ = ["Features"]
+
+Floats = NDArray[np.float64]
+
+
+class Features:
+    """Columns in groups; a Gaussian process learns how much each group matters.
+
+    Per choice of more than two options two groups: whether the options are the same, and their attributes: the place
+    in the order of an ordinal choice, the numeric settings (kernel, expansion) of ops. One group per cost.
+    """
+
+    def __init__(self, domain: Domain) -> None:
+        self.domain = domain
+        self.sizes: list[int] = []
+        self.tables: list[Floats] = []
+        for choice in domain.space.choices:
+            groups = [np.eye(len(choice)) / np.sqrt(2)]
+            attributes = _attributes(choice)
+            if len(choice) > 2 and attributes.shape[1]:
+                groups.append(attributes)
+            self.sizes += [group.shape[1] for group in groups]
+            self.tables.append(np.concatenate(groups, axis=1))
+        names = domain.compiled.names
+        self.sizes += [1] * len(names)
+        self.low = np.array([domain.compiled.extreme(name)[0] for name in names])
+        high = np.array([domain.compiled.extreme(name, largest=True)[0] for name in names])
+        self.span = np.where(high > self.low, high - self.low, 1)
+
+    def points(self, genes: NDArray[np.int64]) -> Points:
+        """genes: (n, number of choices). Squared distances are 0..1 in each group."""
+        columns = [table[genes[:, i]] for i, table in enumerate(self.tables)]
+        costs = (self.domain.compiled.price(genes) - self.low) / self.span
+        return Points(genes, np.concatenate([*columns, costs], axis=1), self.sizes)
+
+
+def _attributes(choice: Choice) -> Floats:
+    """(options, columns): numeric settings scaled to 0..1, all columns together to a squared distance of at most 1."""
+    if choice.ordinal:
+        return np.linspace(0, 1, len(choice))[:, None]
+    settings = [_numbers(option) for option in choice.options]
+    names = sorted({name for found in settings for name in found})
+    table = np.array([[found.get(name, 0.0) for name in names] for found in settings]).reshape(len(choice), -1)
+    low, high = table.min(axis=0, initial=np.inf), table.max(axis=0, initial=-np.inf)
+    varies = high > low
+    scaled = (table[:, varies] - low[varies]) / (high - low)[varies]
+    return np.asarray(scaled / np.sqrt(max(1, scaled.shape[1])))
+
+
+def _numbers(option: Any) -> dict[str, float]:
+    if isinstance(option, int | float):
+        return {"value": float(option)}
+    if not dataclasses.is_dataclass(option):
+        return {}
+    values = {field.name: getattr(option, field.name) for field in dataclasses.fields(option)}
+    return {name: float(value) for name, value in values.items() if isinstance(value, int | float)}

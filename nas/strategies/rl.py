@@ -1,0 +1,259 @@
+"""Reinforcement learning over the tokens of a network: a policy writes its genes one after the other.
+
+``rl``: the recurrent controller of MnasNet (Tan et al. 2019, https://arxiv.org/abs/1807.11626, section 4.3),
+trained by proximal policy optimisation (Schulman et al. 2017, https://arxiv.org/abs/1707.06347, equation 7).
+``rl:tunas``: independent logits trained by REINFORCE (Bender et al. 2020, https://arxiv.org/abs/2008.06120).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nas.domain import Domain
+from nas.errors import UsageError, unknown
+from nas.strategies._history import History
+from nas.strategies.base import Proposal, Strategy, rng
+from nas.trial import Genes, Trial
+
+__all__ = ["PRESETS", "Preset", "ReinforcementLearning", "strategy"]
+
+Masks = NDArray[np.bool_]
+
+HIDDEN = 64
+BASELINE = 0.95
+CLIP = 0.2
+DRAWS = 8
+"""Policies repeat themselves as they settle: so many draws look for an unseen network."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """``epochs``: gradient steps per batch. ``clip``: of the probability ratio, 0 for plain REINFORCE."""
+
+    recurrent: bool
+    rate: float
+    betas: tuple[float, float]
+    epochs: int
+    clip: float
+    entropy: float
+
+
+PRESETS: Mapping[str, Preset] = {
+    "mnasnet": Preset(recurrent=True, rate=2e-3, betas=(0.9, 0.999), epochs=5, clip=CLIP, entropy=1e-3),
+    "tunas": Preset(recurrent=False, rate=5e-2, betas=(0.0, 0.999), epochs=1, clip=0.0, entropy=0.0),
+}
+
+
+@dataclass(frozen=True)
+class _Sample:
+    genes: Genes
+    masks: Masks
+    """(genes, most options): what could have been chosen."""
+    log_probability: float | None
+    reward: float | None
+    """Minus the loss; None where nothing could be measured."""
+
+
+class ReinforcementLearning(Strategy):
+    """A policy that is updated after every ``batch`` trials told, in the order told.
+
+    Options that no network inside the bounds can follow are masked. The note carries the log-probability. The
+    advantage is the reward minus its moving average, in standard deviations of the rewards told.
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        *,
+        seed: int,
+        objectives: int = 1,
+        variant: str = "mnasnet",
+        batch: int = 20,
+        rate: float | None = None,
+        entropy: float | None = None,
+    ) -> None:
+        if objectives != 1:
+            raise UsageError(f"strategy 'rl' learns from one reward, not from {objectives} objectives: name a reward")
+        if variant not in PRESETS:
+            raise unknown("variant of strategy 'rl'", variant, PRESETS)
+        if batch < 1:
+            raise UsageError(f"strategy 'rl' needs a batch of at least 1 trial, not {batch}")
+        self.domain, self.seed, self.batch, self.preset = domain, seed, batch, PRESETS[variant]
+        self.entropy = self.preset.entropy if entropy is None else entropy
+        self.history = History(domain)
+        self.policy = self._policy()
+        rate = self.preset.rate if rate is None else rate
+        self.adam = torch.optim.Adam(self.policy.parameters(), rate, self.preset.betas)
+        self.samples: list[_Sample] = []
+        self.rewards: list[float] = []
+        self.baseline = 0.0
+        self.updates = 0
+
+    def _policy(self) -> "_Policy":
+        """Small weights from our own generator: torch's global one is left as it was."""
+        sizes, generator = self.domain.space.gene_sizes, rng(self.seed, "initialise", 0)
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            policy: _Policy = _Controller(sizes) if self.preset.recurrent else _Logits(sizes)
+            for parameter in policy.double().parameters():
+                parameter.copy_(torch.from_numpy(generator.uniform(-0.1, 0.1, tuple(parameter.shape))))
+        policy.start()
+        return policy
+
+    def ask(self, number: int, pending: Sequence[Proposal] = ()) -> Proposal:
+        """See `Strategy`."""
+        generator = rng(self.seed, "ask", number)
+        drawn = self._draw(DRAWS, generator)
+        inside = drawn[self.domain.inside(drawn)]  # masks are exact for one additive bound, not for several
+        found = self.history.unseen(inside, pending)
+        if found is None and len(inside):
+            found = self.history.unseen_neighbour(tuple(inside[0].tolist()), generator, pending)
+        found = found or self.history.draw(generator, pending)
+        with torch.no_grad():
+            logged, _ = self._log_probabilities([found], self._masks(found)[None])
+        return Proposal(found, {"log_probability": float(logged[0])})
+
+    def _draw(self, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
+        """Genes drawn by the policy: (count, number of choices)."""
+        genes = np.zeros((count, len(self.domain.space.gene_sizes)), np.int64)
+        state: _State = None
+        with torch.no_grad():
+            for position, size in enumerate(self.domain.space.gene_sizes):
+                previous = torch.from_numpy(genes[:, position - 1] if position else np.full(count, -1))
+                logits, state = self.policy.step(previous, position, state)
+                allowed = np.array([self._options(tuple(row[:position].tolist())) for row in genes])
+                odds = np.where(allowed, np.exp(logits.numpy()[:, :size]), 0).cumsum(axis=1)
+                genes[:, position] = (odds <= generator.random((count, 1)) * odds[:, -1:]).sum(axis=1)
+        return genes
+
+    def _options(self, prefix: Genes) -> Masks:
+        if not self.domain.bounds:
+            return np.ones(self.domain.space.gene_sizes[len(prefix)], bool)
+        return self.domain.completions(prefix) > 0
+
+    def _masks(self, genes: Genes) -> Masks:
+        """(genes, most options). What was chosen counts as possible, whoever chose it."""
+        sizes = self.domain.space.gene_sizes
+        masks = np.zeros((len(sizes), max(sizes)), bool)
+        for position, size in enumerate(sizes):
+            masks[position, :size] = self._options(genes[:position])
+            masks[position, genes[position]] = True
+        return masks
+
+    def _log_probabilities(self, genes: Sequence[Genes], masks: Masks) -> tuple[Tensor, Tensor]:
+        """masks: (n, genes, most options). Log-probabilities of whole networks, and mean entropies of a gene: (n,)."""
+        chosen = torch.tensor(genes)
+        logits = self.policy.all_logits(chosen).masked_fill(~torch.from_numpy(masks), -1e9)
+        logged = torch.log_softmax(logits, dim=2)
+        entropy = -(logged.exp() * logged).sum(dim=2).mean(dim=1)
+        return logged.gather(2, chosen[:, :, None])[:, :, 0].sum(dim=1), entropy
+
+    def tell(self, trial: Trial) -> None:
+        """See `Strategy`."""
+        self.history.tell(trial)
+        reward = -trial.losses[0] if trial.state == "complete" else None
+        logged = trial.note.get("log_probability")
+        self.samples.append(_Sample(trial.genes, self._masks(trial.genes), logged, reward))
+        if len(self.samples) == self.batch:
+            self._update(self.samples)
+            self.samples = []
+            self.updates += 1
+
+    def _update(self, samples: Sequence[_Sample]) -> None:
+        """One batch. What failed is worth as little as the worst told."""
+        self.rewards += [sample.reward for sample in samples if sample.reward is not None]
+        if not self.rewards:
+            return
+        worst, spread = min(self.rewards), float(np.std(self.rewards)) or 1.0
+        rewards = np.array([worst if sample.reward is None else sample.reward for sample in samples])
+        if self.baseline == 0.0 and len(self.rewards) <= self.batch:
+            self.baseline = float(rewards.mean())
+        advantage = torch.from_numpy((rewards - self.baseline) / spread)
+        self.baseline = BASELINE * self.baseline + (1 - BASELINE) * float(rewards.mean())
+        genes, masks = [sample.genes for sample in samples], np.stack([sample.masks for sample in samples])
+        with torch.no_grad():
+            now, _ = self._log_probabilities(genes, masks)
+        told = [sample.log_probability for sample in samples]
+        before = torch.stack([now[i] if t is None else now.new_tensor(t) for i, t in enumerate(told)])
+        for _ in range(self.preset.epochs):
+            logged, entropy = self._log_probabilities(genes, masks)
+            gain = self._gain(logged, before, advantage)
+            self.adam.zero_grad()
+            (-(gain + self.entropy * entropy).mean()).backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(self.policy.parameters(), 1.0)
+            self.adam.step()
+
+    def _gain(self, logged: Tensor, before: Tensor, advantage: Tensor) -> Tensor:
+        clip = self.preset.clip
+        if not clip:
+            return logged * advantage
+        ratio = (logged - before).exp()
+        return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
+
+    def recommend(self) -> Genes:
+        """The best network on average over its evaluations; a random one before any is complete."""
+        return self.history.best() or self.history.draw(rng(self.seed, "recommend", 0))
+
+
+_State = tuple[Tensor, Tensor] | None
+
+
+class _Policy(nn.Module):
+    def start(self) -> None:
+        """Before training: nothing by default."""
+
+    def step(self, previous: Tensor, position: int, state: _State) -> tuple[Tensor, _State]:
+        """previous: (n,), the gene before or -1. Logits of the gene at a position: (n, most options)."""
+        raise NotImplementedError
+
+    def all_logits(self, genes: Tensor) -> Tensor:
+        """genes: (n, genes). Logits of each gene, given those before: (n, genes, most options)."""
+        raise NotImplementedError
+
+
+class _Controller(_Policy):
+    """One LSTM layer reads the token before, embedded by place and option; a linear layer per network."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.options = max(sizes)
+        self.tokens = nn.Embedding(1 + len(sizes) * self.options, HIDDEN)
+        self.lstm = nn.LSTM(HIDDEN, HIDDEN, batch_first=True)
+        self.head = nn.Linear(HIDDEN, self.options)
+
+    def _embed(self, previous: Tensor, position: Tensor) -> Tensor:
+        token = torch.where(position > 0, 1 + (position - 1) * self.options + previous, 0)
+        return self.tokens(token)  # type: ignore[no-any-return]
+
+    def step(self, previous: Tensor, position: int, state: _State) -> tuple[Tensor, _State]:
+        embedded = self._embed(previous, torch.full_like(previous, position))
+        hidden, after = self.lstm(embedded[:, None], state)
+        return self.head(hidden[:, 0]), after
+
+    def all_logits(self, genes: Tensor) -> Tensor:
+        previous = torch.cat([torch.full_like(genes[:, :1], -1), genes[:, :-1]], dim=1)
+        hidden, _ = self.lstm(self._embed(previous, torch.arange(genes.shape[1]).expand_as(genes)))
+        return self.head(hidden)  # type: ignore[no-any-return]
+
+
+class _Logits(_Policy):
+    """One logit per option of each gene, zero at first."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(len(sizes), max(sizes)))
+
+    def start(self) -> None:
+        nn.init.zeros_(self.logits)
+
+    def step(self, previous: Tensor, position: int, state: _State) -> tuple[Tensor, _State]:
+        return self.logits[position].expand(len(previous), -1), None
+
+    def all_logits(self, genes: Tensor) -> Tensor:
+        return self.logits.expand(len(genes), -1, -1)
+
+
+strategy = ReinforcementLearning

@@ -1,0 +1,83 @@
+"""Policies over genes."""
+
+import functools
+
+import numpy as np
+import pytest
+
+from nas.errors import UsageError
+from nas.strategies import make
+from nas.strategies.base import Proposal
+from nas.testing.strategies import bounded_domain, check_strategy, toy_trial
+from nas.testing.toys import toy_domain
+from search_spaces import nas_bench_macro
+
+torch = pytest.importorskip("torch")
+
+
+@pytest.mark.parametrize("spec", ["rl:batch=5", "rl:tunas,batch=5"])
+def test_contract(spec):
+    check_strategy(functools.partial(make, spec))
+
+
+@pytest.mark.parametrize("spec", ["rl", "rl:tunas,rate=0.2"])
+def test_it_learns(spec):
+    """The last 40 of 300 losses are a third less than the first 40."""
+    domain = toy_domain(layers=8)
+    strategy, losses = make(spec, domain, seed=0), []
+    for number in range(300):
+        trial = toy_trial(domain, number, strategy.ask(number), 1)
+        strategy.tell(trial)
+        losses.append(trial.losses[0])
+    assert np.mean(losses[-40:]) < 0.67 * np.mean(losses[:40])
+
+
+@pytest.mark.parametrize("spec", ["rl", "rl:tunas"])
+def test_only_networks_inside_are_drawn_and_their_probabilities_sum_to_one(spec):
+    """Over all gene tuples inside the bounds: masks leave no probability outside."""
+    domain = bounded_domain(nas_bench_macro.space())
+    strategy = make(spec, domain, seed=0)
+    drawn = strategy._draw(64, np.random.default_rng(0))
+    assert domain.inside(drawn).all()
+    every = np.indices(domain.space.gene_sizes).reshape(8, -1).T
+    every = every[domain.inside(every)]
+    masks = np.stack([strategy._masks(tuple(genes)) for genes in every.tolist()])
+    with torch.no_grad():
+        logged, _ = strategy._log_probabilities(every.tolist(), masks)
+    assert float(logged.exp().sum()) == pytest.approx(1, abs=5e-3)  # networks within a tick of the border are left out
+
+
+def test_steps_and_whole_strings_have_the_same_logits():
+    strategy = make("rl", toy_domain(), seed=0)
+    genes = torch.tensor(strategy._draw(4, np.random.default_rng(0)))
+    whole, state = strategy.policy.all_logits(genes), None
+    for position in range(genes.shape[1]):
+        previous = genes[:, position - 1] if position else torch.full((4,), -1)
+        logits, state = strategy.policy.step(previous, position, state)
+        assert torch.allclose(logits, whole[:, position])
+
+
+def test_a_trial_of_another_s_is_learned_from():
+    """Without a note, by its probability now."""
+    domain = toy_domain()
+    strategy = make("rl:batch=2", domain, seed=0)
+    for number, genes in enumerate(domain.sample_many(2, np.random.default_rng(0)).tolist()):
+        strategy.tell(toy_trial(domain, number, Proposal(tuple(genes)), 1))
+    assert strategy.updates == 1
+
+
+def test_the_global_generator_is_left_alone():
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    make("rl", toy_domain(), seed=0).ask(0)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_it_refuses():
+    domain = toy_domain()
+    with pytest.raises(UsageError, match="learns from one reward, not from 2 objectives"):
+        make("rl", domain, seed=0, objectives=2)
+    with pytest.raises(UsageError, match=r"no variant of strategy 'rl' named 'tunsa'. Did you mean 'tunas'"):
+        make("rl:tunsa", domain, seed=0)
+    with pytest.raises(UsageError, match="needs a batch of at least 1 trial, not 0"):
+        make("rl:batch=0", domain, seed=0)
