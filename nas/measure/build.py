@@ -159,7 +159,7 @@ class Journal:
             ) from None
 
     def _check(self, recorded: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        for name in {*recorded, *now}:
+        for name in dict.fromkeys((*recorded, *now)):
             if recorded.get(name) != now.get(name):
                 raise TableError(
                     f"{self.path} was begun with {name} {recorded.get(name)}, now it is {now.get(name)}: rows of both "
