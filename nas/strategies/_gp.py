@@ -3,9 +3,9 @@
 The covariance of two networks is exp(-sum of w_g d_g) + sum of b_k s_k. d_g is the squared distance of their
 genes in feature group g: for a categorical gene one where they differ (the Hamming-exponential kernel of
 CASMOPOLITAN, Wan et al. 2021, https://arxiv.org/abs/2102.07188). s_k is the share of the k consecutive genes
-that they have in common at the same place: the weighted degree kernel, Rätsch and Sonnenburg 2004,
-https://doi.org/10.7551/mitpress/4057.003.0019. It is additive over the chain: what neighbours are worth
-together is learned at one place and holds whatever is far away.
+that they have in common at the same place: the weighted degree kernel (Rätsch and Sonnenburg 2004, Accurate
+Splice Site Detection for Caenorhabditis elegans). It is additive over the chain: what neighbours are worth
+together holds whatever is far away.
 
 Weights are fitted by their posterior probability; mean and variance are profiled out, the noise is fitted.
 """

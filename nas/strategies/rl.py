@@ -32,7 +32,11 @@ DRAWS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """``epochs``: gradient steps per batch. ``clip``: of the probability ratio, 0 for plain REINFORCE."""
+    """``epochs``: gradient steps per batch. ``clip``: of the probability ratio, 0 for plain REINFORCE.
+
+    Rates are ours, for hundreds of trials and not thousands: on NK, K = 2, over `mnasnet`, 3 seeds, 500 evaluations,
+    .002, .006 and .015 leave the controller a regret of 2.7, 2.4 and 2.4; .2 and .5 the logits one of 2.1.
+    """
 
     recurrent: bool
     rate: float
@@ -43,8 +47,8 @@ class Preset:
 
 
 PRESETS: Mapping[str, Preset] = {
-    "mnasnet": Preset(recurrent=True, rate=2e-3, betas=(0.9, 0.999), epochs=5, clip=CLIP, entropy=1e-3),
-    "tunas": Preset(recurrent=False, rate=5e-2, betas=(0.0, 0.999), epochs=1, clip=0.0, entropy=0.0),
+    "mnasnet": Preset(recurrent=True, rate=6e-3, betas=(0.9, 0.999), epochs=5, clip=CLIP, entropy=1e-3),
+    "tunas": Preset(recurrent=False, rate=0.2, betas=(0.0, 0.999), epochs=1, clip=0.0, entropy=0.0),
 }
 
 

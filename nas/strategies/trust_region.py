@@ -2,6 +2,10 @@
 
 TuRBO, Eriksson et al. 2019, https://arxiv.org/abs/1910.01739, with the Hamming region of CASMOPOLITAN, Wan et
 al. 2021, https://arxiv.org/abs/2102.07188, and the Gaussian process of the strategy `gp` over all networks told.
+
+So far the region has not been better than `gp` on any benchmark: in spaces of few genes it never binds, and on NK
+landscapes over FBNet (K = 2, noise .15, 3 seeds, 200 evaluations, failures=8) it left a regret of 1.95 against
+1.78 standard deviations, with errors of .1.
 """
 
 from collections.abc import Sequence
