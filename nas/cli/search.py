@@ -77,6 +77,8 @@ def command(ctx: click.Context, /, out: Path | None, resume: Path | None, as_jso
         if out is not None:
             raise UsageError("--resume goes on in the run's own folder, so --out has no meaning beside it")
         settings = _resumed(ctx, resume, settings)
+    if resume is None and out is not None and (out / "run.json").exists():
+        raise RunError(f"'{out}' holds a run already: go on with --resume {out}, or choose another --out")
     live = Live(quiet=as_json)
     plan = Plan(settings)
     folder = resume or out or plan.default_folder()
