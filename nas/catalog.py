@@ -28,9 +28,21 @@ from nas.scale import scaled
 from nas.space import SearchSpace
 from nas.strategies import parse_spec
 
-__all__ = ["benchmark", "device", "device_names", "evaluator", "network", "plug_ins", "space", "space_names"]
+__all__ = [
+    "SPACE_COPY",
+    "benchmark",
+    "device",
+    "device_names",
+    "evaluator",
+    "network",
+    "plug_ins",
+    "run_space",
+    "space",
+    "space_names",
+]
 
 EVALUATORS = {"training": "nas.evaluate.session"}
+SPACE_COPY = "space.py"
 
 
 def plug_ins(package: ModuleType, group: str, kind: str) -> dict[str, EntryPoint | str]:
@@ -196,7 +208,14 @@ def _trial_network(folder: Path, number: str) -> Architecture:
             )
     else:
         found = [min(front, key=lambda trial: record.objectives.losses(trial.metrics))]
-    return space(arguments.pop("spec"), **arguments).decode(found[0].genes)
+    return run_space(folder, arguments).decode(found[0].genes)
+
+
+def run_space(folder: Path, arguments: dict[str, Any]) -> SearchSpace:
+    """The space of a run, by the arguments that ``run.json`` holds; one that was a file is read from its copy."""
+    spec = arguments.pop("spec")
+    copy = folder / SPACE_COPY
+    return space(str(copy) if spec.endswith(".py") and copy.exists() else spec, **arguments)
 
 
 # -- benchmarks -----------------------------------------------------------------------------------

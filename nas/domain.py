@@ -7,7 +7,7 @@ integer ticks, and drawn slot by slot in proportion. Under several it takes swee
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -46,6 +46,14 @@ class Bound:
         return f"{low}{self.metric}{high}"
 
 
+def _figure(value: float, towards: Callable[[float], int]) -> str:
+    """Four digits, rounded towards what can be reached, so that it may be typed back; a whole number as it is."""
+    if value == int(value):
+        return str(int(value))
+    scale = 10.0 ** (3 - math.floor(math.log10(abs(value))))
+    return f"{towards(value * scale) / scale:.10g}"
+
+
 class Domain:
     """A search space, its compiled costs, and bounds on them.
 
@@ -73,9 +81,10 @@ class Domain:
         low, _ = self.compiled.extreme(bound.metric)
         high, _ = self.compiled.extreme(bound.metric, largest=True)
         if bound.upper < low or bound.lower > high:
+            least, most = _figure(low, math.ceil), _figure(high, math.floor)
             raise BoundError(
-                f"no network of space '{self.space.name}' meets {bound}: it reaches {low:.4g} to {high:.4g}. "
-                f"Try {bound.metric} of {low if bound.upper < low else high:.4g}"
+                f"no network of space '{self.space.name}' meets {bound}: it reaches {least} to {most}. "
+                f"Try {bound.metric} of {least if bound.upper < low else most}"
             )
 
     @cached_property

@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,14 @@ from nas.cost.costs import latency_metric, space_costs
 from nas.cost.table import Table
 from nas.domain import Bound, Domain
 from nas.errors import BoundError, NasError, RunError, unknown
+from nas.journal import LOCK
 from nas.objectives import Objectives, parse_objectives
-from nas.run import Run, freeze_tables
+from nas.run import Run, freeze_space, freeze_tables
 from nas.space import SearchSpace
 from nas.store import Store
 from nas.study import Outcome, Progress, Study
 
-__all__ = ["Plan", "Search", "search"]
+__all__ = ["Plan", "Search", "check_free", "search"]
 
 DEFAULT_TRIALS = 32
 
@@ -75,6 +76,7 @@ class Plan:
     """
 
     def __init__(self, settings: Search) -> None:
+        settings = replace(settings, space=_absolute(settings.space), data=_absolute(settings.data))
         self.settings = settings
         self.tables = tuple(catalog.device(name) for name in settings.devices)
         evaluators = catalog.evaluator(settings.evaluator)
@@ -152,6 +154,7 @@ class Plan:
                 settings=asdict(self.settings),
             )
         try:
+            freeze_space(store.folder, self.settings.space)
             freeze_tables(store.folder, self.tables)  # on a resume too: a kill may have come between the two
         except OSError as error:
             store.close()
@@ -182,6 +185,26 @@ def search(out: str | Path | None = None, *, watch: Watch = lambda progress: Non
     if "device" in settings:
         settings["devices"] = (settings.pop("device"),)
     return Plan(Search(**settings)).run(out, watch=watch).run
+
+
+def check_free(folder: Path) -> None:
+    """Raise `RunError` unless a new run may be made there: a folder that is new or empty."""
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"'{folder}' is a file: choose another --out")
+    if (folder / "run.json").exists():
+        raise RunError(f"'{folder}' holds a run already: go on with --resume {folder}, or choose another --out")
+    if folder.is_dir() and any(path.name != LOCK for path in folder.iterdir()):
+        raise RunError(f"'{folder}' holds other files: choose an --out that is new or empty")
+
+
+def _absolute(spec: str) -> str:
+    """A spec whose file or folder can be found from wherever the run is opened."""
+    if spec.endswith(".py"):
+        return str(Path(spec).resolve())
+    kind, colon, place = spec.partition(":")
+    if colon and kind in ("folder", "npz", "fashion-mnist"):
+        return f"{kind}:{','.join(str(Path(part).resolve()) for part in place.split(','))}"
+    return spec
 
 
 def _metric(name: str, tables: Sequence[Table]) -> str:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from plotly.graph_objects import Figure as Plot
 
-__all__ = ["Run", "freeze_tables", "load", "newest"]
+__all__ = ["Run", "freeze_space", "freeze_tables", "load", "newest"]
 
 DEVICES = "devices"
 
@@ -55,7 +55,7 @@ class Run:
     def space(self) -> SearchSpace:
         """The search space, built as the run built it."""
         arguments = dict(self.identity["space"]["arguments"])
-        return catalog.space(arguments.pop("spec"), **arguments)
+        return catalog.run_space(self.folder, arguments)
 
     @cached_property
     def tables(self) -> tuple[Table, ...]:
@@ -220,6 +220,13 @@ def newest(parent: str | Path = "runs") -> Path:
     if not found:
         raise RunError(f"no run in {parent}/: name one, or make one with nas search")
     return found[-1].parent
+
+
+def freeze_space(folder: Path, spec: str) -> None:
+    """Copy a search space that is a file of the user's into the run."""
+    copy = folder / catalog.SPACE_COPY
+    if spec.endswith(".py") and not copy.exists():
+        shutil.copyfile(spec, copy)
 
 
 def freeze_tables(folder: Path, tables: tuple[Table, ...]) -> None:

@@ -148,3 +148,15 @@ def test_completions_count_what_is_inside():
             assert dom.completions(prefix).tolist() == expected.tolist()
     with pytest.raises(SpaceError, match="a prefix must be shorter than the 4 genes of space 'toy'"):
         free.completions(tuple(whole[0].tolist()))
+
+
+def test_a_suggested_bound_can_be_typed_back():
+    space = fbnet.space()
+    costs = space_costs(space, ())
+    with pytest.raises(BoundError) as refused:
+        Domain(space, costs, (Bound("macs", 1),))
+    Domain(space, costs, (Bound("macs", float(str(refused.value).rsplit(" ", 1)[1])),))
+    fractions = compile_costs(space, ("ms",), lambda layer: (layer.macs * 1.7e-7 + 0.0123,))
+    with pytest.raises(BoundError) as refused:
+        Domain(space, fractions, (Bound("ms", 1),))
+    Domain(space, fractions, (Bound("ms", float(str(refused.value).rsplit(" ", 1)[1])),))

@@ -12,7 +12,7 @@ from nas.capsule import environment_changes, read_capsule
 from nas.cli._options import groups_option, json_option, print_json, seed_option
 from nas.cli._progress import Live
 from nas.errors import RunError, UsageError
-from nas.job import Plan, Result, Search
+from nas.job import Plan, Result, Search, check_free
 
 __all__ = ["command"]
 
@@ -77,8 +77,8 @@ def command(ctx: click.Context, /, out: Path | None, resume: Path | None, as_jso
         if out is not None:
             raise UsageError("--resume goes on in the run's own folder, so --out has no meaning beside it")
         settings = _resumed(ctx, resume, settings)
-    if resume is None and out is not None and (out / "run.json").exists():
-        raise RunError(f"'{out}' holds a run already: go on with --resume {out}, or choose another --out")
+    if resume is None and out is not None:
+        check_free(out)
     live = Live(quiet=as_json)
     plan = Plan(settings)
     folder = resume or out or plan.default_folder()

@@ -258,6 +258,11 @@ def _read(path: Path) -> str:
         if path.stat().st_size > LARGEST_FILE_BYTES:
             raise TableError(f"{path} has over {LARGEST_FILE_BYTES >> 20} MiB: not a latency table")
         return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise TableError(
+            f"no file {path}: a latency table is a .csv of numbers and a .json of that name which says where they come "
+            f"from; nas latency makes both"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise TableError(f"cannot read latency table {path}: {error}") from None
 

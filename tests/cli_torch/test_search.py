@@ -163,3 +163,24 @@ def test_no_test_image_is_opened_by_a_search(tmp_path):
         "--objective", "balanced_accuracy,macs", *TINY,
     )  # fmt: skip
     assert len(nas.load(tmp_path / "run").trials) == 2
+
+
+def test_a_run_with_a_space_of_ones_own_is_self_contained(tmp_path):
+    (tmp_path / "mine.py").write_text((ROOT / "search_spaces" / "nas_bench_macro.py").read_text())
+    run("search", "--space", tmp_path / "mine.py", "--trials", 1, "--out", tmp_path / "run", *TINY)
+    (tmp_path / "mine.py").unlink()
+    out, _ = run("front", tmp_path / "run", "--json")
+    assert json.loads(out)["front"]
+    run("cost", tmp_path / "run", "--json")
+
+
+def test_an_out_that_is_not_free_is_refused_at_once(done, tmp_path):
+    (tmp_path / "photo.txt").write_text("x")
+    for folder, message in (
+        (done[0], "holds a run already"),
+        (tmp_path, "holds other files"),
+        (tmp_path / "photo.txt", "is a file"),
+    ):
+        _, err = run("search", "--out", folder, "--trials", 1, code=1)
+        assert message in err
+        assert len(err.strip().splitlines()) == 1

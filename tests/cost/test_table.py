@@ -254,7 +254,7 @@ def test_a_huge_file_is_not_read(tmp_path, monkeypatch, suffix):
 def test_a_missing_half_raises(tmp_path, suffix):
     path = save(tmp_path)
     path.with_suffix(suffix).unlink()
-    with pytest.raises(TableError, match=r"cannot read latency table .*board"):
+    with pytest.raises(TableError, match=r"no file .*board.*: a latency table is a .csv of numbers and a .json"):
         Table.load(path)
 
 
