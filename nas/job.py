@@ -193,7 +193,8 @@ def check_free(folder: Path) -> None:
         raise RunError(f"'{folder}' is a file: choose another --out")
     if (folder / "run.json").exists():
         raise RunError(f"'{folder}' holds a run already: go on with --resume {folder}, or choose another --out")
-    if folder.is_dir() and any(path.name != LOCK for path in folder.iterdir()):
+    ours = (LOCK, ".run.json.")  # all that a run killed in its first moment leaves behind
+    if folder.is_dir() and not all(path.name.startswith(ours) for path in folder.iterdir()):
         raise RunError(f"'{folder}' holds other files: choose an --out that is new or empty")
 
 
