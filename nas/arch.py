@@ -27,6 +27,14 @@ class Layer:
     op: Op
     shape: Shape
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        """Kept, since layers are keys wherever a space is priced or compared, and their ops are deep."""
+        return hash((self.op, self.shape))
+
     @cached_property
     def out_shape(self) -> Shape:
         """The map handed over."""

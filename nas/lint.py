@@ -4,8 +4,9 @@ A warning is something the author should know: options that cannot be told apart
 layers that need a dangerous amount of memory. An error is something that will break a run.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -169,8 +170,8 @@ def _choices(space: SearchSpace) -> Iterator[Finding]:
     for step in space.chain:
         if not step.slot.choices:
             continue
-        words = _ids(step, lambda word: word)
-        kernels = _ids(step, lambda word: tuple(k for layer in word for k in layer.kernels))
+        words = _ids(step, lambda layer: (layer,))
+        kernels = _ids(step, lambda layer: layer.kernels)
         for position, choice in enumerate(step.slot.choices):
             where = f"{step.slot.name}.{choice.name}"
             if len(choice) == 1:
@@ -193,10 +194,17 @@ def _choices(space: SearchSpace) -> Iterator[Finding]:
             yield Finding("note", step.slot.name, f"{repeated} of {words[0].size} combinations repeat another one")
 
 
-def _ids(step: Step, of: Any) -> NDArray[np.int64]:
-    """(states, options of the first choice, of the second, ...): equal numbers for equal things."""
-    known: dict[Any, int] = {}
-    ids = [[known.setdefault(of(word), len(known)) for word in row] for row in step.words]
+def _ids(step: Step, parts: Callable[[Layer], tuple[Hashable, ...]]) -> NDArray[np.int64]:
+    """(states, options of the first choice, of the second, ...): equal numbers where the layers' parts are equal."""
+    numbers: dict[Hashable, int] = {}
+
+    @cache  # a layer occurs in thousands of words, and its parts are slow to hash
+    def numbered(layer: Layer) -> tuple[int, ...]:
+        return tuple(numbers.setdefault(part, len(numbers)) for part in parts(layer))
+
+    known: dict[tuple[int, ...], int] = {}
+    words = [[tuple(n for layer in word for n in numbered(layer)) for word in row] for row in step.words]
+    ids = [[known.setdefault(word, len(known)) for word in row] for row in words]
     return np.array(ids).reshape(len(ids), *map(len, step.slot.choices))
 
 

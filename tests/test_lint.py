@@ -75,8 +75,13 @@ def test_a_network_that_does_not_end_in_logits_is_an_error():
     assert found == ["error: head: networks must end in one vector of logits, not ['2x8x8']"]
 
 
-def test_attention_on_large_maps_is_flagged_as_a_memory_danger():
-    found = [text for text in texts(uninet.space()) if "MiB" in text]
+@pytest.fixture(scope="module")
+def uninet_report():
+    return lint(uninet.space())
+
+
+def test_attention_on_large_maps_is_flagged_as_a_memory_danger(uninet_report):
+    found = [text for text in map(str, uninet_report.findings) if "MiB" in text]
     assert len(found) == 1
     assert "down_local_global" in found[0]
     assert "@24x112x112" in found[0]
@@ -120,9 +125,9 @@ def test_the_contract_finds_what_is_wrong():
         )
 
 
-def test_a_network_that_cannot_fit_is_refused_before_training():
+def test_a_network_that_cannot_fit_is_refused_before_training(uninet_report):
     space = uninet.space()
-    genes = space.canonical(lint(space).ranges["peak_memory_bytes"].greatest_genes)
+    genes = uninet_report.ranges["peak_memory_bytes"].greatest_genes
     with pytest.raises(TrainingError, match=r"training with a batch of 64 needs about [\d.]+ GiB, there are 8.0; the"):
         check_fits(space.decode(genes), 64, 8 << 30)
     small = networks.get("mobilenet_v2", resolution=32)
