@@ -2,10 +2,12 @@
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.onnx import register_custom_op_symbolic, symbolic_helper  # type: ignore[attr-defined]
@@ -13,7 +15,7 @@ from torch.onnx import register_custom_op_symbolic, symbolic_helper  # type: ign
 from nas.errors import ArchitectureError, UsageError
 from nas.shape import Shape
 
-__all__ = ["OPSET", "register_shuffle", "require_onnx", "write_onnx"]
+__all__ = ["OPSET", "register_shuffle", "require_onnx", "with_gemms", "write_onnx"]
 
 OPSET = 20  # the first that knows GELU; onnxruntime runs it since 1.17
 
@@ -53,12 +55,43 @@ def write_onnx(network: nn.Module, shape: Shape, path: Path, metadata: Mapping[s
             )
         except torch.onnx.errors.OnnxExporterError as error:
             raise ArchitectureError(f"torch cannot write this network as ONNX: {str(error).splitlines()[0]}") from None
-    model = onnx.load(path)
+    model = with_gemms(onnx.load(path))
     onnx.helper.set_model_props(
         model, {name: value if isinstance(value, str) else json.dumps(value) for name, value in metadata.items()}
     )
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
+
+
+def with_gemms(model: Any) -> Any:
+    """An ONNX model with every linear layer over tokens, (batch, positions, channels), as one Gemm over all rows.
+
+    torch writes MatMul and Add. onnxruntime makes a Gemm of them only where the batch is a fixed number, and is
+    slower by a tenth where it is not. A layer whose positions are not known is left as it is.
+    """
+    import onnx
+
+    known = {value.name: value for value in onnx.shape_inference.infer_shapes(model).graph.value_info}
+    weights = {value.name: list(value.dims) for value in model.graph.initializer}
+    products = {node.output[0]: node for node in model.graph.node if node.op_type == "MatMul"}
+    uses = Counter(name for node in model.graph.node for name in node.input)
+    nodes, used = [], set()
+    for node in model.graph.node:
+        bias, product = (*node.input, "")[0], products.get((*node.input, "", "")[1])
+        if node.op_type != "Add" or product is None or uses[product.output[0]] > 1 or len(weights.get(bias, ())) != 1:
+            nodes.append(node)
+            continue
+        rows, weight = product.input
+        positions = _positions(known.get(product.output[0]))
+        if positions is None or len(weights.get(weight, ())) != 2:
+            nodes.append(node)
+            continue
+        used.add(product.output[0])
+        nodes += _gemm(rows, weight, bias, node.output[0], [positions, *weights[weight]], model.graph.initializer)
+    kept = [node for node in nodes if node.output[0] not in used]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    return model
 
 
 def register_shuffle() -> None:
@@ -75,3 +108,23 @@ def _shuffle(graph: Any, maps: Any, groups: int) -> Any:
 
     turned = graph.op("Transpose", reshape(maps, -1, groups, channels // groups, height * width), perm_i=[0, 2, 1, 3])
     return reshape(turned, -1, channels, height, width).setType(maps.type())
+
+
+def _positions(value: Any) -> int | None:
+    """The middle size of a value of three dimensions, None where it is not known."""
+    sizes = [] if value is None else value.type.tensor_type.shape.dim
+    return sizes[1].dim_value or None if len(sizes) == 3 else None
+
+
+def _gemm(rows: str, weight: str, bias: str, out: str, sizes: Sequence[int], initializers: Any) -> list[Any]:
+    """Reshape to rows, Gemm, reshape back; ``sizes``: positions, channels in, channels out."""
+    from onnx import helper, numpy_helper
+
+    positions, inputs, outputs = sizes
+    shapes = {f"{out}.rows": [-1, inputs], f"{out}.tokens": [-1, positions, outputs]}
+    initializers.extend(numpy_helper.from_array(np.array(shape), name) for name, shape in shapes.items())
+    return [
+        helper.make_node("Reshape", [rows, f"{out}.rows"], [f"{out}.in"]),
+        helper.make_node("Gemm", [f"{out}.in", weight, bias], [f"{out}.out"]),
+        helper.make_node("Reshape", [f"{out}.out", f"{out}.tokens"], [out]),
+    ]

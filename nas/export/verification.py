@@ -18,8 +18,7 @@ from nas.errors import ArchitectureError
 __all__ = ["Job", "Verdict", "check", "shake"]
 
 IMAGES = 3
-PYTHON_TOLERANCE = 1e-5
-ONNX_TOLERANCE = 1e-4  # a runtime folds norms and sums in another order
+TOLERANCE = 1e-5
 SCRIPT = Path(__file__).with_name("_fresh.py")
 
 
@@ -98,9 +97,9 @@ def _judge(job: Job, measured: dict[str, Any]) -> Verdict:
     for name, value in declared.items():
         if name in measured and measured[name] != value:
             raise ArchitectureError(f"the exported Python file has {measured[name]:,.0f} {name}, its source {value:,}")
-    for name, most in (("python", PYTHON_TOLERANCE), ("onnx", ONNX_TOLERANCE)):
-        if name in measured and not (measured[name] is not None and measured[name] <= most):
+    for name in ("python", "onnx"):
+        if name in measured and not (measured[name] is not None and measured[name] <= TOLERANCE):
             raise ArchitectureError(
-                f"logits of the exported {name} file differ from the source's by {measured[name]}, at most {most} is allowed"
+                f"logits of the exported {name} file differ from the source's by {measured[name]}, at most {TOLERANCE} is allowed"
             )
     return Verdict(python_difference=measured.get("python"), onnx_difference=measured.get("onnx"))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from nas.model.blocks import NORM_EPS, NORM_MOMENTUM
 from nas.model.dispatch import Recipe, recipe
 from nas.model.mbconv import Block
-from nas.model.unified import attend, draw_linears, to_map, to_tokens
+from nas.model.unified import Attend, draw_linears, to_map, to_tokens
 from nas.ops import down as ops
 from nas.ops.unified import heads
 from nas.shape import Shape
@@ -43,15 +43,17 @@ class TokenConv(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, *, size: int, stride: int) -> None:
         super().__init__()
-        self.size = -(-size // stride)
-        self.beyond = self.size * stride - size
+        self.in_channels, self.channels, self.size = in_channels, channels, -(-size // stride)
+        self.padded = self.size * stride
+        self.beyond = self.padded - size
         self.linear = nn.Linear(in_channels * stride**2, channels)
 
     def forward(self, maps: Tensor) -> Tensor:
         """maps: (n, in_channels, size, size). Out: (n, channels, size / stride, size / stride), rounded up."""
         padded = nn.functional.pad(maps, (0, self.beyond, 0, self.beyond)) if self.beyond else maps
-        grouped = to_tokens(padded).reshape(-1, self.size**2, self.linear.in_features)
-        return to_map(self.linear(grouped), self.size)
+        tokens = to_tokens(padded, self.in_channels, self.padded)
+        grouped = tokens.reshape(-1, self.size**2, self.linear.in_features)
+        return to_map(self.linear(grouped), self.channels, self.size)
 
 
 class AttendingDown(nn.Module):
@@ -61,12 +63,13 @@ class AttendingDown(nn.Module):
         self, in_channels: int, channels: int, *, query: nn.Module, size: int, stride: int, heads: int
     ) -> None:
         super().__init__()
-        self.size, self.heads = -(-size // stride), heads
+        self.in_channels, self.channels, self.in_size, self.size = in_channels, channels, size, -(-size // stride)
         self.query = query
         self.query_norm = nn.LayerNorm(channels)
         self.kv_norm = nn.LayerNorm(in_channels)
         self.kv = nn.Linear(in_channels, 2 * channels)
         self.project = nn.Linear(channels, channels)
+        self.attend = Attend(channels, queries=self.size**2, keys=size**2, heads=heads)
         self.shortcut = pool_and_project(in_channels, channels, stride)
 
     def initialise(self) -> None:
@@ -75,11 +78,11 @@ class AttendingDown(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """maps: (n, in_channels, size, size). Out: (n, channels, size / stride, size / stride), rounded up."""
-        queries = self.query_norm(to_tokens(self.query(maps)))
-        keys, values = self.kv(self.kv_norm(to_tokens(maps))).chunk(2, dim=2)
-        mixed = to_map(self.project(attend(queries, keys, values, self.heads)), self.size)
+        queries = self.query_norm(to_tokens(self.query(maps), self.channels, self.size))
+        pairs = self.kv(self.kv_norm(to_tokens(maps, self.in_channels, self.in_size)))
+        mixed = self.project(self.attend(queries, *pairs.split(self.channels, dim=2)))
         beside: Tensor = self.shortcut(maps)
-        return mixed + beside
+        return to_map(mixed, self.channels, self.size) + beside
 
 
 class LocalDown(Block):

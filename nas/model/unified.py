@@ -15,7 +15,7 @@ from nas.model.mbconv import Block
 from nas.ops import unified as ops
 from nas.shape import Shape
 
-__all__ = ["LayerScale", "attend", "draw_linears", "to_map", "to_tokens"]
+__all__ = ["Attend", "LayerScale", "draw_linears", "to_map", "to_tokens"]
 
 # The released networks start layer scales at 1e-6, for 300 epochs. A search trains a few: there an operator
 # that starts as the identity stays one, and could not be ranked. 0.1 is what CaiT
@@ -24,14 +24,18 @@ LAYER_SCALE = 0.1
 LINEAR_DEVIATION = 0.02
 
 
-def to_tokens(maps: Tensor) -> Tensor:
-    """maps: (n, channels, s, s). Tokens in row order: (n, s * s, channels)."""
-    return maps.flatten(2).transpose(1, 2)
+# Every size but the batch's is a number that a module was built with, never one read from a tensor: an ONNX file with
+# any batch would compute those anew in every run, and a runtime could not fuse what stands between them.
 
 
-def to_map(tokens: Tensor, size: int) -> Tensor:
+def to_tokens(maps: Tensor, channels: int, size: int) -> Tensor:
+    """maps: (n, channels, size, size). Tokens in row order: (n, size * size, channels)."""
+    return maps.reshape(-1, channels, size * size).transpose(1, 2)
+
+
+def to_map(tokens: Tensor, channels: int, size: int) -> Tensor:
     """tokens: (n, size * size, channels). Maps: (n, channels, size, size)."""
-    return tokens.transpose(1, 2).reshape(-1, tokens.shape[2], size, size)
+    return tokens.transpose(1, 2).reshape(-1, channels, size, size)
 
 
 def draw_linears(part: nn.Module) -> None:
@@ -54,18 +58,27 @@ class LayerScale(nn.Module):
         return tokens * self.factor
 
 
-def attend(queries: Tensor, keys: Tensor, values: Tensor, count: int, mask: Tensor | None = None) -> Tensor:
-    """Attention of ``count`` heads. queries: (n, q, channels), keys and values: (n, k, channels), out as queries.
+class Attend(nn.Module):
+    """Attention of ``heads`` heads, ``queries`` positions to ``keys``, over ``channels`` channels; it has no weights."""
 
-    ``mask`` is added to the scores, (windows, 1, 1, k) for n a multiple of the windows, the fast index.
-    """
-    width = queries.shape[2] // count
-    q, k, v = (x.reshape(-1, x.shape[1], count, width).transpose(1, 2) for x in (queries, keys, values))
-    scores = q @ k.transpose(2, 3) * width**-0.5
-    if mask is not None:
-        scores = (scores.reshape(-1, len(mask), *scores.shape[1:]) + mask).reshape(scores.shape)
-    mixed: Tensor = (scores.softmax(dim=-1) @ v).transpose(1, 2).reshape(queries.shape)
-    return mixed
+    def __init__(self, channels: int, *, queries: int, keys: int, heads: int) -> None:
+        super().__init__()
+        self.channels, self.queries, self.keys = channels, queries, keys
+        self.heads, self.width = heads, channels // heads
+
+    def forward(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
+        """queries: (n, queries, channels), keys and values: (n, keys, channels), out as queries.
+
+        ``mask`` is added to the scores, (windows, 1, 1, keys) for n a multiple of the windows, the fast index.
+        """
+        q = queries.reshape(-1, self.queries, self.heads, self.width).transpose(1, 2)
+        k, v = (x.reshape(-1, self.keys, self.heads, self.width).transpose(1, 2) for x in (keys, values))
+        scores = q @ k.transpose(2, 3) * self.width**-0.5
+        if mask is not None:
+            windowed = scores.reshape(-1, len(mask), self.heads, self.queries, self.keys) + mask
+            scores = windowed.reshape(-1, self.heads, self.queries, self.keys)
+        mixed: Tensor = (scores.softmax(dim=-1) @ v).transpose(1, 2).reshape(-1, self.queries, self.channels)
+        return mixed
 
 
 class Attention(nn.Module):
@@ -75,8 +88,9 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int, *, size: int, side: int, count: int) -> None:
         super().__init__()
-        self.size, self.side, self.count = size, side, count
+        self.channels, self.size, self.side = channels, size, side
         self.windows = math.ceil(size / side)
+        self.attend = Attend(channels, queries=side * side, keys=side * side, heads=count)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.project = nn.Linear(channels, channels)
         self.register_buffer("mask", self._mask(), persistent=False)
@@ -88,26 +102,33 @@ class Attention(nn.Module):
             return None
         real = torch.full((1, padded, padded, 1), -math.inf)
         real[:, : self.size, : self.size] = 0
-        return self._split(real)[:, None, None, :, 0]
+        return self._split(real, 1)[:, None, None, :, 0]
 
-    def _split(self, maps: Tensor) -> Tensor:
-        """maps: (n, padded, padded, c). Windows: (n * windows, tokens of a window, c)."""
-        n, side, channels = self.windows, self.side, maps.shape[3]
+    def _split(self, maps: Tensor, channels: int) -> Tensor:
+        """maps: (n, padded, padded, channels). Windows: (n * windows, tokens of a window, channels)."""
+        n, side = self.windows, self.side
         return maps.reshape(-1, n, side, n, side, channels).transpose(2, 3).reshape(-1, side * side, channels)
 
-    def _join(self, tokens: Tensor) -> Tensor:
-        """The inverse of `_split`."""
-        n, side, channels = self.windows, self.side, tokens.shape[2]
-        return tokens.reshape(-1, n, n, side, side, channels).transpose(2, 3).reshape(-1, n * side, n * side, channels)
+    def _windows(self, tokens: Tensor) -> Tensor:
+        """tokens: (n, size * size, 3 * channels). Windows of them, padded: (n * windows, side * side, 3 * channels)."""
+        size, channels, beyond = self.size, 3 * self.channels, self.windows * self.side - self.size
+        if self.side == size:
+            return tokens
+        maps = tokens.reshape(-1, size, size, channels)
+        return self._split(nn.functional.pad(maps, (0, 0, 0, beyond, 0, beyond)) if beyond else maps, channels)
+
+    def _tokens(self, windows: Tensor) -> Tensor:
+        """windows: (n * windows, side * side, channels). Tokens without the padding: (n, size * size, channels)."""
+        n, side, size, channels = self.windows, self.side, self.size, self.channels
+        if side == size:
+            return windows
+        rows = windows.reshape(-1, n, n, side, side, channels).transpose(2, 3)
+        return rows.reshape(-1, n * side, n * side, channels)[:, :size, :size].reshape(-1, size * size, channels)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens: (n, size * size, channels), the same out."""
-        beyond = self.windows * self.side - self.size
-        maps = self.qkv(tokens).reshape(-1, self.size, self.size, 3 * tokens.shape[2])
-        windows = self._split(nn.functional.pad(maps, (0, 0, 0, beyond, 0, beyond)) if beyond else maps)
-        queries, keys, values = windows.chunk(3, dim=2)
-        mixed = self._join(attend(queries, keys, values, self.count, self.mask))
-        out: Tensor = self.project(mixed[:, : self.size, : self.size].flatten(1, 2))
+        mixed = self.attend(*self._windows(self.qkv(tokens)).split(self.channels, dim=2), self.mask)
+        out: Tensor = self.project(self._tokens(mixed))
         return out
 
 
@@ -185,7 +206,8 @@ class TokenBlock(nn.Module):
             raise ArchitectureError(f"this block was built for maps of {built}, not {tuple(maps.shape[1:])}")
         if self.position is not None:
             maps = maps + self.position(maps)
-        return to_map(self.mlp(self.mixer(to_tokens(maps))), self.size)
+        tokens = to_tokens(maps, self.channels, self.size)
+        return to_map(self.mlp(self.mixer(tokens)), self.channels, self.size)
 
 
 class AttentionBlock(TokenBlock):

@@ -43,7 +43,7 @@ def test_all_formats_with_weights(tmp_path, trained):
     ]  # fmt: skip
     assert made.trained
     assert made.python_difference <= 1e-5
-    assert made.onnx_difference <= 1e-4
+    assert made.onnx_difference <= 1e-5
     assert Architecture.load(made.files["json"]) == SMALL
     given = torch.load(made.files["weights"], weights_only=True)
     assert all(torch.equal(value, given[name]) for name, value in torch.load(trained, weights_only=True).items())
@@ -106,7 +106,7 @@ def test_a_mismatch_leaves_no_file(tmp_path, monkeypatch, spoil, message):
         ({"params": SMALL.params + 1}, "Python file has .* params, its source"),
         ({"macs": SMALL.macs + 0.5}, "Python file has .* macs, its source"),
         ({"onnx": None}, "logits of the exported onnx file differ from the source's by None"),
-        ({"onnx": 2e-4}, "at most 0.0001 is allowed"),
+        ({"onnx": 2e-5}, "at most 1e-05 is allowed"),
     ],
 )
 def test_what_counts_as_a_mismatch(monkeypatch, measured, message):
