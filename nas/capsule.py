@@ -145,13 +145,18 @@ def write_capsule(
     command: Sequence[str],
     settings: Mapping[str, Any],
     extra: Mapping[str, Any],
+    notes: Mapping[str, Any],
 ) -> None:
-    """Write ``run.json``. ``settings`` are what was asked for, ``extra`` joins the environment: threads, accelerator."""
+    """Write ``run.json``. ``settings`` are what was asked for, ``extra`` joins the environment: threads, accelerator.
+
+    ``notes``: `nas.notes.Notes` of the run's networks, as JSON.
+    """
     capsule = {
         "format": FORMAT,
         "command": list(command),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "settings": dict(settings),
+        "notes": dict(notes),
         "identity": asked,
         "environment": {**environment(), **extra},
     }

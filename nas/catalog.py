@@ -23,6 +23,7 @@ from nas.arch import Architecture
 from nas.benchmarks import Problem
 from nas.cost.table import Table
 from nas.errors import NasError, RunError, SpaceError, UsageError, unknown
+from nas.notes import Notes, read_notes
 from nas.report.frames import front_trials
 from nas.scale import scaled
 from nas.space import SearchSpace
@@ -35,6 +36,7 @@ __all__ = [
     "device_names",
     "evaluator",
     "network",
+    "notes",
     "plug_ins",
     "run_space",
     "space",
@@ -182,6 +184,16 @@ def network(
     if name in networks.names():
         return networks.get(name, width=width, resolution=resolution, classes=classes or 1000)
     return scaled(_stored_network(name), width=width, resolution=resolution, classes=classes)
+
+
+def notes(name: str) -> Notes:
+    """What is known beside a NETWORK: class names of a run, of a training also its normalisation; older files know none."""
+    folder = Path(name.partition(":")[0])
+    if name in networks.names():
+        return Notes()
+    if folder.is_dir():
+        return Notes.from_json(store.read(folder).capsule.get("notes", {}))
+    return read_notes(name)
 
 
 def _stored_network(name: str) -> Architecture:

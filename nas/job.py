@@ -15,6 +15,7 @@ from nas.cost.table import Table
 from nas.domain import Bound, Domain
 from nas.errors import BoundError, NasError, RunError, unknown
 from nas.journal import LOCK
+from nas.notes import Notes
 from nas.objectives import Objectives, parse_objectives
 from nas.run import Run, freeze_space, freeze_tables
 from nas.space import SearchSpace
@@ -152,6 +153,7 @@ class Plan:
                 self.identity,
                 command=sys.argv,
                 settings=asdict(self.settings),
+                notes=Notes(classes=tuple(map(str, self.data.classes))).to_json(),
             )
         try:
             freeze_space(store.folder, self.settings.space)

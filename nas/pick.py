@@ -14,6 +14,7 @@ import numpy as np
 
 from nas.arch import Architecture
 from nas.errors import RunError, UsageError, unknown
+from nas.notes import NONE, Notes, save_network
 from nas.objectives import QUALITY, Objective, Objectives
 from nas.trial import Trial
 
@@ -32,13 +33,15 @@ class Pick:
     score: float
     confirmed: bool
     reason: str
+    notes: Notes = NONE
 
     def save(self, path: str | Path) -> None:
-        """Write the network as ``architecture.json``."""
-        self.network.save(path)
+        """Write the network as ``architecture.json``, with its class names."""
+        save_network(self.network, self.notes, path)
 
     def export(self, folder: str | Path, formats: Sequence[str] = ("python", "onnx", "json"), **settings: Any) -> Any:
         """Write the network as files that run without the toolkit, verified; see `nas.export.export`."""
+        settings = {"notes": self.notes, **settings}
         return import_module("nas.export").export(self.network, folder, formats=formats, **settings)
 
     def __str__(self) -> str:

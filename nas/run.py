@@ -17,6 +17,7 @@ from nas.cost.table import Table
 from nas.domain import Bound, Domain
 from nas.errors import RunError
 from nas.journal import JOURNAL
+from nas.notes import Notes
 from nas.objectives import Objective
 from nas.pick import Pick, choose
 from nas.report import frames, plots, text
@@ -80,6 +81,11 @@ class Run:
         return confirmed.read(self.folder)
 
     @property
+    def notes(self) -> Notes:
+        """Class names of the run's data; a run of an older version knows none."""
+        return Notes.from_json(self.record.capsule.get("notes", {}))
+
+    @property
     def front_trials(self) -> list[Trial]:
         """The trials that no other dominates on the selection set, by the last objective."""
         return frames.front_trials(self.trials, self.objectives)
@@ -125,7 +131,10 @@ class Run:
             knee=knee,
         )
         network = self.space.decode(trial.genes)
-        return Pick(trial=trial, network=network, metric=metric, score=score, confirmed=sure, reason=reason)
+        return Pick(
+            trial=trial, network=network, metric=metric, score=score, confirmed=sure, reason=reason,
+            notes=self.notes.fitting(network),
+        )  # fmt: skip
 
     def front(self) -> "pd.DataFrame":
         """The front: one row per network, with latency, its standard deviation and shares per device."""

@@ -160,6 +160,7 @@ class Store:
         command: Sequence[str] = (),
         settings: Mapping[str, Any] | None = None,
         environment: Mapping[str, Any] | None = None,
+        notes: Mapping[str, Any] | None = None,
     ) -> "Store":
         """Start a run in a folder that holds none; makes the folder. ``identity`` is `nas.capsule.identity`'s."""
         folder = Path(folder).resolve()
@@ -172,7 +173,7 @@ class Store:
             if any((folder / name).exists() for name in ("run.json", JOURNAL)):
                 raise RunError(f"'{folder}' holds a run already: go on with --resume {folder}, or choose another --out")
             with readable_errors(folder):
-                write_capsule(folder, identity, command, settings or {}, environment or {})
+                write_capsule(folder, identity, command, settings or {}, environment or {}, notes or {})
             return cls(folder, space, read_capsule(folder), lock)
         except BaseException:
             lock.release()

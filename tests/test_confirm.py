@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import nas
-from nas import confirmed
+from nas import catalog, confirmed
 from nas.confirm import confirm, members
 from nas.confirmed import claim, interval
 from nas.errors import DataError, RunError, UsageError
@@ -104,6 +104,17 @@ def test_random_networks_keep_the_runs_other_bounds(instant, tmp_path):
 def test_fewer_partners_than_members_are_refused(run):
     with pytest.raises(UsageError, match="leaves members without a partner"):
         confirm(run, top=3, random=2)
+
+
+def test_a_run_knows_its_class_names_and_an_older_one_none(run):
+    names = tuple(map(str, range(10)))
+    assert run.notes.classes == run.pick().notes.classes == names
+    run.pick().save(run.folder / "best.json")
+    assert catalog.notes(str(run.folder / "best.json")).classes == catalog.notes(str(run.folder)).classes == names
+    capsule = json.loads((run.folder / "run.json").read_text())
+    del capsule["notes"]
+    (run.folder / "run.json").write_text(json.dumps(capsule))
+    assert Run(run.folder).notes.classes == catalog.notes(f"{run.folder}:0").classes == ()
 
 
 # -- the record -----------------------------------------------------------------------------------

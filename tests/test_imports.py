@@ -16,7 +16,7 @@ LEVELS = (
     ("shape",),
     ("ops",),
     ("arch",),
-    ("trial",),
+    ("notes", "trial"),
     ("space",),
     ("cost",),
     ("scale",),

@@ -51,7 +51,7 @@ def command(
     formats = [kind.strip() for kind in to.split(",") if kind.strip()]
     made = export.export(
         architecture, out, name=default_name(network) if name is None else name,
-        formats=formats, weights=weights, force=force,
+        formats=formats, weights=weights, notes=catalog.notes(network).fitting(architecture), force=force,
     )  # fmt: skip
     document = _document(architecture, made)
     if as_json:

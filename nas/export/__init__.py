@@ -20,6 +20,7 @@ from nas.export.python import python_source
 from nas.export.verification import Job, check, shake
 from nas.export.weights import load_weights
 from nas.model import Network, build
+from nas.notes import NONE, Notes, save_network
 
 __all__ = ["FORMATS", "OPSET", "Exported", "check_name", "export", "load_weights", "python_source"]
 
@@ -47,17 +48,17 @@ def export(
     name: str = "network",
     formats: Sequence[str] = FORMATS,
     weights: str | Path | None = None,
-    classes: Sequence[str] = (),
+    notes: Notes = NONE,
     force: bool = False,
 ) -> Exported:
     """Write a network as ``name.py``, ``name.onnx``, ``name.json`` into a folder, verified; weights as ``name.pt``.
 
     ``weights``: a file with the network's state dict; without it an ONNX file holds the untrained weights of seed 0.
-    ``classes``: the names of the logits in order. Files that exist are overwritten only by ``force``.
+    ``notes``: class names and normalisation, written into every file but the weights. Files that exist are overwritten only by ``force``.
     Raises `UsageError` and `ArchitectureError`, and then leaves no file.
     """
     folder = Path(folder)
-    _check(architecture, name, formats, classes)
+    _check(architecture, name, formats, notes)
     wanted = [*formats, *(["weights"] if weights is not None else [])]
     targets = {kind: folder / f"{name}{SUFFIXES[kind]}" for kind in wanted}
     _check_free(folder, targets.values(), force)
@@ -67,7 +68,7 @@ def export(
     made = Path(mkdtemp(prefix=".nas-export-", dir=_existing(folder)))
     try:
         files = {kind: made / target.name for kind, target in targets.items()}
-        _write(network, files, classes)
+        _write(network, files, notes)
         found = _verify(network, files, trained=weights is not None)
         folder.mkdir(parents=True, exist_ok=True)
         for kind, file in files.items():
@@ -87,7 +88,7 @@ def check_name(name: str) -> None:
         raise UsageError(f"an export cannot be named '{name}': its Python file would hide the module of that name")
 
 
-def _check(architecture: Architecture, name: str, formats: Sequence[str], classes: Sequence[str]) -> None:
+def _check(architecture: Architecture, name: str, formats: Sequence[str], notes: Notes) -> None:
     for kind in formats:
         if kind not in FORMATS:
             raise unknown("export format", kind, FORMATS)
@@ -96,8 +97,11 @@ def _check(architecture: Architecture, name: str, formats: Sequence[str], classe
     check_name(name)
     if "onnx" in formats:
         require_onnx()
-    if classes and len(classes) != architecture.out_shape.channels:
-        raise ArchitectureError(f"{len(classes)} class names do not fit {architecture.out_shape.channels} logits")
+    logits, channels = architecture.out_shape.channels, architecture.input.channels
+    if notes.classes and len(notes.classes) != logits:
+        raise ArchitectureError(f"{len(notes.classes)} class names do not fit {logits} logits")
+    if (notes.mean or notes.std) and not len(notes.mean) == len(notes.std) == channels:
+        raise ArchitectureError(f"mean and std of {len(notes.mean)} channels do not fit {channels}")
 
 
 def _check_free(folder: Path, targets: Iterable[Path], force: bool) -> None:
@@ -115,16 +119,15 @@ def _existing(folder: Path) -> Path:
     return next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
 
 
-def _write(network: Network, files: Mapping[str, Path], classes: Sequence[str]) -> None:
+def _write(network: Network, files: Mapping[str, Path], notes: Notes) -> None:
     architecture = network.architecture
     if "python" in files:
-        files["python"].write_text(python_source(architecture, classes), encoding="utf-8")
+        files["python"].write_text(python_source(architecture, notes), encoding="utf-8")
     if "onnx" in files:
         metadata = {"digest": architecture.digest, "params": architecture.params, "macs": architecture.macs}
-        named = {"classes": list(classes)} if classes else {}
-        write_onnx(network, architecture.input, files["onnx"], {**metadata, **named})
+        write_onnx(network, architecture.input, files["onnx"], {**metadata, **notes.to_json()})
     if "json" in files:
-        architecture.save(files["json"])
+        save_network(architecture, notes, files["json"])
     if "weights" in files:
         torch.save(network.state_dict(), files["weights"])
 

@@ -7,6 +7,7 @@ from nas.arch import Architecture, Layer, Stage
 from nas.errors import ArchitectureError
 from nas.export.source import excerpt
 from nas.model import Recipe, initialise, recipe
+from nas.notes import NONE, Notes
 from nas.ops.conv import Classifier
 
 __all__ = ["python_source"]
@@ -37,10 +38,10 @@ def network() -> nn.Module:
 '''
 
 
-def python_source(architecture: Architecture, classes: Sequence[str] = ()) -> str:
+def python_source(architecture: Architecture, notes: Notes = NONE) -> str:
     """The file's text: the classes of torch modules that this network uses, then its layers, stage by stage.
 
-    Its state dict has the names of `nas.model.Network`'s. Stage names and ``classes``, the names of the logits, are
+    Its state dict has the names of `nas.model.Network`'s. Stage names and class names are
     other people's words: they are written as literals. Raises `ArchitectureError` for a module that cannot be exported.
     """
     recipes = [recipe(layer.op, layer.shape) for layer in architecture.layers]
@@ -48,8 +49,7 @@ def python_source(architecture: Architecture, classes: Sequence[str] = ()) -> st
     used.names.setdefault("collections", set()).add("OrderedDict")
     used.names.setdefault("torch", set()).add("nn")
     constants = list(used.constants.values())
-    if classes:
-        constants.append(_class_names(classes))
+    constants += _constants(notes)
     out = architecture.out_shape
     logits = isinstance(architecture.layers[-1].op, Classifier)
     return FILE.format(
@@ -62,17 +62,33 @@ def python_source(architecture: Architecture, classes: Sequence[str] = ()) -> st
         size=architecture.input.size,
         gives=f"logits (n, {out.channels})" if logits else f"maps (n, {out.channels}, {out.size}, {out.size})",
         imports=used.imports(),
-        public='"CLASSES", "network"' if classes else '"network"',
+        public=", ".join(f'"{name}"' for name in (*_known(notes), "network")),
         constants="".join(f"{text}\n" for text in constants) + "\n\n" * bool(constants),
         definitions="\n\n\n".join(used.definitions.values()),
         stages="\n".join(_stages(architecture, recipes)),
     )
 
 
-def _class_names(classes: Sequence[str]) -> str:
-    return "\n".join(
-        ["# Names of the logits, in order.", "CLASSES = (", *(f"    {_literal(c)}," for c in classes), ")"]
-    )
+def _known(notes: Notes) -> list[str]:
+    return [name.upper() for name in notes.to_json()]
+
+
+def _constants(notes: Notes) -> list[str]:
+    """Class names and normalisation, each with what it means."""
+    found = []
+    if notes.classes:
+        names = [f"    {_literal(name)}," for name in notes.classes]
+        found.append("\n".join(["# Names of the logits, in order.", "CLASSES = (", *names, ")"]))
+    if notes.mean:
+        found.append(
+            "# Per channel: the network was trained on (pixels - MEAN) / STD, pixels from 0 to 1.\n"
+            f"MEAN = {_literal_row(notes.mean)}\nSTD = {_literal_row(notes.std)}"
+        )
+    return found
+
+
+def _literal_row(values: Sequence[float]) -> str:
+    return f"({', '.join(map(_literal, values))},)"
 
 
 def _stages(architecture: Architecture, recipes: list[Recipe]) -> list[str]:

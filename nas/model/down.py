@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from nas.model.blocks import NORM_EPS, NORM_MOMENTUM
@@ -80,7 +81,7 @@ class AttendingDown(nn.Module):
         """maps: (n, in_channels, size, size). Out: (n, channels, size / stride, size / stride), rounded up."""
         queries = self.query_norm(to_tokens(self.query(maps), self.channels, self.size))
         pairs = self.kv(self.kv_norm(to_tokens(maps, self.in_channels, self.in_size)))
-        mixed = self.project(self.attend(queries, *pairs.split(self.channels, dim=2)))
+        mixed = self.project(self.attend(queries, *torch.split(pairs, self.channels, dim=2)))
         beside: Tensor = self.shortcut(maps)
         return to_map(mixed, self.channels, self.size) + beside
 

@@ -127,7 +127,8 @@ class Attention(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens: (n, size * size, channels), the same out."""
-        mixed = self.attend(*self._windows(self.qkv(tokens)).split(self.channels, dim=2), self.mask)
+        queries, keys, values = torch.split(self._windows(self.qkv(tokens)), self.channels, dim=2)
+        mixed = self.attend(queries, keys, values, self.mask)
         out: Tensor = self.project(self._tokens(mixed))
         return out
 

@@ -28,6 +28,7 @@ from nas.data import Dataset, LazyTensors, Splits, split, statistics
 from nas.errors import RunError, TrainingError
 from nas.journal import RunLock
 from nas.model import build
+from nas.notes import Notes, save_network
 from nas.scale import scaled
 from nas.train.augment import Augment
 from nas.train.loop import Schedule, Training
@@ -202,7 +203,8 @@ class FullTraining:
     def _finish(self, network: nn.Module, history: list[dict[str, float]], seconds: float) -> dict[str, Any]:
         """Save the network, then open *test* and score it once."""
         _save(self.folder / "weights.pt", {name: value.cpu() for name, value in network.state_dict().items()})
-        self.network.save(self.folder / "architecture.json")
+        notes = Notes(classes=self.dataset.classes, mean=self.statistics.mean, std=self.statistics.std)
+        save_network(self.network, notes, self.folder / "architecture.json")
         selection = self._selection(network)
         images, labels = self.splits.open_test()
         now = datetime.now(UTC).isoformat(timespec="seconds")

@@ -165,6 +165,22 @@ def test_no_test_image_is_opened_by_a_search(tmp_path):
     assert len(nas.load(tmp_path / "run").trials) == 2
 
 
+def test_class_names_reach_the_exported_files_as_data(tmp_path):
+    import numpy as np
+
+    rng, names = np.random.default_rng(0), ['a"\n"""', "b'", "猫 ünï"]
+    images, labels = rng.integers(0, 255, (120, 8, 8), dtype=np.uint8), np.arange(120) % 3
+    np.savez(tmp_path / "data.npz", images=images, labels=labels, classes=names)
+    run("search", "--data", f"npz:{tmp_path / 'data.npz'}", "--trials", 1, "--out", tmp_path / "run", *TINY)
+    run("export", tmp_path / "run", "--to", "python,json", "--out", tmp_path / "out", "--name", "net")
+    nas.load(tmp_path / "run").pick().export(tmp_path / "out", formats=("python",), name="picked")
+    for file in ("net.py", "picked.py"):
+        found: dict[str, object] = {}
+        exec((tmp_path / "out" / file).read_text(encoding="utf-8"), found)
+        assert list(found["CLASSES"]) == names
+    assert json.loads((tmp_path / "out" / "net.json").read_text())["classes"] == names
+
+
 def test_a_run_with_a_space_of_ones_own_is_self_contained(tmp_path):
     (tmp_path / "mine.py").write_text((ROOT / "search_spaces" / "nas_bench_macro.py").read_text())
     run("search", "--space", tmp_path / "mine.py", "--trials", 1, "--out", tmp_path / "run", *TINY)

@@ -18,13 +18,15 @@ from nas.export import export, verification
 from nas.export.verification import Job, check, shake
 from nas.export.weights import load_weights
 from nas.model import build
+from nas.notes import Notes, read_notes
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import MBConv
 from nas.shape import Shape
 
 BODY = (Conv(kernel=3, channels=8), MBConv(expand=2, se=0.5), MBConv(expand=1, groups=2, pointwise=True))
 SMALL = Architecture(Shape(1, 8), (Stage("body", BODY), Stage("head", (Classifier(classes=3),))))
-HOSTILE = ('a"\n"""', "b'", "\\")
+HOSTILE = ('a"\n"""', "b'", "\\ ünï 猫 \u2028")
+NOTES = Notes(classes=HOSTILE, mean=(0.25,), std=(0.5,))
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def trained(tmp_path):
 
 def test_all_formats_with_weights(tmp_path, trained):
     onnx = pytest.importorskip("onnx")
-    made = export(SMALL, tmp_path / "new" / "out", name="small", weights=trained, classes=HOSTILE)
+    made = export(SMALL, tmp_path / "new" / "out", name="small", weights=trained, notes=NOTES)
     assert sorted(path.name for path in (tmp_path / "new" / "out").iterdir()) == [
         "small.json", "small.onnx", "small.pt", "small.py",
     ]  # fmt: skip
@@ -57,6 +59,11 @@ def test_all_formats_with_weights(tmp_path, trained):
     properties = {p.key: p.value for p in model.metadata_props}
     assert properties["digest"] == SMALL.digest
     assert json.loads(properties["classes"]) == list(HOSTILE)
+    assert json.loads(properties["mean"]) == [0.25]
+    assert read_notes(made.files["json"]) == NOTES
+    names: dict[str, object] = {}
+    exec(made.files["python"].read_text(encoding="utf-8"), names)
+    assert (names["CLASSES"], names["MEAN"], names["STD"]) == (HOSTILE, (0.25,), (0.5,))
     assert not list(tmp_path.glob("**/.nas-export-*"))
 
 
@@ -144,7 +151,9 @@ def test_formats_and_classes_are_checked(tmp_path):
     with pytest.raises(UsageError, match="needs at least one format"):
         export(SMALL, tmp_path, formats=[])
     with pytest.raises(ArchitectureError, match="2 class names do not fit 3 logits"):
-        export(SMALL, tmp_path, classes=("a", "b"), formats=["json"])
+        export(SMALL, tmp_path, notes=Notes(classes=("a", "b")), formats=["json"])
+    with pytest.raises(ArchitectureError, match="mean and std of 3 channels do not fit 1"):
+        export(SMALL, tmp_path, notes=Notes(mean=(0, 0, 0), std=(1, 1, 1)), formats=["json"])
 
 
 def test_missing_onnx_names_the_extra(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from nas.export.source import excerpt
 from nas.model import build
 from nas.model.mbconv import MBConv
 from nas.model.unified import TokenMLPBlock
+from nas.notes import Notes
 from nas.ops.conv import Classifier, Conv
 from nas.ops.down import GlobalDown, LocalDown, LocalGlobalDown
 from nas.ops.mbconv import FusedMBConv
@@ -86,7 +87,7 @@ HOSTILE = 'a"\n"""\nimport os\'{x}\\'
 
 def test_other_peoples_words_stay_data():
     architecture = Architecture(Shape(3, 8), (Stage(HOSTILE, (Conv(), Classifier(classes=2))),))
-    names = run(python_source(architecture, classes=(HOSTILE, "plain")))
+    names = run(python_source(architecture, Notes(classes=(HOSTILE, "plain"))))
     assert names["CLASSES"] == (HOSTILE, "plain")
     assert "os" not in names
     assert list(names["network"]().state_dict()) == list(build(architecture).state_dict())
