@@ -220,7 +220,9 @@ def _trial_network(folder: Path, number: str) -> Architecture:
             )
     else:
         found = [min(front, key=lambda trial: record.objectives.losses(trial.metrics))]
-    return run_space(folder, arguments).decode(found[0].genes)
+    found_space = run_space(folder, arguments)
+    store.check_space(folder, found_space, found)
+    return found_space.decode(found[0].genes)
 
 
 def run_space(folder: Path, arguments: dict[str, Any]) -> SearchSpace:

@@ -25,6 +25,7 @@ from nas.journal import RunLock
 from nas.run import Run
 from nas.strategies.base import rng
 from nas.trial import Genes, Trial
+from nas.units import counted
 
 __all__ = ["EPOCHS_FACTOR", "Step", "band_networks", "confirm", "members"]
 
@@ -69,7 +70,7 @@ def confirm(
     try:
         trainer = _trainer(run, epochs_factor, data)
         found = _planned(run, trainer, top, random, seeds, seed)
-        say(_lines(run, found, trainer))
+        say(_lines(run, found, trainer, top))
         if found.missing:
             _open(run, trainer)
             _train(run, found, trainer, watch)
@@ -217,7 +218,7 @@ def _training(trainer: Any, network: Any, seed: int) -> Mapping[str, Any]:
     return {**metrics, "seconds": round(time.monotonic() - start, 3)}
 
 
-def _lines(run: Run, found: Confirmation, trainer: Any) -> list[str]:
+def _lines(run: Run, found: Confirmation, trainer: Any, top: int) -> list[str]:
     plan = found.plan
     others = sum(len(member["random"]) for member in plan["members"])
     widest = max(member["band"] for member in plan["members"])
@@ -225,6 +226,11 @@ def _lines(run: Run, found: Confirmation, trainer: Any) -> list[str]:
         f"run        {run.folder}",
         f"networks   {len(plan['members'])} of the front, the best of each of as many equal parts of it; {others} random "
         f"within {widest:.0%} of their {', '.join(band_metrics(run))}",
+        *(
+            [f"           --top is {top}, but the front has no more: a longer search may"]
+            if len(plan["members"]) < top
+            else []
+        ),
         *trainer.lines(),
-        f"trainings  {len(found.missing)} of {len(found.wanted)} to do, {plan['seeds']} seeds a network",
+        f"trainings  {len(found.missing)} of {len(found.wanted)} to do, {counted(plan['seeds'], 'seed')} a network",
     ]

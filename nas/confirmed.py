@@ -146,7 +146,7 @@ class Confirmation:
             return f"unfinished: {len(self.missing)} of {len(self.wanted)} trainings are to be done; confirm again"
         found = self.interval
         if found is None:
-            return f"no evidence that the search beat random here: an interval takes two pairs, there is {len(pairs)}"
+            return f"no evidence that the search beat random here: an interval takes two pairs, there {'is' if len(pairs) == 1 else 'are'} {len(pairs) or 'none'}"
         mean = fmean(pair.difference for pair in pairs)
         figures = (
             f"{self.metric} {mean:+.4f}, 95 % interval {found[0]:+.4f} to {found[1]:+.4f} "

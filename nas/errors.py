@@ -2,6 +2,7 @@
 
 NasError            one line: the rule, the value, the way out; exit code 1
 +-- UsageError      a name or an option that does not exist; exit code 2
++-- ExistsError     an output that exists and would be overwritten
 +-- SpaceError      genes, a choice or a space that break a rule
 +-- ArchitectureError   an architecture file that does not describe a network
 +-- BoundError      a bound that no network of the space can meet
@@ -18,6 +19,7 @@ __all__ = [
     "ArchitectureError",
     "BoundError",
     "DataError",
+    "ExistsError",
     "NasError",
     "RunError",
     "SpaceError",
@@ -38,6 +40,10 @@ class UsageError(NasError):
     """A name or an option that does not exist."""
 
     exit_code = 2
+
+
+class ExistsError(NasError):
+    """An output that exists and would be overwritten."""
 
 
 class SpaceError(NasError):

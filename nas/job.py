@@ -13,13 +13,13 @@ from nas.cost import audit
 from nas.cost.costs import latency_metric, space_costs
 from nas.cost.table import Table
 from nas.domain import Bound, Domain
-from nas.errors import BoundError, NasError, RunError, unknown
+from nas.errors import BoundError, ExistsError, NasError, RunError, unknown
 from nas.journal import LOCK
 from nas.notes import Notes
 from nas.objectives import Objectives, parse_objectives
 from nas.run import Run, freeze_space, freeze_tables
 from nas.space import SearchSpace
-from nas.store import Store
+from nas.store import Store, check_space
 from nas.study import Outcome, Progress, Study
 
 __all__ = ["Plan", "Search", "check_free", "search"]
@@ -156,8 +156,12 @@ class Plan:
                 notes=Notes(classes=tuple(map(str, self.data.classes))).to_json(),
             )
         try:
+            check_space(store.folder, self.space, store.opened.trials)
             freeze_space(store.folder, self.settings.space)
             freeze_tables(store.folder, self.tables)  # on a resume too: a kill may have come between the two
+        except RunError:
+            store.close()
+            raise
         except OSError as error:
             store.close()
             raise RunError(f"cannot write into run folder '{store.folder}': {error.strerror}") from None
@@ -190,14 +194,14 @@ def search(out: str | Path | None = None, *, watch: Watch = lambda progress: Non
 
 
 def check_free(folder: Path) -> None:
-    """Raise `RunError` unless a new run may be made there: a folder that is new or empty."""
+    """Raise `ExistsError` unless a new run may be made there: a folder that is new or empty."""
     if folder.exists() and not folder.is_dir():
-        raise RunError(f"'{folder}' is a file: choose another --out")
+        raise ExistsError(f"'{folder}' is a file: choose another --out")
     if (folder / "run.json").exists():
-        raise RunError(f"'{folder}' holds a run already: go on with --resume {folder}, or choose another --out")
+        raise ExistsError(f"'{folder}' holds a run already: go on with --resume {folder}, or choose another --out")
     ours = (LOCK, ".run.json.")  # all that a run killed in its first moment leaves behind
     if folder.is_dir() and not all(path.name.startswith(ours) for path in folder.iterdir()):
-        raise RunError(f"'{folder}' holds other files: choose an --out that is new or empty")
+        raise ExistsError(f"'{folder}' holds other files: choose an --out that is new or empty")
 
 
 def _absolute(spec: str) -> str:
@@ -206,7 +210,8 @@ def _absolute(spec: str) -> str:
         return str(Path(spec).resolve())
     kind, colon, place = spec.partition(":")
     if colon and kind in ("folder", "npz", "fashion-mnist"):
-        return f"{kind}:{','.join(str(Path(part).resolve()) for part in place.split(','))}"
+        parts = (part if part.startswith("size=") else str(Path(part).resolve()) for part in place.split(","))
+        return f"{kind}:{','.join(parts)}"
     return spec
 
 

@@ -23,6 +23,7 @@ from nas.pick import Pick, choose
 from nas.report import frames, plots, text
 from nas.space import SearchSpace
 from nas.trial import Trial
+from nas.units import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +46,7 @@ class Run:
         self.record = store.read(self.folder)
         self.trials = self.record.trials
         self.objectives = self.record.objectives
+        store.check_space(self.folder, self.space, self.trials)
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -174,6 +176,7 @@ class Run:
             title=self.title(),
             spread=self._spread(shown),
             confirmed=self.confirmed_scores,
+            confirmed_as=self._confirmed_as,
         )
 
     def plot(self) -> "Plot":
@@ -184,7 +187,16 @@ class Run:
             self.objectives.each[:2],
             title=self.title(),
             confirmed=self.confirmed_scores,
+            confirmed_as=self._confirmed_as,
         )
+
+    @property
+    def _confirmed_as(self) -> str:
+        """What a confirmed score is beside a search's, for legends: another set of images, and a longer training."""
+        if self.confirmed is None:
+            return ""
+        longer, own = self.confirmed.plan["recipe"].get("epochs"), self.identity["proxy"].get("epochs")
+        return f"confirmed: on test, trained {longer / own:g} times as long" if longer and own else "confirmed: on test"
 
     def _repr_html_(self) -> str:
         """The front as a notebook shows it."""
@@ -215,7 +227,7 @@ class Run:
         plots.save(self.figure(), self.folder / "front.png")
 
     def __repr__(self) -> str:
-        return f"Run('{self.folder}': {len(self.trials)} trials, {len(self.front_trials)} on the front)"
+        return f"Run('{self.folder}': {counted(len(self.trials), 'trial')}, {len(self.front_trials)} on the front)"
 
 
 def load(folder: str | Path) -> Run:

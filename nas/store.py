@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from nas.capsule import check_same, read_capsule, write_capsule
-from nas.errors import RunError
+from nas.errors import RunError, SpaceError
 from nas.journal import JOURNAL, RunLock, open_journal, readable_errors, repair
 from nas.objectives import Objectives
 from nas.space import Choice, SearchSpace
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial, TrialState
 
-__all__ = ["Claim", "Record", "Store", "canonical", "read"]
+__all__ = ["Claim", "Record", "Store", "canonical", "check_space", "read"]
 
 STUDY = "nas"
 METRIC_NAMES = "study:metric_names"  # where Optuna keeps the names of a study's objectives
@@ -75,6 +75,20 @@ def read(folder: str | Path) -> Record:
     except KeyError:  # killed before the study's first record
         found = []
     return _record(capsule, objectives, found)
+
+
+def check_space(folder: str | Path, space: SearchSpace, trials: Sequence[Trial]) -> None:
+    """Raise `RunError` unless the first and the last recorded network are the space's: one file may be another run's."""
+    for trial in (*trials[:1], *trials[-1:]):
+        try:
+            same = space.decode(space.check(trial.genes)).digest == trial.digest
+        except SpaceError:
+            same = False
+        if not same:
+            raise RunError(
+                f"run.json and {JOURNAL} in '{folder}' are of two runs: trial {trial.number} is no network of space "
+                f"'{space.name}'. Put the right run.json back"
+            )
 
 
 def canonical(run: str | Path) -> str:

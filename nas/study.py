@@ -18,6 +18,7 @@ from nas.pareto import RunningFront
 from nas.store import Claim, Store
 from nas.strategies.base import Proposal, Strategy
 from nas.trial import Metrics, State, Trial, check_metrics
+from nas.units import counted
 
 __all__ = ["Evaluator", "Outcome", "Progress", "Study", "evaluation_seed", "run_study"]
 
@@ -117,6 +118,7 @@ class Study:
             raise UsageError("a study needs a number of trials or of seconds")
         budget = _Budget(trials, seconds, self._clock, spent=sum(self._seconds))
         self._report(None, budget)
+        already = self.evaluated
         while not (reason := budget.used_up(self._seconds)) and not (reason := self._exhausted()):
             trial = self._evaluate(self._open.pop(0)) if self._open else self._next()
             self._report(trial, budget)
@@ -125,6 +127,8 @@ class Study:
                     f"{FAILURES_IN_A_ROW} trials in a row failed, the last one: {trial.reason}. Mend that, "
                     f"then go on with --resume {self.store.folder}"
                 )
+        if trials is not None and already >= trials:
+            reason = f"the run holds {counted(already, 'trial')} already and --trials is {trials}: nothing was trained"
         return Outcome(trials=tuple(self.trials), evaluated=self.evaluated, seconds=budget.elapsed(), reason=reason)
 
     def _exhausted(self) -> str:
@@ -234,7 +238,7 @@ class _Budget:
     def used_up(self, took: list[float]) -> str:
         """Why no further evaluation may start; empty if one may."""
         if self._trials is not None and len(took) >= self._trials:
-            return f"{len(took)} trials are done"
+            return f"{counted(len(took), 'trial')} {'is' if len(took) == 1 else 'are'} done"
         if self._seconds is not None and self.elapsed() + (median(took) if took else 0) > self._seconds:
             return f"another trial would not fit into {self._seconds:g} s"
         return ""
@@ -242,7 +246,7 @@ class _Budget:
     def planned(self, took: list[float]) -> int | None:
         """How many evaluations the run will come to."""
         if self._seconds is None or not took:
-            return self._trials
+            return None if self._trials is None else max(self._trials, len(took))
         fits = len(took) + max(0, int((self._seconds - self.elapsed()) / max(median(took), 1e-9)))
         return fits if self._trials is None else min(fits, self._trials)
 

@@ -7,7 +7,7 @@ from html import escape
 
 from nas.errors import UsageError
 
-__all__ = ["count", "html_table", "milliseconds", "seconds"]
+__all__ = ["count", "counted", "html_table", "milliseconds", "seconds"]
 
 _MILLISECONDS = {"": 1.0, "ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}
 _COUNT = {
@@ -56,3 +56,8 @@ def html_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object
     head = "".join(f"<th>{escape(name)}</th>" for name in header)
     body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<p><b>{escape(title)}</b></p><table><tr>{head}</tr>{body}</table>"
+
+
+def counted(count: int, noun: str, many: str = "") -> str:
+    """``1 image``, ``3 images``; ``many`` is the plural where it takes more than an s."""
+    return f"{count} {noun if count == 1 else many or noun + 's'}"

@@ -13,8 +13,9 @@ from nas.cli._options import json_option, print_json
 from nas.cost.adapt import Adapted, adapt
 from nas.cost.fitting import fit_model
 from nas.cost.table import Table, write_table
-from nas.errors import NasError, TableError, UsageError
+from nas.errors import ExistsError, NasError, TableError, UsageError
 from nas.space import SearchSpace
+from nas.units import counted
 
 __all__ = ["command"]
 
@@ -60,7 +61,7 @@ def command(
     if not device.isidentifier():
         raise UsageError(f"a table's name is letters, digits and _, not '{device[:80]}'")
     if (out / f"{device}.csv").exists() and not force:
-        raise UsageError(f"{out / device}.csv exists: choose another --device or --out, or overwrite it with --force")
+        raise ExistsError(f"{out / device}.csv exists: choose another --device or --out, or overwrite it with --force")
     space = catalog.space(name, resolution=resolution, classes=classes, in_channels=in_channels)
     table = catalog.device(source)
     timed = list(_read(measurements, space))
@@ -71,7 +72,7 @@ def command(
     if as_json:
         print_json({"table": str(made.path), "rows": len(made.rows), **made.info})
         return
-    click.echo(f"{made.path}: {len(made.rows)} rows from {len(timed)} networks and {table.name}")
+    click.echo(f"{made.path}: {counted(len(made.rows), 'row')} from {len(timed)} networks and {table.name}")
     click.echo(f"left out    MAPE {100 * found.mape:.1f} %, tau {'-' if found.tau is None else f'{found.tau:.3f}'}")
     click.echo(f"terms       {', '.join(found.used) or 'the slope alone'}")
 

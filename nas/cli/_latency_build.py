@@ -11,6 +11,7 @@ from nas.cost.table import Table
 from nas.errors import UsageError
 from nas.measure.build import Progress, build_table
 from nas.measure.runners import Command, OnnxRuntime, Runner
+from nas.units import counted
 
 __all__ = ["command"]
 
@@ -76,7 +77,7 @@ def _say(progress: Progress, quiet: bool) -> None:
 
 def _summary(table: Table) -> str:
     info = table.info
-    lines = [f"{table.path}: {len(table.rows)} rows, {len(info['noisy'])} of them noisy"]
+    lines = [f"{table.path}: {counted(len(table.rows), 'row')}, {len(info['noisy'])} of them noisy"]
     lines += [f"unreliable  {remark}" for remark in info["unreliable"]]
     lines += [f"model       {name} {100 * value:.1f} %" for name, value in info["known_error"].items()]
     lines.append(f"next        nas latency verify --device {table.path} --space NAME")

@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from nas.cli._options import json_option, print_json
-from nas.errors import UsageError
+from nas.errors import ExistsError, UsageError
 from nas.measure.emit import collect
+from nas.units import counted
 
 __all__ = ["command"]
 
@@ -30,9 +31,9 @@ def command(models: Path, timings: Path, device: str, hardware: str, out: Path, 
     if not device.isidentifier():
         raise UsageError(f"a table's name is letters, digits and _, not '{device[:80]}'")
     if (out / f"{device}.csv").exists() and not force:
-        raise UsageError(f"{out / device}.csv exists: choose another --device or --out, or overwrite it with --force")
+        raise ExistsError(f"{out / device}.csv exists: choose another --device or --out, or overwrite it with --force")
     table = collect(models, timings, device, out, hardware=hardware)
     if as_json:
         print_json({"table": str(table.path), "rows": len(table.rows), **table.info})
     else:
-        click.echo("\n".join([f"{table.path}: {len(table.rows)} rows", *map(str, table.info["caveats"])]))
+        click.echo("\n".join([f"{table.path}: {counted(len(table.rows), 'row')}", *map(str, table.info["caveats"])]))

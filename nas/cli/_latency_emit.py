@@ -7,6 +7,7 @@ import click
 from nas import catalog
 from nas.cli._options import seed_option
 from nas.measure.emit import MANIFEST, emit
+from nas.units import counted
 
 __all__ = ["command"]
 
@@ -32,7 +33,7 @@ def command(
     """
     made = [catalog.space(name, resolution=resolution, classes=classes, in_channels=in_channels) for name in spaces]
     total = emit(made, out, seed=seed, watch=_say)
-    click.echo(f"{out / MANIFEST}: {len(list(out.glob('*.onnx')))} files, {total / 1e6:.0f} MB")
+    click.echo(f"{out / MANIFEST}: {counted(len(list(out.glob('*.onnx'))), 'file')}, {total / 1e6:.0f} MB")
 
 
 def _say(done: int, of: int) -> None:

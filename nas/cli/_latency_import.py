@@ -9,7 +9,8 @@ from nas.cli._options import json_option, print_json
 from nas.cost.fitting import COMMON_SD, FEWEST_ROWS, fit_model
 from nas.cost.importing import Imported, read_foreign
 from nas.cost.table import Table, write_table
-from nas.errors import UsageError
+from nas.errors import ExistsError, UsageError
+from nas.units import counted
 
 __all__ = ["command"]
 
@@ -36,14 +37,16 @@ def command(file: Path, device: str, unit: str | None, out: Path, force: bool, a
     if not device.isidentifier():
         raise UsageError(f"a table's name is letters, digits and _, not '{device[:80]}'")
     if (out / f"{device}.csv").exists() and not force:
-        raise UsageError(f"{out / device}.csv exists: choose another --device or --out, or overwrite it with --force")
+        raise ExistsError(f"{out / device}.csv exists: choose another --device or --out, or overwrite it with --force")
     found = read_foreign(file, unit=unit)
     out.mkdir(parents=True, exist_ok=True)
     table = Table.load(write_table(found.rows, _info(file, device, found), out))
     if as_json:
         print_json({"table": str(table.path), "rows": len(table.rows), "left_out": found.left_out, **table.info})
         return
-    click.echo(f"{table.path}: {len(table.rows)} rows{'' if table.model else '; too few for a device model'}")
+    click.echo(
+        f"{table.path}: {counted(len(table.rows), 'row')}{'' if table.model else '; too few for a device model'}"
+    )
     if found.left_out:
         click.echo(
             f"left out    {len(found.left_out)} keys that name nothing known here, such as {found.left_out[0][:100]}"

@@ -13,6 +13,7 @@ from nas.cli._progress import duration
 from nas.errors import UsageError
 from nas.report.arena import arena_figure, arena_table
 from nas.report.plots import save
+from nas.units import counted
 
 __all__ = ["command"]
 
@@ -58,7 +59,9 @@ def command(
         print_json(arena.to_json())
         return
     click.echo(arena_table(arena))
-    click.echo(f"\n{len(arena.of(arena.strategies[0]))} seeds; {out}/arena.png, {out}/arena.csv, {out}/arena.json")
+    click.echo(
+        f"\n{counted(len(arena.of(arena.strategies[0])), 'seed')}; {out}/arena.png, {out}/arena.csv, {out}/arena.json"
+    )
 
 
 def _seeds(text: str) -> range:

@@ -6,6 +6,7 @@ import click
 
 from nas.cli._options import json_option, print_json, run_argument
 from nas.run import Run
+from nas.units import counted
 
 __all__ = ["command"]
 
@@ -27,5 +28,5 @@ def command(run: Path, as_json: bool) -> None:
         return
     click.echo(found.front_text())
     click.echo(
-        f"\n{len(found.trials)} trials, {len(found.front_trials)} on the front; {run}/front.png, {run}/front.csv"
+        f"\n{counted(len(found.trials), 'trial')}, {len(found.front_trials)} on the front; {run}/front.png, {run}/front.csv"
     )

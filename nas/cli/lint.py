@@ -7,6 +7,7 @@ from nas.cli._options import json_option, print_json
 from nas.errors import SpaceError
 from nas.lint import lint
 from nas.report import text
+from nas.units import counted
 
 __all__ = ["command"]
 
@@ -35,4 +36,4 @@ def command(space: str, devices: tuple[str, ...], resolution: int | None, as_jso
         click.echo(text.lint(report))
     if not report.ok:
         errors = [str(found) for found in report.findings if found.severity == "error"]
-        raise SpaceError(f"space '{space}' has {len(errors)} errors, the first: {errors[0]}")
+        raise SpaceError(f"space '{space}' has {counted(len(errors), 'error')}, the first: {errors[0]}")

@@ -6,7 +6,7 @@ import click
 
 from nas import units
 from nas.cli._options import json_option, print_json, run_argument
-from nas.errors import RunError, UsageError
+from nas.errors import ExistsError, UsageError
 from nas.report import text
 from nas.run import Run
 
@@ -35,7 +35,7 @@ def command(
     Without a rule it is the best in the first objective. Nothing is written unless --out names a file.
     """
     if out is not None and out.exists() and not force:
-        raise RunError(f"{out} exists: choose another --out, or overwrite it with --force")
+        raise ExistsError(f"{out} exists: choose another --out, or overwrite it with --force")
     found = Run(run)
     pick = found.pick(
         latency_ms=units.milliseconds(latency) if latency else None, knee=knee, weights=_weights(weight or "")

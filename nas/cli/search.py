@@ -152,7 +152,7 @@ def document(result: Result) -> dict[str, Any]:
 def _summary(result: Result) -> str:
     run, outcome = result.run, result.outcome
     return (
-        f"{run.front_text()}\n\n{outcome.evaluated} networks trained in {outcome.seconds:.0f} s "
+        f"{run.front_text()}\n\n{units.counted(outcome.evaluated, 'network')} trained in {outcome.seconds:.0f} s "
         f"({outcome.reason}); {len(run.front_trials)} on the front\n"
         f"{run.folder}/front.png   nas front {run.folder}   nas confirm {run.folder}   nas cost {run.folder}:{run.best().number}"
         if run.front_trials

@@ -74,7 +74,7 @@ def command(
         return
     times = "once" if result["test_openings"] == 1 else f"{result['test_openings']} times"
     click.echo(
-        f"test accuracy {result['test']['accuracy']:.4f} on {result['test_images']} images (test set opened {times}), "
+        f"test accuracy {result['test']['accuracy']:.4f} on {units.counted(result['test_images'], 'image')} (test set opened {times}), "
         f"selection {result['selection']['accuracy']:.4f}; {result['core_seconds']:.0f} core-seconds\n"
         f"{out}/weights.pt   {out}/architecture.json   {out}/result.json"
     )

@@ -25,7 +25,8 @@ class Dataset:
     ``read_test`` opens the source's own test part, None where it has none; only `test` calls it, so that
     nothing about the test images is read (or can fail) before a confirmation needs them. ``groups`` (n,) tie
     images that one split must not separate. ``skipped`` names images that could not be read; ``names`` (n,) are
-    the files of the others, where they have one each. ``flip`` says whether a mirrored image is still an image of its class. Raises `DataError` where a rule is broken.
+    the files of the others, where they have one each. ``flip`` says whether a mirrored image is still an image of its class. ``note``: what was
+    done to the images, a line for people. Raises `DataError` where a rule is broken.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Dataset:
     skipped: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     flip: bool = False
+    note: str = ""
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:

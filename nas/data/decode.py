@@ -14,8 +14,10 @@ from nas.errors import DataError
 __all__ = ["decode", "gather"]
 
 
-def decode(source: bytes | Path, size: int | None = None) -> Images:
+def decode(source: bytes | Path, size: int | None = None, seen: set[tuple[int, int]] | None = None) -> Images:
     """One image: (height, width, 1 or 3). ``size`` scales the shorter side to it and cuts out the middle.
+
+    ``seen`` takes in the width and height that the image had.
 
     Raises `DataError` for what Pillow cannot read to the end.
     """
@@ -27,6 +29,8 @@ def decode(source: bytes | Path, size: int | None = None) -> Images:
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
                 image.load()
                 plain = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+                if seen is not None:
+                    seen.add(plain.size)
                 array = np.asarray(ImageOps.fit(plain, (size, size)) if size else plain)
     except (OSError, ValueError, SyntaxError, struct.error, Warning, Image.DecompressionBombError) as error:
         raise DataError(f"cannot read an image: {error}") from None

@@ -1,5 +1,6 @@
 """A folder of images: a class per sub-folder, directly or under ``train/`` and ``test/``."""
 
+import math
 from functools import partial
 from pathlib import Path
 
@@ -26,14 +27,24 @@ def read(place: str, *, strict: bool, size: int) -> Dataset:
         raise DataError(
             f"{top} must hold a sub-folder per class, at least two, not {len(classes)}: {', '.join(classes) or 'none'}"
         )
-    images, labels, names, skipped = _part(top, classes, strict, size)
+    seen: set[tuple[int, int]] = set()
+    images, labels, names, skipped = _part(top, classes, strict, size, seen)
     test = root / "test"
     return Dataset(
         name=root.resolve().name, images=images, labels=labels, classes=classes, names=names, skipped=skipped,
         read_test=(lambda: _read_test(test, classes, strict, size, images.shape[3]))
         if parted and test.is_dir() else None,
-        flip=images.shape[3] == 3,
+        flip=images.shape[3] == 3, note=_note(place, seen, size),
     )  # fmt: skip
+
+
+def _note(place: str, seen: set[tuple[int, int]], size: int) -> str:
+    """Which sizes became which, and how to have another."""
+    if seen == {(size, size)}:
+        return ""
+    low, high = (f"{width}x{height}" for width, height in (min(seen, key=math.prod), max(seen, key=math.prod)))
+    given = low if low == high else f"{low} to {high}"
+    return f"images of {given} pixels are scaled and cropped to {size}x{size}; another size: folder:{place},size=96"
 
 
 def _class_names(top: Path) -> tuple[str, ...]:
@@ -41,7 +52,7 @@ def _class_names(top: Path) -> tuple[str, ...]:
 
 
 def _part(
-    top: Path, classes: tuple[str, ...], strict: bool, size: int
+    top: Path, classes: tuple[str, ...], strict: bool, size: int, seen: set[tuple[int, int]]
 ) -> tuple[Images, Labels, tuple[str, ...], tuple[str, ...]]:
     from PIL import Image
 
@@ -54,7 +65,7 @@ def _part(
     ]
     names = [path.relative_to(top).as_posix() for path, _ in files]
     named = zip(names, (path for path, _ in files), strict=True)
-    images, kept, skipped = gather(named, partial(decode, size=size), what=str(top), strict=strict)
+    images, kept, skipped = gather(named, partial(decode, size=size, seen=seen), what=str(top), strict=strict)
     return images, np.array([files[i][1] for i in kept], np.int64), tuple(names[i] for i in kept), skipped
 
 
@@ -62,7 +73,7 @@ def _read_test(top: Path, classes: tuple[str, ...], strict: bool, size: int, cha
     foreign = set(_class_names(top)) - set(classes)
     if foreign:
         raise DataError(f"{top} has classes that training has not: {', '.join(sorted(foreign))[:120]}")
-    images, labels, _, _ = _part(top, classes, strict, size)
+    images, labels, _, _ = _part(top, classes, strict, size, set())
     if images.shape[3] < channels:
         images = np.repeat(images, channels, axis=3)
     return images, labels

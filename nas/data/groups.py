@@ -12,6 +12,7 @@ import numpy as np
 
 from nas.data.dataset import Dataset
 from nas.errors import DataError
+from nas.units import counted
 
 __all__ = ["with_groups"]
 
@@ -45,5 +46,5 @@ def _by_name(dataset: Dataset, group_of: dict[str, str], path: str | Path) -> li
         raise DataError(f"images of data set '{dataset.name}' have no file names: {path} must hold one group per line")
     missing = [name for name in dataset.names if name not in group_of]
     if missing:
-        raise DataError(f"{path} has no group for {len(missing)} images, such as {missing[0]}")
+        raise DataError(f"{path} has no group for {counted(len(missing), 'image')}, such as {missing[0]}")
     return [group_of[name] for name in dataset.names]

@@ -1,7 +1,7 @@
 """A data set by its name on the command line."""
 
 from nas.data import fashion_mnist, folder, hf, npz
-from nas.data.dataset import Dataset
+from nas.data.dataset import LARGEST_SIDE, Dataset
 from nas.data.groups import with_groups
 from nas.errors import UsageError, unknown
 
@@ -11,12 +11,13 @@ SOURCES = (
     "digits",
     "fashion-mnist",
     "fashion-mnist:DIR",
-    "folder:DIR",
+    "folder:DIR[,size=PIXELS]",
     "hf:NAME[:CONFIG]",
     "hf:DIR",
     "npz:FILE",
     "npz:FILE,TESTFILE",
 )
+SIZE = ",size="
 PLACES = {"folder": "DIR", "hf": "NAME", "npz": "FILE"}
 
 
@@ -24,7 +25,8 @@ def load(spec: str, *, strict: bool = False, size: int = folder.SIZE, groups: st
     """The data set that a spec such as ``digits`` or ``npz:FILE`` names; `SOURCES` lists them.
 
     ``strict`` refuses a source with unreadable images, which are otherwise skipped and named in
-    ``Dataset.skipped``. ``size`` is the side, in pixels, of images from a folder. Raises `UsageError` for
+    ``Dataset.skipped``. ``size`` is the side, in pixels, of images from a
+    folder; ``folder:DIR,size=96`` says it in the spec. Raises `UsageError` for
     an unknown spec, `DataError` for a source that cannot be read. ``groups``: see `nas.data.groups`.
     """
     found = _read(spec, strict, size)
@@ -42,9 +44,18 @@ def _read(spec: str, strict: bool, size: int) -> Dataset:
             raise UsageError(f"data set '{kind}' needs a path: {kind}:{PLACES[kind]}")
         if kind == "npz":
             return npz.read(place, strict=strict)
+        place, _, given = place.partition(SIZE)
         read = hf.read if kind == "hf" else folder.read
-        return read(place, strict=strict, size=size)
+        return read(place, strict=strict, size=_size(given) if given else size)
     raise unknown("data set", spec, SOURCES)
+
+
+def _size(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= LARGEST_SIDE):
+        raise UsageError(
+            f"the size of images must be 1 to {LARGEST_SIDE} pixels, as in folder:photos,size=96, not '{text[:40]}'"
+        )
+    return int(text)
 
 
 def digits() -> Dataset:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from nas.data.dataset import Dataset, Images, Labels
 from nas.errors import DataError
+from nas.units import counted
 
 __all__ = ["SETS", "Splits", "split"]
 
@@ -80,7 +81,7 @@ def split(dataset: Dataset, seed: int = 0) -> Splits:
     if counts.min() < len(shares):
         name = dataset.classes[int(counts.argmin())]
         raise DataError(
-            f"class '{name}' of data set '{dataset.name}' has {counts.min()} images; every class needs at least "
+            f"class '{name}' of data set '{dataset.name}' has {counted(int(counts.min()), 'image')}; every class needs at least "
             f"{len(shares)}, one for each of {', '.join(SETS[: len(shares)])}"
         )
     rng = np.random.default_rng([seed, 0x5911])

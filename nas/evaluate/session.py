@@ -15,6 +15,7 @@ from nas.evaluate.proxy import Proxy, preset
 from nas.evaluate.training import TrainingEvaluator
 from nas.train import score, threads
 from nas.trial import Metrics
+from nas.units import counted
 
 __all__ = ["Retraining", "TrainingSession", "make", "open_data", "retraining"]
 
@@ -48,9 +49,12 @@ class TrainingSession(TrainingEvaluator):
     def lines(self) -> list[str]:
         """For people: the data with its splits and doubts, the recipe."""
         lines = [f"data       {self.dataset}; {self.splits}"]
+        if self.dataset.note:
+            lines.append(f"           {self.dataset.note}")
         if self.dataset.skipped:
-            names = ", ".join(self.dataset.skipped[:3])
-            lines.append(f"           {len(self.dataset.skipped)} unreadable images left out: {names} ...")
+            skipped = self.dataset.skipped
+            names = ", ".join(skipped[:3]) + ", ..." * (len(skipped) > 3)
+            lines.append(f"           {counted(len(skipped), 'unreadable image')} left out: {names}")
         counts = np.bincount(self.dataset.labels, minlength=len(self.dataset.classes))
         if counts.max() > IMBALANCE * counts.min():
             few, many = self.dataset.classes[int(counts.argmin())], self.dataset.classes[int(counts.argmax())]
@@ -63,8 +67,8 @@ class TrainingSession(TrainingEvaluator):
             lines.append(f"           exact copies across sets: {found}")
         steps = self.proxy.schedule(len(self.splits.weights)).steps
         lines.append(
-            f"training   {self.recipe}: {steps} steps of {self.proxy.batch_size} images at "
-            f"{self.proxy.resolution} px, width {self.proxy.width:g}, {self.thread_count} thread{'s' * (self.thread_count > 1)} on {self.device.type}"
+            f"training   {self.recipe}: {counted(steps, 'step')} of {self.proxy.batch_size} images at "
+            f"{self.proxy.resolution} px, width {self.proxy.width:g}, {counted(self.thread_count, 'thread')} on {self.device.type}"
         )
         return lines
 

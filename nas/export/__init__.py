@@ -14,7 +14,7 @@ from tempfile import mkdtemp
 import torch
 
 from nas.arch import Architecture
-from nas.errors import ArchitectureError, UsageError, unknown
+from nas.errors import ArchitectureError, ExistsError, UsageError, unknown
 from nas.export.onnx import OPSET, require_onnx, write_onnx
 from nas.export.python import python_source
 from nas.export.verification import Job, check, shake
@@ -106,12 +106,12 @@ def _check(architecture: Architecture, name: str, formats: Sequence[str], notes:
 
 def _check_free(folder: Path, targets: Iterable[Path], force: bool) -> None:
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file: an export needs a folder")
+        raise ExistsError(f"{folder} is a file: an export needs a folder")
     for target in targets:
         if target.is_dir():
-            raise UsageError(f"{target} is a folder: choose another --name or --out")
+            raise ExistsError(f"{target} is a folder: choose another --name or --out")
         if target.exists() and not force:
-            raise UsageError(f"{target} exists: choose another --name or --out, or overwrite it with --force")
+            raise ExistsError(f"{target} exists: choose another --name or --out, or overwrite it with --force")
 
 
 def _existing(folder: Path) -> Path:

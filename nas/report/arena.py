@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.arena import Arena, band
+from nas.units import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,5 +70,5 @@ def arena_figure(arena: Arena) -> "Figure":
         axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
     seeds = len(arena.of(arena.strategies[0]))
-    figure.suptitle(f"{arena.name}: mean of {seeds} seeds, 95 % bands", fontsize=10, x=0.01, ha="left")
+    figure.suptitle(f"{arena.name}: mean of {counted(seeds, 'seed')}, 95 % bands", fontsize=10, x=0.01, ha="left")
     return figure

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nas.errors import UsageError
 from nas.objectives import Objective
 from nas.trial import Metrics, Trial
+from nas.units import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,11 +38,12 @@ def front_figure(
     title: str = "",
     spread: Sequence[float] = (),
     confirmed: Mapping[str, float] = MappingProxyType({}),
+    confirmed_as: str = "confirmed on test",
 ) -> "Figure":
     """All complete trials and the front, first objective upwards, second to the right.
 
     ``spread``: the standard deviation of the second objective for each front trial, drawn as a bar.
-    ``confirmed``: score on the test set by digest, drawn above or below its network, if the first objective is a quality.
+    ``confirmed``: score on the test set by digest, drawn above or below its network, if the first objective is a quality; ``confirmed_as`` says in the legend what that score is.
     With one objective the trial number is on the horizontal axis.
     """
     from matplotlib.figure import Figure
@@ -57,7 +59,11 @@ def front_figure(
 
     complete = [trial for trial in trials if trial.state == "complete"]
     axes.scatter(
-        *_columns([place(t) for t in complete]), s=22, color=QUIET, label=f"{len(complete)} networks", zorder=2
+        *_columns([place(t) for t in complete]),
+        s=22,
+        color=QUIET,
+        label=f"{counted(len(complete), 'network')}, as searched",
+        zorder=2,
     )
     points = sorted(place(trial) for trial in front)
     if across and points:
@@ -67,16 +73,18 @@ def front_figure(
         scale = axis_label(across)[1]
         for trial, sd in zip(front, spread, strict=True):
             axes.errorbar(*place(trial), xerr=sd / scale, color=ACCENT, alpha=0.45, lw=1, capsize=2, zorder=3)
-    tested = [(place(trial)[0], confirmed[trial.digest]) for trial in front if trial.digest in confirmed]
+    tested = [(*place(trial), confirmed[trial.digest]) for trial in front if trial.digest in confirmed]
     if tested and objectives[0].direction == "maximize":
-        axes.scatter(*_columns(tested), s=52, marker="D", color=CONFIRMED, label="confirmed on test", zorder=5)
+        across_values, searched, sure = zip(*tested, strict=True)
+        axes.vlines(across_values, searched, sure, color=CONFIRMED, lw=1, ls=":", zorder=3)
+        axes.scatter(across_values, sure, s=52, marker="D", color=CONFIRMED, label=confirmed_as, zorder=5)
     axes.set_xlabel(axis_label(across)[0] if across else "trial")
     axes.set_ylabel(axis_label(up)[0])
     axes.set_title(title, fontsize=10, color=INK, loc="left")
     axes.grid(alpha=0.25, lw=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     if complete:
-        axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2, fontsize=9)
+        figure.legend(frameon=False, loc="outside lower center", ncols=3, fontsize=9)
     return figure
 
 
@@ -87,6 +95,7 @@ def interactive_front(
     *,
     title: str = "",
     confirmed: Mapping[str, float] | None = None,
+    confirmed_as: str = "confirmed on test",
 ) -> "Plot":
     """The picture of `front_figure` for a notebook: every point tells its trial, digest and metrics."""
     try:
@@ -108,13 +117,20 @@ def interactive_front(
     ordered = sorted(front, key=lambda t: _value(t.metrics, across) if across else t.number)
     figure = go.Figure(
         [
-            points(rest, mode="markers", name=f"{len(rest)} networks", marker={"color": QUIET, "size": 7}),
+            points(rest, mode="markers", name=f"{counted(len(rest), 'network')}, as searched", marker={"color": QUIET, "size": 7}),
             points(
                 ordered, mode="lines+markers" if across else "markers", name=f"front ({len(ordered)})",
                 marker={"color": ACCENT, "size": 11}, line={"shape": "hv", "color": ACCENT, "width": 1.5},
             ),
         ]
     )  # fmt: skip
+    tested = [trial for trial in ordered if trial.digest in (confirmed or {})]
+    if confirmed and tested and objectives[0].direction == "maximize":
+        diamonds = points(
+            tested, mode="markers", name=confirmed_as, marker={"color": CONFIRMED, "symbol": "diamond", "size": 10}
+        )
+        diamonds.y = [confirmed[trial.digest] for trial in tested]
+        figure.add_trace(diamonds)
     figure.update_layout(
         title=title, template="plotly_white", xaxis_title=axis_label(across)[0] if across else "trial",
         yaxis_title=axis_label(up)[0], legend={"orientation": "h", "y": 1.08, "x": 1, "xanchor": "right"},

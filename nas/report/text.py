@@ -10,6 +10,7 @@ from nas.lint import Report
 from nas.objectives import Objectives
 from nas.space import SearchSpace
 from nas.trial import Trial
+from nas.units import counted
 
 __all__ = [
     "choices",
@@ -201,7 +202,7 @@ def lint(report: Report) -> str:
         lines += ["", table(["device", "layers measured", "summed", "predicted"], rows)]
     lines += ["", *(str(found) for found in report.findings)]
     errors, warnings = (sum(f.severity == kind for f in report.findings) for kind in ("error", "warning"))
-    return "\n".join([*lines, f"{errors} errors, {warnings} warnings"])
+    return "\n".join([*lines, f"{counted(errors, 'error')}, {counted(warnings, 'warning')}"])
 
 
 def _amount(value: float) -> str:

@@ -34,6 +34,7 @@ from nas.train.augment import Augment
 from nas.train.loop import Schedule, Training
 from nas.train.scores import score
 from nas.train.threads import threads
+from nas.units import counted
 
 __all__ = ["FullTraining", "Recipe", "Watched"]
 
@@ -115,8 +116,9 @@ class FullTraining:
         return [
             f"network    input {self.network.input}, {self.network.params:,} params, {self.network.macs / 1e6:,.0f} M macs",
             f"data       {self.dataset}; {self.splits}",
-            f"training   {self.schedule.steps} steps of {self.schedule.batch_size} images of weights and search "
-            f"({self.schedule.steps / self.epoch_steps:.3g} epochs), {self.thread_count} threads on {self.device.type}",
+            *([f"           {self.dataset.note}"] if self.dataset.note else []),
+            f"training   {counted(self.schedule.steps, 'step')} of {self.schedule.batch_size} images of weights and search "
+            f"({self.schedule.steps / self.epoch_steps:.3g} epochs), {counted(self.thread_count, 'thread')} on {self.device.type}",
             f"folder     {self.folder}",
         ]
 

@@ -119,7 +119,7 @@ def test_an_imported_table_is_a_device(run, tmp_path):
     assert "12 rows" in out
     found = json.loads(run("cost", "mobilenet_v2", "--device", str(tmp_path / "board.csv"), "--json")[0])
     assert found["devices"]["board"]["latency_ms"] > 0
-    _, err = run(*arguments, code=2)
+    _, err = run(*arguments, code=1)
     assert "exists: choose another --device or --out" in err
     assert "left_out" in json.loads(run(*arguments, "--force", "--json")[0])
 

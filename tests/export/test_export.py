@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from nas.arch import Architecture, Stage
 from nas.cli import nas as command_line
 from nas.cli.export import default_name
-from nas.errors import ArchitectureError, UsageError
+from nas.errors import ArchitectureError, ExistsError, UsageError
 from nas.export import export, verification
 from nas.export.verification import Job, check, shake
 from nas.export.weights import load_weights
@@ -70,15 +70,15 @@ def test_all_formats_with_weights(tmp_path, trained):
 def test_a_path_that_exists_is_refused_without_force(tmp_path):
     export(SMALL, tmp_path, formats=["json"])
     before = (tmp_path / "network.json").read_text()
-    with pytest.raises(UsageError, match=r"network.json exists: choose another --name or --out, or overwrite it with"):
+    with pytest.raises(ExistsError, match=r"network.json exists: choose another --name or --out, or overwrite it with"):
         export(SMALL, tmp_path, formats=["json"])
     (tmp_path / "network.json").write_text("old")
     export(SMALL, tmp_path, formats=["json"], force=True)
     assert (tmp_path / "network.json").read_text() == before
-    with pytest.raises(UsageError, match="is a file: an export needs a folder"):
+    with pytest.raises(ExistsError, match="is a file: an export needs a folder"):
         export(SMALL, tmp_path / "network.json", formats=["json"])
     (tmp_path / "other.py").mkdir()
-    with pytest.raises(UsageError, match=r"other.py is a folder"):
+    with pytest.raises(ExistsError, match=r"other.py is a folder"):
         export(SMALL, tmp_path, name="other", formats=["python"], force=True)
 
 
