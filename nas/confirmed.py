@@ -32,6 +32,10 @@ def interval(differences: Sequence[float], step: float = 0.0) -> tuple[float, fl
     the resamples vary too little, and by Student's quantile over the normal one (Hesterberg 2015,
     https://arxiv.org/abs/1411.5279, section 3.5). ``step`` is what one test image is worth: pairs
     that agree by luck have at least that deviation.
+
+    Where the differences lean to the left it says "better" too often: 7 to 12 % under an exponential or a mild
+    lognormal for 3 to 15 pairs, nominal 2.5 %. A studentised bootstrap halves that, but can claim nothing from three
+    pairs and finds a difference of two deviations in 47 instead of 74 of 100 cases of four; so it is not used.
     """
     from scipy.stats import norm, t
 

@@ -117,6 +117,33 @@ def test_a_run_knows_its_class_names_and_an_older_one_none(run):
     assert Run(run.folder).notes.classes == catalog.notes(f"{run.folder}:0").classes == ()
 
 
+def test_a_front_smaller_than_top_is_told(run):
+    said = []
+    confirm(run, top=99, random=99, seeds=1, say=said.extend)
+    assert any("--top is 99, but the front has no more" in line for line in said)
+    assert any("1 seed a network" in line for line in said)
+
+
+def test_the_picture_tells_a_confirmed_score_from_a_searched_one(run):
+    assert "confirmed" not in _legend(run)
+    confirm(run)
+    assert "confirmed: on test, trained 3 times as long" in _legend(Run(run.folder))
+    assert "30 networks, as searched" in _legend(run)
+
+
+def _legend(run):
+    return [text.get_text() for legend in run.figure().legends for text in legend.get_texts()]
+
+
+def test_run_json_of_another_run_is_noticed(run):
+    capsule = json.loads((run.folder / "run.json").read_text())
+    capsule["identity"]["space"]["arguments"] = {"spec": "nas_bench_macro"}
+    (run.folder / "run.json").write_text(json.dumps(capsule))
+    for read in (lambda: Run(run.folder), lambda: catalog.network(str(run.folder))):
+        with pytest.raises(RunError, match=r"run.json and journal.log in .* are of two runs: trial \d+ is no network"):
+            read()
+
+
 # -- the record -----------------------------------------------------------------------------------
 
 

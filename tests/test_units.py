@@ -27,3 +27,8 @@ def test_seconds(text, value):
 def test_nonsense_is_refused_with_an_example(text):
     with pytest.raises(UsageError, match=r"such as 60ms, not '"):
         units.milliseconds(text)
+
+
+def test_plurals():
+    assert [units.counted(n, "image") for n in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
+    assert units.counted(2, "class", "classes") == "2 classes"

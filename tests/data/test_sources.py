@@ -250,3 +250,19 @@ def test_folder_that_is_no_data_set(tmp_path: Path) -> None:
         path.write_bytes(b"")
     with pytest.raises(DataError, match="no readable image"):
         load(f"folder:{tmp_path}")
+
+
+def test_a_folders_images_say_that_they_are_scaled_and_take_another_size(tmp_path):
+    from PIL import Image
+
+    for name, side in (("a", 20), ("b", 40)):
+        (tmp_path / name).mkdir()
+        Image.new("L", (side, 30)).save(tmp_path / name / "x.png")
+    found = load(f"folder:{tmp_path}")
+    assert found.images.shape == (2, 64, 64, 1)
+    assert found.note.startswith(
+        "images of 20x30 to 40x30 pixels are scaled and cropped to 64x64; another size: folder:"
+    )
+    assert load(f"folder:{tmp_path},size=24").images.shape == (2, 24, 24, 1)
+    with pytest.raises(UsageError, match="size of images must be 1 to"):
+        load(f"folder:{tmp_path},size=big")
