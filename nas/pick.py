@@ -4,7 +4,7 @@ Networks that were confirmed are looked at first, by their confirmed score; only
 choice among the whole front, by the selection set.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -51,12 +51,14 @@ def choose(
     confirmed: Mapping[str, float],
     *,
     latency: tuple[str, float] | None = None,
+    kept: Callable[[Trial], float] | None = None,
     weights: Mapping[str, float] | None = None,
     knee: bool = False,
 ) -> tuple[Trial, str, float, bool, str]:
     """The trial, the quality that was compared, its score, whether that is a confirmed one, and the reason.
 
-    ``confirmed``: score by digest. ``latency``: a metric and its upper bound. ``weights``: by metric, at least 0, of
+    ``confirmed``: score by digest. ``latency``: a metric and its upper bound; ``kept`` gives what is held against it in
+    the metric's stead, such as the latency that is kept with some probability. ``weights``: by metric, at least 0, of
     losses that are scaled to 0..1 over the candidates. ``knee``: all objectives weighted alike, which is the point
     farthest below the line between a front's ends. With neither, the best in the first objective.
     """
@@ -66,10 +68,13 @@ def choose(
     fits = list(front)
     if latency is not None:
         metric, upper = latency
-        fits = [trial for trial in front if trial.metrics[metric] <= upper]
+        figures = [trial.metrics[metric] if kept is None else kept(trial) for trial in front]
+        fits = [trial for trial, figure in zip(front, figures, strict=True) if figure <= upper]
         if front and not fits:
-            fastest = min(trial.metrics[metric] for trial in front)
-            raise RunError(f"no network of the front meets {metric} <= {upper:g}: the fastest takes {fastest:.4g}")
+            surely = "" if kept is None else " with that confidence"
+            raise RunError(
+                f"no network of the front meets {metric} <= {upper:g}{surely}: the fastest takes {min(figures):.4g}"
+            )
     if not fits:
         raise RunError("the run has no finished trial, so there is nothing to pick. Go on with nas search --resume")
     sure = [trial for trial in fits if trial.digest in confirmed]

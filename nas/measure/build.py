@@ -29,7 +29,7 @@ from nas.measure.timing import Block, Quality, Subject, Timing, measure, remarks
 from nas.shape import Kernel, make_divisible
 from nas.space import SearchSpace
 
-__all__ = ["Journal", "Progress", "build_table", "grid", "keys_of", "layers_of", "subject"]
+__all__ = ["Journal", "Progress", "build_table", "grid", "keys_of", "layers_of", "subject", "table_of", "time_missing"]
 
 KERNELS_PER_KIND = 24
 LARGEST_ELEMENTS = 1 << 24
@@ -205,45 +205,57 @@ def build_table(
 ) -> Table:
     """Time every layer of the spaces and a grid of kernels, and write ``NAME.csv`` and ``NAME.json`` into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    keys = keys_of(spaces, seed=seed)
     with Journal(folder / f"{name}.journal", runner.conditions()) as journal:
-        _time_missing(journal, keys, runner, threads, seconds_per_row, seed, watch)
-        info = _info(name, spaces, journal, runner, threads)
-        rows = {
-            key: Row(latency_ms=timing.latency_ms, sd_ms=timing.sd_ms, count=timing.count)
-            for key, timing in journal.rows.items()
-        }
-        fit = fit_model(rows)
-        model = {"prices": dict(fit.model.prices), "row_sd": fit.model.row_sd, "common_sd": fit.model.common_sd}
-        info |= {"model": model, "known_error": dict(fit.known_error)}
-        return Table.load(write_table(rows, info, folder))
+        subjects = [subject(key) for key in keys_of(spaces, seed=seed)]
+        time_missing(journal, subjects, runner, threads, seconds_per_row, seed, watch)
+        return table_of(journal, name, spaces, runner, folder, threads=threads)
 
 
-def _time_missing(
+def table_of(
+    journal: Journal, name: str, spaces: Sequence[SearchSpace], runner: Runner, folder: Path, *, threads: int = 1
+) -> Table:
+    """Write the table that the journal's rows make; whatever else was timed beside them is left out."""
+    info = _info(name, spaces, journal, runner, threads)
+    rows = {key: _row(timing) for key, timing in journal.rows.items() if _is_row(key)}
+    fit = fit_model(rows)
+    model = {"prices": dict(fit.model.prices), "row_sd": fit.model.row_sd, "common_sd": fit.model.common_sd}
+    info |= {"model": model, "known_error": dict(fit.known_error)}
+    return Table.load(write_table(rows, info, folder))
+
+
+def _is_row(key: str) -> bool:
+    return kernel_from_key(key) is not None or layer_from_key(key) is not None
+
+
+def _row(timing: Timing) -> Row:
+    extra = {} if timing.warm_ms is None else {"warm_ms": timing.warm_ms}
+    return Row(latency_ms=timing.latency_ms, sd_ms=timing.sd_ms, count=timing.count, extra=extra)
+
+
+def time_missing(
     journal: Journal,
-    keys: Sequence[str],
+    subjects: Sequence[Subject],
     runner: Runner,
     threads: int,
     seconds: float,
     seed: int,
     watch: Callable[[Progress], None],
 ) -> None:
-    missing = [key for key in keys if key not in journal.rows]
-    start, had = time.monotonic(), len(keys) - len(missing)
-    watch(Progress(done=had, wanted=len(keys), seconds=0.0, eta_seconds=None))
+    """Time the subjects that the journal has not, in a random mix, block by block."""
+    missing = [each for each in subjects if each.key not in journal.rows]
+    start, had, wanted = time.monotonic(), len(subjects) - len(missing), len(subjects)
+    watch(Progress(done=had, wanted=wanted, seconds=0.0, eta_seconds=None))
     done = 0
-    for block in measure(
-        [subject(key) for key in missing], runner, threads=threads, seconds_per_row=seconds, seed=seed + had
-    ):
+    for block in measure(missing, runner, threads=threads, seconds_per_row=seconds, seed=seed + had):
         journal.add(block)
         done += len(block.timings)
         gone = time.monotonic() - start
         left = gone / done * (len(missing) - done)
-        watch(Progress(done=had + done, wanted=len(keys), seconds=gone, eta_seconds=left))
+        watch(Progress(done=had + done, wanted=wanted, seconds=gone, eta_seconds=left))
 
 
 def _info(name: str, spaces: Sequence[SearchSpace], journal: Journal, runner: Runner, threads: int) -> dict[str, Any]:
-    noisy = sorted(key for key, timing in journal.rows.items() if timing.noisy)
+    noisy = sorted(key for key, timing in journal.rows.items() if timing.noisy and _is_row(key))
     unreliable = remarks(journal.blocks, threads=threads) if runner.in_process else []
     references = [block.reference_ms for block in journal.blocks if block.reference_ms]
     calls = [block.call_ms for block in journal.blocks]

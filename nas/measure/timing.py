@@ -1,8 +1,11 @@
 """Many graphs timed beside each other: random interleaved rounds, medians, and whether the machine was quiet.
 
 One graph after the other would meet warm caches that no layer meets inside a network, and would put a slow minute
-of the machine on a few rows. So every round visits all graphs of a block once, in random order. The time of
-an empty call is measured in the same rounds and taken off every figure.
+of the machine on a few rows. So every round visits all graphs of a block once, in random order. A visit in this process
+runs a graph twice: once with cold caches, which is its latency, and once straight after, which is its warm time; what
+holds inside a network lies between, and `nas.cost.correction` learns where. The time of an empty call, cold and warm, is
+measured in the same rounds and taken off. A whole network is ``looped``: only the second run counts, nothing is taken off, which
+is what a loop over images, or a benchmark tool, sees.
 """
 
 import gc
@@ -35,20 +38,25 @@ REFERENCE = Kernel(kind="conv", in_channels=64, out_channels=64, in_size=28, out
 
 @dataclass(frozen=True)
 class Subject:
-    """Something to time: its name, and how to make its graph."""
+    """Something to time: its name, how to make its graph, and whether it is timed as a loop runs it."""
 
     key: str
     graph: Callable[[], bytes]
+    looped: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Median of ``count`` runs, their robust standard deviation (the quartiles' distance over 1.349)."""
+    """Median of ``count`` runs, their robust standard deviation (the quartiles' distance over 1.349).
+
+    ``warm_ms``: median of the runs straight after them, None where a command was the runner.
+    """
 
     latency_ms: float
     sd_ms: float
     count: int
     noisy: bool = False
+    warm_ms: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +82,21 @@ class Block:
 class _Row:
     key: str
     run: Callable[[], float]
+    looped: bool = False
+    twice: bool = False
     times: list[float] = field(default_factory=list)
+    warm: list[float] = field(default_factory=list)
 
     def visit(self) -> None:
-        self.times.append(self.run())
+        first = self.run()
+        if self.twice:
+            self.warm.append(self.run())
+        self.times.append(self.warm.pop() if self.looped and self.twice else first)
+
+    @property
+    def spent_ms(self) -> float:
+        """So far, untimed runs counted like timed ones."""
+        return sum(self.times) * (2 if self.looped and self.twice else 1) + sum(self.warm)
 
     @property
     def error(self) -> float:
@@ -105,14 +124,17 @@ def measure(
                 subject = waiting.pop()
                 model = subject.graph()
                 held += len(model)
-                rows.append(_Row(subject.key, runner.open(model)))
+                rows.append(_Row(subject.key, runner.open(model), subject.looped, runner.in_process))
             yield _block(rows, runner, seconds_per_row, rng)
 
 
 def _block(rows: list[_Row], runner: Runner, seconds: float, rng: np.random.Generator) -> Block:
     aside = []
     if runner.in_process:
-        aside = [_Row("call", runner.open(empty_graph())), _Row("reference", runner.open(kernel_graph(REFERENCE)))]
+        aside = [
+            _Row("call", runner.open(empty_graph()), twice=True),
+            _Row("reference", runner.open(kernel_graph(REFERENCE)), twice=True),
+        ]
         for row in (*rows, *aside):
             for _ in range(WARM_UPS):
                 row.run()
@@ -125,6 +147,7 @@ def _block(rows: list[_Row], runner: Runner, seconds: float, rng: np.random.Gene
         gc.enable()
     lost = 1 - (time.process_time() - cpu) / (time.perf_counter() - wall) if runner.in_process else 0.0
     call = statistics.median(aside[0].times) if aside else 0.0
+    warm_call = statistics.median(aside[0].warm) if aside else 0.0
     reference, spread = _spread(aside[1].times) if aside else (0.0, 0.0)
     quality = Quality(
         lost=max(0.0, lost),
@@ -133,7 +156,7 @@ def _block(rows: list[_Row], runner: Runner, seconds: float, rng: np.random.Gene
         load=os.getloadavg()[0],
         call_ms=call,
     )
-    return Block({row.key: _timing(row, call) for row in rows}, quality)
+    return Block({row.key: _timing(row, call, warm_call) for row in rows}, quality)
 
 
 def _rounds(rows: list[_Row], aside: list[_Row], seconds: float, fewest: int, rng: np.random.Generator) -> None:
@@ -148,7 +171,7 @@ def _rounds(rows: list[_Row], aside: list[_Row], seconds: float, fewest: int, rn
 
 
 def _done(row: _Row, seconds: float, fewest: int) -> bool:
-    rounds, spent = len(row.times), sum(row.times) / 1e3
+    rounds, spent = len(row.times), row.spent_ms / 1e3
     if rounds < fewest:
         return spent >= 2 * seconds and rounds >= 3
     error = row.error
@@ -156,10 +179,11 @@ def _done(row: _Row, seconds: float, fewest: int) -> bool:
     return error <= PRECISE or rounds >= budget * MOST_ROUNDS or spent >= budget * seconds
 
 
-def _timing(row: _Row, call: float) -> Timing:
+def _timing(row: _Row, call: float, warm_call: float) -> Timing:
     middle, sd = _spread(row.times)
-    latency = max(middle - call, RESOLUTION_MS)
-    return Timing(latency_ms=latency, sd_ms=sd, count=len(row.times), noisy=row.error > NOISY)
+    latency = middle if row.looped else max(middle - call, RESOLUTION_MS)
+    warm = max(statistics.median(row.warm) - warm_call, RESOLUTION_MS) if row.warm else None
+    return Timing(latency_ms=latency, sd_ms=sd, count=len(row.times), noisy=row.error > NOISY, warm_ms=warm)
 
 
 # -- was the machine quiet ------------------------------------------------------------------------

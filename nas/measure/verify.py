@@ -19,7 +19,17 @@ from nas.measure.timing import Quality, Subject, measure, remarks
 from nas.space import SearchSpace
 from nas.strategies.base import rng as stream
 
-__all__ = ["Timed", "Verdict", "all_remarks", "conditions_changed", "draw", "threads_of", "time_networks", "verify"]
+__all__ = [
+    "Timed",
+    "Verdict",
+    "all_remarks",
+    "conditions_changed",
+    "draw",
+    "network_subject",
+    "threads_of",
+    "time_networks",
+    "verify",
+]
 
 FEWEST = 4
 MOST_TRIES = 100
@@ -76,8 +86,8 @@ def time_networks(
     seed: int,
     watch: Callable[[str], None] = lambda text: None,
 ) -> tuple[list[Timed], list[Quality]]:
-    """Time whole networks, twice, each time interleaved."""
-    subjects = [Subject(network.digest, partial(network_graph, network)) for _, network in networks]
+    """Time whole networks, twice, each time interleaved; a visit runs a network once untimed, then timed, as a loop would."""
+    subjects = [network_subject(network.digest, network) for _, network in networks]
     passes: list[dict[str, float]] = []
     blocks: list[Quality] = []
     for number in (1, 2):
@@ -95,23 +105,29 @@ def time_networks(
     return found, blocks
 
 
+def network_subject(key: str, network: Architecture) -> Subject:
+    """A whole network, timed as a loop runs it: straight after itself."""
+    return Subject(key, partial(network_graph, network), looped=True)
+
+
 def verify(
     table: Table,
     timed: Sequence[Timed],
     *,
     correct: bool = False,
+    seen: Sequence[Timed] = (),
     unreliable: Sequence[str] = (),
 ) -> Verdict:
     """Audit the table on timed networks and store the audit with it.
 
-    With ``correct``, a correction is fitted to every second network of each space, and the audit is of the others.
-    A correction that the table had is replaced.
+    With ``correct``, a correction is fitted to ``seen``, or to every second network of each space, and the audit is of the
+    others. A correction that the table had is replaced.
     """
     if len(timed) < FEWEST:
         raise TableError(f"an audit needs at least {FEWEST} timed networks, not {len(timed)}")
     held, before, info = list(timed), None, dict(table.info)
     if correct:
-        seen, held = _halves(timed)
+        seen, held = (seen, list(timed)) if seen else _halves(timed)
         bare = table.uncorrected()
         fitted = fit_correction([_parts(bare, one.network) for one in seen], [one.latency_ms for one in seen])
         info["correction"] = None if fitted is None else fitted.to_json()
@@ -173,4 +189,4 @@ def _audit(table: Table, timed: Sequence[Timed]) -> Audit:
 
 
 def _parts(table: Table, network: Architecture) -> Parts:
-    return [(layer.op.key, table.layer(layer).latency_ms) for layer in network.layers]
+    return [table.part(layer) for layer in network.layers]

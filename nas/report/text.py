@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from nas.arch import Architecture
+from nas.cost.confidence import sure_latency_ms
 from nas.cost.table import Estimate, Table
 from nas.lint import Report
 from nas.objectives import Objectives
@@ -62,8 +63,8 @@ def layers(architecture: Architecture, tables: Sequence[Table]) -> str:
     return table(header, rows)
 
 
-def costs(name: str, architecture: Architecture, tables: Sequence[Table]) -> str:
-    """Totals of one network."""
+def costs(name: str, architecture: Architecture, tables: Sequence[Table], confidence: float | None = None) -> str:
+    """Totals of one network; with a ``confidence`` also the latency that is kept with that probability."""
     lines = [
         f"{name}  input {architecture.input}  digest {architecture.digest}",
         f"params  {architecture.params:,}  ({architecture.size_bytes / 1e6:.2f} MB as float32)",
@@ -72,7 +73,12 @@ def costs(name: str, architecture: Architecture, tables: Sequence[Table]) -> str
     ]
     for entry in tables:
         estimate = entry.estimate(architecture)
-        lines.append(f"{entry.name}  {milliseconds(estimate)}  ({_shares(estimate)})")
+        kept = (
+            ""
+            if confidence is None
+            else f"; within {sure_latency_ms(estimate, confidence):.4g} ms with probability {confidence:g}"
+        )
+        lines.append(f"{entry.name}  {milliseconds(estimate)}  ({_shares(estimate)}){kept}")
     return "\n".join(lines)
 
 
