@@ -219,11 +219,13 @@ def _absolute(spec: str) -> str:
 
 
 def _metric(name: str, tables: Sequence[Table]) -> str:
-    """``latency_ms`` alone is the first device's, and a device goes by its alias too."""
+    """``latency_ms`` alone is the first device's, as is what else its table prices; a device goes by its alias too."""
     metric, _, device = name.partition("@")
-    if metric != "latency_ms":
+    if device in (table.name for table in tables):
         return name
-    return latency_metric(catalog.device(device).name if device else tables[0].name)
+    if device:
+        return f"{metric}@{catalog.device(device).name}"
+    return f"{metric}@{tables[0].name}" if metric in ("latency_ms", *tables[0].columns) else name
 
 
 def _latency_bounds(tables: Sequence[Table], settings: Search) -> dict[str, Bound]:

@@ -54,16 +54,18 @@ def choose(
     kept: Callable[[Trial], float] | None = None,
     weights: Mapping[str, float] | None = None,
     knee: bool = False,
+    devices: Sequence[str] = (),
 ) -> tuple[Trial, str, float, bool, str]:
     """The trial, the quality that was compared, its score, whether that is a confirmed one, and the reason.
 
     ``confirmed``: score by digest. ``latency``: a metric and its upper bound; ``kept`` gives what is held against it in
     the metric's stead, such as the latency that is kept with some probability. ``weights``: by metric, at least 0, of
     losses that are scaled to 0..1 over the candidates. ``knee``: all objectives weighted alike, which is the point
-    farthest below the line between a front's ends. With neither, the best in the first objective.
+    farthest below the line between a front's ends. ``devices``: latency metrics; the network with the least regret on its
+    worst device, the best of equal ones. With none of them, the best in the first objective.
     """
-    if weights and knee:
-        raise UsageError("--knee and --weight are two rules: give one")
+    if sum(map(bool, (weights, knee, devices))) > 1:
+        raise UsageError("--knee, --weight and --all-devices are different rules: give one")
     quality = next((each.name for each in objectives.each if each.direction == "maximize"), objectives.names[0])
     fits = list(front)
     if latency is not None:
@@ -81,14 +83,29 @@ def choose(
     trusted = len(sure) >= (KNEE_POINTS if knee else 1)
     candidates = sure if trusted else fits
     values = [{**t.metrics, **({quality: confirmed[t.digest]} if trusted else {})} for t in candidates]
-    place = _best(values, objectives, weights, knee)
-    by = (
+    place, rule = _least_regret(values, quality, devices) if devices else (_best(values, objectives, weights, knee), "")
+    by = rule + (
         f"confirmed on the test set, among {len(sure)} confirmed of {len(fits)}"
         if trusted
         else f"on the selection set, among {len(fits)}; "
         + ("too few of them are confirmed for a knee" if sure else "none of them is confirmed, see nas confirm")
     )
     return candidates[place], quality, values[place][quality], trusted, by
+
+
+def _least_regret(values: Sequence[Mapping[str, float]], quality: str, devices: Sequence[str]) -> tuple[int, str]:
+    """Regret on a device: the best quality among networks that are no slower there, minus its own."""
+    own = np.array([value[quality] for value in values])
+    regrets = []
+    for device in devices:
+        ms = np.array([value[device] for value in values])
+        regrets.append([own[ms <= mine].max() - score for mine, score in zip(ms, own, strict=True)])
+    worst = np.max(regrets, axis=0)
+    place = int(np.lexsort((-own, worst))[0])
+    return place, (
+        f"good on all {len(devices)} devices: on none does it give up more than {worst[place]:.4f} of {quality} against the best "
+        "network that is no slower there; "
+    )
 
 
 def _best(

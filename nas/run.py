@@ -20,7 +20,7 @@ from nas.errors import RunError, UsageError
 from nas.journal import JOURNAL
 from nas.objectives import Objective
 from nas.pick import Pick, choose
-from nas.report import frames, plots, text
+from nas.report import devices, frames, plots, text
 from nas.space import SearchSpace
 from nas.trial import Trial
 
@@ -122,26 +122,50 @@ class Run:
         confidence: float | None = None,
         knee: bool = False,
         weights: Mapping[str, float] | None = None,
+        all_devices: bool = False,
     ) -> Pick:
         """One network of the front, confirmed ones first; see `nas.pick.choose`.
 
         ``latency_ms``: upper bound on the first device, which is also what ``latency_ms`` means in ``weights``; with a
-        ``confidence`` it is to be kept with that probability, and not in the mean only.
+        ``confidence`` it is to be kept with that probability, and not in the mean only. ``all_devices``: the network with the
+        least regret on its worst device, where regret is what it gives up against the best one that is no slower there.
         """
         if confidence is not None and latency_ms is None:
             raise UsageError("--confidence says how surely a latency is kept, so it needs --latency")
         first = latency_metric(self.tables[0].name)
+        if all_devices and len(self.devices) < 2:
+            raise UsageError(
+                f"the run was priced on {self.devices[0]} alone: --all-devices needs a run with several --device"
+            )
+        among = devices.front_over(self.trials, self.objectives, self.devices) if all_devices else self.front_trials
         trial, metric, score, sure, reason = choose(
-            self.front_trials,
+            among,
             self.objectives,
             self.confirmed_scores,
             kept=None if confidence is None else partial(self._kept_ms, confidence),
             latency=None if latency_ms is None else (first, latency_ms),
             weights={first if name == "latency_ms" else name: value for name, value in (weights or {}).items()},
             knee=knee,
+            devices=[latency_metric(device) for device in self.devices] if all_devices else (),
         )
         network = self.space.decode(trial.genes)
         return Pick(trial=trial, network=network, metric=metric, score=score, confirmed=sure, reason=reason)
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices every network was priced on, the first one first."""
+        return tuple(table.name for table in self.tables)
+
+    def device_fronts(self) -> dict[str, list[Trial]]:
+        """The front on each device: its own latency stands for all latencies among the objectives."""
+        return {device: devices.front_on(self.trials, self.objectives, device) for device in self.devices}
+
+    def devices_text(self) -> str:
+        """A front per device and the devices' rank correlation, for the terminal; empty for a single device."""
+        if len(self.devices) < 2:
+            return ""
+        pairs = devices.rank_correlations(self.domain, self.devices)
+        return devices.summary(self.device_fronts(), self.objectives, pairs)
 
     def _kept_ms(self, confidence: float, trial: Trial) -> float:
         return sure_latency_ms(self.tables[0].estimate(self.space.decode(trial.genes)), confidence)

@@ -19,6 +19,7 @@ Examples:
   nas pick runs/photos --latency 60ms
   nas pick runs/photos --latency 60ms --confidence 0.95
   nas pick runs/photos --knee --out architecture.json
+  nas pick runs/photos --all-devices
   nas pick runs/photos --weight accuracy=1,latency_ms=0.2"""
 )
 @run_argument
@@ -26,6 +27,11 @@ Examples:
 @click.option("--confidence", type=float, metavar="P", help="Keep --latency with this probability, such as 0.95.")
 @click.option("--knee", is_flag=True, help="All objectives weighted alike, each scaled to 0..1 over the candidates.")
 @click.option("--weight", metavar="METRIC=W,..", help="Weights of metrics, each scaled to 0..1 over the candidates.")
+@click.option(
+    "--all-devices",
+    is_flag=True,
+    help="The least regret on its worst device: what it gives up against the best no slower there.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Write the network there as architecture.json.")
 @click.option("--force", is_flag=True, help="Let --out overwrite a file.")
 @json_option
@@ -35,6 +41,7 @@ def command(
     confidence: float | None,
     knee: bool,
     weight: str | None,
+    all_devices: bool,
     out: Path | None,
     force: bool,
     as_json: bool,
@@ -51,6 +58,7 @@ def command(
         confidence=confidence,
         knee=knee,
         weights=_weights(weight or ""),
+        all_devices=all_devices,
     )
     if out is not None:
         pick.save(out)

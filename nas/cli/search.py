@@ -22,7 +22,7 @@ __all__ = ["command"]
 Examples:
   nas search --space fbnet --device pixel
   nas search --space mnasnet --device raspi4 --data fashion-mnist --latency 30ms --trials 20
-  nas search --space fbnet --device pixel --device pixel3 --data folder:photos --time 1h --out runs/photos
+  nas search --space fbnet --device pixel,pixel3 --data folder:photos --time 1h --out runs/photos
   nas search --space fbnet --device ./my_cpu.csv --latency 60ms --confidence 0.95
   nas search --resume runs/photos --time 2h
   nas search --space ./my_space.py --device ./my_board.csv --objective accuracy,params --max macs=300M"""
@@ -33,7 +33,7 @@ Examples:
     "devices",
     multiple=True,
     metavar="NAME",
-    help="Device or table file (nas devices); repeatable.  [default: pixel1]",
+    help="Device or table file (nas devices); repeatable, or separated by commas.  [default: pixel1]",
 )
 @click.option(
     "--data", default="digits", show_default=True, help="digits, fashion-mnist[:DIR], npz:FILE, folder:DIR, hf:NAME."
@@ -108,7 +108,7 @@ def _settings(given: dict[str, Any]) -> Search:
     return Search(
         **{
             **given,
-            "devices": given["devices"] or ("pixel1",),
+            "devices": tuple(name for part in given["devices"] for name in part.split(",")) or ("pixel1",),
             "objectives": tuple(name.strip() for name in given["objectives"].split(",")),
             "maxima": dict(_maximum(text) for text in given["maxima"]),
         },

@@ -34,18 +34,21 @@ def plain_metric(metric: str) -> str:
 def space_costs(
     space: SearchSpace, tables: Sequence[Table], margins: Mapping[str, Margin] = MappingProxyType({})
 ) -> Compiled:
-    """Latency on every device, params, macs, size and peak memory of all networks of a space.
+    """Latency on every device, what else its table prices, params, macs, size and peak memory of all networks of a space.
 
     ``margins``: by device; each adds the latency that is kept with its confidence.
     """
+    more = [(f"{name}@{table.name}", table.column(name)) for table in tables for name in table.columns]
     sure = [(table, margins[table.name]) for table in tables if table.name in margins]
 
     def of(layer: Layer) -> list[float]:
         latencies = [table.layer(layer).latency_ms for table in tables]
         kept = [margin.layer_ms(table.layer(layer)) for table, margin in sure]
-        return [*latencies, *kept, layer.params, layer.macs, FLOAT_BYTES * layer.params, layer.peak_bytes]
+        others = [column.layer(layer).latency_ms for _, column in more]
+        return [*latencies, *others, *kept, layer.params, layer.macs, FLOAT_BYTES * layer.params, layer.peak_bytes]
 
     once = {latency_metric(table.name): table.constant_ms for table in tables}
+    once |= {name: column.constant_ms for name, column in more}
     for table, margin in sure:
         once[sure_metric(table.name, margin.confidence)] = table.constant_ms + margin.constant_ms
     return compile_costs(space, (*once, *SIZE_METRICS), of, maxima=("peak_memory_bytes",), once=once)
@@ -63,4 +66,6 @@ def architecture_costs(architecture: Architecture, tables: Sequence[Table]) -> d
         estimate = table.estimate(architecture)
         costs[latency_metric(table.name)] = estimate.latency_ms
         costs[f"latency_sd_ms@{table.name}"] = estimate.latency_sd_ms
+        for name in table.columns:
+            costs[f"{name}@{table.name}"] = table.column(name).estimate(architecture).latency_ms
     return costs

@@ -29,6 +29,7 @@ __all__ = [
     "EXTRA",
     "HEADER",
     "LATENCY_COLUMNS",
+    "PRICED",
     "Estimate",
     "Row",
     "Table",
@@ -43,6 +44,8 @@ HEADER = ("op", "in_channels", "in_size", "latency_ms", "sd_ms", "count", "sourc
 EXTRA = ("warm_ms", "train_ms", "energy_mj")
 """Columns that a table may have beside those, in this order: milliseconds of a run straight after itself, of a training
 step, and energy. A row that lacks one has an empty cell."""
+PRICED = ("train_ms", "energy_mj")
+"""Those of them that are costs of their own."""
 SOURCES = ("measured", "apportioned")
 LATENCY_COLUMNS = ("measured_ms", "summed_ms", "predicted_ms", "variance_ms2", "common_sd_ms")
 LARGEST_FILE_BYTES = 64 << 20
@@ -158,6 +161,7 @@ class Table:
     digest: str
     path: Path = Path()
     _known: dict[Layer, Estimate] = field(default_factory=dict, repr=False)
+    _views: dict[str, "Table"] = field(default_factory=dict, repr=False)
 
     def row(self, layer: Layer) -> Row | None:
         """The row of a layer, or of an op that runs the very same kernels (``skip=none`` where nothing can be added)."""
@@ -210,9 +214,26 @@ class Table:
         """What a network takes beyond its layers."""
         return 0.0 if self.correction is None else self.correction.constant_ms
 
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """What else the table prices, by the names metrics use: ``train_ms``, ``energy_mj``."""
+        return tuple(name for name in PRICED if any(name in row.extra for row in self.rows.values()))
+
+    def column(self, name: str) -> "Table":
+        """Another column as a table of its own: its rows, model, correction and audit in place of the latency's."""
+        if name not in self.columns:
+            known = f"it has {', '.join(self.columns)}" if self.columns else "it has latencies alone"
+            raise TableError(f"table '{self.name}' has no column {name}: {known}. See nas latency build --help")
+        if name not in self._views:
+            found = {key: Row(latency_ms=row.extra[name]) for key, row in self.rows.items() if name in row.extra}
+            own = {"rows_common_sd": self.info.get("rows_common_sd", 0.0), **self.info.get("columns", {}).get(name, {})}
+            model = DeviceModel.from_json(own["model"]) if own.get("model") else None
+            self._views[name] = Table(self.name, found, model, own, self.digest, self.path)
+        return self._views[name]
+
     def uncorrected(self) -> "Table":
         """The same rows and model without the correction."""
-        return replace(self, info={**self.info, "correction": None}, _known={})
+        return replace(self, info={**self.info, "correction": None}, _known={}, _views={})
 
     def _corrected(self, layer: Layer, found: Estimate, row: Row | None) -> Estimate:
         if self.correction is None or not found.latency_ms:

@@ -19,19 +19,32 @@ from pathlib import Path
 from typing import Any
 
 from nas.arch import Layer
-from nas.cost.fitting import COMMON_SD, fit_model
-from nas.cost.table import Row, Table, kernel_from_key, kernel_key, layer_from_key, layer_key, write_table
+from nas.cost.fitting import COMMON_SD, FEWEST_ROWS, fit_model
+from nas.cost.table import PRICED, Row, Table, kernel_from_key, kernel_key, layer_from_key, layer_key, write_table
 from nas.errors import TableError
 from nas.journal import repair
 from nas.measure.graphs import kernel_graph, layer_graph
 from nas.measure.runners import Runner
 from nas.measure.timing import Block, Quality, Subject, Timing, measure, remarks
+from nas.measure.training import TrainingStep, layer_document
 from nas.shape import Kernel, make_divisible
 from nas.space import SearchSpace
 
-__all__ = ["Journal", "Progress", "build_table", "grid", "keys_of", "layers_of", "subject", "table_of", "time_missing"]
+__all__ = [
+    "Journal",
+    "Progress",
+    "build_table",
+    "grid",
+    "keys_of",
+    "layers_of",
+    "subject",
+    "table_of",
+    "time_missing",
+    "time_training",
+]
 
 KERNELS_PER_KIND = 24
+TRAINING = ".training.journal"
 LARGEST_ELEMENTS = 1 << 24
 SPREAD_OUT = ("conv", "dwconv", "linear", "pool", "norm", "add", "mul", "scale", "shuffle")
 
@@ -214,13 +227,65 @@ def build_table(
 def table_of(
     journal: Journal, name: str, spaces: Sequence[SearchSpace], runner: Runner, folder: Path, *, threads: int = 1
 ) -> Table:
-    """Write the table that the journal's rows make; whatever else was timed beside them is left out."""
-    info = _info(name, spaces, journal, runner, threads)
+    """Write the table that the journal's rows make; whatever else was timed beside them is left out.
+
+    Training steps that were timed for a table of that name before are kept.
+    """
     rows = {key: _row(timing) for key, timing in journal.rows.items() if _is_row(key)}
+    info = _info(name, spaces, journal, runner, threads) | _fitted(rows)
+    training = folder / f"{name}{TRAINING}"
+    if training.exists():
+        rows, more = _with_training(rows, training)
+        info["training"] = more
+    columns = {each: _column(rows, each) for each in PRICED if any(each in row.extra for row in rows.values())}
+    return Table.load(write_table(rows, info | ({"columns": columns} if columns else {}), folder))
+
+
+def _fitted(rows: Mapping[str, Row]) -> dict[str, Any]:
     fit = fit_model(rows)
     model = {"prices": dict(fit.model.prices), "row_sd": fit.model.row_sd, "common_sd": fit.model.common_sd}
-    info |= {"model": model, "known_error": dict(fit.known_error)}
-    return Table.load(write_table(rows, info, folder))
+    return {"model": model, "known_error": dict(fit.known_error)}
+
+
+def _column(rows: Mapping[str, Row], name: str) -> dict[str, Any]:
+    """What the table's JSON says of another column: the model fitted to it, if the rows are enough for one."""
+    found = {key: Row(latency_ms=row.extra[name]) for key, row in rows.items() if name in row.extra}
+    fitted = _fitted(found) if len(found) >= FEWEST_ROWS else {"model": None, "known_error": {}}
+    return {"rows_common_sd": COMMON_SD, **fitted}
+
+
+def _with_training(rows: Mapping[str, Row], path: Path) -> tuple[dict[str, Row], dict[str, Any]]:
+    """The rows with what the journal of training steps holds, and its conditions."""
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    times = {str(line["key"]): Timing(**line["timing"]) for line in lines if "key" in line}
+    found = {
+        key: replace(row, extra={**row.extra, "train_ms": times[key].warm_ms or times[key].latency_ms})
+        if key in times
+        else row
+        for key, row in rows.items()
+    }
+    return found, dict(lines[0]["conditions"])
+
+
+def time_training(
+    name: str,
+    spaces: Sequence[SearchSpace],
+    folder: Path,
+    *,
+    threads: int = 1,
+    batch: int = 8,
+    seconds_per_row: float = 0.25,
+    seed: int = 0,
+    watch: Callable[[Progress], None] = lambda progress: None,
+) -> None:
+    """Time a training step of every layer of the spaces, in torch, for the table of that name to take in."""
+    folder.mkdir(parents=True, exist_ok=True)
+    runner = TrainingStep(threads, batch=batch)
+    with Journal(folder / f"{name}{TRAINING}", runner.conditions()) as journal:
+        subjects = [
+            Subject(layer_key(layer.op, layer.shape), partial(layer_document, layer)) for layer in layers_of(spaces)
+        ]
+        time_missing(journal, subjects, runner, threads, seconds_per_row, seed, watch)
 
 
 def _is_row(key: str) -> bool:
@@ -228,7 +293,8 @@ def _is_row(key: str) -> bool:
 
 
 def _row(timing: Timing) -> Row:
-    extra = {} if timing.warm_ms is None else {"warm_ms": timing.warm_ms}
+    told = {"warm_ms": timing.warm_ms, "energy_mj": timing.energy_mj}
+    extra = {name: value for name, value in told.items() if value is not None}
     return Row(latency_ms=timing.latency_ms, sd_ms=timing.sd_ms, count=timing.count, extra=extra)
 
 

@@ -2,10 +2,11 @@
 
 One graph after the other would meet warm caches that no layer meets inside a network, and would put a slow minute
 of the machine on a few rows. So every round visits all graphs of a block once, in random order. A visit in this process
-runs a graph twice: once with cold caches, which is its latency, and once straight after, which is its warm time; what
+runs a graph five times: the first run meets cold caches, and is its latency; three settle it; the last is its warm time. What
 holds inside a network lies between, and `nas.cost.correction` learns where. The time of an empty call, cold and warm, is
-measured in the same rounds and taken off. A whole network is ``looped``: only the second run counts, nothing is taken off, which
-is what a loop over images, or a benchmark tool, sees.
+measured in the same rounds and taken off. A whole network is ``looped``: only the last run counts, nothing is taken off, which is
+what a loop over images, or a benchmark tool, sees. (Seen here: small networks take 1.5 times as long in the first run, 1.4 in the
+second, 1.13 in the third, 1.03 in the fourth.)
 """
 
 import gc
@@ -19,21 +20,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nas.measure.graphs import empty_graph, kernel_graph
-from nas.measure.runners import Runner, pinned
-from nas.shape import Kernel
+from nas.measure.runners import Reading, Runner, pinned
 
 __all__ = ["Block", "Quality", "Subject", "Timing", "measure", "remarks"]
 
 WARM_UPS = 2
+RUNS = 5  # of a visit: cold, three to settle, warm
+LOOPED = 3  # times a row's seconds, for a whole network
 MOST_ROUNDS = 201
 PRECISE, NOISY = 0.01, 0.05  # relative standard error of a median: at which to stop, above which a row is marked
 RESOLUTION_MS = 5e-4
 BLOCK_ROWS, BLOCK_BYTES = 128, 512 << 20
 REFERENCE_EVERY = 24
-
-# About a millisecond of dense work that stays in a second-level cache.
-REFERENCE = Kernel(kind="conv", in_channels=64, out_channels=64, in_size=28, out_size=28, kernel=3)
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,8 @@ class Subject:
 class Timing:
     """Median of ``count`` runs, their robust standard deviation (the quartiles' distance over 1.349).
 
-    ``warm_ms``: median of the runs straight after them, None where a command was the runner.
+    ``warm_ms``: median of the runs straight after them, None where a command was the runner. ``energy_mj``: median of a run, None
+    where the runner does not tell.
     """
 
     latency_ms: float
@@ -57,6 +56,7 @@ class Timing:
     count: int
     noisy: bool = False
     warm_ms: float | None = None
+    energy_mj: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,20 +83,17 @@ class _Row:
     key: str
     run: Callable[[], float]
     looped: bool = False
-    twice: bool = False
+    settled: bool = False
     times: list[float] = field(default_factory=list)
     warm: list[float] = field(default_factory=list)
+    spent_ms: float = 0.0
 
     def visit(self) -> None:
-        first = self.run()
-        if self.twice:
-            self.warm.append(self.run())
-        self.times.append(self.warm.pop() if self.looped and self.twice else first)
-
-    @property
-    def spent_ms(self) -> float:
-        """So far, untimed runs counted like timed ones."""
-        return sum(self.times) * (2 if self.looped and self.twice else 1) + sum(self.warm)
+        runs = [self.run() for _ in range(RUNS if self.settled else 1)]
+        self.spent_ms += sum(runs)
+        self.times.append(runs[-1] if self.looped else runs[0])
+        if self.settled and not self.looped:
+            self.warm.append(runs[-1])
 
     @property
     def error(self) -> float:
@@ -129,30 +126,30 @@ def measure(
 
 
 def _block(rows: list[_Row], runner: Runner, seconds: float, rng: np.random.Generator) -> Block:
-    aside = []
+    empty: list[_Row] = []
+    reference: list[_Row] = []
     if runner.in_process:
-        aside = [
-            _Row("call", runner.open(empty_graph()), twice=True),
-            _Row("reference", runner.open(kernel_graph(REFERENCE)), twice=True),
-        ]
-        for row in (*rows, *aside):
+        call_graph, reference_graph = runner.aside()
+        empty = [] if call_graph is None else [_Row("call", runner.open(call_graph), settled=True)]
+        reference = [_Row("reference", runner.open(reference_graph), settled=True)]
+        for row in (*rows, *empty, *reference):
             for _ in range(WARM_UPS):
                 row.run()
     cpu, wall = time.process_time(), time.perf_counter()
     gc.collect()
     gc.disable()
     try:
-        _rounds(rows, aside, seconds, runner.fewest_rounds, rng)
+        _rounds(rows, [*empty, *reference], seconds, runner.fewest_rounds, rng)
     finally:
         gc.enable()
     lost = 1 - (time.process_time() - cpu) / (time.perf_counter() - wall) if runner.in_process else 0.0
-    call = statistics.median(aside[0].times) if aside else 0.0
-    warm_call = statistics.median(aside[0].warm) if aside else 0.0
-    reference, spread = _spread(aside[1].times) if aside else (0.0, 0.0)
+    call = statistics.median(empty[0].times) if empty else 0.0
+    warm_call = statistics.median(empty[0].warm) if empty else 0.0
+    middle, spread = _spread(reference[0].times) if reference else (0.0, 0.0)
     quality = Quality(
         lost=max(0.0, lost),
-        reference_ms=reference,
-        reference_spread=spread / reference if reference else 0.0,
+        reference_ms=middle,
+        reference_spread=spread / middle if middle else 0.0,
         load=os.getloadavg()[0],
         call_ms=call,
     )
@@ -173,9 +170,9 @@ def _rounds(rows: list[_Row], aside: list[_Row], seconds: float, fewest: int, rn
 def _done(row: _Row, seconds: float, fewest: int) -> bool:
     rounds, spent = len(row.times), row.spent_ms / 1e3
     if rounds < fewest:
-        return spent >= 2 * seconds and rounds >= 3
+        return spent >= 2 * (LOOPED if row.looped else 1) * seconds and rounds >= 3
     error = row.error
-    budget = 2 if error > NOISY else 1
+    budget = (2 if error > NOISY else 1) * (LOOPED if row.looped else 1)
     return error <= PRECISE or rounds >= budget * MOST_ROUNDS or spent >= budget * seconds
 
 
@@ -183,7 +180,15 @@ def _timing(row: _Row, call: float, warm_call: float) -> Timing:
     middle, sd = _spread(row.times)
     latency = middle if row.looped else max(middle - call, RESOLUTION_MS)
     warm = max(statistics.median(row.warm) - warm_call, RESOLUTION_MS) if row.warm else None
-    return Timing(latency_ms=latency, sd_ms=sd, count=len(row.times), noisy=row.error > NOISY, warm_ms=warm)
+    return Timing(
+        latency_ms=latency, sd_ms=sd, count=len(row.times), noisy=row.error > NOISY, warm_ms=warm,
+        energy_mj=_energy(row.times),
+    )  # fmt: skip
+
+
+def _energy(times: Sequence[float]) -> float | None:
+    told = [time.energy_mj for time in times if isinstance(time, Reading) and time.energy_mj is not None]
+    return statistics.median(told) if told else None
 
 
 # -- was the machine quiet ------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from nas.errors import TableError
 from nas.measure.graphs import network_graph
 from nas.measure.runners import Runner
 from nas.measure.timing import Quality, Subject, measure, remarks
+from nas.measure.training import network_document
 from nas.space import SearchSpace
 from nas.strategies.base import rng as stream
 
@@ -28,6 +29,7 @@ __all__ = [
     "network_subject",
     "threads_of",
     "time_networks",
+    "training_subject",
     "verify",
 ]
 
@@ -84,10 +86,11 @@ def time_networks(
     threads: int,
     seconds: float,
     seed: int,
+    subject: Callable[[str, Architecture], Subject] | None = None,
     watch: Callable[[str], None] = lambda text: None,
 ) -> tuple[list[Timed], list[Quality]]:
-    """Time whole networks, twice, each time interleaved; a visit runs a network once untimed, then timed, as a loop would."""
-    subjects = [network_subject(network.digest, network) for _, network in networks]
+    """Time whole networks, twice, each time interleaved; each in the state a loop leaves it in."""
+    subjects = [(subject or network_subject)(network.digest, network) for _, network in networks]
     passes: list[dict[str, float]] = []
     blocks: list[Quality] = []
     for number in (1, 2):
@@ -110,10 +113,16 @@ def network_subject(key: str, network: Architecture) -> Subject:
     return Subject(key, partial(network_graph, network), looped=True)
 
 
+def training_subject(key: str, network: Architecture) -> Subject:
+    """A whole training step, for `TrainingStep`."""
+    return Subject(key, partial(network_document, network), looped=True)
+
+
 def verify(
     table: Table,
     timed: Sequence[Timed],
     *,
+    column: str | None = None,
     correct: bool = False,
     seen: Sequence[Timed] = (),
     unreliable: Sequence[str] = (),
@@ -121,10 +130,12 @@ def verify(
     """Audit the table on timed networks and store the audit with it.
 
     With ``correct``, a correction is fitted to ``seen``, or to every second network of each space, and the audit is of the
-    others. A correction that the table had is replaced.
+    others. A correction that the table had is replaced. ``column``: hold that column of the table against the networks, not its
+    latencies; the verdict's table is then that column.
     """
     if len(timed) < FEWEST:
         raise TableError(f"an audit needs at least {FEWEST} timed networks, not {len(timed)}")
+    whole, table = table, table if column is None else table.column(column)
     held, before, info = list(timed), None, dict(table.info)
     if correct:
         seen, held = (seen, list(timed)) if seen else _halves(timed)
@@ -144,7 +155,10 @@ def verify(
         "spaces": {name: found.to_json() for name, found in spaces.items()},
         "unreliable": list(unreliable),
     }
-    stored = Table.load(write_table(table.rows, info, table.path.parent))
+    if column is not None:
+        info = {**whole.info, "columns": {**whole.info.get("columns", {}), column: info}}
+    stored = Table.load(write_table(whole.rows, info, whole.path.parent))
+    stored = stored if column is None else stored.column(column)
     return Verdict(table=stored, every=every, spaces=spaces, before=before, held=held, unreliable=unreliable)
 
 
