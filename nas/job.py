@@ -18,6 +18,7 @@ from nas.domain import Bound, Domain
 from nas.errors import BoundError, NasError, RunError, UsageError, unknown
 from nas.journal import LOCK
 from nas.objectives import Objectives, parse_objectives
+from nas.report.text import shown_share, spread
 from nas.run import Run, freeze_space, freeze_tables
 from nas.space import SearchSpace
 from nas.store import Store
@@ -125,13 +126,15 @@ class Plan:
                 for table in self.tables
                 for name in [latency_metric(table.name)]
             ),
+            *(f"spread     {table.name}: {spread(self.domain, latency_metric(table.name))}" for table in self.tables),
             *(f"audit      {table.name}: {audit.told(table.info)}" for table in self.tables),
             *self.evaluator.lines(),
             f"strategy   {self.settings.strategy}, seed {self.settings.seed}",
             f"objectives {', '.join(str(name) for name in self.objectives.names)}",
         ]
         if self.domain.bounds:
-            found.append(f"bounds     {self.domain.bounds_text}")
+            share = "" if self.domain.share is None else f": {shown_share(self.domain.share)} of all gene tuples"
+            found.append(f"bounds     {self.domain.bounds_text}{share}")
         for device, given in self.margins.items():
             found.append(
                 f"confidence {given.confidence:g} on {device}: mean + {given.z:.3g} standard deviations, held by a bound that adds up over layers"

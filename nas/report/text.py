@@ -7,6 +7,7 @@ from typing import Any
 from nas.arch import Architecture
 from nas.cost.confidence import sure_latency_ms
 from nas.cost.table import Estimate, Table
+from nas.domain import Domain
 from nas.lint import Report
 from nas.objectives import Objectives
 from nas.space import SearchSpace
@@ -22,7 +23,9 @@ __all__ = [
     "lint",
     "milliseconds",
     "networks",
+    "shown_share",
     "spaces",
+    "spread",
     "table",
 ]
 
@@ -88,6 +91,22 @@ def spaces(found: Sequence[SearchSpace]) -> str:
         [s.name, str(s.input), str(len(s.choices)), f"{s.cardinality:.3g}", f"{s.distinct:,}", s.paper] for s in found
     ]
     return table(["space", "input", "choices", "gene tuples", "distinct networks", "paper"], rows)
+
+
+SHARES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+def spread(domain: Domain, metric: str) -> str:
+    """How a latency is spread over all gene tuples: exact ends, and what shares of them stay under."""
+    low, high = domain.compiled.extreme(metric)[0], domain.compiled.extreme(metric, largest=True)[0]
+    found = domain.quantiles(metric, SHARES)
+    under = ", ".join(f"{100 * share:g} % under {ms:.4g}" for share, ms in zip(SHARES, found, strict=True))
+    return f"{low:.4g} to {high:.4g} ms; {under}"
+
+
+def shown_share(share: float) -> str:
+    """A share as people read it: ``12.3 %``, ``4e-09``."""
+    return f"{100 * share:.3g} %" if share >= 1e-4 else f"{share:.2g}"
 
 
 def choices(space: SearchSpace) -> str:
