@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nas.arch import Architecture
 from nas.errors import RunError, UsageError, unknown
@@ -61,11 +62,12 @@ def choose(
     ``confirmed``: score by digest. ``latency``: a metric and its upper bound; ``kept`` gives what is held against it in
     the metric's stead, such as the latency that is kept with some probability. ``weights``: by metric, at least 0, of
     losses that are scaled to 0..1 over the candidates. ``knee``: all objectives weighted alike, which is the point
-    farthest below the line between a front's ends. ``devices``: latency metrics; the network with the least regret on its
-    worst device, the best of equal ones. With none of them, the best in the first objective.
+    farthest below the line between a front's ends. ``devices``: latency metrics; the network whose weighted sum (all alike, or by
+    ``weights``, where any latency stands for each device's in turn) is least behind the best on its worst device. With none of
+    them, the best in the first objective.
     """
-    if sum(map(bool, (weights, knee, devices))) > 1:
-        raise UsageError("--knee, --weight and --all-devices are different rules: give one")
+    if knee and (weights or devices):
+        raise UsageError("--knee goes without --weight, and --all-devices is a knee already: give one")
     quality = next((each.name for each in objectives.each if each.direction == "maximize"), objectives.names[0])
     fits = list(front)
     if latency is not None:
@@ -83,7 +85,10 @@ def choose(
     trusted = len(sure) >= (KNEE_POINTS if knee else 1)
     candidates = sure if trusted else fits
     values = [{**t.metrics, **({quality: confirmed[t.digest]} if trusted else {})} for t in candidates]
-    place, rule = _least_regret(values, quality, devices) if devices else (_best(values, objectives, weights, knee), "")
+    if devices:
+        place, rule = _least_regret(values, objectives, weights, devices)
+    else:
+        place, rule = _best(values, objectives, weights, knee), ""
     by = rule + (
         f"confirmed on the test set, among {len(sure)} confirmed of {len(fits)}"
         if trusted
@@ -93,18 +98,27 @@ def choose(
     return candidates[place], quality, values[place][quality], trusted, by
 
 
-def _least_regret(values: Sequence[Mapping[str, float]], quality: str, devices: Sequence[str]) -> tuple[int, str]:
-    """Regret on a device: the best quality among networks that are no slower there, minus its own."""
-    own = np.array([value[quality] for value in values])
+def _least_regret(
+    values: Sequence[Mapping[str, float]],
+    objectives: Objectives,
+    weights: Mapping[str, float] | None,
+    devices: Sequence[str],
+) -> tuple[int, str]:
+    """Regret on a device: how far behind its best a network's weighted sum is, that device's latency standing for all."""
+    kept = [name for name in objectives.names if not name.startswith("latency_ms@")]
     regrets = []
     for device in devices:
-        ms = np.array([value[device] for value in values])
-        regrets.append([own[ms <= mine].max() - score for mine, score in zip(ms, own, strict=True)])
+        own = dict.fromkeys((*kept, device), 1.0)
+        if weights:
+            own = {device if name.startswith("latency_ms@") else name: weight for name, weight in weights.items()}
+        scores = _weighted(values, own)
+        regrets.append(scores - scores.min())
     worst = np.max(regrets, axis=0)
-    place = int(np.lexsort((-own, worst))[0])
+    place = int(worst.argmin())
+    device = devices[int(np.argmax([each[place] for each in regrets]))].partition("@")[2]
     return place, (
-        f"good on all {len(devices)} devices: on none does it give up more than {worst[place]:.4f} of {quality} against the best "
-        "network that is no slower there; "
+        f"least regret on its worst device, {device}: {worst[place]:.3f} behind the best there in the sum of "
+        f"{'the weighted' if weights else 'all'} objectives, each scaled to 0..1; "
     )
 
 
@@ -113,7 +127,11 @@ def _best(
 ) -> int:
     if not (weights or knee):
         return min(range(len(values)), key=lambda i: objectives.losses(values[i]))
-    weights = weights or dict.fromkeys(objectives.names, 1.0)
+    return int(np.argmin(_weighted(values, weights or dict.fromkeys(objectives.names, 1.0))))
+
+
+def _weighted(values: Sequence[Mapping[str, float]], weights: Mapping[str, float]) -> NDArray[np.float64]:
+    """The weighted sum of losses, each scaled to 0..1 over the values: (n,)."""
     for name, weight in weights.items():
         if name not in values[0]:
             raise unknown("metric", name, values[0])
@@ -123,4 +141,4 @@ def _best(
     losses = np.array([[objective.loss(value) for objective in each] for value in values])
     spread = np.ptp(losses, axis=0)
     scaled = (losses - losses.min(axis=0)) / np.where(spread > 0, spread, 1)
-    return int(np.argmin(scaled @ np.array(list(weights.values()))))
+    return np.asarray(scaled @ np.array(list(weights.values())))

@@ -127,8 +127,8 @@ class Run:
         """One network of the front, confirmed ones first; see `nas.pick.choose`.
 
         ``latency_ms``: upper bound on the first device, which is also what ``latency_ms`` means in ``weights``; with a
-        ``confidence`` it is to be kept with that probability, and not in the mean only. ``all_devices``: the network with the
-        least regret on its worst device, where regret is what it gives up against the best one that is no slower there.
+        ``confidence`` it is to be kept with that probability, and not in the mean only. ``all_devices``: the network that is least
+        behind the best in the sum of its objectives, each scaled to 0..1, on the device where it is furthest behind.
         """
         if confidence is not None and latency_ms is None:
             raise UsageError("--confidence says how surely a latency is kept, so it needs --latency")

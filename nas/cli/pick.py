@@ -30,7 +30,7 @@ Examples:
 @click.option(
     "--all-devices",
     is_flag=True,
-    help="The least regret on its worst device: what it gives up against the best no slower there.",
+    help="Good on all devices of the run: least behind the best knee (or --weight sum) on its worst device.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Write the network there as architecture.json.")
 @click.option("--force", is_flag=True, help="Let --out overwrite a file.")

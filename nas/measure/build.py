@@ -111,11 +111,11 @@ def _scaled(kernel: Kernel, width: float, size: float) -> Kernel:
     )
 
 
-def subject(key: str) -> Subject:
-    """What a row's key names, ready to be timed."""
+def subject(key: str, *, batch: int = 1) -> Subject:
+    """What a row's key names, ready to be timed; a layer's graph takes any batch."""
     kernel = kernel_from_key(key)
     if kernel is not None:
-        return Subject(key, partial(kernel_graph, kernel))
+        return Subject(key, partial(kernel_graph, kernel, batch=batch))
     layer = layer_from_key(key)
     if layer is None:
         raise TableError(f"row {key} names an op that is not installed: it cannot be timed")
@@ -219,7 +219,8 @@ def build_table(
     """Time every layer of the spaces and a grid of kernels, and write ``NAME.csv`` and ``NAME.json`` into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     with Journal(folder / f"{name}.journal", runner.conditions()) as journal:
-        subjects = [subject(key) for key in keys_of(spaces, seed=seed)]
+        batch = runner.conditions().get("batch", 1)
+        subjects = [subject(key, batch=batch if isinstance(batch, int) else 1) for key in keys_of(spaces, seed=seed)]
         time_missing(journal, subjects, runner, threads, seconds_per_row, seed, watch)
         return table_of(journal, name, spaces, runner, folder, threads=threads)
 

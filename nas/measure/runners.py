@@ -82,7 +82,7 @@ class OnnxRuntime:
 
     def aside(self) -> tuple[bytes, bytes]:
         """Graphs of an empty call and of the reference that shows how quiet the machine is."""
-        return empty_graph(), kernel_graph(REFERENCE)
+        return empty_graph(), kernel_graph(REFERENCE, batch=self.batch)
 
     def open(self, model: bytes) -> Callable[[], float]:
         """A session, its inputs made."""

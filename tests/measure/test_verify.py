@@ -18,7 +18,7 @@ SPACE = toy_space(4)
 
 @pytest.fixture
 def table(tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "subject", lambda key: timing.Subject(key, key.encode))
+    monkeypatch.setattr(build, "subject", lambda key, **_: timing.Subject(key, key.encode))
     return build_table("board", [SPACE], ByName(), tmp_path)
 
 
