@@ -344,7 +344,7 @@ def _info(name: str, spaces: Sequence[SearchSpace], journal: Journal, runner: Ru
         "reference_ms": statistics.median(references) if references else None,
         "noisy": noisy,
         "sources": [{"what": "medians of single runs, with robust standard deviations", "who": "nas latency build"}],
-        "fitted": "Six non-negative prices by least squares on relative errors, ops and kernels weighing the same.",
+        "fitted": "Non-negative prices by least squares on relative errors, ops and kernels weighing the same.",
         "rows_common_sd": COMMON_SD,
         "caveats": caveats,
     }
