@@ -69,13 +69,19 @@ def drawn(spaces: Sequence[SearchSpace], fit: int, networks: int) -> list[Timed]
     ]
 
 
+def drawn_keys(networks: Iterable[Timed]) -> list[str]:
+    """The rows that the drawn networks need."""
+    layers = (layer for one in networks for layer in one.network.layers if layer.kernels)
+    return list(dict.fromkeys(layer_key(layer.op, layer.shape) for layer in layers))
+
+
 def time_everything(
     given: argparse.Namespace, spaces: Sequence[SearchSpace], runner: OnnxRuntime, slot: Slice
 ) -> tuple[Table, list[Timed], list[Timed], list[str]]:
     """The table; the networks to learn from and those held out, each with its times; what made them doubtful."""
     networks = drawn(spaces, given.fit, given.networks)
     held = {one.network.digest for i, one in enumerate(networks) if i % (given.fit + given.networks) >= given.fit}
-    subjects = [subject(key) for key in keys_of(spaces)]
+    subjects = [subject(key) for key in (drawn_keys(networks) if given.drawn_rows else keys_of(spaces))]
     for one in networks:
         for number in (1, 2) if one.network.digest in held else (1,):
             subjects.append(network_subject(f"network {one.network.digest} {number}", one.network))
@@ -167,7 +173,7 @@ def told(name: str, figure: str, met: bool) -> None:
     print(f"  {name:58s} {figure:>12s}   {'met' if met else 'MISSED'}")
 
 
-def report(found: Verdict, naive: Audit, kept: tuple[int, list[float], list[float]]) -> None:
+def report(found: Verdict, naive: Audit, kept: tuple[int, list[float], list[float]] | None) -> None:
     assert found.before is not None
     print(f"\n{'held-out networks of':34s}  num  MAPE %  bias %   in 5  in 10  in 90     tau  repeat tau ±10  repeat")
     for name, each in found.spaces.items():
@@ -186,6 +192,8 @@ def report(found: Verdict, naive: Audit, kept: tuple[int, list[float], list[floa
         f"{100 * every.coverage_90:.1f} %",
         0.85 <= every.coverage_90 <= 0.95 and every.networks >= 200,
     )
+    if kept is None:
+        return
     number, slack, errors = kept
     enough = number >= 0.9 * len(slack)
     told(f"picks at confidence {CONFIDENCE:g} within budget: at least 9 of 10", f"{number} of {len(slack)}", enough)
@@ -202,6 +210,7 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=50, help="held-out networks of each space")
     parser.add_argument("--picks", type=int, default=40, help="picks at random budgets")
     parser.add_argument("--seconds", type=float, default=0.1, help="of a row, or of a network")
+    parser.add_argument("--drawn-rows", action="store_true", help="only rows that the drawn networks need; no picks")
     parser.add_argument("--minutes", type=float, help="stop after so long; call again to go on")
     parser.add_argument("--out", required=True, help="folder of the table and of what was timed")
     given = parser.parse_args()
@@ -213,7 +222,7 @@ def main() -> None:
         print(f"  {name}: {100 * error:.1f} %")
     found = verify(table, held, correct=True, seen=seen, unreliable=doubts)
     naive = naive_audit(held, runner, out, slot)
-    kept = picks_kept(found.table, spaces, given.picks, runner, out, slot)
+    kept = None if given.drawn_rows else picks_kept(found.table, spaces, given.picks, runner, out, slot)
     report(found, naive, kept)
     for remark in doubts:
         print(f"doubtful: {remark}")

@@ -88,7 +88,7 @@ def _solve(x: Floats, ms: Floats, weight: Floats) -> Floats:
     return np.asarray(prices / norm)
 
 
-FOLDS = 60
+FOLDS = 30
 
 
 def _left_out(x: Floats, ms: Floats, weight: Floats) -> Floats:

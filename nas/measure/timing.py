@@ -4,7 +4,7 @@ One graph after the other would meet warm caches that no layer meets inside a ne
 of the machine on a few rows. So every round visits all graphs of a block once, in random order. A visit in this process
 runs a graph five times: the first run meets cold caches, and is its latency; three settle it; the last is its warm time. What
 holds inside a network lies between, and `nas.cost.correction` learns where. The time of an empty call, cold and warm, is
-measured in the same rounds and taken off. A whole network is ``looped``: only the last run counts, nothing is taken off, which is
+measured in the same rounds and taken off. A visit during which the scheduler gave the core to another process is thrown away. A whole network is ``looped``: only the last run counts, nothing is taken off, which is
 what a loop over images, or a benchmark tool, sees. (Seen here: small networks take 1.5 times as long in the first run, 1.4 in the
 second, 1.13 in the third, 1.03 in the fourth.)
 """
@@ -12,6 +12,7 @@ second, 1.13 in the third, 1.03 in the fourth.)
 import gc
 import math
 import os
+import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ __all__ = ["Block", "Quality", "Subject", "Timing", "measure", "remarks"]
 
 WARM_UPS = 2
 RUNS = 5  # of a visit: cold, three to settle, warm
+MOST_DISTURBED = 4  # visits thrown away for each that counts, before one that was interrupted counts too
 LOOPED = 3  # times a row's seconds, for a whole network
 MOST_ROUNDS = 201
 PRECISE, NOISY = 0.01, 0.05  # relative standard error of a median: at which to stop, above which a row is marked
@@ -87,10 +89,15 @@ class _Row:
     times: list[float] = field(default_factory=list)
     warm: list[float] = field(default_factory=list)
     spent_ms: float = 0.0
+    disturbed: int = 0
 
     def visit(self) -> None:
+        before = _interruptions()
         runs = [self.run() for _ in range(RUNS if self.settled else 1)]
         self.spent_ms += sum(runs)
+        if self.settled and _interruptions() > before and self.disturbed <= MOST_DISTURBED * (1 + len(self.times)):
+            self.disturbed += 1  # another process ran in between, and left its own content in the caches
+            return
         self.times.append(runs[-1] if self.looped else runs[0])
         if self.settled and not self.looped:
             self.warm.append(runs[-1])
@@ -100,6 +107,11 @@ class _Row:
         """Relative standard error of the median."""
         middle, sd = _spread(self.times)
         return 1.2533 * sd / (math.sqrt(len(self.times)) * middle)
+
+
+def _interruptions() -> int:
+    """How often the scheduler took this thread off its core for another process."""
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw if hasattr(resource, "RUSAGE_THREAD") else 0
 
 
 def _spread(times: Sequence[float]) -> tuple[float, float]:

@@ -22,7 +22,7 @@ def spread_table(row_sd, common):
 
 
 @pytest.mark.parametrize(("row_sd", "common"), [(0.1, 0.06), (0.3, 0.0), (0.0, 0.05), (0.02, 0.01), (0.0, 0.0)])
-@pytest.mark.parametrize("upper", [42.0, 60.0, 90.0])
+@pytest.mark.parametrize("upper", [42.0, 75.0])
 def test_every_network_drawn_keeps_the_bound_and_little_is_lost(row_sd, common, upper):
     space, table = fbnet.space(), spread_table(row_sd, common)
     found = margin(space, table, upper, 0.95)
@@ -34,7 +34,8 @@ def test_every_network_drawn_keeps_the_bound_and_little_is_lost(row_sd, common, 
     exact = np.array([sure_latency_ms(table.estimate(space.decode(genes)), 0.95) for genes in drawn])
     assert (exact <= linear + 1e-9).all()
     assert (exact <= upper).all()
-    assert np.median(linear / exact - 1) < 0.01
+    near = linear > 0.93 * upper
+    assert np.median((linear / exact - 1)[near]) < 0.008
 
 
 def test_the_linear_bound_is_never_below_the_root():
