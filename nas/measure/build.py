@@ -90,7 +90,7 @@ def keys_of(spaces: Iterable[SearchSpace], *, seed: int = 0) -> list[str]:
 
 def _scaled(kernel: Kernel, width: float, size: float) -> Kernel:
     """The kernel of a network that is wider and sees a larger image; the image's own channels stay."""
-    unit = 8 * kernel.groups if kernel.kind == "conv" else 8
+    unit = 8 * kernel.groups if kernel.kind in ("conv", "shuffle") else 8
 
     def wide(channels: int) -> int:
         return channels if channels <= 3 else make_divisible(channels * width, unit)

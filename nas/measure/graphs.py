@@ -25,7 +25,6 @@ __all__ = ["empty_graph", "kernel_graph", "layer_graph", "network_graph"]
 Floats = NDArray[np.float32]
 
 IR_VERSION = 10  # what the oldest runtime with this opset reads
-SHUFFLED_GROUPS = 2  # FBNet's; a shuffle's kernel does not say
 ACTS: dict[str, tuple[str, dict[str, Any]]] = {
     "relu": ("Relu", {}),
     "relu6": ("Clip", {}),
@@ -195,9 +194,8 @@ def _scale(graph: _Graph, k: Kernel) -> str:
 
 
 def _shuffle(graph: _Graph, k: Kernel) -> str:
-    groups = SHUFFLED_GROUPS if k.in_channels % SHUFFLED_GROUPS == 0 else 1
     split = graph.node(
-        "Reshape", [_map(graph, k), graph.sizes(graph.batch, groups, k.in_channels // groups, k.in_size**2)]
+        "Reshape", [_map(graph, k), graph.sizes(graph.batch, k.groups, k.in_channels // k.groups, k.in_size**2)]
     )
     turned = graph.node("Transpose", [split], perm=[0, 2, 1, 3])
     return graph.node("Reshape", [turned, graph.sizes(graph.batch, k.in_channels, k.in_size, k.in_size)])
