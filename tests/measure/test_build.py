@@ -130,16 +130,16 @@ def test_the_written_table_loads_to_the_same(tmp_path):
 
 
 def test_training_steps_are_a_column_and_survive_another_build(tmp_path):
-    small = toy_space(2)
-    build.time_training("board", [small], tmp_path, batch=2, seconds_per_row=0.002)
+    small = toy_space(1)
+    build.time_training("board", [small], tmp_path, batch=2, seconds_per_row=0.001)
     for _ in range(2):
         table = build_table("board", [small], ByName(), tmp_path)
         assert table.columns == ("train_ms",)
         assert table.info["training"]["batch"] == 2
-        network = small.decode([0] * 4)
+        network = small.decode([0] * 2)
         step = table.column("train_ms").estimate(network)
         assert step.measured_ms == pytest.approx(sum(table.row(x).extra["train_ms"] for x in network.layers))
-        costs = space_costs(small, [table]).of((0,) * 4)
+        costs = space_costs(small, [table]).of((0,) * 2)
         assert costs["train_ms@board"] == pytest.approx(step.latency_ms)
         assert costs["latency_ms@board"] == pytest.approx(table.estimate(network).latency_ms)
 
@@ -159,7 +159,7 @@ def test_energy_is_a_column_where_the_runner_tells_it(tmp_path):
     table = build_table("board", [SPACE], Meter(), tmp_path)
     network = SPACE.decode([0] * 6)
     energy = table.column("energy_mj")
-    assert energy.estimate(network).latency_ms == pytest.approx(3 * table.estimate(network).latency_ms)
+    assert energy.estimate(network).latency_ms == pytest.approx(3 * table.estimate(network).latency_ms, rel=0.05)
     assert energy.estimate(catalog.network("mobilenet_v2", resolution=64)).predicted_ms > 0
     domain = Domain(SPACE, space_costs(SPACE, [table]), [Bound("energy_mj@board", 0.1)])
     assert (domain.compiled.price(domain.sample_many(20, np.random.default_rng(0)))[:, 1] <= 0.1).all()
