@@ -15,7 +15,7 @@ from nas.cost.table import Table, write_table
 from nas.errors import TableError
 from nas.measure.graphs import network_graph
 from nas.measure.runners import Runner
-from nas.measure.timing import Quality, Subject, measure, remarks
+from nas.measure.timing import LOOPED, Quality, Subject, measure, remarks
 from nas.measure.training import network_document
 from nas.space import SearchSpace
 from nas.strategies.base import rng as stream
@@ -95,7 +95,7 @@ def time_networks(
     blocks: list[Quality] = []
     for number in (1, 2):
         times: dict[str, float] = {}
-        for block in measure(subjects, runner, threads=threads, seconds_per_row=seconds, seed=seed + number):
+        for block in measure(subjects, runner, threads=threads, seconds_per_row=seconds / LOOPED, seed=seed + number):
             times.update({digest: timing.latency_ms for digest, timing in block.timings.items()})
             blocks.append(block.quality)
             watch(f"measurement {number} of 2: {len(times)}/{len(subjects)} networks")
