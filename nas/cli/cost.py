@@ -66,6 +66,11 @@ def costs(architecture: Architecture, tables: list[Table], confidence: float | N
         "size_bytes": architecture.size_bytes,
         "peak_memory_bytes": architecture.peak_memory_bytes,
         "devices": {table.name: _latency(table.estimate(architecture), confidence) for table in tables},
+        "columns": {
+            f"{name}@{table.name}": table.column(name).estimate(architecture).latency_ms
+            for table in tables
+            for name in table.columns
+        },
         "layers": [
             {
                 "op": layer.op.signature,

@@ -82,6 +82,12 @@ def costs(name: str, architecture: Architecture, tables: Sequence[Table], confid
             else f"; within {sure_latency_ms(estimate, confidence):.4g} ms with probability {confidence:g}"
         )
         lines.append(f"{entry.name}  {milliseconds(estimate)}  ({_shares(estimate)}){kept}")
+        for name in entry.columns:
+            other = entry.column(name).estimate(architecture)
+            unit = name.rpartition("_")[2].replace("mj", "mJ")
+            lines.append(
+                f"{entry.name}  {name}: {other.latency_ms:.4g} ± {other.latency_sd_ms:.2g} {unit}  ({_shares(other)})"
+            )
     return "\n".join(lines)
 
 
@@ -175,7 +181,22 @@ def front(
     """One line per network of the front; ``confirmed``: score on the test set by digest, a column if there are any."""
     marked = ["confirmed"] if confirmed else []
     quality = [objective.name for objective in objectives.each if objective.direction == "maximize"]
-    header = ["trial", *quality, *marked, *(f"{table.name} ms" for table in tables), "params (M)", "macs (M)", "digest"]
+    others = [
+        objective.name
+        for objective in objectives.each
+        if objective.direction == "minimize"
+        and objective.name.partition("@")[0] not in ("latency_ms", "params", "macs")
+    ]
+    header = [
+        "trial",
+        *quality,
+        *marked,
+        *(f"{table.name} ms" for table in tables),
+        *others,
+        "params (M)",
+        "macs (M)",
+        "digest",
+    ]
     rows = []
     for trial in found:
         network = space.decode(trial.genes)
@@ -186,6 +207,7 @@ def front(
                 *(f"{trial.metrics[name]:.4f}" for name in quality),
                 *(f"{confirmed[trial.digest]:.4f}" if trial.digest in confirmed else "" for _ in marked),
                 *(f"{estimate.latency_ms:.2f} ± {estimate.latency_sd_ms:.2f}" for estimate in times),
+                *(f"{trial.metrics[name]:.4g}" for name in others),
                 f"{network.params / 1e6:.2f}",
                 f"{network.macs / 1e6:.0f}",
                 trial.digest,

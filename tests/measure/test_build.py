@@ -14,6 +14,7 @@ from nas.errors import TableError
 from nas.measure import build, timing
 from nas.measure.build import build_table, grid, layers_of
 from nas.measure.runners import Reading
+from nas.report import text
 from nas.testing.toys import toy_space
 
 SPACE = toy_space(3)
@@ -163,5 +164,6 @@ def test_energy_is_a_column_where_the_runner_tells_it(tmp_path):
     assert energy.estimate(catalog.network("mobilenet_v2", resolution=64)).predicted_ms > 0
     domain = Domain(SPACE, space_costs(SPACE, [table]), [Bound("energy_mj@board", 0.1)])
     assert (domain.compiled.price(domain.sample_many(20, np.random.default_rng(0)))[:, 1] <= 0.1).all()
+    assert "board  energy_mj: " in text.costs("one", network, [table])
     with pytest.raises(TableError, match="has no column train_ms: it has energy_mj"):
         table.column("train_ms")
