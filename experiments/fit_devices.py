@@ -249,7 +249,11 @@ def pixel1_report(timings: Sequence[Timing]) -> dict[str, float]:
         test = [t for t in timings if t.family == unseen]
         scores = {name: pixel1_inner(train, form) for name, form in CANDIDATES.items()}
         chosen = select(scores, CANDIDATES)
-        print(f"\npixel1: blocks and {seen} predict {unseen}; chosen inside: {chosen}")
+        assert not {t.label for t in train} & {t.label for t in test}
+        print(f"\npixel1: {len(blocks)} blocks and {len(train) - len(blocks)} timings of {seen} predict {unseen}:")
+        print(
+            f"  none of the {len(test)} timings of {unseen} is used, neither for prices nor for the form; chosen inside: {chosen}"
+        )
         print(f"  {'candidate':32s} prices  inner    se  outer MAPE   bias")
         outer = {name: pixel1_errors(test, form, *pixel1_fit(train, form)) for name, form in CANDIDATES.items()}
         for name, form in CANDIDATES.items():
@@ -278,6 +282,10 @@ def pixel1_report(timings: Sequence[Timing]) -> dict[str, float]:
     print(f"  campaign factor: {factors}")
     print("  one block, its map size held out: " + pixel1_block_spread(timings, blocks))
     known = {name: round(mape(found) / 100, 4) for name, found in errors.items()}
+    unused = errors["leave_family_out_mape"]
+    print(
+        f"  {len(unused)} published networks, each predicted by a fit that did not use its family: {mape(unused):.2f} %"
+    )
     known["worst_network_error"] = round(max(map(abs, errors["shipped_form_mape"])), 4)
     print("\n".join(f"  {name}: {value:.4f}" for name, value in known.items()))
     return known

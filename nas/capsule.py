@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nas.cost.confidence import Margin
 from nas.domain import Domain
 from nas.errors import RunError
 from nas.objectives import Objectives, reference
@@ -47,11 +48,12 @@ def identity(
     tables: Mapping[str, str] | None = None,
     data: Mapping[str, Any] | None = None,
     proxy: Mapping[str, Any] | None = None,
+    margins: Mapping[str, Margin] | None = None,
 ) -> dict[str, Any]:
     """All that a run's result depends on, as plain JSON; a resume must ask for the same.
 
     ``settings`` are the strategy's, ``arguments`` the space's, ``tables`` digests by device, ``data`` name,
-    digest and splits, ``proxy`` the settings of the short training.
+    digest and splits, ``proxy`` the settings of the short training, ``margins`` by device what a confidence adds.
     """
     space = domain.space
     found = {
@@ -65,6 +67,8 @@ def identity(
         "strategy": {"name": strategy, "settings": dict(settings or {})},
         "seed": seed,
     }
+    if margins:
+        found["margins"] = {device: margin.to_json() for device, margin in margins.items()}
     plain: dict[str, Any] = json.loads(json.dumps(found, allow_nan=False))
     return plain
 

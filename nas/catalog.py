@@ -10,7 +10,7 @@ import inspect
 import json
 import pkgutil
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -160,15 +160,20 @@ def device_names() -> list[str]:
     return sorted({file.stem for file in _device_files().values()})
 
 
-@cache
 def device(name: str) -> Table:
-    """The latency table of a device by name, alias, or path of its ``.csv`` or ``.json`` file."""
-    if name.endswith((".csv", ".json")):
-        return Table.load(name)
-    known = _device_files()
-    if name not in known:
+    """The latency table of a device by name, alias, or path of its ``.csv`` or ``.json`` file; read anew if that changed."""
+    known = {} if name.endswith((".csv", ".json")) else _device_files()
+    if known and name not in known:
         raise unknown("device", name, known)
-    return Table.load(known[name])
+    file = known.get(name, Path(name)).resolve()
+    stamps = [each.stat().st_mtime_ns for end in (".csv", ".json") if (each := file.with_suffix(end)).exists()]
+    return _table(known.get(name, Path(name)), file, tuple(stamps))
+
+
+@lru_cache(maxsize=32)
+def _table(path: Path, file: Path, stamps: tuple[int, ...]) -> Table:
+    """``file`` and ``stamps`` are what the cache goes by: the same name may mean another file, or other content."""
+    return Table.load(path)
 
 
 # -- networks -------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ __all__ = ["Bound", "Domain"]
 
 Floats = NDArray[np.float64]
 
-TICKS = 1 << 17
+TICKS, COARSE_TICKS = 1 << 17, 1 << 12
 GIBBS_SWEEPS = 8
 
 
@@ -70,6 +70,7 @@ class Domain:
         self._counts = _Counts(costs, self._additive[0], self._allowed) if self._additive else None
         if self._counts is not None and not self._counts.total:
             raise BoundError(f"no network of space '{space.name}' meets {self.bounds_text}")
+        self._coarse_counts: dict[str, _Counts] = {}
         self._start = self._find_start() if len(self._additive) > 1 else None
 
     @property
@@ -97,6 +98,45 @@ class Domain:
                 for mask, values in zip(allowed, self.compiled.values, strict=True):
                     mask &= values[:, :, column] <= bound.upper
         return allowed
+
+    # -- how costs are spread over the space ------------------------------------------------------
+
+    @property
+    def share(self) -> float | None:
+        """Share of all gene tuples that are inside the bounds, 0..1; None under several additive bounds, which are not counted.
+
+        Networks within a few ticks of a border count as outside, see `_Counts`.
+        """
+        if not self.bounds:
+            return 1.0
+        counts = None if len(self._additive) > 1 else self._counts or self._all_allowed
+        return None if counts is None else float(counts.total) / self.space.cardinality
+
+    def quantiles(self, metric: str, shares: Sequence[float]) -> list[float]:
+        """Figures of an additive cost that these shares of all gene tuples do not pass, bounds left aside.
+
+        Counted over all gene tuples in ticks of a 4,096th of the range or finer; exact to about one of them.
+        """
+        counts = self._coarse(metric)
+        cumulated = counts.tables[0][0]
+        places = np.searchsorted(cumulated, np.array(shares) * cumulated[-1])
+        return [float(counts.floor + (place - counts.rounding) * counts.tick) for place in places]
+
+    def _coarse(self, metric: str) -> "_Counts":
+        if metric not in self._coarse_counts:
+            high, _ = self.compiled.extreme(metric, largest=True)
+            everything = [np.ones(v.shape[:2], bool) for v in self.compiled.values]
+            self._coarse_counts[metric] = _Counts(
+                self.compiled, Bound(metric, high), everything, most_ticks=COARSE_TICKS
+            )
+        return self._coarse_counts[metric]
+
+    def share_within(self, metric: str, upper: float) -> float:
+        """Share of all gene tuples whose additive cost is at most ``upper``, 0..1; as exact as `quantiles`, in a fraction of a second."""
+        counts = self._coarse(metric)
+        place = round((upper - counts.floor) / counts.tick + counts.rounding)
+        cumulated = counts.tables[0][0]
+        return float(cumulated[min(place, len(cumulated) - 1)] / cumulated[-1]) if place >= 0 else 0.0
 
     # -- what a strategy asks ---------------------------------------------------------------------
 
@@ -240,7 +280,9 @@ class _Counts:
     that rounding may add, so what is drawn is always inside; networks within those few ticks of a border are not drawn.
     """
 
-    def __init__(self, costs: Compiled, bound: Bound | None, allowed: list[NDArray[np.bool_]]) -> None:
+    def __init__(
+        self, costs: Compiled, bound: Bound | None, allowed: list[NDArray[np.bool_]], *, most_ticks: int = TICKS
+    ) -> None:
         self.space = costs.space
         self.allowed = allowed
         column = 0 if bound is None else costs.column(bound.metric)
@@ -255,9 +297,11 @@ class _Counts:
             upper = min(bound.upper - sum(floor), most)
             lower = max(bound.lower - sum(floor), 0.0)
         unit = _unit(values)
-        self.tick = unit * max(1, math.ceil(upper / unit / TICKS))
+        self.floor = 0.0 if bound is None else float(sum(floor))
+        self.tick = unit * max(1, math.ceil(upper / unit / most_ticks))
         self.ticks = [np.ceil(v / self.tick - 1e-9).astype(np.int64) for v in values]
         self.upper = int(upper / self.tick + 1e-9) + (0 if bound and bound.upper < math.inf else len(values))
+        self.rounding = sum(float((t - v / self.tick).mean()) for t, v in zip(self.ticks, values, strict=True))
         excess = sum(float((t - v / self.tick).max()) for t, v in zip(self.ticks, values, strict=True))
         self.lower = math.ceil(lower / self.tick + excess - 1e-6) if lower > 0 else 0
         self.lower = min(self.lower, self.upper + 1)  # a band narrower than its rounding holds nothing

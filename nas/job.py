@@ -10,13 +10,16 @@ from typing import Any
 
 from nas import capsule, catalog, strategies
 from nas.cost import audit
-from nas.cost.costs import latency_metric, space_costs
+from nas.cost.compiled import Compiled
+from nas.cost.confidence import Margin, check_confidence, margin
+from nas.cost.costs import latency_metric, space_costs, sure_metric
 from nas.cost.table import Table
 from nas.domain import Bound, Domain
-from nas.errors import BoundError, ExistsError, NasError, RunError, unknown
+from nas.errors import BoundError, ExistsError, NasError, RunError, UsageError, unknown
 from nas.journal import LOCK
 from nas.notes import Notes
 from nas.objectives import Objectives, parse_objectives
+from nas.report.text import shown_share, spread
 from nas.run import Run, freeze_space, freeze_tables
 from nas.space import SearchSpace
 from nas.store import Store, check_space
@@ -33,7 +36,8 @@ class Search:
 
     ``space``: a name, ``name:setting=value`` or a ``.py`` file. ``devices``: names, aliases or table files; the first
     one is what ``latency_ms`` means. ``data``, ``groups``: see ``nas.data.load``. ``objectives``: metric names. ``maxima``:
-    largest allowed value by cost metric. ``proxy``: settings of the short training, empty for the preset.
+    largest allowed value by cost metric. ``confidence``: the probability with which every upper bound on a latency is to be kept,
+    0.5 to below 1; without one, bounds are on the estimate itself. ``proxy``: settings of the short training, empty for the preset.
     Budget: ``trials`` new evaluations, or ``seconds``, or both. ``resolution``, ``classes`` and ``in_channels``
     describe the network that is priced and shipped; the last two default to the data's.
     """
@@ -46,6 +50,7 @@ class Search:
     objectives: tuple[str, ...] = ("accuracy", "latency_ms")
     latency_ms: float | None = None
     latency_min_ms: float | None = None
+    confidence: float | None = None
     maxima: Mapping[str, float] = field(default_factory=dict)
     resolution: int | None = None
     classes: int | None = None
@@ -91,7 +96,8 @@ class Plan:
         self.space: SearchSpace = catalog.space(
             settings.space, **{name: value for name, value in self.arguments.items() if name != "spec"}
         )
-        self.domain = _domain(self.space, self.tables, settings)
+        self.margins = _margins(self.space, self.tables, settings)
+        self.domain = _domain(self.space, self.tables, settings, self.margins)
         self.objectives = Objectives(
             parse_objectives([_metric(name, self.tables) for name in settings.objectives], self.domain.compiled.names)
         )
@@ -108,6 +114,7 @@ class Plan:
             tables={table.name: table.digest for table in self.tables},
             data=self.evaluator.describe_data(),
             proxy=self.evaluator.describe_training(),
+            margins=self.margins,
         )
 
     def lines(self) -> list[str]:
@@ -120,13 +127,19 @@ class Plan:
                 for table in self.tables
                 for name in [latency_metric(table.name)]
             ),
+            *(f"spread     {table.name}: {spread(self.domain, latency_metric(table.name))}" for table in self.tables),
             *(f"audit      {table.name}: {audit.told(table.info)}" for table in self.tables),
             *self.evaluator.lines(),
             f"strategy   {self.settings.strategy}, seed {self.settings.seed}",
             f"objectives {', '.join(str(name) for name in self.objectives.names)}",
         ]
         if self.domain.bounds:
-            found.append(f"bounds     {self.domain.bounds_text}")
+            share = "" if self.domain.share is None else f": {shown_share(self.domain.share)} of all gene tuples"
+            found.append(f"bounds     {self.domain.bounds_text}{share}")
+        for device, given in self.margins.items():
+            found.append(
+                f"confidence {given.confidence:g} on {device}: mean + {given.z:.3g} standard deviations, held by a bound that adds up over layers"
+            )
         return found
 
     def run(self, out: str | Path | None, *, resume: bool = False, watch: "Watch" = lambda progress: None) -> "Result":
@@ -216,27 +229,85 @@ def _absolute(spec: str) -> str:
 
 
 def _metric(name: str, tables: Sequence[Table]) -> str:
-    """``latency_ms`` alone is the first device's, and a device goes by its alias too."""
+    """``latency_ms`` alone is the first device's, as is what else its table prices; a device goes by its alias too."""
     metric, _, device = name.partition("@")
-    if metric != "latency_ms":
+    if device in (table.name for table in tables):
         return name
-    return latency_metric(catalog.device(device).name if device else tables[0].name)
+    if device:
+        return f"{metric}@{catalog.device(device).name}"
+    return f"{metric}@{tables[0].name}" if metric in ("latency_ms", *tables[0].columns) else name
 
 
-def _domain(space: SearchSpace, tables: Sequence[Table], settings: Search) -> Domain:
-    bounds = [Bound(_metric(name, tables), upper) for name, upper in settings.maxima.items()]
+def _latency_bounds(tables: Sequence[Table], settings: Search) -> dict[str, Bound]:
+    """By device, the bounds on latencies as they were asked for, the first device's own first."""
+    names = {latency_metric(table.name): table.name for table in tables}
+    found = {}
     if settings.latency_ms is not None or settings.latency_min_ms is not None:
         upper = math.inf if settings.latency_ms is None else settings.latency_ms
         lower = -math.inf if settings.latency_min_ms is None else settings.latency_min_ms
-        bounds.insert(0, Bound(latency_metric(tables[0].name), upper, lower))
-    costs = space_costs(space, tables)
-    for bound in bounds:
-        if bound.metric not in costs.names:
-            raise unknown("bound", bound.metric, costs.names)
+        found[tables[0].name] = Bound(latency_metric(tables[0].name), upper, lower)
+    for name, upper in settings.maxima.items():
+        device = names.get(_metric(name, tables))
+        if device is None:
+            continue
+        if device in found:
+            raise UsageError(f"the latency on '{device}' is bounded twice: by --latency and by --max. Keep one")
+        found[device] = Bound(latency_metric(device), upper)
+    return found
+
+
+def _margins(space: SearchSpace, tables: Sequence[Table], settings: Search) -> dict[str, Margin]:
+    """What the confidence adds to each latency that has an upper bound."""
+    if settings.confidence is None:
+        return {}
+    check_confidence(settings.confidence)
+    bounds = {device: bound for device, bound in _latency_bounds(tables, settings).items() if bound.upper < math.inf}
+    if not bounds:
+        raise UsageError(
+            "--confidence says how surely a latency is kept, so it needs --latency (or --max latency_ms@DEVICE=..)"
+        )
+    known = {table.name: table for table in tables}
+    return {device: margin(space, known[device], bound.upper, settings.confidence) for device, bound in bounds.items()}
+
+
+def _domain(space: SearchSpace, tables: Sequence[Table], settings: Search, margins: Mapping[str, Margin]) -> Domain:
+    latencies = _latency_bounds(tables, settings)
+    bounds = [
+        replace(bound, metric=sure_metric(device, margins[device].confidence)) if device in margins else bound
+        for device, bound in latencies.items()
+    ]
+    costs = space_costs(space, tables, margins)
+    for name, upper in settings.maxima.items():
+        metric = _metric(name, tables)
+        if metric not in costs.names:
+            raise unknown("bound", metric, costs.names)
+        if metric not in (bound.metric for bound in latencies.values()):
+            bounds.append(Bound(metric, upper))
+    for table in tables:
+        if table.name in margins:
+            _check_sure(space, table, costs, latencies[table.name].upper, margins[table.name])
     try:
         return Domain(space, costs, bounds)
     except BoundError as error:
         raise _explained(error, space, tables, settings) from None
+
+
+def _check_sure(space: SearchSpace, table: Table, costs: Compiled, upper_ms: float, given: Margin) -> None:
+    """Refuse a bound that no network keeps so surely, with the least that one does: the margin depends on the bound."""
+    name = sure_metric(table.name, given.confidence)
+    least = costs.extreme(name)[0]
+    if least <= upper_ms:
+        return
+    reach = upper_ms
+    while least > reach:
+        reach = float(f"{1.0005 * least:.4g}")
+        found = margin(space, table, reach, given.confidence)
+        least = space_costs(space, [table], {table.name: found}).extreme(name)[0]
+    mean, _ = costs.extreme(latency_metric(table.name))
+    raise BoundError(
+        f"no network of space '{space.name}' keeps {upper_ms:g} ms on '{table.name}' with probability {given.confidence:g}: "
+        f"the fastest takes {mean:.4g} ms in the mean. Try {reach:g} ms, or a lower confidence"
+    )
 
 
 def _explained(error: BoundError, space: SearchSpace, tables: Sequence[Table], settings: Search) -> NasError:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from nas.cost.costs import plain_metric
 from nas.domain import Domain
 from nas.errors import UsageError, unknown
 from nas.pareto import front
@@ -174,7 +175,7 @@ class Objectives:
 
 def reference(objectives: Objectives, domain: Domain) -> tuple[float, ...]:
     """The hypervolume's reference: loss 1 for a quality, for a cost its bound or else its exact maximum."""
-    upper = {bound.metric: bound.upper for bound in domain.bounds}
+    upper = {plain_metric(bound.metric): bound.upper for bound in domain.bounds}
     return tuple(_worst(objective, domain, upper.get(objective.name, math.inf)) for objective in objectives.each)
 
 

@@ -3,7 +3,7 @@
 import math
 import shutil
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,15 +12,16 @@ from nas import catalog, confirmed, store
 from nas.arch import Architecture
 from nas.capsule import write_atomic
 from nas.confirmed import Confirmation
+from nas.cost.confidence import Margin, sure_latency_ms
 from nas.cost.costs import latency_metric, space_costs
 from nas.cost.table import Table
 from nas.domain import Bound, Domain
-from nas.errors import RunError
+from nas.errors import RunError, UsageError
 from nas.journal import JOURNAL
 from nas.notes import Notes
 from nas.objectives import Objective
 from nas.pick import Pick, choose
-from nas.report import frames, plots, text
+from nas.report import devices, frames, plots, text
 from nas.space import SearchSpace
 from nas.trial import Trial
 from nas.units import counted
@@ -66,11 +67,17 @@ class Run:
         return tuple(Table.load(self.folder / DEVICES / f"{name}.csv") for name in self.identity["tables"])
 
     @cached_property
+    def margins(self) -> dict[str, Margin]:
+        """By device, what the run's confidence adds to a latency; empty without one."""
+        found = self.identity.get("margins", {})
+        return {device: Margin.from_json(data) for device, data in found.items()}
+
+    @cached_property
     def domain(self) -> Domain:
         """The space with its costs, inside the run's own bounds."""
         return Domain(
             self.space,
-            space_costs(self.space, self.tables),
+            space_costs(self.space, self.tables, self.margins),
             [
                 Bound(name, math.inf if upper is None else upper, -math.inf if lower is None else lower)
                 for name, (lower, upper) in self.identity["bounds"].items()
@@ -117,26 +124,62 @@ class Run:
         return [{**row, "confirmed": scores.get(row["digest"])} for row in rows]
 
     def pick(
-        self, *, latency_ms: float | None = None, knee: bool = False, weights: Mapping[str, float] | None = None
+        self,
+        *,
+        latency_ms: float | None = None,
+        confidence: float | None = None,
+        knee: bool = False,
+        weights: Mapping[str, float] | None = None,
+        all_devices: bool = False,
     ) -> Pick:
         """One network of the front, confirmed ones first; see `nas.pick.choose`.
 
-        ``latency_ms``: upper bound on the first device, which is also what ``latency_ms`` means in ``weights``.
+        ``latency_ms``: upper bound on the first device, which is also what ``latency_ms`` means in ``weights``; with a
+        ``confidence`` it is to be kept with that probability, and not in the mean only. ``all_devices``: the network that is least
+        behind the best in the sum of its objectives, each scaled to 0..1, on the device where it is furthest behind.
         """
+        if confidence is not None and latency_ms is None:
+            raise UsageError("--confidence says how surely a latency is kept, so it needs --latency")
         first = latency_metric(self.tables[0].name)
+        if all_devices and len(self.devices) < 2:
+            raise UsageError(
+                f"the run was priced on {self.devices[0]} alone: --all-devices needs a run with several --device"
+            )
+        among = devices.front_over(self.trials, self.objectives, self.devices) if all_devices else self.front_trials
         trial, metric, score, sure, reason = choose(
-            self.front_trials,
+            among,
             self.objectives,
             self.confirmed_scores,
+            kept=None if confidence is None else partial(self._kept_ms, confidence),
             latency=None if latency_ms is None else (first, latency_ms),
             weights={first if name == "latency_ms" else name: value for name, value in (weights or {}).items()},
             knee=knee,
+            devices=[latency_metric(device) for device in self.devices] if all_devices else (),
         )
         network = self.space.decode(trial.genes)
         return Pick(
             trial=trial, network=network, metric=metric, score=score, confirmed=sure, reason=reason,
             notes=self.notes.fitting(network),
         )  # fmt: skip
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices every network was priced on, the first one first."""
+        return tuple(table.name for table in self.tables)
+
+    def device_fronts(self) -> dict[str, list[Trial]]:
+        """The front on each device: its own latency stands for all latencies among the objectives."""
+        return {device: devices.front_on(self.trials, self.objectives, device) for device in self.devices}
+
+    def devices_text(self) -> str:
+        """A front per device and the devices' rank correlation, for the terminal; empty for a single device."""
+        if len(self.devices) < 2:
+            return ""
+        pairs = devices.rank_correlations(self.domain, self.devices)
+        return devices.summary(self.device_fronts(), self.objectives, pairs)
+
+    def _kept_ms(self, confidence: float, trial: Trial) -> float:
+        return sure_latency_ms(self.tables[0].estimate(self.space.decode(trial.genes)), confidence)
 
     def front(self) -> "pd.DataFrame":
         """The front: one row per network, with latency, its standard deviation and shares per device."""

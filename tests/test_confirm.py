@@ -318,6 +318,19 @@ def test_pick_keeps_the_latency_and_falls_back_to_selection(run):
         fresh.pick(latency_ms=fastest / 2)
 
 
+def test_pick_keeps_the_latency_with_a_confidence(run):
+    table, latencies = run.tables[0], sorted(t.metrics["latency_ms@pixel1"] for t in run.front_trials)
+    sure = run.pick(latency_ms=latencies[-1], confidence=0.95)
+    estimate = table.estimate(sure.network)
+    assert estimate.latency_ms + 1.6449 * estimate.latency_sd_ms <= latencies[-1]
+    with pytest.raises(RunError, match="with that confidence"):
+        run.pick(latency_ms=latencies[0], confidence=0.95)
+    with pytest.raises(UsageError, match="so it needs --latency"):
+        run.pick(confidence=0.95)
+    with pytest.raises(UsageError, match="priced on pixel1 alone"):
+        run.pick(all_devices=True)
+
+
 def test_weights_choose_between_the_ends(run):
     by = {weight: run.pick(weights={"accuracy": 1, "latency_ms": weight}).trial for weight in (0, 1000)}
     assert by[0] == members(run, 1)[0]

@@ -160,3 +160,24 @@ def test_a_suggested_bound_can_be_typed_back():
     with pytest.raises(BoundError) as refused:
         Domain(space, fractions, (Bound("ms", 1),))
     Domain(space, fractions, (Bound("ms", float(str(refused.value).rsplit(" ", 1)[1])),))
+
+
+# -- how costs are spread -------------------------------------------------------------------------
+
+
+def test_quantiles_and_shares_are_those_of_all_gene_tuples():
+    domain = toy_domain(layers=3)
+    every = np.array(list(np.ndindex(*domain.space.gene_sizes)))
+    macs = np.sort(domain.compiled.price(every)[:, domain.compiled.column("macs")])
+    for share, found in zip((0.05, 0.5, 0.95), domain.quantiles("macs", (0.05, 0.5, 0.95)), strict=True):
+        assert found == pytest.approx(np.quantile(macs, share), rel=0.01)
+        assert domain.share_within("macs", found) == pytest.approx((macs <= found).mean(), abs=0.005)
+    assert domain.share_within("macs", macs[0] / 2) == 0
+    assert domain.share_within("macs", 2 * macs[-1]) == 1
+
+
+def test_the_share_inside_the_bounds():
+    assert toy_domain(layers=3).share == 1
+    middle = toy_domain(layers=3).quantiles("macs", (0.3,))[0]
+    assert toy_domain([Bound("macs", middle)], layers=3).share == pytest.approx(0.3, abs=0.01)
+    assert toy_domain([Bound("macs", middle), Bound("params", 1e6)], layers=3).share is None

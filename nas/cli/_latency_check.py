@@ -6,7 +6,7 @@ from nas.cli._options import json_option, print_json, seed_option
 from nas.cost.table import Table
 from nas.errors import TableError
 from nas.measure.check import Report, check
-from nas.measure.runners import Command, OnnxRuntime, Runner
+from nas.measure.runners import Command, Runner, as_built
 from nas.measure.verify import threads_of
 
 __all__ = ["command"]
@@ -41,7 +41,7 @@ def command(
     """
     table = Table.load(device)
     count = threads or threads_of(table)
-    how: Runner = Command(runner) if runner else OnnxRuntime(count)
+    how: Runner = Command(runner) if runner else as_built(table.info.get("conditions", {}), threads=threads)
     found = check(table, how, sample=sample, threads=count, seconds_per_row=seconds_per_row, seed=seed)
     if as_json:
         print_json(found.to_json())

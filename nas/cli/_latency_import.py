@@ -64,7 +64,7 @@ def _info(file: Path, device: str, found: Imported) -> dict[str, Any]:
         "unit": "ms",
         "conditions": dict.fromkeys(("runtime", "dtype", "threads", "hardware"), "not stated with the figures"),
         "sources": [{"what": f"{len(found.rows)} rows of {file.name}"}],
-        "fitted": "Six non-negative prices by least squares on relative errors." if fit else "nothing",
+        "fitted": "Non-negative prices by least squares on relative errors." if fit else "nothing",
         "model": model,
         "rows_common_sd": COMMON_SD,
         "known_error": dict(fit.known_error) if fit else {},

@@ -10,8 +10,9 @@ from nas.cli._options import json_option, print_json, seed_option
 from nas.cost.audit import Audit
 from nas.cost.table import Table
 from nas.errors import UsageError
-from nas.measure.runners import Command, OnnxRuntime, Runner
-from nas.measure.verify import Verdict, all_remarks, draw, threads_of, time_networks, verify
+from nas.measure.runners import Command, Runner, as_built
+from nas.measure.training import TrainingStep
+from nas.measure.verify import Verdict, all_remarks, draw, threads_of, time_networks, training_subject, verify
 from nas.report import plots, text
 
 __all__ = ["command"]
@@ -21,7 +22,8 @@ __all__ = ["command"]
     epilog="""\b
 Examples:
   nas latency verify --device ./my_cpu.csv --space fbnet
-  nas latency verify --device ./my_cpu.csv --space fbnet --space uninet --networks 40 --correct"""
+  nas latency verify --device ./my_cpu.csv --space fbnet --space uninet --networks 40 --correct
+  nas latency verify --device ./my_cpu.csv --space fbnet --training --correct"""
 )
 @click.option("--device", required=True, metavar="FILE", help="The table, a .csv file; its audit is stored with it.")
 @click.option("--space", "spaces", multiple=True, required=True, metavar="NAME", help="Search space; repeatable.")
@@ -29,6 +31,7 @@ Examples:
     "--networks", type=click.IntRange(4, 10_000), default=20, show_default=True, help="Random networks of each space."
 )
 @click.option("--correct", is_flag=True, help="Learn a correction from half of the networks; audit the other half.")
+@click.option("--training", is_flag=True, help="Whole training steps, against the table's train_ms.")
 @click.option("--resolution", type=click.IntRange(8, 4096), help="Input size.  [default: the space's]")
 @click.option("--classes", type=click.IntRange(2, 65536), help="Classes.  [default: the space's]")
 @click.option("--in-channels", type=click.IntRange(1, 1024), help="Channels of the input.  [default: the space's]")
@@ -44,6 +47,7 @@ def command(
     spaces: tuple[str, ...],
     networks: int,
     correct: bool,
+    training: bool,
     resolution: int | None,
     classes: int | None,
     in_channels: int | None,
@@ -64,7 +68,15 @@ def command(
         )
     table = Table.load(device)
     count = threads or threads_of(table)
-    how: Runner = Command(runner) if runner else OnnxRuntime(count)
+    if training and runner:
+        raise UsageError("training steps are timed in torch here: --training goes without --runner")
+    how: Runner = (
+        _trainer(table, count)
+        if training
+        else Command(runner)
+        if runner
+        else as_built(table.info.get("conditions", {}), threads=threads)
+    )
     drawn = [
         (name, network)
         for name in spaces
@@ -73,16 +85,24 @@ def command(
         )
     ]
     timed, blocks = time_networks(
-        drawn, how, threads=count, seconds=seconds, seed=seed,
+        drawn, how, threads=count, seconds=seconds, seed=seed, subject=training_subject if training else None,
         watch=lambda line: None if as_json else click.echo(line, err=True),
     )  # fmt: skip
-    found = verify(table, timed, correct=correct, unreliable=all_remarks(table, how, blocks, threads=count))
+    column = "train_ms" if training else None
+    found = verify(
+        table, timed, column=column, correct=correct, unreliable=all_remarks(table, how, blocks, threads=count)
+    )
     picture = table.path.with_suffix(".verify.png")
     plots.save(plots.audit_figure(_points(found), title=f"{table.name}: whole networks"), picture)
     if as_json:
         print_json(_document(found))
     else:
         click.echo(_summary(found, picture))
+
+
+def _trainer(table: Table, threads: int) -> TrainingStep:
+    table.column("train_ms")
+    return TrainingStep(threads, batch=int(table.info.get("training", {}).get("batch", 8)))
 
 
 def _points(found: Verdict) -> dict[str, list[tuple[float, float]]]:

@@ -24,9 +24,12 @@ def command(run: Path, as_json: bool) -> None:
     found = Run(run)
     found.save_reports()
     if as_json:
-        print_json({"run": str(run), "front": found.front_rows()})
+        fronts = {device: [trial.number for trial in trials] for device, trials in found.device_fronts().items()}
+        print_json({"run": str(run), "front": found.front_rows(), "device_fronts": fronts})
         return
     click.echo(found.front_text())
+    if len(found.devices) > 1:
+        click.echo(f"\n{found.devices_text()}")
     click.echo(
         f"\n{counted(len(found.trials), 'trial')}, {len(found.front_trials)} on the front; {run}/front.png, {run}/front.csv"
     )

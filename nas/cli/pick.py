@@ -17,18 +17,34 @@ __all__ = ["command"]
     epilog="""\b
 Examples:
   nas pick runs/photos --latency 60ms
+  nas pick runs/photos --latency 60ms --confidence 0.95
   nas pick runs/photos --knee --out architecture.json
+  nas pick runs/photos --all-devices
   nas pick runs/photos --weight accuracy=1,latency_ms=0.2"""
 )
 @run_argument
 @click.option("--latency", metavar="MS", help="Upper bound on the first device's latency, such as 60ms.")
+@click.option("--confidence", type=float, metavar="P", help="Keep --latency with this probability, such as 0.95.")
 @click.option("--knee", is_flag=True, help="All objectives weighted alike, each scaled to 0..1 over the candidates.")
 @click.option("--weight", metavar="METRIC=W,..", help="Weights of metrics, each scaled to 0..1 over the candidates.")
+@click.option(
+    "--all-devices",
+    is_flag=True,
+    help="Good on all devices of the run: least behind the best knee (or --weight sum) on its worst device.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Write the network there as architecture.json.")
 @click.option("--force", is_flag=True, help="Let --out overwrite a file.")
 @json_option
 def command(
-    run: Path, latency: str | None, knee: bool, weight: str | None, out: Path | None, force: bool, as_json: bool
+    run: Path,
+    latency: str | None,
+    confidence: float | None,
+    knee: bool,
+    weight: str | None,
+    all_devices: bool,
+    out: Path | None,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Pick one network of RUN (default: the newest in ./runs), and say which score decided.
 
@@ -38,7 +54,11 @@ def command(
         raise ExistsError(f"{out} exists: choose another --out, or overwrite it with --force")
     found = Run(run)
     pick = found.pick(
-        latency_ms=units.milliseconds(latency) if latency else None, knee=knee, weights=_weights(weight or "")
+        latency_ms=units.milliseconds(latency) if latency else None,
+        confidence=confidence,
+        knee=knee,
+        weights=_weights(weight or ""),
+        all_devices=all_devices,
     )
     if out is not None:
         pick.save(out)
@@ -57,7 +77,7 @@ def command(
         )
         return
     click.echo(f"{pick}\n")
-    click.echo(text.costs(f"{run}:{pick.trial.number}", pick.network, found.tables))
+    click.echo(text.costs(f"{run}:{pick.trial.number}", pick.network, found.tables, confidence))
     if out is not None:
         click.echo(f"written to {out}")
 

@@ -22,7 +22,8 @@ __all__ = ["command"]
 Examples:
   nas search --space fbnet --device pixel
   nas search --space mnasnet --device raspi4 --data fashion-mnist --latency 30ms --trials 20
-  nas search --space fbnet --device pixel --device pixel3 --data folder:photos --time 1h --out runs/photos
+  nas search --space fbnet --device pixel,pixel3 --data folder:photos --time 1h --out runs/photos
+  nas search --space fbnet --device ./my_cpu.csv --latency 60ms --confidence 0.95
   nas search --resume runs/photos --time 2h
   nas search --space ./my_space.py --device ./my_board.csv --objective accuracy,params --max macs=300M"""
 )
@@ -32,7 +33,7 @@ Examples:
     "devices",
     multiple=True,
     metavar="NAME",
-    help="Device or table file (nas devices); repeatable.  [default: pixel1]",
+    help="Device or table file (nas devices); repeatable, or separated by commas.  [default: pixel1]",
 )
 @click.option(
     "--data", default="digits", show_default=True, help="digits, fashion-mnist[:DIR], npz:FILE, folder:DIR, hf:NAME."
@@ -44,6 +45,12 @@ Examples:
     "--objective", "objectives", default="accuracy,latency_ms", show_default=True, help="Metrics, separated by commas."
 )
 @click.option("--latency", metavar="MS", help="Upper bound on the first device's latency, such as 60ms.")
+@click.option(
+    "--confidence",
+    type=float,
+    metavar="P",
+    help="Keep latency bounds with this probability, such as 0.95, not just in the mean.",
+)
 @click.option("--latency-min", metavar="MS", help="Lower bound, to search a band.")
 @click.option(
     "--max", "maxima", multiple=True, metavar="COST=VALUE", help="Upper bound on a cost, such as params=5M; repeatable."
@@ -101,7 +108,7 @@ def _settings(given: dict[str, Any]) -> Search:
     return Search(
         **{
             **given,
-            "devices": given["devices"] or ("pixel1",),
+            "devices": tuple(name for part in given["devices"] for name in part.split(",")) or ("pixel1",),
             "objectives": tuple(name.strip() for name in given["objectives"].split(",")),
             "maxima": dict(_maximum(text) for text in given["maxima"]),
         },

@@ -1,7 +1,8 @@
 """A table for a device from a few timed networks and the table of another device.
 
-A layer's time is ``source_ms * (slope + slope of its op + slope of its shape + its own) + prices * work + its op's own cost +
-its own cost``, every term a Gaussian around zero with a scale per group, and a network is the sum. That is a linear model with a
+A layer's time is ``source_ms * (slope + slope of its op + slope of its shape + its own) + prices * work + costs``, where costs are
+of its op, its input shape, each of its op's settings, its op at its map size, itself, each kernel it runs and each channel of
+those (a server's CPU pays for kernels and channels, whatever they compute); every term a Gaussian around zero with a scale per group, and a network is the sum. That is a linear model with a
 Gaussian posterior; the scales and the noise are those of the largest marginal likelihood, and zero is among the
 candidates, so a prior that does not help is dropped (Rasmussen and Williams 2006, section 5.4.1). Errors are of networks
 left out, in five folds.
@@ -28,7 +29,10 @@ Floats = NDArray[np.float64]
 FEWEST_NETWORKS = 10
 FOLDS = 5
 SWEEPS = 3
-GROUPS = ("source", "work", "op", "shape", "layer", "op_cost", "layer_cost")
+GROUPS = (
+    "source", "work", "op", "shape", "layer", "op_cost", "layer_cost",
+    "kernels", "width", "depthwise_width", "shape_cost", "setting_cost", "op_at_size_cost",
+)  # fmt: skip
 FACTORS = (0.0, 0.1, 0.3, 3.0, 10.0)
 NOISE = 0.03  # of a timed network, relative, to start from
 SMALLEST = 1e-3  # a scale to come back to, once a group was dropped
@@ -88,6 +92,9 @@ class _Terms:
         amounts *= self.source.sum() / np.maximum(amounts.sum(axis=0), 1e-12)
         kinds = _one_hot([_kind(layer) for layer in each])
         identity = np.eye(len(each))
+        kernels = _scaled_to(self.source, [len(layer.kernels) for layer in each])
+        width = _scaled_to(self.source, [sum(k.in_channels + k.out_channels for k in layer.kernels) for layer in each])
+        depthwise = [sum(k.in_channels for k in layer.kernels if k.kind == "dwconv") for layer in each]
         self.groups = (
             own,
             amounts,
@@ -96,6 +103,12 @@ class _Terms:
             own * identity,
             ones * kinds,
             ones * identity,
+            kernels,
+            width,
+            _scaled_to(self.source, depthwise),
+            ones * _one_hot([layer.shape for layer in each]),
+            ones * _settings(each),
+            ones * _one_hot([(_kind(layer), layer.shape.size) for layer in each]),
         )
 
     def counts(self, networks: Sequence[Sequence[Layer]]) -> Floats:
@@ -154,6 +167,22 @@ class _Terms:
 def _kind(layer: Layer) -> tuple[Any, ...]:
     """The op without its channels."""
     return (layer.op.key, *((name, value) for name, value in layer.op.settings.items() if name != "channels"))
+
+
+def _scaled_to(source: Floats, amounts: Sequence[float]) -> Floats:
+    """One column of amounts, as large in total as the source's times: (layers, 1)."""
+    column = np.array(amounts, dtype=np.float64)[:, None]
+    return np.asarray(column * source.sum() / max(float(column.sum()), 1e-12))
+
+
+def _settings(layers: Sequence[Layer]) -> Floats:
+    """Which value each setting of each layer's op has, channels aside: (layers, values)."""
+    held = [
+        {(layer.op.key, name, str(value)) for name, value in layer.op.settings.items() if name != "channels"}
+        for layer in layers
+    ]
+    known = sorted(set().union(*held))
+    return np.array([[float(each in own) for each in known] for own in held]).reshape(len(layers), len(known))
 
 
 def _one_hot(labels: Sequence[Any]) -> Floats:

@@ -1,25 +1,42 @@
 """What a sum over a table misses, learnt from a few whole networks.
 
-A layer's time becomes ``slope * ms + layer_ms``, with one slope for all ops or one for each, and a network's gets
-``constant_ms`` on top. So a corrected latency is still a sum over layers, and compiles as one.
+A layer's time becomes ``slope * ms + warm * warm_ms + layer_ms + weights_ms * weights + moved_ms * moved``, with one slope for
+all ops or one for each, and a network's gets ``constant_ms`` on top. ``ms`` was timed after other graphs had run, when neither
+weights nor activations lay in a cache, ``warm_ms`` straight after itself, when both did; inside a network the truth lies between.
+So a corrected latency is still a sum over layers, and compiles as one.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas.errors import TableError
 
-__all__ = ["Correction", "Parts", "fit_correction"]
+__all__ = ["Correction", "Part", "Parts", "fit_correction"]
 
 Floats = NDArray[np.float64]
 
-Parts = Sequence[tuple[str, float]]
-"""A network as the table knows it: op key and milliseconds of every layer."""
+
+class Part(NamedTuple):
+    """A layer as the table knows it: op key, milliseconds, those of a run straight after itself, and amounts of work.
+
+    ``weights``: millions, at most half a million each, about what a second-level cache holds. ``moved``: millions of activations
+    read and written.
+    """
+
+    op: str
+    ms: float
+    warm_ms: float = 0.0
+    weights: float = 0.0
+    moved: float = 0.0
+
+
+Parts = Sequence[Part]
+"""A network, layer by layer."""
 
 EVERY = "*"
 LEAST_SCALE = 0.05  # no layer is ever free
@@ -35,7 +52,13 @@ FORMS: tuple[tuple[str, ...], ...] = (
     ("slope", "layer", "constant"),
     ("slopes",),
     ("slopes", "layer"),
+    ("slope", "warm"),
+    ("slope", "warm", "layer"),
+    ("slopes", "warm"),
+    ("slopes", "warm", "weights", "moved"),
+    ("slopes", "warm", "layer", "weights", "moved"),
 )
+TERMS = ("warm", "layer_ms", "weights_ms", "moved_ms", "constant_ms")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +66,15 @@ class Correction:
     """``slopes``: by op key, ``*`` for all others. ``common_sd``: relative error of networks it was not fitted to."""
 
     slopes: Mapping[str, float]
+    warm: float = 0.0
     layer_ms: float = 0.0
+    weights_ms: float = 0.0
+    moved_ms: float = 0.0
     constant_ms: float = 0.0
     common_sd: float = 0.0
 
     def __post_init__(self) -> None:
-        numbers = (*self.slopes.values(), self.layer_ms, self.constant_ms, self.common_sd)
+        numbers = (*self.slopes.values(), *(getattr(self, name) for name in TERMS), self.common_sd)
         if (
             not all(map(math.isfinite, numbers))
             or min(self.slopes.values(), default=0) <= 0
@@ -58,13 +84,15 @@ class Correction:
         if not 0 <= self.common_sd < 1:
             raise TableError(f"common_sd of a correction must be a fraction below 1, not {self.common_sd}")
 
-    def scale(self, op: str, latency_ms: float) -> float:
-        """The factor on a layer's time, at least 0.05."""
-        return max(self.slopes.get(op, self.slopes[EVERY]) + self.layer_ms / latency_ms, LEAST_SCALE)
+    def layer(self, part: Part) -> float:
+        """A layer's corrected milliseconds, at least 0.05 of what it was."""
+        slope = self.slopes.get(part.op, self.slopes[EVERY])
+        found = slope * part.ms + self.warm * part.warm_ms + self.layer_ms
+        return max(found + self.weights_ms * part.weights + self.moved_ms * part.moved, LEAST_SCALE * part.ms)
 
     def latency_ms(self, parts: Parts) -> float:
         """A network's corrected time."""
-        return self.constant_ms + sum(ms * self.scale(op, ms) for op, ms in parts if ms)
+        return self.constant_ms + sum(self.layer(part) for part in parts if part.ms)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -76,6 +104,7 @@ class Correction:
         try:
             slopes = {str(op): float(slope) for op, slope in data["slopes"].items()}
             terms = {name: float(data[name]) for name in ("layer_ms", "constant_ms", "common_sd")}
+            terms |= {name: float(data.get(name, 0.0)) for name in ("warm", "weights_ms", "moved_ms")}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise TableError(
                 f"the correction of a table needs slopes, layer_ms, constant_ms and common_sd: {error!r}"
@@ -88,9 +117,10 @@ def fit_correction(networks: Sequence[Parts], measured_ms: Sequence[float]) -> C
     if len(networks) < FEWEST_NETWORKS:
         raise TableError(f"a correction needs at least {FEWEST_NETWORKS} timed networks, not {len(networks)}")
     measured = np.array(measured_ms)
-    errors = {form: _left_out(networks, measured, form) for form in FORMS}
+    warm = all(part.warm_ms for parts in networks for part in parts if part.ms)
+    errors = {form: _left_out(networks, measured, form) for form in FORMS if warm or "warm" not in form}
     rms = {form: math.sqrt(float(np.mean(found**2))) for form, found in errors.items()}
-    best = min(FORMS, key=lambda form: rms[form])
+    best = min(rms, key=lambda form: rms[form])
     if not best:
         return None
     return _fit(networks, measured, best, common_sd=round(min(rms[best], 0.99), 5))
@@ -111,27 +141,40 @@ def _where(networks: Sequence[Parts], mask: NDArray[np.bool_]) -> list[Parts]:
 
 
 def _fit(networks: Sequence[Parts], measured: Floats, form: tuple[str, ...], *, common_sd: float = 0.0) -> Correction:
-    """Least squares on relative errors under the prior."""
-    ops = sorted({op for parts in networks for op, _ in parts}) if "slopes" in form else [EVERY]
-    sums = np.array([[sum(ms for op, ms in parts if o in (op, EVERY)) for o in ops] for parts in networks])
-    counts = np.array([float(sum(ms > 0 for _, ms in parts)) for parts in networks])
-    typical = float(np.mean(sums.sum(axis=1) / counts))
-    columns = {"layer": counts * typical, "constant": np.full(len(networks), typical)}
-    extra = [name for name in columns if name in form]
-    x = np.column_stack([sums, *(columns[name] for name in extra)]) / measured[:, None]
-    prior = np.array([1.0] * len(ops) + [0.0] * len(extra))
+    """Least squares on relative errors under the prior: no correction, or the middle between ``ms`` and ``warm_ms``."""
+    ops = sorted({part.op for parts in networks for part in parts}) if "slopes" in form else [EVERY]
+    sums = np.array([[sum(part.ms for part in parts if o in (part.op, EVERY)) for o in ops] for parts in networks])
+    columns = {
+        "warm": _sums(networks, lambda part: part.warm_ms),
+        "layer": _sums(networks, lambda part: float(part.ms > 0)),
+        "weights": _sums(networks, lambda part: part.weights),
+        "moved": _sums(networks, lambda part: part.moved),
+        "constant": np.ones(len(networks)),
+    }
+    extra = [name for name in columns if name in form and columns[name].any()]
+    unit = {name: 1.0 if name == "warm" else float(sums.sum() / columns[name].sum()) for name in extra}
+    x = np.column_stack([sums, *(columns[name] * unit[name] for name in extra)]) / measured[:, None]
+    start = 0.5 if "warm" in extra else 1.0
+    prior = np.array([start] * len(ops) + [0.5 if name == "warm" else 0.0 for name in extra])
     if not form:
         found = prior
     else:
         strength = (NOISE_SD / PRIOR_SD) ** 2
         left = x.T @ x + strength * np.eye(len(prior))
         found = prior + np.linalg.solve(left, x.T @ (1 - x @ prior))
-    terms = dict(zip(extra, (found[len(ops) :] * typical).tolist(), strict=True))
+    terms = {name: float(value) * unit[name] for name, value in zip(extra, found[len(ops) :], strict=True)}
     slopes = {op: max(slope, LEAST_SCALE) for op, slope in zip(ops, found[: len(ops)].tolist(), strict=True)}
     slopes.setdefault(EVERY, float(np.mean(list(slopes.values()))))
     return Correction(
         slopes=slopes,
+        warm=terms.get("warm", 0.0),
         layer_ms=terms.get("layer", 0.0),
+        weights_ms=terms.get("weights", 0.0),
+        moved_ms=terms.get("moved", 0.0),
         constant_ms=terms.get("constant", 0.0),
         common_sd=common_sd,
     )
+
+
+def _sums(networks: Sequence[Parts], of: Callable[[Part], float]) -> Floats:
+    return np.array([sum(of(part) for part in parts) for parts in networks], dtype=np.float64)

@@ -1,14 +1,16 @@
 """The cost metrics of a network and of a whole space, by the names objectives and bounds use."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from nas.arch import Architecture, Layer
 from nas.cost.compiled import Compiled, compile_costs
+from nas.cost.confidence import Margin
 from nas.cost.table import Table
 from nas.shape import FLOAT_BYTES
 from nas.space import SearchSpace
 
-__all__ = ["SIZE_METRICS", "architecture_costs", "latency_metric", "space_costs"]
+__all__ = ["SIZE_METRICS", "architecture_costs", "latency_metric", "plain_metric", "space_costs", "sure_metric"]
 
 SIZE_METRICS = ("params", "macs", "size_bytes", "peak_memory_bytes")
 
@@ -18,16 +20,38 @@ def latency_metric(device: str) -> str:
     return f"latency_ms@{device}"
 
 
-def space_costs(space: SearchSpace, tables: Sequence[Table]) -> Compiled:
-    """Latency on every device, params, macs, size and peak memory of all networks of a space."""
+def sure_metric(device: str, confidence: float) -> str:
+    """The name of the latency that is kept with that probability: ``latency_p95_ms@pixel1``."""
+    return f"latency_p{100 * confidence:g}_ms@{device}"
+
+
+def plain_metric(metric: str) -> str:
+    """The metric that a bound on ``metric`` bounds too: ``latency_ms@D`` for ``latency_p95_ms@D``, else itself."""
+    kind, _, device = metric.partition("@")
+    return latency_metric(device) if kind.startswith("latency_p") else metric
+
+
+def space_costs(
+    space: SearchSpace, tables: Sequence[Table], margins: Mapping[str, Margin] = MappingProxyType({})
+) -> Compiled:
+    """Latency on every device, what else its table prices, params, macs, size and peak memory of all networks of a space.
+
+    ``margins``: by device; each adds the latency that is kept with its confidence.
+    """
+    more = [(f"{name}@{table.name}", table.column(name)) for table in tables for name in table.columns]
+    sure = [(table, margins[table.name]) for table in tables if table.name in margins]
 
     def of(layer: Layer) -> list[float]:
         latencies = [table.layer(layer).latency_ms for table in tables]
-        return [*latencies, layer.params, layer.macs, FLOAT_BYTES * layer.params, layer.peak_bytes]
+        kept = [margin.layer_ms(table.layer(layer)) for table, margin in sure]
+        others = [column.layer(layer).latency_ms for _, column in more]
+        return [*latencies, *others, *kept, layer.params, layer.macs, FLOAT_BYTES * layer.params, layer.peak_bytes]
 
-    names = [*(latency_metric(table.name) for table in tables), *SIZE_METRICS]
     once = {latency_metric(table.name): table.constant_ms for table in tables}
-    return compile_costs(space, names, of, maxima=("peak_memory_bytes",), once=once)
+    once |= {name: column.constant_ms for name, column in more}
+    for table, margin in sure:
+        once[sure_metric(table.name, margin.confidence)] = table.constant_ms + margin.constant_ms
+    return compile_costs(space, (*once, *SIZE_METRICS), of, maxima=("peak_memory_bytes",), once=once)
 
 
 def architecture_costs(architecture: Architecture, tables: Sequence[Table]) -> dict[str, float]:
@@ -42,4 +66,6 @@ def architecture_costs(architecture: Architecture, tables: Sequence[Table]) -> d
         estimate = table.estimate(architecture)
         costs[latency_metric(table.name)] = estimate.latency_ms
         costs[f"latency_sd_ms@{table.name}"] = estimate.latency_sd_ms
+        for name in table.columns:
+            costs[f"{name}@{table.name}"] = table.column(name).estimate(architecture).latency_ms
     return costs

@@ -10,6 +10,10 @@ millions, so a kernel never gets cheaper by growing. The amounts:
 ``wspill``      weights of one dense kernel beyond 131,072 (0.5 MiB), which fall out of a small cache
 ``grouped``     elements that grouped convolutions split and join, and that a channel shuffle moves
 
+A table with rows enough may price more, each amount for a kind of kernel by itself (`KIND_AMOUNTS`): ``conv_calls``, kernels of that
+kind, in thousands; ``conv_moved``, elements they read and write; ``dense_macs`` apart for pointwise, spatial and linear ones;
+``window``, elements that pools compare; ``curved``, elements through an activation other than ReLU.
+
 What the published figures do not identify on its own (activation, pool, the scaling of
 squeeze-and-excitation) is priced by ``moved``. How the form was chosen: ``experiments/fit_devices.py``.
 """
@@ -23,11 +27,16 @@ from typing import Any
 from nas.errors import TableError
 from nas.shape import Kernel
 
-__all__ = ["AMOUNTS", "DeviceModel", "work"]
+__all__ = ["AMOUNTS", "KIND_AMOUNTS", "DeviceModel", "work"]
 
 MILLION = 1e6
 CACHED_WEIGHTS = 131_072
 AMOUNTS = ("dense_macs", "dw_macs", "moved", "weights", "wspill", "grouped")
+KINDS = ("act", "add", "conv", "dwconv", "linear", "matmul", "mul", "norm", "pool", "scale", "shuffle", "softmax")
+KIND_AMOUNTS = (
+    "pointwise_macs", "spatial_macs", "linear_macs", "window", "curved",
+    *(f"{kind}_{what}" for kind in KINDS for what in ("calls", "moved")),
+)  # fmt: skip
 
 
 def _amounts(kernel: Kernel) -> dict[str, float]:
@@ -48,11 +57,24 @@ def _amounts(kernel: Kernel) -> dict[str, float]:
     return {name: amount / MILLION for name, amount in found.items()}
 
 
+def _kind_amounts(kernel: Kernel) -> dict[str, float]:
+    """The same split by kind; calls in thousands, all else in millions."""
+    which = "linear" if kernel.kind in ("linear", "matmul") else "pointwise" if kernel.kernel == 1 else "spatial"
+    curved = kernel.kind == "softmax" or kernel.act not in ("", "relu", "relu6")
+    return {
+        f"{which}_macs": kernel.macs / MILLION if kernel.kind in ("conv", "linear", "matmul") else 0.0,
+        "window": kernel.kernel**2 * kernel.out_elements / MILLION if kernel.kind == "pool" else 0.0,
+        "curved": kernel.out_elements / MILLION if curved else 0.0,
+        f"{kernel.kind}_calls": 1e-3,
+        f"{kernel.kind}_moved": (kernel.in_elements + kernel.out_elements) / MILLION,
+    }
+
+
 def work(kernels: Iterable[Kernel]) -> Counter[str]:
-    """Total work of kernels by amount, in millions."""
+    """Total work of kernels by amount, as a device model may price it."""
     total: Counter[str] = Counter()
     for kernel in kernels:
-        total.update(_amounts(kernel))
+        total.update(_amounts(kernel) | _kind_amounts(kernel))
     return total
 
 
@@ -71,8 +93,10 @@ class DeviceModel:
 
     def __post_init__(self) -> None:
         for name, price in self.prices.items():
-            if name not in AMOUNTS or not (math.isfinite(price) and price >= 0):
-                raise TableError(f"a device model prices {', '.join(AMOUNTS)}, each at 0 or more, not {name}={price}")
+            if name not in (*AMOUNTS, *KIND_AMOUNTS) or not (math.isfinite(price) and price >= 0):
+                raise TableError(
+                    f"a device model prices {', '.join((*AMOUNTS, *KIND_AMOUNTS))}, each at 0 or more, not {name}={price}"
+                )
         for name, sd in (("row_sd", self.row_sd), ("common_sd", self.common_sd)):
             if not 0 <= sd < 1:
                 raise TableError(f"{name} of a device model must be a fraction below 1, not {sd}")
@@ -80,7 +104,7 @@ class DeviceModel:
     def latency_ms(self, kernel: Kernel) -> float:
         """Predicted milliseconds of one kernel."""
         if kernel not in self._known:
-            amounts = _amounts(kernel)
+            amounts = _amounts(kernel) | _kind_amounts(kernel)
             self._known[kernel] = sum(price * amounts.get(name, 0.0) for name, price in self.prices.items())
         return self._known[kernel]
 

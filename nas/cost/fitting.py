@@ -1,17 +1,18 @@
 """A device model fitted to measured rows: non-negative prices by least squares on relative errors.
 
-The form is the six prices of `nas.cost.device`. A fit says how far off it is for rows it has not seen: every
-kernel row is predicted by prices fitted without it, and the errors are told per kernel kind.
+The form is the six prices of `nas.cost.device`, or those with prices for each kind of kernel, whichever predicts rows left
+out better. A fit says how far off it is for rows it has not seen: every kernel row is predicted by prices fitted without it, and
+the errors are told per kernel kind.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.cost.device import AMOUNTS, DeviceModel, work
+from nas.cost.device import AMOUNTS, KIND_AMOUNTS, DeviceModel, work
 from nas.cost.table import Row, kernel_from_key, layer_from_key
 from nas.errors import TableError
 from nas.shape import Kernel
@@ -41,22 +42,32 @@ def fit_model(rows: Mapping[str, Row]) -> Fit:
         raise TableError(f"a device model needs at least {FEWEST_ROWS} rows of work to fit, not {len(named)}")
     kinds = ["op" if "@" in key else kernels[0].kind for key, kernels in named.items()]
     works = [work(kernels) for kernels in named.values()]
-    x = np.array([[amounts[name] for name in AMOUNTS] for amounts in works])
     ms = np.array([rows[key].latency_ms for key in named])
     ops = np.array([kind == "op" for kind in kinds])
     weight = np.where(ops, 1 / max(1, ops.sum()), 1 / max(1, (~ops).sum()))
-    prices = _solve(x, ms, weight)
-    errors = _left_out(x, ms, weight) / ms - 1
+    tried = {}
+    for form in (AMOUNTS, _by_kind(works)):
+        x = np.array([[amounts[name] for name in form] for amounts in works])
+        errors = _left_out(x, ms, weight) / ms - 1
+        tried[form] = float(np.abs(errors) @ weight), x, errors
+    form = min(tried, key=lambda form: tried[form][0])
+    _, x, errors = tried[form]
+    prices = {name: float(f"{price:.6g}") for name, price in zip(form, _solve(x, ms, weight), strict=True)}
     by_kind: dict[str, list[float]] = {}
     for kind, error in zip(kinds, errors, strict=True):
         by_kind.setdefault(f"leave_one_out_{kind}_mape", []).append(abs(float(error)))
     spread = math.sqrt(float(np.mean(np.square(np.clip(errors, -1, 1)))))
     model = DeviceModel(
-        prices={name: float(f"{price:.6g}") for name, price in zip(AMOUNTS, prices, strict=True)},
+        prices={name: price for name, price in prices.items() if price or name in AMOUNTS},
         row_sd=round(min(spread, LARGEST_SD), 4),
         common_sd=COMMON_SD,
     )
     return Fit(model, {name: round(float(np.mean(found)), 4) for name, found in sorted(by_kind.items())})
+
+
+def _by_kind(works: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
+    """The six amounts, and of those by kind the ones that enough rows have."""
+    return (*AMOUNTS, *(name for name in KIND_AMOUNTS if sum(amounts[name] > 0 for amounts in works) >= FEWEST_ROWS))
 
 
 def _kernels(key: str) -> tuple[Kernel, ...]:
@@ -77,7 +88,7 @@ def _solve(x: Floats, ms: Floats, weight: Floats) -> Floats:
     return np.asarray(prices / norm)
 
 
-FOLDS = 200
+FOLDS = 30
 
 
 def _left_out(x: Floats, ms: Floats, weight: Floats) -> Floats:

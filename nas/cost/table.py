@@ -19,15 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from nas.arch import Architecture, Layer
-from nas.cost.correction import Correction
+from nas.cost.correction import Correction, Part
 from nas.cost.device import DeviceModel
 from nas.errors import NasError, TableError
 from nas.ops import op_from_signature, registry
 from nas.shape import Kernel, Op, Shape
 
 __all__ = [
+    "EXTRA",
     "HEADER",
     "LATENCY_COLUMNS",
+    "PRICED",
     "Estimate",
     "Row",
     "Table",
@@ -39,9 +41,15 @@ __all__ = [
 ]
 
 HEADER = ("op", "in_channels", "in_size", "latency_ms", "sd_ms", "count", "source")
+EXTRA = ("warm_ms", "train_ms", "energy_mj")
+"""Columns that a table may have beside those, in this order: milliseconds of a run straight after itself, of a training
+step, and energy. A row that lacks one has an empty cell."""
+PRICED = ("train_ms", "energy_mj")
+"""Those of them that are costs of their own."""
 SOURCES = ("measured", "apportioned")
 LATENCY_COLUMNS = ("measured_ms", "summed_ms", "predicted_ms", "variance_ms2", "common_sd_ms")
 LARGEST_FILE_BYTES = 64 << 20
+CACHED_WEIGHTS = 500_000  # about what a second-level cache of 2 MiB holds
 
 # No device this is for runs the median layer below 0.02 or above 100,000 GMAC/s: outside, the unit is wrong.
 PLAUSIBLE_MACS_PER_MS = (2e4, 1e11)
@@ -95,12 +103,16 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What one op or kernel takes: mean milliseconds over ``count`` timings and their standard deviation."""
+    """What one op or kernel takes: mean milliseconds over ``count`` timings and their standard deviation.
+
+    ``extra``: by name of `EXTRA`, what else was measured, above 0.
+    """
 
     latency_ms: float
     sd_ms: float = 0.0
     count: int = 1
     source: str = "measured"
+    extra: Mapping[str, float] = field(default_factory=dict)
 
 
 def layer_key(op: Op | str, shape: Shape) -> str:
@@ -149,6 +161,7 @@ class Table:
     digest: str
     path: Path = Path()
     _known: dict[Layer, Estimate] = field(default_factory=dict, repr=False)
+    _views: dict[str, "Table"] = field(default_factory=dict, repr=False)
 
     def row(self, layer: Layer) -> Row | None:
         """The row of a layer, or of an op that runs the very same kernels (``skip=none`` where nothing can be added)."""
@@ -166,8 +179,29 @@ class Table:
         if layer not in self._known:
             row = self.row(layer)
             found = self._from_row(row) if row is not None else self._from_kernels(layer)
-            self._known[layer] = self._corrected(layer, found)
+            self._known[layer] = self._corrected(layer, found, row)
         return self._known[layer]
+
+    def part(self, layer: Layer) -> Part:
+        """The layer as a correction sees it: without one, whatever the table has."""
+        row = self.row(layer)
+        return self._part(layer, self._from_row(row) if row is not None else self._from_kernels(layer), row)
+
+    def _part(self, layer: Layer, found: Estimate, row: Row | None) -> Part:
+        warm = row.extra.get("warm_ms") if row is not None else None
+        return Part(
+            op=layer.op.key,
+            ms=found.latency_ms,
+            warm_ms=self._warm_share * found.latency_ms if warm is None else warm,
+            weights=min(layer.params, CACHED_WEIGHTS) / 1e6,
+            moved=(layer.shape.elements + layer.out_shape.elements) / 1e6,
+        )
+
+    @cached_property
+    def _warm_share(self) -> float:
+        """Of a layer's time where it has no row of its own: the median of the rows that say; 0 where none does."""
+        shares = [row.extra["warm_ms"] / row.latency_ms for row in self.rows.values() if "warm_ms" in row.extra]
+        return statistics.median(shares) if shares else 0.0
 
     @cached_property
     def correction(self) -> Correction | None:
@@ -180,14 +214,31 @@ class Table:
         """What a network takes beyond its layers."""
         return 0.0 if self.correction is None else self.correction.constant_ms
 
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """What else the table prices, by the names metrics use: ``train_ms``, ``energy_mj``."""
+        return tuple(name for name in PRICED if any(name in row.extra for row in self.rows.values()))
+
+    def column(self, name: str) -> "Table":
+        """Another column as a table of its own: its rows, model, correction and audit in place of the latency's."""
+        if name not in self.columns:
+            known = f"it has {', '.join(self.columns)}" if self.columns else "it has latencies alone"
+            raise TableError(f"table '{self.name}' has no column {name}: {known}. See nas latency build --help")
+        if name not in self._views:
+            found = {key: Row(latency_ms=row.extra[name]) for key, row in self.rows.items() if name in row.extra}
+            own = {"rows_common_sd": self.info.get("rows_common_sd", 0.0), **self.info.get("columns", {}).get(name, {})}
+            model = DeviceModel.from_json(own["model"]) if own.get("model") else None
+            self._views[name] = Table(self.name, found, model, own, self.digest, self.path)
+        return self._views[name]
+
     def uncorrected(self) -> "Table":
         """The same rows and model without the correction."""
-        return replace(self, info={**self.info, "correction": None}, _known={})
+        return replace(self, info={**self.info, "correction": None}, _known={}, _views={})
 
-    def _corrected(self, layer: Layer, found: Estimate) -> Estimate:
+    def _corrected(self, layer: Layer, found: Estimate, row: Row | None) -> Estimate:
         if self.correction is None or not found.latency_ms:
             return found
-        scale = self.correction.scale(layer.op.key, found.latency_ms)
+        scale = self.correction.layer(self._part(layer, found, row)) / found.latency_ms
         return Estimate(
             measured_ms=scale * found.measured_ms,
             summed_ms=scale * found.summed_ms,
@@ -287,36 +338,42 @@ def _parse_rows(path: Path, text: str) -> dict[str, Row]:
         lines = list(csv.reader(text.splitlines()))
     except csv.Error as error:
         raise TableError(f"{path} is not CSV: {error}") from None
-    if not lines or tuple(lines[0]) != HEADER:
-        raise TableError(f"{path} line 1: the columns must be {','.join(HEADER)}")
+    header = tuple(lines[0]) if lines else ()
+    extra = header[len(HEADER) :]
+    if header[: len(HEADER)] != HEADER or extra != tuple(name for name in EXTRA if name in extra):
+        raise TableError(f"{path} line 1: the columns must be {','.join(HEADER)}, then any of {','.join(EXTRA)}")
     if not text.endswith("\n"):
         raise TableError(f"{path} line {len(lines)}: the last line has no end, so the file is truncated")
     rows: dict[str, Row] = {}
     for number, fields in enumerate(lines[1:], 2):
         where = f"{path} line {number}"
-        if len(fields) != len(HEADER):
+        if len(fields) != len(header):
             raise TableError(
-                f"{where}: {len(fields)} columns where {len(HEADER)} are due; the file is truncated or broken"
+                f"{where}: {len(fields)} columns where {len(header)} are due; the file is truncated or broken"
             )
-        key, row = _parse_row(where, fields)
+        key, row = _parse_row(where, fields[: len(HEADER)], dict(zip(extra, fields[len(HEADER) :], strict=True)))
         if key in rows:
             raise TableError(f"{where}: {key} has a row already. Keep one")
         rows[key] = row
     return rows
 
 
-def _parse_row(where: str, fields: list[str]) -> tuple[str, Row]:
+def _parse_row(where: str, fields: list[str], more: Mapping[str, str]) -> tuple[str, Row]:
     op, channels, size, latency, sd, count, source = fields
     if not channels and "(" in op:
         raise TableError(f"{where}: the row of an op needs in_channels and in_size; only a kernel's row has none")
     try:
         key = f"{op}@{Shape(int(channels), int(size))}" if channels else op
-        row = Row(latency_ms=float(latency), sd_ms=float(sd), count=int(count), source=source)
+        extra = {name: float(value) for name, value in more.items() if value}
+        row = Row(latency_ms=float(latency), sd_ms=float(sd), count=int(count), source=source, extra=extra)
         layer_from_key(key)
     except (ValueError, NasError) as error:
         raise TableError(f"{where}: {error}") from None
     if not (math.isfinite(row.latency_ms) and row.latency_ms > 0):
         raise TableError(f"{where}: latency_ms must be above 0 and finite, not {latency}")
+    for name, value in row.extra.items():
+        if not (math.isfinite(value) and value > 0):
+            raise TableError(f"{where}: {name} must be above 0 and finite, or empty, not {more[name]}")
     if not (math.isfinite(row.sd_ms) and row.sd_ms >= 0) or row.count < 1:
         raise TableError(f"{where}: sd_ms must be 0 or more and count at least 1, not {sd} and {count}")
     if source not in SOURCES:
@@ -351,12 +408,14 @@ def write_table(rows: Mapping[str, Row], info: Mapping[str, Any], folder: Path) 
     """Write ``NAME.csv`` and ``NAME.json``, ops before kernels; ``rows`` in ``info`` is set. Returns the CSV's path."""
     made = io.StringIO()
     out = csv.writer(made, lineterminator="\n")
-    out.writerow(HEADER)
+    extra = [name for name in EXTRA if any(name in row.extra for row in rows.values())]
+    out.writerow((*HEADER, *extra))
     for key in sorted(rows, key=lambda key: ("@" not in key, key)):
         op, _, shape = key.partition("@")
         channels, size = shape.split("x")[:2] if shape else ("", "")
         row = rows[key]
-        out.writerow((op, channels, size, f"{row.latency_ms:.9g}", f"{row.sd_ms:.6g}", row.count, row.source))
+        more = (f"{row.extra[name]:.9g}" if name in row.extra else "" for name in extra)
+        out.writerow((op, channels, size, f"{row.latency_ms:.9g}", f"{row.sd_ms:.6g}", row.count, row.source, *more))
     path = folder / f"{info['name']}.csv"
     for file, text in (
         (path, made.getvalue()),

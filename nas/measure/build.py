@@ -19,19 +19,32 @@ from pathlib import Path
 from typing import Any
 
 from nas.arch import Layer
-from nas.cost.fitting import COMMON_SD, fit_model
-from nas.cost.table import Row, Table, kernel_from_key, kernel_key, layer_from_key, layer_key, write_table
+from nas.cost.fitting import COMMON_SD, FEWEST_ROWS, fit_model
+from nas.cost.table import PRICED, Row, Table, kernel_from_key, kernel_key, layer_from_key, layer_key, write_table
 from nas.errors import TableError
 from nas.journal import repair
 from nas.measure.graphs import kernel_graph, layer_graph
 from nas.measure.runners import Runner
 from nas.measure.timing import Block, Quality, Subject, Timing, measure, remarks
+from nas.measure.training import TrainingStep, layer_document
 from nas.shape import Kernel, make_divisible
 from nas.space import SearchSpace
 
-__all__ = ["Journal", "Progress", "build_table", "grid", "keys_of", "layers_of", "subject"]
+__all__ = [
+    "Journal",
+    "Progress",
+    "build_table",
+    "grid",
+    "keys_of",
+    "layers_of",
+    "subject",
+    "table_of",
+    "time_missing",
+    "time_training",
+]
 
 KERNELS_PER_KIND = 24
+TRAINING = ".training.journal"
 LARGEST_ELEMENTS = 1 << 24
 SPREAD_OUT = ("conv", "dwconv", "linear", "pool", "norm", "add", "mul", "scale", "shuffle")
 
@@ -77,7 +90,7 @@ def keys_of(spaces: Iterable[SearchSpace], *, seed: int = 0) -> list[str]:
 
 def _scaled(kernel: Kernel, width: float, size: float) -> Kernel:
     """The kernel of a network that is wider and sees a larger image; the image's own channels stay."""
-    unit = 8 * kernel.groups if kernel.kind == "conv" else 8
+    unit = 8 * kernel.groups if kernel.kind in ("conv", "shuffle") else 8
 
     def wide(channels: int) -> int:
         return channels if channels <= 3 else make_divisible(channels * width, unit)
@@ -98,11 +111,11 @@ def _scaled(kernel: Kernel, width: float, size: float) -> Kernel:
     )
 
 
-def subject(key: str) -> Subject:
-    """What a row's key names, ready to be timed."""
+def subject(key: str, *, batch: int = 1) -> Subject:
+    """What a row's key names, ready to be timed; a layer's graph takes any batch."""
     kernel = kernel_from_key(key)
     if kernel is not None:
-        return Subject(key, partial(kernel_graph, kernel))
+        return Subject(key, partial(kernel_graph, kernel, batch=batch))
     layer = layer_from_key(key)
     if layer is None:
         raise TableError(f"row {key} names an op that is not installed: it cannot be timed")
@@ -205,45 +218,111 @@ def build_table(
 ) -> Table:
     """Time every layer of the spaces and a grid of kernels, and write ``NAME.csv`` and ``NAME.json`` into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    keys = keys_of(spaces, seed=seed)
     with Journal(folder / f"{name}.journal", runner.conditions()) as journal:
-        _time_missing(journal, keys, runner, threads, seconds_per_row, seed, watch)
-        info = _info(name, spaces, journal, runner, threads)
-        rows = {
-            key: Row(latency_ms=timing.latency_ms, sd_ms=timing.sd_ms, count=timing.count)
-            for key, timing in journal.rows.items()
-        }
-        fit = fit_model(rows)
-        model = {"prices": dict(fit.model.prices), "row_sd": fit.model.row_sd, "common_sd": fit.model.common_sd}
-        info |= {"model": model, "known_error": dict(fit.known_error)}
-        return Table.load(write_table(rows, info, folder))
+        batch = runner.conditions().get("batch", 1)
+        subjects = [subject(key, batch=batch if isinstance(batch, int) else 1) for key in keys_of(spaces, seed=seed)]
+        time_missing(journal, subjects, runner, threads, seconds_per_row, seed, watch)
+        return table_of(journal, name, spaces, runner, folder, threads=threads)
 
 
-def _time_missing(
+def table_of(
+    journal: Journal, name: str, spaces: Sequence[SearchSpace], runner: Runner, folder: Path, *, threads: int = 1
+) -> Table:
+    """Write the table that the journal's rows make; whatever else was timed beside them is left out.
+
+    Training steps that were timed for a table of that name before are kept.
+    """
+    rows = {key: _row(timing) for key, timing in journal.rows.items() if _is_row(key)}
+    info = _info(name, spaces, journal, runner, threads) | _fitted(rows)
+    training = folder / f"{name}{TRAINING}"
+    if training.exists():
+        rows, more = _with_training(rows, training)
+        info["training"] = more
+    columns = {each: _column(rows, each) for each in PRICED if any(each in row.extra for row in rows.values())}
+    return Table.load(write_table(rows, info | ({"columns": columns} if columns else {}), folder))
+
+
+def _fitted(rows: Mapping[str, Row]) -> dict[str, Any]:
+    fit = fit_model(rows)
+    model = {"prices": dict(fit.model.prices), "row_sd": fit.model.row_sd, "common_sd": fit.model.common_sd}
+    return {"model": model, "known_error": dict(fit.known_error)}
+
+
+def _column(rows: Mapping[str, Row], name: str) -> dict[str, Any]:
+    """What the table's JSON says of another column: the model fitted to it, if the rows are enough for one."""
+    found = {key: Row(latency_ms=row.extra[name]) for key, row in rows.items() if name in row.extra}
+    fitted = _fitted(found) if len(found) >= FEWEST_ROWS else {"model": None, "known_error": {}}
+    return {"rows_common_sd": COMMON_SD, **fitted}
+
+
+def _with_training(rows: Mapping[str, Row], path: Path) -> tuple[dict[str, Row], dict[str, Any]]:
+    """The rows with what the journal of training steps holds, and its conditions."""
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    times = {str(line["key"]): Timing(**line["timing"]) for line in lines if "key" in line}
+    found = {
+        key: replace(row, extra={**row.extra, "train_ms": times[key].warm_ms or times[key].latency_ms})
+        if key in times
+        else row
+        for key, row in rows.items()
+    }
+    return found, dict(lines[0]["conditions"])
+
+
+def time_training(
+    name: str,
+    spaces: Sequence[SearchSpace],
+    folder: Path,
+    *,
+    threads: int = 1,
+    batch: int = 8,
+    seconds_per_row: float = 0.25,
+    seed: int = 0,
+    watch: Callable[[Progress], None] = lambda progress: None,
+) -> None:
+    """Time a training step of every layer of the spaces, in torch, for the table of that name to take in."""
+    folder.mkdir(parents=True, exist_ok=True)
+    runner = TrainingStep(threads, batch=batch)
+    with Journal(folder / f"{name}{TRAINING}", runner.conditions()) as journal:
+        subjects = [
+            Subject(layer_key(layer.op, layer.shape), partial(layer_document, layer)) for layer in layers_of(spaces)
+        ]
+        time_missing(journal, subjects, runner, threads, seconds_per_row, seed, watch)
+
+
+def _is_row(key: str) -> bool:
+    return kernel_from_key(key) is not None or layer_from_key(key) is not None
+
+
+def _row(timing: Timing) -> Row:
+    told = {"warm_ms": timing.warm_ms, "energy_mj": timing.energy_mj}
+    extra = {name: value for name, value in told.items() if value is not None}
+    return Row(latency_ms=timing.latency_ms, sd_ms=timing.sd_ms, count=timing.count, extra=extra)
+
+
+def time_missing(
     journal: Journal,
-    keys: Sequence[str],
+    subjects: Sequence[Subject],
     runner: Runner,
     threads: int,
     seconds: float,
     seed: int,
     watch: Callable[[Progress], None],
 ) -> None:
-    missing = [key for key in keys if key not in journal.rows]
-    start, had = time.monotonic(), len(keys) - len(missing)
-    watch(Progress(done=had, wanted=len(keys), seconds=0.0, eta_seconds=None))
+    """Time the subjects that the journal has not, in a random mix, block by block."""
+    missing = [each for each in subjects if each.key not in journal.rows]
+    start, had, wanted = time.monotonic(), len(subjects) - len(missing), len(subjects)
+    watch(Progress(done=had, wanted=wanted, seconds=0.0, eta_seconds=None))
     done = 0
-    for block in measure(
-        [subject(key) for key in missing], runner, threads=threads, seconds_per_row=seconds, seed=seed + had
-    ):
+    for block in measure(missing, runner, threads=threads, seconds_per_row=seconds, seed=seed + had):
         journal.add(block)
         done += len(block.timings)
         gone = time.monotonic() - start
         left = gone / done * (len(missing) - done)
-        watch(Progress(done=had + done, wanted=len(keys), seconds=gone, eta_seconds=left))
+        watch(Progress(done=had + done, wanted=wanted, seconds=gone, eta_seconds=left))
 
 
 def _info(name: str, spaces: Sequence[SearchSpace], journal: Journal, runner: Runner, threads: int) -> dict[str, Any]:
-    noisy = sorted(key for key, timing in journal.rows.items() if timing.noisy)
+    noisy = sorted(key for key, timing in journal.rows.items() if timing.noisy and _is_row(key))
     unreliable = remarks(journal.blocks, threads=threads) if runner.in_process else []
     references = [block.reference_ms for block in journal.blocks if block.reference_ms]
     calls = [block.call_ms for block in journal.blocks]
@@ -265,7 +344,7 @@ def _info(name: str, spaces: Sequence[SearchSpace], journal: Journal, runner: Ru
         "reference_ms": statistics.median(references) if references else None,
         "noisy": noisy,
         "sources": [{"what": "medians of single runs, with robust standard deviations", "who": "nas latency build"}],
-        "fitted": "Six non-negative prices by least squares on relative errors, ops and kernels weighing the same.",
+        "fitted": "Non-negative prices by least squares on relative errors, ops and kernels weighing the same.",
         "rows_common_sd": COMMON_SD,
         "caveats": caveats,
     }

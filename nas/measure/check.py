@@ -79,9 +79,9 @@ def check(
     odd = [key for key in suspects(table, sample // 2) if key in timeable]
     rest = sorted(set(timeable) - set(odd))
     picked = odd + random.Random(seed).sample(rest, min(sample - len(odd), len(rest)))
-    blocks = list(
-        measure([subject(key) for key in picked], runner, threads=threads, seconds_per_row=seconds_per_row, seed=seed)
-    )
+    batch = runner.conditions().get("batch", 1)
+    ready = [subject(key, batch=batch if isinstance(batch, int) else 1) for key in picked]
+    blocks = list(measure(ready, runner, threads=threads, seconds_per_row=seconds_per_row, seed=seed))
     now: Mapping[str, float] = {key: t.latency_ms for block in blocks for key, t in block.timings.items()}
     rows = [Checked(key, table.rows[key].latency_ms, now[key]) for key in picked]
     middle = statistics.median(row.now_ms / row.then_ms for row in rows)

@@ -68,7 +68,7 @@ def collect(folder: Path, timings: Path, name: str, out: Path, *, hardware: str 
         },
         "spaces": manifest.get("spaces", []),
         "sources": [{"what": f"{len(rows)} timings of {timings.name}", "who": "nas latency emit and collect"}],
-        "fitted": "Six non-negative prices by least squares on relative errors, ops and kernels weighing the same.",
+        "fitted": "Non-negative prices by least squares on relative errors, ops and kernels weighing the same.",
         "model": {"prices": dict(fit.model.prices), "row_sd": fit.model.row_sd, "common_sd": fit.model.common_sd},
         "rows_common_sd": COMMON_SD,
         "known_error": dict(fit.known_error),

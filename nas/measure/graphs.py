@@ -25,7 +25,6 @@ __all__ = ["empty_graph", "kernel_graph", "layer_graph", "network_graph"]
 Floats = NDArray[np.float32]
 
 IR_VERSION = 10  # what the oldest runtime with this opset reads
-SHUFFLED_GROUPS = 2  # FBNet's; a shuffle's kernel does not say
 ACTS: dict[str, tuple[str, dict[str, Any]]] = {
     "relu": ("Relu", {}),
     "relu6": ("Clip", {}),
@@ -71,9 +70,9 @@ def empty_graph() -> bytes:
     return graph.bytes()
 
 
-def kernel_graph(kernel: Kernel) -> bytes:
-    """One kernel, batch 1, norm and bias folded into it. An unknown kind raises `ArchitectureError`."""
-    graph = _Graph()
+def kernel_graph(kernel: Kernel, *, batch: int = 1) -> bytes:
+    """One kernel, norm and bias folded into it. An unknown kind raises `ArchitectureError`."""
+    graph = _Graph(batch)
     if kernel.kind not in _WRITERS:
         raise ArchitectureError(
             f"no ONNX graph is known for kernels of kind '{kernel.kind}', only for {', '.join(sorted(_WRITERS))}: "
@@ -88,16 +87,18 @@ def kernel_graph(kernel: Kernel) -> bytes:
 class _Graph:
     """Nodes in a row; every output goes by a number, the last one is the graph's."""
 
-    def __init__(self) -> None:
+    def __init__(self, batch: int = 1) -> None:
+        self.batch = batch
         self.rng = np.random.default_rng(0)
         self.nodes: list[Any] = []
         self.inputs: list[Any] = []
         self.constants: list[Any] = []
 
-    def input(self, name: str, *shape: int) -> str:
+    def input(self, name: str, first: int, *shape: int) -> str:
+        """``first`` counts what stands beside each other in one image; the batch multiplies it."""
         from onnx import TensorProto, helper
 
-        self.inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        self.inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, (self.batch * first, *shape)))
         return name
 
     def constant(self, value: NDArray[Any]) -> str:
@@ -193,10 +194,11 @@ def _scale(graph: _Graph, k: Kernel) -> str:
 
 
 def _shuffle(graph: _Graph, k: Kernel) -> str:
-    groups = SHUFFLED_GROUPS if k.in_channels % SHUFFLED_GROUPS == 0 else 1
-    split = graph.node("Reshape", [_map(graph, k), graph.sizes(1, groups, k.in_channels // groups, k.in_size**2)])
+    split = graph.node(
+        "Reshape", [_map(graph, k), graph.sizes(graph.batch, k.groups, k.in_channels // k.groups, k.in_size**2)]
+    )
     turned = graph.node("Transpose", [split], perm=[0, 2, 1, 3])
-    return graph.node("Reshape", [turned, graph.sizes(1, k.in_channels, k.in_size, k.in_size)])
+    return graph.node("Reshape", [turned, graph.sizes(graph.batch, k.in_channels, k.in_size, k.in_size)])
 
 
 _WRITERS: dict[str, Callable[[_Graph, Kernel], str]] = {

@@ -15,11 +15,23 @@ from nas.cost.table import Table, write_table
 from nas.errors import TableError
 from nas.measure.graphs import network_graph
 from nas.measure.runners import Runner
-from nas.measure.timing import Quality, Subject, measure, remarks
+from nas.measure.timing import LOOPED, Quality, Subject, measure, remarks
+from nas.measure.training import network_document
 from nas.space import SearchSpace
 from nas.strategies.base import rng as stream
 
-__all__ = ["Timed", "Verdict", "all_remarks", "conditions_changed", "draw", "threads_of", "time_networks", "verify"]
+__all__ = [
+    "Timed",
+    "Verdict",
+    "all_remarks",
+    "conditions_changed",
+    "draw",
+    "network_subject",
+    "threads_of",
+    "time_networks",
+    "training_subject",
+    "verify",
+]
 
 FEWEST = 4
 MOST_TRIES = 100
@@ -74,15 +86,16 @@ def time_networks(
     threads: int,
     seconds: float,
     seed: int,
+    subject: Callable[[str, Architecture], Subject] | None = None,
     watch: Callable[[str], None] = lambda text: None,
 ) -> tuple[list[Timed], list[Quality]]:
-    """Time whole networks, twice, each time interleaved."""
-    subjects = [Subject(network.digest, partial(network_graph, network)) for _, network in networks]
+    """Time whole networks, twice, each time interleaved; each in the state a loop leaves it in."""
+    subjects = [(subject or network_subject)(network.digest, network) for _, network in networks]
     passes: list[dict[str, float]] = []
     blocks: list[Quality] = []
     for number in (1, 2):
         times: dict[str, float] = {}
-        for block in measure(subjects, runner, threads=threads, seconds_per_row=seconds, seed=seed + number):
+        for block in measure(subjects, runner, threads=threads, seconds_per_row=seconds / LOOPED, seed=seed + number):
             times.update({digest: timing.latency_ms for digest, timing in block.timings.items()})
             blocks.append(block.quality)
             watch(f"measurement {number} of 2: {len(times)}/{len(subjects)} networks")
@@ -95,23 +108,37 @@ def time_networks(
     return found, blocks
 
 
+def network_subject(key: str, network: Architecture) -> Subject:
+    """A whole network, timed as a loop runs it: straight after itself."""
+    return Subject(key, partial(network_graph, network), looped=True)
+
+
+def training_subject(key: str, network: Architecture) -> Subject:
+    """A whole training step, for `TrainingStep`."""
+    return Subject(key, partial(network_document, network), looped=True)
+
+
 def verify(
     table: Table,
     timed: Sequence[Timed],
     *,
+    column: str | None = None,
     correct: bool = False,
+    seen: Sequence[Timed] = (),
     unreliable: Sequence[str] = (),
 ) -> Verdict:
     """Audit the table on timed networks and store the audit with it.
 
-    With ``correct``, a correction is fitted to every second network of each space, and the audit is of the others.
-    A correction that the table had is replaced.
+    With ``correct``, a correction is fitted to ``seen``, or to every second network of each space, and the audit is of the
+    others. A correction that the table had is replaced. ``column``: hold that column of the table against the networks, not its
+    latencies; the verdict's table is then that column.
     """
     if len(timed) < FEWEST:
         raise TableError(f"an audit needs at least {FEWEST} timed networks, not {len(timed)}")
+    whole, table = table, table if column is None else table.column(column)
     held, before, info = list(timed), None, dict(table.info)
     if correct:
-        seen, held = _halves(timed)
+        seen, held = (seen, list(timed)) if seen else _halves(timed)
         bare = table.uncorrected()
         fitted = fit_correction([_parts(bare, one.network) for one in seen], [one.latency_ms for one in seen])
         info["correction"] = None if fitted is None else fitted.to_json()
@@ -128,7 +155,10 @@ def verify(
         "spaces": {name: found.to_json() for name, found in spaces.items()},
         "unreliable": list(unreliable),
     }
-    stored = Table.load(write_table(table.rows, info, table.path.parent))
+    if column is not None:
+        info = {**whole.info, "columns": {**whole.info.get("columns", {}), column: info}}
+    stored = Table.load(write_table(whole.rows, info, whole.path.parent))
+    stored = stored if column is None else stored.column(column)
     return Verdict(table=stored, every=every, spaces=spaces, before=before, held=held, unreliable=unreliable)
 
 
@@ -173,4 +203,4 @@ def _audit(table: Table, timed: Sequence[Timed]) -> Audit:
 
 
 def _parts(table: Table, network: Architecture) -> Parts:
-    return [(layer.op.key, table.layer(layer).latency_ms) for layer in network.layers]
+    return [table.part(layer) for layer in network.layers]

@@ -183,9 +183,9 @@ def pool(shape: Shape, stride: int) -> tuple[Kernel, Shape]:
     return made, out
 
 
-def shuffle(shape: Shape) -> Kernel:
+def shuffle(shape: Shape, groups: int) -> Kernel:
     """Channel shuffle between grouped convolutions (Zhang et al. 2018, https://arxiv.org/abs/1707.01083)."""
-    return _pointlike("shuffle", shape, shape.channels)
+    return replace(_pointlike("shuffle", shape, shape.channels), groups=groups)
 
 
 def shortcut(skip: str, shape: Shape, out: Shape) -> tuple[Kernel, ...]:

@@ -111,7 +111,7 @@ class MBConv(_InvertedResidual):
             made, now = blocks.conv(now, self.middle(shape), groups=self.groups, act=self.act)
             found.append(made)
             if self.groups > 1:
-                found.append(blocks.shuffle(now))
+                found.append(blocks.shuffle(now, self.groups))
         made, now = blocks.depthwise(now, kernel=self.kernel, stride=self.stride, act=self.act)
         found.append(made)
         found += self._squeeze_excite(shape, now)

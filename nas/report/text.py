@@ -5,7 +5,9 @@ from types import MappingProxyType
 from typing import Any
 
 from nas.arch import Architecture
+from nas.cost.confidence import sure_latency_ms
 from nas.cost.table import Estimate, Table
+from nas.domain import Domain
 from nas.lint import Report
 from nas.objectives import Objectives
 from nas.space import SearchSpace
@@ -22,7 +24,9 @@ __all__ = [
     "lint",
     "milliseconds",
     "networks",
+    "shown_share",
     "spaces",
+    "spread",
     "table",
 ]
 
@@ -63,8 +67,8 @@ def layers(architecture: Architecture, tables: Sequence[Table]) -> str:
     return table(header, rows)
 
 
-def costs(name: str, architecture: Architecture, tables: Sequence[Table]) -> str:
-    """Totals of one network."""
+def costs(name: str, architecture: Architecture, tables: Sequence[Table], confidence: float | None = None) -> str:
+    """Totals of one network; with a ``confidence`` also the latency that is kept with that probability."""
     lines = [
         f"{name}  input {architecture.input}  digest {architecture.digest}",
         f"params  {architecture.params:,}  ({architecture.size_bytes / 1e6:.2f} MB as float32)",
@@ -73,7 +77,18 @@ def costs(name: str, architecture: Architecture, tables: Sequence[Table]) -> str
     ]
     for entry in tables:
         estimate = entry.estimate(architecture)
-        lines.append(f"{entry.name}  {milliseconds(estimate)}  ({_shares(estimate)})")
+        kept = (
+            ""
+            if confidence is None
+            else f"; within {sure_latency_ms(estimate, confidence):.4g} ms with probability {confidence:g}"
+        )
+        lines.append(f"{entry.name}  {milliseconds(estimate)}  ({_shares(estimate)}){kept}")
+        for name in entry.columns:
+            other = entry.column(name).estimate(architecture)
+            unit = name.rpartition("_")[2].replace("mj", "mJ")
+            lines.append(
+                f"{entry.name}  {name}: {other.latency_ms:.4g} ± {other.latency_sd_ms:.2g} {unit}  ({_shares(other)})"
+            )
     return "\n".join(lines)
 
 
@@ -83,6 +98,22 @@ def spaces(found: Sequence[SearchSpace]) -> str:
         [s.name, str(s.input), str(len(s.choices)), f"{s.cardinality:.3g}", f"{s.distinct:,}", s.paper] for s in found
     ]
     return table(["space", "input", "choices", "gene tuples", "distinct networks", "paper"], rows)
+
+
+SHARES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+def spread(domain: Domain, metric: str) -> str:
+    """How a latency is spread over all gene tuples: exact ends, and what shares of them stay under."""
+    low, high = domain.compiled.extreme(metric)[0], domain.compiled.extreme(metric, largest=True)[0]
+    found = domain.quantiles(metric, SHARES)
+    under = ", ".join(f"{100 * share:g} % under {ms:.4g}" for share, ms in zip(SHARES, found, strict=True))
+    return f"{low:.4g} to {high:.4g} ms; {under}"
+
+
+def shown_share(share: float) -> str:
+    """A share as people read it: ``12.3 %``, ``4e-09``."""
+    return f"{100 * share:.3g} %" if share >= 1e-4 else f"{share:.2g}"
 
 
 def choices(space: SearchSpace) -> str:
@@ -151,7 +182,22 @@ def front(
     """One line per network of the front; ``confirmed``: score on the test set by digest, a column if there are any."""
     marked = ["confirmed"] if confirmed else []
     quality = [objective.name for objective in objectives.each if objective.direction == "maximize"]
-    header = ["trial", *quality, *marked, *(f"{table.name} ms" for table in tables), "params (M)", "macs (M)", "digest"]
+    others = [
+        objective.name
+        for objective in objectives.each
+        if objective.direction == "minimize"
+        and objective.name.partition("@")[0] not in ("latency_ms", "params", "macs")
+    ]
+    header = [
+        "trial",
+        *quality,
+        *marked,
+        *(f"{table.name} ms" for table in tables),
+        *others,
+        "params (M)",
+        "macs (M)",
+        "digest",
+    ]
     rows = []
     for trial in found:
         network = space.decode(trial.genes)
@@ -162,6 +208,7 @@ def front(
                 *(f"{trial.metrics[name]:.4f}" for name in quality),
                 *(f"{confirmed[trial.digest]:.4f}" if trial.digest in confirmed else "" for _ in marked),
                 *(f"{estimate.latency_ms:.2f} ± {estimate.latency_sd_ms:.2f}" for estimate in times),
+                *(f"{trial.metrics[name]:.4g}" for name in others),
                 f"{network.params / 1e6:.2f}",
                 f"{network.macs / 1e6:.0f}",
                 trial.digest,

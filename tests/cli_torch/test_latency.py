@@ -47,6 +47,36 @@ def test_other_conditions_are_refused(folder):
         run(*BUILD, "--threads", "2")
 
 
+def test_a_provider_that_is_not_here_and_a_runner_with_settings_of_ours(folder):
+    with pytest.raises(UsageError, match="no execution provider 'tpu', only"):
+        run(*BUILD, "--provider", "tpu")
+    with pytest.raises(UsageError, match="a --runner sees to them itself"):
+        run(*BUILD, "--runner", "echo {model} 1", "--dtype", "int8")
+
+
+def test_training_steps_are_built_and_verified(folder):
+    run(*BUILD, "--training", "--training-batch", "2")
+    with pytest.raises(UsageError, match="--training goes without --runner"):
+        run("latency", "verify", "--device", "here.csv", "--space", "small.py", "--training", "--runner", "x {model}")
+    verified = (
+        "latency",
+        "verify",
+        "--device",
+        "here.csv",
+        "--space",
+        "small.py",
+        "--networks",
+        "6",
+        "--seconds",
+        "0.01",
+    )
+    found = json.loads(run(*verified, "--training", "--json"))
+    assert found["every"]["networks"] == 6
+    info = json.loads((folder / "here.json").read_text())
+    assert info["columns"]["train_ms"]["audit"]["every"] == found["every"]
+    assert "audit" not in info
+
+
 def test_a_command_times_too(folder):
     run(*BUILD, "--runner", "printf '0.5 ms' {model}")
     rows = (folder / "here.csv").read_text().splitlines()[1:]

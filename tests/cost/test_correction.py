@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from nas.arch import Layer
-from nas.cost.correction import Correction, fit_correction
+from nas.cost.correction import Correction, Part, fit_correction
 from nas.cost.costs import latency_metric, space_costs
 from nas.cost.table import Row, Table, layer_key
 from nas.errors import TableError
@@ -14,29 +14,30 @@ KEYS = ("mbconv", "conv", "classifier")
 def networks(count=40, seed=0):
     rng = np.random.default_rng(seed)
     return [
-        [(str(rng.choice(KEYS)), float(rng.uniform(0.2, 3))) for _ in range(rng.integers(5, 25))] for _ in range(count)
+        [Part(str(rng.choice(KEYS)), float(rng.uniform(0.2, 3))) for _ in range(rng.integers(5, 25))]
+        for _ in range(count)
     ]
 
 
 def held_out_error(truth, noise=0.0):
     seen, held, rng = networks(40), networks(40, seed=1), np.random.default_rng(2)
     fitted = fit_correction(seen, [truth(parts) * (1 + noise * rng.normal()) for parts in seen])
-    latency = fitted.latency_ms if fitted else lambda parts: sum(ms for _, ms in parts)
+    latency = fitted.latency_ms if fitted else lambda parts: sum(part.ms for part in parts)
     return fitted, float(np.mean([abs(latency(parts) / truth(parts) - 1) for parts in held]))
 
 
 @pytest.mark.parametrize(
     "truth",
     [
-        lambda parts: 1.15 * sum(ms for _, ms in parts),
-        lambda parts: 1.1 * sum(ms for _, ms in parts) - 0.05 * len(parts),
-        lambda parts: 0.9 * sum(ms for _, ms in parts) + 2.0,
-        lambda parts: sum(ms * {"mbconv": 1.2, "conv": 0.8, "classifier": 1.0}[op] for op, ms in parts),
+        lambda parts: 1.15 * sum(part.ms for part in parts),
+        lambda parts: 1.1 * sum(part.ms for part in parts) - 0.05 * len(parts),
+        lambda parts: 0.9 * sum(part.ms for part in parts) + 2.0,
+        lambda parts: sum(part.ms * {"mbconv": 1.2, "conv": 0.8, "classifier": 1.0}[part.op] for part in parts),
     ],
     ids=["slope", "layers", "constant", "slopes"],
 )
 def test_what_a_sum_misses_is_learnt(truth):
-    naive = np.mean([abs(sum(ms for _, ms in parts) / truth(parts) - 1) for parts in networks(40, seed=1)])
+    naive = np.mean([abs(sum(part.ms for part in parts) / truth(parts) - 1) for parts in networks(40, seed=1)])
     fitted, error = held_out_error(truth)
     assert fitted is not None
     assert error < 0.01 < naive
@@ -44,11 +45,11 @@ def test_what_a_sum_misses_is_learnt(truth):
 
 
 def test_a_correction_that_does_not_help_is_dropped():
-    assert fit_correction(networks(), [sum(ms for _, ms in parts) for parts in networks()]) is None
+    assert fit_correction(networks(), [sum(part.ms for part in parts) for parts in networks()]) is None
 
 
 def test_its_own_error_is_that_of_networks_left_out():
-    fitted, _ = held_out_error(lambda parts: 1.2 * sum(ms for _, ms in parts), noise=0.05)
+    fitted, _ = held_out_error(lambda parts: 1.2 * sum(part.ms for part in parts), noise=0.05)
     assert 0.03 < fitted.common_sd < 0.08
 
 
@@ -96,7 +97,7 @@ def test_a_corrected_table_stays_a_sum_over_the_chain():
     for genes in rng.integers(0, 3, (20, len(space.choices))):
         network = space.decode(genes)
         found = corrected.estimate(network)
-        parts = [(layer.op.key, table().layer(layer).latency_ms) for layer in network.layers]
+        parts = [table().part(layer) for layer in network.layers]
         assert found.latency_ms == pytest.approx(made.latency_ms(parts))
         assert compiled.of(tuple(genes))[latency_metric("board")] == pytest.approx(found.latency_ms)
         assert found.common_sd_ms == pytest.approx(0.03 * (found.latency_ms - 0.4))

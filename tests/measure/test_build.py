@@ -2,14 +2,19 @@
 
 import json
 
+import numpy as np
 import pytest
 from made_up import ByName, Killed
 
 from nas import catalog
+from nas.cost.costs import space_costs
 from nas.cost.table import Table, kernel_from_key, layer_key
+from nas.domain import Bound, Domain
 from nas.errors import TableError
 from nas.measure import build, timing
 from nas.measure.build import build_table, grid, layers_of
+from nas.measure.runners import Reading
+from nas.report import text
 from nas.testing.toys import toy_space
 
 SPACE = toy_space(3)
@@ -17,7 +22,7 @@ SPACE = toy_space(3)
 
 @pytest.fixture(autouse=True)
 def _graphs_are_names(monkeypatch):
-    monkeypatch.setattr(build, "subject", lambda key: timing.Subject(key, key.encode))
+    monkeypatch.setattr(build, "subject", lambda key, **_: timing.Subject(key, key.encode))
 
 
 def test_every_layer_and_kind_of_kernel_gets_a_row_and_any_network_a_price(tmp_path):
@@ -120,3 +125,45 @@ def test_noisy_rows_are_named(tmp_path):
 def test_the_written_table_loads_to_the_same(tmp_path):
     table = build_table("board", [SPACE], ByName(), tmp_path)
     assert Table.load(tmp_path / "board.json").digest == table.digest
+
+
+# -- columns --------------------------------------------------------------------------------------
+
+
+def test_training_steps_are_a_column_and_survive_another_build(tmp_path):
+    small = toy_space(1)
+    build.time_training("board", [small], tmp_path, batch=2, seconds_per_row=0.001)
+    for _ in range(2):
+        table = build_table("board", [small], ByName(), tmp_path)
+        assert table.columns == ("train_ms",)
+        assert table.info["training"]["batch"] == 2
+        network = small.decode([0] * 2)
+        step = table.column("train_ms").estimate(network)
+        assert step.measured_ms == pytest.approx(sum(table.row(x).extra["train_ms"] for x in network.layers))
+        costs = space_costs(small, [table]).of((0,) * 2)
+        assert costs["train_ms@board"] == pytest.approx(step.latency_ms)
+        assert costs["latency_ms@board"] == pytest.approx(table.estimate(network).latency_ms)
+
+
+def test_energy_is_a_column_where_the_runner_tells_it(tmp_path):
+    class Meter(ByName):
+        def open(self, model):
+            run = super().open(model)
+
+            def once():
+                found = Reading(run())
+                found.energy_mj = 3 * found
+                return found
+
+            return once
+
+    table = build_table("board", [SPACE], Meter(), tmp_path)
+    network = SPACE.decode([0] * 6)
+    energy = table.column("energy_mj")
+    assert energy.estimate(network).latency_ms == pytest.approx(3 * table.estimate(network).latency_ms, rel=0.05)
+    assert energy.estimate(catalog.network("mobilenet_v2", resolution=64)).predicted_ms > 0
+    domain = Domain(SPACE, space_costs(SPACE, [table]), [Bound("energy_mj@board", 0.1)])
+    assert (domain.compiled.price(domain.sample_many(20, np.random.default_rng(0)))[:, 1] <= 0.1).all()
+    assert "board  energy_mj: " in text.costs("one", network, [table])
+    with pytest.raises(TableError, match="has no column train_ms: it has energy_mj"):
+        table.column("train_ms")

@@ -14,7 +14,7 @@ from nas.testing.toys import toy_space
 @pytest.fixture
 def table(tmp_path, monkeypatch):
     for module in (build, check):
-        monkeypatch.setattr(module, "subject", lambda key: timing.Subject(key, key.encode))
+        monkeypatch.setattr(module, "subject", lambda key, **_: timing.Subject(key, key.encode))
     return build_table("board", [toy_space(4)], ByName(), tmp_path)
 
 

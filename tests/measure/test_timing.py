@@ -4,7 +4,8 @@ import pytest
 
 from nas.errors import TableError, UsageError
 from nas.measure import timing
-from nas.measure.runners import Command, OnnxRuntime
+from nas.measure.graphs import kernel_graph
+from nas.measure.runners import REFERENCE, Command, OnnxRuntime, as_built
 from nas.measure.timing import Quality, Subject, measure, remarks
 
 QUIET = Quality(lost=0.01, reference_ms=1.0, reference_spread=0.02, load=0.9, call_ms=0.01)
@@ -95,11 +96,61 @@ def test_an_unquiet_machine_is_told(changes, message):
 
 
 def test_onnxruntime_times_kernels_and_takes_the_empty_call_off():
-    subject = Subject("reference", lambda: timing.kernel_graph(timing.REFERENCE))
+    subject = Subject("reference", lambda: kernel_graph(REFERENCE))
     (block,) = measure([subject], OnnxRuntime(), seconds_per_row=0.05)
     assert block.timings["reference"].latency_ms > 0
     assert 0 < block.quality.call_ms < block.quality.reference_ms
     assert 0 <= block.quality.lost < 1
+    assert block.timings["reference"].warm_ms > 0
+
+
+class Settling(Scripted):
+    """Runs in this process: a graph's first run of a visit takes 3 ms, the others 1 ms; an empty call a tenth of that."""
+
+    in_process = True
+
+    def __init__(self):
+        super().__init__(lambda name, run: 0.0)
+
+    def aside(self):
+        return b"empty", b"reference"
+
+    def open(self, model):
+        self.last = None
+
+        def once():
+            cold, self.last = self.last != model, model
+            return (3.0 if cold else 1.0) * (0.1 if model == b"empty" else 1.0)
+
+        return once
+
+
+def test_a_row_is_timed_cold_and_warm_and_a_network_as_in_a_loop():
+    both = [Subject("row", lambda: b"row"), Subject("network", lambda: b"network", looped=True)]
+    (block,) = measure(both, Settling())
+    row, network = block.timings["row"], block.timings["network"]
+    assert row.latency_ms == pytest.approx(3.0 - 0.3)
+    assert row.warm_ms == pytest.approx(1.0 - 0.1)
+    assert network.latency_ms == 1.0
+    assert network.warm_ms is None
+
+
+# -- providers, eight bits ------------------------------------------------------------------------
+
+
+def test_a_provider_that_is_not_here_is_refused_with_those_that_are():
+    with pytest.raises(UsageError, match=r"no execution provider 'cuda', only .*cpu"):
+        OnnxRuntime(provider="cuda")
+    with pytest.raises(UsageError, match="no dtype named 'int9'"):
+        OnnxRuntime(dtype="int9")
+
+
+def test_eight_bits_and_batches_are_timed_and_stated():
+    runner = OnnxRuntime(dtype="int8", batch=2)
+    assert runner.open(kernel_graph(REFERENCE, batch=2))() > 0
+    assert runner.conditions()["dtype"].startswith("int8, static QDQ, calibrated on random numbers")
+    assert as_built(runner.conditions()).conditions() == runner.conditions()
+    assert as_built({}, threads=2).conditions()["threads"] == 2
 
 
 # -- commands -------------------------------------------------------------------------------------
@@ -108,6 +159,18 @@ def test_onnxruntime_times_kernels_and_takes_the_empty_call_off():
 def test_a_commands_last_number_is_the_time():
     run = Command("printf 'warm 9.9\nmean 1.25 ms\n' {model}").open(b"model")
     assert run() == 1.25
+    assert run().energy_mj is None
+
+
+@pytest.mark.parametrize("line", ["1.25 ms 40.5 mJ", "1.25ms 40.5mJ", "mean 1.25 40.5 mJ"])
+def test_a_command_may_tell_energy(line):
+    found = Command(f"printf '{line}' {{model}}").open(b"model")()
+    assert (found, found.energy_mj) == (1.25, 40.5)
+
+
+def test_energy_of_nothing_is_refused():
+    with pytest.raises(TableError, match="must end in milliseconds above 0"):
+        Command("printf '1.25 ms 0 mJ' {model}").open(b"model")()
 
 
 @pytest.mark.parametrize(

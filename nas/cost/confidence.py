@@ -1,0 +1,128 @@
+"""A latency that is kept with a stated probability, as a cost that adds up over a chain.
+
+An estimate's error is normal with variance ``v + c**2``: rows' independent errors add in ``v``, common errors in ``c``. The
+bound ``m + z * sqrt(v + c**2) <= T`` is no sum, but the root has linear upper bounds. For ``0 <= c <= C`` and any ``sigma > 0``
+
+    sqrt(v + c**2)  <=  a * c + v / (2 * sigma) + sigma / 2,    a = C / (2 * sigma) if sigma >= C, else 1 - sigma / (2 * C)
+
+because the root is convex in c (so c = 0 and c = C decide) and concave in v (so its tangents lie above it). It is an equality at
+``c = C, v = sigma**2 - C**2``. A network whose ``c`` exceeds ``C = share * T`` takes more than T by itself, as no layer's ``c``
+exceeds that share of its time; so whatever meets the linear bound meets the exact one.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.cost.compiled import compile_costs
+from nas.cost.table import Estimate, Table
+from nas.errors import UsageError
+from nas.space import SearchSpace
+
+__all__ = ["Margin", "check_confidence", "margin", "sure_latency_ms"]
+
+DRAWS, NEAREST = 1024, 256
+DIGITS = 4
+
+
+def check_confidence(confidence: float) -> float:
+    """The confidence, if it can be one: at least 0.5, below 1."""
+    if not 0.5 <= confidence < 1:
+        raise UsageError(f"a confidence is a probability from 0.5 to below 1, such as 0.95, not {confidence:g}")
+    return confidence
+
+
+def sure_latency_ms(estimate: Estimate, confidence: float) -> float:
+    """The latency that is kept with that probability: ``m + z * sqrt(v + c**2)``."""
+    return estimate.latency_ms + NormalDist().inv_cdf(check_confidence(confidence)) * estimate.latency_sd_ms
+
+
+@dataclass(frozen=True, kw_only=True)
+class Margin:
+    """The linear bound on top of the mean; ``most_common_ms`` is C, ``sigma_ms`` sigma."""
+
+    confidence: float
+    sigma_ms: float
+    most_common_ms: float
+
+    @property
+    def z(self) -> float:
+        """The normal quantile."""
+        return NormalDist().inv_cdf(self.confidence)
+
+    @property
+    def common_weight(self) -> float:
+        """The weight a of common errors."""
+        if self.sigma_ms >= self.most_common_ms:
+            return self.most_common_ms / (2 * self.sigma_ms)
+        return 1 - self.sigma_ms / (2 * self.most_common_ms)
+
+    @property
+    def constant_ms(self) -> float:
+        """What a whole network gets once."""
+        return self.z * self.sigma_ms / 2
+
+    def layer_ms(self, estimate: Estimate) -> float:
+        """A layer's part of the latency that is kept."""
+        spread = self.common_weight * estimate.common_sd_ms + estimate.variance_ms2 / (2 * self.sigma_ms)
+        return estimate.latency_ms + self.z * spread
+
+    def to_json(self) -> dict[str, float]:
+        """Plain JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Margin":
+        """What `to_json` wrote."""
+        return cls(**{name: float(value) for name, value in data.items()})
+
+
+def margin(space: SearchSpace, table: Table, upper_ms: float, confidence: float) -> Margin:
+    """The bound that is tightest for networks of the space that take about ``upper_ms``."""
+    check_confidence(confidence)
+    parts = compile_costs(space, ("ms", "common", "variance"), lambda layer: _parts(table.layer(layer)))
+    layers = np.concatenate([values.reshape(-1, 3) for values in parts.values])
+    timed = layers[layers[:, 0] > 0]
+    share = float((timed[:, 1] / timed[:, 0]).max(initial=0.0))
+    most = min(share * max(upper_ms - table.constant_ms, 0.0), parts.extreme("common", largest=True)[0])
+    rng = np.random.default_rng(0)
+    drawn = np.stack([rng.integers(size, size=DRAWS) for size in space.gene_sizes], axis=1)
+    ms, common, variance = _typical(parts.price(drawn), upper_ms)
+    most = _rounded_up(most)
+    return Margin(
+        confidence=confidence,
+        sigma_ms=_rounded_up(max(_best_sigma(most, min(common, most), variance), 1e-6 * ms, 1e-9)),
+        most_common_ms=most,
+    )
+
+
+def _parts(estimate: Estimate) -> tuple[float, float, float]:
+    return estimate.latency_ms, estimate.common_sd_ms, estimate.variance_ms2
+
+
+def _typical(costs: NDArray[np.float64], upper_ms: float) -> tuple[float, float, float]:
+    """Time, common sd and variance of networks at the bound, scaled from the draws nearest to it."""
+    near = costs[np.argsort(np.abs(costs[:, 0] - upper_ms))[:NEAREST]].mean(axis=0)
+    scale = upper_ms / near[0]
+    return upper_ms, float(near[1] * scale), float(near[2] * scale)
+
+
+def _best_sigma(most: float, common: float, variance: float) -> float:
+    """Where the linear bound of one network is least."""
+    wide = math.sqrt(most * common + variance)
+    if wide >= most:
+        return wide
+    return most if common >= most else min(most, math.sqrt(variance / (1 - common / most)))
+
+
+def _rounded_up(value: float) -> float:
+    """To a few digits, so that it is the same on every machine; any value at or above is as true."""
+    if value <= 0:
+        return 0.0
+    scale = 10.0 ** (DIGITS - 1 - math.floor(math.log10(value)))
+    return math.ceil(value * scale) / scale
