@@ -5,23 +5,26 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nas import capsule, catalog, strategies
+from nas import capsule, catalog, cluster, strategies
+from nas.cluster import Cluster
 from nas.cost import audit
 from nas.cost.costs import latency_metric, space_costs
 from nas.cost.table import Table
 from nas.domain import Bound, Domain
-from nas.errors import BoundError, NasError, RunError, unknown
+from nas.errors import BoundError, NasError, RunError, UsageError, unknown
 from nas.journal import LOCK
 from nas.objectives import Objectives, parse_objectives
 from nas.run import Run, freeze_space, freeze_tables
 from nas.space import SearchSpace
 from nas.store import Store
 from nas.study import Outcome, Progress, Study
+from nas.workers import Evaluator, Processes
 
-__all__ = ["Plan", "Search", "check_free", "search"]
+__all__ = ["Plan", "Search", "check_free", "evaluator", "search"]
 
 DEFAULT_TRIALS = 32
 
@@ -33,6 +36,9 @@ class Search:
     ``space``: a name, ``name:setting=value`` or a ``.py`` file. ``devices``: names, aliases or table files; the first
     one is what ``latency_ms`` means. ``data``, ``groups``: see ``nas.data.load``. ``objectives``: metric names. ``maxima``:
     largest allowed value by cost metric. ``proxy``: settings of the short training, empty for the preset.
+    ``workers``: networks trained at a time, in processes of their own where there are several or a trial has a limit
+    (``trial_timeout_seconds``); with ``ray``, an address, on a Ray cluster, with ``scheduler`` and ``gpus`` a trial.
+    ``hopeless``: stop trainings that can no longer reach the front, see `nas.early`.
     Budget: ``trials`` new evaluations, or ``seconds``, or both. ``resolution``, ``classes`` and ``in_channels``
     describe the network that is priced and shipped; the last two default to the data's.
     """
@@ -53,6 +59,12 @@ class Search:
     groups: str | None = None
     strict: bool = False
     threads: int = 1
+    workers: int = 1
+    trial_timeout_seconds: float | None = None
+    hopeless: bool = False
+    ray: str | None = None
+    scheduler: str | None = None
+    gpus: float = 0.0
     trials: int | None = None
     seconds: float | None = None
     seed: int = 0
@@ -80,6 +92,8 @@ class Plan:
         self.settings = settings
         self.tables = tuple(catalog.device(name) for name in settings.devices)
         evaluators = catalog.evaluator(settings.evaluator)
+        if settings.ray is None and (settings.scheduler is not None or settings.gpus):
+            raise UsageError("--scheduler and --gpus are Ray's: they need --ray ADDRESS")
         self.data = evaluators.open_data(settings.data, strict=settings.strict, groups=settings.groups)
         self.arguments = {
             "spec": settings.space,
@@ -134,11 +148,27 @@ class Plan:
         if trials is None and self.settings.seconds is None:
             trials = DEFAULT_TRIALS
         with self._store(out, resume) as store:
-            study = Study(self.domain, self.strategy, self.evaluator, store, watch=watch)
-            outcome = study.run(trials=trials, seconds=self.settings.seconds)
+            study = Study(
+                self.domain, self.strategy, self.evaluator, store, watch=watch, hopeless=self.settings.hopeless
+            )
+            outcome = self._evaluated(study, trials)
         run = Run(store.folder)
         run.save_reports()
         return Result(run, outcome)
+
+    def _evaluated(self, study: Study, trials: int | None) -> Outcome:
+        """Here, in processes beside this one, or on a cluster."""
+        given, make = self.settings, partial(evaluator, self.settings)
+        if given.ray is not None:
+            where = Cluster(
+                address=given.ray, workers=given.workers, cpus=given.threads, gpus=given.gpus,
+                scheduler=given.scheduler, timeout_seconds=given.trial_timeout_seconds,
+            )  # fmt: skip
+            return cluster.run(study, make, where, trials=trials, seconds=given.seconds)
+        if given.workers == 1 and given.trial_timeout_seconds is None:
+            return study.run(trials=trials, seconds=given.seconds)
+        with Processes(make, given.workers, timeout_seconds=given.trial_timeout_seconds) as workers:
+            return study.run(trials=trials, seconds=given.seconds, workers=workers)
 
     def _store(self, out: str | Path | None, resume: bool) -> Store:
         if resume:
@@ -167,6 +197,14 @@ class Plan:
 
 
 Watch = Callable[[Progress], None]
+
+
+def evaluator(settings: Search) -> Evaluator:
+    """The evaluator of a search, as each worker builds its own."""
+    evaluators = catalog.evaluator(settings.evaluator)
+    data = evaluators.open_data(settings.data, strict=settings.strict, groups=settings.groups)
+    made: Evaluator = evaluators.make(data, settings.proxy, threads=settings.threads)
+    return made
 
 
 @dataclass(frozen=True)

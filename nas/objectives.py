@@ -17,7 +17,17 @@ from nas.errors import UsageError, unknown
 from nas.pareto import front
 from nas.trial import Metrics, Trial
 
-__all__ = ["QUALITY", "REWARDS", "Direction", "Objective", "Objectives", "Reward", "parse_objectives", "reference"]
+__all__ = [
+    "QUALITY",
+    "REWARDS",
+    "SEARCH",
+    "Direction",
+    "Objective",
+    "Objectives",
+    "Reward",
+    "parse_objectives",
+    "reference",
+]
 
 Direction = Literal["minimize", "maximize"]
 

@@ -49,7 +49,8 @@ class Record:
 
     ``trials`` are the finished ones in number order, ``answered`` the numbers of those that needed no evaluation
     (known already, or outside the bounds), ``order`` all numbers as they were finished, ``seconds`` the time each
-    evaluation took, ``claims`` what is claimed and not finished.
+    evaluation took, ``elapsed`` the seconds that the run had taken when the last one ended, ``curves`` the scores
+    after each part of trainings that were followed, ``claims`` what is claimed and not finished.
     """
 
     capsule: Mapping[str, Any]
@@ -58,6 +59,8 @@ class Record:
     answered: frozenset[int] = frozenset()
     order: tuple[int, ...] = ()
     seconds: Mapping[int, float] = field(default_factory=dict)
+    elapsed: float = 0.0
+    curves: Mapping[int, Sequence[Metrics]] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
 
 
@@ -98,6 +101,8 @@ def _record(capsule: Mapping[str, Any], objectives: Objectives, found: Sequence[
         answered=frozenset(frozen.number for frozen in found if "answered" in frozen.user_attrs),
         order=tuple(sorted(results, key=lambda number: (results[number]["order"], number))),
         seconds={number: result["seconds"] for number, result in results.items()},
+        elapsed=max((result.get("elapsed", 0.0) for result in results.values()), default=0.0),
+        curves={number: result["curve"] for number, result in results.items() if "curve" in result},
         claims=tuple(claims),
     )
 
@@ -133,6 +138,9 @@ def _distribution(choice: Choice) -> "BaseDistribution":
 
 class Store:
     """The record of one run, held by this process alone until it is closed. Use `create` or `resume`."""
+
+    shared = False
+    """Whether other drivers write into the record too."""
 
     def __init__(self, folder: Path, space: SearchSpace, capsule: Mapping[str, Any], lock: "RunLock") -> None:
         self.folder, self.space, self.capsule = folder, space, capsule
@@ -229,9 +237,21 @@ class Store:
         self._finished += 1
         return _trial(claim, result, self.objectives)
 
-    def finish(self, claim: Claim, state: State, metrics: Metrics, *, reason: str = "", seconds: float = 0.0) -> Trial:
+    def finish(
+        self,
+        claim: Claim,
+        state: State,
+        metrics: Metrics,
+        *,
+        reason: str = "",
+        seconds: float = 0.0,
+        elapsed: float = 0.0,
+        curve: Sequence[Metrics] = (),
+    ) -> Trial:
         """Record what became of a claim; once this returns, or even half-way through, no kill undoes it."""
-        result = self._result(state, metrics, reason, seconds)
+        result = {**self._result(state, metrics, reason, seconds), "elapsed": round(elapsed, 3)}
+        if curve:
+            result["curve"] = [dict(scores) for scores in curve]
         trial = _trial(claim, result, self.objectives)
         with self._writing():
             self._storage.set_trial_user_attr(self._ids[claim.number], "result", result)
@@ -304,12 +324,12 @@ class Store:
         self._storage.set_trial_state_values(trial_id, state, values)
 
     def _state(self, result: Mapping[str, Any]) -> tuple["TrialState", list[float] | None]:
-        """Optuna's state and values: it knows no infeasible trials, pruned comes nearest."""
+        """Optuna's state and values: it knows no infeasible and no stopped trials, pruned comes nearest."""
         from optuna.trial import TrialState
 
         if result["state"] == "complete":
             return TrialState.COMPLETE, [result["metrics"][name] for name in self.objectives.names]
-        return (TrialState.PRUNED if result["state"] == "infeasible" else TrialState.FAIL), None
+        return (TrialState.FAIL if result["state"] == "failed" else TrialState.PRUNED), None
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -36,7 +36,7 @@ class Strategy(ABC):
 
     @abstractmethod
     def tell(self, trial: Trial) -> None:
-        """Learn from one trial, complete, infeasible or failed."""
+        """Learn from one trial, complete, infeasible, failed or stopped."""
 
     @abstractmethod
     def recommend(self) -> Genes:
