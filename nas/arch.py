@@ -35,6 +35,10 @@ class Layer:
         """Kept, since layers are keys wherever a space is priced or compared, and their ops are deep."""
         return hash((self.op, self.shape))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the hash, which is another one in another process."""
+        return {name: value for name, value in vars(self).items() if name != "_hash"}
+
     @cached_property
     def out_shape(self) -> Shape:
         """The map handed over."""

@@ -8,12 +8,13 @@ or a full disk is cut when the run is opened, so nothing that was finished is lo
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from nas.capsule import check_same, read_capsule, write_capsule
 from nas.errors import RunError
@@ -35,12 +36,17 @@ METRIC_NAMES = "study:metric_names"  # where Optuna keeps the names of a study's
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A network taken on for evaluation: trial number, proposal, digest, and which repeat of that digest."""
+    """A network taken on for evaluation: trial number, proposal, digest, and which repeat of that digest.
+
+    ``told`` trials, the first of the record's order, were known to the strategy, and those of ``pending`` were running.
+    """
 
     number: int
     proposal: Proposal
     digest: str
     repeat: int = 0
+    told: int = 0
+    pending: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +56,8 @@ class Record:
     ``trials`` are the finished ones in number order, ``answered`` the numbers of those that needed no evaluation
     (known already, or outside the bounds), ``order`` all numbers as they were finished, ``seconds`` the time each
     evaluation took, ``elapsed`` the seconds that the run had taken when the last one ended, ``curves`` the scores
-    after each part of trainings that were followed, ``claims`` what is claimed and not finished.
+    after each part of trainings that were followed, ``claims`` what is claimed and not finished, ``claimed`` every
+    claim by number.
     """
 
     capsule: Mapping[str, Any]
@@ -62,6 +69,9 @@ class Record:
     elapsed: float = 0.0
     curves: Mapping[int, Sequence[Metrics]] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
+    claimed: Mapping[int, Claim] = field(default_factory=dict)
+    contradictions: Mapping[int, str] = field(default_factory=dict)
+    """By number: where Optuna's own values, genes or state of a trial are not those of its result."""
 
 
 def read(folder: str | Path) -> Record:
@@ -86,14 +96,12 @@ def canonical(run: str | Path) -> str:
 
 
 def _record(capsule: Mapping[str, Any], objectives: Objectives, found: Sequence["FrozenTrial"]) -> Record:
-    trials, claims, results = [], [], {}
+    trials, claimed, results = [], {}, {}
     for frozen in found:
-        claim, result = _claim(frozen), frozen.user_attrs.get("result")
-        if result is None:
-            claims.append(claim)
-        else:
+        claim = claimed[frozen.number] = _claim(frozen)
+        if "result" in frozen.user_attrs:
+            result = results[claim.number] = _result(frozen.number, frozen.user_attrs["result"])
             trials.append(_trial(claim, result, objectives))
-            results[claim.number] = result
     return Record(
         capsule=capsule,
         objectives=objectives,
@@ -103,17 +111,67 @@ def _record(capsule: Mapping[str, Any], objectives: Objectives, found: Sequence[
         seconds={number: result["seconds"] for number, result in results.items()},
         elapsed=max((result.get("elapsed", 0.0) for result in results.values()), default=0.0),
         curves={number: result["curve"] for number, result in results.items() if "curve" in result},
-        claims=tuple(claims),
+        claims=tuple(claim for number, claim in claimed.items() if number not in results),
+        claimed=claimed,
+        contradictions={n: text for n, text in ((f.number, _contradiction(f, objectives)) for f in found) if text},
     )
 
 
+def _contradiction(frozen: "FrozenTrial", objectives: Objectives) -> str:
+    """What an edit of one of the two places of a value leaves."""
+    result = frozen.user_attrs.get("result")
+    if result is None or not frozen.state.is_finished() or frozen.values is None:
+        return ""
+    if result["state"] != "complete":
+        return f"its state is {result['state']}, yet it has values"
+    for name, value in zip(objectives.names, frozen.values, strict=False):
+        if result["metrics"].get(name) != value:
+            return f"{name} is {result['metrics'].get(name)} in its result and {value} among its values"
+    return ""
+
+
 def _claim(frozen: "FrozenTrial") -> Claim:
-    given = frozen.user_attrs
+    given, number = frozen.user_attrs, frozen.number
     try:
-        proposal = Proposal(tuple(given["genes"]), given["note"])
-        return Claim(number=frozen.number, proposal=proposal, digest=given["digest"], repeat=given["repeat"])
+        genes, pending = tuple(given["genes"]), tuple(given["pending"])
+        sound = (
+            all(type(n) is int and n >= 0 for n in (*genes, *pending, given["repeat"], given["told"]))
+            and type(given["note"]) is dict
+            and type(given["digest"]) is str
+        )
     except KeyError as error:
-        raise RunError(f"trial {frozen.number} of the record has no {error}: another program wrote it") from None
+        raise RunError(f"trial {number} of the record has no {error}: another program wrote it") from None
+    except TypeError:
+        sound = False
+    if not sound:
+        raise RunError(f"trial {number} of the record was edited: its claim holds something else than a claim")
+    return Claim(
+        number=number, proposal=Proposal(genes, given["note"]), digest=given["digest"], repeat=given["repeat"],
+        told=given["told"], pending=pending,
+    )  # fmt: skip
+
+
+def _result(number: int, result: Any) -> Mapping[str, Any]:
+    """A result as `Store.finish` wrote it; anything else raises."""
+    try:
+        numbers = (result["seconds"], result["order"], result.get("elapsed", 0.0))
+        curve = result.get("curve", ())
+        sound = (
+            result["state"] in get_args(State)
+            and type(result["reason"]) is str
+            and all(_finite(value) and value >= 0 for value in numbers)
+            and all(_finite(value) for scores in (result["metrics"], *curve) for value in scores.values())
+        )
+    except (KeyError, TypeError, AttributeError):
+        sound = False
+    if not sound:
+        raise RunError(f"trial {number} of the record was edited: its result holds something else than a result")
+    found: Mapping[str, Any] = result
+    return found
+
+
+def _finite(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _trial(claim: Claim, result: Mapping[str, Any], objectives: Objectives) -> Trial:
@@ -292,7 +350,7 @@ class Store:
         if number != claim.number:
             raise RunError(f"the record in '{self.folder}' was changed by another program: trial {claim.number} exists")
         self._ids[number] = trial_id
-        return Claim(number=number, proposal=Proposal(genes, note), digest=claim.digest, repeat=claim.repeat)
+        return replace(claim, proposal=Proposal(genes, note), told=told, pending=tuple(pending))
 
     # -- opening ----------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ LEVELS = (
     ("catalog",),
     ("run",),
     ("job",),
-    ("confirm",),
+    ("confirm", "replay"),
     ("testing",),
     ("model",),
     ("data", "train"),
