@@ -1,6 +1,7 @@
 """The main job: from a space, a device and a data set to a run folder with a Pareto front."""
 
 import math
+import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nas import capsule, catalog, cluster, strategies
+from nas.board import Board
 from nas.cluster import Cluster
 from nas.cost import audit
 from nas.cost.costs import latency_metric, space_costs
@@ -38,6 +40,7 @@ class Search:
     largest allowed value by cost metric. ``proxy``: settings of the short training, empty for the preset.
     ``workers``: networks trained at a time, in processes of their own where there are several or a trial has a limit
     (``trial_timeout_seconds``); with ``ray``, an address, on a Ray cluster, with ``scheduler`` and ``gpus`` a trial.
+    ``storage``: a database URL where drivers of one ``study`` hear of each other, see `nas.board`.
     ``hopeless``: stop trainings that can no longer reach the front, see `nas.early`.
     Budget: ``trials`` new evaluations, or ``seconds``, or both. ``resolution``, ``classes`` and ``in_channels``
     describe the network that is priced and shipped; the last two default to the data's.
@@ -65,6 +68,8 @@ class Search:
     ray: str | None = None
     scheduler: str | None = None
     gpus: float = 0.0
+    storage: str | None = None
+    study: str = "nas"
     trials: int | None = None
     seconds: float | None = None
     seed: int = 0
@@ -72,13 +77,29 @@ class Search:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Search":
         """The settings that ``run.json`` holds."""
-        known = {f.name for f in fields(cls)}
+        known = {f.name: f.type.__name__ if isinstance(f.type, type) else str(f.type) for f in fields(cls)}
         given: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in data.items()}
-        if set(given) - known:
+        if set(given) - set(known):
             raise RunError(
-                f"run.json holds settings this version does not know: {', '.join(sorted(set(given) - known))}"
+                f"run.json holds settings this version does not know: {', '.join(sorted(set(given) - set(known)))}"
             )
+        for name, value in given.items():
+            if not _of_type(value, known[name]):
+                raise RunError(f"run.json was edited: setting {name} must be {known[name]}, not {str(value)[:60]}")
         return cls(**given)
+
+
+def _of_type(value: Any, kind: str) -> bool:
+    """Whether a value that was read from JSON is of a field's type, by its name."""
+    if kind.endswith("| None"):
+        return value is None or _of_type(value, kind.removesuffix("| None").strip())
+    if kind.startswith("tuple"):
+        return isinstance(value, tuple) and all(isinstance(part, str) for part in value)
+    if kind.startswith("collections.abc.Mapping"):
+        return isinstance(value, Mapping) and all(_of_type(part, "float") for part in value.values())
+    if kind == "float":
+        return type(value) in (int, float) and math.isfinite(value)
+    return type(value).__name__ == kind
 
 
 class Plan:
@@ -149,12 +170,19 @@ class Plan:
             trials = DEFAULT_TRIALS
         with self._store(out, resume) as store:
             study = Study(
-                self.domain, self.strategy, self.evaluator, store, watch=watch, hopeless=self.settings.hopeless
-            )
+                self.domain, self.strategy, self.evaluator, store, watch=watch, hopeless=self.settings.hopeless,
+                board=self._board(store.folder),
+            )  # fmt: skip
             outcome = self._evaluated(study, trials)
         run = Run(store.folder)
         run.save_reports()
         return Result(run, outcome)
+
+    def _board(self, folder: Path) -> Board | None:
+        if self.settings.storage is None:
+            return None
+        driver = f"{platform.node()}:{folder}"
+        return Board(self.settings.storage, self.identity, driver, study=self.settings.study)
 
     def _evaluated(self, study: Study, trials: int | None) -> Outcome:
         """Here, in processes beside this one, or on a cluster."""

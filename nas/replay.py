@@ -65,8 +65,10 @@ def replay(run: Run, watch: Callable[[int, int], None] = lambda done, all_: None
             while told < claim.told:
                 strategy.tell(trials[record.order[told]])
                 told += 1
-            asked = strategy.ask(claim.number, [record.claimed[number].proposal for number in claim.pending])
-            difference = _proposed(run, claim, asked)
+            if claim.number not in record.heard:  # another driver's proposal is in another driver's run
+                pending = [record.claimed[number].proposal for number in claim.pending]
+                asked = strategy.ask(claim.number, [*pending, *claim.foreign])
+                difference = _proposed(run, claim, asked)
         if difference is not None:
             return Replay(proposals=done, difference=difference)
     return Replay(proposals=len(claims), difference=None)

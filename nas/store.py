@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial, TrialState
 
-__all__ = ["Claim", "Record", "Store", "canonical", "read"]
+__all__ = ["Claim", "Record", "Store", "canonical", "quiet_optuna", "read"]
 
 STUDY = "nas"
 METRIC_NAMES = "study:metric_names"  # where Optuna keeps the names of a study's objectives
@@ -47,6 +47,8 @@ class Claim:
     repeat: int = 0
     told: int = 0
     pending: tuple[int, ...] = ()
+    foreign: tuple[Proposal, ...] = ()
+    """What other drivers of the study had running."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,8 @@ class Record:
     objectives: Objectives
     trials: tuple[Trial, ...]
     answered: frozenset[int] = frozenset()
+    heard: Mapping[int, int] = field(default_factory=dict)
+    """Of the answered ones, those that another driver evaluated, with their place on the board."""
     order: tuple[int, ...] = ()
     seconds: Mapping[int, float] = field(default_factory=dict)
     elapsed: float = 0.0
@@ -107,6 +111,7 @@ def _record(capsule: Mapping[str, Any], objectives: Objectives, found: Sequence[
         objectives=objectives,
         trials=tuple(trials),
         answered=frozenset(frozen.number for frozen in found if "answered" in frozen.user_attrs),
+        heard={f.number: f.user_attrs["heard"] for f in found if "heard" in f.user_attrs},
         order=tuple(sorted(results, key=lambda number: (results[number]["order"], number))),
         seconds={number: result["seconds"] for number, result in results.items()},
         elapsed=max((result.get("elapsed", 0.0) for result in results.values()), default=0.0),
@@ -134,6 +139,7 @@ def _claim(frozen: "FrozenTrial") -> Claim:
     given, number = frozen.user_attrs, frozen.number
     try:
         genes, pending = tuple(given["genes"]), tuple(given["pending"])
+        foreign = tuple(Proposal(tuple(genes), dict(note)) for genes, note in given.get("foreign", ()))
         sound = (
             all(type(n) is int and n >= 0 for n in (*genes, *pending, given["repeat"], given["told"]))
             and type(given["note"]) is dict
@@ -141,13 +147,13 @@ def _claim(frozen: "FrozenTrial") -> Claim:
         )
     except KeyError as error:
         raise RunError(f"trial {number} of the record has no {error}: another program wrote it") from None
-    except TypeError:
+    except (TypeError, ValueError):
         sound = False
     if not sound:
         raise RunError(f"trial {number} of the record was edited: its claim holds something else than a claim")
     return Claim(
         number=number, proposal=Proposal(genes, given["note"]), digest=given["digest"], repeat=given["repeat"],
-        told=given["told"], pending=pending,
+        told=given["told"], pending=pending, foreign=foreign,
     )  # fmt: skip
 
 
@@ -196,9 +202,6 @@ def _distribution(choice: Choice) -> "BaseDistribution":
 
 class Store:
     """The record of one run, held by this process alone until it is closed. Use `create` or `resume`."""
-
-    shared = False
-    """Whether other drivers write into the record too."""
 
     def __init__(self, folder: Path, space: SearchSpace, capsule: Mapping[str, Any], lock: "RunLock") -> None:
         self.folder, self.space, self.capsule = folder, space, capsule
@@ -285,13 +288,16 @@ class Store:
         pending: Sequence[int] = (),
         source: int | None = None,
         reason: str = "",
+        heard: int | None = None,
     ) -> Trial:
         """Record a trial that needs no evaluation, claimed and finished in one record.
 
-        ``source`` is the earlier trial with the same digest, or None for a network outside the bounds.
+        ``source`` is the earlier trial with the same digest, or None for a network outside the bounds. ``heard``
+        is the place of another driver's trial on the board.
         """
         result = self._result(state, metrics, reason, 0.0)
-        claim = self._create(claim, pending, told, {"answered": source, "result": result})
+        extra = {"answered": source, "result": result} | ({} if heard is None else {"heard": heard})
+        claim = self._create(claim, pending, told, extra)
         self._finished += 1
         return _trial(claim, result, self.objectives)
 
@@ -341,6 +347,8 @@ class Store:
         }
         attributes = {"genes": list(genes), "digest": claim.digest, "note": note, "repeat": claim.repeat}
         attributes |= {"pending": list(pending), "told": told, **extra}
+        if claim.foreign:
+            attributes["foreign"] = [[list(p.genes), dict(p.note)] for p in claim.foreign]
         template = create_trial(
             state=state, values=values, params=params, distributions=self._distributions, user_attrs=attributes
         )
@@ -362,7 +370,7 @@ class Store:
             study = self._storage.get_study_id_from_name(STUDY)
         except KeyError:
             directions = [StudyDirection[o.direction.upper()] for o in self.objectives.each]
-            with _quiet_optuna():
+            with quiet_optuna():
                 study = self._storage.create_new_study(directions, STUDY)
         if METRIC_NAMES not in self._storage.get_study_system_attrs(study):
             self._storage.set_study_system_attr(study, METRIC_NAMES, list(self.objectives.names))
@@ -403,7 +411,8 @@ class Store:
 
 
 @contextmanager
-def _quiet_optuna() -> Iterator[None]:
+def quiet_optuna() -> Iterator[None]:
+    """Optuna logs a line for much of what it does."""
     import optuna
 
     before = optuna.logging.get_verbosity()

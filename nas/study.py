@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from nas.board import Board, Foreign
 from nas.domain import Domain
 from nas.early import Hopeless
 from nas.errors import RunError, UsageError
@@ -63,7 +64,8 @@ class Study:
     """A strategy, an evaluator and a run's record over one domain. `run` may be called again with more budget.
 
     `take` and `give` are its two halves for those who drive it themselves. ``hopeless``: stop trainings that can no
-    longer reach the front by `nas.early.Hopeless`; off by default, as that can be wrong.
+    longer reach the front by `nas.early.Hopeless`; off by default, as that can be wrong. ``board``: where other drivers
+    of the study are heard of.
     """
 
     def __init__(
@@ -76,7 +78,9 @@ class Study:
         watch: Callable[[Progress], None] = lambda progress: None,
         clock: Callable[[], float] = time.monotonic,
         hopeless: bool = False,
+        board: Board | None = None,
     ) -> None:
+        self.board = board
         self.domain, self.strategy, self.evaluator, self.store = domain, strategy, evaluator, store
         self.seed: int = store.capsule["identity"]["seed"]
         self.trials: list[Trial] = []
@@ -92,8 +96,17 @@ class Study:
         record = store.opened
         by_number = {trial.number: trial for trial in record.trials}
         for number in record.order:
-            answered = number in record.answered
-            self._learn(by_number[number], record.seconds[number], answered=answered, curve=record.curves.get(number))
+            self._learn(
+                by_number[number],
+                record.seconds[number],
+                answered=number in record.answered,
+                heard=number in record.heard,
+                curve=record.curves.get(number),
+            )
+        if board is not None:
+            board.settle(record.claimed, by_number)
+            for place in record.heard.values():
+                board.heard(place)
         # A run that was stopped by either limit, and is resumed, gets the whole limit again.
         self._failures %= FAILURES_IN_A_ROW
         self._answers %= ANSWERS_IN_A_ROW
@@ -125,7 +138,10 @@ class Study:
                 crew.submit(task)
             if self.ended:
                 return self.outcome()
-            for number, measured in crew.wait(self.judge, SYNC_SECONDS if self.store.shared else None):
+            if not self._running:
+                time.sleep(SYNC_SECONDS)  # all that could be done is being done elsewhere
+                continue
+            for number, measured in crew.wait(self.judge, None if self.board is None else SYNC_SECONDS):
                 self.give(number, measured)
 
     def begin(self, *, trials: int | None = None, seconds: float | None = None) -> None:
@@ -183,6 +199,8 @@ class Study:
             claim, state, metrics, reason=measured.reason, seconds=measured.seconds,
             elapsed=self._budget.elapsed(), curve=measured.curve,
         )  # fmt: skip
+        if self.board is not None:
+            self.board.finish(claim, trial)
         self._learn(trial, measured.seconds, answered=False, curve=measured.curve)
         self._report(trial)
         if self._failures >= FAILURES_IN_A_ROW:
@@ -203,23 +221,50 @@ class Study:
         self._answers = 0
         return f"the last {ANSWERS_IN_A_ROW} proposals were known already: the strategy has exhausted its space"
 
+    def _hear(self) -> list[Foreign]:
+        """Take in what other drivers have finished; what they have running."""
+        if self.board is None:
+            return []
+        news, running = self.board.hear()
+        for foreign in news:
+            waiting = [*self._running.values(), *self._open]
+            claim = Claim(
+                number=len(self.trials) + len(waiting), proposal=foreign.proposal, digest=foreign.digest,
+                repeat=len(self._evaluated.get(foreign.digest, ())),
+            )  # fmt: skip
+            found = foreign.result or {}
+            trial = self.store.answer(
+                claim, found["state"], found["metrics"], told=len(self.trials), reason=found["reason"],
+                pending=[claim.number for claim in waiting], heard=foreign.place,
+            )  # fmt: skip
+            self.board.heard(foreign.place)
+            self._learn(trial, 0.0, answered=True, heard=True)
+        return running
+
     def _propose(self) -> Claim | Trial | None:
         """A new claim, a trial answered at once, or None: the network proposed is being evaluated, so wait."""
+        elsewhere = self._hear()
+        foreign = tuple(other.proposal for other in elsewhere)
         waiting = [*self._running.values(), *self._open]
         number = len(self.trials) + len(waiting)
-        asked = self.strategy.ask(number, [claim.proposal for claim in waiting])
+        asked = self.strategy.ask(number, [*(claim.proposal for claim in waiting), *foreign])
         genes = self.domain.space.check(asked.genes)
         digest = self.domain.space.decode(genes).digest
         known = self._evaluated.get(digest, [])
         pending = [claim.number for claim in waiting]
         repeat = len(known) + sum(claim.digest == digest for claim in waiting)
-        claim = Claim(number=number, proposal=Proposal(genes, asked.note), digest=digest, repeat=repeat)
+        repeat += sum(other.digest == digest for other in elsewhere)
+        claim = Claim(
+            number=number, proposal=Proposal(genes, asked.note), digest=digest, repeat=repeat, foreign=foreign
+        )
         if not self.domain.contains(genes):
             return self._settle(claim, None, pending)
         if known and not self.evaluator.noisy:
             return self._settle(claim, known[0], pending)
         if repeat and not self.evaluator.noisy:
             return None
+        if self.board is not None and not self.board.claim(claim):
+            return self._propose()
         return self.store.claim(claim, told=len(self.trials), pending=pending)
 
     def _settle(self, claim: Claim, known: Trial | None, pending: list[int]) -> Trial:
@@ -234,15 +279,24 @@ class Study:
             )
         return self._learn(trial, 0.0, answered=True)
 
-    def _learn(self, trial: Trial, seconds: float, *, answered: bool, curve: Sequence[Metrics] | None = None) -> Trial:
+    def _learn(
+        self,
+        trial: Trial,
+        seconds: float,
+        *,
+        answered: bool,
+        heard: bool = False,
+        curve: Sequence[Metrics] | None = None,
+    ) -> Trial:
         """Take in one finished trial, new or from the record, and tell the strategy."""
         self.trials.append(trial)
-        if answered:
+        if answered and not heard:
             self._answers += 1
         else:
             self._answers = 0
-            self._failures = self._failures + 1 if trial.state == "failed" else 0
-            self._seconds.append(seconds)
+            if not heard:
+                self._failures = self._failures + 1 if trial.state == "failed" else 0
+                self._seconds.append(seconds)
             self._evaluated.setdefault(trial.digest, []).append(trial)
             if trial.state == "complete":
                 losses = self.store.objectives.losses(trial.metrics)

@@ -23,7 +23,7 @@ LEVELS = (
     ("networks", "search_spaces", "latency_tables"),
     ("domain",),
     ("objectives", "strategies"),
-    ("benchmarks", "capsule", "early", "journal", "rows", "store", "workers"),
+    ("benchmarks", "board", "capsule", "early", "journal", "rows", "store", "workers"),
     ("study",),
     ("cluster",),
     ("arena", "confirmed", "lint"),

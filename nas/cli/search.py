@@ -70,6 +70,8 @@ Examples:
 @click.option("--ray", metavar="ADDRESS", help="Train on a Ray cluster: local, auto or HOST:PORT (extra 'ray').")
 @click.option("--scheduler", type=click.Choice(SCHEDULERS), help="Let Ray stop the worse trainings early.")
 @click.option("--gpus", type=click.FloatRange(0), default=0.0, show_default=True, help="GPUs a trial, on Ray.")
+@click.option("--storage", metavar="URL", help="Database that several drivers of a study share: sqlite:///FILE, ...")
+@click.option("--study", default="nas", show_default=True, help="Name of the study in that database.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/SPACE-DEVICE-TIME]")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run; its settings apply.")
 @seed_option

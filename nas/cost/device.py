@@ -14,7 +14,6 @@ What the published figures do not identify on its own (activation, pool, the sca
 squeeze-and-excitation) is priced by ``moved``. How the form was chosen: ``experiments/fit_devices.py``.
 """
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from nas.shape import Kernel
 __all__ = ["AMOUNTS", "DeviceModel", "work"]
 
 MILLION = 1e6
+LARGEST_PRICE = 1e9
 CACHED_WEIGHTS = 131_072
 AMOUNTS = ("dense_macs", "dw_macs", "moved", "weights", "wspill", "grouped")
 
@@ -71,7 +71,7 @@ class DeviceModel:
 
     def __post_init__(self) -> None:
         for name, price in self.prices.items():
-            if name not in AMOUNTS or not (math.isfinite(price) and price >= 0):
+            if name not in AMOUNTS or not 0 <= price <= LARGEST_PRICE:
                 raise TableError(f"a device model prices {', '.join(AMOUNTS)}, each at 0 or more, not {name}={price}")
         for name, sd in (("row_sd", self.row_sd), ("common_sd", self.common_sd)):
             if not 0 <= sd < 1:
