@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from nas.arch import Architecture
 from nas.errors import NasError, RunError, UsageError, unknown
 from nas.objectives import QUALITY, SEARCH
 from nas.study import Outcome, Study
@@ -183,7 +184,7 @@ def _searcher(study: Study, cluster: Cluster) -> Any:
             if task is None:
                 return Searcher.FINISHED if study.closed else None
             self.numbers[trial_id] = task.number
-            return {**asdict(task), "network": json.dumps(task.network)}
+            return {"number": task.number, "seed": task.seed, "network": json.dumps(task.network.to_json())}
 
         def goes_on(self, trial_id: str, result: Mapping[str, Any]) -> bool:
             scores = result.get("scores")
@@ -248,7 +249,8 @@ def _evaluate(
     """One trial of Tune's: scores after each part, if anybody follows them, and at the end the result as JSON."""
     from ray import tune
 
-    task = Task(number=config["number"], network=json.loads(config["network"]), seed=config["seed"])
+    network = Architecture.from_json(json.loads(config["network"]))
+    task = Task(number=config["number"], network=network, seed=config["seed"])
 
     def report(number: int, part: int, scores: Metrics) -> bool:
         tune.report({**scores, "scores": dict(scores), "part": part})

@@ -159,13 +159,17 @@ class Study:
             if isinstance(found, Claim):
                 self._running[found.number] = found
                 seed = evaluation_seed(self.seed, found.digest, found.repeat)
-                network = self.domain.space.decode(found.proposal.genes).to_json()
+                network = self.domain.space.decode(found.proposal.genes)
                 return Task(number=found.number, network=network, seed=seed)
             if found is None:
                 return None
             self._report(found)
         self._reason = reason
         return None
+
+    def claim_of(self, number: int) -> Claim:
+        """The claim of a task that was taken and not given back."""
+        return self._running[number]
 
     @property
     def closed(self) -> bool:

@@ -9,13 +9,13 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import connection as pipes
 from multiprocessing import get_context, parent_process
 from multiprocessing.context import SpawnProcess
-from typing import Any, Protocol
+from typing import Protocol
 
 from nas.arch import Architecture
 from nas.errors import NasError, RunError, UsageError
@@ -53,10 +53,10 @@ class PartEvaluator(Evaluator, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One network to evaluate for a trial; ``network`` is an architecture's JSON."""
+    """One network to evaluate for a trial."""
 
     number: int
-    network: Mapping[str, Any]
+    network: Architecture
     seed: int
 
 
@@ -96,11 +96,10 @@ def measure(
             raise _GivenUpError
 
     try:
-        network = Architecture.from_json(task.network)
         if judge is None:
-            found = check_metrics(evaluator.evaluate(network, task.seed))
+            found = check_metrics(evaluator.evaluate(task.network, task.seed))
         else:
-            found = check_metrics(evaluator.evaluate_in_parts(network, task.seed, on_part))  # type: ignore[attr-defined]
+            found = check_metrics(evaluator.evaluate_in_parts(task.network, task.seed, on_part))  # type: ignore[attr-defined]
     except _GivenUpError:
         stopped, reason = True, f"stopped early after part {len(curve)}"
     except (UsageError, RunError):

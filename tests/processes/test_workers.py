@@ -70,7 +70,7 @@ def test_what_is_no_networks_fault_ends_the_run(tmp_path):
 
 
 def _one(workers):
-    workers.submit(Task(number=0, network={}, seed=0))
+    workers.submit(Task(number=0, network=DOMAIN.space.decode((0,) * 8), seed=0))
     workers.wait(None)
 
 
@@ -81,7 +81,7 @@ def test_a_training_is_followed_across_the_pipe(tmp_path):
         seen.append((number, part, scores["search_accuracy"]))
         return part < 2
 
-    task = Task(number=5, network=DOMAIN.space.decode((0,) * 8).to_json(), seed=0)
+    task = Task(number=5, network=DOMAIN.space.decode((0,) * 8), seed=0)
     with Processes(wild(tmp_path, {}), 1) as workers:
         workers.submit(task)
         [(number, measured)] = workers.wait(judge)
