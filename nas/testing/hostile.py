@@ -4,6 +4,7 @@ An edit is small, so that what it breaks is deep inside a reader: one value of a
 or missing, a line cut or doubled, bytes flipped.
 """
 
+import copy
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,8 @@ def json_edits() -> "SearchStrategy[list[Edit]]":
 def edited_json(text: str, edits: Sequence[Edit]) -> str:
     """The document after the edits; NaN and infinities are written as Python's JSON writes them."""
     root = {"": json.loads(text)}
-    for place, operation, value in edits:
+    for place, operation, given in edits:
+        value = copy.deepcopy(given)
         places = list(_places(root))
         holder, key = places[place % len(places)]
         other_holder, other_key = places[(place // 7) % len(places)]
