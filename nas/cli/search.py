@@ -67,7 +67,9 @@ Examples:
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Networks trained at a time.")
 @click.option("--trial-timeout", metavar="TIME", help="A training that takes longer fails, such as 10m.")
 @click.option("--stop-hopeless", "hopeless", is_flag=True, help="End trainings that seem unable to reach the front.")
-@click.option("--ray", metavar="ADDRESS", help="Train on a Ray cluster: local, auto or HOST:PORT (extra 'ray').")
+@click.option(
+    "--ray", metavar="ADDRESS", help="Train on a Ray cluster: local, auto, HOST:PORT (extra 'ray'); '' for none."
+)
 @click.option("--scheduler", type=click.Choice(SCHEDULERS), help="Let Ray stop the worse trainings early.")
 @click.option("--gpus", type=click.FloatRange(0), default=0.0, show_default=True, help="GPUs a trial, on Ray.")
 @click.option("--storage", metavar="URL", help="Database that several drivers of a study share: sqlite:///FILE, ...")
@@ -108,6 +110,7 @@ def command(ctx: click.Context, /, out: Path | None, resume: Path | None, as_jso
 
 def _settings(given: dict[str, Any]) -> Search:
     time, timeout = given.pop("time_"), given.pop("trial_timeout")
+    given["ray"] = given["ray"] or None
     latency, latency_min = given.pop("latency"), given.pop("latency_min")
     return Search(
         **{
