@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from nas.board import Board, Foreign
+from nas.cache import Cache
 from nas.domain import Domain
 from nas.early import Hopeless
 from nas.errors import RunError, UsageError
@@ -95,6 +96,8 @@ class Study:
         self._hopeless = Hopeless(store.objectives) if hopeless else None
         record = store.opened
         by_number = {trial.number: trial for trial in record.trials}
+        self._cache = Cache(store.folder, store.capsule["identity"])
+        self._cached = self._cache.restore(strategy, [by_number[number] for number in record.order])
         for number in record.order:
             self._learn(
                 by_number[number],
@@ -307,7 +310,9 @@ class Study:
                 self._front.add([loss / top for loss, top in zip(losses, self._reference, strict=True)])
                 if self._hopeless is not None:
                     self._hopeless.learn(trial.metrics, curve or ())
-        self.strategy.tell(trial)
+        if len(self.trials) > self._cached:
+            self.strategy.tell(trial)
+            self._cache.told(self.strategy, trial)
         return trial
 
     def _report(self, trial: Trial | None) -> None:

@@ -23,7 +23,7 @@ LEVELS = (
     ("networks", "search_spaces", "latency_tables"),
     ("domain",),
     ("objectives", "strategies"),
-    ("benchmarks", "board", "capsule", "early", "journal", "rows", "store", "workers"),
+    ("benchmarks", "board", "cache", "capsule", "early", "journal", "rows", "store", "workers"),
     ("study",),
     ("cluster",),
     ("arena", "confirmed", "lint"),

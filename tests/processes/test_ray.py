@@ -49,5 +49,5 @@ def test_a_search_on_ray_survives_a_worker(tmp_path, scheduler):
 
 
 def test_a_scheduler_nobody_knows_is_refused():
-    with pytest.raises(UsageError, match="no scheduler named 'ashra'. Did you mean 'asha'"):
+    with pytest.raises(UsageError, match=r"no scheduler named 'ashra'\. Did you mean 'asha'"):
         Cluster(scheduler="ashra")
