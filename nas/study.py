@@ -93,6 +93,10 @@ class Study:
         self._failures = self._answers = 0
         self._running: dict[int, Claim] = {}
         self._reason = ""
+        if hopeless and not hasattr(evaluator, "evaluate_in_parts"):
+            raise UsageError(
+                "--stop-hopeless needs an evaluator that can be followed: this one gives no scores on the way"
+            )
         self._hopeless = Hopeless(store.objectives) if hopeless else None
         record = store.opened
         by_number = {trial.number: trial for trial in record.trials}
