@@ -64,7 +64,7 @@ def main() -> None:
     time.sleep(3)
     before |= finished(run)
     print(f"Ray processes left: {len(ray_workers(process.pid))}")
-    with nas("search", "--resume", run, "--ray", "", "--workers", 1) as process:
+    with nas("search", "--resume", run, "--workers", 1) as process:
         problem = process.communicate()[1]
     if process.returncode:
         sys.exit(problem)

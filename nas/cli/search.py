@@ -110,7 +110,6 @@ def command(ctx: click.Context, /, out: Path | None, resume: Path | None, as_jso
 
 def _settings(given: dict[str, Any]) -> Search:
     time, timeout = given.pop("time_"), given.pop("trial_timeout")
-    given["ray"] = given["ray"] or None
     latency, latency_min = given.pop("latency"), given.pop("latency_min")
     return Search(
         **{
@@ -142,6 +141,7 @@ _FIELDS = {
     "trial_timeout": "trial_timeout_seconds",
 }
 _BUDGET = ("trials", "seconds")
+_CLUSTER = ("ray", "scheduler", "gpus")
 
 
 def _resumed(ctx: click.Context, folder: Path, asked: Search) -> Search:
@@ -154,6 +154,8 @@ def _resumed(ctx: click.Context, folder: Path, asked: Search) -> Search:
     }
     if explicit & set(_BUDGET):
         explicit |= set(_BUDGET)
+    if "workers" in explicit and not explicit & set(_CLUSTER):
+        explicit |= set(_CLUSTER)  # so many workers here, whatever cluster the run was on
     return replace(recorded, **{name: getattr(asked, name) for name in explicit})
 
 
