@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +19,16 @@ __all__ = ["Architecture", "Layer", "Stage"]
 
 FORMAT = 1
 LARGEST_FILE_BYTES = 16 << 20
+LARGEST_SIDE = 1 << 16
+LARGEST_PARAMS = 1 << 40
+STAGE_NAME = re.compile(r"[A-Za-z0-9_.+-]{1,80}")
+
+
+def _stage_name(name: Any) -> str:
+    """A stage's name stands in exported code: it is a word, and cannot be more."""
+    if not isinstance(name, str) or not STAGE_NAME.fullmatch(name):
+        raise ArchitectureError(f"a stage's name is letters, digits and _ . + -, at most 80, not {str(name)[:40]!r}")
+    return name
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,10 @@ class Layer:
     def _hash(self) -> int:
         """Kept, since layers are keys wherever a space is priced or compared, and their ops are deep."""
         return hash((self.op, self.shape))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the hash, which is another one in another process."""
+        return {name: value for name, value in vars(self).items() if name != "_hash"}
 
     @cached_property
     def out_shape(self) -> Shape:
@@ -175,12 +190,20 @@ class Architecture:
             given = data["input"]["channels"], data["input"]["size"]
             if not all(type(n) is int for n in given):
                 raise ArchitectureError(f"architecture input must be two whole numbers, not {str(given)[:80]}")
+            if max(given) > LARGEST_SIDE:
+                raise ArchitectureError(
+                    f"architecture input must be at most {LARGEST_SIDE}, not {str(max(given))[:40]}"
+                )
             stages = tuple(
-                Stage(str(stage["name"]), tuple(op_from_json(op) for op in stage["layers"])) for stage in data["stages"]
+                Stage(_stage_name(stage["name"]), tuple(op_from_json(op) for op in stage["layers"]))
+                for stage in data["stages"]
             )
         except (KeyError, TypeError) as error:
-            raise ArchitectureError(f"not an architecture: missing or misplaced {error}") from None
-        return cls(Shape(*given), stages)
+            raise ArchitectureError(f"not an architecture: missing or misplaced {str(error)[:80]}") from None
+        found = cls(Shape(*given), stages)
+        if found.params > LARGEST_PARAMS or found.peak_memory_bytes > LARGEST_PARAMS:
+            raise ArchitectureError("an architecture of over 2^40 weights or bytes of activations is none")
+        return found
 
     def save(self, path: str | Path) -> None:
         """Write the JSON form."""

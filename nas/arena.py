@@ -269,8 +269,14 @@ class _Folder:
     def load(self, spec: str, seed: int) -> Cell | None:
         if self.cells is None or not self._path(spec, seed).is_file():
             return None
-        data = _load_json(self._path(spec, seed), "a finished cell of an arena")
-        return Cell(**{**data, "rows": tuple(Row(**row) for row in data["rows"])})
+        path = self._path(spec, seed)
+        data = _load_json(path, "a finished cell of an arena")
+        try:
+            return Cell(**{**data, "rows": tuple(Row(**row) for row in data["rows"])})
+        except (TypeError, KeyError) as error:
+            raise RunError(
+                f"{path} is not a finished cell of an arena ({error}). Delete it to run that part again"
+            ) from None
 
     def save(self, cell: Cell) -> None:
         if self.cells is not None:
@@ -279,8 +285,8 @@ class _Folder:
 
 def _load_json(path: Path, what: str) -> Any:
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is not {what} ({error}). Delete it to run that part again") from None
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -173,14 +174,85 @@ def read_capsule(folder: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST_FILE_BYTES:
             raise RunError(f"{path} has over {LARGEST_FILE_BYTES >> 20} MiB: not a run")
-        capsule = json.loads(path.read_text(encoding="utf-8"))
+        capsule = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except FileNotFoundError:
         raise RunError(f"no run in folder '{folder}': it has no {FILE}") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"cannot read {path}: {error}") from None
+        raise RunError(f"cannot read {path}: {_one_line(error)}") from None
     if not isinstance(capsule, dict) or capsule.get("format") != FORMAT or "identity" not in capsule:
         raise RunError(f"{path} is not a run of format {FORMAT}")
+    wrong = _first_wrong(capsule, SHAPE, "")
+    if wrong:
+        raise RunError(f"{path} was edited, or is of another version: {wrong}")
     return capsule
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+# What run.json must look like: a type or several, a mapping of names, a list of one form, or any keys with one form.
+NUMBER = (int, float)
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
+SHAPE: Mapping[str, Any] = {
+    "format": int,
+    "command": [str],
+    "started": str,
+    "settings": dict,
+    "identity": {
+        "space": {"name": str, "arguments": {"?spec": str, "?resolution": (int, type(None)), "?classes": int, "?in_channels": int},
+                  "digest": str},
+        "tables": {NAME: str},
+        "data": {"?name": str, "?digest": str},
+        "proxy": {str: (str, *NUMBER), "?threads": int},
+        "objectives": {"each": [[str]], "reward": (dict, type(None))},
+        "bounds": {str: [(*NUMBER, type(None))]},
+        "reference": [NUMBER],
+        "strategy": {"name": str, "settings": dict},
+        "seed": int,
+    },
+    "environment": {"packages": {str: (str, type(None))}},
+}  # fmt: skip
+
+
+def _first_wrong(value: Any, form: Any, name: str) -> str:
+    """Where a value has not the form it must have, in words; empty if it has."""
+    if isinstance(form, list):
+        if not isinstance(value, list):
+            return f"{name} must be a list, not {_short(value)}"
+        return next((wrong for i, v in enumerate(value) if (wrong := _first_wrong(v, form[0], f"{name}[{i}]"))), "")
+    if isinstance(form, Mapping):
+        return _first_wrong_key(value, form, name)
+    kinds = form if isinstance(form, tuple) else (form,)
+    fits = isinstance(value, kinds) and not (isinstance(value, bool) and bool not in kinds)
+    named = " or ".join(kind.__name__ for kind in kinds)
+    return "" if fits else f"{name} must be {named}, not {_short(value)}"
+
+
+def _first_wrong_key(value: Any, form: Mapping[Any, Any], name: str) -> str:
+    if not isinstance(value, dict):
+        return f"{name} must be an object, not {_short(value)}"
+    for key, part in form.items():
+        inner = f"{name}.{key}".lstrip(".")
+        if isinstance(key, str) and key.startswith("?"):
+            wrong = _first_wrong(value[key[1:]], part, inner.replace("?", "")) if key[1:] in value else ""
+        elif isinstance(key, str):
+            wrong = _first_wrong(value[key], part, inner) if key in value else f"{inner} is missing"
+        else:
+            wrong = next((w for k, v in value.items() if (w := _entry(k, v, key, part, name))), "")
+        if wrong:
+            return wrong
+    return ""
+
+
+def _entry(key: str, value: Any, wanted: Any, form: Any, name: str) -> str:
+    if isinstance(wanted, re.Pattern) and not wanted.fullmatch(key):
+        return f"{name} has the name {_short(key)}, which is none of ours"
+    return _first_wrong(value, form, f"{name}.{key[:40]}")
 
 
 def check_same(folder: Path, recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> None:

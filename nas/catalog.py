@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import inspect
 import json
+import os
 import pkgutil
 from collections.abc import Callable
 from functools import cache, lru_cache, partial
@@ -45,6 +46,8 @@ __all__ = [
 
 EVALUATORS = {"training": "nas.evaluate.session"}
 SPACE_COPY = "space.py"
+TRUST = "NAS_TRUST"
+"""Environment variable: run folders, or folders of runs, whose programs may be run; separated as in PATH."""
 
 
 def plug_ins(package: ModuleType, group: str, kind: str) -> dict[str, EntryPoint | str]:
@@ -231,10 +234,39 @@ def _trial_network(folder: Path, number: str) -> Architecture:
 
 
 def run_space(folder: Path, arguments: dict[str, Any]) -> SearchSpace:
-    """The space of a run, by the arguments that ``run.json`` holds; one that was a file is read from its copy."""
-    spec = arguments.pop("spec")
-    copy = folder / SPACE_COPY
-    return space(str(copy) if spec.endswith(".py") and copy.exists() else spec, **arguments)
+    """The space of a run, by the arguments that ``run.json`` holds; one that was a file is read from its copy.
+
+    A Python file in a run that somebody else made is a program of theirs. It is run where the user's own file, which it
+    was copied from, still stands and says the same, or where `TRUST` names the run; else this raises `RunError`.
+    """
+    spec = arguments.pop("spec", None)
+    if not isinstance(spec, str):
+        raise RunError(f"run '{folder}' does not say which search space it is of: its run.json was edited")
+    if not spec.endswith(".py"):
+        return space(spec, **arguments)
+    copy, own = folder / SPACE_COPY, Path(spec)
+    if not copy.is_file():
+        raise RunError(f"run '{folder}' is of a search space in a file, and has no copy of it ({SPACE_COPY})")
+    if not (_is_own(own, copy) or _trusted(folder)):
+        raise RunError(
+            f"run '{folder}' brings a program, its search space {copy}: read it, and where you trust it, "
+            f"set {TRUST}={folder.resolve()}"
+        )
+    return space(str(copy), **arguments)
+
+
+def _is_own(own: Path, copy: Path) -> bool:
+    """Whether the file that the run names lies outside of it, and is the same."""
+    try:
+        outside = not own.resolve().is_relative_to(copy.resolve().parent)
+        return outside and own.is_file() and own.read_bytes() == copy.read_bytes()
+    except OSError:
+        return False
+
+
+def _trusted(folder: Path) -> bool:
+    named = os.environ.get(TRUST, "").split(os.pathsep)
+    return any(name and folder.resolve().is_relative_to(Path(name).resolve()) for name in named)
 
 
 # -- benchmarks -----------------------------------------------------------------------------------

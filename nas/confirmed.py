@@ -186,6 +186,49 @@ def read(folder: str | Path) -> Confirmation | None:
     path = Path(folder) / FILE
     found = rows.read(path)
     try:
+        for row in found:
+            _check(row)
         return Confirmation(found) if any(row["kind"] == "plan" for row in found) else None
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(f"{path} is of another version or damaged: no {error}. Remove it to confirm anew") from None
+
+
+def _check(row: Mapping[str, Any]) -> None:
+    """Raise KeyError, TypeError or ValueError for a row that `nas.confirm` did not write."""
+    if row["kind"] == "plan":
+        _whole(row["seed"], row["seeds"] - 1, row["threads"] - 1)
+        _words(row["metric"])
+        if not row["members"] or not isinstance(row["recipe"], dict):
+            raise ValueError("member or recipe")
+        for member in row["members"]:
+            _whole(member["trial"])
+            _numbers(member["band"])
+            for entry in (member, *member["random"]):
+                _words(entry["digest"])
+                _whole(*entry["genes"])
+                _numbers(*entry["costs"].values())
+    elif row["kind"] == "opening":
+        _whole(row["images"] - 1)
+    elif row["kind"] == "training":
+        _words(row["digest"], row.get("reason", ""))
+        _whole(row["repeat"], row["seed"])
+        _numbers(row["seconds"], *row.get("metrics", {}).values())
+        if not row.get("reason") and "metrics" not in row:
+            raise KeyError("metrics")
+    else:
+        raise ValueError(f"kind of row '{row['kind'][:40]}'")
+
+
+def _whole(*values: object) -> None:
+    if not all(type(value) is int and value >= 0 for value in values):
+        raise TypeError(f"whole numbers in {str(values)[:80]}")
+
+
+def _numbers(*values: object) -> None:
+    if not all(type(value) in (int, float) and math.isfinite(value) for value in values):  # type: ignore[arg-type]
+        raise TypeError(f"numbers in {str(values)[:80]}")
+
+
+def _words(*values: object) -> None:
+    if not all(isinstance(value, str) for value in values):
+        raise TypeError(f"words in {str(values)[:80]}")

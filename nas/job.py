@@ -1,14 +1,18 @@
 """The main job: from a space, a device and a data set to a run folder with a Pareto front."""
 
 import math
+import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nas import capsule, catalog, strategies
+from nas import capsule, catalog, cluster, strategies
+from nas.board import Board
+from nas.cluster import Cluster
 from nas.cost import audit
 from nas.cost.compiled import Compiled
 from nas.cost.confidence import Margin, check_confidence, margin
@@ -24,8 +28,9 @@ from nas.run import Run, freeze_space, freeze_tables
 from nas.space import SearchSpace
 from nas.store import Store, check_space
 from nas.study import Outcome, Progress, Study
+from nas.workers import Evaluator, Processes
 
-__all__ = ["Plan", "Search", "check_free", "search"]
+__all__ = ["Plan", "Search", "check_free", "evaluator", "search"]
 
 DEFAULT_TRIALS = 32
 
@@ -38,6 +43,10 @@ class Search:
     one is what ``latency_ms`` means. ``data``, ``groups``: see ``nas.data.load``. ``objectives``: metric names. ``maxima``:
     largest allowed value by cost metric. ``confidence``: the probability with which every upper bound on a latency is to be kept,
     0.5 to below 1; without one, bounds are on the estimate itself. ``proxy``: settings of the short training, empty for the preset.
+    ``workers``: networks trained at a time, in processes of their own where there are several or a trial has a limit
+    (``trial_timeout_seconds``); with ``ray``, an address, on a Ray cluster, with ``scheduler`` and ``gpus`` a trial.
+    ``storage``: a database URL where drivers of one ``study`` hear of each other, see `nas.board`.
+    ``hopeless``: stop trainings that can no longer reach the front, see `nas.early`.
     Budget: ``trials`` new evaluations, or ``seconds``, or both. ``resolution``, ``classes`` and ``in_channels``
     describe the network that is priced and shipped; the last two default to the data's.
     """
@@ -59,6 +68,14 @@ class Search:
     groups: str | None = None
     strict: bool = False
     threads: int = 1
+    workers: int = 1
+    trial_timeout_seconds: float | None = None
+    hopeless: bool = False
+    ray: str | None = None
+    scheduler: str | None = None
+    gpus: float = 0.0
+    storage: str | None = None
+    study: str = "nas"
     trials: int | None = None
     seconds: float | None = None
     seed: int = 0
@@ -66,13 +83,29 @@ class Search:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Search":
         """The settings that ``run.json`` holds."""
-        known = {f.name for f in fields(cls)}
+        known = {f.name: f.type.__name__ if isinstance(f.type, type) else str(f.type) for f in fields(cls)}
         given: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in data.items()}
-        if set(given) - known:
+        if set(given) - set(known):
             raise RunError(
-                f"run.json holds settings this version does not know: {', '.join(sorted(set(given) - known))}"
+                f"run.json holds settings this version does not know: {', '.join(sorted(set(given) - set(known)))}"
             )
+        for name, value in given.items():
+            if not _of_type(value, known[name]):
+                raise RunError(f"run.json was edited: setting {name} must be {known[name]}, not {str(value)[:60]}")
         return cls(**given)
+
+
+def _of_type(value: Any, kind: str) -> bool:
+    """Whether a value that was read from JSON is of a field's type, by its name."""
+    if kind.endswith("| None"):
+        return value is None or _of_type(value, kind.removesuffix("| None").strip())
+    if kind.startswith("tuple"):
+        return isinstance(value, tuple) and all(isinstance(part, str) for part in value)
+    if kind.startswith("collections.abc.Mapping"):
+        return isinstance(value, Mapping) and all(_of_type(part, "float") for part in value.values())
+    if kind == "float":
+        return type(value) in (int, float) and math.isfinite(value)
+    return type(value).__name__ == kind
 
 
 class Plan:
@@ -86,6 +119,8 @@ class Plan:
         self.settings = settings
         self.tables = tuple(catalog.device(name) for name in settings.devices)
         evaluators = catalog.evaluator(settings.evaluator)
+        if settings.ray is None and (settings.scheduler is not None or settings.gpus):
+            raise UsageError("--scheduler and --gpus are Ray's: they need --ray ADDRESS")
         self.data = evaluators.open_data(settings.data, strict=settings.strict, groups=settings.groups)
         self.arguments = {
             "spec": settings.space,
@@ -148,11 +183,34 @@ class Plan:
         if trials is None and self.settings.seconds is None:
             trials = DEFAULT_TRIALS
         with self._store(out, resume) as store:
-            study = Study(self.domain, self.strategy, self.evaluator, store, watch=watch)
-            outcome = study.run(trials=trials, seconds=self.settings.seconds)
+            study = Study(
+                self.domain, self.strategy, self.evaluator, store, watch=watch, hopeless=self.settings.hopeless,
+                board=self._board(store.folder),
+            )  # fmt: skip
+            outcome = self._evaluated(study, trials)
         run = Run(store.folder)
         run.save_reports()
         return Result(run, outcome)
+
+    def _board(self, folder: Path) -> Board | None:
+        if self.settings.storage is None:
+            return None
+        driver = f"{platform.node()}:{folder}"
+        return Board(self.settings.storage, self.identity, driver, study=self.settings.study)
+
+    def _evaluated(self, study: Study, trials: int | None) -> Outcome:
+        """Here, in processes beside this one, or on a cluster."""
+        given, make = self.settings, partial(evaluator, self.settings)
+        if given.ray is not None:
+            where = Cluster(
+                address=given.ray, workers=given.workers, cpus=given.threads, gpus=given.gpus,
+                scheduler=given.scheduler, timeout_seconds=given.trial_timeout_seconds,
+            )  # fmt: skip
+            return cluster.run(study, make, where, trials=trials, seconds=given.seconds)
+        if given.workers == 1 and given.trial_timeout_seconds is None:
+            return study.run(trials=trials, seconds=given.seconds)
+        with Processes(make, given.workers, timeout_seconds=given.trial_timeout_seconds) as workers:
+            return study.run(trials=trials, seconds=given.seconds, workers=workers)
 
     def _store(self, out: str | Path | None, resume: bool) -> Store:
         if resume:
@@ -186,6 +244,14 @@ class Plan:
 
 
 Watch = Callable[[Progress], None]
+
+
+def evaluator(settings: Search) -> Evaluator:
+    """The evaluator of a search, as each worker builds its own."""
+    evaluators = catalog.evaluator(settings.evaluator)
+    data = evaluators.open_data(settings.data, strict=settings.strict, groups=settings.groups)
+    made: Evaluator = evaluators.make(data, settings.proxy, threads=settings.threads)
+    return made
 
 
 @dataclass(frozen=True)

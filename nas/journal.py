@@ -18,6 +18,7 @@ __all__ = ["JOURNAL", "RunLock", "open_journal", "readable_errors", "repair"]
 
 JOURNAL = "journal.log"
 LOCK = "run.lock"
+LARGEST_FILE_BYTES = 4 << 30
 WRITER_GRACE_SECONDS = 0.25
 
 
@@ -26,10 +27,15 @@ def open_journal(path: Path) -> "JournalStorage":
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
+    if path.exists() and path.stat().st_size > LARGEST_FILE_BYTES:
+        raise RunError(f"{path} has over {LARGEST_FILE_BYTES >> 30} GiB: not a run's record")
     try:
         return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
-    except (ValueError, KeyError, AssertionError) as error:
-        raise RunError(f"{path} is damaged and cannot be read as a journal: {error}") from None
+    except OSError:
+        raise
+    except Exception as error:  # Optuna trusts what it reads: a line that is not its own makes it raise anything
+        text = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise RunError(f"{path} is damaged and cannot be read as a journal: {text}") from None
 
 
 @contextmanager

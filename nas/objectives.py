@@ -8,7 +8,7 @@ beside ``accuracy``, wherever the evaluator gives one.
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -18,7 +18,17 @@ from nas.errors import UsageError, unknown
 from nas.pareto import front
 from nas.trial import Metrics, Trial
 
-__all__ = ["QUALITY", "REWARDS", "Direction", "Objective", "Objectives", "Reward", "parse_objectives", "reference"]
+__all__ = [
+    "QUALITY",
+    "REWARDS",
+    "SEARCH",
+    "Direction",
+    "Objective",
+    "Objectives",
+    "Reward",
+    "parse_objectives",
+    "reference",
+]
 
 Direction = Literal["minimize", "maximize"]
 
@@ -168,9 +178,21 @@ class Objectives:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Objectives":
-        """What `to_json` wrote."""
-        reward = None if data["reward"] is None else Reward(**data["reward"])
-        return cls(tuple(Objective(name, direction) for name, direction in data["each"]), reward)
+        """What `to_json` wrote; anything else raises `UsageError`."""
+        try:
+            reward = None if data["reward"] is None else Reward(**data["reward"])
+            each = tuple(Objective(str(name), direction) for name, direction in data["each"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(f"not a run's objectives: {error}") from None
+        if (
+            not each
+            or len({o.name for o in each}) < len(each)
+            or any(o.direction not in get_args(Direction) for o in each)
+        ):
+            raise UsageError(
+                f"objectives must be at least one name, none twice, each with a direction, not {str(data)[:80]}"
+            )
+        return cls(each, reward)
 
 
 def reference(objectives: Objectives, domain: Domain) -> tuple[float, ...]:

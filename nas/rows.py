@@ -11,6 +11,8 @@ from nas.journal import repair
 
 __all__ = ["append", "read"]
 
+LARGEST_FILE_BYTES = 256 << 20
+
 
 def append(path: Path, row: Mapping[str, Any]) -> None:
     """Add one line, after cutting what a kill left of an unfinished one. The caller holds the folder's lock."""
@@ -30,13 +32,19 @@ def append(path: Path, row: Mapping[str, Any]) -> None:
 def read(path: Path) -> list[dict[str, Any]]:
     """All finished lines, in order; none where there is no file. Foreign content raises `RunError`."""
     try:
+        if path.stat().st_size > LARGEST_FILE_BYTES:
+            raise RunError(f"{path} has over {LARGEST_FILE_BYTES >> 20} MiB: not a file of ours")
         lines = path.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
         return []
     try:
-        rows = [json.loads(line) for line in lines]
+        rows = [json.loads(line, parse_constant=_refuse) for line in lines]
     except (ValueError, RecursionError) as error:
-        raise RunError(f"{path} is damaged: {error}. Remove it to confirm anew") from None
-    if not all(isinstance(row, dict) and "kind" in row for row in rows):
+        raise RunError(f"{path} is damaged: {' '.join(str(error).split())[:120]}. Remove it to confirm anew") from None
+    if not all(isinstance(row, dict) and isinstance(row.get("kind"), str) for row in rows):
         raise RunError(f"{path} is damaged: a line without a kind. Remove it to confirm anew")
     return rows
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")

@@ -8,12 +8,13 @@ or a full disk is cut when the run is opened, so nothing that was finished is lo
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from nas.capsule import check_same, read_capsule, write_capsule
 from nas.errors import RunError, SpaceError
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial, TrialState
 
-__all__ = ["Claim", "Record", "Store", "canonical", "check_space", "read"]
+__all__ = ["Claim", "Record", "Store", "canonical", "check_space", "quiet_optuna", "read"]
 
 STUDY = "nas"
 METRIC_NAMES = "study:metric_names"  # where Optuna keeps the names of a study's objectives
@@ -35,12 +36,19 @@ METRIC_NAMES = "study:metric_names"  # where Optuna keeps the names of a study's
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A network taken on for evaluation: trial number, proposal, digest, and which repeat of that digest."""
+    """A network taken on for evaluation: trial number, proposal, digest, and which repeat of that digest.
+
+    ``told`` trials, the first of the record's order, were known to the strategy, and those of ``pending`` were running.
+    """
 
     number: int
     proposal: Proposal
     digest: str
     repeat: int = 0
+    told: int = 0
+    pending: tuple[int, ...] = ()
+    foreign: tuple[Proposal, ...] = ()
+    """What other drivers of the study had running."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,16 +57,25 @@ class Record:
 
     ``trials`` are the finished ones in number order, ``answered`` the numbers of those that needed no evaluation
     (known already, or outside the bounds), ``order`` all numbers as they were finished, ``seconds`` the time each
-    evaluation took, ``claims`` what is claimed and not finished.
+    evaluation took, ``elapsed`` the seconds that the run had taken when the last one ended, ``curves`` the scores
+    after each part of trainings that were followed, ``claims`` what is claimed and not finished, ``claimed`` every
+    claim by number.
     """
 
     capsule: Mapping[str, Any]
     objectives: Objectives
     trials: tuple[Trial, ...]
     answered: frozenset[int] = frozenset()
+    heard: Mapping[int, int] = field(default_factory=dict)
+    """Of the answered ones, those that another driver evaluated, with their place on the board."""
     order: tuple[int, ...] = ()
     seconds: Mapping[int, float] = field(default_factory=dict)
+    elapsed: float = 0.0
+    curves: Mapping[int, Sequence[Metrics]] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
+    claimed: Mapping[int, Claim] = field(default_factory=dict)
+    contradictions: Mapping[int, str] = field(default_factory=dict)
+    """By number: where Optuna's own values, genes or state of a trial are not those of its result."""
 
 
 def read(folder: str | Path) -> Record:
@@ -97,32 +114,84 @@ def canonical(run: str | Path) -> str:
 
 
 def _record(capsule: Mapping[str, Any], objectives: Objectives, found: Sequence["FrozenTrial"]) -> Record:
-    trials, claims, results = [], [], {}
+    trials, claimed, results = [], {}, {}
     for frozen in found:
-        claim, result = _claim(frozen), frozen.user_attrs.get("result")
-        if result is None:
-            claims.append(claim)
-        else:
+        claim = claimed[frozen.number] = _claim(frozen)
+        if "result" in frozen.user_attrs:
+            result = results[claim.number] = _result(frozen.number, frozen.user_attrs["result"])
             trials.append(_trial(claim, result, objectives))
-            results[claim.number] = result
     return Record(
         capsule=capsule,
         objectives=objectives,
         trials=tuple(trials),
         answered=frozenset(frozen.number for frozen in found if "answered" in frozen.user_attrs),
+        heard={f.number: f.user_attrs["heard"] for f in found if "heard" in f.user_attrs},
         order=tuple(sorted(results, key=lambda number: (results[number]["order"], number))),
         seconds={number: result["seconds"] for number, result in results.items()},
-        claims=tuple(claims),
+        elapsed=max((result.get("elapsed", 0.0) for result in results.values()), default=0.0),
+        curves={number: result["curve"] for number, result in results.items() if "curve" in result},
+        claims=tuple(claim for number, claim in claimed.items() if number not in results),
+        claimed=claimed,
+        contradictions={n: text for n, text in ((f.number, _contradiction(f, objectives)) for f in found) if text},
     )
 
 
+def _contradiction(frozen: "FrozenTrial", objectives: Objectives) -> str:
+    """What an edit of one of the two places of a value leaves."""
+    result = frozen.user_attrs.get("result")
+    if result is None or not frozen.state.is_finished() or frozen.values is None:
+        return ""
+    if result["state"] != "complete":
+        return f"its state is {result['state']}, yet it has values"
+    for name, value in zip(objectives.names, frozen.values, strict=False):
+        if result["metrics"].get(name) != value:
+            return f"{name} is {result['metrics'].get(name)} in its result and {value} among its values"
+    return ""
+
+
 def _claim(frozen: "FrozenTrial") -> Claim:
-    given = frozen.user_attrs
+    given, number = frozen.user_attrs, frozen.number
     try:
-        proposal = Proposal(tuple(given["genes"]), given["note"])
-        return Claim(number=frozen.number, proposal=proposal, digest=given["digest"], repeat=given["repeat"])
+        genes, pending = tuple(given["genes"]), tuple(given["pending"])
+        foreign = tuple(Proposal(tuple(genes), dict(note)) for genes, note in given.get("foreign", ()))
+        sound = (
+            all(type(n) is int and n >= 0 for n in (*genes, *pending, given["repeat"], given["told"]))
+            and type(given["note"]) is dict
+            and type(given["digest"]) is str
+        )
     except KeyError as error:
-        raise RunError(f"trial {frozen.number} of the record has no {error}: another program wrote it") from None
+        raise RunError(f"trial {number} of the record has no {error}: another program wrote it") from None
+    except (TypeError, ValueError):
+        sound = False
+    if not sound:
+        raise RunError(f"trial {number} of the record was edited: its claim holds something else than a claim")
+    return Claim(
+        number=number, proposal=Proposal(genes, given["note"]), digest=given["digest"], repeat=given["repeat"],
+        told=given["told"], pending=pending, foreign=foreign,
+    )  # fmt: skip
+
+
+def _result(number: int, result: Any) -> Mapping[str, Any]:
+    """A result as `Store.finish` wrote it; anything else raises."""
+    try:
+        numbers = (result["seconds"], result["order"], result.get("elapsed", 0.0))
+        curve = result.get("curve", ())
+        sound = (
+            result["state"] in get_args(State)
+            and type(result["reason"]) is str
+            and all(_finite(value) and value >= 0 for value in numbers)
+            and all(_finite(value) for scores in (result["metrics"], *curve) for value in scores.values())
+        )
+    except (KeyError, TypeError, AttributeError):
+        sound = False
+    if not sound:
+        raise RunError(f"trial {number} of the record was edited: its result holds something else than a result")
+    found: Mapping[str, Any] = result
+    return found
+
+
+def _finite(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _trial(claim: Claim, result: Mapping[str, Any], objectives: Objectives) -> Trial:
@@ -234,19 +303,34 @@ class Store:
         pending: Sequence[int] = (),
         source: int | None = None,
         reason: str = "",
+        heard: int | None = None,
     ) -> Trial:
         """Record a trial that needs no evaluation, claimed and finished in one record.
 
-        ``source`` is the earlier trial with the same digest, or None for a network outside the bounds.
+        ``source`` is the earlier trial with the same digest, or None for a network outside the bounds. ``heard``
+        is the place of another driver's trial on the board.
         """
         result = self._result(state, metrics, reason, 0.0)
-        claim = self._create(claim, pending, told, {"answered": source, "result": result})
+        extra = {"answered": source, "result": result} | ({} if heard is None else {"heard": heard})
+        claim = self._create(claim, pending, told, extra)
         self._finished += 1
         return _trial(claim, result, self.objectives)
 
-    def finish(self, claim: Claim, state: State, metrics: Metrics, *, reason: str = "", seconds: float = 0.0) -> Trial:
+    def finish(
+        self,
+        claim: Claim,
+        state: State,
+        metrics: Metrics,
+        *,
+        reason: str = "",
+        seconds: float = 0.0,
+        elapsed: float = 0.0,
+        curve: Sequence[Metrics] = (),
+    ) -> Trial:
         """Record what became of a claim; once this returns, or even half-way through, no kill undoes it."""
-        result = self._result(state, metrics, reason, seconds)
+        result = {**self._result(state, metrics, reason, seconds), "elapsed": round(elapsed, 3)}
+        if curve:
+            result["curve"] = [dict(scores) for scores in curve]
         trial = _trial(claim, result, self.objectives)
         with self._writing():
             self._storage.set_trial_user_attr(self._ids[claim.number], "result", result)
@@ -278,6 +362,8 @@ class Store:
         }
         attributes = {"genes": list(genes), "digest": claim.digest, "note": note, "repeat": claim.repeat}
         attributes |= {"pending": list(pending), "told": told, **extra}
+        if claim.foreign:
+            attributes["foreign"] = [[list(p.genes), dict(p.note)] for p in claim.foreign]
         template = create_trial(
             state=state, values=values, params=params, distributions=self._distributions, user_attrs=attributes
         )
@@ -287,7 +373,7 @@ class Store:
         if number != claim.number:
             raise RunError(f"the record in '{self.folder}' was changed by another program: trial {claim.number} exists")
         self._ids[number] = trial_id
-        return Claim(number=number, proposal=Proposal(genes, note), digest=claim.digest, repeat=claim.repeat)
+        return replace(claim, proposal=Proposal(genes, note), told=told, pending=tuple(pending))
 
     # -- opening ----------------------------------------------------------------------------------
 
@@ -299,7 +385,7 @@ class Store:
             study = self._storage.get_study_id_from_name(STUDY)
         except KeyError:
             directions = [StudyDirection[o.direction.upper()] for o in self.objectives.each]
-            with _quiet_optuna():
+            with quiet_optuna():
                 study = self._storage.create_new_study(directions, STUDY)
         if METRIC_NAMES not in self._storage.get_study_system_attrs(study):
             self._storage.set_study_system_attr(study, METRIC_NAMES, list(self.objectives.names))
@@ -319,12 +405,12 @@ class Store:
         self._storage.set_trial_state_values(trial_id, state, values)
 
     def _state(self, result: Mapping[str, Any]) -> tuple["TrialState", list[float] | None]:
-        """Optuna's state and values: it knows no infeasible trials, pruned comes nearest."""
+        """Optuna's state and values: it knows no infeasible and no stopped trials, pruned comes nearest."""
         from optuna.trial import TrialState
 
         if result["state"] == "complete":
             return TrialState.COMPLETE, [result["metrics"][name] for name in self.objectives.names]
-        return (TrialState.PRUNED if result["state"] == "infeasible" else TrialState.FAIL), None
+        return (TrialState.FAIL if result["state"] == "failed" else TrialState.PRUNED), None
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -340,7 +426,8 @@ class Store:
 
 
 @contextmanager
-def _quiet_optuna() -> Iterator[None]:
+def quiet_optuna() -> Iterator[None]:
+    """Optuna logs a line for much of what it does."""
     import optuna
 
     before = optuna.logging.get_verbosity()

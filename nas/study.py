@@ -1,43 +1,33 @@
 """The loop: ask, claim, evaluate, finish, tell.
 
 A study prints nothing. It is built from a run's record and can be killed at any moment: built again from
-the record, a sequential study goes on as if it had never stopped (DESIGN law 4).
+the record, a sequential study goes on as if it had never stopped (DESIGN law 4). With several workers it is
+asynchronous: whenever one is free it asks for another network, and names those that are pending.
 """
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Protocol
 
-from nas.arch import Architecture
+from nas.board import Board, Foreign
+from nas.cache import Cache
 from nas.domain import Domain
-from nas.errors import NasError, RunError, UsageError
+from nas.early import Hopeless
+from nas.errors import RunError, UsageError
 from nas.pareto import RunningFront
 from nas.store import Claim, Store
 from nas.strategies.base import Proposal, Strategy
-from nas.trial import Metrics, State, Trial, check_metrics
+from nas.trial import Metrics, State, Trial
 from nas.units import counted
+from nas.workers import Evaluator, Measured, Serial, Task, Workers
 
 __all__ = ["Evaluator", "Outcome", "Progress", "Study", "evaluation_seed", "run_study"]
 
 FAILURES_IN_A_ROW = 10
 ANSWERS_IN_A_ROW = 200
-LONGEST_REASON = 300
-
-
-class Evaluator(Protocol):
-    """Gives a network its measured metrics, such as ``accuracy``.
-
-    Raises `NasError` (`TrainingError`) for a network that fails; the trial is then recorded as failed.
-    """
-
-    noisy: bool
-    """Whether a second evaluation of the same network, with another seed, is worth paying for."""
-
-    def evaluate(self, architecture: Architecture, seed: int) -> Metrics:
-        """Train or look up one network. Equal arguments give equal metrics on the same machine."""
+SYNC_SECONDS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +63,12 @@ def evaluation_seed(seed: int, digest: str, repeat: int) -> int:
 
 
 class Study:
-    """A strategy, an evaluator and a run's record over one domain. `run` may be called again with more budget."""
+    """A strategy, an evaluator and a run's record over one domain. `run` may be called again with more budget.
+
+    `take` and `give` are its two halves for those who drive it themselves. ``hopeless``: stop trainings that can no
+    longer reach the front by `nas.early.Hopeless`; off by default, as that can be wrong. ``board``: where other drivers
+    of the study are heard of.
+    """
 
     def __init__(
         self,
@@ -84,7 +79,10 @@ class Study:
         *,
         watch: Callable[[Progress], None] = lambda progress: None,
         clock: Callable[[], float] = time.monotonic,
+        hopeless: bool = False,
+        board: Board | None = None,
     ) -> None:
+        self.board = board
         self.domain, self.strategy, self.evaluator, self.store = domain, strategy, evaluator, store
         self.seed: int = store.capsule["identity"]["seed"]
         self.trials: list[Trial] = []
@@ -94,42 +92,140 @@ class Study:
         self._evaluated: dict[str, list[Trial]] = {}
         self._seconds: list[float] = []
         self._failures = self._answers = 0
+        self._running: dict[int, Claim] = {}
+        self._reason = ""
+        if hopeless and not hasattr(evaluator, "evaluate_in_parts"):
+            raise UsageError(
+                "--stop-hopeless needs an evaluator that can be followed: this one gives no scores on the way"
+            )
+        self._hopeless = Hopeless(store.objectives) if hopeless else None
         record = store.opened
         by_number = {trial.number: trial for trial in record.trials}
+        self._cache = Cache(store.folder, store.capsule["identity"])
+        self._cached = self._cache.restore(strategy, [by_number[number] for number in record.order])
         for number in record.order:
-            self._learn(by_number[number], record.seconds[number], answered=number in record.answered)
+            self._learn(
+                by_number[number],
+                record.seconds[number],
+                answered=number in record.answered,
+                heard=number in record.heard,
+                curve=record.curves.get(number),
+            )
+        if board is not None:
+            board.settle(record.claimed, by_number)
+            for place in record.heard.values():
+                board.heard(place)
         # A run that was stopped by either limit, and is resumed, gets the whole limit again.
         self._failures %= FAILURES_IN_A_ROW
         self._answers %= ANSWERS_IN_A_ROW
         self._open = list(record.claims)
+        self._budget = _Budget(None, None, clock, spent=record.elapsed)
 
     @property
     def evaluated(self) -> int:
         """Evaluations so far, failed ones included."""
         return len(self._seconds)
 
-    def run(self, *, trials: int | None = None, seconds: float | None = None) -> Outcome:
+    @property
+    def judge(self) -> Callable[[int, int, Metrics], bool] | None:
+        """Whether a training goes on after a part of it, or None: nobody asks."""
+        return None if self._hopeless is None else self._goes_on
+
+    def run(
+        self, *, trials: int | None = None, seconds: float | None = None, workers: Workers | None = None
+    ) -> Outcome:
         """Go on until the run holds ``trials`` evaluations, or has taken ``seconds``, earlier sessions included.
 
         Under ``seconds`` no evaluation is started that would not end in time, going by the median so far.
-        Raises `RunError` after ten failures in a row.
+        ``workers``: who evaluates; this process by default. Raises `RunError` after ten failures in a row.
         """
+        self.begin(trials=trials, seconds=seconds)
+        crew = Serial(self.evaluator, clock=self._clock) if workers is None else workers
+        while True:
+            while len(self._running) < crew.slots and (task := self.take()) is not None:
+                crew.submit(task)
+            if self.ended:
+                return self.outcome()
+            if not self._running:
+                time.sleep(SYNC_SECONDS)  # all that could be done is being done elsewhere
+                continue
+            for number, measured in crew.wait(self.judge, None if self.board is None else SYNC_SECONDS):
+                self.give(number, measured)
+
+    def begin(self, *, trials: int | None = None, seconds: float | None = None) -> None:
+        """Set the budget, that of earlier sessions included."""
         if trials is None and seconds is None:
             raise UsageError("a study needs a number of trials or of seconds")
-        budget = _Budget(trials, seconds, self._clock, spent=sum(self._seconds))
-        self._report(None, budget)
-        already = self.evaluated
-        while not (reason := budget.used_up(self._seconds)) and not (reason := self._exhausted()):
-            trial = self._evaluate(self._open.pop(0)) if self._open else self._next()
-            self._report(trial, budget)
-            if self._failures >= FAILURES_IN_A_ROW:
-                raise RunError(
-                    f"{FAILURES_IN_A_ROW} trials in a row failed, the last one: {trial.reason}. Mend that, "
-                    f"then go on with --resume {self.store.folder}"
-                )
-        if trials is not None and already >= trials:
-            reason = f"the run holds {counted(already, 'trial')} already and --trials is {trials}: nothing was trained"
-        return Outcome(trials=tuple(self.trials), evaluated=self.evaluated, seconds=budget.elapsed(), reason=reason)
+        self._budget = _Budget(trials, seconds, self._clock, spent=self._budget.spent, held=self.evaluated)
+        self._reason = ""
+        self._report(None)
+
+    def take(self) -> Task | None:
+        """The next network to evaluate; None where none may be started now, or ever: see `closed`."""
+        while not (reason := self._budget.used_up(self._seconds, len(self._running)) or self._exhausted()):
+            found: Claim | Trial | None = self._open.pop(0) if self._open else self._propose()
+            if isinstance(found, Claim):
+                self._running[found.number] = found
+                seed = evaluation_seed(self.seed, found.digest, found.repeat)
+                network = self.domain.space.decode(found.proposal.genes)
+                return Task(number=found.number, network=network, seed=seed)
+            if found is None:
+                return None
+            self._report(found)
+        self._reason = reason
+        return None
+
+    def claim_of(self, number: int) -> Claim:
+        """The claim of a task that was taken and not given back."""
+        return self._running[number]
+
+    @property
+    def closed(self) -> bool:
+        """Nothing more will be started."""
+        return bool(self._reason)
+
+    @property
+    def ended(self) -> bool:
+        """Nothing runs, and nothing more will be started."""
+        return self.closed and not self._running
+
+    def outcome(self) -> Outcome:
+        """How it ended."""
+        self._budget.stop()
+        return Outcome(
+            trials=tuple(self.trials),
+            evaluated=self.evaluated,
+            seconds=self._budget.elapsed(),
+            reason=self._budget.used_up(self._seconds, 0) or self._reason,
+        )
+
+    def give(self, number: int, measured: Measured) -> Trial:
+        """Record and tell what came of a task. Raises `RunError` after ten failures in a row."""
+        claim = self._running.pop(number)
+        metrics: Metrics = self.domain.costs(claim.proposal.genes)
+        state: State = "stopped" if measured.stopped else "failed" if measured.reason else "complete"
+        if state == "complete":
+            metrics = _joined(metrics, measured.metrics)
+            self.store.objectives.losses(metrics)  # a missing objective raises before anything is recorded
+        trial = self.store.finish(
+            claim, state, metrics, reason=measured.reason, seconds=measured.seconds,
+            elapsed=self._budget.elapsed(), curve=measured.curve,
+        )  # fmt: skip
+        if self.board is not None:
+            self.board.finish(claim, trial)
+        self._learn(trial, measured.seconds, answered=False, curve=measured.curve)
+        self._report(trial)
+        if self._failures >= FAILURES_IN_A_ROW:
+            raise RunError(
+                f"{FAILURES_IN_A_ROW} trials in a row failed, the last one: {trial.reason}. Mend that, "
+                f"then go on with --resume {self.store.folder}"
+            )
+        return trial
+
+    def _goes_on(self, number: int, part: int, scores: Metrics) -> bool:
+        assert self._hopeless is not None
+        claim = self._running[number]
+        return not self._hopeless.judge(part, {**self.domain.costs(claim.proposal.genes), **scores})
 
     def _exhausted(self) -> str:
         if self._answers < ANSWERS_IN_A_ROW:
@@ -137,26 +233,55 @@ class Study:
         self._answers = 0
         return f"the last {ANSWERS_IN_A_ROW} proposals were known already: the strategy has exhausted its space"
 
-    def _next(self) -> Trial:
-        number = len(self.trials) + len(self._open)
-        asked = self.strategy.ask(number, [claim.proposal for claim in self._open])
+    def _hear(self) -> list[Foreign]:
+        """Take in what other drivers have finished; what they have running."""
+        if self.board is None:
+            return []
+        news, running = self.board.hear()
+        for foreign in news:
+            waiting = [*self._running.values(), *self._open]
+            claim = Claim(
+                number=len(self.trials) + len(waiting), proposal=foreign.proposal, digest=foreign.digest,
+                repeat=len(self._evaluated.get(foreign.digest, ())),
+            )  # fmt: skip
+            found = foreign.result or {}
+            trial = self.store.answer(
+                claim, found["state"], found["metrics"], told=len(self.trials), reason=found["reason"],
+                pending=[claim.number for claim in waiting], heard=foreign.place,
+            )  # fmt: skip
+            self.board.heard(foreign.place)
+            self._learn(trial, 0.0, answered=True, heard=True)
+        return running
+
+    def _propose(self) -> Claim | Trial | None:
+        """A new claim, a trial answered at once, or None: the network proposed is being evaluated, so wait."""
+        elsewhere = self._hear()
+        foreign = tuple(other.proposal for other in elsewhere)
+        waiting = [*self._running.values(), *self._open]
+        number = len(self.trials) + len(waiting)
+        asked = self.strategy.ask(number, [*(claim.proposal for claim in waiting), *foreign])
         genes = self.domain.space.check(asked.genes)
         digest = self.domain.space.decode(genes).digest
         known = self._evaluated.get(digest, [])
-        claim = Claim(number=number, proposal=Proposal(genes, asked.note), digest=digest, repeat=len(known))
+        pending = [claim.number for claim in waiting]
+        repeat = len(known) + sum(claim.digest == digest for claim in waiting)
+        repeat += sum(other.digest == digest for other in elsewhere)
+        claim = Claim(
+            number=number, proposal=Proposal(genes, asked.note), digest=digest, repeat=repeat, foreign=foreign
+        )
         if not self.domain.contains(genes):
-            return self._settle(claim, None)
+            return self._settle(claim, None, pending)
         if known and not self.evaluator.noisy:
-            return self._settle(claim, known[0])
-        return self._evaluate(self.store.claim(claim, told=len(self.trials), pending=self._pending))
+            return self._settle(claim, known[0], pending)
+        if repeat and not self.evaluator.noisy:
+            return None
+        if self.board is not None and not self.board.claim(claim):
+            return self._propose()
+        return self.store.claim(claim, told=len(self.trials), pending=pending)
 
-    @property
-    def _pending(self) -> list[int]:
-        return [claim.number for claim in self._open]
-
-    def _settle(self, claim: Claim, known: Trial | None) -> Trial:
+    def _settle(self, claim: Claim, known: Trial | None, pending: list[int]) -> Trial:
         """Without an evaluation: the earlier trial's answer, or infeasible for a network outside the bounds."""
-        told, pending = len(self.trials), self._pending
+        told = len(self.trials)
         if known is None:
             costs, reason = self.domain.costs(claim.proposal.genes), f"not within {self.domain.bounds_text}"
             trial = self.store.answer(claim, "infeasible", costs, told=told, pending=pending, reason=reason)
@@ -166,54 +291,48 @@ class Study:
             )
         return self._learn(trial, 0.0, answered=True)
 
-    def _evaluate(self, claim: Claim) -> Trial:
-        genes = claim.proposal.genes
-        metrics: Metrics = self.domain.costs(genes)
-        reason, start = "", self._clock()
-        try:
-            measured = self.evaluator.evaluate(
-                self.domain.space.decode(genes), evaluation_seed(self.seed, claim.digest, claim.repeat)
-            )
-            metrics = check_metrics(_joined(metrics, measured))
-        except (UsageError, RunError):
-            raise
-        except (NasError, MemoryError) as error:
-            reason = " ".join(str(error).split())[:LONGEST_REASON] or "out of memory"
-        seconds = self._clock() - start
-        state: State = "failed" if reason else "complete"
-        if state == "complete":
-            self.store.objectives.losses(metrics)  # a missing objective raises before anything is recorded
-        trial = self.store.finish(claim, state, metrics, reason=reason, seconds=seconds)
-        return self._learn(trial, seconds, answered=False)
-
-    def _learn(self, trial: Trial, seconds: float, *, answered: bool) -> Trial:
+    def _learn(
+        self,
+        trial: Trial,
+        seconds: float,
+        *,
+        answered: bool,
+        heard: bool = False,
+        curve: Sequence[Metrics] | None = None,
+    ) -> Trial:
         """Take in one finished trial, new or from the record, and tell the strategy."""
         self.trials.append(trial)
-        if answered:
+        if answered and not heard:
             self._answers += 1
         else:
             self._answers = 0
-            self._failures = self._failures + 1 if trial.state == "failed" else 0
-            self._seconds.append(seconds)
+            if not heard:
+                self._failures = self._failures + 1 if trial.state == "failed" else 0
+                self._seconds.append(seconds)
             self._evaluated.setdefault(trial.digest, []).append(trial)
             if trial.state == "complete":
                 losses = self.store.objectives.losses(trial.metrics)
                 self._front.add([loss / top for loss, top in zip(losses, self._reference, strict=True)])
-        self.strategy.tell(trial)
+                if self._hopeless is not None:
+                    self._hopeless.learn(trial.metrics, curve or ())
+        if len(self.trials) > self._cached:
+            self.strategy.tell(trial)
+            self._cache.told(self.strategy, trial)
         return trial
 
-    def _report(self, trial: Trial | None, budget: "_Budget") -> None:
-        planned = budget.planned(self._seconds)
+    def _report(self, trial: Trial | None) -> None:
+        planned = self._budget.planned(self._seconds)
         typical = median(self._seconds) if self._seconds else None
+        left = None if planned is None or typical is None else (planned - self.evaluated) * typical
         self._watch(
             Progress(
                 trial=trial,
                 evaluated=self.evaluated,
                 planned=planned,
-                seconds=budget.elapsed(),
+                seconds=self._budget.elapsed(),
                 front_size=len(self._front),
                 hypervolume=self._front.hypervolume,
-                eta_seconds=None if planned is None or typical is None else (planned - self.evaluated) * typical,
+                eta_seconds=None if left is None else left / max(1, self._budget.parallel),
             )
         )
 
@@ -228,16 +347,30 @@ def _joined(costs: Metrics, measured: Metrics) -> dict[str, float]:
 class _Budget:
     """Trials, seconds or both, over all sessions of a run."""
 
-    def __init__(self, trials: int | None, seconds: float | None, clock: Callable[[], float], spent: float) -> None:
-        self._trials, self._seconds, self._clock = trials, seconds, clock
+    def __init__(
+        self, trials: int | None, seconds: float | None, clock: Callable[[], float], spent: float, held: int = 0
+    ) -> None:
+        self._trials, self._seconds, self._clock, self._held = trials, seconds, clock, held
         self._start = clock() - spent
+        self._stopped: float | None = None
+        self.spent = spent
+        self.parallel = 1
 
     def elapsed(self) -> float:
-        return self._clock() - self._start
+        return (self._clock() if self._stopped is None else self._stopped) - self._start
 
-    def used_up(self, took: list[float]) -> str:
-        """Why no further evaluation may start; empty if one may."""
-        if self._trials is not None and len(took) >= self._trials:
+    def stop(self) -> None:
+        """What comes after this is another session."""
+        self._stopped = self._clock()
+        self.spent = self.elapsed()
+
+    def used_up(self, took: list[float], running: int) -> str:
+        """Why no further evaluation may start beside those that run; empty if one may."""
+        self.parallel = max(1, running)
+        if self._trials is not None and self._held >= self._trials:
+            held = counted(self._held, "trial")
+            return f"the run holds {held} already and --trials is {self._trials}: nothing was trained"
+        if self._trials is not None and len(took) + running >= self._trials:
             return f"{counted(len(took), 'trial')} {'is' if len(took) == 1 else 'are'} done"
         if self._seconds is not None and self.elapsed() + (median(took) if took else 0) > self._seconds:
             return f"another trial would not fit into {self._seconds:g} s"
@@ -247,7 +380,8 @@ class _Budget:
         """How many evaluations the run will come to."""
         if self._seconds is None or not took:
             return None if self._trials is None else max(self._trials, len(took))
-        fits = len(took) + max(0, int((self._seconds - self.elapsed()) / max(median(took), 1e-9)))
+        left = max(0.0, self._seconds - self.elapsed()) / max(median(took), 1e-9)
+        fits = len(took) + int(left * self.parallel)
         return fits if self._trials is None else min(fits, self._trials)
 
 
@@ -260,6 +394,8 @@ def run_study(
     trials: int | None = None,
     seconds: float | None = None,
     watch: Callable[[Progress], None] = lambda progress: None,
+    workers: Workers | None = None,
 ) -> Outcome:
     """Build a `Study` and run it."""
-    return Study(domain, strategy, evaluator, store, watch=watch).run(trials=trials, seconds=seconds)
+    study = Study(domain, strategy, evaluator, store, watch=watch)
+    return study.run(trials=trials, seconds=seconds, workers=workers)

@@ -12,7 +12,8 @@ __all__ = ["Genes", "Metrics", "State", "Trial", "check_metrics"]
 
 Genes = tuple[int, ...]
 Metrics = Mapping[str, float]
-State = Literal["complete", "infeasible", "failed"]
+State = Literal["complete", "infeasible", "failed", "stopped"]
+"""``stopped``: its training was given up early; whoever needs its metrics treats it as failed."""
 
 
 def check_metrics(metrics: Metrics) -> Metrics:

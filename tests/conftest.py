@@ -15,6 +15,7 @@ TORCH_SIDE = (
     "export",
     "measure",
     "model",
+    "processes",
     "strategies_torch",
     "train",
 )

@@ -132,10 +132,11 @@ def test_another_comparison_in_the_folder_is_refused(tmp_path):
         compare(small, [], name="nk", seeds=[0], budget=5, out=tmp_path)
 
 
-def test_a_broken_cell_is_refused(tmp_path):
+@pytest.mark.parametrize("content", ['{"strategy": ', '{"rows": 3}', "[]"])
+def test_a_broken_cell_is_refused(tmp_path, content):
     compare(small, [], name="nk", seeds=[0], budget=5, out=tmp_path)
     (cell,) = (tmp_path / "cells").iterdir()
-    cell.write_text('{"strategy": ')
+    cell.write_text(content)
     with pytest.raises(RunError, match=r"random-.*-0.json is not a finished cell .* Delete it"):
         compare(small, [], name="nk", seeds=[0], budget=5, out=tmp_path)
 

@@ -11,6 +11,7 @@ from nas import units
 from nas.capsule import environment_changes, read_capsule
 from nas.cli._options import groups_option, json_option, print_json, seed_option
 from nas.cli._progress import Live
+from nas.cluster import SCHEDULERS
 from nas.errors import RunError, UsageError
 from nas.job import Plan, Result, Search, check_free
 
@@ -25,6 +26,8 @@ Examples:
   nas search --space fbnet --device pixel,pixel3 --data folder:photos --time 1h --out runs/photos
   nas search --space fbnet --device ./my_cpu.csv --latency 60ms --confidence 0.95
   nas search --resume runs/photos --time 2h
+  nas search --space fbnet --device pixel --workers 8 --trial-timeout 10m --trials 500
+  nas search --space fbnet --device pixel --ray 10.0.0.1:6379 --workers 64 --gpus 1 --scheduler asha --time 8h
   nas search --space ./my_space.py --device ./my_board.csv --objective accuracy,params --max macs=300M"""
 )
 @click.option("--space", default="fbnet", show_default=True, help="Search space: a name (nas spaces), or a .py file.")
@@ -68,6 +71,16 @@ Examples:
 @groups_option
 @click.option("--strict", is_flag=True, help="Refuse a data set with a corrupt image instead of leaving it out.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of a training.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Networks trained at a time.")
+@click.option("--trial-timeout", metavar="TIME", help="A training that takes longer fails, such as 10m.")
+@click.option("--stop-hopeless", "hopeless", is_flag=True, help="End trainings that seem unable to reach the front.")
+@click.option(
+    "--ray", metavar="ADDRESS", help="Train on a Ray cluster: local, auto, HOST:PORT (extra 'ray'); '' for none."
+)
+@click.option("--scheduler", type=click.Choice(SCHEDULERS), help="Let Ray stop the worse trainings early.")
+@click.option("--gpus", type=click.FloatRange(0), default=0.0, show_default=True, help="GPUs a trial, on Ray.")
+@click.option("--storage", metavar="URL", help="Database that several drivers of a study share: sqlite:///FILE, ...")
+@click.option("--study", default="nas", show_default=True, help="Name of the study in that database.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/SPACE-DEVICE-TIME]")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run; its settings apply.")
 @seed_option
@@ -103,7 +116,7 @@ def command(ctx: click.Context, /, out: Path | None, resume: Path | None, as_jso
 
 
 def _settings(given: dict[str, Any]) -> Search:
-    time = given.pop("time_")
+    time, timeout = given.pop("time_"), given.pop("trial_timeout")
     latency, latency_min = given.pop("latency"), given.pop("latency_min")
     return Search(
         **{
@@ -113,6 +126,7 @@ def _settings(given: dict[str, Any]) -> Search:
             "maxima": dict(_maximum(text) for text in given["maxima"]),
         },
         seconds=units.seconds(time) if time else None,
+        trial_timeout_seconds=units.seconds(timeout) if timeout else None,
         latency_ms=units.milliseconds(latency) if latency else None,
         latency_min_ms=units.milliseconds(latency_min) if latency_min else None,
     )
@@ -127,8 +141,14 @@ def _maximum(text: str) -> tuple[str, float]:
 
 
 # The setting that each option gives, where their names differ.
-_FIELDS = {"latency": "latency_ms", "latency_min": "latency_min_ms", "time_": "seconds"}
+_FIELDS = {
+    "latency": "latency_ms",
+    "latency_min": "latency_min_ms",
+    "time_": "seconds",
+    "trial_timeout": "trial_timeout_seconds",
+}
 _BUDGET = ("trials", "seconds")
+_CLUSTER = ("ray", "scheduler", "gpus")
 
 
 def _resumed(ctx: click.Context, folder: Path, asked: Search) -> Search:
@@ -141,6 +161,8 @@ def _resumed(ctx: click.Context, folder: Path, asked: Search) -> Search:
     }
     if explicit & set(_BUDGET):
         explicit |= set(_BUDGET)
+    if "workers" in explicit and not explicit & set(_CLUSTER):
+        explicit |= set(_CLUSTER)  # so many workers here, whatever cluster the run was on
     return replace(recorded, **{name: getattr(asked, name) for name in explicit})
 
 

@@ -39,6 +39,7 @@ Parts = Sequence[Part]
 """A network, layer by layer."""
 
 EVERY = "*"
+LARGEST = 1e6
 LEAST_SCALE = 0.05  # no layer is ever free
 FOLDS = 5
 FEWEST_NETWORKS = 10
@@ -76,11 +77,13 @@ class Correction:
     def __post_init__(self) -> None:
         numbers = (*self.slopes.values(), *(getattr(self, name) for name in TERMS), self.common_sd)
         if (
-            not all(map(math.isfinite, numbers))
+            not all(abs(number) <= LARGEST for number in numbers)  # NaN too
             or min(self.slopes.values(), default=0) <= 0
             or EVERY not in self.slopes
         ):
-            raise TableError(f"a correction needs slopes above 0, one of them '*', and finite terms, not {self}")
+            raise TableError(
+                f"a correction needs slopes above 0, one of them '*', and finite terms below a million, not {self}"
+            )
         if not 0 <= self.common_sd < 1:
             raise TableError(f"common_sd of a correction must be a fraction below 1, not {self.common_sd}")
 

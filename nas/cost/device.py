@@ -18,7 +18,6 @@ What the published figures do not identify on its own (activation, pool, the sca
 squeeze-and-excitation) is priced by ``moved``. How the form was chosen: ``experiments/fit_devices.py``.
 """
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from nas.shape import Kernel
 __all__ = ["AMOUNTS", "KIND_AMOUNTS", "DeviceModel", "work"]
 
 MILLION = 1e6
+LARGEST_PRICE = 1e9
 CACHED_WEIGHTS = 131_072
 AMOUNTS = ("dense_macs", "dw_macs", "moved", "weights", "wspill", "grouped")
 KINDS = ("act", "add", "conv", "dwconv", "linear", "matmul", "mul", "norm", "pool", "scale", "shuffle", "softmax")
@@ -93,7 +93,7 @@ class DeviceModel:
 
     def __post_init__(self) -> None:
         for name, price in self.prices.items():
-            if name not in (*AMOUNTS, *KIND_AMOUNTS) or not (math.isfinite(price) and price >= 0):
+            if name not in (*AMOUNTS, *KIND_AMOUNTS) or not 0 <= price <= LARGEST_PRICE:
                 raise TableError(
                     f"a device model prices {', '.join((*AMOUNTS, *KIND_AMOUNTS))}, each at 0 or more, not {name}={price}"
                 )

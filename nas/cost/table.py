@@ -50,6 +50,7 @@ SOURCES = ("measured", "apportioned")
 LATENCY_COLUMNS = ("measured_ms", "summed_ms", "predicted_ms", "variance_ms2", "common_sd_ms")
 LARGEST_FILE_BYTES = 64 << 20
 CACHED_WEIGHTS = 500_000  # about what a second-level cache of 2 MiB holds
+LARGEST_MS = 1e9
 
 # No device this is for runs the median layer below 0.02 or above 100,000 GMAC/s: outside, the unit is wrong.
 PLAUSIBLE_MACS_PER_MS = (2e4, 1e11)
@@ -369,12 +370,12 @@ def _parse_row(where: str, fields: list[str], more: Mapping[str, str]) -> tuple[
         layer_from_key(key)
     except (ValueError, NasError) as error:
         raise TableError(f"{where}: {error}") from None
-    if not (math.isfinite(row.latency_ms) and row.latency_ms > 0):
+    if not 0 < row.latency_ms <= LARGEST_MS:
         raise TableError(f"{where}: latency_ms must be above 0 and finite, not {latency}")
     for name, value in row.extra.items():
-        if not (math.isfinite(value) and value > 0):
+        if not 0 < value <= LARGEST_MS:
             raise TableError(f"{where}: {name} must be above 0 and finite, or empty, not {more[name]}")
-    if not (math.isfinite(row.sd_ms) and row.sd_ms >= 0) or row.count < 1:
+    if not 0 <= row.sd_ms <= LARGEST_MS or row.count < 1:
         raise TableError(f"{where}: sd_ms must be 0 or more and count at least 1, not {sd} and {count}")
     if source not in SOURCES:
         raise TableError(f"{where}: source must be one of {', '.join(SOURCES)}, not '{source[:40]}'")

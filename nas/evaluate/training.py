@@ -15,7 +15,10 @@ from nas.model import build
 from nas.train import Augment, fit, score, threads
 from nas.trial import Metrics
 
-__all__ = ["TrainingEvaluator"]
+__all__ = ["PARTS", "TrainingEvaluator"]
+
+PARTS = 8
+"""A training that is followed is scored after each eighth of its steps: passes over the images may be few, or none whole."""
 
 
 class TrainingEvaluator:
@@ -73,25 +76,45 @@ class TrainingEvaluator:
 
     def evaluate(self, architecture: Architecture, seed: int) -> Metrics:
         """Train one network; see the class. ``seed`` is at least 0. Raises `TrainingError`."""
+        return self._evaluate(architecture, seed, None)
+
+    def evaluate_in_parts(self, architecture: Architecture, seed: int, on_part: Callable[[Metrics], None]) -> Metrics:
+        """As `evaluate`, bit for bit; ``on_part`` gets the scores on *search* after each eighth of the steps."""
+        return self._evaluate(architecture, seed, on_part)
+
+    def _evaluate(self, architecture: Architecture, seed: int, on_part: Callable[[Metrics], None] | None) -> Metrics:
         with threads(self.thread_count):
             start = time.perf_counter()
-            network = self.trained(architecture, seed)
-            metrics = score(network, *self._selection)
-            metrics |= {f"search_{name}": value for name, value in score(network, *self._search).items()}
+            network = self.trained(architecture, seed, on_part)
+            metrics = score(network, *self._selection) | self._search_scores(network)
             self.seconds.append(time.perf_counter() - start)
         return metrics
 
-    def trained(self, architecture: Architecture, seed: int) -> nn.Module:
+    def _search_scores(self, network: nn.Module) -> dict[str, float]:
+        return {f"search_{name}": value for name, value in score(network, *self._search).items()}
+
+    def trained(
+        self, architecture: Architecture, seed: int, on_part: Callable[[Metrics], None] | None = None
+    ) -> nn.Module:
         """The slimmed network, trained on *weights*. Raises `TrainingError`."""
         images, labels = self._weights
         network = build(self.slim(architecture), seed=seed)
+        schedule = self.proxy.schedule(len(images))
+
+        def follow(step: int, loss: float) -> None:
+            if self.on_step is not None:
+                self.on_step(step, loss)
+            before, now = ((count * PARTS) // schedule.steps for count in (step - 1, step))
+            if on_part is not None and before < now < PARTS:
+                on_part(self._search_scores(network))
+
         fit(
             network,
             images,
             labels,
-            self.proxy.schedule(len(images)),
+            schedule,
             seed=seed,
             augment=Augment(pad=self.proxy.shift, flip=self.dataset.flip),
-            on_step=self.on_step,
+            on_step=follow,
         )
         return network

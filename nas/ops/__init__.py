@@ -7,6 +7,7 @@ Others add theirs through the entry-point group ``nas.ops``: each entry point na
 import dataclasses
 import json
 import pkgutil
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
@@ -80,6 +81,9 @@ def op_from_signature(text: str) -> Op:
     return op_from_json({"op": key, **settings})
 
 
+LARGEST_SETTING = 1 << 24
+WORD = re.compile(r"[A-Za-z0-9_-]{0,40}")
+
 _TYPES: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), bool: (bool,)}
 
 
@@ -87,3 +91,9 @@ def _check_type(key: str, name: str, value: object, declared: Any) -> None:
     allowed = _TYPES[declared]
     if not isinstance(value, allowed) or (isinstance(value, bool) and declared is not bool):
         raise ArchitectureError(f"setting '{name}' of op '{key}' must be {declared.__name__}, not {str(value)[:40]!r}")
+    if isinstance(value, int | float) and not -LARGEST_SETTING <= value <= LARGEST_SETTING:  # NaN too
+        raise ArchitectureError(
+            f"setting '{name}' of op '{key}' must be a number of an operator, not {str(value)[:40]}"
+        )
+    if isinstance(value, str) and not WORD.fullmatch(value):
+        raise ArchitectureError(f"setting '{name}' of op '{key}' must be one short word, not {value[:40]!r}")

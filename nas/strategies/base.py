@@ -36,7 +36,15 @@ class Strategy(ABC):
 
     @abstractmethod
     def tell(self, trial: Trial) -> None:
-        """Learn from one trial, complete, infeasible or failed."""
+        """Learn from one trial, complete, infeasible, failed or stopped."""
+
+    def snapshot(self) -> bytes | None:
+        """All that was learnt so far, where learning it again is dear; None where telling again is cheap."""
+        return None
+
+    def restore(self, snapshot: bytes, told: Sequence[Trial]) -> None:
+        """Become, bit for bit, the strategy that gave the snapshot after these trials; called on a new one."""
+        raise NotImplementedError
 
     @abstractmethod
     def recommend(self) -> Genes:

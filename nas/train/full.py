@@ -40,6 +40,7 @@ __all__ = ["FullTraining", "Recipe", "Watched"]
 
 SPLIT_SEED = 0  # as in searches: what one held back for its test, no training sees
 OPENINGS = "test.jsonl"
+LARGEST_JSON_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,8 +136,7 @@ class FullTraining:
             self._claim()
             result = self.folder / "result.json"
             if result.exists():
-                found: dict[str, Any] = json.loads(result.read_text())
-                return found
+                return _read_json(result)
             with threads(self.thread_count):
                 return self._run(checkpoint_seconds, watch)
         finally:
@@ -147,7 +147,7 @@ class FullTraining:
         file = self.folder / "train.json"
         if not file.exists():
             write_atomic(file, json.dumps(self.identity(), indent=1) + "\n")
-        check_same(self.folder, json.loads(file.read_text()), json.loads(json.dumps(self.identity())))
+        check_same(self.folder, _read_json(file), json.loads(json.dumps(self.identity())))
 
     def _run(self, checkpoint_seconds: float, watch: Callable[[Watched], None]) -> dict[str, Any]:
         network = build(self.network, seed=self.recipe.seed)
@@ -199,8 +199,13 @@ class FullTraining:
         if not file.exists():
             return [], 0.0
         state = _read(file)
-        training.restore(state)
-        return state["history"], state["seconds"]
+        try:
+            history, seconds = [dict(row) for row in state["history"]], float(state["seconds"])
+            training.restore(state)
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            text = " ".join(str(error).split())[:120]
+            raise RunError(f"{file} is not a checkpoint of this training: {text}. Remove it to start anew") from None
+        return history, seconds
 
     def _finish(self, network: nn.Module, history: list[dict[str, float]], seconds: float) -> dict[str, Any]:
         """Save the network, then open *test* and score it once."""
@@ -228,6 +233,20 @@ class FullTraining:
         }
         write_atomic(self.folder / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
         return result
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > LARGEST_JSON_BYTES:
+            raise RunError(f"{path} has over {LARGEST_JSON_BYTES >> 20} MiB: not a file of a training")
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"cannot read {path}: {' '.join(str(error).split())[:120]}. Remove it to start anew") from None
+    if not isinstance(found, dict):
+        raise RunError(
+            f"{path} is not a file of a training: it holds a {type(found).__name__}. Remove it to start anew"
+        )
+    return found
 
 
 def _save(path: Path, state: Mapping[str, Any]) -> None:

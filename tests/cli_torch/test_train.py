@@ -1,6 +1,7 @@
 """Full training: killed and resumed it ends in the same bits; bad input is one line."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -164,3 +165,23 @@ def test_weights_of_another_network_and_checkpoints_are_refused(done, tmp_path):
     other = FullTraining(catalog.network(NETWORK), load("digits"), tmp_path / "y", SMALL, weights=folder / "weights.pt")
     with pytest.raises(TrainingError, match="the weights are of another network"):
         other.run()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("train.json", b"{", r"cannot read .*train\.json: .*Remove it to start anew"),
+        ("result.json", b"[]", "is not a file of a training: it holds a list"),
+        ("checkpoint.pt", None, r"checkpoint\.pt is not a checkpoint of this training: .*Remove it to start anew"),
+    ],
+)
+def test_a_folder_that_was_tampered_with_is_refused(done, tmp_path, name, content, message):
+    folder = tmp_path / "copy"
+    shutil.copytree(done[0], folder)
+    (folder / "result.json").unlink()
+    if content is None:
+        torch.save({"history": [], "seconds": 1.0, "network": {}}, folder / name)
+    else:
+        (folder / name).write_bytes(content)
+    with pytest.raises(RunError, match=message):
+        small(folder).run()

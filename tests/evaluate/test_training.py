@@ -51,3 +51,14 @@ def test_statistics_are_those_of_the_weights_set() -> None:
     found = evaluator()
     pixels = found.dataset.images[found.splits.weights] / 255
     assert found.statistics.mean == pytest.approx([pixels.mean()])
+
+
+def test_being_followed_changes_no_bit() -> None:
+    found, network, parts = evaluator(), fbnet.space().decode([3] * 22), list[dict[str, float]]()
+    followed = found.evaluate_in_parts(network, 4, lambda scores: parts.append(dict(scores)))
+    assert followed == found.evaluate(network, 4)
+    assert len(parts) == 7
+    assert all(set(scores) == {f"search_{name}" for name in _SCORES} for scores in parts)
+
+
+_SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "loss")

@@ -5,11 +5,16 @@ import functools
 import numpy as np
 import pytest
 
-from nas.errors import UsageError
+from nas import cache
+from nas.capsule import identity
+from nas.errors import RunError, UsageError
+from nas.objectives import Objectives, parse_objectives
+from nas.store import Store, canonical
 from nas.strategies import make
 from nas.strategies.base import Proposal
+from nas.study import Study
 from nas.testing.strategies import bounded_domain, check_strategy, toy_trial
-from nas.testing.toys import toy_domain
+from nas.testing.toys import HashEvaluator, toy_domain
 from search_spaces import nas_bench_macro
 
 torch = pytest.importorskip("torch")
@@ -81,3 +86,30 @@ def test_what_it_refuses():
         make("rl:tunsa", domain, seed=0)
     with pytest.raises(UsageError, match="needs a batch of at least 1 trial, not 0"):
         make("rl:batch=0", domain, seed=0)
+
+
+def test_a_snapshot_is_the_strategy_bit_for_bit(tmp_path, monkeypatch):
+    domain = toy_domain()
+    objectives = Objectives(parse_objectives(["accuracy"], domain.compiled.names))
+    conditions = identity(domain, objectives, strategy="rl:mnasnet,batch=4", seed=3)
+    monkeypatch.setattr(cache, "EVERY", 5)
+
+    def go(folder, trials):
+        opened = (Store.resume if folder.exists() else Store.create)(folder, domain.space, conditions)
+        with opened as store:
+            study = Study(domain, make("rl:mnasnet,batch=4", domain, seed=3), HashEvaluator(), store)
+            study.run(trials=trials)
+        return study
+
+    go(tmp_path / "whole", 18)
+    go(tmp_path / "parts", 12)
+    assert (tmp_path / "parts" / cache.FILE).exists()
+    assert go(tmp_path / "parts", 18)._cached == 10
+    assert canonical(tmp_path / "parts") == canonical(tmp_path / "whole")
+    file = tmp_path / "whole" / cache.FILE
+    file.write_bytes(file.read_bytes().replace(b'"told": 15', b'"told": 14'))
+    assert go(tmp_path / "whole", 19)._cached == 0
+    file = tmp_path / "parts" / cache.FILE
+    file.write_bytes(file.read_bytes()[:-300])
+    with pytest.raises(RunError, match=r"strategy\.cache is damaged: remove it"):
+        go(tmp_path / "parts", 20)

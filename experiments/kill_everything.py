@@ -1,0 +1,258 @@
+"""SIGKILL at random moments of every strategy and every verb: what is lost, what is done twice, what comes out.
+
+    python experiments/kill_everything.py OUT [--kills 50]
+
+Prints a table (Markdown), and adds each finished line to OUT/kills.jsonl: killed itself, it goes on. A verb is run once
+unbroken and once killed; a kill comes at a moment drawn uniformly from the time that the unbroken run took.
+"""
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+
+from nas import rows, store
+from nas.arch import Architecture
+from nas.capsule import identity
+from nas.domain import Domain
+from nas.objectives import Objectives, parse_objectives
+from nas.strategies import make
+from nas.study import Study
+from nas.testing.toys import HashEvaluator, toy_domain
+from nas.trial import Metrics
+from nas.workers import Processes
+
+SEQUENTIAL = (
+    "random", "local-search", "evolution:population=8,sample=3", "gp:initial=4", "trust-region:initial=4",
+    "optuna:TPE", "optuna:GP", "optuna:NSGA-II,population_size=8", "optuna:QMC", "rl:mnasnet,batch=4", "rl:tunas,batch=4",
+)  # fmt: skip
+TRIALS = 40
+SLEEP_SECONDS = 0.03
+TINY = ("--proxy", "images=64,resolution=8,score_images=40", "--latency", "40ms")
+
+
+class Logged(HashEvaluator):
+    """Writes the digest of each evaluation that begins into a file."""
+
+    def __init__(self, log: Path) -> None:
+        super().__init__(failing=0.1, sleep_seconds=SLEEP_SECONDS)
+        self.log = log
+
+    def evaluate(self, architecture: Architecture, seed: int) -> Metrics:
+        """See `Evaluator`."""
+        with self.log.open("a") as file:
+            file.write(architecture.digest + "\n")
+        return super().evaluate(architecture, seed)
+
+
+def victim(folder: Path, spec: str, workers: int) -> None:
+    """The study that is killed: a real strategy, store and journal over a small space."""
+    names = ("accuracy",) if spec.startswith("rl") else ("accuracy", "params")
+    domain: Domain = toy_domain()
+    objectives = Objectives(parse_objectives(names, domain.compiled.names))
+    conditions = identity(domain, objectives, strategy=spec, seed=11)
+    found = (folder / "run.json").exists()
+    opened = (store.Store.resume if found else store.Store.create)(folder, domain.space, conditions)
+    evaluator = partial(Logged, folder.with_suffix(".calls"))
+    with opened as record:
+        study = Study(domain, make(spec, domain, seed=11, objectives=len(names)), evaluator(), record)
+        if workers == 1:
+            study.run(trials=TRIALS)
+        else:
+            with Processes(evaluator, workers) as crew:
+                study.run(trials=TRIALS, workers=crew)
+
+
+@dataclass(frozen=True)
+class Verb:
+    """``command(folder)``; ``finished(folder)``: what is done, in order; ``begun``: what was started, with repeats."""
+
+    name: str
+    command: Callable[[Path], list[str]]
+    finished: Callable[[Path], list[str]]
+    result: Callable[[Path], str] | None
+    kills: int
+    begun: Callable[[Path], list[str]] = field(default=lambda folder: [])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One verb's: kills, finished things lost, finished things done again, whether the end equals the unbroken run's."""
+
+    verb: str
+    kills: int
+    finished: int
+    lost: int
+    repeated: int
+    equal: str
+
+
+def nas(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "nas", *map(str, arguments)]
+
+
+def trials_finished(folder: Path) -> list[str]:
+    return [trial.digest for trial in store.read(folder).trials] if (folder / "run.json").exists() else []
+
+
+def lines_of(path: Path) -> list[str]:
+    return path.read_text().split() if path.exists() else []
+
+
+def search_verb(spec: str, kills: int, workers: int = 1) -> Verb:
+    return Verb(
+        f"search {spec}" + (f" --workers {workers}" if workers > 1 else ""),
+        lambda folder: [sys.executable, __file__, "--victim", str(folder), spec, str(workers)],
+        trials_finished,
+        store.canonical if workers == 1 else None,
+        kills,
+        lambda folder: lines_of(folder.with_suffix(".calls")),
+    )
+
+
+def trained(path: Path) -> str:
+    import hashlib
+
+    import torch
+
+    state = torch.load(path / "weights.pt", weights_only=True)
+    return hashlib.sha256(b"".join(value.numpy().tobytes() for value in state.values())).hexdigest()
+
+
+def confirmed(folder: Path) -> list[str]:
+    return [f"{r['digest']} {r['repeat']}" for r in rows.read(folder / "confirm.jsonl") if r["kind"] == "training"]
+
+
+def scores(folder: Path) -> str:
+    found = [r for r in rows.read(folder / "confirm.jsonl") if r["kind"] == "training"]
+    return json.dumps([{k: v for k, v in row.items() if k != "seconds"} for row in found], sort_keys=True)
+
+
+def timed(folder: Path) -> list[str]:
+    path = folder / "cpu.journal"
+    whole = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    return [row["key"] for line in whole if "key" in (row := json.loads(line))]
+
+
+def rows_of_table(folder: Path) -> str:
+    return "\n".join(sorted(line.split(",")[0] for line in (folder / "cpu.csv").read_text().splitlines()))
+
+
+def cells(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "cells").glob("[!.]*.json")) if folder.exists() else []
+
+
+def regrets(folder: Path) -> str:
+    found = [json.loads((folder / "cells" / name).read_text()) for name in cells(folder)]
+    return json.dumps([[cell["strategy"], cell["seed"], [row["regret"] for row in cell["rows"]]] for cell in found])
+
+
+def verbs(out: Path) -> list[Verb]:
+    base = out / "base"
+    if not (base / "front.png").exists():
+        subprocess.run(nas("search", *TINY, "--trials", 3, "--out", base), check=True, capture_output=True)
+
+    def confirm(folder: Path) -> list[str]:
+        if not folder.exists():
+            subprocess.run(["cp", "-r", str(base), str(folder)], check=True)
+        return nas("confirm", folder, "--top", 2, "--random", 2, "--seeds", 2, "--epochs-factor", 1)
+
+    return [
+        *(search_verb(spec, 2) for spec in SEQUENTIAL),
+        search_verb("local-search", 6, workers=2),
+        search_verb("optuna:TPE", 4, workers=2),
+        Verb("confirm", confirm, confirmed, scores, 5),
+        Verb(
+            "train",
+            lambda folder: nas("train", f"{base}:0", "--data", "digits", "--resolution", 16, "--steps", 60,
+                               "--batch-size", 8, "--threads", 1, "--checkpoint", "0.5s", "--out", folder),
+            lambda folder: [name for name in ("train.json", "weights.pt", "result.json") if (folder / name).exists()],
+            trained, 5,
+        ),
+        Verb(
+            "latency build",
+            lambda folder: nas("latency", "build", "--device", "cpu", "--space", "nas_bench_macro", "--resolution", 32,
+                               "--seconds-per-row", 0.01, "--out", folder),
+            timed, rows_of_table, 5, timed,
+        ),
+        Verb(
+            "arena",
+            lambda folder: nas("arena", "--benchmark", "nk:space=nas_bench_macro", "--strategy", "evolution", "--seeds", 4,
+                               "--budget", 60, "--out", folder),
+            cells, regrets, 3,
+        ),
+    ]  # fmt: skip
+
+
+def harmed(verb: Verb, out: Path, draw: random.Random, kills: int) -> Line:
+    """Run a verb unbroken, then killed so often; what the kills cost."""
+    name = "".join(c if c.isalnum() else "-" for c in verb.name)
+    whole, killed = out / f"{name}-unbroken", out / f"{name}-killed"
+    for folder in (whole, killed):
+        subprocess.run(["rm", "-rf", str(folder), str(folder.with_suffix(".calls"))], check=True)
+    start = time.monotonic()
+    subprocess.run(verb.command(whole), check=True, capture_output=True)
+    took = time.monotonic() - start
+    lost = repeated = done = 0
+    before: list[str] = []
+    calls = 0
+    while True:
+        with subprocess.Popen(verb.command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+            if done < kills:
+                try:
+                    process.wait(draw.uniform(0.05, 1.0) * took)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    done += 1
+            problem = process.communicate()[1]
+        if process.returncode not in (0, -9):
+            raise RuntimeError(f"{verb.name} after {done} kills: {problem.decode()}")
+        now, begun = verb.finished(killed), verb.begun(killed)
+        lost += sum(item not in now for item in before)
+        repeated += sum(item in before for item in begun[calls:]) if verb.begun(whole) else len(now) - len(set(now))
+        before, calls = now, len(begun)
+        if process.returncode == 0 and done >= kills:
+            break
+        if process.returncode == 0:  # it ended before its last kill: once more from the start
+            subprocess.run(["rm", "-rf", str(killed), str(killed.with_suffix(".calls"))], check=True)
+            before, calls = [], 0
+    equal = "asynchronous" if verb.result is None else "yes" if verb.result(killed) == verb.result(whole) else "NO"
+    return Line(verb=verb.name, kills=done, finished=len(before), lost=lost, repeated=repeated, equal=equal)
+
+
+def table(lines: list[Mapping[str, object]]) -> str:
+    names = ("verb", "kills", "finished", "lost", "repeated", "equal")
+    total = {"verb": "all", **{n: sum(int(str(line[n])) for line in lines) for n in names[1:5]}, "equal": ""}
+    made = [" | ".join(str(line[name]) for name in names) for line in (*lines, total)]
+    return "\n".join(f"| {row} |" for row in (" | ".join(names), " | ".join(["---"] * len(names)), *made))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=Path, nargs="?")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--victim", nargs=3)
+    given = parser.parse_args()
+    if given.victim:
+        victim(Path(given.victim[0]), given.victim[1], int(given.victim[2]))
+        return
+    given.out.mkdir(parents=True, exist_ok=True)
+    log = given.out / "kills.jsonl"
+    known = {row["verb"]: row for row in rows.read(log)}
+    for place, verb in enumerate(verbs(given.out)):
+        if verb.name not in known:
+            line = asdict(harmed(verb, given.out, random.Random(given.seed * 1000 + place), verb.kills))
+            rows.append(log, {"kind": "verb", **line})
+            known[verb.name] = line
+            print(verb.name, line, file=sys.stderr)
+    print(table(list(known.values())))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""What the record and the strategies cost at scale: milliseconds a trial, seconds of a resume.
+
+    python experiments/overhead.py OUT [--trials 10000] [STRATEGY ...]
+
+Makes a run of so many finished trials over FBNet's space (random networks, an instant evaluator; kept in OUT), then, for
+each strategy: opens it (read, repair, tell all), asks once, and goes on for some trials. ``study and journal`` is the
+whole loop without the strategy's own ask and tell: decoding, claim, finish, progress.
+"""
+
+import argparse
+import json
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+
+from nas.capsule import identity
+from nas.objectives import Objectives, parse_objectives
+from nas.store import Claim, Store, read
+from nas.strategies import make
+from nas.strategies.base import Proposal, Strategy
+from nas.study import Study
+from nas.testing.strategies import bounded_domain
+from nas.testing.toys import HashEvaluator
+from nas.trial import Genes, Trial
+from search_spaces import fbnet
+
+STRATEGIES = (
+    "random", "local-search", "evolution", "gp", "trust-region", "optuna:TPE", "optuna:NSGA-II", "optuna:NSGA-III",
+    "optuna:QMC", "rl", "rl:tunas",
+)  # fmt: skip
+MORE = 20
+NOTES = {"rl": {"log_probability": -48.0}, "trust-region": {"region": 0}, "local-search": {"climb": 0}}
+
+
+class Timed(Strategy):
+    """Another strategy, and what it takes."""
+
+    def __init__(self, inner: Strategy) -> None:
+        self.inner, self.ask_seconds, self.tell_seconds = inner, list[float](), 0.0
+
+    def ask(self, number: int, pending: tuple[Proposal, ...] = ()) -> Proposal:
+        """See `Strategy`."""
+        start = time.perf_counter()
+        found = self.inner.ask(number, pending)
+        self.ask_seconds.append(time.perf_counter() - start)
+        return found
+
+    def tell(self, trial: Trial) -> None:
+        """See `Strategy`."""
+        start = time.perf_counter()
+        self.inner.tell(trial)
+        self.tell_seconds += time.perf_counter() - start
+
+    def recommend(self) -> Genes:
+        """See `Strategy`."""
+        return self.inner.recommend()
+
+
+def conditions(objectives: int) -> tuple[Objectives, dict[str, object]]:
+    domain = bounded_domain(fbnet.space())
+    made = Objectives(parse_objectives(["accuracy", "macs"][:objectives], domain.compiled.names))
+    return made, identity(domain, made, strategy="any", seed=1)
+
+
+def record(folder: Path, trials: int, note: dict[str, float], objectives: int) -> None:
+    """A run of random networks; killed itself, it goes on."""
+    domain = bounded_domain(fbnet.space())
+    _, given = conditions(objectives)
+    opened = (Store.resume if (folder / "run.json").exists() else Store.create)(folder, domain.space, given)
+    evaluator = HashEvaluator()
+    genes = domain.sample_many(trials, np.random.default_rng(0)).tolist()
+    with opened as store:
+        for claim in store.opened.claims:
+            store.finish(claim, "failed", {}, reason="killed")
+        for number in range(len(store.opened.trials) + len(store.opened.claims), trials):
+            network = domain.space.decode(genes[number])
+            claim = Claim(number=number, proposal=Proposal(tuple(genes[number]), note), digest=network.digest)
+            metrics = {**domain.costs(tuple(genes[number])), **evaluator.evaluate(network, 0)}
+            store.finish(store.claim(claim, told=number), "complete", metrics, seconds=1.0)
+
+
+def measured(folder: Path, spec: str, objectives: int) -> dict[str, float]:
+    domain = bounded_domain(fbnet.space())
+    start = time.perf_counter()
+    with Store.resume(folder, domain.space, conditions(objectives)[1]) as store:
+        opened = time.perf_counter()
+        strategy = Timed(make(spec, domain, seed=1, objectives=objectives))
+        study = Study(domain, strategy, HashEvaluator(), store)
+        told = time.perf_counter()
+        tell_seconds, strategy.tell_seconds = strategy.tell_seconds, 0.0
+        study.run(trials=study.evaluated + 1)
+        again = time.perf_counter()
+        strategy.tell_seconds, strategy.ask_seconds[1:] = 0.0, []
+        study.run(trials=study.evaluated + MORE)
+        took = time.perf_counter() - again
+    return {
+        "open_s": opened - start,
+        "tell_s": tell_seconds,
+        "resume_s": told - start,
+        "first_ask_s": strategy.ask_seconds[0],
+        "ask_ms": 1e3 * float(np.mean(strategy.ask_seconds[1:])),
+        "study_and_journal_ms": 1e3 * (took - sum(strategy.ask_seconds[1:]) - strategy.tell_seconds) / MORE,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=Path)
+    parser.add_argument("strategies", nargs="*")
+    parser.add_argument("--trials", type=int, default=10_000)
+    given = parser.parse_args()
+    names = ("open_s", "tell_s", "resume_s", "first_ask_s", "ask_ms", "study_and_journal_ms")
+    print(f"| strategy, {given.trials} trials | " + " | ".join(names) + " |\n|" + " --- |" * (len(names) + 1))
+    for spec in given.strategies or STRATEGIES:
+        name, objectives = spec.partition(":")[0], 1 if spec.startswith("rl") else 2
+        note = NOTES.get(name, {})
+        base = given.out / f"record-{given.trials}-{objectives}-{'-'.join(note) or 'plain'}"
+        record(base, given.trials, note, objectives)
+        copy = given.out / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(base, copy)
+        found = measured(copy, spec, objectives)
+        print(f"| `{spec}` | " + " | ".join(f"{found[key]:.2f}" for key in names) + " |", flush=True)
+        with (given.out / "overhead.jsonl").open("a") as file:
+            file.write(json.dumps({"strategy": spec, "trials": len(read(base).trials), **found}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

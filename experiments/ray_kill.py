@@ -1,0 +1,81 @@
+"""A Ray run whose worker is killed in the middle, whose driver is killed then, and which one worker continues.
+
+    python experiments/ray_kill.py OUT
+
+Prints what was there after each step. Needs the extra `ray`.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from nas import store
+
+SETTINGS = ("--proxy", "images=2560,resolution=8", "--seed", "7")
+
+
+def nas(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "nas", *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(run: Path) -> dict[int, str]:
+    return {trial.number: trial.canonical() for trial in store.read(run).trials} if (run / "run.json").exists() else {}
+
+
+def until(run: Path, count: int, process: subprocess.Popen[str]) -> None:
+    while len(finished(run)) < count and process.poll() is None:
+        time.sleep(0.2)
+
+
+def ray_workers(driver: int) -> list[int]:
+    """Process ids of the driver's own Ray workers that hold a trial."""
+    table = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in table.splitlines()[1:]]
+    parents = {int(pid): int(parent) for pid, parent, _ in rows}
+    ours = {driver}
+    while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
+        ours |= more
+    return [int(pid) for pid, _, what in rows if int(pid) in ours and what.startswith("ray::") and "IDLE" not in what]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=Path)
+    run: Path = parser.parse_args().out
+    with nas("search", *SETTINGS, "--trials", 12, "--ray", "local", "--workers", 2, "--out", run) as process:
+        until(run, 2, process)
+        victims = ray_workers(process.pid)
+        os.kill(victims[0], signal.SIGKILL)
+        print(f"after {len(finished(run))} trials Ray worker {victims[0]} of {len(victims)} is killed")
+        until(run, 6, process)
+        before, open_ = finished(run), len(store.read(run).claims)
+        process.kill()
+        print(f"after {len(before)} trials, {open_} running, the driver is killed")
+        process.communicate()
+    time.sleep(3)
+    before |= finished(run)
+    print(f"Ray processes left: {len(ray_workers(process.pid))}")
+    with nas("search", "--resume", run, "--workers", 1) as process:
+        problem = process.communicate()[1]
+    if process.returncode:
+        sys.exit(problem)
+    after, record = finished(run), store.read(run)
+    paid = [trial.digest for trial in record.trials if trial.number not in record.answered]
+    lost = sum(after.get(number) != line for number, line in before.items())
+    states = {state: sum(t.state == state for t in record.trials) for state in ("complete", "failed")}
+    print(
+        f"continued with --workers 1: {len(after)} trials, {states}; {lost} lost, {len(paid) - len(set(paid))} paid twice"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Trials an hour of one worker and of two, on two idle cores, single-threaded trainings of the same networks.
+
+    python experiments/two_workers.py OUT [--trials 16]
+
+The steady rate: from the first trial's end on, so that loading torch and the data is not counted.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def rate(run: Path) -> float:
+    """Trials an hour after the first end."""
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(run / "journal.log")))
+    trials = optuna.load_study(study_name="nas", storage=storage).trials
+    ends = sorted(trial.datetime_complete for trial in trials if trial.datetime_complete is not None)
+    return 3600 * (len(ends) - 1) / (ends[-1] - ends[0]).total_seconds()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--trials", type=int, default=16)
+    given = parser.parse_args()
+    rates = {}
+    for workers in (1, 2):
+        run = given.out / f"workers-{workers}"
+        command = [
+            sys.executable,
+            "-m",
+            "nas",
+            "search",
+            "--strategy",
+            "random",
+            "--trials",
+            given.trials,
+            "--workers",
+            workers,
+        ]
+        done = subprocess.run(
+            [*map(str, command), "--out", str(run), "--json"], check=True, capture_output=True, text=True
+        )
+        rates[workers] = rate(run)
+        print(
+            f"{workers} worker(s): {rates[workers]:.0f} trials an hour; whole run {json.loads(done.stdout)['seconds']:.0f} s",
+            flush=True,
+        )
+    print(f"two workers: {rates[2] / rates[1]:.2f} times one")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Ray: Tune runs the evaluations, the record is ours; a worker that dies is replaced, failures are told, ASHA stops some."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import nas
+from nas.cluster import Cluster
+from nas.errors import UsageError
+from nas.store import read
+
+ROOT = Path(nas.__file__).parent.parent
+CODE = """
+import sys
+from functools import partial
+from pathlib import Path
+from nas import cluster
+from tests.processes.test_workers import study
+from tests.processes.evaluators import Wild
+folder = Path(sys.argv[1])
+(folder / "calls").mkdir()
+made = partial(Wild, folder / "calls", {1: "die", 3: "odd"})
+given = cluster.Cluster(workers=2, scheduler=sys.argv[2] or None, parts=4)
+print(cluster.run(study(folder), made, given, trials=6).reason)
+"""
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'nas-toolkit[ray]'")
+@pytest.mark.parametrize("scheduler", ["", "asha"])
+def test_a_search_on_ray_survives_a_worker(tmp_path, scheduler):
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, str(tmp_path), scheduler], capture_output=True, text=True, cwd=ROOT, timeout=300
+    )
+    assert done.stdout == "6 trials are done\n", done.stderr
+    record = read(tmp_path / "run")
+    assert sorted(trial.number for trial in record.trials) == list(range(6))
+    assert record.claims == ()
+    assert (tmp_path / "run" / "ray" / "tune").is_dir()
+    if not scheduler:
+        failed = [trial.reason for trial in record.trials if trial.state == "failed"]
+        assert failed == ["ZeroDivisionError: by zero"]
+        assert len(list((tmp_path / "calls").iterdir())) == 7
+    else:
+        assert {trial.state for trial in record.trials} <= {"complete", "stopped"}
+        assert all("stopped early by asha after part" in t.reason for t in record.trials if t.state == "stopped")
+
+
+def test_a_scheduler_nobody_knows_is_refused():
+    with pytest.raises(UsageError, match=r"no scheduler named 'ashra'\. Did you mean 'asha'"):
+        Cluster(scheduler="ashra")

@@ -1,0 +1,90 @@
+"""Worker processes: they die, hang and fail, and the run goes on; nothing is lost, nothing paid twice."""
+
+from functools import partial
+
+import pytest
+
+from nas.capsule import identity
+from nas.errors import RunError, UsageError
+from nas.objectives import Objectives, parse_objectives
+from nas.store import Store, read
+from nas.strategies import make
+from nas.study import Study, evaluation_seed
+from nas.testing.toys import HashEvaluator, toy_domain
+from nas.workers import Processes, Task
+from tests.processes.evaluators import Wild, dies, refuses
+
+DOMAIN = toy_domain()
+OBJECTIVES = Objectives(parse_objectives(["accuracy", "params"], DOMAIN.compiled.names))
+IDENTITY = identity(DOMAIN, OBJECTIVES, strategy="random", seed=1)
+
+
+def study(folder):
+    store = Store.create(folder / "run", DOMAIN.space, IDENTITY)
+    return Study(DOMAIN, make("random", DOMAIN, seed=1, objectives=2), HashEvaluator(), store)
+
+
+def wild(folder, acts):
+    (folder / "calls").mkdir()
+    return partial(Wild, folder / "calls", acts)
+
+
+def test_two_workers_give_what_one_gives_and_survive_deaths_and_failures(tmp_path):
+    made = wild(tmp_path, {2: "die", 4: "odd", 6: "memory", 7: "nan"})
+    found = study(tmp_path)
+    with Processes(made, 2) as workers:
+        outcome = found.run(trials=12, workers=workers)
+    record = read(tmp_path / "run")
+    assert sorted(t.number for t in outcome.trials) == list(range(12))
+    assert record.claims == ()
+    reasons = sorted(trial.reason for trial in record.trials if trial.state == "failed")
+    assert reasons == ["ZeroDivisionError: by zero", "metric 'accuracy' must be finite, not nan", "out of memory"]
+    for trial in record.trials:
+        if trial.state == "complete":
+            network = DOMAIN.space.decode(trial.genes)
+            expected = HashEvaluator().evaluate(network, evaluation_seed(1, trial.digest, 0))
+            assert expected.items() <= dict(trial.metrics).items()
+    assert len(list((tmp_path / "calls").iterdir())) == 13  # the one that died was done again
+
+
+def test_a_network_that_kills_its_workers_fails_and_one_that_hangs_is_ended(tmp_path):
+    found = study(tmp_path)
+    with Processes(wild(tmp_path, {0: "die", 1: "die", 2: "die", 3: "hang"}), 1, timeout_seconds=0.5) as workers:
+        outcome = found.run(trials=3, workers=workers)
+    assert [trial.reason for trial in outcome.trials] == [
+        "3 worker processes died of it, the last one by SIGKILL: out of memory?",
+        "took longer than --trial-timeout, 0.5 s",
+        "",
+    ]
+
+
+def test_what_is_no_networks_fault_ends_the_run(tmp_path):
+    with Processes(wild(tmp_path, {"all": "usage"}), 1) as workers, pytest.raises(UsageError, match="no such setting"):
+        study(tmp_path).run(trials=3, workers=workers)
+    with Processes(refuses, 1) as workers, pytest.raises(RunError, match="the data are gone"):
+        _one(workers)
+    with Processes(dies, 1) as workers, pytest.raises(RunError, match="3 worker processes in a row died while start"):
+        _one(workers)
+    with pytest.raises(UsageError, match="workers need a number of at least 1"):
+        Processes(dies, 0)
+
+
+def _one(workers):
+    workers.submit(Task(number=0, network=DOMAIN.space.decode((0,) * 8), seed=0))
+    workers.wait(None)
+
+
+def test_a_training_is_followed_across_the_pipe(tmp_path):
+    seen = []
+
+    def judge(number, part, scores):
+        seen.append((number, part, scores["search_accuracy"]))
+        return part < 2
+
+    task = Task(number=5, network=DOMAIN.space.decode((0,) * 8), seed=0)
+    with Processes(wild(tmp_path, {}), 1) as workers:
+        workers.submit(task)
+        [(number, measured)] = workers.wait(judge)
+    assert (number, measured.stopped, measured.reason) == (5, True, "stopped early after part 2")
+    assert seen == [(5, 1, 0.1), (5, 2, 0.2)]
+    assert measured.curve == ({"search_accuracy": 0.1}, {"search_accuracy": 0.2})
