@@ -13,9 +13,9 @@ from nas.cost import audit
 from nas.cost.costs import latency_metric, space_costs
 from nas.cost.table import Table
 from nas.domain import Bound, Domain
-from nas.errors import BoundError, NasError, RunError, unknown
+from nas.errors import BoundError, NasError, RunError, UsageError, unknown
 from nas.journal import LOCK
-from nas.objectives import Objectives, parse_objectives
+from nas.objectives import QUALITY, Objectives, Reward, parse_objectives
 from nas.run import Run, freeze_space, freeze_tables
 from nas.space import SearchSpace
 from nas.store import Store
@@ -32,7 +32,8 @@ class Search:
 
     ``space``: a name, ``name:setting=value`` or a ``.py`` file. ``devices``: names, aliases or table files; the first
     one is what ``latency_ms`` means. ``data``, ``groups``: see ``nas.data.load``. ``objectives``: metric names. ``maxima``:
-    largest allowed value by cost metric. ``proxy``: settings of the short training, empty for the preset.
+    largest allowed value by cost metric. ``reward``: a scalar that the strategy learns from instead of the objectives, a name of
+    `nas.objectives.REWARDS`, with ``target_ms`` on the first device, by default ``latency_ms``. ``proxy``: settings of the short training, empty for the preset.
     Budget: ``trials`` new evaluations, or ``seconds``, or both. ``resolution``, ``classes`` and ``in_channels``
     describe the network that is priced and shipped; the last two default to the data's.
     """
@@ -43,6 +44,8 @@ class Search:
     strategy: str = "local-search"
     evaluator: str = "training"
     objectives: tuple[str, ...] = ("accuracy", "latency_ms")
+    reward: str = ""
+    target_ms: float | None = None
     latency_ms: float | None = None
     latency_min_ms: float | None = None
     maxima: Mapping[str, float] = field(default_factory=dict)
@@ -92,10 +95,14 @@ class Plan:
         )
         self.domain = _domain(self.space, self.tables, settings)
         self.objectives = Objectives(
-            parse_objectives([_metric(name, self.tables) for name in settings.objectives], self.domain.compiled.names)
+            parse_objectives([_metric(name, self.tables) for name in settings.objectives], self.domain.compiled.names),
+            _reward(self.tables, settings),
         )
         self.strategy = strategies.make(
-            settings.strategy, self.domain, seed=settings.seed, objectives=len(settings.objectives)
+            settings.strategy,
+            self.domain,
+            seed=settings.seed,
+            objectives=len(settings.objectives) if self.objectives.reward is None else 1,
         )
         self.evaluator = evaluators.make(self.data, settings.proxy, threads=settings.threads)
         self.identity = capsule.identity(
@@ -124,6 +131,8 @@ class Plan:
             f"strategy   {self.settings.strategy}, seed {self.settings.seed}",
             f"objectives {', '.join(str(name) for name in self.objectives.names)}",
         ]
+        if self.objectives.reward is not None:
+            found.append(f"reward     {self.objectives.reward}")
         if self.domain.bounds:
             found.append(f"bounds     {self.domain.bounds_text}")
         return found
@@ -214,6 +223,17 @@ def _metric(name: str, tables: Sequence[Table]) -> str:
     if metric != "latency_ms":
         return name
     return latency_metric(catalog.device(device).name if device else tables[0].name)
+
+
+def _reward(tables: Sequence[Table], settings: Search) -> Reward | None:
+    """Of the first quality objective and the first device's latency."""
+    if not settings.reward:
+        if settings.target_ms is not None:
+            raise UsageError("--target is what a reward aims at: it needs --reward NAME")
+        return None
+    quality = next((name for name in settings.objectives if name in QUALITY), QUALITY[0])
+    target = settings.latency_ms if settings.target_ms is None else settings.target_ms
+    return Reward(name=settings.reward, cost=latency_metric(tables[0].name), target=target, quality=quality)
 
 
 def _domain(space: SearchSpace, tables: Sequence[Table], settings: Search) -> Domain:

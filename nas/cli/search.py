@@ -23,6 +23,7 @@ Examples:
   nas search --space fbnet --device pixel
   nas search --space mnasnet --device raspi4 --data fashion-mnist --latency 30ms --trials 20
   nas search --space fbnet --device pixel --device pixel3 --data folder:photos --time 1h --out runs/photos
+  nas search --space mnasnet --device pixel --strategy rl --reward mnasnet_soft --target 60ms --trials 500
   nas search --resume runs/photos --time 2h
   nas search --space ./my_space.py --device ./my_board.csv --objective accuracy,params --max macs=300M"""
 )
@@ -43,6 +44,10 @@ Examples:
 @click.option(
     "--objective", "objectives", default="accuracy,latency_ms", show_default=True, help="Metrics, separated by commas."
 )
+@click.option(
+    "--reward", default="", metavar="NAME", help="Scalar to learn from: mnasnet_soft, tunas, ...; `rl` needs one."
+)
+@click.option("--target", metavar="MS", help="Latency that the reward aims at.  [default: --latency]")
 @click.option("--latency", metavar="MS", help="Upper bound on the first device's latency, such as 60ms.")
 @click.option("--latency-min", metavar="MS", help="Lower bound, to search a band.")
 @click.option(
@@ -97,7 +102,7 @@ def command(ctx: click.Context, /, out: Path | None, resume: Path | None, as_jso
 
 def _settings(given: dict[str, Any]) -> Search:
     time = given.pop("time_")
-    latency, latency_min = given.pop("latency"), given.pop("latency_min")
+    latency, latency_min, target = given.pop("latency"), given.pop("latency_min"), given.pop("target")
     return Search(
         **{
             **given,
@@ -106,6 +111,7 @@ def _settings(given: dict[str, Any]) -> Search:
             "maxima": dict(_maximum(text) for text in given["maxima"]),
         },
         seconds=units.seconds(time) if time else None,
+        target_ms=units.milliseconds(target) if target else None,
         latency_ms=units.milliseconds(latency) if latency else None,
         latency_min_ms=units.milliseconds(latency_min) if latency_min else None,
     )
@@ -120,7 +126,7 @@ def _maximum(text: str) -> tuple[str, float]:
 
 
 # The setting that each option gives, where their names differ.
-_FIELDS = {"latency": "latency_ms", "latency_min": "latency_min_ms", "time_": "seconds"}
+_FIELDS = {"latency": "latency_ms", "latency_min": "latency_min_ms", "target": "target_ms", "time_": "seconds"}
 _BUDGET = ("trials", "seconds")
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from nas import networks
-from nas.domain import Domain
+from nas.cost.compiled import compile_costs
+from nas.domain import Bound, Domain
 from nas.errors import UsageError
 from nas.networks.membership import membership
 from nas.pareto import hypervolume
@@ -161,15 +162,22 @@ def test_a_limit_on_what_is_known_only_afterwards_is_learned():
     assert sum(gene == 0 for gene in domain.canonical(strategy.recommend())) <= 2
 
 
-def test_a_warm_start_begins_at_the_published_networks():
-    domain = Domain(mnasnet.space(), Features(bounded_domain(mnasnet.space())).domain.compiled)
-    strategy = make("gp:warm=mnasnet_a1+mnasnet_b1", domain, seed=0)
-    first = strategy.ask(0)
-    member = membership(networks.get("mnasnet_a1"), domain.space)
-    assert first.genes == member.genes
-    second = strategy.ask(1, [first])
-    assert second.genes == membership(networks.get("mnasnet_b1"), domain.space).genes
-    assert strategy.ask(2, [first, second]).genes not in (first.genes, second.genes)
+def test_a_warm_start_begins_at_the_published_networks(domain):
+    strategy, proposals = make("gp:warm=mnasnet_a1+mnasnet_b1", domain, seed=0), []
+    for number, name in enumerate(("mnasnet_a1", "mnasnet_b1")):
+        proposals.append(strategy.ask(number, proposals))
+        assert proposals[-1].genes == membership(networks.get(name, resolution=32), domain.space).genes
+    assert strategy.ask(2, proposals).genes not in [proposal.genes for proposal in proposals]
+
+
+def test_a_warm_start_outside_the_bounds_begins_inside_and_near():
+    space = mnasnet.space(32)
+    costs = compile_costs(space, ("macs",), lambda layer: (layer.macs,))
+    point = membership(networks.get("mnasnet_a1", resolution=32), space).genes
+    tight = Domain(space, costs, [Bound("macs", upper=0.9 * costs.of(point)["macs"])])
+    genes = make("gp:warm=mnasnet_a1", tight, seed=0).ask(0).genes
+    assert tight.contains(genes)
+    assert 0 < sum(a != b for a, b in zip(genes, point, strict=True)) < len(point) / 2
 
 
 def test_what_a_warm_start_and_a_limit_refuse(domain):
