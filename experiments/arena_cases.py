@@ -3,7 +3,7 @@
     python experiments/arena_cases.py OUT [CASE ...] [--seeds N] [--strategy SPEC ...] [--budget N] [--workers N]
 
 A case is a benchmark, a budget, seeds and strategies, below; without a name all are run. Finished searches in OUT are
-kept, so a case that was stopped goes on. The seeds of NK are held back (`nas.benchmarks.nk`); Optuna's GP takes an hour a
+kept, so a case that was stopped goes on. The seeds of NK are held back (`nas.benchmarks.nk`); bounds hold a quarter of all networks. Optuna's GP takes an hour a
 case with the seeds given, so it is in no list: ``--strategy optuna:GP --seeds 1``. Cases of NAS-Bench-Macro need NAS_DATA.
 """
 
@@ -37,14 +37,14 @@ class Case:
 CASES = {
     "macro": Case("nas-bench-macro", (50, 100), range(30), MODELS),
     "macro-noisy": Case("nas-bench-macro:noisy", (50, 100), range(30), MODELS),
-    "macro-bounded": Case("nas-bench-macro:max_macs=95e6", (50, 100), range(30), MODELS),
+    "macro-bounded": Case("nas-bench-macro:max_macs=45e6", (50, 100), range(30), MODELS),
     "macro-front": Case("nas-bench-macro:front=true", (100, 200), range(10), FRONTS),
     **{
         f"{space}-k{k}": Case(f"nk:space={space},k={k},noise=0.15", (100, 200), range(100, 104), MODELS)
         for space in ("fbnet", "uninet")
         for k in (2, 5)
     },
-    "mnasnet-bounded": Case("nk:space=mnasnet,k=2,noise=0.15,max_macs=4e8", (100, 200), range(100, 104), MODELS),
+    "mnasnet-bounded": Case("nk:space=mnasnet,k=2,noise=0.15,max_macs=280e6", (100, 200), range(100, 104), MODELS),
     "mnasnet-unbounded": Case("nk:space=mnasnet,k=2,noise=0.15", (100, 200), range(100, 104), MODELS),
     "rl": Case("nk:space=mnasnet,k=2,noise=0.15", (500, 2000, 8000), range(100, 103), REINFORCED),
 }

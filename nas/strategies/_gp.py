@@ -26,6 +26,7 @@ Floats = NDArray[np.float64]
 
 DEGREES = 3
 CHUNK = 128
+FAR = 2.0
 SCALE_SD = 1.5
 SPREAD_SD = 0.75
 SHARE_MEDIAN, SHARE_SD = 0.3, 1.5
@@ -59,14 +60,14 @@ class Points:
 
 
 def squash(losses: Floats) -> Floats:
-    """losses: (n,). Standardised; those beyond two spreads above the median are pulled in: how bad is no news.
+    """losses: (n,). Standardised; those beyond `FAR` spreads above the median are pulled in: how bad is no news.
 
     The spread is that between the median and the best decile.
     """
     middle = np.median(losses)
     spread = (middle - np.quantile(losses, 0.1)) / 1.28 or losses.std() or 1.0
     scaled = (losses - middle) / spread
-    return np.where(scaled > 2, 2 + np.log1p(np.maximum(scaled - 2, 0)) / 2, scaled)
+    return np.where(scaled > FAR, FAR + np.log1p(np.maximum(scaled - FAR, 0)) / 2, scaled)
 
 
 def shared(first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:

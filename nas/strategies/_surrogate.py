@@ -145,18 +145,18 @@ class _Staircase:
     improvements, one per step and times its width: exact where c is a price, else averaged over draws of c. In two
     dimensions this is the expected hypervolume improvement of Emmerich et al. 2011,
     https://doi.org/10.1109/CEC.2011.5949880. The reference is the largest price, or a tenth of the front's range
-    beyond its worst.
+    beyond its worst, and at most `_gp.FAR`: networks that are worse than nearly all told are not aimed at.
     """
 
     def __init__(self, kept: Floats, columns: Sequence[Column]) -> None:
         self.first = 1 if columns[0].cost is not None and columns[1].cost is None else 0
         edge = kept[front(kept)]
-        worst = edge.max(axis=0) + MARGIN * (np.ptp(edge, axis=0) + 1e-9)
+        worst = np.minimum(edge.max(axis=0) + MARGIN * (np.ptp(edge, axis=0) + 1e-9), _gp.FAR)
         corner = [w if column.cost is None else column.most for w, column in zip(worst, columns, strict=True)]
         edge = edge[edge[:, 1 - self.first].argsort(kind="stable")]
         self.lower = np.concatenate([[-np.inf], edge[:, 1 - self.first]])
         self.upper = np.concatenate([edge[:, 1 - self.first], [corner[1 - self.first]]])
-        self.best = np.concatenate([[corner[self.first]], edge[:, self.first]])
+        self.best = np.minimum(np.concatenate([[np.inf], edge[:, self.first]]), corner[self.first])
 
     def improvement(self, mean: Floats, sd: Floats, normals: Floats) -> Floats:
         """mean, sd: (n, 2); normals: (draws, 1, 2). Expected gain of hypervolume: (n,)."""
