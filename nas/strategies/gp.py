@@ -9,7 +9,6 @@ https://doi.org/10.1109/TEVC.2005.851274). Limits on metrics known only after an
 
 import re
 from collections.abc import Callable, Sequence
-from itertools import starmap
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +63,7 @@ class GaussianProcess(Strategy):
             raise UsageError(f"a Gaussian process needs at least 2 initial networks, not {initial}")
         self.domain, self.seed, self.objectives, self.initial = domain, seed, objectives, initial
         self.warm = warm_starts(warm, domain, seed)
-        self.limits = dict(starmap(_limit, ((part, limit) for part in filter(None, limit.split("+")))))
+        self.limits = dict(_limit(part, limit) for part in filter(None, limit.split("+")))
         self.history = History(domain)
         self.version = 0
         self.repeats = 0
@@ -243,15 +242,10 @@ class GaussianProcess(Strategy):
 
 def _limit(text: str, given: str) -> tuple[str, float]:
     """``metric<=value``."""
-    match = re.fullmatch(r"\s*([\w@]+)\s*<=\s*(\S+)\s*", text)
-    try:
-        return (match[1], float(match[2])) if match else _limit_refused(given)
-    except ValueError:
-        return _limit_refused(given)
-
-
-def _limit_refused(given: str) -> tuple[str, float]:
-    raise UsageError(f"a limit is written metric<=value, such as train_ms<=200, several joined by +, not '{given}'")
+    match = re.fullmatch(r"\s*([\w@]+)\s*<=\s*(-?\d*\.?\d+(?:e[+-]?\d+)?)\s*", text)
+    if match is None:
+        raise UsageError(f"a limit is written metric<=value, such as train_ms<=200, several joined by +, not '{given}'")
+    return match[1], float(match[2])
 
 
 def _measured(trial: Trial, name: str) -> float:
