@@ -6,6 +6,7 @@ one search share cannot pass for evidence; the interval over all pairs is printe
 dataset-fashion-mnist. Two hours on two cores; stopped, it goes on where it was.
 
     python experiments/confirm_fashion.py --out runs/fashion
+    python experiments/confirm_fashion.py --out runs/fashion-gp --seeds 3 --trials 40 --strategy gp    # half an hour on one core
     python experiments/confirm_fashion.py --slice --out runs/fashion-slice    # a few minutes, to see that it works
 """
 
@@ -26,7 +27,7 @@ def one(seed: int, given: argparse.Namespace) -> Path:
     folder: Path = given.out / f"seed{seed}"
     settings = Search(
         data="fashion-mnist", seed=seed, trials=given.trials, proxy=given.proxy, latency_ms=given.latency,
-        strategy=given.strategy,
+        strategy=given.strategy, reward=given.reward,
     )  # fmt: skip
     Plan(settings).run(folder, resume=(folder / "run.json").exists())
     confirm(Run(folder), top=given.top, random=given.top, seeds=given.repeats, epochs_factor=given.factor, seed=seed)
@@ -61,6 +62,7 @@ def main() -> None:
     options.add_argument("--factor", type=float, default=3.0)
     options.add_argument("--latency", type=float, default=60.0, help="upper bound on pixel1, ms")
     options.add_argument("--strategy", default="local-search")
+    options.add_argument("--reward", default="", help="for rl: mnasnet_soft, tunas, ..., aimed at --latency")
     options.add_argument("--proxy", default="")
     options.add_argument("--workers", type=int, default=2)
     options.add_argument("--slice", action="store_true", help="two seeds of a few small trainings")

@@ -22,7 +22,7 @@ from nas.domain import Bound, Domain
 from nas.errors import BoundError, ExistsError, NasError, RunError, UsageError, unknown
 from nas.journal import LOCK
 from nas.notes import Notes
-from nas.objectives import Objectives, parse_objectives
+from nas.objectives import QUALITY, Objectives, Reward, parse_objectives
 from nas.report.text import shown_share, spread
 from nas.run import Run, freeze_space, freeze_tables
 from nas.space import SearchSpace
@@ -42,7 +42,9 @@ class Search:
     ``space``: a name, ``name:setting=value`` or a ``.py`` file. ``devices``: names, aliases or table files; the first
     one is what ``latency_ms`` means. ``data``, ``groups``: see ``nas.data.load``. ``objectives``: metric names. ``maxima``:
     largest allowed value by cost metric. ``confidence``: the probability with which every upper bound on a latency is to be kept,
-    0.5 to below 1; without one, bounds are on the estimate itself. ``proxy``: settings of the short training, empty for the preset.
+    0.5 to below 1; without one, bounds are on the estimate itself. ``reward``: a scalar that the strategy learns from
+    instead of the objectives, a name of `nas.objectives.REWARDS`, with ``target_ms`` on the first device, by default
+    ``latency_ms``. ``proxy``: settings of the short training, empty for the preset.
     ``workers``: networks trained at a time, in processes of their own where there are several or a trial has a limit
     (``trial_timeout_seconds``); with ``ray``, an address, on a Ray cluster, with ``scheduler`` and ``gpus`` a trial.
     ``storage``: a database URL where drivers of one ``study`` hear of each other, see `nas.board`.
@@ -57,6 +59,8 @@ class Search:
     strategy: str = "local-search"
     evaluator: str = "training"
     objectives: tuple[str, ...] = ("accuracy", "latency_ms")
+    reward: str = ""
+    target_ms: float | None = None
     latency_ms: float | None = None
     latency_min_ms: float | None = None
     confidence: float | None = None
@@ -134,10 +138,14 @@ class Plan:
         self.margins = _margins(self.space, self.tables, settings)
         self.domain = _domain(self.space, self.tables, settings, self.margins)
         self.objectives = Objectives(
-            parse_objectives([_metric(name, self.tables) for name in settings.objectives], self.domain.compiled.names)
+            parse_objectives([_metric(name, self.tables) for name in settings.objectives], self.domain.compiled.names),
+            _reward(self.tables, settings),
         )
         self.strategy = strategies.make(
-            settings.strategy, self.domain, seed=settings.seed, objectives=len(settings.objectives)
+            settings.strategy,
+            self.domain,
+            seed=settings.seed,
+            objectives=len(settings.objectives) if self.objectives.reward is None else 1,
         )
         self.evaluator = evaluators.make(self.data, settings.proxy, threads=settings.threads)
         self.identity = capsule.identity(
@@ -168,6 +176,8 @@ class Plan:
             f"strategy   {self.settings.strategy}, seed {self.settings.seed}",
             f"objectives {', '.join(str(name) for name in self.objectives.names)}",
         ]
+        if self.objectives.reward is not None:
+            found.append(f"reward     {self.objectives.reward}")
         if self.domain.bounds:
             share = "" if self.domain.share is None else f": {shown_share(self.domain.share)} of all gene tuples"
             found.append(f"bounds     {self.domain.bounds_text}{share}")
@@ -302,6 +312,17 @@ def _metric(name: str, tables: Sequence[Table]) -> str:
     if device:
         return f"{metric}@{catalog.device(device).name}"
     return f"{metric}@{tables[0].name}" if metric in ("latency_ms", *tables[0].columns) else name
+
+
+def _reward(tables: Sequence[Table], settings: Search) -> Reward | None:
+    """Of the first quality objective and the first device's latency."""
+    if not settings.reward:
+        if settings.target_ms is not None:
+            raise UsageError("--target is what a reward aims at: it needs --reward NAME")
+        return None
+    quality = next((name for name in settings.objectives if name in QUALITY), QUALITY[0])
+    target = settings.latency_ms if settings.target_ms is None else settings.target_ms
+    return Reward(name=settings.reward, cost=latency_metric(tables[0].name), target=target, quality=quality)
 
 
 def _latency_bounds(tables: Sequence[Table], settings: Search) -> dict[str, Bound]:

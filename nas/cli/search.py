@@ -25,6 +25,7 @@ Examples:
   nas search --space mnasnet --device raspi4 --data fashion-mnist --latency 30ms --trials 20
   nas search --space fbnet --device pixel,pixel3 --data folder:photos --time 1h --out runs/photos
   nas search --space fbnet --device ./my_cpu.csv --latency 60ms --confidence 0.95
+  nas search --space mnasnet --device pixel --strategy rl --reward mnasnet_soft --target 60ms --trials 500
   nas search --resume runs/photos --time 2h
   nas search --space fbnet --device pixel --workers 8 --trial-timeout 10m --trials 500
   nas search --space fbnet --device pixel --ray 10.0.0.1:6379 --workers 64 --gpus 1 --scheduler asha --time 8h
@@ -47,6 +48,10 @@ Examples:
 @click.option(
     "--objective", "objectives", default="accuracy,latency_ms", show_default=True, help="Metrics, separated by commas."
 )
+@click.option(
+    "--reward", default="", metavar="NAME", help="Scalar to learn from: mnasnet_soft, tunas, ...; `rl` needs one."
+)
+@click.option("--target", metavar="MS", help="Latency that the reward aims at.  [default: --latency]")
 @click.option("--latency", metavar="MS", help="Upper bound on the first device's latency, such as 60ms.")
 @click.option(
     "--confidence",
@@ -117,7 +122,7 @@ def command(ctx: click.Context, /, out: Path | None, resume: Path | None, as_jso
 
 def _settings(given: dict[str, Any]) -> Search:
     time, timeout = given.pop("time_"), given.pop("trial_timeout")
-    latency, latency_min = given.pop("latency"), given.pop("latency_min")
+    latency, latency_min, target = given.pop("latency"), given.pop("latency_min"), given.pop("target")
     return Search(
         **{
             **given,
@@ -127,6 +132,7 @@ def _settings(given: dict[str, Any]) -> Search:
         },
         seconds=units.seconds(time) if time else None,
         trial_timeout_seconds=units.seconds(timeout) if timeout else None,
+        target_ms=units.milliseconds(target) if target else None,
         latency_ms=units.milliseconds(latency) if latency else None,
         latency_min_ms=units.milliseconds(latency_min) if latency_min else None,
     )
@@ -144,6 +150,7 @@ def _maximum(text: str) -> tuple[str, float]:
 _FIELDS = {
     "latency": "latency_ms",
     "latency_min": "latency_min_ms",
+    "target": "target_ms",
     "time_": "seconds",
     "trial_timeout": "trial_timeout_seconds",
 }

@@ -9,7 +9,9 @@ such a callable. A spec is ``name``, ``name:variant``, ``name:setting=value,...`
 import inspect
 import json
 import pkgutil
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
@@ -80,7 +82,6 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
 
 
 def _value(text: str) -> Any:
-    try:
+    with suppress(ValueError):
         return json.loads(text)
-    except ValueError:
-        return text
+    return float(text) if re.fullmatch(r"[+-]?(\d+\.|\.\d+)", text) else text  # numbers that are no JSON: .15 and 1.

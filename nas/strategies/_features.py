@@ -42,8 +42,16 @@ class Features:
     def points(self, genes: NDArray[np.int64]) -> Points:
         """genes: (n, number of choices). Squared distances are 0..1 in each group."""
         columns = [table[genes[:, i]] for i, table in enumerate(self.tables)]
-        costs = (self.domain.compiled.price(genes) - self.low) / self.span
+        costs = self.scaled(self.domain.compiled.price(genes))
         return Points(genes, np.concatenate([*columns, costs], axis=1), self.sizes)
+
+    def scaled(self, costs: Floats) -> Floats:
+        """costs: (..., costs). 0 for the space's least, 1 for its most."""
+        return np.asarray((costs - self.low) / self.span)
+
+    def costs(self, points: Points) -> Floats:
+        """Costs as scaled: (n, costs)."""
+        return points.features[:, points.features.shape[1] - len(self.low) :]
 
 
 def _attributes(choice: Choice) -> Floats:

@@ -25,7 +25,8 @@ __all__ = ["DEGREES", "Points", "Posterior", "Weights", "fit", "squash"]
 Floats = NDArray[np.float64]
 
 DEGREES = 3
-CHUNK = 64
+CHUNK = 128
+FAR = 2.0
 SCALE_SD = 1.5
 SPREAD_SD = 0.75
 SHARE_MEDIAN, SHARE_SD = 0.3, 1.5
@@ -59,27 +60,36 @@ class Points:
 
 
 def squash(losses: Floats) -> Floats:
-    """losses: (n,). Standardised; those beyond two spreads above the median are pulled in: how bad is no news.
+    """losses: (n,). Standardised; those beyond `FAR` spreads above the median are pulled in: how bad is no news.
 
     The spread is that between the median and the best decile.
     """
     middle = np.median(losses)
     spread = (middle - np.quantile(losses, 0.1)) / 1.28 or losses.std() or 1.0
     scaled = (losses - middle) / spread
-    return np.where(scaled > 2, 2 + np.log1p(np.maximum(scaled - 2, 0)) / 2, scaled)
+    return np.where(scaled > FAR, FAR + np.log1p(np.maximum(scaled - FAR, 0)) / 2, scaled)
 
 
 def shared(first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
-    """first: (n, genes), second: (m, genes). Share of the runs of each degree that are equal: (degrees, n, m)."""
-    narrow = np.uint8 if first.shape[1] < 256 else np.int64
-    ours, theirs = first.T.astype(np.int16)[:, :, None], second.T.astype(np.int16)[:, None, :]
+    """first: (n, genes), second: (m, genes). Share of the runs of each degree that are equal: (degrees, n, m).
+
+    Eight genes at a time make the bits of a byte; a run is counted where it begins.
+    """
+    narrow = np.uint8 if max(first.max(initial=0), second.max(initial=0)) < 256 else np.int64
+    ours, theirs = first.T.astype(narrow)[:, :, None], second.T.astype(narrow)[:, None, :]
+    starts, genes = 9 - DEGREES, len(ours)
     found = np.zeros((DEGREES, len(first), len(second)))
-    for start in range(0, len(second), CHUNK):  # what is counted stays in the cache
-        runs = alike = ours == theirs[:, :, start : start + CHUNK]
-        for degree in range(1, DEGREES + 1):
-            counts = runs.view(np.uint8).sum(axis=0, dtype=narrow)
-            found[degree - 1, :, start : start + CHUNK] = counts / max(1, len(runs))
-            runs = runs[:-1] & alike[degree:]
+    for column in range(0, len(second), CHUNK):  # what is counted stays in the cache
+        part = theirs[:, :, column : column + CHUNK]
+        for block in range(0, genes, starts):
+            bits = np.zeros((len(first), part.shape[2]), np.uint8)
+            for bit, (a, b) in enumerate(zip(ours[block : block + 8], part[block : block + 8], strict=True)):
+                bits |= (a == b).view(np.uint8) << np.uint8(bit)
+            runs = bits & np.uint8((1 << starts) - 1)
+            for degree in range(DEGREES):
+                found[degree, :, column : column + CHUNK] += np.bitwise_count(runs)
+                runs &= bits >> np.uint8(degree + 1)
+    found /= np.maximum(1, genes - np.arange(DEGREES))[:, None, None]
     return found
 
 

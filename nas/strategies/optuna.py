@@ -11,7 +11,6 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
@@ -30,6 +29,7 @@ from nas.domain import Domain
 from nas.errors import unknown
 from nas.strategies import make
 from nas.strategies._history import History
+from nas.strategies._starts import inside
 from nas.strategies.base import Proposal, Strategy, rng
 from nas.trial import Genes, Trial
 
@@ -37,7 +37,6 @@ __all__ = ["OptunaStrategy", "StrategySampler", "distributions", "strategy", "su
 
 EPOCH = datetime(1970, 1, 1)  # naive, as all of Optuna's times are
 ATTRS, NOTE, GENERATION = "system_attrs", "nas:proposal", ":generation"
-REPAIRS = 8
 
 
 class _Shared(dict[str, BaseDistribution]):
@@ -127,7 +126,7 @@ class OptunaStrategy(Strategy):
         """See `Strategy`."""
         genes, attrs = self._propose("ask", number, pending)
         generator = rng(self.seed, "repair", number)
-        genes = self._inside(genes, generator)
+        genes = inside(genes, self.domain, generator)
         if self.history.canonical(genes) in self.history.taken(pending):
             genes = self.history.unseen_neighbour(genes, generator, pending) or self.history.draw(generator, pending)
         return Proposal(genes, {ATTRS: attrs} if attrs else {})
@@ -159,16 +158,6 @@ class OptunaStrategy(Strategy):
 
     def _seed(self, stream: str, number: int) -> int:
         return int(rng(self.seed, stream, number).integers(1 << 31))
-
-    def _inside(self, genes: Genes, generator: np.random.Generator) -> Genes:
-        """The genes, or, where they break a bound, the mixture with a network inside that keeps the most of them."""
-        if self.domain.contains(genes):
-            return genes
-        inside = self.domain.sample_many(REPAIRS, generator)
-        ranks = generator.permuted(np.tile(np.arange(len(genes)), (REPAIRS, 1)), axis=1)
-        changed = np.arange(1, len(genes) + 1)[:, None, None]
-        mixed = np.where(ranks < changed, inside, np.array(genes)).reshape(-1, len(genes))
-        return tuple(mixed[np.argmax(self.domain.inside(mixed))].tolist())
 
     def _add(
         self, state: TrialState, genes: Genes, note: Mapping[str, Any], losses: Sequence[float] | None = None

@@ -82,7 +82,9 @@ class ReinforcementLearning(Strategy):
         entropy: float | None = None,
     ) -> None:
         if objectives != 1:
-            raise UsageError(f"strategy 'rl' learns from one reward, not from {objectives} objectives: name a reward")
+            raise UsageError(
+                f"strategy 'rl' learns from one reward, not from {objectives} objectives: name one with --reward"
+            )
         if variant not in PRESETS:
             raise unknown("variant of strategy 'rl'", variant, PRESETS)
         if batch < 1:

@@ -21,7 +21,7 @@ SPECS = (
     "optuna:Random",
     "optuna:TPE,n_startup_trials=4",
     "random",
-    "trust-region:initial=4,failures=2",
+    "trust-region:initial=4,failures=2,regions=2",
 )
 
 

@@ -1,15 +1,22 @@
 """The Gaussian process, its features, and the strategy that proposes by expected improvement."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from nas.domain import Domain
+from nas import networks
+from nas.cost.compiled import compile_costs
+from nas.domain import Bound, Domain
 from nas.errors import UsageError
+from nas.networks.membership import membership
+from nas.pareto import hypervolume
 from nas.strategies import _gp, make
 from nas.strategies._features import Features
-from nas.strategies.gp import expected_improvement
+from nas.strategies._surrogate import Column, _Staircase, expected_improvement
 from nas.testing.strategies import bounded_domain, toy_trial
 from nas.testing.toys import toy_domain
+from nas.trial import Trial
 from search_spaces import fbnet, mnasnet
 
 
@@ -101,3 +108,85 @@ def test_it_learns(name, objectives):
 def test_too_few_initial_networks():
     with pytest.raises(UsageError, match="needs at least 2 initial networks, not 1"):
         make("gp:initial=1", toy_domain(), seed=0)
+
+
+def told_pairs(strategy, losses, metrics=None):
+    """Random networks with two losses; macs as the second where it is None."""
+    generator = np.random.default_rng(0)
+    for number, (first, second) in enumerate(losses):
+        genes = strategy.domain.sample(generator)
+        pair = (first, strategy.domain.costs(genes)["macs"] if second is None else second)
+        strategy.tell(Trial(number=number, genes=genes, digest="", state="complete", losses=pair))
+    return strategy
+
+
+def test_an_objective_that_equals_a_cost_is_priced(domain):
+    strategy = make("gp:initial=3", domain, seed=0, objectives=2)
+    model = told_pairs(strategy, [(0.3, None), (0.2, None), (0.5, None), (0.4, None)]).model()
+    assert [column.cost for column in model.columns] == [None, 0]
+    genes = drawn(domain, 5)
+    mean, sd = model.predict(model.processes, model.features.points(genes))
+    prices = domain.compiled.price(genes)[:, 0]
+    assert mean[:, 1] == pytest.approx((prices - strategy.features.low[0]) / strategy.features.span[0])
+    assert not sd[:, 1].any()
+    told_pairs(strategy, [(0.1, 7.0)])
+    assert [column.cost for column in strategy.model().columns] == [None, None]
+
+
+@pytest.mark.parametrize("priced", [True, False])
+def test_hypervolume_improvement_is_the_expectation_of_what_a_network_adds(domain, priced):
+    weights = _gp.Weights(np.ones(1), np.ones(_gp.DEGREES), 0.1)
+    second = Column(np.zeros(1), cost=0) if priced else Column(np.zeros(1), weights)
+    kept = np.array([[0.1, 0.8], [0.3, 0.5], [0.6, 0.2], [0.7, 0.6]])
+    steps = _Staircase(kept, [Column(np.zeros(1), weights), second])
+    corner = [steps.best[0], steps.upper[-1]]
+    generator = np.random.default_rng(0)
+    mean, sd = np.array([0.25, 0.35]), np.array([0.2, 0.0 if priced else 0.1])
+    values = mean + sd * generator.normal(size=(4000, 2))
+    gains = [hypervolume(np.concatenate([kept, value[None]]), corner) for value in values]
+    expected = np.mean(gains) - hypervolume(kept, corner)
+    normals = generator.normal(size=(2000, 1, 2))
+    assert steps.improvement(mean[None], sd[None], normals)[0] == pytest.approx(expected, rel=0.1)
+
+
+def test_a_limit_on_what_is_known_only_afterwards_is_learned():
+    """The best networks are forbidden by a metric that no cost predicts; it proposes and recommends others."""
+    domain, kept = toy_domain(layers=8), []
+    strategy = make("gp:limit=train_ms<=2", domain, seed=0)
+    for number in range(40):
+        trial = toy_trial(domain, number, strategy.ask(number), 1)
+        ms = float(sum(gene == 0 for gene in domain.canonical(trial.genes)))
+        strategy.tell(dataclasses.replace(trial, metrics={"train_ms": ms}))
+        kept.append(ms <= 2)
+    assert np.mean(kept[20:]) > max(0.6, np.mean(kept[:10]))
+    assert sum(gene == 0 for gene in domain.canonical(strategy.recommend())) <= 2
+
+
+def test_a_warm_start_begins_at_the_published_networks(domain):
+    strategy, proposals = make("gp:warm=mnasnet_a1+mnasnet_b1", domain, seed=0), []
+    for number, name in enumerate(("mnasnet_a1", "mnasnet_b1")):
+        proposals.append(strategy.ask(number, proposals))
+        assert proposals[-1].genes == membership(networks.get(name, resolution=32), domain.space).genes
+    assert strategy.ask(2, proposals).genes not in [proposal.genes for proposal in proposals]
+
+
+def test_a_warm_start_outside_the_bounds_begins_inside_and_near():
+    space = mnasnet.space(32)
+    costs = compile_costs(space, ("macs",), lambda layer: (layer.macs,))
+    point = membership(networks.get("mnasnet_a1", resolution=32), space).genes
+    tight = Domain(space, costs, [Bound("macs", upper=0.9 * costs.of(point)["macs"])])
+    genes = make("gp:warm=mnasnet_a1", tight, seed=0).ask(0).genes
+    assert tight.contains(genes)
+    assert 0 < sum(a != b for a, b in zip(genes, point, strict=True)) < len(point) / 2
+
+
+def test_what_a_warm_start_and_a_limit_refuse(domain):
+    with pytest.raises(UsageError, match="no published network named 'mnasnet_a9'"):
+        make("gp:warm=mnasnet_a9", domain, seed=0)
+    with pytest.raises(UsageError, match="no search of space 'mnasnet' can start from 'uninet_b0': outside"):
+        make("gp:warm=uninet_b0", domain, seed=0)
+    with pytest.raises(UsageError, match=r"a limit is written metric<=value, .*, not 'train_ms=200'"):
+        make("gp:limit=train_ms=200", domain, seed=0)
+    strategy = make("gp:limit=train_ms<=200", domain, seed=0)
+    with pytest.raises(UsageError, match="a limit on 'train_ms' needs that metric of every trial; trial 0 has none"):
+        strategy.tell(toy_trial(domain, 0, strategy.ask(0), 1))

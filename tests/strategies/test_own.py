@@ -11,7 +11,7 @@ import pytest
 from nas.cost.compiled import compile_costs
 from nas.domain import Bound, Domain
 from nas.errors import UsageError
-from nas.strategies import known, make
+from nas.strategies import known, make, parse_spec
 from nas.strategies.base import Proposal, Strategy
 from nas.trial import Genes, Trial
 from search_spaces import fbnet, nas_bench_macro
@@ -51,6 +51,10 @@ def test_importing_and_listing_loads_no_strategy():
         "assert not {'optuna', 'torch', 'nas.strategies.random'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_number_in_a_spec_may_begin_with_its_point():
+    assert parse_spec("nk:noise=.15,k=2,space=fbnet")[1] == {"noise": 0.15, "k": 2, "space": "fbnet"}
 
 
 def test_a_spec_names_what_is_wrong():

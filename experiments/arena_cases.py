@@ -1,0 +1,98 @@
+"""Our strategies beside Optuna's samplers on benchmarks with known truth, one configuration for all.
+
+    python experiments/arena_cases.py OUT [CASE ...] [--seeds N] [--strategy SPEC ...] [--budget N] [--workers N]
+
+A case is a benchmark, a budget, seeds and strategies, below; without a name all are run. Finished searches in OUT are
+kept, so a case that was stopped goes on. The seeds of NK are held back (`nas.benchmarks.nk`); bounds hold a quarter of all networks. Optuna's GP takes an hour a
+case with the seeds given, so it is in no list: ``--strategy optuna:GP --seeds 1``. Cases of NAS-Bench-Macro need NAS_DATA.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas import catalog
+from nas.arena import Arena, compare
+from nas.benchmarks import Problem
+from nas.pareto import hypervolume
+from nas.report.arena import arena_table
+
+MODELS = ("gp", "trust-region", "local-search", "optuna:TPE")
+FRONTS = ("gp", "trust-region", "local-search", "optuna:TPE", "optuna:NSGA-II", "optuna:NSGA-II,population_size=20")
+REINFORCED = ("rl", "rl:tunas", "evolution")
+
+
+@dataclass(frozen=True)
+class Case:
+    """``checkpoints``: evaluations at which regret is printed, the budget last."""
+
+    benchmark: str
+    checkpoints: Sequence[int]
+    seeds: range
+    strategies: Sequence[str]
+
+
+CASES = {
+    "macro": Case("nas-bench-macro", (50, 100), range(30), MODELS),
+    "macro-noisy": Case("nas-bench-macro:noisy", (50, 100), range(30), MODELS),
+    "macro-bounded": Case("nas-bench-macro:max_macs=45e6", (50, 100), range(30), MODELS),
+    "macro-front": Case("nas-bench-macro:front=true", (100, 200), range(10), FRONTS),
+    **{
+        f"{space}-k{k}": Case(f"nk:space={space},k={k},noise=0.15", (100, 200), range(100, 104), MODELS)
+        for space in ("fbnet", "uninet")
+        for k in (2, 5)
+    },
+    "mnasnet-bounded": Case("nk:space=mnasnet,k=2,noise=0.15,max_macs=280e6", (100, 200), range(100, 104), MODELS),
+    "mnasnet-unbounded": Case("nk:space=mnasnet,k=2,noise=0.15", (100, 200), range(100, 104), MODELS),
+    "rl": Case("nk:space=mnasnet,k=2,noise=0.15", (500, 2000, 8000), range(100, 103), REINFORCED),
+}
+
+
+def run(name: str, out: Path, given: argparse.Namespace) -> None:
+    case = CASES[name]
+    checkpoints = [given.budget] if given.budget else case.checkpoints
+    arena = compare(
+        catalog.benchmark(case.benchmark),
+        given.strategy or case.strategies,
+        name=case.benchmark,
+        seeds=case.seeds[: given.seeds],
+        budget=checkpoints[-1],
+        out=out / f"{name}-{checkpoints[-1]}",
+        workers=given.workers,
+        progress=lambda done, of, left: print(f"\r{done}/{of} cells, {left:.0f} s left ", end="", file=sys.stderr),
+    )
+    print(f"\n{name}: {case.benchmark}, seeds {case.seeds[0]} to {case.seeds[: given.seeds][-1]}")
+    print(arena_table(arena, checkpoints))
+    if len(arena.losses) > 1:
+        print_fronts(arena, catalog.benchmark(case.benchmark)(0))
+
+
+def print_fronts(arena: Arena, problem: Problem) -> None:
+    """Hypervolumes as shares of that of the table's true front."""
+    means = problem.truth.__self__.inside()  # type: ignore[attr-defined]
+    scaled = (means - problem.ideal) / (problem.reference - means.min(axis=0))
+    whole = hypervolume(scaled, [1.0] * len(problem.losses))
+    for strategy in arena.strategies:
+        share = arena.curve(strategy, "hypervolume") / whole
+        print(
+            f"{strategy:36s} {100 * share[:, -1].mean():7.2f} % of the true front's (worst {100 * share[:, -1].min():.2f} %)"
+        )
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    options.add_argument("out", type=Path)
+    options.add_argument("cases", nargs="*", choices=[[], *CASES])
+    options.add_argument("--seeds", type=int, help="the first so many of the case's")
+    options.add_argument("--strategy", action="append", help="instead of the case's; repeatable")
+    options.add_argument("--budget", type=int, help="instead of the case's")
+    options.add_argument("--workers", type=int, default=1)
+    given = options.parse_args()
+    for name in given.cases or CASES:
+        run(name, given.out, given)
+
+
+if __name__ == "__main__":
+    main()

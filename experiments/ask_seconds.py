@@ -1,0 +1,41 @@
+"""Seconds of one proposal after 300 and after 10,000 trials told: ``python experiments/ask_seconds.py [STRATEGY ...]``.
+
+Over FBNet's space, losses smooth in the genes, the least of three. Optuna's GP is not asked after 10,000.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from nas.strategies import make
+from nas.strategies.base import Proposal
+from nas.testing.strategies import bounded_domain, toy_trial
+from search_spaces import fbnet
+
+STRATEGIES = ("gp", "trust-region", "local-search", "evolution", "rl", "optuna:TPE", "optuna:GP")
+
+
+def main(specs: Sequence[str]) -> None:
+    domain = bounded_domain(fbnet.space())
+    genes = [tuple(row) for row in domain.sample_many(10_003, np.random.default_rng(0)).tolist()]
+    trials = [toy_trial(domain, number, Proposal(row), 1) for number, row in enumerate(genes)]
+    for spec in specs:
+        strategy, number, found = make(spec, domain, seed=0), 0, []
+        for told in (300, 10_000):
+            if spec == "optuna:GP" and told > 300:
+                continue
+            took = []
+            for after in range(told, told + 3):  # one more told each time: nothing is answered from a cache
+                for trial in trials[number:after]:
+                    strategy.tell(trial)
+                number, start = after, time.perf_counter()
+                strategy.ask(after)
+                took.append(time.perf_counter() - start)
+            found.append(f"{min(took):8.3f} s after {told}, with a new fit at most {max(took):.3f} s")
+        print(f"{spec:16s}", "; ".join(found), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or STRATEGIES)
