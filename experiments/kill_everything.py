@@ -30,7 +30,7 @@ from nas.workers import Processes
 
 SEQUENTIAL = (
     "random", "local-search", "evolution:population=8,sample=3", "gp:initial=4", "trust-region:initial=4",
-    "optuna:TPE", "optuna:GP", "optuna:NSGA-II,population_size=8", "optuna:QMC", "rl:mnasnet,batch=4", "rl:tunas,batch=4",
+    "optuna:TPE", "optuna:NSGA-II,population_size=8", "optuna:QMC", "rl:mnasnet,batch=4", "rl:tunas,batch=4",
 )  # fmt: skip
 TRIALS = 40
 SLEEP_SECONDS = 0.03
@@ -187,6 +187,7 @@ def verbs(out: Path) -> list[Verb]:
                                "--budget", 60, "--out", folder),
             cells, regrets, 3,
         ),
+        search_verb("optuna:GP", 2),
     ]  # fmt: skip
 
 

@@ -31,9 +31,13 @@ __all__ = [
 
 
 class NasError(Exception):
-    """An expected failure, told in one line."""
+    """An expected failure, told in one line, whatever a file of a stranger put into it."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 class UsageError(NasError):

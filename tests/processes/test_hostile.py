@@ -155,3 +155,11 @@ def test_confirmations(tmp_path):
         refused_or_sound(read)
 
     check()
+
+
+def test_what_a_stranger_wrote_cannot_break_the_line_of_an_error():
+    data = networks.get("mobilenet_v2").to_json()
+    data["stages"][0]["layers"][0]["op"] = "a\nnas: all is well\x1b[2J"
+    with pytest.raises(NasError) as error:
+        Architecture.from_json(data)
+    assert str(error.value).isprintable()
