@@ -53,7 +53,8 @@ def main() -> None:
     run: Path = parser.parse_args().out
     with nas("search", *SETTINGS, "--trials", 12, "--ray", "local", "--workers", 2, "--out", run) as process:
         until(run, 2, process)
-        victims = ray_workers(process.pid)
+        while not (victims := ray_workers(process.pid)) and process.poll() is None:
+            time.sleep(0.1)  # between two trials
         os.kill(victims[0], signal.SIGKILL)
         print(f"after {len(finished(run))} trials Ray worker {victims[0]} of {len(victims)} is killed")
         until(run, 6, process)

@@ -170,6 +170,13 @@ def _searcher(study: Study, cluster: Cluster) -> Any:
             self.curves: dict[str, list[Metrics]] = {}
             self.problem: NasError | None = None
 
+        def __reduce__(self) -> tuple[Any, ...]:
+            """Tune writes what it was given to disk; a study is not for that."""
+            return dict, ()
+
+        def __deepcopy__(self, memo: dict[int, Any]) -> "Driver":
+            return self
+
         def set_search_properties(self, *given: Any, **settings: Any) -> bool:
             return True
 
