@@ -170,7 +170,7 @@ def test_scale_gives_the_published_family_with_files(run, tmp_path):
         (("--fit",), 2, "--fit trains candidates: give --data"),
         (("--fit", "--data", "digits"), 2, "--fit needs a folder to go on from after a kill: give --out"),
         (("--fit", "--data", "digits", "--out", "x", "--formula"), 2, "--formula belongs to --preset efficientnet"),
-        (("--preset", "uninet", "--out", "setup.cfg"), 2, "setup.cfg is a file: a family needs a folder"),
+        (("--preset", "uninet", "--out", "setup.cfg"), 1, "setup.cfg is a file: a family needs a folder"),
     ],
 )
 def test_what_scale_refuses(run, monkeypatch, arguments, code, message):
