@@ -26,9 +26,9 @@ from nas.arch import Architecture
 from nas.cost.importing import read_foreign
 from nas.cost.table import Table, write_table
 from nas.errors import NasError
-from nas.export.weights import load_weights
 from nas.job import Plan, Search
 from nas.model import build
+from nas.model.weights import load_weights
 from nas.replay import replay
 from nas.run import Run
 from nas.testing.hostile import NASTY, byte_edits, edited_bytes, edited_json, json_edits

@@ -36,6 +36,7 @@ __all__ = [
     "device",
     "device_names",
     "evaluator",
+    "fitting",
     "network",
     "notes",
     "plug_ins",
@@ -300,3 +301,8 @@ def evaluator(name: str) -> ModuleType:
     if name not in EVALUATORS:
         raise unknown("evaluator", name, EVALUATORS)
     return importlib.import_module(EVALUATORS[name])
+
+
+def fitting() -> ModuleType:
+    """The module that fits coefficients of scaling, on the torch side as evaluators are."""
+    return importlib.import_module("nas.evaluate.coefficients")

@@ -7,21 +7,43 @@ EfficientNet (Tan and Le 2019, https://arxiv.org/abs/1905.11946): channels are r
 
 import dataclasses
 import math
-from collections.abc import Callable
-from itertools import chain
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from nas.arch import Architecture, Stage
+from nas.arch import Architecture, Layer, Stage
 from nas.errors import ArchitectureError
-from nas.shape import Op, Shape
-from nas.space import make_divisible
+from nas.shape import Op, Shape, make_divisible
 
-__all__ = ["HeadRule", "round_plain", "scaled"]
+__all__ = ["HeadRule", "Rounded", "Rounding", "Scaled", "round_plain", "scale", "scaled"]
 
 HeadRule = Literal["scale", "grow", "fixed"]
 LARGEST_FACTOR = 16.0
+ONCE = ("stem", "head")
+"""Stages that are never repeated."""
 
 Rounding = Callable[[float], int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounded:
+    """One figure that scaling could not take as it came: ``what`` (channels, hidden, layers) of a stage."""
+
+    stage: str
+    what: str
+    exact: float
+    used: int
+
+    def __str__(self) -> str:
+        return f"{self.stage} {self.what} {self.exact:.4g} -> {self.used}"
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A scaled network, and every figure that was rounded on the way, once per stage."""
+
+    network: Architecture
+    roundings: tuple[Rounded, ...]
 
 
 def scaled(
@@ -35,47 +57,92 @@ def scaled(
     head: HeadRule = "grow",
     rounding: Rounding = make_divisible,
 ) -> Architecture:
+    """The network of `scale`, without the account of what was rounded."""
+    return scale(
+        network, width=width, depth=depth, resolution=resolution, classes=classes, in_channels=in_channels,
+        head=head, rounding=rounding,
+    ).network  # fmt: skip
+
+
+def scale(
+    network: Architecture,
+    *,
+    width: float = 1.0,
+    depth: float = 1.0,
+    resolution: int | None = None,
+    classes: int | None = None,
+    in_channels: int | None = None,
+    head: HeadRule = "grow",
+    stem: bool = True,
+    late: int = 0,
+    rounding: Rounding = make_divisible,
+) -> Scaled:
     """The network with its channels times ``width``, its repeats times ``depth``, at another input.
 
-    Stages named ``stem`` and ``head`` are not repeated. The head's convolution follows ``head``: ``scale``
-    with the width (EfficientNet), ``grow`` only above width 1 (MobileNetV2), ``fixed`` (MnasNet). A stage
-    gets ``ceil(depth * layers)`` layers, its last one repeated. Factors lie above 0 and up to 16.
+    The head's convolution follows ``head``: ``scale`` with the width (EfficientNet), ``grow`` only above width 1
+    (MobileNetV2), ``fixed`` (MnasNet); the stem has the width unless ``stem`` is false (UniNet). A stage of n layers
+    gets ``ceil(depth * n)``, and the last two stages ``late`` more. Its last layer that keeps size and channels is
+    repeated, or else its last one, at stride 1. Not counted and not repeated: the stages ``stem`` and ``head``, stages
+    without layers, and ops that are made once, such as down-sampling modules. Factors lie above 0 and up to 16.
     """
     for name, factor in (("width", width), ("depth", depth)):
         if not 0 < factor <= LARGEST_FACTOR:
             raise ArchitectureError(f"{name} must be above 0 and at most {LARGEST_FACTOR:g}, not {factor:g}")
-    head_width = {"scale": width, "grow": max(1.0, width), "fixed": 1.0}[head]
-    stages = []
+    widths = {"stem": width if stem else 1.0, "head": {"scale": width, "grow": max(1.0, width), "fixed": 1.0}[head]}
+    notes = _Notes()
+    layers, stages = iter(network.layers), []
+    body = [stage for stage in network.stages if stage.name not in ONCE and any(not op.once for op in stage.ops)]
     for stage in network.stages:
-        factor = head_width if stage.name == "head" else width
-        ops = [_resized(op, factor, classes, rounding) for op in stage.ops]
-        if stage.name not in ("stem", "head"):
-            ops = _repeated(ops, depth)
+        own = [next(layers) for _ in stage.ops]
+        factor = widths.get(stage.name, width)
+        ops = [layer.op for layer in own]
+        if stage in body:
+            ops = _repeated(stage.name, own, depth, late if stage in body[-2:] else 0, notes)
+        ops = [_resized(stage.name, op, factor, classes, rounding, notes) for op in ops]
         stages.append(Stage(stage.name, tuple(ops)))
     given = network.input
-    return Architecture(Shape(in_channels or given.channels, resolution or given.size), tuple(stages))
+    made = Architecture(Shape(in_channels or given.channels, resolution or given.size), tuple(stages))
+    return Scaled(made, tuple(notes.found))
 
 
-def _resized(op: Op, width: float, classes: int | None, rounding: Rounding) -> Op:
+@dataclass
+class _Notes:
+    found: dict[Rounded, None] = field(default_factory=dict)
+
+    def note(self, stage: str, what: str, exact: float, used: int) -> int:
+        if used != exact:
+            self.found[Rounded(stage=stage, what=what, exact=exact, used=used)] = None
+        return used
+
+
+def _resized(stage: str, op: Op, width: float, classes: int | None, rounding: Rounding, notes: _Notes) -> Op:
     """The op with ``channels`` and ``hidden`` times ``width``, and ``classes`` replaced, where it has them."""
     settings: dict[str, Any] = {}
     names = {f.name for f in dataclasses.fields(op)}
-    for name in names & {"channels", "hidden"}:
+    for name in sorted(names & {"channels", "hidden"}):
         value = getattr(op, name)
         if value and width != 1:
-            settings[name] = rounding(value * width)
+            settings[name] = notes.note(stage, name, round(value * width, 9), rounding(value * width))
     if classes is not None and "classes" in names:
         settings["classes"] = classes
     return op.replace(**settings) if settings else op
 
 
-def _repeated(ops: list[Op], depth: float) -> list[Op]:
-    """``ceil(depth * len(ops))`` ops: those given, then the last one again at stride 1; fewer are cut off."""
-    count = math.ceil(depth * len(ops) - 1e-9)
-    last = ops[-1].replace(stride=1) if hasattr(ops[-1], "stride") else ops[-1]
-    return list(chain(ops[:count], [last] * (count - len(ops))))
+def _repeated(stage: str, layers: Sequence[Layer], depth: float, late: int, notes: _Notes) -> list[Op]:
+    """The stage's ops with the count that depth asks for: repeats are put in, or taken out, where the map stays."""
+    counted = [index for index, layer in enumerate(layers) if not layer.op.once]
+    exact = round(depth * len(counted), 9)
+    wanted = notes.note(stage, "layers", exact, math.ceil(exact)) + late
+    keeping = [index for index in counted if layers[index].shape == layers[index].out_shape]
+    ops = [layer.op for layer in layers]
+    if wanted < len(counted):
+        gone = keeping[max(0, len(keeping) - (len(counted) - wanted)) :]
+        return [op for index, op in enumerate(ops) if index not in gone]
+    last = (keeping or counted)[-1]
+    again = ops[last].replace(stride=1) if hasattr(ops[last], "stride") else ops[last]
+    return [*ops[: last + 1], *[again] * (wanted - len(counted)), *ops[last + 1 :]]
 
 
-def round_plain(channels: float) -> int:
+def round_plain(channels: float, divisor: int = 8) -> int:
     """The nearest multiple of 8, at least 8, without the 90 % guard of `make_divisible`: EfficientNetV2's rounding."""
-    return max(8, int(channels + 4) // 8 * 8)
+    return max(divisor, int(channels + divisor / 2) // divisor * divisor)

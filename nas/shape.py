@@ -126,6 +126,8 @@ class Op(ABC):
     key: ClassVar[str]
     elastic: ClassVar[tuple[str, ...]] = ()
     """Settings a weight-sharing supernet may slice from the largest one."""
+    once: ClassVar[bool] = False
+    """Whether a stage has one of it however deep it is made: a classifier, a down-sampling module."""
 
     @abstractmethod
     def out_shape(self, shape: Shape) -> Shape:

@@ -7,7 +7,7 @@ from html import escape
 
 from nas.errors import UsageError
 
-__all__ = ["count", "counted", "html_table", "milliseconds", "seconds"]
+__all__ = ["amount", "count", "counted", "html_table", "milliseconds", "seconds"]
 
 _MILLISECONDS = {"": 1.0, "ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}
 _COUNT = {
@@ -49,6 +49,11 @@ def count(text: str) -> float:
 def seconds(text: str) -> float:
     """A length of time; a bare number is in seconds, ``m`` are minutes."""
     return _quantity(text, "a time", _SECONDS, "5m")
+
+
+def amount(value: float) -> str:
+    """A cost of any size: ``56,320,000`` or ``0.2269``."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def html_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -21,6 +21,7 @@ LEVELS = (
     ("cost",),
     ("scale",),
     ("networks", "search_spaces", "latency_tables"),
+    ("archstring", "backbone", "family"),
     ("domain",),
     ("objectives", "strategies"),
     ("benchmarks", "board", "cache", "capsule", "early", "journal", "rows", "store", "workers"),

@@ -1,5 +1,6 @@
 """``nas export``: a network as files that run without the toolkit: Python, ONNX, JSON."""
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import click
 
 from nas import catalog, export
 from nas.arch import Architecture
+from nas.backbone import backbone
 from nas.cli._options import json_option, print_json
 
 __all__ = ["command"]
@@ -18,13 +20,23 @@ __all__ = ["command"]
 Examples:
   nas export runs/fbnet --to python,onnx,json --out shipped
   nas export runs/fbnet:12 --out shipped --name winner --weights winner.pt
-  nas export mobilenet_v2 --classes 10 --to onnx --out shipped"""
+  nas export mobilenet_v2 --classes 10 --to onnx --out shipped
+  nas export runs/fbnet --features --to python,onnx --out backbone"""
 )
 @click.argument("network")
-@click.option("--to", default="python,onnx,json", show_default=True, metavar="LIST", help="Formats, with commas.")
+@click.option(
+    "--to",
+    default="python,onnx,json",
+    show_default=True,
+    metavar="LIST",
+    help="Formats, with commas; also timm, coreml.",
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write to.")
 @click.option("--name", help="Name of the files.  [default: the network's]")
-@click.option("--weights", type=click.Path(path_type=Path), help="State dict of the trained network.")
+@click.option(
+    "--weights", type=click.Path(path_type=Path), help="State dict of the trained network, or a folder of nas train."
+)
+@click.option("--features", is_flag=True, help="Without the head: maps at strides 4 to 32, input of any size.")
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 @click.option("--width", type=click.FloatRange(0.05, 20), default=1.0, help="Channel multiplier, as published.")
 @click.option("--resolution", type=click.IntRange(8, 4096), help="Input size in pixels.")
@@ -36,6 +48,7 @@ def command(
     out: Path,
     name: str | None,
     weights: Path | None,
+    features: bool,
     force: bool,
     width: float,
     resolution: int | None,
@@ -51,13 +64,20 @@ def command(
     formats = [kind.strip() for kind in to.split(",") if kind.strip()]
     made = export.export(
         architecture, out, name=default_name(network) if name is None else name,
-        formats=formats, weights=weights, notes=catalog.notes(network).fitting(architecture), force=force,
+        formats=formats, weights=weights, notes=catalog.notes(network).fitting(architecture), features=features,
+        force=force,
     )  # fmt: skip
-    document = _document(architecture, made)
+    found = backbone(architecture) if features else None
+    document = _document(architecture if found is None else found.architecture, made)
+    if found is not None:
+        document["maps"] = [
+            {"stride": tap.stride, "layer": tap.name, "channels": tap.channels, "onnx": tap.output}
+            for tap in found.taps
+        ]
     if as_json:
         print_json(document)
     else:
-        click.echo("\n".join(_lines(document)))
+        click.echo("\n".join([*_lines(document), *(made.weights.lines() if made.weights else ())]))
 
 
 def default_name(network: str) -> str:
@@ -76,6 +96,7 @@ def _document(architecture: Architecture, made: export.Exported) -> dict[str, An
         "macs": architecture.macs,
         "files": {kind: str(path) for kind, path in made.files.items()},
         "trained": made.trained,
+        "weights": None if made.weights is None else dataclasses.asdict(made.weights),
         "largest_difference": {"python": made.python_difference, "onnx": made.onnx_difference},
     }
 
@@ -87,7 +108,14 @@ def _lines(document: dict[str, Any]) -> list[str]:
         "onnx": f"any batch, opset {export.OPSET}; logits are the source's",
         "json": "architecture",
         "weights": "trained weights",
+        "timm": "architecture string for timm, with its model's arguments",
+        "coreml": "converted, not executed here",
     }
+    if "maps" in document:
+        checked |= {
+            "python": "parameters, MACs and maps are the source's, at two sizes",
+            "onnx": f"any batch and size, opset {export.OPSET}; maps are the source's",
+        }
     lines = [f"architecture {document['digest']}: {document['params']:,} params, {document['macs']:,} MACs"]
     for kind, path in document["files"].items():
         difference = document["largest_difference"].get(kind)
@@ -95,6 +123,10 @@ def _lines(document: dict[str, Any]) -> list[str]:
             f"  {path}  {checked[kind]}"
             + ("" if difference is None else f" (to {difference:.0e})" if difference else ", exactly")
         )
-    if not document["trained"]:
+    for tap in document.get("maps", ()):
+        lines.append(
+            f"  stride {tap['stride']:2}  {tap['channels']} channels, after {tap['layer']}; {tap['onnx']} in ONNX"
+        )
+    if document["weights"] is None:
         lines.append("Weights: untrained. --weights FILE takes a state dict of the trained network.")
     return lines

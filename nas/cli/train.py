@@ -1,5 +1,6 @@
 """``nas train``: train one network in full on your data; goes on exactly where a kill stopped it."""
 
+import dataclasses
 import os
 import time
 from pathlib import Path
@@ -35,7 +36,8 @@ Examples:
 @click.option("--batch-size", type=click.IntRange(2), default=64, show_default=True, help="Images a step.")
 @click.option("--lr", type=click.FloatRange(0, min_open=True), default=0.05, show_default=True, help="Peak rate.")
 @click.option("--resolution", type=click.IntRange(1, 4096), help="Input size in pixels.  [default: the network's]")
-@click.option("--weights", type=click.Path(path_type=Path), help="Weights to start from: a state dict file.")
+@click.option("--weights", type=click.Path(path_type=Path), help="Weights to start from: a state dict, or a folder.")
+@click.option("--partial", is_flag=True, help="Take of --weights what fits, as from a smaller member of a family.")
 @click.option("--threads", type=click.IntRange(1), default=CORES, show_default="all cores", help="CPU threads.")
 @click.option("--checkpoint", default="60s", metavar="TIME", show_default=True, help="Time between checkpoints.")
 @click.option("--strict", is_flag=True, help="Refuse a data set with a corrupt image instead of leaving it out.")
@@ -47,6 +49,7 @@ def command(
     groups: str | None,
     out: Path,
     weights: Path | None,
+    partial: bool,
     threads: int,
     checkpoint: str,
     strict: bool,
@@ -62,7 +65,7 @@ def command(
     live = Live(quiet=as_json)
     training = FullTraining(
         catalog.network(network), load(data, strict=strict, groups=groups), out, Recipe(**given),
-        weights=weights, thread_count=threads,
+        weights=weights, partial=partial, thread_count=threads,
     )  # fmt: skip
     live.lines(training.lines())
     try:
@@ -70,7 +73,8 @@ def command(
     except KeyboardInterrupt:
         raise RunError("interrupted; go on from the last checkpoint by the same command") from None
     if as_json:
-        print_json({"out": str(out), **result})
+        weights_read = None if training.loaded is None else dataclasses.asdict(training.loaded)
+        print_json({"out": str(out), **result, "weights": weights_read})
         return
     times = "once" if result["test_openings"] == 1 else f"{result['test_openings']} times"
     click.echo(

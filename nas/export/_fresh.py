@@ -3,8 +3,9 @@
     python -I -B _fresh.py REQUEST.json
 
 REQUEST: ``path`` (folders to import torch from) and ``jobs``; per job ``python``, ``onnx``, ``weights`` (files or
-null), ``images`` and ``logits`` (files of one tensor each). Prints a list, per job ``params``, ``macs``, and the
-largest difference of logits, ``python`` and ``onnx``, relative to the largest logit.
+null), ``made`` (the function of the Python file), ``images`` (a file of tensors, one for each size of input) and ``outputs``
+(a file of what each gives, a list of tensors each). Prints a list, per job ``params``, ``macs``, and the largest difference
+of outputs, ``python`` and ``onnx``, relative to the largest value.
 """
 
 import importlib.util
@@ -32,7 +33,23 @@ def _difference(given: Any, expected: Any) -> float | None:
     return float((given - expected).abs().max() / (expected.abs().max() or 1))
 
 
-def _python(job: dict[str, Any], images: Any, logits: Any) -> dict[str, Any]:
+def _largest(given: Any, expected: Any) -> float | None:
+    """Of all sizes and all outputs."""
+    if [len(found) for found in given] != [len(found) for found in expected]:
+        return None
+    every = [
+        _difference(one, other)
+        for found, wanted in zip(given, expected, strict=True)
+        for one, other in zip(found, wanted, strict=True)
+    ]
+    return None if any(value is None for value in every) else max(value for value in every if value is not None)
+
+
+def _as_list(outputs: Any) -> list[Any]:
+    return outputs if isinstance(outputs, list) else [outputs]
+
+
+def _python(job: dict[str, Any], images: list[Any], outputs: list[list[Any]]) -> dict[str, Any]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -41,34 +58,39 @@ def _python(job: dict[str, Any], images: Any, logits: Any) -> dict[str, Any]:
     assert spec.loader is not None
     exported = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(exported)
-    network = exported.network()
+    network = getattr(exported, job["made"])()
     network.load_state_dict(torch.load(job["weights"], weights_only=True))
     network.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(images[:1])
+        network(images[0][:1])
     with torch.no_grad():
-        difference = _difference(network(images), logits)
+        difference = _largest([_as_list(network(batch)) for batch in images], outputs)
     params = sum(p.numel() for p in network.parameters())
     return {"params": params, "macs": counter.get_total_flops() / 2, "python": difference}
 
 
-def _onnx(job: dict[str, Any], images: Any, logits: Any) -> dict[str, Any]:
+def _onnx(job: dict[str, Any], images: list[Any], outputs: list[list[Any]]) -> dict[str, Any]:
     import onnxruntime
     import torch
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(job["onnx"], options, providers=["CPUExecutionProvider"])
-    parts = [session.run(["logits"], {"image": batch.numpy()})[0] for batch in (images[:1], images[1:])]
-    return {"onnx": _difference(torch.cat([torch.from_numpy(part) for part in parts]), logits)}
+    names = [output.name for output in session.get_outputs()]
+
+    def run(batch: Any) -> list[Any]:
+        parts = [session.run(names, {"image": part.numpy()}) for part in (batch[:1], batch[1:])]
+        return [torch.cat([torch.from_numpy(part) for part in both]) for both in zip(*parts, strict=True)]
+
+    return {"onnx": _largest([run(batch) for batch in images], outputs)}
 
 
 def _look(job: dict[str, Any]) -> dict[str, Any]:
     import torch
 
-    images, logits = (torch.load(job[name], weights_only=True) for name in ("images", "logits"))
-    found = _python(job, images, logits) if job["python"] else {}
-    return {**found, **_onnx(job, images, logits)} if job["onnx"] else found
+    images, outputs = (torch.load(job[name], weights_only=True) for name in ("images", "outputs"))
+    found = _python(job, images, outputs) if job["python"] else {}
+    return {**found, **_onnx(job, images, outputs)} if job["onnx"] else found
 
 
 def _main() -> None:

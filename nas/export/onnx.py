@@ -31,14 +31,20 @@ def require_onnx() -> None:
         ) from None
 
 
-def write_onnx(network: nn.Module, shape: Shape, path: Path, metadata: Mapping[str, Any]) -> None:
+def write_onnx(
+    network: nn.Module, shape: Shape, path: Path, metadata: Mapping[str, Any], outputs: Sequence[str] = ("logits",)
+) -> None:
     """Write a network for inference, ``image`` (batch, *shape) to ``logits``, and let onnx check it.
 
-    ``metadata``: JSON values by name, kept in the file as properties. The network is left in evaluation mode.
+    Other ``outputs`` are maps, and then height and width are free too. ``metadata``: JSON values by name, kept in the file as properties. The network is left in evaluation mode.
     """
     import onnx
 
     register_shuffle()
+    axes = {0: "batch"}
+    if tuple(outputs) != ("logits",):
+        axes |= {2: "height", 3: "width"}
+    free = {"image": axes, **{name: {a: f"{name}_{w}" if a else w for a, w in axes.items()} for name in outputs}}
     with warnings.catch_warnings():
         # This exporter is called old (the new one needs onnxscript) and warns of every `if` over a shape.
         warnings.simplefilter("ignore")
@@ -50,8 +56,8 @@ def write_onnx(network: nn.Module, shape: Shape, path: Path, metadata: Mapping[s
                 dynamo=False,
                 opset_version=OPSET,
                 input_names=["image"],
-                output_names=["logits"],
-                dynamic_axes={"image": {0: "batch"}, "logits": {0: "batch"}},
+                output_names=list(outputs),
+                dynamic_axes=free,
             )
         except torch.onnx.errors.OnnxExporterError as error:
             raise ArchitectureError(f"torch cannot write this network as ONNX: {str(error).splitlines()[0]}") from None

@@ -2,15 +2,18 @@
 
 import inspect
 from collections.abc import Sequence
+from typing import Any
 
 from nas.arch import Architecture, Layer, Stage
+from nas.backbone import Backbone
 from nas.errors import ArchitectureError
 from nas.export.source import excerpt
 from nas.model import Recipe, initialise, recipe
+from nas.model.features import Features
 from nas.notes import NONE, Notes
 from nas.ops.conv import Classifier
 
-__all__ = ["python_source"]
+__all__ = ["features_source", "python_source"]
 
 WIDTH = 120
 FILE = '''"""A network of {layers} layers, {params:,} parameters, {macs:,} multiply-adds for one {input} image.
@@ -36,6 +39,30 @@ def network() -> nn.Module:
     initialise(made)
     return made
 '''
+FEATURES = '''"""A backbone of {layers} layers, {params:,} parameters, {macs:,} multiply-adds for one {input} image.
+
+Written by nas-toolkit, architecture {digest}. It needs Python 3.10 and torch alone.
+`features` takes images (n, {channels}, height, width) of any size and gives a list of maps, finest first:
+{maps}
+"""
+
+{imports}
+
+__all__ = [{public}]
+
+{constants}{definitions}
+
+
+def features() -> Features:
+    """The backbone with fresh weights; ``load_state_dict`` takes those that were trained."""
+    stages = {{
+{stages}
+    }}
+    named = OrderedDict((name, nn.Sequential(*layers)) for name, layers in stages.items())
+    made = Features(nn.Sequential(named), {taps})
+    initialise(made)
+    return made
+'''
 
 
 def python_source(architecture: Architecture, notes: Notes = NONE) -> str:
@@ -44,29 +71,45 @@ def python_source(architecture: Architecture, notes: Notes = NONE) -> str:
     Its state dict has the names of `nas.model.Network`'s. Stage names and class names are
     other people's words: they are written as literals. Raises `ArchitectureError` for a module that cannot be exported.
     """
-    recipes = [recipe(layer.op, layer.shape) for layer in architecture.layers]
-    used = excerpt([*dict.fromkeys(made.func for made in recipes), initialise])
-    used.names.setdefault("collections", set()).add("OrderedDict")
-    used.names.setdefault("torch", set()).add("nn")
-    constants = list(used.constants.values())
-    constants += _constants(notes)
     out = architecture.out_shape
     logits = isinstance(architecture.layers[-1].op, Classifier)
     return FILE.format(
-        layers=len(recipes),
-        params=architecture.params,
-        macs=architecture.macs,
-        input=architecture.input,
-        digest=architecture.digest,
-        channels=architecture.input.channels,
-        size=architecture.input.size,
+        **_parts(architecture, [], notes),
         gives=f"logits (n, {out.channels})" if logits else f"maps (n, {out.channels}, {out.size}, {out.size})",
-        imports=used.imports(),
         public=", ".join(f'"{name}"' for name in (*_known(notes), "network")),
-        constants="".join(f"{text}\n" for text in constants) + "\n\n" * bool(constants),
-        definitions="\n\n\n".join(used.definitions.values()),
-        stages="\n".join(_stages(architecture, recipes)),
     )
+
+
+def features_source(found: Backbone, notes: Notes = NONE) -> str:
+    """The file of a backbone: as `python_source`, and which maps it hands out."""
+    return FEATURES.format(
+        **_parts(found.architecture, [Features], notes),
+        maps="\n".join(f"{tap.channels} channels at stride {tap.stride}" for tap in found.taps),
+        taps=f"({', '.join(_literal(tap.name) for tap in found.taps)},)",
+        public=", ".join(f'"{name}"' for name in (*_known(notes), "features")),
+    )
+
+
+def _parts(architecture: Architecture, more: Sequence[Any], notes: Notes) -> dict[str, Any]:
+    """What both kinds of file are made of; ``more`` classes stand in it."""
+    recipes = [recipe(layer.op, layer.shape) for layer in architecture.layers]
+    used = excerpt([*dict.fromkeys(made.func for made in recipes), initialise, *more])
+    used.names.setdefault("collections", set()).add("OrderedDict")
+    used.names.setdefault("torch", set()).add("nn")
+    constants = [*used.constants.values(), *_constants(notes)]
+    return {
+        "layers": len(recipes),
+        "params": architecture.params,
+        "macs": architecture.macs,
+        "input": architecture.input,
+        "digest": architecture.digest,
+        "channels": architecture.input.channels,
+        "size": architecture.input.size,
+        "imports": used.imports(),
+        "constants": "".join(f"{text}\n" for text in constants) + "\n\n" * bool(constants),
+        "definitions": "\n\n\n".join(used.definitions.values()),
+        "stages": "\n".join(_stages(architecture, recipes)),
+    }
 
 
 def _known(notes: Notes) -> list[str]:

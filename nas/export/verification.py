@@ -24,12 +24,17 @@ SCRIPT = Path(__file__).with_name("_fresh.py")
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A source network and the files made from it. The ONNX file holds the network's own weights."""
+    """A source network and the files made from it. The ONNX file holds the network's own weights.
+
+    ``made``: the function of the Python file. ``any_size``: another, oblong input must work as well.
+    """
 
     architecture: Architecture
     network: nn.Module
     python: Path | None = None
     onnx: Path | None = None
+    made: str = "network"
+    any_size: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,21 +67,22 @@ def shake(network: nn.Module) -> None:
 
 
 def _request(job: Job, folder: Path, number: int) -> dict[str, Any]:
-    shape = job.architecture.input
-    images = torch.randn(
-        IMAGES, shape.channels, shape.size, shape.size, generator=torch.Generator().manual_seed(number)
-    )
+    shape, draw = job.architecture.input, torch.Generator().manual_seed(number)
+    sizes = [(shape.size, shape.size), *([(shape.size + 32, shape.size + 17)] if job.any_size else [])]
+    images = [torch.randn(IMAGES, shape.channels, *size, generator=draw) for size in sizes]
     with torch.no_grad():
-        logits = job.network.eval()(images)
-    if not logits.isfinite().all():
+        made = [job.network.eval()(batch) for batch in images]
+    outputs = [found if isinstance(found, list) else [found] for found in made]
+    if not all(output.isfinite().all() for found in outputs for output in found):
         raise ArchitectureError(
             "the network gives logits that are not finite for random images: its weights are broken"
         )
-    saved: dict[str, Any] = {"weights": job.network.state_dict(), "images": images, "logits": logits}
+    saved: dict[str, Any] = {"weights": job.network.state_dict(), "images": images, "outputs": outputs}
     for name, value in saved.items():
         torch.save(value, folder / f"{number}.{name}.pt")
     files = {name: str(folder / f"{number}.{name}.pt") for name in saved}
-    return {**files, "python": job.python and str(job.python), "onnx": job.onnx and str(job.onnx)}
+    named = {"python": job.python and str(job.python), "onnx": job.onnx and str(job.onnx), "made": job.made}
+    return {**files, **named}
 
 
 def _run(requests: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:

@@ -46,6 +46,7 @@ class Classifier(Op):
     """
 
     key = "classifier"
+    once = True
 
     classes: int = 1000
     hidden: int = 0

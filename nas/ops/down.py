@@ -18,6 +18,7 @@ __all__ = ["GlobalDown", "LocalDown", "LocalGlobalDown"]
 @dataclass(frozen=True, kw_only=True)
 class _Down(Op):
     elastic = ("channels",)
+    once = True
 
     channels: int = 0
     stride: int = 2

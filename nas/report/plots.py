@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from plotly.graph_objects import Figure as Plot
 
-__all__ = ["audit_figure", "axis_label", "front_figure", "interactive_front", "save"]
+__all__ = ["audit_figure", "axis_label", "family_figure", "fit_figure", "front_figure", "interactive_front", "save"]
 
 INK, ACCENT, QUIET, CONFIRMED = "#22262b", "#c2410c", "#9aa5b1", "#15803d"
 UNITS = {"params": ("params (M)", 1e6), "macs": ("multiply-adds (M)", 1e6), "size_bytes": ("size (MB)", 1e6),
@@ -157,8 +157,89 @@ def audit_figure(spaces: Mapping[str, Sequence[tuple[float, float]]], *, title: 
     return figure
 
 
+def family_figure(
+    names: Sequence[str],
+    costs: Sequence[tuple[float, float]],
+    across: str,
+    *,
+    trials: Sequence[Trial] = (),
+    front: Sequence[Trial] = (),
+    up: str = "accuracy",
+    params: Sequence[int] = (),
+    title: str = "",
+) -> "Figure":
+    """Where a family lies: upright lines at each member's (cost, sd) in metric ``across``, with the front it came from.
+
+    The members' accuracy is not known before they are trained, so none is drawn. Without a front, their params are upwards.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 4.6), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    label, scale = axis_label(across)
+    places = [cost / scale for cost, _ in costs]
+    if front:
+        points = sorted((_value(t.metrics, across), _value(t.metrics, up)) for t in front)
+        rest = [(_value(t.metrics, across), _value(t.metrics, up)) for t in trials if t.state == "complete"]
+        axes.scatter(*_columns(rest), s=22, color=QUIET, label=f"{len(rest)} networks", zorder=2)
+        axes.plot(*_columns(points), color=ACCENT, lw=1.4, marker="o", drawstyle="steps-post", label="front", zorder=3)
+        for place, (_, sd) in zip(places, costs, strict=True):
+            axes.axvline(place, color=INK, lw=0.9, ls="--", zorder=1)
+            axes.axvspan(place - sd / scale, place + sd / scale, color=QUIET, alpha=0.2, lw=0)
+        for place, name in zip(places, names, strict=True):
+            axes.annotate(name, (place, 0.02), xycoords=("data", "axes fraction"), rotation=90, fontsize=8, ha="right")
+        axes.set_ylabel(axis_label(up)[0])
+        axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2, fontsize=9)
+    else:
+        heights = [count / 1e6 for count in params]
+        axes.plot(places, heights, color=ACCENT, lw=1.2, marker="o", zorder=3)
+        axes.errorbar(
+            places, heights, xerr=[sd / scale for _, sd in costs], fmt="none", color=ACCENT, alpha=0.45, capsize=2
+        )
+        for place, height, name in zip(places, heights, names, strict=True):
+            axes.annotate(name, (place, height), textcoords="offset points", xytext=(-5, 6), fontsize=8, ha="right")
+        axes.set_yscale("log")
+        axes.set_yticks(heights, [_short(height) for height in heights])
+        axes.set_yticks([], minor=True)
+        axes.set_ylabel("params (M)")
+        axes.margins(x=0.2, y=0.15)
+    axes.set_xscale("log")
+    axes.set_xticks(places, [_short(place) for place in places])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel(label)
+    axes.set_title(title, fontsize=10, color=INK, loc="left")
+    axes.grid(alpha=0.25, lw=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def fit_figure(
+    names: Sequence[str], scores: Sequence[Sequence[float]], pure: Sequence[bool], *, title: str = ""
+) -> "Figure":
+    """Candidates of one cost, best on top: a dot per seed, a bar at the mean; ``pure`` ones grow one thing only."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 0.9 + 0.3 * len(names)), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    for place, (own, single) in enumerate(zip(scores, pure, strict=True)):
+        color = QUIET if single else ACCENT
+        axes.scatter(own, [-place] * len(own), s=18, color=color, zorder=3)
+        axes.scatter([sum(own) / len(own)], [-place], s=160, marker="|", color=color, zorder=4)
+    axes.set_yticks([-place for place in range(len(names))], names, fontsize=8)
+    axes.set_xlabel("accuracy on the selection set; grey: only one of the three grows")
+    axes.set_title(title, fontsize=10, color=INK, loc="left")
+    axes.grid(alpha=0.25, lw=0.6, axis="x")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def _value(metrics: Metrics, name: str) -> float:
     return metrics[name] / axis_label(name)[1]
+
+
+def _short(value: float) -> str:
+    """Three digits, without an exponent."""
+    return f"{float(f'{value:.3g}'):,g}" if value < 1e5 else f"{value:.3g}"
 
 
 def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:

@@ -8,17 +8,19 @@ from nas.arch import Architecture
 from nas.cost.confidence import sure_latency_ms
 from nas.cost.table import Estimate, Table
 from nas.domain import Domain
+from nas.family import Member
 from nas.lint import Report
 from nas.objectives import Objectives
 from nas.space import SearchSpace
 from nas.trial import Trial
-from nas.units import counted
+from nas.units import amount, counted
 
 __all__ = [
     "choices",
     "costs",
     "device_page",
     "devices",
+    "family",
     "front",
     "layers",
     "lint",
@@ -234,6 +236,37 @@ def networks(rows: Sequence[Mapping[str, Any]]) -> str:
     return table(["network", "input", "params", "macs (M)", "counted as", "space", "membership"], cells)
 
 
+def family(members: Sequence[Member], tables: Sequence[Table], costs: Sequence[float] = (), unit: str = "") -> str:
+    """One line per member, then what was rounded to make it; ``costs``: what was planned for, where there is a plan."""
+    header = ["member", "depth", "width", "input", "params", "macs (M)"]
+    for entry in tables:
+        header += [f"{entry.name} ms", "predicted"]
+    header += [f"planned {unit}", "off"] if costs else []
+    rows, notes = [], []
+    for number, member in enumerate(members):
+        network = member.network
+        row = [
+            member.name,
+            *("" if value is None else f"{value:.3f}" for value in (member.depth, member.width)),
+            str(network.input),
+            f"{network.params:,}",
+            f"{network.macs / 1e6:,.4g}" if network.macs < 1e9 else f"{network.macs / 1e6:,.0f}",
+        ]
+        for entry in tables:
+            estimate = entry.estimate(network)
+            row += [
+                f"{estimate.latency_ms:.4g} ± {float(f'{estimate.latency_sd_ms:.2g}'):g}",
+                f"{100 * estimate.to_json()['predicted']:.0f} %",
+            ]
+        if costs and member.target is not None:
+            row += [amount(member.target), f"{100 * (costs[number] / member.target - 1):+.1f} %"]
+        rows.append(row)
+        remarks = [*filter(None, [member.note]), *map(str, member.roundings)]
+        if remarks:
+            notes.append(f"{member.name}: {'; '.join(remarks)}")
+    return "\n".join([table(header, rows), *(["", "rounded:"] if notes else []), *notes])
+
+
 def lint(report: Report) -> str:
     """Sizes, ranges, coverage, findings."""
     lines = [
@@ -241,7 +274,7 @@ def lint(report: Report) -> str:
         "",
         table(
             ["cost", "least", "greatest"],
-            [[name, _amount(found.least), _amount(found.greatest)] for name, found in report.ranges.items()],
+            [[name, amount(found.least), amount(found.greatest)] for name, found in report.ranges.items()],
         ),
     ]
     if report.coverage:
@@ -250,7 +283,3 @@ def lint(report: Report) -> str:
     lines += ["", *(str(found) for found in report.findings)]
     errors, warnings = (sum(f.severity == kind for f in report.findings) for kind in ("error", "warning"))
     return "\n".join([*lines, f"{counted(errors, 'error')}, {counted(warnings, 'warning')}"])
-
-
-def _amount(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"

@@ -28,6 +28,7 @@ from nas.data import Dataset, LazyTensors, Splits, split, statistics
 from nas.errors import RunError, TrainingError
 from nas.journal import RunLock
 from nas.model import build
+from nas.model.weights import Loaded, load, read_state
 from nas.notes import Notes, save_network
 from nas.scale import scaled
 from nas.train.augment import Augment
@@ -78,7 +79,10 @@ class Watched:
 
 
 class FullTraining:
-    """One network on one data set, in one folder. Raises `NasError` in one line for whatever cannot be."""
+    """One network on one data set, in one folder. Raises `NasError` in one line for whatever cannot be.
+
+    ``weights``: a state dict, or a folder that holds one, to start from; ``partial`` takes of it what fits.
+    """
 
     def __init__(
         self,
@@ -88,6 +92,7 @@ class FullTraining:
         recipe: Recipe,
         *,
         weights: str | Path | None = None,
+        partial: bool = False,
         thread_count: int = 1,
     ) -> None:
         self.folder, self.recipe, self.dataset, self.thread_count = Path(out), recipe, dataset, thread_count
@@ -99,8 +104,14 @@ class FullTraining:
         self.rows = np.concatenate([self.splits.weights, self.splits.search])
         self.statistics = statistics(dataset.images[self.splits.weights])
         self.schedule = recipe.schedule(len(self.rows))
-        self.start = None if weights is None else _read_weights(Path(weights))
-        self.start_digest = None if weights is None else hashlib.sha256(Path(weights).read_bytes()).hexdigest()[:20]
+        self.partial = partial
+        self.start: dict[str, Tensor] | None = None
+        self.loaded: Loaded | None = None
+        self.start_digest: str | None = None
+        if weights is not None:
+            file, self.start = read_state(weights)
+            self.start_digest = hashlib.sha256(file.read_bytes()).hexdigest()[:20]
+            self.loaded = load(build(self.network), self.start, file, partial=partial)
         self.epoch_steps = math.ceil(len(self.rows) / recipe.batch_size)
 
     def identity(self) -> dict[str, Any]:
@@ -110,6 +121,7 @@ class FullTraining:
             "data": {"name": self.dataset.name, "digest": self.dataset.digest, "split_seed": SPLIT_SEED},
             "recipe": {**dataclasses.asdict(self.recipe), "threads": self.thread_count, "device": self.device.type},
             "weights": self.start_digest,
+            **({"partial": True} if self.partial else {}),
         }
 
     def lines(self) -> list[str]:
@@ -120,6 +132,7 @@ class FullTraining:
             *([f"           {self.dataset.note}"] if self.dataset.note else []),
             f"training   {counted(self.schedule.steps, 'step')} of {self.schedule.batch_size} images of weights and search "
             f"({self.schedule.steps / self.epoch_steps:.3g} epochs), {counted(self.thread_count, 'thread')} on {self.device.type}",
+            *(self.loaded.lines() if self.loaded else ()),
             f"folder     {self.folder}",
         ]
 
@@ -152,7 +165,7 @@ class FullTraining:
     def _run(self, checkpoint_seconds: float, watch: Callable[[Watched], None]) -> dict[str, Any]:
         network = build(self.network, seed=self.recipe.seed)
         if self.start is not None:
-            _load_weights(network, self.start)
+            load(network, self.start, "to start from", partial=self.partial)
         labels = torch.from_numpy(self.dataset.labels[self.rows]).to(self.device)
         pad = round(self.recipe.shift * self.network.input.size)
         training = Training(
@@ -271,19 +284,3 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise TrainingError(f"cannot read {path} as weights: it holds a {type(state).__name__}, not a state dict")
     return state
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    state = _read(path)
-    if not all(isinstance(value, Tensor) for value in state.values()):
-        raise TrainingError(f"{path} is not a state dict: give the weights.pt of a training, not its checkpoint")
-    return state
-
-
-def _load_weights(network: nn.Module, state: Mapping[str, Tensor]) -> None:
-    try:
-        network.load_state_dict(dict(state))
-    except RuntimeError as error:
-        raise TrainingError(
-            f"the weights are of another network (or other classes): {' '.join(str(error).split())[:160]}"
-        ) from None

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import nas
+from nas.arch import Architecture
 from nas.cli import main
 
 ROOT = Path(nas.__file__).parent.parent
@@ -138,3 +139,42 @@ def test_a_table_is_adapted_from_timed_networks(run, tmp_path):
     assert found["known_error"]["left_out_networks_mape"] < 0.02
     (tmp_path / "timed.csv").write_text("genes,latency_ms\n1 2 3,5.0\n")
     assert "timed.csv line 2: space 'fbnet' takes 22 genes" in run(*arguments, "--force", code=1)[1]
+
+
+def test_scale_gives_the_published_family_with_files(run, tmp_path):
+    out, err = run(
+        "scale", "efficientnet_b0", "--preset", "efficientnet", "--members", "2", "--device", "pixel",
+        "--out", str(tmp_path / "family"),
+    )  # fmt: skip
+    assert err == ""
+    assert "7,794,184" in out
+    assert "9,109,994" in out
+    assert "efficientnet_b0_x2: stem channels 35.2 -> 32; " in out
+    assert "b7  6.88  3.1 (3.50)" in out
+    found = json.loads((tmp_path / "family" / "family.json").read_text())
+    assert [member["params"] for member in found["members"]] == [5_288_548, 7_794_184, 9_109_994]
+    assert found["members"][2]["devices"]["pixel1"]["predicted"] == 1
+    assert Architecture.load(tmp_path / "family" / "efficientnet_b0_x1.json").params == 7_794_184
+    assert (tmp_path / "family" / "family.png").stat().st_size > 10_000
+    _, err = run("scale", "efficientnet_b0", "--preset", "efficientnet", "--out", str(tmp_path / "family"), code=1)
+    assert "holds a family: choose another --out, or overwrite it with --force" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ((), 2, "give either --preset NAME or --fit"),
+        (("--preset", "efficientnet", "--fit"), 2, "give either --preset NAME or --fit"),
+        (("--preset", "efficentnet"), 2, "no preset named 'efficentnet'. Did you mean 'efficientnet'?"),
+        (("--preset", "uninet", "--members", "7"), 2, "preset 'uninet' has 6 members beyond this base, not 7"),
+        (("--fit",), 2, "--fit trains candidates: give --data"),
+        (("--fit", "--data", "digits"), 2, "--fit needs a folder to go on from after a kill: give --out"),
+        (("--fit", "--data", "digits", "--out", "x", "--formula"), 2, "--formula belongs to --preset efficientnet"),
+        (("--preset", "uninet", "--out", "setup.cfg"), 1, "setup.cfg is a file: a family needs a folder"),
+    ],
+)
+def test_what_scale_refuses(run, monkeypatch, arguments, code, message):
+    monkeypatch.chdir(ROOT)
+    _, err = run("scale", "mobilenet_v2", *arguments, code=code)
+    assert message in err
+    assert err.count("\n") == 1

@@ -15,7 +15,7 @@ import torch
 import nas
 from nas import catalog
 from nas.data import LazyTensors, load, statistics, tensors
-from nas.errors import RunError, TrainingError
+from nas.errors import ArchitectureError, RunError
 from nas.model import build
 from nas.train import Augment, Schedule, Training, fit
 from nas.train.full import FullTraining, Recipe
@@ -148,23 +148,26 @@ def test_training_starts_from_weights(done, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "cannot read .* as weights"), (b"\x80\x04garbage", "cannot read .* as weights"), (None, "cannot read")],
+    [(b"", "is not a file of weights"), (b"\x80\x04garbage", "is not a file of weights"), (None, "cannot read")],
 )
 def test_bad_weights_are_one_line(tmp_path, content, message):
     path = tmp_path / "weights.pt"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(TrainingError, match=message):
+    with pytest.raises(ArchitectureError, match=message):
         small(tmp_path / "x", weights=path)
 
 
 def test_weights_of_another_network_and_checkpoints_are_refused(done, tmp_path):
     folder, _ = done
-    with pytest.raises(TrainingError, match=r"give the weights.pt of a training, not its checkpoint"):
+    with pytest.raises(ArchitectureError, match=r"give a training's weights.pt, not its checkpoint"):
         small(tmp_path / "x", weights=folder / "checkpoint.pt")
-    other = FullTraining(catalog.network(NETWORK), load("digits"), tmp_path / "y", SMALL, weights=folder / "weights.pt")
-    with pytest.raises(TrainingError, match="the weights are of another network"):
-        other.run()
+    whole = catalog.network(NETWORK)
+    with pytest.raises(ArchitectureError, match=r"weights.pt are not this network's: .* of another shape"):
+        FullTraining(whole, load("digits"), tmp_path / "y", SMALL, weights=folder / "weights.pt")
+    taken = FullTraining(whole, load("digits"), tmp_path / "y", SMALL, weights=folder, partial=True)
+    assert any("mismatched: stages.stem.0.conv.weight" in line for line in taken.lines())
+    assert taken.identity()["partial"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 # ruff: noqa: E402
+import dataclasses
 import importlib
 import json
 import sys
@@ -14,9 +15,8 @@ from nas.arch import Architecture, Stage
 from nas.cli import nas as command_line
 from nas.cli.export import default_name
 from nas.errors import ArchitectureError, ExistsError, UsageError
-from nas.export import export, verification
+from nas.export import export, load_weights, verification
 from nas.export.verification import Job, check, shake
-from nas.export.weights import load_weights
 from nas.model import build
 from nas.notes import Notes, read_notes
 from nas.ops.conv import Classifier, Conv
@@ -175,11 +175,11 @@ class Evil:
 
 def test_weights_that_are_not_this_networks(tmp_path, capsys):
     state, network = build(SMALL).state_dict(), build(SMALL)
-    head = "stages.head.0.linear.weight"
+    head, stem = "stages.head.0.linear.weight", "stages.body.0.conv.weight"
     wrong = {
-        "1 missing \\(stages.head": {name: value for name, value in state.items() if name != head},
+        "1 missing \\(stages.body": {name: value for name, value in state.items() if name != stem},
         "1 unknown \\(more": {**state, "more": torch.zeros(1)},
-        "1 of another shape \\(stages.head": {**state, head: torch.zeros(2)},
+        "1 of another shape \\(stages.body": {**state, stem: torch.zeros(2)},
         "1 not finite \\(stages.head": {**state, head: torch.full_like(state[head], torch.nan)},
         "holds no state dict": {"model": state},
         "not a file of weights": Evil(),
@@ -218,3 +218,76 @@ def test_default_names(tmp_path):
     assert default_name(f"{tmp_path}/my run:12") == "my_run_12"
     assert default_name("some/a.b.json") == "a_b"
     assert default_name("3\n'.json") == "network_3"
+
+
+FEATURED = Architecture(
+    Shape(1, 32),
+    (
+        Stage("stem", (Conv(kernel=3, channels=8, stride=2),)),
+        Stage("stage 1", (MBConv(channels=8, expand=1, stride=2), MBConv(channels=8, se=0.25))),
+        Stage("stage2", (MBConv(channels=16, stride=2),)),
+        Stage("head", (Conv(channels=24), Classifier(classes=3))),
+    ),
+)
+
+
+def test_features_are_maps_of_any_size_without_the_head(tmp_path, monkeypatch):
+    whole = build(FEATURED, seed=3)
+    shake(whole)
+    made = export(
+        FEATURED, tmp_path / "out", name="back", features=True, weights=save(tmp_path / "w.pt", whole.state_dict())
+    )
+    assert made.python_difference <= 1e-5
+    assert made.onnx_difference <= 1e-4
+    monkeypatch.syspath_prepend(tmp_path / "out")
+    features = importlib.import_module("back").features()
+    features.load_state_dict(torch.load(made.files["weights"], weights_only=True))
+    images = torch.rand(2, 1, 48, 40)
+    maps = features.eval()(images)
+    assert [tuple(m.shape) for m in maps] == [(2, 8, 12, 10), (2, 16, 6, 5)]
+    out = whole.eval().stages.stem(images)
+    fine = whole.stages.get_submodule("stage 1")(out)
+    assert torch.equal(maps[0], fine)
+    assert torch.equal(maps[1], whole.stages.stage2(fine))
+    model = importlib.import_module("onnx").load(made.files["onnx"])
+    assert [output.name for output in model.graph.output] == ["stride4", "stride8"]
+
+
+def test_a_backbone_that_hands_out_another_map_is_noticed(tmp_path, monkeypatch):
+    import nas.export
+
+    honest = nas.export.features_source
+    spoilt = lambda *given: honest(*given).replace('"stage 1.1"', '"stage 1.0"')  # noqa: E731
+    monkeypatch.setattr(nas.export, "features_source", spoilt)
+    with pytest.raises(ArchitectureError, match="logits of the exported python file differ"):
+        export(FEATURED, tmp_path / "out", formats=["python"], features=True)
+
+
+def test_weights_of_other_classes_leave_the_head_untrained(tmp_path):
+    other = build(dataclasses.replace(SMALL, stages=(*SMALL.stages[:-1], Stage("head", (Classifier(classes=7),)))))
+    made = export(SMALL, tmp_path, weights=save(tmp_path / "w.pt", other.state_dict()), formats=["json"])
+    assert not made.trained
+    assert made.weights.head == ("stages.head.0.linear.weight", "stages.head.0.linear.bias")
+
+
+def test_formats_that_are_not_run_here(tmp_path, monkeypatch):
+    made = export(FEATURED, tmp_path, formats=["timm"])
+    assert json.loads(made.files["timm"].read_text())["arch_def"][0] == [
+        "ds_r1_k3_s2_e1_c8",
+        "ir_r1_k3_s1_e6_c8_se0.25",
+    ]
+    with pytest.raises(UsageError, match=r"tflite is not written here: litert-torch converts the exported Python file"):
+        export(SMALL, tmp_path, formats=["tflite"])
+    with pytest.raises(UsageError, match=r"tensorrt is not written here: trtexec --onnx=FILE"):
+        export(SMALL, tmp_path, formats=["tensorrt"])
+    with pytest.raises(UsageError, match="timm's strings are of whole networks"):
+        export(FEATURED, tmp_path, formats=["timm"], features=True)
+    monkeypatch.setitem(sys.modules, "coremltools", None)
+    with pytest.raises(UsageError, match=r"need the package coremltools: pip install 'nas-toolkit\[coreml\]'"):
+        export(SMALL, tmp_path, formats=["coreml"])
+
+
+def test_core_ml_package_is_converted(tmp_path):
+    pytest.importorskip("coremltools", reason="Core ML packages need coremltools")
+    made = export(SMALL, tmp_path, formats=["coreml"])
+    assert (made.files["coreml"] / "Manifest.json").is_file()

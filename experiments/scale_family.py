@@ -1,0 +1,282 @@
+"""Is a family scaled by fitted coefficients worth its fitting? Three members on Fashion-MNIST, at equal CPU latency.
+
+    python experiments/scale_family.py --out runs/scale table      # times layers on this machine: keep it quiet
+    python experiments/scale_family.py --out runs/scale train      # fit and families; about 40 minutes on one core
+    python experiments/scale_family.py --out runs/scale measure    # times the members: keep it quiet
+    python experiments/scale_family.py --out runs/scale report
+    python experiments/scale_family.py --out runs/slice --slice all
+
+A base of 8.6 million multiply-adds at 28 pixels is scaled to 1.6, 2.6 and 4.1 times its latency: by the coefficients that
+`nas scale --fit` would keep, and by width, depth or resolution alone. Every network is trained by one recipe with three
+seeds and scored on test. The bound is one-sided, 95 %, of the mean difference over members and seeds, with the variance
+within members (Student, seeds - 1 degrees of freedom per member). Stopped, it goes on where it was.
+"""
+
+import argparse
+import json
+import math
+import time
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from scipy.stats import t as student
+
+from nas import rows
+from nas.arch import Architecture, Stage
+from nas.cost.table import Table
+from nas.data import load
+from nas.evaluate.coefficients import Fit, Short, Trainer
+from nas.family import Coefficients, Member, candidates, family
+from nas.family.steps import TOLERANCE, Plan, directions
+from nas.measure.build import build_table
+from nas.measure.graphs import network_graph
+from nas.measure.runners import OnnxRuntime
+from nas.measure.timing import Subject, measure, remarks
+from nas.measure.verify import time_networks, verify
+from nas.ops.conv import Classifier, Conv
+from nas.ops.mbconv import FusedMBConv
+from nas.shape import Shape
+from nas.space import SearchSpace, fixed
+from nas.train import threads
+
+STEP, MEMBERS, DIVISIONS, FIT_SEEDS, SEEDS = 1.6, 3, 3, 2, 3
+PURE = {
+    "width": Coefficients(depth=1, width=STEP**0.5, resolution=1),
+    "depth": Coefficients(depth=STEP, width=1, resolution=1),
+    "resolution": Coefficients(depth=1, width=1, resolution=STEP**0.5),
+}
+MARGIN = 0.003
+ROUNDS, NEAR, WHOLE = 6, 0.2, 40
+LOOSE = 0.2  # families that grow one thing only round coarsely; how far off each member is, the report says
+
+
+def base() -> Architecture:
+    def stage(number: int, channels: int, stride: int, count: int) -> Stage:
+        ops = (FusedMBConv(expand=2, channels=channels, stride=stride if i == 0 else 1) for i in range(count))
+        return Stage(f"stage{number}", tuple(ops))
+
+    return Architecture(
+        Shape(1, 28),
+        (
+            Stage("stem", (Conv(kernel=3, channels=16, stride=2),)),
+            stage(1, 24, 1, 2), stage(2, 32, 2, 3), stage(3, 48, 2, 4),
+            Stage("head", (Conv(channels=96), Classifier(classes=10))),
+        ),
+    )  # fmt: skip
+
+
+def as_space(network: Architecture) -> SearchSpace:
+    """The space of this network alone, as `nas latency build` takes it."""
+    return SearchSpace(
+        name=f"n{network.digest}", input=network.input, slots=tuple(fixed(s.name, *s.ops) for s in network.stages)
+    )
+
+
+def plan(table: Table | None, tolerance: float = TOLERANCE) -> Plan:
+    """By the table's latency, or by macs."""
+
+    def cost(network: Architecture) -> float:
+        return network.macs if table is None else table.estimate(network).latency_ms
+
+    return Plan(base=base(), cost=cost, unit="ms", step=STEP, divisor=4, pixels=2, tolerance=tolerance)
+
+
+def planned(table: Table) -> tuple[list[tuple[Coefficients, Member]], dict[str, tuple[Member, ...]]]:
+    """The candidates of the fit, and the families that need no fit."""
+    found = plan(table)
+    return candidates(found, DIVISIONS)[0], {n: family(plan(table, LOOSE), c, MEMBERS, name=n) for n, c in PURE.items()}
+
+
+def make_table(out: Path, seconds_per_row: float) -> None:
+    """Rows for every layer that a plan can meet, then a correction from whole networks.
+
+    First come all networks near a step of any direction by macs, and the base among them, as rows timed in small company
+    meet warmer caches; then those that latency puts near a step, until none lacks a row.
+    """
+    networks = [base(), *near(plan(None), NEAR)]
+    for number in range(ROUNDS):
+        table = build_table(
+            "here", [as_space(network) for network in networks], OnnxRuntime(1), out, seconds_per_row=seconds_per_row
+        )
+        found = near(plan(table), NEAR)
+        bare = [network for network in found if not covered(table, network)]
+        print(f"round {number}: {len(table.rows)} rows, {len(bare)} of {len(found)} networks lack some", flush=True)
+        if not bare:
+            break
+        networks += bare
+    every = [base(), *found]
+    chosen = {n.digest: n for n in every[:: max(1, len(every) // WHOLE)]}
+    timed, blocks = time_networks(
+        [("family", network) for network in chosen.values()],
+        OnnxRuntime(1),
+        threads=1,
+        seconds=10 * seconds_per_row,
+        seed=0,
+    )
+    verdict = verify(table, timed, correct=True, unreliable=remarks(blocks))
+    print(f"{len(timed)} whole networks, every second one for the correction: {verdict.every}; {verdict.unreliable}")
+
+
+def near(found: Plan, share: float) -> list[Architecture]:
+    """All networks within that share of a step, of any direction and number of steps."""
+    ways = {str(c): c for c in (*directions(STEP, DIVISIONS), *PURE.values())}.values()
+    members = (m for way in ways for steps in range(1, MEMBERS + 1) for m in found.near("", way, steps))
+    return list({m.network.digest: m.network for m in members if abs(found.deviation(m)) < share}.values())
+
+
+def covered(table: Table, network: Architecture) -> bool:
+    return all(table.row(layer) is not None for layer in network.layers)
+
+
+def fit(out: Path, table: Table, trainer: Trainer, seeds: int) -> Any:
+    return Fit(candidates(plan(table), DIVISIONS)[0], trainer, out / "fit", seeds=seeds).run(
+        watch=lambda step: print(
+            f"fit {step.done}/{step.planned}  {step.accuracy:.4f}  {step.eta_seconds:.0f} s left", flush=True
+        )
+    )
+
+
+def families(table: Table, coefficients: Coefficients) -> dict[str, tuple[Member, ...]]:
+    known = planned(table)[1]
+    return {"fitted": family(plan(table, LOOSE), coefficients, MEMBERS, name="fitted"), **known}
+
+
+def train(out: Path, table: Table, trainer: Trainer, seeds: tuple[int, int]) -> None:
+    fitted = fit(out, table, trainer, seeds[0])
+    print(f"kept: {fitted.best[0]}", flush=True)
+    found = families(table, fitted.best[0])
+    done = {(row["digest"], row["seed"]) for row in rows.read(out / "members.jsonl")}
+    wanted = {
+        (m.network.digest, seed): m.network
+        for seed in range(100, 100 + seeds[1])
+        for f in found.values()
+        for m in f[1:]
+    }
+    missing = [key for key in wanted if key not in done]
+    start, work, total = time.monotonic(), 0, sum(wanted[key].macs for key in missing)
+    for digest, seed in missing:
+        network = wanted[digest, seed]
+        began = time.monotonic()
+        module = trainer.train(network, seed)
+        accuracy = trainer.test(module, network.input.size)["accuracy"]
+        rows.append(
+            out / "members.jsonl",
+            {
+                "kind": "training",
+                "digest": digest,
+                "seed": seed,
+                "accuracy": accuracy,
+                "seconds": time.monotonic() - began,
+            },
+        )
+        work += network.macs
+        left = (time.monotonic() - start) / work * (total - work)
+        print(f"member {digest} seed {seed}  {accuracy:.4f}  {left:.0f} s left", flush=True)
+
+
+def measure_members(out: Path, table: Table, trainer: Trainer, seeds: int) -> None:
+    """Each network twice, interleaved; the mean is kept."""
+    found = families(table, fit(out, table, trainer, seeds).best[0])
+    networks = {m.network.digest: m.network for members in found.values() for m in members}
+    subjects = [Subject(digest, partial(network_graph, network)) for digest, network in networks.items()]
+    times: dict[str, list[float]] = {digest: [] for digest in networks}
+    for seed in (1, 2):
+        for block in measure(subjects, OnnxRuntime(1), seconds_per_row=2.0, seed=seed):
+            for digest, timing in block.timings.items():
+                times[digest].append(timing.latency_ms)
+    (out / "measured.json").write_text(json.dumps({d: fmean(v) for d, v in times.items()}, indent=1) + "\n")
+
+
+def report(out: Path, table: Table, trainer: Trainer, seeds: int) -> None:
+    fitted = fit(out, table, trainer, seeds)
+    for coefficients, member, accuracy in fitted.ranked:
+        print(
+            f"  {accuracy:.4f}  {coefficients}  {member.network.input}  {coefficients.pure and f'({coefficients.pure} alone)'}"
+        )
+    print(
+        f"fit: {len(fitted.candidates)} candidates x {seeds} seeds, {fitted.core_seconds:.0f} core-seconds; kept {fitted.best[0]}"
+    )
+    found = families(table, fitted.best[0])
+    file = out / "measured.json"
+    times = json.loads(file.read_text()) if file.exists() else {}
+    record = rows.read(out / "members.jsonl")
+    scores: dict[str, dict[int, float]] = {}
+    for row in record:
+        scores.setdefault(row["digest"], {})[row["seed"]] = row["accuracy"]
+    base_ms = times.get(base().digest)
+    print(
+        "\nfamily      member  input  params   planned ms  table ms  measured ms  off  step/planned   test accuracy by seed"
+    )
+    for name, members in found.items():
+        for place, member in enumerate(members[1:], 1):
+            network, ms = member.network, times.get(member.network.digest, math.nan)
+            assert member.target is not None
+            own = " ".join(f"{v:.4f}" for _, v in sorted(scores.get(network.digest, {}).items()))
+            print(
+                f"{name:11} {place}       {network.input.size:2}  {network.params:8,}  {member.target:10.4f}  "
+                f"{table.estimate(network).latency_ms:8.4f}  {ms:11.4f}  {ms / member.target - 1:+.1%}  "
+                f"{ms / (base_ms or math.nan) / STEP**place - 1:+.1%}  {own}"
+            )
+    means = {n: fmean(v for m in f[1:] for v in scores[m.network.digest].values()) for n, f in found.items()}
+    print("\nmean test accuracy: " + ", ".join(f"{name} {value:.4f}" for name, value in means.items()))
+    best = max(PURE, key=lambda name: means[name])
+    pairs = [
+        [scores[a.network.digest][seed] - scores[b.network.digest][seed] for seed in scores[a.network.digest]]
+        for a, b in zip(found["fitted"][1:], found[best][1:], strict=True)
+    ]
+    mean, low = bound(pairs)
+    verdict = "met" if low >= -MARGIN else "not met"
+    print(
+        f"fitted minus {best} alone, the best of the three: {100 * mean:+.2f} points, 95 % lower bound {100 * low:+.2f} "
+        f"({sum(map(len, pairs))} pairs); not worse by more than {100 * MARGIN:.1f}: {verdict}"
+    )
+    spent = {
+        n: sum(r["seconds"] for r in record if r["digest"] in {m.network.digest for m in f[1:]})
+        for n, f in found.items()
+    }
+    print(
+        f"core-seconds: fit {fitted.core_seconds:.0f}; training the members: "
+        + ", ".join(f"{n} {s:.0f}" for n, s in spent.items())
+    )
+
+
+def bound(pairs: list[list[float]]) -> tuple[float, float]:
+    """Mean difference, and its one-sided 95 % lower bound."""
+    values = [value for each in pairs for value in each]
+    freedom = sum(len(each) - 1 for each in pairs)
+    spread = sum((value - fmean(each)) ** 2 for each in pairs for value in each)
+    if not freedom:
+        return fmean(values), -math.inf
+    error = math.sqrt(spread / freedom / len(values))
+    return fmean(values), fmean(values) - float(student.ppf(0.95, freedom)) * error
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("what", choices=("table", "train", "measure", "report", "all"))
+    options.add_argument("--out", type=Path, default=Path("runs/scale"))
+    options.add_argument("--data", default="fashion-mnist")
+    options.add_argument("--slice", action="store_true", help="twenty steps and one seed, to see that it works")
+    given = options.parse_args()
+    recipe = Short(images=11_200, epochs=2, lr=0.1)
+    fit_seeds, seeds, row_seconds = FIT_SEEDS, SEEDS, 0.06
+    if given.slice:
+        recipe, fit_seeds, seeds, row_seconds = Short(images=1280, epochs=1, lr=0.1), 1, 1, 0.02
+    every = given.what == "all"
+    if every or given.what == "table":
+        make_table(given.out, row_seconds)
+    table = Table.load(given.out / "here.csv")
+    trainer = Trainer(load(given.data), recipe)
+    if every or given.what == "train":
+        train(given.out, table, trainer, (fit_seeds, seeds))
+    with threads(1):
+        if every or given.what == "measure":
+            measure_members(given.out, table, trainer, fit_seeds)
+    if every or given.what == "report":
+        report(given.out, table, trainer, fit_seeds)
+
+
+if __name__ == "__main__":
+    main()

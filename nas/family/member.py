@@ -1,0 +1,100 @@
+"""A member of a family, and what no family may have."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from nas.arch import Architecture
+from nas.errors import ArchitectureError
+from nas.scale import Rounded, Rounding, scale
+
+__all__ = ["PIXELS", "Member", "check_base", "check_distinct", "pixels_at", "scaled_member"]
+
+DIVISOR = 8
+PIXELS = 4
+"""All published resolutions of EfficientNet are multiples of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One network of a family. ``depth``, ``width``, ``resolution``: factors on the base's layers, channels and pixels.
+
+    They are None where the network is a published configuration that no such factors give; then ``note`` says so.
+    ``target``: the planned cost, where there is a plan, in its own unit.
+    """
+
+    name: str
+    network: Architecture
+    depth: float | None = None
+    width: float | None = None
+    resolution: float | None = None
+    roundings: tuple[Rounded, ...] = ()
+    target: float | None = None
+    note: str = ""
+
+
+def scaled_member(
+    name: str,
+    base: Architecture,
+    *,
+    depth: float,
+    width: float,
+    resolution: float,
+    rounding: Rounding,
+    pixels: int = PIXELS,
+    largest: int | None = None,
+    stem: bool = True,
+    scale_head: bool = True,
+    late: int = 0,
+    note: str = "",
+) -> Member:
+    """The base by three factors; its input is a multiple of ``pixels`` and at most ``largest``."""
+    side = pixels_at(base.input.size, resolution, pixels)
+    notes: list[Rounded] = []
+    if side != (exact := round(base.input.size * resolution, 9)):
+        notes.append(Rounded(stage="input", what="pixels", exact=exact, used=side))
+    if largest is not None and side > largest:
+        notes.append(Rounded(stage="input", what="pixels (capped)", exact=side, used=largest))
+        side = largest
+    made = scale(
+        base, width=width, depth=depth, resolution=side, head="scale" if scale_head else "fixed", stem=stem,
+        late=late, rounding=rounding,
+    )  # fmt: skip
+    return Member(
+        name=name, network=made.network, depth=depth, width=width, resolution=resolution,
+        roundings=(*notes, *made.roundings), note=note,
+    )  # fmt: skip
+
+
+def pixels_at(side: int, factor: float, pixels: int) -> int:
+    """The multiple of ``pixels`` nearest to ``side * factor``, never below one; ``side`` itself at factor 1."""
+    return side if factor == 1 else max(pixels, math.floor(side * factor / pixels + 0.5) * pixels)
+
+
+def check_base(base: Architecture, divisor: int) -> None:
+    """Raise unless every channel count of the base is a multiple of ``divisor``, to which scaling rounds."""
+    counts: dict[int, str] = {}
+    for stage in base.stages:
+        for op in stage.ops:
+            for name in ("channels", "hidden"):
+                if any(f.name == name for f in dataclasses.fields(op)) and (value := getattr(op, name)):
+                    counts.setdefault(value, f"{op.key} of {stage.name}")
+    odd = [value for value in counts if value % divisor]
+    if odd:
+        common = math.gcd(*counts)
+        raise ArchitectureError(
+            f"scaling rounds channels to multiples of {divisor}, and {counts[odd[0]]} has {odd[0]}: "
+            f"its members would not be the same network made wider. Try --divisor {common}"
+        )
+
+
+def check_distinct(members: Sequence[Member], way_out: str) -> None:
+    """Raise where two neighbours are one network; ``way_out`` ends the message."""
+    for one, other in pairwise(members):
+        if one.network.digest == other.network.digest:
+            raise ArchitectureError(
+                f"members {one.name} and {other.name} round to one network ({one.network.params:,} params, "
+                f"{one.network.macs / 1e6:,.4g} M macs, input {one.network.input}): {way_out}"
+            )

@@ -1,0 +1,188 @@
+"""Coefficients of compound scaling, and networks planned by what they cost: macs, or milliseconds of a device.
+
+Tan and Le 2019, https://arxiv.org/abs/1905.11946, section 3.3, fix the cost of a step and search the three coefficients
+on a small grid. On a small network rounding moves the cost by tens of percent, and latency does not follow alpha *
+beta² * gamma² at all; so here a plan is a direction, and phi is searched until the network itself costs what it should.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+from nas.arch import Architecture
+from nas.errors import ArchitectureError, UsageError
+from nas.family.member import PIXELS, Member, check_base, check_distinct, scaled_member
+from nas.shape import make_divisible
+from nas.units import amount
+
+__all__ = ["TOLERANCE", "Coefficients", "Cost", "Plan", "candidates", "family"]
+
+Cost = Callable[[Architecture], float]
+
+TOLERANCE = 0.10
+LARGEST_PHI = 64.0
+BISECTIONS = 16
+NEIGHBOURS = 32
+REACH = 0.25
+"""Phi is searched this far on both sides of where the cost crosses its target, as rounding makes it jump."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coefficients:
+    """Equation 3's alpha, beta and gamma, each at least 1: factors at phi = 1."""
+
+    depth: float
+    width: float
+    resolution: float
+
+    def __post_init__(self) -> None:
+        values = (self.depth, self.width, self.resolution)
+        if not all(1 <= value <= 16 for value in values) or max(values) == 1:
+            raise UsageError(f"coefficients are 1 to 16, one of them above 1, not {self}")
+
+    @property
+    def nominal(self) -> float:
+        """What a step multiplies the macs by, were nothing rounded."""
+        return self.depth * self.width**2 * self.resolution**2
+
+    @property
+    def pure(self) -> str:
+        """``depth``, ``width`` or ``resolution`` where only that one grows, else empty."""
+        grown = [name for name in ("depth", "width", "resolution") if getattr(self, name) > 1]
+        return grown[0] if len(grown) == 1 else ""
+
+    def __str__(self) -> str:
+        return f"depth {self.depth:.3f}, width {self.width:.3f}, resolution {self.resolution:.3f}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How members are made and priced. ``step``: what one step multiplies the cost by; ``unit`` of the cost in words."""
+
+    base: Architecture
+    cost: Cost
+    unit: str
+    step: float
+    divisor: int = 8
+    pixels: int = PIXELS
+    tolerance: float = TOLERANCE
+
+    def __post_init__(self) -> None:
+        if not 1 < self.step <= 64:
+            raise UsageError(f"--step must be above 1 and at most 64, not {self.step:g}")
+        if not 0 < self.tolerance < 1:
+            raise UsageError(f"--tolerance is a fraction between 0 and 1, not {self.tolerance:g}")
+        check_base(self.base, self.divisor)
+
+    def at(self, name: str, coefficients: Coefficients, phi: float) -> Member:
+        """The network at that phi."""
+        return scaled_member(
+            name, self.base, depth=coefficients.depth**phi, width=coefficients.width**phi,
+            resolution=coefficients.resolution**phi, rounding=partial(make_divisible, divisor=self.divisor),
+            pixels=self.pixels,
+        )  # fmt: skip
+
+    def target(self, steps: float) -> float:
+        """The planned cost after so many steps."""
+        return self.cost(self.base) * float(self.step**steps)
+
+    def deviation(self, member: Member) -> float:
+        """Cost over target, minus one."""
+        assert member.target is not None
+        return self.cost(member.network) / member.target - 1
+
+    def nearest(self, name: str, coefficients: Coefficients, steps: float) -> Member:
+        """The network along the direction whose own cost is nearest to the target."""
+        return min(self.near(name, coefficients, steps), key=lambda member: abs(math.log1p(self.deviation(member))))
+
+    def near(self, name: str, coefficients: Coefficients, steps: float) -> list[Member]:
+        """The distinct networks along the direction around the target, nearest phi first."""
+        target, seen = self.target(steps), dict[str, Member]()
+        for phi in _around(self._crossing(coefficients, target)):
+            try:
+                member = self.at(name, coefficients, phi)
+            except ArchitectureError:  # beyond the largest factor
+                continue
+            seen.setdefault(member.network.digest, replace(member, target=target))
+        return list(seen.values())
+
+    def _crossing(self, coefficients: Coefficients, target: float) -> float:
+        """A phi where the cost passes the target, by bisection; the largest possible one where it never does."""
+        most = LARGEST_PHI
+        for factor in (coefficients.depth, coefficients.width):
+            if factor > 1:
+                most = min(most, math.log(16) / math.log(factor))
+        if coefficients.resolution > 1:
+            most = min(most, math.log(16) / math.log(coefficients.resolution))
+        low, high = 0.0, most
+        for _ in range(BISECTIONS):
+            middle = (low + high) / 2
+            if self.cost(self.at("", coefficients, middle).network) < target:
+                low = middle
+            else:
+                high = middle
+        return high
+
+
+def _around(phi: float) -> Iterator[float]:
+    """The phi itself, then others beside it, nearest first."""
+    yield phi
+    for place in range(1, NEIGHBOURS + 1):
+        for sign in (-1, 1):
+            other = phi * (1 + sign * REACH * place / NEIGHBOURS)
+            if other > 0:
+                yield other
+
+
+def directions(step: float, divisions: int) -> Iterator[Coefficients]:
+    """All ways to share out a step's cost in ``divisions`` parts: alpha * beta² * gamma² is the step for each."""
+    for depth in range(divisions + 1):
+        for width in range(divisions + 1 - depth):
+            parts = depth / divisions, width / divisions, (divisions - depth - width) / divisions
+            yield Coefficients(depth=step ** parts[0], width=step ** (parts[1] / 2), resolution=step ** (parts[2] / 2))
+
+
+def candidates(plan: Plan, divisions: int) -> tuple[list[tuple[Coefficients, Member]], list[str]]:
+    """One network per direction at one step of cost, and a line for each direction that has none.
+
+    The coefficients are those of the direction at the phi that was found, so that they cost one step themselves. Raises
+    `ArchitectureError` where fewer than two are left.
+    """
+    found: dict[str, tuple[Coefficients, Member]] = {}
+    dropped = []
+    for number, direction in enumerate(directions(plan.step, divisions)):
+        member = plan.nearest(f"candidate{number}", direction, 1)
+        off = plan.deviation(member)
+        assert member.depth is not None
+        assert member.width is not None
+        assert member.resolution is not None
+        there = Coefficients(depth=member.depth, width=member.width, resolution=member.resolution)
+        if abs(off) > plan.tolerance:
+            dropped.append(f"{direction}: the nearest network costs {off:+.0%} of a step")
+        elif (twin := found.get(member.network.digest)) is not None:
+            dropped.append(f"{direction}: rounds to the network of {twin[0]}")
+        else:
+            found[member.network.digest] = there, member
+    if len(found) < 2:
+        raise ArchitectureError(
+            f"{len(found)} of {len(found) + len(dropped)} directions have a network of their own within {plan.tolerance:.0%} "
+            f"of {plan.step:g} times the base's {plan.unit}, and there must be two to compare: {dropped[0]}. Try a larger "
+            "--step, --tolerance or --grid, or a finer --divisor or --pixels"
+        )
+    return list(found.values()), dropped
+
+
+def family(plan: Plan, coefficients: Coefficients, count: int, *, name: str = "network") -> tuple[Member, ...]:
+    """The base and ``count`` members, each a step of cost above the one before, within the tolerance."""
+    base = Member(name=name, network=plan.base, depth=1.0, width=1.0, resolution=1.0, target=plan.target(0))
+    members = (base, *(plan.nearest(f"{name}_x{k}", coefficients, k) for k in range(1, count + 1)))
+    check_distinct(members, "try a larger --step, fewer --members, or a finer --divisor or --pixels")
+    for member in members[1:]:
+        off = plan.deviation(member)
+        if abs(off) > plan.tolerance:
+            raise ArchitectureError(
+                f"member {member.name} should cost {amount(member.target or 0)} {plan.unit}, the nearest network costs {off:+.1%}, "
+                f"beyond ±{plan.tolerance:.0%}. Try another --step, a larger --tolerance, or a finer --divisor or --pixels"
+            )
+    return members

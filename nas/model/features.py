@@ -1,0 +1,40 @@
+"""A network without its head as a torch module that gives maps of several strides."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from nas.backbone import Backbone
+from nas.model.network import Network
+
+__all__ = ["Features", "features_of"]
+
+
+class Features(nn.Module):
+    """``stages`` of layers in a row; ``taps``, such as ``stage2.1``, are the layers whose maps are given."""
+
+    def __init__(self, stages: nn.Sequential, taps: Sequence[str]) -> None:
+        super().__init__()
+        self.stages = stages
+        self.taps = tuple(taps)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """images: (n, channels, height, width). Maps, finest first: (n, c, height / stride, width / stride), rounded up."""
+        out, maps = images, []
+        for name, stage in self.stages.named_children():
+            for position, layer in stage.named_children():
+                out = layer(out)
+                if f"{name}.{position}" in self.taps:
+                    maps.append(out)
+        return maps
+
+
+def features_of(network: Network, found: Backbone) -> Features:
+    """The network's own layers, shared with it, under the names they have there."""
+    stages: OrderedDict[str, nn.Module] = OrderedDict()
+    for stage in found.architecture.stages:
+        layers = network.stages.get_submodule(stage.name)
+        assert isinstance(layers, nn.Sequential)
+        stages[stage.name] = layers[: len(stage.ops)]
+    return Features(nn.Sequential(stages), [tap.name for tap in found.taps])

@@ -1,0 +1,170 @@
+"""Weights that move: another head, another network, names of timm and torchvision."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from nas import networks
+from nas.arch import Architecture, Stage
+from nas.errors import ArchitectureError
+from nas.model import build
+from nas.model.blocks import NORM_EPS
+from nas.model.weights import load, load_weights
+from nas.ops.conv import Classifier, Conv
+from nas.ops.mbconv import MBConv
+from nas.shape import Shape
+
+FOLDER = Path(__file__).parent / "state_dicts"
+NORM = ("weight", "bias", "running_mean", "running_var")
+
+
+def small(classes=4, channels=16):
+    return Architecture(
+        Shape(1, 8),
+        (
+            Stage("stem", (Conv(kernel=3, channels=8),)),
+            Stage("stage1", (MBConv(channels=channels), MBConv(channels=channels, se=0.25))),
+            Stage("head", (Classifier(classes=classes),)),
+        ),
+    )
+
+
+def synthetic(name):
+    """A state dict with the published names and shapes, of random values."""
+    draw = torch.Generator().manual_seed(0)
+    state = {}
+    for line in (FOLDER / f"{name}.txt").read_text().splitlines()[1:]:
+        words = line.split(" ")
+        shape = tuple(map(int, words[-1].split("x")))
+        for part in NORM if words[1] == "norm" else ("",):
+            state[f"{words[0]}.{part}".rstrip(".")] = torch.rand(shape, generator=draw) + 0.5
+        if words[1] == "norm":
+            state[f"{words[0]}.num_batches_tracked"] = torch.tensor(7)
+    return state
+
+
+FILES = {
+    "timm_mobilenetv2_100": ("mobilenet_v2", 1e-5),
+    "timm_efficientnet_b0": ("efficientnet_b0", 1e-5),
+    "timm_semnasnet_100": ("mnasnet_a1", 1e-5),
+    "timm_mobilenetv3_large_100": ("mobilenet_v3_large", 1e-5),
+    "torchvision_mobilenet_v2": ("mobilenet_v2", 1e-5),
+    "torchvision_mobilenet_v3_small": ("mobilenet_v3_small", 1e-3),
+    "torchvision_efficientnet_b0": ("efficientnet_b0", 1e-5),
+    "torchvision_mnasnet1_0": ("mnasnet_b1", 1e-5),
+    "torchvision_efficientnet_v2_s": ("efficientnet_v2_s", 1e-3),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_tensor_of_a_published_file_is_loaded(name):
+    published, eps = FILES[name]
+    given, network = synthetic(name), build(networks.get(published, resolution=32))
+    found = load(network, given, name)
+    assert found.whole
+    assert not found.unknown
+    assert f"epsilon {eps:g}" in found.origin
+    own = network.state_dict()
+    assert len(own) == len(given)
+    total = sum(value.double().sum() for key, value in given.items() if not key.endswith(("tracked", "weight")))
+    mine = sum(value.double().sum() for key, value in own.items() if not key.endswith(("tracked", "weight")))
+    assert float(mine) == pytest.approx(float(total))
+
+
+def test_parts_of_a_block_meet_their_names_in_timm():
+    given = synthetic("timm_efficientnet_b0")
+    network = build(networks.get("efficientnet_b0", resolution=32))
+    load(network, given, "file")
+    own = network.state_dict()
+    for here, there in {
+        "stem.0.conv.weight": "conv_stem.weight",
+        "stage1.0.project.conv.weight": "blocks.0.0.conv_pw.weight",
+        "stage2.1.expand.conv.weight": "blocks.1.1.conv_pw.weight",
+        "stage2.1.depthwise.conv.weight": "blocks.1.1.conv_dw.weight",
+        "stage2.1.depthwise.norm.running_mean": "blocks.1.1.bn2.running_mean",
+        "stage2.1.se.expand.bias": "blocks.1.1.se.conv_expand.bias",
+        "stage7.0.project.norm.running_var": "blocks.6.0.bn3.running_var",
+        "head.0.conv.weight": "conv_head.weight",
+        "head.1.linear.weight": "classifier.weight",
+    }.items():
+        assert torch.equal(own[f"stages.{here}"], given[there]), here
+    assert torch.equal(own["stages.stage2.1.se.reduce.weight"], given["blocks.1.1.se.conv_reduce.weight"].flatten(1))
+
+
+def test_a_norm_of_another_epsilon_gives_the_same_values():
+    given = synthetic("timm_mobilenetv2_100")
+    network = build(networks.get("mobilenet_v2", resolution=32)).eval()
+    load(network, given, "file")
+    maps = torch.randn(2, 32, 4, 4)
+    scale, bias, mean, variance = (given[f"bn1.{part}"] for part in NORM)
+    there = torch.nn.functional.batch_norm(maps, mean, variance, scale, bias, eps=1e-5)
+    norm = network.stages.stem[0].norm
+    assert norm.eps == NORM_EPS
+    assert torch.allclose(norm(maps), there, atol=1e-6)
+
+
+def test_a_published_file_takes_a_head_of_other_classes():
+    network = build(networks.get("mobilenet_v2", resolution=32, classes=10))
+    found = load(network, synthetic("torchvision_mobilenet_v2"), "file")
+    assert found.head == ("stages.head.1.linear.weight", "stages.head.1.linear.bias")
+    assert "2 of the head are new" in "\n".join(found.lines())
+
+
+def test_a_published_file_for_colours_meets_grey_images():
+    network = build(networks.get("mobilenet_v2", resolution=32, in_channels=1))
+    with pytest.raises(ArchitectureError, match=r"1 of another shape \(stages.stem.0.conv.weight\)"):
+        load(network, synthetic("torchvision_mobilenet_v2"), "file")
+    found = load(network, synthetic("torchvision_mobilenet_v2"), "file", partial=True)
+    assert found.mismatched == ("stages.stem.0.conv.weight",)
+    assert len(found.loaded) == 313
+
+
+def test_a_published_file_of_another_network_is_refused():
+    with pytest.raises(ArchitectureError, match="timm's file has 131 layers and norms, this network 105"):
+        load(build(networks.get("mobilenet_v2", resolution=32)), synthetic("timm_efficientnet_b0"), "file")
+    wider = build(networks.get("mobilenet_v2", resolution=32, width=1.4))
+    with pytest.raises(
+        ArchitectureError, match=r"timm's conv_stem \(32x3x3x3\) does not fit this network's .*48x3x3x3"
+    ):
+        load(wider, synthetic("timm_mobilenetv2_100"), "file")
+
+
+def test_a_head_of_other_classes_stays_fresh_and_the_rest_is_loaded():
+    source, target = build(small(4), seed=1), build(small(7), seed=2)
+    fresh = target.state_dict()["stages.head.0.linear.weight"].clone()
+    found = load(target, source.state_dict(), "file")
+    assert torch.equal(target.state_dict()["stages.head.0.linear.weight"], fresh)
+    assert torch.equal(target.stages.stem[0].conv.weight, source.stages.stem[0].conv.weight)
+    assert not found.whole
+    assert len(found.loaded) + 2 == len(source.state_dict())
+
+
+def test_what_does_not_fit_is_refused_or_left_out():
+    source, target = build(small(channels=16), seed=1), build(small(channels=24), seed=2)
+    with pytest.raises(
+        ArchitectureError, match=r"weights old.pt are not this network's: .* of another shape \(stages.stage1"
+    ):
+        load(target, source.state_dict(), "old.pt")
+    found = load(target, source.state_dict(), "old.pt", partial=True)
+    assert torch.equal(target.stages.stem[0].conv.weight, source.stages.stem[0].conv.weight)
+    text = "\n".join(found.lines())
+    assert f"{len(found.mismatched)} mismatched: stages.stage1.0.project" in text
+    with pytest.raises(ArchitectureError, match=r"1 unknown \(a\)"):
+        load(target, {"a": torch.zeros(1)}, "old.pt", partial=True)
+
+
+def test_a_tensor_that_is_not_finite_is_never_taken():
+    state = build(small()).state_dict()
+    state["stages.stem.0.conv.weight"][0] = torch.nan
+    with pytest.raises(ArchitectureError, match=r"1 not finite \(stages.stem.0.conv.weight"):
+        load(build(small()), state, "bad.pt", partial=True)
+
+
+def test_a_folder_means_its_weights(tmp_path):
+    source, target = build(small(), seed=1), build(small(), seed=2)
+    with pytest.raises(ArchitectureError, match=r"holds no weights.pt: a search keeps no weights"):
+        load_weights(target, tmp_path)
+    torch.save(source.state_dict(), tmp_path / "weights.pt")
+    assert load_weights(target, tmp_path).whole
+    assert torch.equal(target.stages.stem[0].conv.weight, source.stages.stem[0].conv.weight)
