@@ -45,6 +45,7 @@ class Search:
     0.5 to below 1; without one, bounds are on the estimate itself. ``reward``: a scalar that the strategy learns from
     instead of the objectives, a name of `nas.objectives.REWARDS`, with ``target_ms`` on the first device, by default
     ``latency_ms``. ``proxy``: settings of the short training, empty for the preset.
+    ``teacher``: a network with its ``teacher_weights``, or an ONNX file, that has a share in the short trainings' loss.
     ``workers``: networks trained at a time, in processes of their own where there are several or a trial has a limit
     (``trial_timeout_seconds``); with ``ray``, an address, on a Ray cluster, with ``scheduler`` and ``gpus`` a trial.
     ``storage``: a database URL where drivers of one ``study`` hear of each other, see `nas.board`.
@@ -70,6 +71,10 @@ class Search:
     in_channels: int | None = None
     proxy: str = ""
     groups: str | None = None
+    teacher: str | None = None
+    teacher_weights: str | None = None
+    teacher_temperature: float = 4.0
+    teacher_weight: float = 0.5
     strict: bool = False
     threads: int = 1
     workers: int = 1
@@ -119,7 +124,10 @@ class Plan:
     """
 
     def __init__(self, settings: Search) -> None:
-        settings = replace(settings, space=_absolute(settings.space), data=_absolute(settings.data))
+        settings = replace(
+            settings, space=_absolute(settings.space), data=_absolute(settings.data),
+            teacher=_file(settings.teacher), teacher_weights=_file(settings.teacher_weights),
+        )  # fmt: skip
         self.settings = settings
         self.tables = tuple(catalog.device(name) for name in settings.devices)
         evaluators = catalog.evaluator(settings.evaluator)
@@ -147,7 +155,9 @@ class Plan:
             seed=settings.seed,
             objectives=len(settings.objectives) if self.objectives.reward is None else 1,
         )
-        self.evaluator = evaluators.make(self.data, settings.proxy, threads=settings.threads)
+        self.evaluator = evaluators.make(
+            self.data, settings.proxy, threads=settings.threads, **_teacher(settings, evaluators, self.data)
+        )
         self.identity = capsule.identity(
             self.domain,
             self.objectives,
@@ -260,7 +270,9 @@ def evaluator(settings: Search) -> Evaluator:
     """The evaluator of a search, as each worker builds its own."""
     evaluators = catalog.evaluator(settings.evaluator)
     data = evaluators.open_data(settings.data, strict=settings.strict, groups=settings.groups)
-    made: Evaluator = evaluators.make(data, settings.proxy, threads=settings.threads)
+    made: Evaluator = evaluators.make(
+        data, settings.proxy, threads=settings.threads, **_teacher(settings, evaluators, data)
+    )
     return made
 
 
@@ -291,6 +303,21 @@ def check_free(folder: Path) -> None:
     ours = (LOCK, ".run.json.")  # all that a run killed in its first moment leaves behind
     if folder.is_dir() and not all(path.name.startswith(ours) for path in folder.iterdir()):
         raise ExistsError(f"'{folder}' holds other files: choose an --out that is new or empty")
+
+
+def _file(path: str | None) -> str | None:
+    """A file's whole path; a name that is no file stays."""
+    return str(Path(path).resolve()) if path is not None and Path(path).exists() else path
+
+
+def _teacher(settings: Search, evaluators: Any, data: Any) -> dict[str, Any]:
+    """The evaluator's teacher, as its keyword; nothing where none is asked for."""
+    if settings.teacher is None:
+        if settings.teacher_weights is not None:
+            raise UsageError("--teacher-weights needs --teacher NETWORK")
+        return {}
+    temperature, weight = settings.teacher_temperature, settings.teacher_weight
+    return {"teacher": evaluators.open_teacher(settings.teacher, settings.teacher_weights, data, temperature, weight)}
 
 
 def _absolute(spec: str) -> str:

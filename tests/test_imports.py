@@ -12,7 +12,7 @@ import nas
 ROOT = Path(nas.__file__).parent.parent
 # Lower imports nothing of higher; one level may import itself. From `model` on, torch is allowed.
 LEVELS = (
-    ("errors", "pareto", "units"),
+    ("errors", "pareto", "settings", "units"),
     ("shape",),
     ("ops",),
     ("arch",),

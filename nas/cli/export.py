@@ -11,6 +11,9 @@ from nas import catalog, export
 from nas.arch import Architecture
 from nas.backbone import backbone
 from nas.cli._options import json_option, print_json
+from nas.data import Dataset, load
+from nas.errors import ExistsError, UsageError
+from nas.measure.int8 import Quantised, quantise
 
 __all__ = ["command"]
 
@@ -21,7 +24,8 @@ Examples:
   nas export runs/fbnet --to python,onnx,json --out shipped
   nas export runs/fbnet:12 --out shipped --name winner --weights winner.pt
   nas export mobilenet_v2 --classes 10 --to onnx --out shipped
-  nas export runs/fbnet --features --to python,onnx --out backbone"""
+  nas export runs/fbnet --features --to python,onnx --out backbone
+  nas export trained/architecture.json --weights trained/weights.pt --int8 --calibrate folder:photos --out shipped"""
 )
 @click.argument("network")
 @click.option(
@@ -37,6 +41,12 @@ Examples:
     "--weights", type=click.Path(path_type=Path), help="State dict of the trained network, or a folder of nas train."
 )
 @click.option("--features", is_flag=True, help="Without the head: maps at strides 4 to 32, input of any size.")
+@click.option(
+    "--int8", is_flag=True, help="Quantise the ONNX file too, as NAME.int8.onnx; needs --weights, --calibrate."
+)
+@click.option("--calibrate", metavar="DATA", help="Data set of the training, whose weights set gives the ranges.")
+@click.option("--calibration-images", type=click.IntRange(1), default=256, show_default=True, help="How many of them.")
+@click.option("--score-test", is_flag=True, help="Score both files on the test set too, which is counted.")
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 @click.option("--width", type=click.FloatRange(0.05, 20), default=1.0, help="Channel multiplier, as published.")
 @click.option("--resolution", type=click.IntRange(8, 4096), help="Input size in pixels.")
@@ -49,6 +59,10 @@ def command(
     name: str | None,
     weights: Path | None,
     features: bool,
+    int8: bool,
+    calibrate: str | None,
+    calibration_images: int,
+    score_test: bool,
     force: bool,
     width: float,
     resolution: int | None,
@@ -62,6 +76,11 @@ def command(
     """
     architecture = catalog.network(network, width=width, resolution=resolution, classes=classes)
     formats = [kind.strip() for kind in to.split(",") if kind.strip()]
+    if int8 and features:
+        raise UsageError("--int8 scores logits, and --features ships none: leave one of them out")
+    dataset = _calibration(int8, calibrate, weights, formats, score_test)
+    if dataset is not None and not force and (file := out / f"{name or default_name(network)}.int8.onnx").exists():
+        raise ExistsError(f"{file} exists: choose another --name or --out, or overwrite it with --force")
     made = export.export(
         architecture, out, name=default_name(network) if name is None else name,
         formats=formats, weights=weights, notes=catalog.notes(network).fitting(architecture), features=features,
@@ -74,10 +93,49 @@ def command(
             {"stride": tap.stride, "layer": tap.name, "channels": tap.channels, "onnx": tap.output}
             for tap in found.taps
         ]
+    lines = list(made.weights.lines()) if made.weights else []
+    if dataset is not None:
+        source = made.files["onnx"]
+        quantised = quantise(
+            source, dataset, source.with_suffix(".int8.onnx"), images=calibration_images, test=score_test
+        )
+        document["int8"] = _int8_document(quantised)
+        lines += quantised.lines()
     if as_json:
         print_json(document)
     else:
-        click.echo("\n".join([*_lines(document), *(made.weights.lines() if made.weights else ())]))
+        click.echo("\n".join([*_lines(document), *lines]))
+
+
+def _calibration(
+    int8: bool, calibrate: str | None, weights: Path | None, formats: list[str], score_test: bool
+) -> Dataset | None:
+    """The data set of --calibrate; None where no int8 file is asked for."""
+    if not int8:
+        if calibrate is not None or score_test:
+            raise UsageError("--calibrate and --score-test have a meaning only with --int8")
+        return None
+    if calibrate is None:
+        raise UsageError("--int8 needs --calibrate DATA: its ranges come from real images, such as --calibrate digits")
+    if weights is None:
+        raise UsageError("--int8 needs --weights FILE: ranges and accuracy of an untrained network say nothing")
+    if "onnx" not in formats:
+        raise UsageError("--int8 quantises the ONNX file: put onnx into --to")
+    return load(calibrate)
+
+
+def _int8_document(made: Quantised) -> dict[str, Any]:
+    test = made.test_accuracy
+    return {
+        "file": str(made.file),
+        "calibration_images": made.images,
+        "selection_accuracy": {"before": made.accuracy[0], "after": made.accuracy[1]},
+        "test_accuracy": None if test is None else {"before": test[0], "after": test[1]},
+        "test_openings": made.test_openings,
+        "latency_ms": {name: t.latency_ms for name, t in zip(("before", "after"), made.latency, strict=True)},
+        "latency_sd_ms": {name: t.sd_ms for name, t in zip(("before", "after"), made.latency, strict=True)},
+        "size_bytes": dict(zip(("before", "after"), made.size_bytes, strict=True)),
+    }
 
 
 def default_name(network: str) -> str:

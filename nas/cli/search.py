@@ -73,6 +73,10 @@ Examples:
 @click.option(
     "--proxy", default="", metavar="KEY=VALUE,..", help="Slimming of search-time networks.  [default: the preset]"
 )
+@click.option("--teacher", metavar="NETWORK", help="Network, or ONNX file, that short trainings learn from too.")
+@click.option("--teacher-weights", metavar="FILE", help="State dict of the teacher.")
+@click.option("--teacher-temperature", type=float, default=4.0, show_default=True, help="Softens its classes.")
+@click.option("--teacher-weight", type=float, default=0.5, show_default=True, help="Its share of the loss.")
 @groups_option
 @click.option("--strict", is_flag=True, help="Refuse a data set with a corrupt image instead of leaving it out.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of a training.")

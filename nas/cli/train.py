@@ -3,17 +3,21 @@
 import dataclasses
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from nas import catalog, units
-from nas.cli._options import groups_option, json_option, print_json, seed_option
+from nas.cli._options import groups_option, json_option, print_json
 from nas.cli._progress import LOG_EVERY_SECONDS, Live, duration
-from nas.data import load
-from nas.errors import RunError
+from nas.data import Dataset, load
+from nas.data.masks import load_masks
+from nas.errors import RunError, UsageError
 from nas.train.full import FullTraining, Recipe, Watched
+from nas.train.recipe import GROWTH, RECIPES, recipe
+from nas.train.teacher import TEMPERATURE, WEIGHT, Teacher, load_teacher
 
 __all__ = ["command"]
 
@@ -25,31 +29,54 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 Examples:
   nas train runs/photos:12 --data folder:photos --out trained/photos
   nas train mobilenet_v2 --data fashion-mnist --resolution 32 --epochs 20 --out trained/fashion
-  nas train architecture.json --data npz:scans.npz --groups patients.txt --weights old/weights.pt --out trained/scans"""
+  nas train architecture.json --data npz:scans.npz --groups patients.txt --weights old/weights.pt --out trained/scans
+  nas train winner.json --data folder:photos --recipe efficientnetv2-s --set batch_size=128 --out trained/v2
+  nas train winner.json --data folder:photos --progressive s --tensorboard --out trained/growing
+  nas train small.json --data digits --teacher big.json --teacher-weights big/weights.pt --out trained/small
+  nas train winner.json --task segmentation --data folder:streets --out trained/streets
+  torchrun --nproc-per-node 4 -m nas train winner.json --data folder:photos --out trained/four"""
 )
 @click.argument("network")
 @click.option("--data", required=True, help="digits, fashion-mnist[:DIR], npz:FILE, folder:DIR, hf:NAME.")
 @groups_option
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the training.")
-@click.option("--epochs", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True, help="Passes.")
+@click.option(
+    "--task", type=click.Choice(["classification", "segmentation"]), default="classification", show_default=True,
+    help="segmentation reads folder:DIR with images/ and masks/.",
+)  # fmt: skip
+@click.option(
+    "--recipe", "recipe_name", default="default", show_default=True, help=f"Recipe of a paper: {', '.join(RECIPES)}."
+)
+@click.option(
+    "--progressive", default="", metavar="PRESET", help=f"Growing sizes, as EfficientNetV2: {', '.join(GROWTH)}."
+)
+@click.option("--set", "settings", default="", metavar="NAME=VALUE,..", help="Settings of the recipe to change.")
+@click.option("--epochs", type=click.FloatRange(0, min_open=True), help="Passes.  [default: the recipe's]")
 @click.option("--steps", type=click.IntRange(1), help="Batches to train on, instead of --epochs.")
-@click.option("--batch-size", type=click.IntRange(2), default=64, show_default=True, help="Images a step.")
-@click.option("--lr", type=click.FloatRange(0, min_open=True), default=0.05, show_default=True, help="Peak rate.")
+@click.option("--batch-size", type=click.IntRange(2), help="Images a step, in all.  [default: the recipe's]")
+@click.option("--lr", type=click.FloatRange(0, min_open=True), help="Peak rate.  [default: the recipe's]")
 @click.option("--resolution", type=click.IntRange(1, 4096), help="Input size in pixels.  [default: the network's]")
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights to start from: a state dict, or a folder.")
 @click.option("--partial", is_flag=True, help="Take of --weights what fits, as from a smaller member of a family.")
+@click.option("--teacher", metavar="NETWORK", help="Network, or ONNX file, whose logits to learn from.")
+@click.option("--teacher-weights", type=click.Path(path_type=Path), help="State dict of the teacher.")
+@click.option("--teacher-temperature", type=float, default=TEMPERATURE, show_default=True, help="Softens its classes.")
+@click.option("--teacher-weight", type=float, default=WEIGHT, show_default=True, help="Its share of the loss.")
+@click.option("--tensorboard", is_flag=True, help="Curves in OUT/tensorboard.")
 @click.option("--threads", type=click.IntRange(1), default=CORES, show_default="all cores", help="CPU threads.")
 @click.option("--checkpoint", default="60s", metavar="TIME", show_default=True, help="Time between checkpoints.")
 @click.option("--strict", is_flag=True, help="Refuse a data set with a corrupt image instead of leaving it out.")
-@seed_option
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of everything random.")
 @json_option
 def command(
     network: str,
     data: str,
     groups: str | None,
     out: Path,
+    task: str,
     weights: Path | None,
     partial: bool,
+    tensorboard: bool,
     threads: int,
     checkpoint: str,
     strict: bool,
@@ -62,40 +89,75 @@ def command(
     checkpoint, to the same bits as if it had never stopped. Training reads the weights and search sets; selection
     is watched. The folder ends with weights.pt, architecture.json and result.json.
     """
-    live = Live(quiet=as_json)
+    chosen, architecture = _recipe(given), catalog.network(network)
+    dataset = _data(task, data, strict, groups, chosen.resolution or architecture.input.size)
     training = FullTraining(
-        catalog.network(network), load(data, strict=strict, groups=groups), out, Recipe(**given),
-        weights=weights, partial=partial, thread_count=threads,
+        architecture, dataset, out, chosen, weights=weights, partial=partial, thread_count=threads,
+        teacher=_teacher(dataset, given), tensorboard=tensorboard,
     )  # fmt: skip
+    live = Live(quiet=as_json or not training.processes.first)
     live.lines(training.lines())
     try:
-        result = training.run(checkpoint_seconds=units.seconds(checkpoint), watch=_Lines(live))
+        result = training.run(checkpoint_seconds=units.seconds(checkpoint), watch=_Lines(live, training.task.metric))
     except KeyboardInterrupt:
         raise RunError("interrupted; go on from the last checkpoint by the same command") from None
+    if not training.processes.first:
+        return
     if as_json:
         weights_read = None if training.loaded is None else dataclasses.asdict(training.loaded)
         print_json({"out": str(out), **result, "weights": weights_read})
         return
     times = "once" if result["test_openings"] == 1 else f"{result['test_openings']} times"
+    metric = training.task.metric
     click.echo(
-        f"test accuracy {result['test']['accuracy']:.4f} on {units.counted(result['test_images'], 'image')} (test set opened {times}), "
-        f"selection {result['selection']['accuracy']:.4f}; {result['core_seconds']:.0f} core-seconds\n"
+        f"test {metric} {result['test'][metric]:.4f} on {units.counted(result['test_images'], 'image')} (test set opened {times}), "
+        f"selection {result['selection'][metric]:.4f}; {result['core_seconds']:.0f} core-seconds\n"
         f"{out}/weights.pt   {out}/architecture.json   {out}/result.json"
     )
+
+
+def _recipe(given: dict[str, Any]) -> Recipe:
+    """The recipe with --set, then the options of their own, each of which says a setting in plain words."""
+    base = recipe(given["recipe_name"], given["progressive"], given["settings"])
+    own = {name: given[name] for name in ("epochs", "steps", "batch_size", "resolution") if given[name] is not None}
+    if given["lr"] is not None:
+        own |= {"lr": given["lr"], "lr_batch": 0}  # as it stands, whatever the batch
+    if given["seed"] or "seed=" not in given["settings"]:
+        own["seed"] = given["seed"]
+    return replace(base, **own)
+
+
+def _data(task: str, data: str, strict: bool, groups: str | None, size: int) -> Dataset:
+    if task == "classification":
+        return load(data, strict=strict, groups=groups)
+    if groups is not None:
+        raise UsageError("--groups has no meaning for --task segmentation yet: its images are dealt out one by one")
+    return load_masks(data, size=size)
+
+
+def _teacher(dataset: Dataset, given: dict[str, Any]) -> Teacher | None:
+    if given["teacher"] is None:
+        if given["teacher_weights"] is not None:
+            raise UsageError("--teacher-weights needs --teacher NETWORK")
+        return None
+    return load_teacher(
+        given["teacher"], given["teacher_weights"], dataset,
+        temperature=given["teacher_temperature"], weight=given["teacher_weight"],
+    )  # fmt: skip
 
 
 class _Lines:
     """A line of progress now and then."""
 
-    def __init__(self, live: Live) -> None:
-        self._live, self._last = live, time.monotonic()
+    def __init__(self, live: Live, metric: str) -> None:
+        self._live, self._metric, self._last = live, metric, time.monotonic()
 
     def __call__(self, watched: Watched) -> None:
         now = time.monotonic()
         if now - self._last < LOG_EVERY_SECONDS and watched.done < watched.steps:
             return
         self._last = now
-        selection = "" if watched.selection is None else f"  selection {watched.selection:.4f}"
+        selection = "" if watched.selection is None else f"  selection {self._metric} {watched.selection:.4f}"
         self._live.step(
             f"step {watched.done}/{watched.steps}  loss {watched.loss:.4f}{selection}  {duration(watched.eta_seconds)} left"
         )

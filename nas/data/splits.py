@@ -75,8 +75,13 @@ def _hashes(images: Images) -> Counter[bytes]:
 
 
 def split(dataset: Dataset, seed: int = 0) -> Splits:
-    """Stratified by class, seeded, no group cut. Raises `DataError` where a class cannot be in every set."""
+    """Stratified by class, seeded, no group cut. Raises `DataError` where a class cannot be in every set.
+
+    Images with masks have no class of their own: they are dealt out at random.
+    """
     shares = SHARES_WITH_OWN_TEST if dataset.has_test else SHARES
+    if dataset.labels.ndim > 1:
+        return _of_masks(dataset, seed, shares)
     counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
     if counts.min() < len(shares):
         name = dataset.classes[int(counts.argmin())]
@@ -94,6 +99,18 @@ def split(dataset: Dataset, seed: int = 0) -> Splits:
                 f"set '{name}' of data set '{dataset.name}' would lack class '{dataset.classes[min(missing)]}': "
                 "its images are in too few groups"
             )
+    return Splits(dataset, seed, sets[0], sets[1], sets[2], None if dataset.has_test else sets[3])
+
+
+def _of_masks(dataset: Dataset, seed: int, shares: tuple[float, ...]) -> Splits:
+    if len(dataset) < len(shares):
+        raise DataError(
+            f"data set '{dataset.name}' has {len(dataset)} images; {len(shares)} sets need one each at least"
+        )
+    order = np.random.default_rng([seed, 0x5911]).permutation(len(dataset))
+    spare = len(order) - len(shares)
+    ends = np.floor(np.cumsum(shares) * spare + 0.5).astype(int) + np.arange(1, len(shares) + 1)
+    sets = np.split(order, ends[:-1])
     return Splits(dataset, seed, sets[0], sets[1], sets[2], None if dataset.has_test else sets[3])
 
 

@@ -4,11 +4,10 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from nas.arch import Architecture, Layer, Stage
 from nas.data import Dataset
-from nas.errors import UsageError, unknown
+from nas.settings import changed, check_ranges
 from nas.shape import Op, Shape
 from nas.space import make_divisible
 from nas.train import Schedule
@@ -41,28 +40,12 @@ class Proxy:
     shift: int = 0
 
     def __post_init__(self) -> None:
-        for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise UsageError(f"proxy {name} must be {low:g} to {high:g}, not {value:g}")
+        check_ranges(self, _RANGES, "proxy")
 
     @classmethod
     def parse(cls, text: str, base: "Proxy | None" = None) -> "Proxy":
         """``base`` changed by ``name=value,...``, as in ``resolution=16,width=0.25,epochs=8``."""
-        kinds: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(cls)}
-        changes: dict[str, Any] = {}
-        for part in filter(None, text.split(",")):
-            name, sign, value = (word.strip() for word in part.partition("="))
-            if name not in kinds:
-                raise unknown("proxy setting", name[:40], kinds)
-            if not sign or name in changes:
-                raise UsageError(f"proxy settings are name=value, each once, not '{part[:40]}'")
-            try:
-                changes[name] = kinds[name](value)
-            except ValueError:
-                what = "a whole number" if kinds[name] is int else "a number"
-                raise UsageError(f"proxy {name} must be {what}, not '{value[:40]}'") from None
-        return dataclasses.replace(base or cls(), **changes)
+        return changed(base or cls(), text, "proxy")
 
     def schedule(self, images: int) -> Schedule:
         """The schedule for a weights set of that many images."""

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from nas.arch import Architecture
-from nas.data import Splits, Statistics, statistics, tensors
+from nas.data import LazyTensors, Splits, Statistics, statistics, tensors
 from nas.evaluate.proxy import Proxy, slim
 from nas.model import build
-from nas.train import Augment, fit, score, threads
+from nas.train import Augment, Distillation, fit, score, threads
+from nas.train.teacher import Teacher
 from nas.trial import Metrics
 
 __all__ = ["PARTS", "TrainingEvaluator"]
@@ -27,7 +28,7 @@ class TrainingEvaluator:
     Metrics: ``search_accuracy``, what a strategy is told, and ``accuracy`` of the selection set, what a front shows;
     beside them ``balanced_accuracy``, ``macro_f1`` and ``loss``, with ``search_`` too. They are a function of
     architecture, seed, data, proxy and ``thread_count``, bit for bit on one machine and version. ``seconds`` holds
-    what each evaluation took. ``on_step(step, loss)`` follows the training.
+    what each evaluation took. A ``teacher`` has a share in each training's loss, by its logits on the unchanged images. ``on_step(step, loss)`` follows the training.
     """
 
     def __init__(
@@ -39,7 +40,9 @@ class TrainingEvaluator:
         device: str = "cpu",
         noisy: bool = False,
         on_step: Callable[[int, float], None] | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
+        self.teacher = teacher
         self.splits = splits
         self.dataset = splits.dataset
         self.proxy = proxy
@@ -69,6 +72,16 @@ class TrainingEvaluator:
     @cached_property
     def _selection(self) -> tuple[Tensor, Tensor]:
         return self._tensors(self.splits.selection[: self.proxy.score_images])
+
+    @cached_property
+    def _distillation(self) -> Distillation | None:
+        """The teacher's logits are computed once for all trainings, at its own resolution."""
+        if self.teacher is None:
+            return None
+        rows = self.splits.weights[: self.proxy.images]
+        size = self.teacher.size or self.proxy.resolution
+        images = LazyTensors(self.dataset.images, rows, self.statistics, size, self.device)
+        return self.teacher.fixed(images)
 
     def slim(self, architecture: Architecture) -> Architecture:
         """The network that is trained instead."""
@@ -116,5 +129,6 @@ class TrainingEvaluator:
             seed=seed,
             augment=Augment(pad=self.proxy.shift, flip=self.dataset.flip),
             on_step=follow,
+            distillation=self._distillation,
         )
         return network

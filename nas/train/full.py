@@ -9,67 +9,47 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nas import rows
 from nas.arch import Architecture
 from nas.capsule import check_same, write_atomic
-from nas.data import Dataset, LazyTensors, Splits, split, statistics
-from nas.errors import RunError, TrainingError
+from nas.data import Dataset
+from nas.data.masks import MaskDataset
+from nas.errors import RunError, UsageError
 from nas.journal import RunLock
-from nas.model import build
-from nas.model.weights import Loaded, load, read_state
+from nas.model import Network
+from nas.model.weights import Loaded, read_state
 from nas.notes import Notes, save_network
-from nas.scale import scaled
-from nas.train.augment import Augment
-from nas.train.loop import Schedule, Training
-from nas.train.scores import score
+from nas.train.augment import FULL
+from nas.train.droppath import add_drop_path
+from nas.train.logs import Curves
+from nas.train.loop import Phase, Training
+from nas.train.parallel import launched
+from nas.train.recipe import Recipe
+from nas.train.tasks import SPLIT_SEED, task_of
+from nas.train.teacher import Teacher
 from nas.train.threads import threads
+from nas.train.weights import read, save
 from nas.units import counted
 
 __all__ = ["FullTraining", "Recipe", "Watched"]
 
-SPLIT_SEED = 0  # as in searches: what one held back for its test, no training sees
 OPENINGS = "test.jsonl"
 LARGEST_JSON_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """``steps`` overrides ``epochs``. ``resolution``: None is the network's own. ``shift``: as a share of the side."""
-
-    epochs: float = 60.0
-    steps: int | None = None
-    batch_size: int = 64
-    lr: float = 0.05
-    weight_decay: float = 1e-4
-    label_smoothing: float = 0.1
-    average: float = 0.1
-    shift: float = 0.125
-    resolution: int | None = None
-    seed: int = 0
-
-    def schedule(self, images: int) -> Schedule:
-        """The schedule for so many images."""
-        return Schedule(
-            steps=self.steps or max(1, math.ceil(self.epochs * images / self.batch_size)), batch_size=self.batch_size,
-            lr=self.lr, weight_decay=self.weight_decay, label_smoothing=self.label_smoothing, average=self.average,
-        )  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
 class Watched:
-    """Where a training stands; ``selection`` is the accuracy after the last whole epoch, None before."""
+    """Where a training stands; ``selection`` is the task's metric after the last whole epoch, None before."""
 
     done: int
     steps: int
@@ -81,6 +61,8 @@ class Watched:
 class FullTraining:
     """One network on one data set, in one folder. Raises `NasError` in one line for whatever cannot be.
 
+    The data set decides the task: a `nas.data.masks.MaskDataset` is segmented. Started by torch's launcher, each
+    process makes the same one, and the first writes the files. ``tensorboard`` writes curves into the folder.
     ``weights``: a state dict, or a folder that holds one, to start from; ``partial`` takes of it what fits.
     """
 
@@ -94,16 +76,18 @@ class FullTraining:
         weights: str | Path | None = None,
         partial: bool = False,
         thread_count: int = 1,
+        teacher: Teacher | None = None,
+        tensorboard: bool = False,
     ) -> None:
         self.folder, self.recipe, self.dataset, self.thread_count = Path(out), recipe, dataset, thread_count
-        self.network = scaled(
-            network, resolution=recipe.resolution, classes=len(dataset.classes), in_channels=dataset.in_channels
-        )
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.splits: Splits = split(dataset, SPLIT_SEED)
-        self.rows = np.concatenate([self.splits.weights, self.splits.search])
-        self.statistics = statistics(dataset.images[self.splits.weights])
+        self.processes, self.device = launched()
+        self.task = task_of(network, dataset, recipe, self.device)
+        self.network, self.splits, self.rows = self.task.network, self.task.splits, self.task.rows
         self.schedule = recipe.schedule(len(self.rows))
+        self.phases: list[Phase] = self.task.phases(recipe, self.schedule.steps)
+        self.teacher, self.tensorboard = teacher, tensorboard
+        if teacher is not None and isinstance(dataset, MaskDataset):
+            raise UsageError("a teacher gives a class per image: --teacher and --task segmentation exclude each other")
         self.partial = partial
         self.start: dict[str, Tensor] | None = None
         self.loaded: Loaded | None = None
@@ -111,7 +95,7 @@ class FullTraining:
         if weights is not None:
             file, self.start = read_state(weights)
             self.start_digest = hashlib.sha256(file.read_bytes()).hexdigest()[:20]
-            self.loaded = load(build(self.network), self.start, file, partial=partial)
+            self.loaded = self.task.load(self.task.build(recipe.seed), self.start, file, partial)
         self.epoch_steps = math.ceil(len(self.rows) / recipe.batch_size)
 
     def identity(self) -> dict[str, Any]:
@@ -119,22 +103,37 @@ class FullTraining:
         return {
             "network": self.network.digest,
             "data": {"name": self.dataset.name, "digest": self.dataset.digest, "split_seed": SPLIT_SEED},
-            "recipe": {**dataclasses.asdict(self.recipe), "threads": self.thread_count, "device": self.device.type},
+            "recipe": {
+                **dataclasses.asdict(self.recipe),
+                "threads": self.thread_count,
+                "processes": self.processes.count,
+                "device": self.device.type,
+            },
             "weights": self.start_digest,
             **({"partial": True} if self.partial else {}),
+            "teacher": None if self.teacher is None else self.teacher.describe(),
         }
 
     def lines(self) -> list[str]:
         """What will be done, for people."""
-        return [
+        schedule = self.schedule
+        sizes = " then ".join(str(step.size) for step in self.recipe.plan(self.network.input.size))
+        several = f", {self.processes.count} processes" if self.processes.count > 1 else ""
+        lines = [
             f"network    input {self.network.input}, {self.network.params:,} params, {self.network.macs / 1e6:,.0f} M macs",
             f"data       {self.dataset}; {self.splits}",
             *([f"           {self.dataset.note}"] if self.dataset.note else []),
-            f"training   {counted(self.schedule.steps, 'step')} of {self.schedule.batch_size} images of weights and search "
-            f"({self.schedule.steps / self.epoch_steps:.3g} epochs), {counted(self.thread_count, 'thread')} on {self.device.type}",
+            f"training   {counted(schedule.steps, 'step')} of {schedule.batch_size} images of weights and search "
+            f"({schedule.steps / self.epoch_steps:.3g} epochs) at {sizes} px, {counted(self.thread_count, 'thread')} on "
+            f"{self.device.type}{several}",
+            f"recipe     {schedule.optimiser}, peak rate {schedule.lr:.4g}, {schedule.decay}; "
+            f"{self.recipe or 'the defaults'}",
             *(self.loaded.lines() if self.loaded else ()),
             f"folder     {self.folder}",
         ]
+        if max(self.recipe.randaugment, self.recipe.randaugment_start) > FULL:
+            lines.append(f"           randaugment above {FULL:g} acts as {FULL:g}: kornia's operations go no further")
+        return lines if self.teacher is None else [*lines, f"teacher    {self.teacher}"]
 
     def run(
         self, *, checkpoint_seconds: float = 60.0, watch: Callable[[Watched], None] = lambda watched: None
@@ -144,16 +143,19 @@ class FullTraining:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"cannot make folder '{self.folder}': {error.strerror}") from None
-        lock = RunLock(self.folder)
+        lock = RunLock(self.folder) if self.processes.first else None
         try:
-            self._claim()
+            if self.processes.first:
+                self._claim()
+            self.processes.wait()
             result = self.folder / "result.json"
             if result.exists():
                 return _read_json(result)
             with threads(self.thread_count):
                 return self._run(checkpoint_seconds, watch)
         finally:
-            lock.release()
+            if lock is not None:
+                lock.release()
 
     def _claim(self) -> None:
         """Write ``train.json``, or refuse a folder that holds another training."""
@@ -163,55 +165,83 @@ class FullTraining:
         check_same(self.folder, _read_json(file), json.loads(json.dumps(self.identity())))
 
     def _run(self, checkpoint_seconds: float, watch: Callable[[Watched], None]) -> dict[str, Any]:
-        network = build(self.network, seed=self.recipe.seed)
-        if self.start is not None:
-            load(network, self.start, "to start from", partial=self.partial)
-        labels = torch.from_numpy(self.dataset.labels[self.rows]).to(self.device)
-        pad = round(self.recipe.shift * self.network.input.size)
-        training = Training(
-            network, self._images(self.rows), labels, self.schedule, seed=self.recipe.seed,
-            augment=Augment(pad=pad, flip=self.dataset.flip),
-        )  # fmt: skip
+        training = self._training()
         history, before = self._restore(training)
+        curves = Curves(self.folder / "tensorboard", training.done) if self._draws() else None
         begun = saved = time.monotonic()
         first = training.done
         while training.done < self.schedule.steps:
             loss = training.advance()
             if training.done % self.epoch_steps == 0:
-                history.append({"step": training.done, "loss": loss, **self._selection(network)})
+                history.append({"step": training.done, "loss": loss, **self._watched_selection(training)})
             now = time.monotonic()
+            if curves is not None:
+                self._draw(curves, training.done, loss, history)
             watch(
                 Watched(
                     done=training.done,
                     steps=self.schedule.steps,
                     loss=loss,
-                    selection=history[-1]["accuracy"] if history else None,
+                    selection=history[-1][self.task.metric] if history else None,
                     eta_seconds=(now - begun) / (training.done - first) * (self.schedule.steps - training.done),
                 )
             )
-            if now - saved >= checkpoint_seconds or training.done == self.schedule.steps:
+            if self._due(now - saved, checkpoint_seconds, training.done):
                 self._checkpoint(training, history, before + now - begun)
                 saved = now
         training.finish()
-        return self._finish(network, history, before + time.monotonic() - begun)
+        if curves is not None:
+            curves.close()
+        return self._finish(training.network, history, before + time.monotonic() - begun)
 
-    def _images(self, chosen: np.ndarray) -> LazyTensors:
-        return LazyTensors(self.dataset.images, chosen, self.statistics, self.network.input.size, self.device)
+    def _training(self) -> Training:
+        network = self.task.build(self.recipe.seed)
+        if self.start is not None:
+            self.task.load(network, self.start, "to start from", self.partial)
+        body = network if isinstance(network, Network) else network.get_submodule("backbone")
+        if self.recipe.drop_path and isinstance(body, Network):
+            add_drop_path(body, self.recipe.drop_path)
+        last = self.phases[-1]
+        labels = self.task.labels(self.rows, self.network.input.size)
+        return Training(
+            network, last.images, labels, self.schedule, seed=self.recipe.seed, phases=self.phases,
+            distillation=None if self.teacher is None else self.teacher.on(self.device), processes=self.processes,
+        )  # fmt: skip
+
+    def _draws(self) -> bool:
+        return self.tensorboard and self.processes.first
+
+    def _draw(self, curves: Curves, done: int, loss: float, history: list[dict[str, float]]) -> None:
+        curves.add(done, {"loss": loss, "lr": self.schedule.lr_at(done - 1)})
+        if history and history[-1]["step"] == done:
+            scores = {name: value for name, value in history[-1].items() if name not in ("step", "loss")}
+            curves.add(done, {f"selection/{name}": value for name, value in scores.items()})
+
+    def _due(self, seconds: float, every: float, done: int) -> bool:
+        """Whether to save now. Processes agree, since each has a part in a checkpoint."""
+        late = torch.tensor(float(seconds >= every), device=self.device)
+        return done == self.schedule.steps or bool(self.processes.mean(late) > 0)
+
+    def _watched_selection(self, training: Training) -> dict[str, float]:
+        """Scores of what would be shipped now: of the averaged weights, where there are some."""
+        with training.average.shown():
+            return self._selection(training.network)
 
     def _selection(self, network: nn.Module) -> dict[str, float]:
-        labels = torch.from_numpy(self.dataset.labels[self.splits.selection]).to(self.device)
-        found = score(network, self._images(self.splits.selection), labels)
+        found = self.task.score(network, self.splits.selection)
         return {name: value for name, value in found.items() if name != "loss"}
 
     def _checkpoint(self, training: Training, history: list[dict[str, float]], seconds: float) -> None:
-        _save(self.folder / "checkpoint.pt", {**training.state(), "history": history, "seconds": seconds})
+        state = {**training.state(), "history": history, "seconds": seconds}
+        if self.processes.first:
+            save(self.folder / "checkpoint.pt", state)
 
     def _restore(self, training: Training) -> tuple[list[dict[str, float]], float]:
         """The history and seconds so far."""
         file = self.folder / "checkpoint.pt"
         if not file.exists():
             return [], 0.0
-        state = _read(file)
+        state = read(file)
         try:
             history, seconds = [dict(row) for row in state["history"]], float(state["seconds"])
             training.restore(state)
@@ -221,31 +251,40 @@ class FullTraining:
         return history, seconds
 
     def _finish(self, network: nn.Module, history: list[dict[str, float]], seconds: float) -> dict[str, Any]:
-        """Save the network, then open *test* and score it once."""
-        _save(self.folder / "weights.pt", {name: value.cpu() for name, value in network.state_dict().items()})
-        notes = Notes(classes=self.dataset.classes, mean=self.statistics.mean, std=self.statistics.std)
+        """Save the network, then open *test* and score it once; the first process does."""
+        if self.processes.first:
+            self._ship(network, history, seconds)
+        self.processes.wait()
+        return _read_json(self.folder / "result.json")
+
+    def _ship(self, network: nn.Module, history: list[dict[str, float]], seconds: float) -> None:
+        save(self.folder / "weights.pt", {name: value.cpu() for name, value in network.state_dict().items()})
+        found = self.task.statistics
+        notes = Notes(classes=self.dataset.classes, mean=found.mean, std=found.std)
         save_network(self.network, notes, self.folder / "architecture.json")
         selection = self._selection(network)
-        images, labels = self.splits.open_test()
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        rows.append(self.folder / OPENINGS, {"kind": "opening", "time": now, "images": len(labels)})
-        every = np.arange(len(images))
-        lazy = LazyTensors(images, every, self.statistics, self.network.input.size, self.device)
+        images = len(self.splits.open_test()[1])
+        rows.append(self.folder / OPENINGS, {"kind": "opening", "time": now, "images": images})
+        test, images = self.task.score_test(network)
         result = {
+            "task": type(self.task).__name__.lower(),
             "network": self.network.digest,
             "data": self.dataset.name,
             "classes": list(self.dataset.classes),
-            "normalisation": {"mean": list(self.statistics.mean), "std": list(self.statistics.std)},
+            "normalisation": {
+                "mean": list(self.task.statistics.mean),
+                "std": list(self.task.statistics.std),
+            },
             "steps": self.schedule.steps,
-            "core_seconds": round(seconds * self.thread_count, 1),
+            "core_seconds": round(seconds * self.thread_count * self.processes.count, 1),
             "selection": selection,
-            "test": score(network, lazy, torch.from_numpy(labels).to(self.device)),
-            "test_images": len(labels),
+            "test": test,
+            "test_images": images,
             "test_openings": len(rows.read(self.folder / OPENINGS)),
             "history": history,
         }
         write_atomic(self.folder / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
-        return result
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -260,27 +299,3 @@ def _read_json(path: Path) -> dict[str, Any]:
             f"{path} is not a file of a training: it holds a {type(found).__name__}. Remove it to start anew"
         )
     return found
-
-
-def _save(path: Path, state: Mapping[str, Any]) -> None:
-    """Write the file whole or not at all."""
-    temporary = path.with_name(f".{path.name}")
-    try:
-        with temporary.open("wb") as file:
-            torch.save(dict(state), file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:
-        raise RunError(f"cannot write '{path}': {error}. Mend that, then give the same command again") from None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A file of tensors and plain values; nothing in it is ever unpickled into code."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file makes the restricted unpickler raise anything
-        raise TrainingError(f"cannot read {path} as weights: {' '.join(str(error).split())[:120]}") from None
-    if not isinstance(state, dict):
-        raise TrainingError(f"cannot read {path} as weights: it holds a {type(state).__name__}, not a state dict")
-    return state

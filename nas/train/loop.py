@@ -1,7 +1,7 @@
-"""The one training loop: SGD with Nesterov momentum, warm-up, cosine decay, average of the last weights."""
+"""The one training loop, of searches and of full trainings: what a step is, and that it can be taken up again."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -12,50 +12,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.cost.memory import check_fits
+from nas.data.masks import IGNORED
 from nas.errors import TrainingError
 from nas.model import Network
-from nas.train import swift
-from nas.train.augment import Augment
+from nas.train import optimisers, swift
+from nas.train.augment import Change
+from nas.train.average import Average
+from nas.train.chance import counted
+from nas.train.distil import Distillation
 from nas.train.memory import available_bytes
+from nas.train.parallel import ALONE, Processes, synchronise
+from nas.train.schedule import Schedule
 
-__all__ = ["Schedule", "Source", "Training", "fit"]
+__all__ = ["Phase", "Source", "Training", "fit"]
 
 SWIFT_SIDE = 16
-
 OnStep = Callable[[int, float], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """``steps`` batches of ``batch_size`` images; ``lr`` is the peak rate.
-
-    ``warmup`` and ``average`` are shares of the steps: a linear rise at the start, and the part at the end whose
-    weights (and batch norm statistics) are averaged into the result. ``weight_decay`` spares norms and biases.
-    """
-
-    steps: int
-    batch_size: int = 64
-    lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    warmup: float = 0.1
-    label_smoothing: float = 0.0
-    average: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 2:
-            raise TrainingError(
-                f"a schedule needs at least one step and two images a batch, not {self.steps} and {self.batch_size}"
-            )
-        if not (0 <= self.warmup < 1 and 0 <= self.average <= 1):
-            raise TrainingError(f"warmup and average are shares of the steps, not {self.warmup} and {self.average}")
-
-    def lr_at(self, step: int) -> float:
-        """The rate of a step, counted from 0."""
-        rise = self.warmup * self.steps
-        if step < rise:
-            return self.lr * (step + 1) / (math.ceil(rise) + 1)
-        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / (self.steps - rise)))
 
 
 class Source(Protocol):
@@ -75,11 +47,32 @@ class Source(Protocol):
         """rows: (k,) int64. (k, c, s, s) float32."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """The part of a training before step ``end``: images of one size, their changes, the classifier's dropout.
+
+    ``labels``: as `Training` takes them; None for those given there. ``random``: whether the network itself draws.
+    """
+
+    end: int
+    images: Source
+    labels: Source | None = None
+    change: Change | None = None
+    dropout: float = 0.0
+    random: bool = False
+
+    @property
+    def draws(self) -> bool:
+        """Whether anything draws from torch's global generator."""
+        return self.random or self.dropout > 0 or (self.change is not None and self.change.random)
+
+
 class Training:
     """A training that goes a step at a time, and can be stopped and taken up again without a trace.
 
-    ``images``: n at least 2; ``labels``: (n,) int64, on the same device. The order of images and their changes come
-    from ``seed`` alone. Mixed precision on CUDA. ``done`` counts the steps taken. A network that the machine's memory
+    ``images``: n at least 2; ``labels``: (n,) int64, or masks (n, s, s) where the network gives logits per pixel, on the same
+    device. ``phases`` follow each other and replace ``images`` and ``augment``, the last one ends with the schedule. All that is random
+    comes from ``seed`` alone. Mixed precision on CUDA. ``done`` counts the steps taken. A network that the machine's memory
     cannot hold raises `TrainingError` before the first step.
     """
 
@@ -87,23 +80,41 @@ class Training:
         self,
         network: nn.Module,
         images: Source,
-        labels: Tensor,
+        labels: Source,
         schedule: Schedule,
         *,
         seed: int,
-        augment: Augment | None = None,
+        augment: Change | None = None,
+        phases: Sequence[Phase] = (),
+        distillation: Distillation | None = None,
+        processes: Processes = ALONE,
     ) -> None:
+        parts = schedule.accumulate * processes.count
+        if schedule.batch_size % parts or schedule.batch_size < 2 * parts:
+            raise TrainingError(
+                f"a batch of {schedule.batch_size} images cannot be cut into {parts} equal parts of two or more "
+                f"({processes.count} processes, accumulate={schedule.accumulate})"
+            )
         if isinstance(network, Network):
-            check_fits(network.architecture, schedule.batch_size, available_bytes(images.device))
+            check_fits(network.architecture, schedule.batch_size // parts, available_bytes(images.device))
         network.to(images.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network, self.images, self.labels, self.schedule, self.augment = network, images, labels, schedule, augment
-        groups = _groups(network, schedule.weight_decay)
-        self.optimiser = torch.optim.SGD(groups, schedule.lr, schedule.momentum, nesterov=True)
+        if processes.count > 1:
+            synchronise(network)
+        self.network, self.images, self.labels, self.schedule = network, images, labels, schedule
+        self.phases = phases or (Phase(end=schedule.steps, images=images, change=augment),)
+        self.distillation, self.processes, self.seed = distillation, processes, seed
+        self.optimiser = optimisers.make(network, schedule)
         self.generator = torch.Generator().manual_seed(seed)
+        # Alone, one generator serves the order and the changes; processes share the order only.
+        self._changing = self.generator
+        if processes.count > 1:
+            self._changing = torch.Generator().manual_seed(seed + 1 + processes.rank)
         self.done = 0
         self._order = torch.empty(0, dtype=torch.int64)
-        self._mean = _Mean(network)
-        self._forward = _forward(network, images)
+        self.average = Average(network, schedule)
+        self._fast = _Fast(network)
+        self._forward = processes.wrapped(self._fast)
+        self._phase: Phase | None = None
 
     def advance(self) -> float:
         """Take one step; its loss. Raises `TrainingError` for one that is not finite and for lack of memory."""
@@ -119,25 +130,60 @@ class Training:
             raise
 
     def _step(self) -> float:
-        schedule, device = self.schedule, self.images.device
+        schedule, phase = self.schedule, self._entered()
         for group in self.optimiser.param_groups:
             group["lr"] = schedule.lr_at(self.done)
-        rows = self._rows().to(device)
-        batch = self.images[rows] if self.augment is None else self.augment(self.images[rows], self.generator)
-        with _precision(device):
-            loss = F.cross_entropy(self._forward(batch), self.labels[rows], label_smoothing=schedule.label_smoothing)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the loss is {value} at step {self.done + 1} of {schedule.steps}: try a learning rate below {schedule.lr:g}"
-            )
+        rows = self._rows().to(phase.images.device)
+        own = rows.chunk(self.processes.count)[self.processes.rank]
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        value = sum(self._gradients(phase, part, number) for number, part in enumerate(own.chunk(schedule.accumulate)))
         self.optimiser.step()
-        if self.done >= schedule.steps * (1 - schedule.average):
-            self._mean.add()
+        self.average.after(self.done)
         self.done += 1
         return value
+
+    def _gradients(self, phase: Phase, rows: Tensor, number: int) -> float:
+        """Add the gradients of a part of the batch; its share of the loss."""
+        accumulate, last = self.schedule.accumulate, number == self.schedule.accumulate - 1
+        with nullcontext() if last else self.processes.apart(self._forward):
+            with self._chance(phase, number):
+                loss = self._loss(phase, rows) / accumulate if accumulate > 1 else self._loss(phase, rows)
+            value = self.processes.mean(loss.detach().clone()).item()
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"the loss is {value} at step {self.done + 1} of {self.schedule.steps}: "
+                    f"try a learning rate below {self.schedule.lr:g}"
+                )
+            loss.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    def _loss(self, phase: Phase, rows: Tensor) -> Tensor:
+        images, labels = phase.images[rows], (self.labels if phase.labels is None else phase.labels)[rows]
+        if phase.change is not None:
+            images, labels = phase.change(images, labels, self._changing)
+        smoothing = self.schedule.label_smoothing
+        with _precision(images.device):
+            logits = self._forward(images)
+            ignored = IGNORED if logits.ndim == 4 else -100
+            loss = F.cross_entropy(logits, labels, label_smoothing=smoothing, ignore_index=ignored)
+            return loss if self.distillation is None else self.distillation(loss, logits, images, rows)
+
+    def _chance(self, phase: Phase, number: int) -> AbstractContextManager[None]:
+        if not phase.draws:
+            return nullcontext()
+        return counted(phase.images.device, self.seed, self.done, self.processes.rank, number)
+
+    def _entered(self) -> Phase:
+        """The phase of the next step; on its first one the network is readied for it."""
+        phase = next(phase for phase in self.phases if self.done < phase.end)
+        if phase is not self._phase:
+            self._phase = phase
+            self._fast.choose(phase.images)
+            if phase.dropout:
+                for part in self.network.modules():
+                    if isinstance(part, nn.Dropout):
+                        part.p = phase.dropout
+        return phase
 
     def _rows(self) -> Tensor:
         """The next batch: passes over all images, each in a new order, cut across pass borders."""
@@ -149,19 +195,23 @@ class Training:
 
     def finish(self) -> None:
         """Put the averaged weights, if any, into the network, and leave it in evaluation mode."""
-        self._mean.store()
+        self.average.store()
         self.network.eval()
 
     def state(self) -> dict[str, Any]:
-        """All that the steps to come depend on: tensors, lists, dicts, strings and numbers, for ``weights_only`` files."""
+        """All that the steps to come depend on: tensors, lists, dicts, strings and numbers, for ``weights_only`` files.
+
+        Of several processes each must call it; the first one's is complete.
+        """
         return {
             "done": self.done,
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "generator": self.generator.get_state(),
+            "changing": self.processes.gathered(self._changing.get_state()),
             "order": self._order.clone(),
-            "mean": list(self._mean.mean),
-            "mean_count": self._mean.count,
+            "mean": list(self.average.mean),
+            "mean_count": self.average.count,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -169,8 +219,10 @@ class Training:
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"])
+        self._changing.set_state(state["changing"][self.processes.rank])
         self._order, self.done = state["order"], state["done"]
-        self._mean.mean, self._mean.count = [v.to(self.images.device) for v in state["mean"]], state["mean_count"]
+        self.average.mean = [v.to(self.images.device) for v in state["mean"]]
+        self.average.count = state["mean_count"]
 
 
 def fit(
@@ -180,14 +232,15 @@ def fit(
     schedule: Schedule,
     *,
     seed: int,
-    augment: Augment | None = None,
+    augment: Change | None = None,
     on_step: OnStep | None = None,
+    distillation: Distillation | None = None,
 ) -> None:
     """Train in place from the first step to the last; see `Training`.
 
     ``on_step(step, loss)`` is called after each step, from 1; what it raises ends the training.
     """
-    training = Training(network, images, labels, schedule, seed=seed, augment=augment)
+    training = Training(network, images, labels, schedule, seed=seed, augment=augment, distillation=distillation)
     while training.done < schedule.steps:
         loss = training.advance()
         if on_step is not None:
@@ -195,40 +248,26 @@ def fit(
     training.finish()
 
 
-def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    matrices = [p for p in network.parameters() if p.ndim > 1]
-    vectors = [p for p in network.parameters() if p.ndim <= 1]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+class _Fast(nn.Module):
+    """A network by the fastest forward pass that was measured for such maps."""
 
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self._run: Callable[[Tensor], Tensor] | None = None
 
-def _forward(network: nn.Module, images: Source) -> Callable[[Tensor], Tensor]:
-    """The fastest forward pass that was measured for such maps: `swift` up to `SWIFT_SIDE`, else torch's channels-last."""
-    if isinstance(network, Network) and images.device.type == "cpu" and images.shape[3] <= SWIFT_SIDE:
-        return partial(swift.forward, network)
-    return lambda batch: network(batch.contiguous(memory_format=torch.channels_last))
+    def choose(self, images: Source) -> None:
+        """`swift` on the CPU up to `SWIFT_SIDE`, else torch's channels-last."""
+        if isinstance(self.network, Network) and images.device.type == "cpu" and images.shape[3] <= SWIFT_SIDE:
+            self._run = partial(swift.forward, self.network)
+        else:
+            self._run = lambda batch: self.network(batch.contiguous(memory_format=torch.channels_last))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images: (n, c, s, s). The network's logits."""
+        assert self._run is not None, "choose comes first"
+        return self._run(images)
 
 
 def _precision(device: torch.device) -> AbstractContextManager[object]:
     return torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()
-
-
-class _Mean:
-    """The running mean of a network's floating-point state."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self.state = [v for v in network.state_dict().values() if v.is_floating_point()]
-        self.mean: list[Tensor] = []
-        self.count = 0
-
-    def add(self) -> None:
-        """Take the network as it is now into the mean."""
-        self.count += 1
-        if not self.mean:
-            self.mean = [v.clone() for v in self.state]
-        else:
-            torch._foreach_lerp_(self.mean, self.state, 1 / self.count)
-
-    def store(self) -> None:
-        """Write the mean, if there is one, into the network."""
-        for value, mean in zip(self.state, self.mean, strict=bool(self.mean)):
-            value.copy_(mean)

@@ -19,6 +19,7 @@ from nas.model import Network
 from nas.model.blocks import Shuffle, SqueezeExcite
 from nas.model.conv import Head
 from nas.model.mbconv import Block
+from nas.train.droppath import DropPath
 
 __all__ = ["forward"]
 
@@ -101,6 +102,10 @@ def _norm(part: nn.BatchNorm2d, maps: Tensor) -> Tensor:
     return normed.view(maps.shape)
 
 
+def _drop_path(part: DropPath, maps: Tensor) -> Tensor:
+    return _turned(part(_turned(maps)))
+
+
 def _shuffle(part: Shuffle, maps: Tensor) -> Tensor:
     return maps.view(part.groups, len(maps) // part.groups, -1).transpose(0, 1).reshape(maps.shape)
 
@@ -120,6 +125,7 @@ _FASTER: Mapping[Any, Callable[[Any, Tensor], Tensor]] = {
     Block.forward: _block,
     nn.Conv2d.forward: _conv,
     nn.BatchNorm2d.forward: _norm,
+    DropPath.forward: _drop_path,
     Shuffle.forward: _shuffle,
     SqueezeExcite.forward: _squeeze_excite,
     Head.forward: _head,

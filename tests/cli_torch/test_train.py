@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 import nas
 from nas import catalog
+from nas.cli import train
 from nas.data import LazyTensors, load, statistics, tensors
-from nas.errors import ArchitectureError, RunError
+from nas.errors import ArchitectureError, NasError, RunError, TrainingError, UsageError
 from nas.model import build
 from nas.train import Augment, Schedule, Training, fit
 from nas.train.full import FullTraining, Recipe
@@ -188,3 +190,66 @@ def test_a_folder_that_was_tampered_with_is_refused(done, tmp_path, name, conten
         (folder / name).write_bytes(content)
     with pytest.raises(RunError, match=message):
         small(folder).run()
+
+
+def shell(*words):
+    return CliRunner().invoke(
+        train.command, [str(word) for word in words], standalone_mode=False, catch_exceptions=False
+    )
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    nas.scale.scaled(catalog.network(NETWORK, width=0.25), resolution=16, classes=10, in_channels=1).save(
+        tmp_path / "n.json"
+    )
+    return tmp_path
+
+
+def test_a_papers_recipe_is_printed_and_drawn(tiny):
+    pytest.importorskip("tensorboard")
+    done = shell(
+        tiny / "n.json", "--data", "digits", "--recipe", "efficientnet", "--progressive", "s", "--set", "randaugment=0,"
+        "randaugment_start=0,mixup=0.2", "--steps", 4, "--batch-size", 16, "--threads", 1, "--tensorboard", "--out", tiny / "o",
+    )  # fmt: skip
+    assert "rmsprop, peak rate 0.001, exponential; " in done.stderr
+    assert "at 6 then 8 then 10 then 12 px" in done.stderr
+    assert "drop_path=0.2" in done.stderr
+    assert "test accuracy" in done.stdout
+    assert list((tiny / "o" / "tensorboard").glob("events*"))
+    assert json.loads((tiny / "o" / "train.json").read_text())["recipe"]["ema"] == 0.9999
+
+
+def test_without_tensorboard_the_way_out_is_told(tiny, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(
+        UsageError, match=r"--tensorboard needs the package tensorboard: pip install 'nas-toolkit\[train\]'"
+    ):
+        shell(tiny / "n.json", "--data", "digits", "--steps", 1, "--tensorboard", "--out", tiny / "o")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--recipe", "sgd"), "no recipe named 'sgd'"),
+        (("--progressive", "z"), "no preset of progressive learning named 'z'"),
+        (("--set", "accumulate=3"), r"a batch of 64 images cannot be cut into 3 equal parts of two or more"),
+        (("--teacher-weights", "w.pt"), "--teacher-weights needs --teacher NETWORK"),
+        (("--teacher", NETWORK), "needs its weights: --teacher-weights FILE"),
+        (("--task", "segmentation"), "segmentation reads folder:DIR with images/ and masks/, not 'digits'"),
+        (("--task", "segmentation", "--groups", "g"), "--groups has no meaning for --task segmentation yet"),
+    ],
+)
+def test_bad_options_are_one_line(tiny, words, message):
+    with pytest.raises(NasError, match=message) as found:
+        shell(tiny / "n.json", "--data", "digits", "--steps", 1, "--out", tiny / "o", *words)
+    assert "\n" not in str(found.value)
+
+
+def test_a_network_of_fixed_size_refuses_to_grow(tmp_path):
+    network = catalog.network("uninet_b0", resolution=64)
+    recipe = Recipe(steps=4, batch_size=4, stages=4, smallest=0.4)
+    with pytest.raises(
+        TrainingError, match=r"takes maps of 128x4x4 only: it cannot be trained at 35 px; leave --progressive"
+    ):
+        FullTraining(network, load("digits"), tmp_path / "x", recipe)

@@ -1,0 +1,117 @@
+"""Progressive learning on CIFAR-10: equal epochs in less time, and equal time.
+
+A small Fused-MBConv network in the manner of EfficientNetV2, three seeds, three trainings each by `nas train`'s own loop:
+``fixed`` at 32 pixels, ``growing`` with equal epochs (sizes as the preset ``s`` has them, 18, 22, 27, 32 pixels here; mixup and
+dropout grow from 0), and ``shorter``, fixed again with so many steps as take the time of ``growing``. Regularisation of the
+fixed ones is that at the end of the growing one. RandAugment is left out: networks and trainings of this size
+underfit. Times are CPU seconds of the training's process on one thread, evaluation of *selection* included.
+Every training is scored once on test, the 10,000 test images. NAS_DATA holds the images. Stopped, it goes on with the
+training it was at.
+
+    python experiments/progressive.py --out runs/progressive              # half an hour on one core
+    python experiments/progressive.py --slice --out runs/progressive-slice   # a minute, to see that it works
+"""
+
+import argparse
+import dataclasses
+import os
+import shutil
+import time
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+
+from nas import rows
+from nas.arch import Architecture, Stage
+from nas.confirmed import interval
+from nas.data import Dataset, load
+from nas.errors import UsageError
+from nas.ops.conv import Classifier, Conv
+from nas.ops.mbconv import FusedMBConv, MBConv
+from nas.shape import Shape
+from nas.train.full import FullTraining
+from nas.train.recipe import GROWTH, Recipe
+
+FINAL = {"mixup": 0.2, "dropout": 0.1}
+
+
+def network() -> Architecture:
+    fused = {"kernel": 3, "act": "swish", "skip": "identity"}
+    body = (
+        Stage("stem", (Conv(kernel=3, channels=16, act="swish"),)),
+        Stage("one", (FusedMBConv(expand=1, channels=16, **fused),)),
+        Stage("two", (FusedMBConv(expand=2, channels=24, stride=2, **fused), FusedMBConv(expand=2, channels=24, **fused))),
+        Stage("three", (FusedMBConv(expand=2, channels=32, stride=2, **fused), FusedMBConv(expand=2, channels=32, **fused))),
+        Stage("four", (MBConv(expand=4, channels=64, stride=2, se=0.25, **fused),
+                       MBConv(expand=4, channels=64, se=0.25, **fused))),
+        Stage("head", (Conv(kernel=1, channels=256, act="swish"), Classifier(classes=10))),
+    )  # fmt: skip
+    return Architecture(Shape(3, 32), body)
+
+
+def data(images: int) -> Dataset:
+    folder = os.environ.get("NAS_DATA")
+    if folder is None:
+        raise UsageError("NAS_DATA must name the folder of cifar10_train_jpegs.npz and cifar10_test_jpegs.npz")
+    whole = load(f"npz:{folder}/cifar10_train_jpegs.npz,{folder}/cifar10_test_jpegs.npz")
+    chosen = np.random.default_rng(0).permutation(len(whole))[:images]
+    return dataclasses.replace(whole, images=whole.images[chosen], labels=whole.labels[chosen])
+
+
+def trained(dataset: Dataset, name: str, seed: int, steps: int, out: Path, changes: dict[str, object]) -> dict:
+    """The row of one training, from the record or made now."""
+    record = out / "trainings.jsonl"
+    for row in rows.read(record):
+        if (row["kind"], row["seed"]) == (name, seed):
+            return row
+    folder = out / f"{name}{seed}"
+    shutil.rmtree(folder, ignore_errors=True)  # what a kill left: its time could not be known
+    recipe = Recipe(steps=steps, batch_size=64, lr=0.1, shift=0.125, average=0.1, seed=seed, **(FINAL | changes))
+    training = FullTraining(network(), dataset, folder, recipe)
+    begun = time.process_time()
+    result = training.run(checkpoint_seconds=1e9)
+    row = {
+        "kind": name, "seed": seed, "steps": steps, "seconds": time.process_time() - begun,
+        "accuracy": result["test"]["accuracy"], "selection": result["selection"]["accuracy"],
+    }  # fmt: skip
+    rows.append(record, row)
+    print(f"{name:8} seed {seed}: {steps} steps, {row['seconds']:.0f} s, test {row['accuracy']:.4f}", flush=True)
+    return row
+
+
+def one(dataset: Dataset, seed: int, steps: int, out: Path) -> tuple[dict, dict, dict]:
+    growth = {name: GROWTH["s"][name] for name in ("stages", "smallest")}
+    fixed = trained(dataset, "fixed", seed, steps, out, {})
+    growing = trained(dataset, "growing", seed, steps, out, growth)
+    equal = max(1, round(steps * growing["seconds"] / fixed["seconds"]))
+    return fixed, growing, trained(dataset, "shorter", seed, equal, out, {})
+
+
+def told(name: str, values: list[float], unit: str) -> None:
+    bounds = interval(values)
+    edges = "" if bounds is None else f", 95 % {bounds[0]:+.2f} to {bounds[1]:+.2f}"
+    print(f"{name}: {fmean(values):+.2f} {unit}{edges} ({len(values)} seeds)")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    options.add_argument("--out", type=Path, default=Path("runs/progressive"))
+    options.add_argument("--seeds", type=int, default=3)
+    options.add_argument("--images", type=int, default=20000, help="of the 50,000, weights to selection")
+    options.add_argument("--steps", type=int, default=3000)
+    options.add_argument("--slice", action="store_true", help="two seeds of a few steps")
+    given = options.parse_args()
+    if given.slice:
+        given.seeds, given.images, given.steps = 2, 1000, 60
+    given.out.mkdir(parents=True, exist_ok=True)
+    dataset = data(given.images)
+    found = [one(dataset, seed, given.steps, given.out) for seed in range(given.seeds)]
+    print(f"time at equal epochs: {fmean(g['seconds'] / f['seconds'] for f, g, _ in found):.3f} of the fixed size's")
+    told("accuracy at equal epochs", [100 * (g["accuracy"] - f["accuracy"]) for f, g, _ in found], "points")
+    told("accuracy at equal time", [100 * (g["accuracy"] - s["accuracy"]) for _, g, s in found], "points")
+    told("time of that comparison", [100 * (s["seconds"] / g["seconds"] - 1) for _, g, s in found], "%")
+
+
+if __name__ == "__main__":
+    main()

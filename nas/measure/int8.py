@@ -1,0 +1,153 @@
+"""What int8 costs and gains: accuracy and latency of an ONNX file before and after quantisation."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nas import rows
+from nas.arch import Architecture, Stage
+from nas.data import Dataset, LazyTensors, Splits, split, statistics
+from nas.errors import DataError
+from nas.export.int8 import OnnxNetwork, write_int8
+from nas.export.verification import Job, check
+from nas.measure.runners import OnnxRuntime
+from nas.measure.timing import Subject, Timing, measure
+from nas.ops.conv import Classifier
+from nas.shape import Shape
+from nas.train import score
+from nas.train.tasks import SPLIT_SEED
+
+__all__ = ["CALIBRATION_IMAGES", "Quantised", "quantise"]
+
+CALIBRATION_IMAGES = 256
+OPENINGS = "test.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantised:
+    """Each pair is before, float32, and after, int8. Accuracies are fractions; ``test_accuracy`` only where it was asked for."""
+
+    file: Path
+    images: int
+    accuracy: tuple[float, float]
+    test_accuracy: tuple[float, float] | None
+    latency: tuple[Timing, Timing]
+    size_bytes: tuple[int, int]
+    test_openings: int
+
+    def lines(self) -> list[str]:
+        """For people."""
+        before, after = self.latency
+        found = [
+            f"  {self.file}  int8, calibrated with {self.images} images of the weights set",
+            f"    selection accuracy {self.accuracy[0]:.4f} before, {self.accuracy[1]:.4f} after",
+            f"    latency {before.latency_ms:.3f} ± {before.sd_ms:.3f} ms before, {after.latency_ms:.3f} ± {after.sd_ms:.3f} ms after, "
+            "onnxruntime on this CPU",
+            f"    size {self.size_bytes[0]:,} bytes before, {self.size_bytes[1]:,} after",
+        ]
+        if self.test_accuracy is not None:
+            times = "once" if self.test_openings == 1 else f"{self.test_openings} times"
+            found.insert(
+                2,
+                f"    test accuracy {self.test_accuracy[0]:.4f} before, {self.test_accuracy[1]:.4f} after "
+                f"(test set opened {times})",
+            )
+        return found
+
+
+def quantise(
+    model: str | Path,
+    dataset: Dataset,
+    target: str | Path,
+    *,
+    images: int = CALIBRATION_IMAGES,
+    threads: int = 1,
+    test: bool = False,
+    seconds: float = 2.0,
+) -> Quantised:
+    """Write ``target``, the int8 form of an ONNX file, and say what that does.
+
+    Calibrated with the first ``images`` of the *weights* set, as `nas train` splits and normalises it; scored on *selection*, on
+    *test* only where ``test`` asks for it, which is counted in ``test.jsonl`` beside the file. Both files are timed
+    beside each other for about ``seconds`` each. The file is verified in an interpreter without the toolkit. Raises `NasError`.
+    """
+    model, target = Path(model), Path(target)
+    before = OnnxNetwork(model)
+    _check_fits(before, dataset, model)
+    splits = split(dataset, SPLIT_SEED)
+    source = _Source(dataset, splits, before.shape[1])
+    calibration = source.of(dataset.images, splits.weights[:images])
+    write_int8(model, calibration[torch.arange(len(calibration))], target)
+    after = OnnxNetwork(target)
+    _verify(after, target)
+    pair = before, after
+    accuracy = [source.accuracy(net, dataset.images, dataset.labels, splits.selection) for net in pair]
+    opened, openings = None, 0
+    if test:
+        openings = _count(target.parent, len(splits.open_test()[1]))
+        shown, labels = splits.open_test()
+        opened = [source.accuracy(net, shown, labels, np.arange(len(labels))) for net in pair]
+    timed = _timed(model, target, threads, seconds)
+    return Quantised(
+        file=target, images=len(calibration), accuracy=(accuracy[0], accuracy[1]),
+        test_accuracy=None if opened is None else (opened[0], opened[1]), latency=timed,
+        size_bytes=(model.stat().st_size, target.stat().st_size), test_openings=openings,
+    )  # fmt: skip
+
+
+class _Source:
+    """Images of a data set as the network takes them."""
+
+    def __init__(self, dataset: Dataset, splits: Splits, size: int) -> None:
+        self.statistics = statistics(dataset.images[splits.weights])
+        self.size = size
+
+    def of(self, images: np.ndarray, chosen: np.ndarray) -> LazyTensors:
+        return LazyTensors(images, chosen, self.statistics, self.size, torch.device("cpu"))
+
+    def accuracy(self, net: OnnxNetwork, images: np.ndarray, labels: np.ndarray, chosen: np.ndarray) -> float:
+        truth: Tensor = torch.from_numpy(labels[chosen])
+        return score(net, self.of(images, chosen), truth)["accuracy"]
+
+
+def _check_fits(net: OnnxNetwork, dataset: Dataset, path: Path) -> None:
+    if net.shape[0] != dataset.in_channels:
+        raise DataError(
+            f"{path} takes images of {net.shape[0]} channels, data set '{dataset.name}' has {dataset.in_channels}: "
+            "calibrate with the data it was trained on"
+        )
+    if net.classes != len(dataset.classes):
+        raise DataError(
+            f"{path} knows {net.classes} classes, data set '{dataset.name}' has {len(dataset.classes)}: "
+            "calibrate with the data it was trained on"
+        )
+
+
+def _verify(net: OnnxNetwork, path: Path) -> None:
+    """The file gives the same logits where only torch and onnxruntime are installed."""
+    check([Job(architecture=_like(net), network=net, onnx=path)])
+
+
+def _like(net: OnnxNetwork) -> Architecture:
+    """Something of the file's input shape: what `check` needs to draw images."""
+    return Architecture(Shape(*net.shape), (Stage("head", (Classifier(classes=net.classes),)),))
+
+
+def _count(folder: Path, images: int) -> int:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    rows.append(folder / OPENINGS, {"kind": "opening", "time": now, "images": images})
+    return len(rows.read(folder / OPENINGS))
+
+
+def _timed(model: Path, target: Path, threads: int, seconds: float) -> tuple[Timing, Timing]:
+    subjects = [Subject("before", model.read_bytes), Subject("after", target.read_bytes)]
+    found = {
+        key: timing
+        for block in measure(subjects, OnnxRuntime(threads), threads=threads, seconds_per_row=seconds)
+        for key, timing in block.timings.items()
+    }
+    return found["before"], found["after"]

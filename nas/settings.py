@@ -1,0 +1,42 @@
+"""Frozen settings changed by words: ``name=value,...`` for a dataclass of numbers and names."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from nas.errors import UsageError, unknown
+
+__all__ = ["Ranges", "changed", "check_ranges"]
+
+T = TypeVar("T")
+Ranges = Mapping[str, tuple[float, float]]
+
+
+def changed(base: T, text: str, what: str) -> T:
+    """``base``, a dataclass, changed by ``name=value,...``, as in ``resolution=16,width=0.25,epochs=8``.
+
+    Fields are ``int``, ``float``, ``str`` or ``int | None``. Raises `UsageError`, which calls the settings ``what``.
+    """
+    kinds: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(base)}  # type: ignore[arg-type]
+    changes: dict[str, Any] = {}
+    for part in filter(None, text.split(",")):
+        name, sign, value = (word.strip() for word in part.partition("="))
+        if name not in kinds:
+            raise unknown(f"{what} setting", name[:40], kinds)
+        if not sign or name in changes:
+            raise UsageError(f"{what} settings are name=value, each once, not '{part[:40]}'")
+        kind = kinds[name] if isinstance(kinds[name], type) else int
+        try:
+            changes[name] = kind(value)
+        except ValueError:
+            number = "a whole number" if kind is int else "a number"
+            raise UsageError(f"{what} {name} must be {number}, not '{value[:40]}'") from None
+    return dataclasses.replace(base, **changes)  # type: ignore[type-var]
+
+
+def check_ranges(settings: Any, ranges: Ranges, what: str) -> None:
+    """Raise `UsageError` where a setting lies outside its range, borders included; None is always inside."""
+    for name, (low, high) in ranges.items():
+        value = getattr(settings, name)
+        if value is not None and not low <= value <= high:
+            raise UsageError(f"{what} {name} must be {low:g} to {high:g}, not {value:g}")

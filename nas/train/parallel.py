@@ -1,0 +1,130 @@
+"""Several processes that train one network, as torch's launcher starts them: ``torchrun --nproc-per-node 2 -m nas train ...``.
+
+Each process works off an equal part of every batch. Gradients are averaged, and batch norms see the whole batch, so that
+the result is that of one process up to the order of sums.
+"""
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+
+from nas.errors import TrainingError
+
+__all__ = ["ALONE", "Processes", "launched", "synchronise"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Processes:
+    """How many there are, and which of them this is."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes files and talks."""
+        return self.rank == 0
+
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean over all processes; without gradients."""
+        if self.count > 1:
+            dist.all_reduce(value)
+            value /= self.count
+        return value
+
+    def gathered(self, value: Tensor) -> list[Tensor]:
+        """A tensor of equal shape from each process, by rank."""
+        if self.count == 1:
+            return [value]
+        found = [torch.empty_like(value) for _ in range(self.count)]
+        dist.all_gather(found, value)
+        return found
+
+    def wait(self) -> None:
+        """Go on when all are here."""
+        if self.count > 1:
+            dist.barrier()
+
+    def wrapped(self, network: nn.Module) -> nn.Module:
+        """The network with gradients averaged over the processes during the backward pass."""
+        if self.count == 1:
+            return network
+        return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False)
+
+    def apart(self, network: nn.Module) -> AbstractContextManager[None]:
+        """Gradients of a `wrapped` network are added up inside, and averaged by the next backward pass outside."""
+        if isinstance(network, nn.parallel.DistributedDataParallel):
+            return network.no_sync()
+        return nullcontext()
+
+
+ALONE = Processes()
+
+
+def launched() -> tuple[Processes, torch.device]:
+    """Which of the launcher's processes this is, with its device; alone where none started it.
+
+    Processes on the CPU talk through gloo, those on CUDA, a device each, through nccl.
+    """
+    cuda = torch.cuda.is_available()
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return ALONE, torch.device("cuda" if cuda else "cpu")
+    local = int(os.environ["LOCAL_RANK"])
+    if cuda and local >= torch.cuda.device_count():
+        raise TrainingError(
+            f"process {local} of this machine has no device: there are {torch.cuda.device_count()}. "
+            "Start fewer with torchrun --nproc-per-node"
+        )
+    device = torch.device("cuda", local) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if cuda else "gloo")
+    return Processes(rank=dist.get_rank(), count=dist.get_world_size()), device
+
+
+def synchronise(network: nn.Module) -> None:
+    """Batch norms take their statistics over all processes from now on; parameters and names stay."""
+    for part in list(network.modules()):
+        for name, norm in list(part.named_children()):
+            if type(norm) is nn.BatchNorm2d:
+                setattr(part, name, _SharedNorm.of(norm))
+
+
+class _SharedNorm(nn.BatchNorm2d):
+    """Batch norm over the equal parts of all processes. Torch's own does not run on CPUs."""
+
+    @classmethod
+    def of(cls, norm: nn.BatchNorm2d) -> "_SharedNorm":
+        made = cls(norm.num_features, eps=norm.eps, momentum=norm.momentum)
+        made._parameters, made._buffers = norm._parameters, norm._buffers
+        return made
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """maps: (n, c, s, s), the same out."""
+        if not self.training:
+            return super().forward(maps)
+        values = maps.float()
+        mean, var = values.mean((0, 2, 3)), values.var((0, 2, 3), correction=0)
+        own = torch.stack([mean, var + mean**2]).double()
+        whole: Tensor = all_reduce(own) / dist.get_world_size()  # type: ignore[no-untyped-call]
+        mean = whole[0]
+        var = whole[1] - mean**2
+        self._follow(mean.detach(), var.detach(), maps.numel() // len(mean) * dist.get_world_size())
+        scale = (var + self.eps).rsqrt().float() * self.weight
+        shift = self.bias - mean.float() * scale
+        return torch.addcmul(shift[:, None, None], values, scale[:, None, None]).to(maps.dtype)
+
+    def _follow(self, mean: Tensor, var: Tensor, count: int) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        momentum = self.momentum or 0.0
+        self.running_mean.lerp_(mean.float(), momentum)
+        self.running_var.lerp_((var * count / max(count - 1, 1)).float(), momentum)

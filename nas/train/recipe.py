@@ -1,0 +1,223 @@
+"""Recipes of trainings: a table of what papers did, each a frozen value that can be changed setting by setting.
+
+Sources. MnasNet: Tan et al. 2018, https://arxiv.org/abs/1807.11626. FBNet: Wu et al. 2018, https://arxiv.org/abs/1812.03443, the
+weights' recipe of its search. EfficientNet: Tan and Le 2019, https://arxiv.org/abs/1905.11946 (its AutoAugment is left out).
+EfficientNetV2: Tan and Le 2021, https://arxiv.org/abs/2104.00298; the growth presets ``s`` to ``xl`` are those of its code,
+``paper-s`` to ``paper-l`` those of its table 6. UniNet: Liu et al. 2022, https://arxiv.org/abs/2207.05420, and its code's
+settings. Rates are stated per ``lr_batch`` images, as published, and scaled to the batch.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from nas.errors import UsageError, unknown
+from nas.settings import Ranges, changed, check_ranges
+from nas.train.schedule import DECAYS, OPTIMISERS, Schedule
+
+__all__ = ["GROWTH", "RECIPES", "Recipe", "Step", "recipe"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One stage of progressive learning: where it ends, as a share of the steps, its pixels a side, and its changes."""
+
+    end: float
+    size: int
+    dropout: float
+    randaugment: float
+    mixup: float
+    cutmix: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that decides a training beside network and data.
+
+    ``steps`` overrides ``epochs``. ``lr`` is the peak rate for ``lr_batch`` images a batch (0: for any). ``shift``: random
+    shift as a share of the side. ``drop_path``: rate at the last block. ``randaugment``: magnitude as in the papers' code, where 10 is
+    the whole range, 0 for none.
+    ``mixup``, ``cutmix``: alpha, 0 for none. ``resolution``: None is the network's own; ``train_share`` is the largest
+    size that is trained at, as a share of it. ``stages`` above 1 is progressive learning: the size grows from ``smallest``, a
+    share of the largest, and dropout, randaugment and mixup grow from ``..._start`` to their values. The rest: see
+    `nas.train.schedule.Schedule`.
+    """
+
+    epochs: float = 60.0
+    steps: int | None = None
+    batch_size: int = 64
+    accumulate: int = 1
+    optimiser: str = "sgd"
+    lr: float = 0.05
+    lr_batch: int = 0
+    momentum: float = 0.9
+    eps: float = 1e-3
+    weight_decay: float = 1e-4
+    warmup: float = 0.1
+    decay: str = "cosine"
+    drop: float = 0.97
+    drop_every: float = 0.01
+    average: float = 0.1
+    ema: float = 0.0
+    label_smoothing: float = 0.1
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    shift: float = 0.125
+    randaugment: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    stages: int = 1
+    smallest: float = 1.0
+    dropout_start: float = 0.0
+    randaugment_start: float = 0.0
+    mixup_start: float = 0.0
+    train_share: float = 1.0
+    resolution: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_ranges(self, _RANGES, "recipe")
+        for name, known in (("optimiser", OPTIMISERS), ("decay", DECAYS)):
+            if getattr(self, name) not in known:
+                raise unknown(f"recipe {name}", getattr(self, name), known)
+        if self.average and self.ema:
+            raise UsageError(
+                f"weights are averaged one way: --set average=0 or --set ema=0, not {self.average:g} and {self.ema:g}"
+            )
+
+    @property
+    def peak_lr(self) -> float:
+        """The rate of this batch size."""
+        return self.lr * self.batch_size / self.lr_batch if self.lr_batch else self.lr
+
+    def schedule(self, images: int) -> Schedule:
+        """The schedule for so many images."""
+        return Schedule(
+            steps=self.steps or max(1, math.ceil(self.epochs * images / self.batch_size)), batch_size=self.batch_size,
+            accumulate=self.accumulate, optimiser=self.optimiser, lr=self.peak_lr, momentum=self.momentum, eps=self.eps,
+            weight_decay=self.weight_decay, warmup=self.warmup, decay=self.decay, drop=self.drop,
+            drop_every=self.drop_every, average=self.average, ema=self.ema, label_smoothing=self.label_smoothing,
+        )  # fmt: skip
+
+    def plan(self, resolution: int) -> tuple[Step, ...]:
+        """The stages for a network of that resolution; a single one where nothing grows.
+
+        As EfficientNetV2's code has it: with k of n stages done, the size is ``(k + 1) / n`` of the way from the
+        smallest to the largest, and the rest ``k / (n - 1)`` of the way.
+        """
+        largest = max(1, round(resolution * self.train_share))
+        smallest = self.smallest * largest
+        return tuple(
+            Step(
+                end=(k + 1) / self.stages,
+                size=max(1, int(smallest + (largest - smallest) * (k + 1) / self.stages + 1e-9)),
+                dropout=self._grown("dropout", k), randaugment=self._grown("randaugment", k),
+                mixup=self._grown("mixup", k), cutmix=self.cutmix,
+            )
+            for k in range(self.stages)
+        )  # fmt: skip
+
+    def _grown(self, name: str, stage: int) -> float:
+        last: float = getattr(self, name)
+        start: float = getattr(self, f"{name}_start")
+        return last if self.stages == 1 else start + (last - start) * stage / (self.stages - 1)
+
+    def __str__(self) -> str:
+        return ",".join(
+            f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+            for name, value in dataclasses.asdict(self).items()
+            if value != getattr(_PLAIN, name)
+        )
+
+
+_RANGES: Ranges = {
+    "epochs": (1e-6, 1e6),
+    "steps": (1, 1e9),
+    "batch_size": (2, 1 << 20),
+    "accumulate": (1, 1 << 16),
+    "lr": (1e-9, 100),
+    "lr_batch": (0, 1 << 20),
+    "momentum": (0, 0.9999),
+    "eps": (0, 1),
+    "weight_decay": (0, 1),
+    "warmup": (0, 0.999),
+    "drop": (1e-6, 1),
+    "drop_every": (1e-6, 1),
+    "average": (0, 1),
+    "ema": (0, 0.999999),
+    "label_smoothing": (0, 0.9),
+    "dropout": (0, 0.95),
+    "drop_path": (0, 0.95),
+    "shift": (0, 0.5),
+    "randaugment": (0, 30),
+    "mixup": (0, 100),
+    "cutmix": (0, 100),
+    "stages": (1, 100),
+    "smallest": (0.01, 1),
+    "dropout_start": (0, 0.95),
+    "randaugment_start": (0, 30),
+    "mixup_start": (0, 100),
+    "train_share": (0.05, 1),
+    "resolution": (1, 4096),
+    "seed": (0, 2**63 - 1),
+}
+_PLAIN = Recipe()
+
+# Training and evaluation size, smallest size 128; dropout, RandAugment, mixup at the end. Four stages, RandAugment from 5.
+_CODE = {
+    "s": (300, 384, 0.2, 10, 0.0),
+    "m": (384, 480, 0.3, 15, 0.2),
+    "l": (384, 480, 0.4, 20, 0.5),
+    "xl": (384, 512, 0.4, 20, 0.5),
+}
+# Table 6: dropout grows too, from 0.1. Evaluation sizes as in the code.
+_PAPER = {"s": (300, 384, 0.3, 15, 0.0), "m": (380, 480, 0.4, 20, 0.2), "l": (380, 480, 0.5, 25, 0.5)}
+
+
+def _growth(train: int, test: int, dropout: float, randaugment: float, mixup: float, start: float) -> Mapping[str, Any]:
+    return MappingProxyType(
+        {
+            "stages": 4, "smallest": 128 / train, "train_share": train / test, "dropout": dropout, "dropout_start": start,
+            "randaugment": float(randaugment), "randaugment_start": 5.0, "mixup": mixup, "mixup_start": 0.0,
+        }
+    )  # fmt: skip
+
+
+GROWTH: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {name: _growth(*row, start=row[2]) for name, row in _CODE.items()}
+    | {f"paper-{name}": _growth(*row, start=0.1) for name, row in _PAPER.items()}
+)
+"""Presets of progressive learning, as changes of any recipe."""
+
+_MNASNET = Recipe(
+    epochs=350, batch_size=256, optimiser="rmsprop", lr=0.256, lr_batch=4096, eps=1e-3, weight_decay=1e-5,
+    warmup=5 / 350, decay="exponential", drop=0.97, drop_every=2.4 / 350, average=0.0, label_smoothing=0.1, dropout=0.2,
+)  # fmt: skip
+_EFFICIENTNET = dataclasses.replace(_MNASNET, ema=0.9999, drop_path=0.2)
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        "default": _PLAIN,
+        "efficientnet": _EFFICIENTNET,
+        **{f"efficientnetv2-{name}": dataclasses.replace(_EFFICIENTNET, **GROWTH[name]) for name in _CODE},
+        "fbnet": Recipe(epochs=90, batch_size=192, lr=0.1, weight_decay=1e-4, warmup=0.0, average=0.0, label_smoothing=0.0),
+        "mnasnet": _MNASNET,
+        "uninet": Recipe(
+            epochs=300, batch_size=256, optimiser="adamw", lr=5e-4, lr_batch=512, eps=1e-8, weight_decay=0.05,
+            warmup=5 / 300, average=0.0, ema=0.99996, randaugment=9.0, mixup=0.8, cutmix=1.0,
+        ),
+    }
+)  # fmt: skip
+
+
+def recipe(name: str = "default", growth: str = "", settings: str = "") -> Recipe:
+    """The recipe of a name, with a preset of `GROWTH`, then changed by ``name=value,...``. Raises `UsageError`."""
+    if name not in RECIPES:
+        raise unknown("recipe", name, RECIPES)
+    if growth and growth not in GROWTH:
+        raise unknown("preset of progressive learning", growth, GROWTH)
+    base = dataclasses.replace(RECIPES[name], **(GROWTH[growth] if growth else {}))
+    return changed(base, settings, "recipe")

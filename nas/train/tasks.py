@@ -1,0 +1,202 @@
+"""What is learnt of a data set: a class of each image, or of each pixel."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nas.arch import Architecture
+from nas.data import Dataset, LazyTensors, Splits, split, statistics
+from nas.data.masks import LazyMasks, MaskDataset
+from nas.errors import TrainingError, UsageError
+from nas.model import Network, build
+from nas.model.maps import trunk
+from nas.model.weights import Loaded, load
+from nas.ops.down import GlobalDown, LocalGlobalDown
+from nas.ops.unified import AttentionBlock, TokenMLPBlock
+from nas.scale import scaled
+from nas.train.augment import Augment, Change, Changes, Mix, RandAugment
+from nas.train.loop import Phase, Source
+from nas.train.recipe import Recipe, Step
+from nas.train.scores import score
+from nas.train.segmentation import score_masks, segmenter
+from nas.train.weights import load_weights
+
+__all__ = ["SPLIT_SEED", "Classification", "Segmentation", "Task", "task_of"]
+
+SPLIT_SEED = 0  # as in searches: what one held back for its test, no training sees
+
+FIXED_SIZE = (AttentionBlock, GlobalDown, LocalGlobalDown, TokenMLPBlock)
+"""Ops whose modules are built for one size of map."""
+
+Rows = NDArray[np.int64]
+
+
+class Task(Protocol):
+    """Network, phases and scores for a data set."""
+
+    metric: str
+    network: Architecture
+    splits: Splits
+    rows: Rows
+    statistics: Any
+
+    def build(self, seed: int) -> nn.Module:
+        """The module to train, with fresh weights."""
+
+    def load(self, network: nn.Module, state: Mapping[str, Tensor], path: str | Path, partial: bool) -> Loaded:
+        """Fill it from a state dict, of which ``partial`` takes what fits. Raises `NasError` where it does not fit."""
+
+    def labels(self, rows: Rows, size: int) -> Source:
+        """Labels of some rows of the data set."""
+
+    def phases(self, recipe: Recipe, steps: int) -> list[Phase]:
+        """The phases of a training."""
+
+    def score(self, network: nn.Module, rows: Rows) -> dict[str, float]:
+        """Scores on some rows of the data set."""
+
+    def score_test(self, network: nn.Module) -> tuple[dict[str, float], int]:
+        """Opens *test*, which the caller counts: its scores and its number of images."""
+
+
+def task_of(network: Architecture, dataset: Dataset, recipe: Recipe, device: torch.device) -> Task:
+    """The task that a data set poses."""
+    made = Segmentation if isinstance(dataset, MaskDataset) else Classification
+    return made(network, dataset, recipe, device)
+
+
+class _Images:
+    """What both tasks share. Training reads *weights* and *search*; normalisation is that of *weights*."""
+
+    def __init__(self, network: Architecture, dataset: Dataset, recipe: Recipe, device: torch.device) -> None:
+        self.dataset, self.device = dataset, device
+        self.network = scaled(
+            network, resolution=recipe.resolution, classes=len(dataset.classes), in_channels=dataset.in_channels
+        )
+        self.splits: Splits = split(dataset, SPLIT_SEED)
+        self.rows: Rows = np.concatenate([self.splits.weights, self.splits.search])
+        self.statistics = statistics(dataset.images[self.splits.weights])
+
+    def _plan(self, recipe: Recipe) -> tuple[Step, ...]:
+        """The recipe's stages. Raises `TrainingError` where a layer is made for one size and there are others."""
+        plan = recipe.plan(self.network.input.size)
+        fixed = [layer for layer in self.network.layers if isinstance(layer.op, FIXED_SIZE)]
+        other = [step.size for step in plan if step.size != self.network.input.size]
+        if fixed and other:
+            raise TrainingError(
+                f"layer {fixed[0].op.signature} takes maps of {fixed[0].shape} only: it cannot be trained at {other[0]} px; "
+                "leave --progressive out, or --set stages=1,train_share=1"
+            )
+        return plan
+
+    def _images(self, rows: Rows, size: int) -> LazyTensors:
+        return LazyTensors(self.dataset.images, rows, self.statistics, size, self.device)
+
+    def _test_images(self, images: Any) -> LazyTensors:
+        return LazyTensors(images, np.arange(len(images)), self.statistics, self.network.input.size, self.device)
+
+
+class Classification(_Images):
+    """A class for each image."""
+
+    metric = "accuracy"
+
+    def build(self, seed: int) -> Network:
+        """See `Task`."""
+        return build(self.network, seed=seed)
+
+    def load(self, network: nn.Module, state: Mapping[str, Tensor], path: str | Path, partial: bool) -> Loaded:
+        """See `nas.model.weights.load`."""
+        assert isinstance(network, Network)
+        return load(network, state, path, partial=partial)
+
+    def labels(self, rows: Rows, size: int) -> Tensor:
+        """(n,) int64."""
+        return torch.from_numpy(self.dataset.labels[rows]).to(self.device)
+
+    def phases(self, recipe: Recipe, steps: int) -> list[Phase]:
+        """See `Task`."""
+        return [
+            Phase(
+                end=max(1, round(step.end * steps)), images=self._images(self.rows, step.size), dropout=step.dropout,
+                change=self._change(recipe, step), random=recipe.drop_path > 0,
+            )
+            for step in self._plan(recipe)
+        ]  # fmt: skip
+
+    def _change(self, recipe: Recipe, step: Step) -> Change:
+        changes: list[Change] = [Augment(pad=round(recipe.shift * step.size), flip=self.dataset.flip)]
+        if step.randaugment:
+            changes.append(RandAugment(self.statistics, magnitude=step.randaugment))
+        if step.mixup or step.cutmix:
+            changes.append(Mix(classes=len(self.dataset.classes), mixup=step.mixup, cutmix=step.cutmix))
+        return Changes(changes)
+
+    def score(self, network: nn.Module, rows: Rows) -> dict[str, float]:
+        """See `nas.train.scores.score`."""
+        return score(network, self._images(rows, self.network.input.size), self.labels(rows, 0))
+
+    def score_test(self, network: nn.Module) -> tuple[dict[str, float], int]:
+        """See `Task`."""
+        images, labels = self.splits.open_test()
+        return score(network, self._test_images(images), torch.from_numpy(labels).to(self.device)), len(labels)
+
+
+class Segmentation(_Images):
+    """A class for each pixel; of a network's weights its body up to stride 16 is used."""
+
+    metric = "miou"
+
+    def __init__(self, network: Architecture, dataset: Dataset, recipe: Recipe, device: torch.device) -> None:
+        for name in ("randaugment", "mixup", "cutmix"):
+            if getattr(recipe, name):
+                raise UsageError(f"{name} changes images, not their masks: leave it out by --set {name}=0")
+        super().__init__(network, dataset, recipe, device)
+        self.network = trunk(self.network, 16)
+
+    def build(self, seed: int) -> nn.Module:
+        """See `Task`."""
+        return segmenter(self.network, len(self.dataset.classes), seed)
+
+    def load(self, network: nn.Module, state: Mapping[str, Tensor], path: str | Path, partial: bool) -> Loaded:
+        """Weights are those of a segmenter, or of the network as a classifier, whose head is left out."""
+        if partial:
+            raise UsageError("--partial is for classifiers: a segmenter takes all of its backbone")
+        if any(name.startswith("backbone.") for name in state):
+            load_weights(network, state)
+            return Loaded(loaded=tuple(state))
+        backbone = network.get_submodule("backbone")
+        own = backbone.state_dict()
+        load_weights(backbone, {name: value for name, value in state.items() if name in own})
+        return Loaded(loaded=tuple(own), unknown=tuple(name for name in state if name not in own))
+
+    def labels(self, rows: Rows, size: int) -> LazyMasks:
+        """(n, size, size) int64."""
+        return LazyMasks(self.dataset.labels, rows, size, self.device)
+
+    def phases(self, recipe: Recipe, steps: int) -> list[Phase]:
+        """See `Task`."""
+        return [
+            Phase(
+                end=max(1, round(step.end * steps)), images=self._images(self.rows, step.size), dropout=step.dropout,
+                labels=self.labels(self.rows, step.size), random=recipe.drop_path > 0,
+                change=Augment(pad=round(recipe.shift * step.size), flip=self.dataset.flip),
+            )
+            for step in self._plan(recipe)
+        ]  # fmt: skip
+
+    def score(self, network: nn.Module, rows: Rows) -> dict[str, float]:
+        """See `nas.train.segmentation.score_masks`."""
+        size = self.network.input.size
+        return score_masks(network, self._images(rows, size), self.labels(rows, size))
+
+    def score_test(self, network: nn.Module) -> tuple[dict[str, float], int]:
+        """See `Task`."""
+        images, masks = self.splits.open_test()
+        every, size = np.arange(len(images)), self.network.input.size
+        return score_masks(network, self._test_images(images), LazyMasks(masks, every, size, self.device)), len(masks)
