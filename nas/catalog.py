@@ -35,6 +35,7 @@ __all__ = [
     "benchmark",
     "device",
     "device_names",
+    "differentiable",
     "evaluator",
     "fitting",
     "network",
@@ -45,7 +46,12 @@ __all__ = [
     "space_names",
 ]
 
-EVALUATORS = {"training": "nas.evaluate.session"}
+EVALUATORS = {
+    "proxy": "nas.evaluate.untrained",
+    "supernet": "nas.evaluate.supernet",
+    "training": "nas.evaluate.session",
+}
+DIFFERENTIABLE = "nas.evaluate.differentiable"
 SPACE_COPY = "space.py"
 TRUST = "NAS_TRUST"
 """Environment variable: run folders, or folders of runs, whose programs may be run; separated as in PATH."""
@@ -306,3 +312,8 @@ def evaluator(name: str) -> ModuleType:
 def fitting() -> ModuleType:
     """The module that fits coefficients of scaling, on the torch side as evaluators are."""
     return importlib.import_module("nas.evaluate.coefficients")
+
+
+def differentiable() -> ModuleType:
+    """The module that trains what strategy ``differentiable`` proposes from; on the torch side too."""
+    return importlib.import_module(DIFFERENTIABLE)

@@ -1,5 +1,6 @@
 """The main job: from a space, a device and a data set to a run folder with a Pareto front."""
 
+import inspect
 import math
 import platform
 import sys
@@ -8,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from nas import capsule, catalog, cluster, strategies
@@ -22,12 +24,13 @@ from nas.domain import Bound, Domain
 from nas.errors import BoundError, ExistsError, NasError, RunError, UsageError, unknown
 from nas.journal import LOCK
 from nas.notes import Notes
-from nas.objectives import QUALITY, Objectives, Reward, parse_objectives
+from nas.objectives import QUALITY, UNTRAINED, Objectives, Reward, parse_objectives
 from nas.report.text import shown_share, spread
 from nas.run import Run, freeze_space, freeze_tables
 from nas.space import SearchSpace
 from nas.store import Store, check_space
-from nas.study import Outcome, Progress, Study
+from nas.strategies.differentiable import Differentiable
+from nas.study import Outcome, Preparing, Progress, Study
 from nas.workers import Evaluator, Processes
 
 __all__ = ["Plan", "Search", "check_free", "evaluator", "search"]
@@ -129,8 +132,10 @@ class Plan:
             teacher=_file(settings.teacher), teacher_weights=_file(settings.teacher_weights),
         )  # fmt: skip
         self.settings = settings
+        self.remarks: list[str] = []
         self.tables = tuple(catalog.device(name) for name in settings.devices)
-        evaluators = catalog.evaluator(settings.evaluator)
+        kind = strategies.parse_spec(settings.evaluator)[0]
+        evaluators = catalog.evaluator(kind)
         if settings.ray is None and (settings.scheduler is not None or settings.gpus):
             raise UsageError("--scheduler and --gpus are Ray's: they need --ray ADDRESS")
         self.data = evaluators.open_data(settings.data, strict=settings.strict, groups=settings.groups)
@@ -155,9 +160,8 @@ class Plan:
             seed=settings.seed,
             objectives=len(settings.objectives) if self.objectives.reward is None else 1,
         )
-        self.evaluator = evaluators.make(
-            self.data, settings.proxy, threads=settings.threads, **_teacher(settings, evaluators, self.data)
-        )
+        self.evaluator = _evaluator(evaluators, self.data, settings)
+        _check_measured(self.objectives, self.evaluator.qualities, kind)
         self.identity = capsule.identity(
             self.domain,
             self.objectives,
@@ -197,12 +201,23 @@ class Plan:
             )
         return found
 
-    def run(self, out: str | Path | None, *, resume: bool = False, watch: "Watch" = lambda progress: None) -> "Result":
-        """Train networks until the budget is used, recording each, and write the reports."""
+    def run(
+        self,
+        out: str | Path | None,
+        *,
+        resume: bool = False,
+        watch: "Watch" = lambda progress: None,
+        preparing: Callable[[Preparing], None] = lambda preparing: None,
+    ) -> "Result":
+        """Train networks until the budget is used, recording each, and write the reports.
+
+        What is trained once, before the first of them (a supernet), tells ``preparing`` where it stands.
+        """
         trials = self.settings.trials
         if trials is None and self.settings.seconds is None:
-            trials = DEFAULT_TRIALS
+            trials = getattr(self.strategy, "trials", DEFAULT_TRIALS)
         with self._store(out, resume) as store:
+            self._prepare(store.folder, preparing)
             study = Study(
                 self.domain, self.strategy, self.evaluator, store, watch=watch, hopeless=self.settings.hopeless,
                 board=self._board(store.folder),
@@ -210,7 +225,17 @@ class Plan:
             outcome = self._evaluated(study, trials)
         run = Run(store.folder)
         run.save_reports()
-        return Result(run, outcome)
+        return Result(run, outcome, (*self.remarks, *self.evaluator.remarks))
+
+    def _prepare(self, folder: Path, watch: Callable[[Preparing], None]) -> None:
+        prepare = getattr(self.evaluator, "prepare", None)
+        if prepare is not None:
+            prepare(self.domain, folder, seed=self.settings.seed, watch=watch)
+        if isinstance(self.strategy, Differentiable):
+            self.remarks += catalog.differentiable().learn(
+                self.strategy, self.data, folder, proxy_text=self.settings.proxy, thread_count=self.settings.threads,
+                watch=watch,
+            )  # fmt: skip
 
     def _board(self, folder: Path) -> Board | None:
         if self.settings.storage is None:
@@ -263,25 +288,46 @@ class Plan:
         return Path("runs") / f"{self.space.name}-{self.tables[0].name}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
+def _evaluator(module: ModuleType, data: Any, settings: Search) -> Any:
+    name, given = strategies.parse_spec(settings.evaluator)
+    accepted = inspect.signature(module.make).parameters
+    if given and not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
+        raise UsageError(f"evaluator '{name}' has no settings, so '{settings.evaluator}' means nothing: write '{name}'")
+    if settings.teacher is not None and "teacher" not in accepted:
+        raise UsageError(f"evaluator '{name}' takes no --teacher: leave it out, or use --evaluator training")
+    made = module.make(data, settings.proxy, threads=settings.threads, **given, **_teacher(settings, module, data))
+    if hasattr(made, "prepare") and (settings.workers > 1 or settings.ray or settings.trial_timeout_seconds):
+        raise UsageError(
+            f"evaluator '{name}' is made ready once, in this process: leave out --workers, --trial-timeout and --ray"
+        )
+    return made
+
+
+def _check_measured(objectives: Objectives, given: Sequence[str], evaluator: str) -> None:
+    for name in objectives.names:
+        if name in QUALITY + UNTRAINED and name not in given:
+            others = [given[0], *(other for other in objectives.names if other not in QUALITY + UNTRAINED)]
+            raise UsageError(f"evaluator '{evaluator}' gives no {name}: try --objective {','.join(others)}")
+
+
 Watch = Callable[[Progress], None]
 
 
 def evaluator(settings: Search) -> Evaluator:
     """The evaluator of a search, as each worker builds its own."""
-    evaluators = catalog.evaluator(settings.evaluator)
+    evaluators = catalog.evaluator(strategies.parse_spec(settings.evaluator)[0])
     data = evaluators.open_data(settings.data, strict=settings.strict, groups=settings.groups)
-    made: Evaluator = evaluators.make(
-        data, settings.proxy, threads=settings.threads, **_teacher(settings, evaluators, data)
-    )
+    made: Evaluator = _evaluator(evaluators, data, settings)
     return made
 
 
 @dataclass(frozen=True)
 class Result:
-    """A run, and how it ended."""
+    """A run, how it ended, and what its evaluator and strategy have to say, a line each."""
 
     run: Run
     outcome: Outcome
+    remarks: tuple[str, ...] = ()
 
 
 def search(out: str | Path | None = None, *, watch: Watch = lambda progress: None, **settings: Any) -> Run:

@@ -33,6 +33,7 @@ __all__ = [
 Direction = Literal["minimize", "maximize"]
 
 QUALITY = ("accuracy", "balanced_accuracy", "macro_f1")
+UNTRAINED = ("proxy_score",)
 MEASURED = ("train_ms",)
 SEARCH = "search_"
 
@@ -63,13 +64,13 @@ class Objective:
 
 def parse_objectives(names: Sequence[str], columns: Iterable[str]) -> tuple[Objective, ...]:
     """Objectives by name: quality metrics are maximised, ``train_ms`` and the cost ``columns`` minimised."""
-    known = (*QUALITY, *MEASURED, *columns)
+    known = (*QUALITY, *UNTRAINED, *MEASURED, *columns)
     if not names or len(set(names)) != len(names):
         raise UsageError(f"objectives must be at least one name and none twice, not '{','.join(names)}'")
     for name in names:
         if name not in known:
             raise unknown("objective", name, known)
-    return tuple(Objective(name, "maximize" if name in QUALITY else "minimize") for name in names)
+    return tuple(Objective(name, "maximize" if name in QUALITY + UNTRAINED else "minimize") for name in names)
 
 
 # -- scalar rewards -------------------------------------------------------------------------------

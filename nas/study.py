@@ -7,7 +7,7 @@ asynchronous: whenever one is free it asks for another network, and names those 
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -23,7 +23,7 @@ from nas.trial import Metrics, State, Trial
 from nas.units import counted
 from nas.workers import Evaluator, Measured, Serial, Task, Workers
 
-__all__ = ["Evaluator", "Outcome", "Progress", "Study", "evaluation_seed", "run_study"]
+__all__ = ["Evaluator", "Outcome", "Preparing", "Progress", "Study", "evaluation_seed", "run_study"]
 
 FAILURES_IN_A_ROW = 10
 ANSWERS_IN_A_ROW = 200
@@ -45,6 +45,17 @@ class Progress:
     front_size: int
     hypervolume: float
     eta_seconds: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparing:
+    """Where the work before the first trial stands, such as the training of a supernet; ``figures`` by name."""
+
+    what: str
+    done: int
+    steps: int
+    eta_seconds: float
+    figures: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)

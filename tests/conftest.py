@@ -17,6 +17,7 @@ TORCH_SIDE = (
     "model",
     "processes",
     "strategies_torch",
+    "supernet",
     "train",
 )
 

@@ -36,6 +36,7 @@ LEVELS = (
     ("testing",),
     ("model",),
     ("data", "train"),
+    ("supernet",),
     ("evaluate", "export"),
     ("measure",),
     ("__init__", "cli", "__main__"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nas.study import Progress
+from nas.study import Preparing, Progress
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -50,7 +50,7 @@ class Live:
             from rich.progress import Progress as RichProgress
 
             self._bar = RichProgress(
-                TextColumn("trials"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"),
+                BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"),
                 console=Console(stderr=True), transient=True,
             )  # fmt: skip
             self._task = self._bar.add_task("starting", total=None)
@@ -69,10 +69,23 @@ class Live:
             self._best = max(self._best, progress.trial.metrics.get("accuracy", 0.0))
         text = self._text(progress)
         if self._bar is not None:
-            self._bar.update(self._task, completed=progress.evaluated, total=progress.planned, description=text)
+            self._bar.update(
+                self._task, completed=progress.evaluated, total=progress.planned, description=f"trials  {text}"
+            )
         elif not self.quiet and self._due(progress):
             planned = "?" if progress.planned is None else progress.planned
             click.echo(f"trial {progress.evaluated}/{planned}  {text}", err=True)
+
+    def prepare(self, preparing: Preparing) -> None:
+        """Take in where the work before the first trial stands."""
+        figures = "  ".join(f"{name} {value:.4g}" for name, value in preparing.figures.items())
+        text = f"{figures}  {duration(preparing.eta_seconds)} left"
+        if self._bar is not None:
+            self._bar.update(
+                self._task, completed=preparing.done, total=preparing.steps, description=f"{preparing.what}  {text}"
+            )
+        elif not self.quiet and (self._passed() or preparing.done == preparing.steps):
+            click.echo(f"{preparing.what} {preparing.done}/{preparing.steps}  {text}", err=True)
 
     def step(self, text: str) -> None:
         """Say where work other than a study's stands, in a line of its own."""
@@ -80,11 +93,15 @@ class Live:
             click.echo(text, err=True)
 
     def _due(self, progress: Progress) -> bool:
+        return (self._passed() or progress.evaluated == progress.planned) and progress.trial is not None
+
+    def _passed(self) -> bool:
+        """Whether the last line in a log is long enough ago; if so, the next one is due from now."""
         now = time.monotonic()
-        if now - self._logged < LOG_EVERY_SECONDS and progress.evaluated != progress.planned:
+        if now - self._logged < LOG_EVERY_SECONDS:
             return False
         self._logged = now
-        return progress.trial is not None
+        return True
 
     def _text(self, progress: Progress) -> str:
         left = "measuring" if progress.eta_seconds is None else f"{duration(progress.eta_seconds)} left"

@@ -29,6 +29,8 @@ Examples:
   nas search --resume runs/photos --time 2h
   nas search --space fbnet --device pixel --workers 8 --trial-timeout 10m --trials 500
   nas search --space fbnet --device pixel --ray 10.0.0.1:6379 --workers 64 --gpus 1 --scheduler asha --time 8h
+  nas search --space fbnet --device pixel --strategy differentiable --latency 60ms
+  nas search --space fbnet --device pixel --evaluator supernet --trials 500
   nas search --space ./my_space.py --device ./my_board.csv --objective accuracy,params --max macs=300M"""
 )
 @click.option("--space", default="fbnet", show_default=True, help="Search space: a name (nas spaces), or a .py file.")
@@ -44,6 +46,12 @@ Examples:
 )
 @click.option(
     "--strategy", default="local-search", show_default=True, help="Search strategy, with settings: name,key=value."
+)
+@click.option(
+    "--evaluator",
+    default="training",
+    show_default=True,
+    help="training; supernet: one training, shared weights; proxy: no training.",
 )
 @click.option(
     "--objective", "objectives", default="accuracy,latency_ms", show_default=True, help="Metrics, separated by commas."
@@ -63,7 +71,7 @@ Examples:
 @click.option(
     "--max", "maxima", multiple=True, metavar="COST=VALUE", help="Upper bound on a cost, such as params=5M; repeatable."
 )
-@click.option("--trials", type=click.IntRange(1), help="Networks to train.  [default: 32]")
+@click.option("--trials", type=click.IntRange(1), help="Networks to train.  [default: 32; differentiable: 6]")
 @click.option("--time", "time_", metavar="TIME", help="Time to end within, such as 5m.")
 @click.option(
     "--resolution", type=click.IntRange(8, 4096), help="Input size of the network to ship.  [default: the space's]"
@@ -115,7 +123,7 @@ def command(ctx: click.Context, /, out: Path | None, resume: Path | None, as_jso
     live.lines([*plan.lines(), f"run        {folder}", *(f"changed    {change}" for change in changes)])
     try:
         with live:
-            result = plan.run(folder, resume=resume is not None, watch=live.watch)
+            result = plan.run(folder, resume=resume is not None, watch=live.watch, preparing=live.prepare)
     except KeyboardInterrupt:
         raise RunError(f"interrupted; nothing finished is lost. Go on with: nas search --resume {folder}") from None
     if as_json:
@@ -185,14 +193,17 @@ def document(result: Result) -> dict[str, Any]:
         "seconds": outcome.seconds,
         "trials": outcome.evaluated,
         "ended": outcome.reason,
+        "remarks": list(result.remarks),
         "front": run.front_rows(),
     }
 
 
 def _summary(result: Result) -> str:
     run, outcome = result.run, result.outcome
+    remarks = "".join(f"{line}\n" for line in result.remarks)
     return (
         f"{run.front_text()}\n\n{units.counted(outcome.evaluated, 'network')} trained in {outcome.seconds:.0f} s "
+        f"{run.front_text()}\n\n{remarks}{outcome.evaluated} networks trained in {outcome.seconds:.0f} s "
         f"({outcome.reason}); {len(run.front_trials)} on the front\n"
         f"{run.folder}/front.png   nas front {run.folder}   nas confirm {run.folder}   nas cost {run.folder}:{run.best().number}"
         if run.front_trials

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from nas.data import Dataset, load, split, tensors
 from nas.errors import RunError, UsageError
 from nas.evaluate.proxy import Proxy, preset
 from nas.evaluate.training import TrainingEvaluator
+from nas.objectives import QUALITY
 from nas.train import score, threads
 from nas.train.teacher import Teacher, load_teacher
 from nas.trial import Metrics
@@ -27,12 +28,18 @@ SPLIT_SEED = 0
 
 
 class TrainingSession(TrainingEvaluator):
-    """A `TrainingEvaluator` that can say what it will do, for people and for ``run.json``."""
+    """A `TrainingEvaluator` that can say what it will do, for people and for ``run.json``.
+
+    ``qualities``: the objectives it measures. ``remarks``: what is worth saying when all is done.
+    """
+
+    qualities: ClassVar[tuple[str, ...]] = QUALITY
 
     def __init__(
         self, dataset: Dataset, proxy: Proxy, recipe: str, thread_count: int, teacher: Teacher | None = None
     ) -> None:
         self.recipe = recipe
+        self.remarks: list[str] = []
         super().__init__(
             split(dataset, SPLIT_SEED),
             proxy,
@@ -89,7 +96,9 @@ class Retraining(TrainingSession):
     def __init__(self, dataset: Dataset, recipe: Mapping[str, Any], factor: float) -> None:
         if not 0 < factor <= LARGEST_FACTOR:
             raise UsageError(f"--epochs-factor must be above 0 and at most {LARGEST_FACTOR:g}, not {factor:g}")
-        given = {name: value for name, value in recipe.items() if name not in ("threads", "device", "teacher")}
+        given = {
+            name: value for name, value in recipe.items() if name not in ("threads", "device", "evaluator", "teacher")
+        }
         foreign = set(given) - {field.name for field in dataclasses.fields(Proxy)}
         if foreign:
             raise RunError(f"the run's recipe holds settings this version does not know: {', '.join(sorted(foreign))}")

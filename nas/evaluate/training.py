@@ -62,15 +62,18 @@ class TrainingEvaluator:
         return images.to(self.device), torch.from_numpy(self.dataset.labels[rows]).to(self.device)
 
     @cached_property
-    def _weights(self) -> tuple[Tensor, Tensor]:
+    def weights(self) -> tuple[Tensor, Tensor]:
+        """Images and labels that train: (n, c, s, s), (n,)."""
         return self._tensors(self.splits.weights[: self.proxy.images])
 
     @cached_property
-    def _search(self) -> tuple[Tensor, Tensor]:
+    def search(self) -> tuple[Tensor, Tensor]:
+        """Images and labels that steer a search: (n, c, s, s), (n,)."""
         return self._tensors(self.splits.search[: self.proxy.score_images])
 
     @cached_property
-    def _selection(self) -> tuple[Tensor, Tensor]:
+    def selection(self) -> tuple[Tensor, Tensor]:
+        """Images and labels that fronts and picks are drawn by: (n, c, s, s), (n,)."""
         return self._tensors(self.splits.selection[: self.proxy.score_images])
 
     @cached_property
@@ -99,18 +102,18 @@ class TrainingEvaluator:
         with threads(self.thread_count):
             start = time.perf_counter()
             network = self.trained(architecture, seed, on_part)
-            metrics = score(network, *self._selection) | self._search_scores(network)
+            metrics = score(network, *self.selection) | self._search_scores(network)
             self.seconds.append(time.perf_counter() - start)
         return metrics
 
     def _search_scores(self, network: nn.Module) -> dict[str, float]:
-        return {f"search_{name}": value for name, value in score(network, *self._search).items()}
+        return {f"search_{name}": value for name, value in score(network, *self.search).items()}
 
     def trained(
         self, architecture: Architecture, seed: int, on_part: Callable[[Metrics], None] | None = None
     ) -> nn.Module:
         """The slimmed network, trained on *weights*. Raises `TrainingError`."""
-        images, labels = self._weights
+        images, labels = self.weights
         network = build(self.slim(architecture), seed=seed)
         schedule = self.proxy.schedule(len(images))
 

@@ -6,6 +6,7 @@ convolution with bias.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from nas.errors import ArchitectureError
 from nas.ops import blocks
@@ -17,7 +18,7 @@ __all__ = ["GlobalDown", "LocalDown", "LocalGlobalDown"]
 
 @dataclass(frozen=True, kw_only=True)
 class _Down(Op):
-    elastic = ("channels",)
+    elastic: ClassVar[tuple[str, ...]] = ("channels",)
     once = True
 
     channels: int = 0
@@ -59,6 +60,9 @@ class LocalDown(_Down):
 
 @dataclass(frozen=True, kw_only=True)
 class _AttendingDown(_Down):
+    # One linear layer gives keys and values: its leading rows are not those of a narrower module.
+    elastic = ()
+
     head_channels: int = 32
 
     def __post_init__(self) -> None:

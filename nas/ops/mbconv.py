@@ -18,7 +18,7 @@ __all__ = ["FusedMBConv", "MBConv"]
 class _InvertedResidual(Op):
     """``se_act`` empty: squeeze-and-excitation uses ``act`` inside; ``se_gate``: sigmoid or hsigmoid."""
 
-    elastic = ("channels", "expand", "kernel")
+    elastic = ("channels", "expand", "kernel", "se", "skip")
 
     kernel: int = 3
     expand: float = 6

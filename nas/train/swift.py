@@ -9,42 +9,49 @@ gradients and running statistics are those of the modules; sums differ in their 
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.model import Network
 from nas.model.blocks import Shuffle, SqueezeExcite
 from nas.model.conv import Head
 from nas.model.mbconv import Block
 from nas.train.droppath import DropPath
 
-__all__ = ["forward"]
+__all__ = ["Staged", "forward", "run", "turned"]
 
 # Beyond 8x8 a spread filter has over 4096 entries per channel, and torch's own kernel is as fast.
 LARGEST_SIDE = 8
 
 
-def forward(network: Network, images: Tensor) -> Tensor:
+class Staged(Protocol):
+    """A network, or a path of a supernet: layers in a row."""
+
+    @property
+    def stages(self) -> nn.Sequential:
+        """The layers."""
+
+
+def forward(network: Staged, images: Tensor) -> Tensor:
     """images: (n, c, s, s). What ``network(images)`` gives, up to rounding: logits (n, classes)."""
-    return _turned(_run(network.stages, _turned(images)))
+    return turned(run(network.stages, turned(images)))
 
 
-def _turned(maps: Tensor) -> Tensor:
+def turned(maps: Tensor) -> Tensor:
     """(n, c, ...) to (c, n, ...) and back."""
     return maps.transpose(0, 1)
 
 
-def _run(part: nn.Module, maps: Tensor) -> Tensor:
+def run(part: nn.Module, maps: Tensor) -> Tensor:
     """maps: (c, n, h, w). A module is known by its ``forward``, so one that overrides it is never mistaken."""
     return _FASTER.get(type(part).forward, _turned_there_and_back)(part, maps)
 
 
 def _turned_there_and_back(part: Any, maps: Tensor) -> Tensor:
     """Any module at all."""
-    return _turned(part(_turned(maps).contiguous(memory_format=torch.channels_last))).contiguous()
+    return turned(part(turned(maps).contiguous(memory_format=torch.channels_last))).contiguous()
 
 
 def _as_it_is(part: Any, maps: Tensor) -> Tensor:
@@ -55,16 +62,16 @@ def _as_it_is(part: Any, maps: Tensor) -> Tensor:
 
 def _sequential(part: nn.Sequential, maps: Tensor) -> Tensor:
     for child in part:
-        maps = _run(child, maps)
+        maps = run(child, maps)
     return maps
 
 
 def _block(part: Block, maps: Tensor) -> Tensor:
     out = maps
     for name in part.parts:
-        out = _run(part.get_submodule(name), out)
+        out = run(part.get_submodule(name), out)
     beside = part._modules.get("shortcut")
-    return out if beside is None else out + _run(beside, maps)
+    return out if beside is None else out + run(beside, maps)
 
 
 def _conv(part: nn.Conv2d, maps: Tensor) -> Tensor:
@@ -76,9 +83,11 @@ def _conv(part: nn.Conv2d, maps: Tensor) -> Tensor:
     if kernel == 1:
         taken = maps if stride == 1 else maps[:, :, ::stride, ::stride]
         rows = taken.reshape(groups, channels // groups, -1)
-        return torch.bmm(weight.view(groups, -1, channels // groups), rows).view(-1, count, *taken.shape[2:])
+        return torch.bmm(weight.reshape(groups, -1, channels // groups), rows).view(-1, count, *taken.shape[2:])
     if groups == channels == part.out_channels and side <= LARGEST_SIDE:
-        spread = (weight.view(channels, -1) @ _places(side, kernel, stride).to(weight)).view(channels, side * side, -1)
+        spread = (weight.reshape(channels, -1) @ _places(side, kernel, stride).to(weight)).view(
+            channels, side * side, -1
+        )
         out = -(-side // stride)
         return torch.bmm(maps.reshape(channels, count, -1), spread).view(channels, count, out, out)
     return _turned_there_and_back(part, maps)
@@ -103,7 +112,7 @@ def _norm(part: nn.BatchNorm2d, maps: Tensor) -> Tensor:
 
 
 def _drop_path(part: DropPath, maps: Tensor) -> Tensor:
-    return _turned(part(_turned(maps)))
+    return turned(part(turned(maps)))
 
 
 def _shuffle(part: Shuffle, maps: Tensor) -> Tensor:

@@ -1,0 +1,101 @@
+"""Differentiable search at several latency targets and seeds, beside random search of equal cost in the same window.
+
+    python experiments/differentiable_targets.py OUT --data fashion-mnist
+
+Per target and seed: ``--strategy differentiable`` on FBNet's space, then random search inside the same latency window for as many
+core-seconds as the supernet and the trainings of the first took together. The best network of each on *selection* is trained anew
+by one longer recipe, and scored on *test*, once. Printed: how far derived networks are from the target by the table,
+the mean difference of the test accuracies with its 95 % interval over all pairs, and skips. Runs lie in OUT: the same command
+goes on after a kill.
+"""
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import t as student
+
+from nas.data import load
+from nas.evaluate.session import retraining
+from nas.job import Plan, Search
+from nas.run import Run
+
+DEVICE = "pixel1"
+
+
+def search(folder: Path, **settings: Any) -> Run:
+    """A run, begun or gone on with."""
+    plan = Plan(Search(space="fbnet", devices=(DEVICE,), **settings))
+    return plan.run(folder, resume=(folder / "run.json").exists()).run
+
+
+def pair(out: Path, target: float, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Both searches for one target and seed, and their best networks' scores."""
+    common = {"data": options.data, "latency_ms": target, "seed": seed, "proxy": options.proxy}
+    strategy = f"differentiable:{options.settings}".rstrip(":")
+    ours = search(out / f"ours-{target:g}-{seed}", strategy=strategy, trials=options.trials, **common)
+    state = torch.load(ours.folder / "theta.pt", map_location="cpu", weights_only=True)
+    seconds = ours.core_seconds + state["seconds"]
+    random = search(
+        out / f"random-{target:g}-{seed}", strategy="random", latency_min_ms=0.95 * target, seconds=seconds, **common
+    )
+    costs = [trial.metrics[f"latency_ms@{DEVICE}"] for trial in ours.trials if trial.state == "complete"]
+    return {
+        "target": target, "seed": seed, "seconds": seconds, "farthest": max(abs(cost / target - 1) for cost in costs),
+        "random networks": len(random.trials), "ours": final(out, ours, options), "random": final(out, random, options),
+        "ours skips": skips(ours), "random skips": skips(random),
+    }  # fmt: skip
+
+
+def skips(run: Run) -> float:
+    """The share of empty slots in a run's best network."""
+    words = run.space.words(run.best().genes)
+    return sum(not word for word in words) / len(words)
+
+
+def final(out: Path, run: Run, options: argparse.Namespace) -> float:
+    """Accuracy on *test* of a run's best network, trained anew for longer; kept beside the run."""
+    file = out / f"{run.folder.name}.json"
+    if not file.exists():
+        judge = retraining(load(options.data), dict(run.identity["proxy"]), options.factor)
+        judge.open_test()
+        network = run.space.decode(run.best().genes)
+        scores = [judge.evaluate(network, 1000 + repeat)["accuracy"] for repeat in range(options.repeats)]
+        file.write_text(json.dumps(scores))
+    return float(np.mean(json.loads(file.read_text())))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--data", default="fashion-mnist")
+    parser.add_argument("--targets", default="40,60,80", help="ms")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--trials", type=int, default=6)
+    parser.add_argument("--settings", default="", help="of the strategy, such as longer=24")
+    parser.add_argument("--proxy", default="")
+    parser.add_argument("--factor", type=float, default=5.0, help="times the short training, for the final scores")
+    parser.add_argument("--repeats", type=int, default=2)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for target in map(float, options.targets.split(",")):
+        for seed in range(options.seeds):
+            rows.append(pair(options.out, target, seed, options))
+            print(json.dumps(rows[-1]), flush=True)
+    leads = np.array([row["ours"] - row["random"] for row in rows])
+    half = (
+        float(student.ppf(0.975, len(leads) - 1) * leads.std(ddof=1) / math.sqrt(len(leads)))
+        if len(leads) > 1
+        else math.inf
+    )
+    print(f"farthest from a target: {max(row['farthest'] for row in rows):.1%}")
+    print(f"ours minus random on test: {leads.mean():+.4f} ± {half:.4f} (95 %), {len(leads)} pairs")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""How well a supernet ranks the networks of NAS-Bench-Macro, whose true accuracies are known.
+
+    NAS_DATA=... python experiments/supernet_nas_bench_macro.py OUT [--slice 600]
+
+One supernet of the space is trained on CIFAR-10 at 16x16 pixels and half width. Networks are split in two halves by
+digest: settings were chosen on half A, figures are those of half B. Kendall's tau-b against the benchmark's mean
+accuracy of three trainings, over random networks and as the mean inside ten deciles of macs, beside macs, params and the
+number of blocks; then the best network under three quantiles of macs, named by local search with the supernet's score.
+OUT holds everything: the same command goes on after a kill. ``--slice`` ends after so many seconds.
+"""
+
+import argparse
+import io
+import json
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy.stats import kendalltau
+
+from nas import rows
+from nas.benchmarks.nas_bench_macro import _path, _results
+from nas.cost.compiled import compile_costs
+from nas.data.dataset import Dataset
+from nas.domain import Domain
+from nas.evaluate.proxy import Proxy
+from nas.evaluate.supernet import SupernetSession
+from nas.space import SearchSpace
+from nas.study import Preparing
+from nas.supernet.recipe import Sharing
+from nas.trial import Genes
+from search_spaces import nas_bench_macro
+
+QUANTILES = (0.25, 0.5, 0.75)
+SEARCH_EVALUATIONS = 120
+Score = Callable[[Genes], float]
+
+
+def cifar(folder: Path) -> Dataset:
+    """The training part of CIFAR-10; its own test part stays closed."""
+
+    def refuse() -> tuple[np.ndarray, np.ndarray]:
+        raise AssertionError("the test part is not opened here")
+
+    with np.load(folder / "cifar10_train_jpegs.npz") as file:
+        jpeg, offsets, labels = file["jpeg"], file["offsets"], file["labels"].astype(np.int64)
+        classes = tuple(map(str, file["classes"]))
+    pairs = pairwise(offsets)
+    images = np.stack([np.asarray(Image.open(io.BytesIO(jpeg[a:b].tobytes()))) for a, b in pairs])
+    return Dataset(name="cifar-10", images=images, labels=labels, classes=classes, read_test=refuse, flip=True)
+
+
+def half(space: SearchSpace, genes: Genes) -> str:
+    return "AB"[int(space.decode(genes).digest, 16) % 2]
+
+
+def blocks(genes: Genes) -> float:
+    return float(sum(gene > 0 for gene in genes))
+
+
+def tau(scores: np.ndarray, truth: np.ndarray) -> float:
+    return float(np.nan_to_num(kendalltau(scores, truth).statistic))
+
+
+def in_deciles(scores: np.ndarray, truth: np.ndarray, macs: np.ndarray) -> float:
+    order = np.argsort(macs, kind="stable")
+    return float(np.mean([tau(scores[part], truth[part]) for part in np.array_split(order, 10)]))
+
+
+class Experiment:
+    """One folder: the supernet, and a row per scored network."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.end = time.monotonic() + options.slice
+        self.out: Path = options.out
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.space = nas_bench_macro.space()
+        self.domain = Domain(self.space, compile_costs(self.space, ("macs",), lambda layer: (layer.macs,)))
+        results = _results(_path())
+        self.truth = {genes: 100 - float(found[:, 0].mean()) for genes, found in results.items()}
+        self.macs = {genes: float(found[0, 1]) for genes, found in results.items()}
+        sharing = Sharing(
+            paths=options.paths,
+            canonical=not options.any_spelling,
+            longer=1,
+            ramp=options.ramp,
+            recalibrate=512,
+            check=0,
+        )
+        proxy = Proxy(
+            resolution=16, width=0.5, epochs=1e4, images=options.steps * options.batch, batch_size=options.batch,
+            lr=options.lr, weight_decay=options.weight_decay, label_smoothing=options.label_smoothing,
+            average=options.average, shift=options.shift, score_images=options.score_images,
+        )  # fmt: skip
+        dataset = cifar(_path().parent)
+        self.session = SupernetSession(dataset, proxy, "as above", options.threads, sharing)
+        self.file = self.out / "scores.jsonl"
+        self.known = {tuple(row["genes"]): row for row in rows.read(self.file)}
+
+    def train(self, seed: int) -> bool:
+        """Whether the supernet is trained."""
+        told = [time.monotonic()]
+
+        def watch(now: Preparing) -> None:
+            if time.monotonic() - told[0] > 30 or now.done == now.steps:
+                told[0] = time.monotonic()
+                print(
+                    f"step {now.done}/{now.steps} loss {now.figures['loss']:.3f} {now.eta_seconds:.0f} s left",
+                    flush=True,
+                )
+
+        return self.session.prepare(
+            self.space, self.out, seed=seed, watch=watch, stop_after=self.end - time.monotonic()
+        )
+
+    def loss(self, genes: Genes) -> float:
+        """The supernet's loss on *search*. Raises TimeoutError at the end of the slice."""
+        genes = self.space.canonical(genes)
+        if genes not in self.known:
+            if time.monotonic() > self.end:
+                raise TimeoutError
+            found = self.session.scores(self.space.decode(genes), search=True, selection=False)
+            row = {
+                "kind": "score",
+                "genes": list(genes),
+                "loss": found["search_loss"],
+                "accuracy": found["search_accuracy"],
+            }
+            rows.append(self.file, row)
+            self.known[genes] = row
+        return float(self.known[genes]["loss"])
+
+    def sample(self, which: str, count: int) -> list[Genes]:
+        """Random networks of one half."""
+        pool = [genes for genes in sorted(self.truth) if half(self.space, genes) == which]
+        draw = np.random.default_rng(0).permutation(len(pool))[:count]
+        return [pool[i] for i in draw]
+
+    def fidelity(self, which: str, count: int) -> dict[str, dict[str, float]]:
+        """Kendall's tau of every score over one half."""
+        found = self.sample(which, count)
+        truth, macs = np.array([self.truth[g] for g in found]), np.array([self.macs[g] for g in found])
+        scores = {
+            "supernet, -loss": [-self.loss(g) for g in found],
+            "supernet, accuracy": [float(self.known[g]["accuracy"]) for g in found],
+            "macs": macs,
+            "params": [self.space.decode(g).params for g in found],
+            "blocks": [blocks(g) for g in found],
+        }
+        return {
+            name: {"tau": tau(np.array(s), truth), "in deciles": in_deciles(np.array(s), truth, macs)}
+            for name, s in scores.items()
+        }
+
+    def named(self, quantile: float) -> dict[str, float]:
+        """Local search by the supernet's loss under a quantile of macs: true accuracy of what it names."""
+        limit = float(np.quantile(list(self.macs.values()), quantile))
+        inside = {genes for genes, macs in self.macs.items() if macs <= limit}
+        draw = np.random.default_rng(1)
+        pool = sorted(inside)
+        tried: dict[Genes, float] = {}
+        for index in draw.permutation(len(pool))[:20]:
+            tried[pool[index]] = self.loss(pool[index])
+        expanded: set[Genes] = set()
+        while len(tried) < SEARCH_EVALUATIONS and set(tried) - expanded:
+            now = min(set(tried) - expanded, key=lambda genes: tried[genes])
+            expanded.add(now)
+            for near in self._near(now, inside):
+                tried.setdefault(near, self.loss(near))
+        best = min(tried, key=lambda genes: tried[genes])
+        top = max(self.truth[genes] for genes in inside)
+        return {"true best": top, "named": self.truth[best], "behind": top - self.truth[best], "scored": len(tried)}
+
+    def _near(self, genes: Genes, inside: set[Genes]) -> list[Genes]:
+        changed = {
+            self.space.canonical((*genes[:i], option, *genes[i + 1 :]))
+            for i in range(len(genes))
+            for option in range(3)
+        }
+        return sorted((changed - {genes}) & inside)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--batch", type=int, default=96)
+    parser.add_argument("--paths", type=int, default=1)
+    parser.add_argument("--lr", type=float, default=0.1)
+    parser.add_argument("--weight-decay", type=float, default=4e-5)
+    parser.add_argument("--label-smoothing", type=float, default=0.0)
+    parser.add_argument("--average", type=float, default=0.15)
+    parser.add_argument(
+        "--ramp", type=float, default=0.0, help="share of the steps on which networks depart from the largest"
+    )
+    parser.add_argument("--shift", type=int, default=2)
+    parser.add_argument("--any-spelling", action="store_true", help="train genes as drawn, not their least spelling")
+    parser.add_argument("--score-images", type=int, default=3000)
+    parser.add_argument("--networks", type=int, default=400, help="networks of half B")
+    parser.add_argument("--tuning", type=int, default=0, help="networks of half A, to choose settings by")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--slice", type=float, default=1e9, help="seconds")
+    options = parser.parse_args()
+    experiment = Experiment(options)
+    report: dict[str, object] = {"options": {k: str(v) for k, v in vars(options).items() if k != "slice"}}
+    try:
+        if not experiment.train(options.seed):
+            raise TimeoutError
+        for which, count in (("A", options.tuning), ("B", options.networks)):
+            if count:
+                report[f"half {which}"] = experiment.fidelity(which, count)
+                print(which, json.dumps(report[f"half {which}"], indent=1), flush=True)
+        if options.networks:
+            report["named"] = {str(q): experiment.named(q) for q in QUANTILES}
+    except TimeoutError:
+        print("the slice is over: give the same command again")
+        return
+    (options.out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    print(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()

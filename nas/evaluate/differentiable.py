@@ -1,0 +1,197 @@
+"""The training behind strategy ``differentiable``: from a space, a target and images to a ranked list of networks.
+
+Weights train on *weights*, theta on *search*; candidates are ranked on *selection* with batch norms recalibrated on
+*weights*. A run keeps the training in ``theta.pt`` and what came of it in ``distribution.json``.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nas.capsule import space_digest, write_atomic
+from nas.data import Dataset
+from nas.domain import Domain
+from nas.errors import DataError, RunError, UsageError
+from nas.evaluate.proxy import Proxy, preset
+from nas.evaluate.supernet import SupernetSession
+from nas.report.probabilities import FILE, PICTURE, save_picture
+from nas.strategies.base import rng
+from nas.strategies.differentiable import Differentiable
+from nas.study import Preparing
+from nas.supernet.distribution import Distribution
+from nas.supernet.fbnet import FBNetTraining
+from nas.supernet.network import Supernet
+from nas.supernet.recipe import Sharing, train
+from nas.supernet.scoring import recalibrate, score_path
+from nas.supernet.theta import Remembered, ThetaTraining
+from nas.train import Augment, threads
+from nas.trial import Genes
+
+__all__ = ["learn"]
+
+TRAINING = "theta.pt"
+RANDOM_NETWORKS = 256
+ESTIMATORS = {
+    "fbnet": "Gumbel softmax over a mixture of all options: biased for the loss of drawn networks",
+    "path": "score function with a leave-one-out baseline: unbiased for the expected loss at the present weights",
+}
+LEAST_SEARCH = 16
+Watch = Callable[[Preparing], None]
+
+
+def learn(
+    strategy: Differentiable,
+    dataset: Dataset,
+    folder: Path,
+    *,
+    proxy_text: str = "",
+    thread_count: int = 1,
+    watch: Watch = lambda preparing: None,
+) -> list[str]:
+    """Train the strategy's distribution in the run's folder, or go on, or read what is finished; the strategy learns it.
+
+    What is worth saying of it, a line each.
+
+    Raises `DataError` for a data set too small for its sets, `TrainingError` for a loss that is not finite.
+    """
+    file = folder / FILE
+    if file.exists():
+        document = _read(file)
+        strategy.learn(document)
+        return _notes(document)
+    settings = strategy.settings
+    base = Proxy.parse(proxy_text, preset(dataset)[1])
+    # In the paper every block has weights of its own.
+    share = "none" if settings.share == "auto" and settings.variant == "fbnet" else settings.share
+    sharing = Sharing(share=share, longer=settings.longer)
+    session = SupernetSession(dataset, base, "differentiable", thread_count, sharing)
+    if len(session.splits.search) < LEAST_SEARCH:
+        raise DataError(
+            f"the search set of '{dataset.name}' has {len(session.splits.search)} images: theta needs at least {LEAST_SEARCH}. "
+            "Give more images, or another --strategy"
+        )
+    with threads(thread_count):
+        training = _training(strategy, session)
+        identity = {
+            "space": space_digest(strategy.domain.space), "data": dataset.digest, "seed": strategy.seed,
+            "target": str(strategy.target), "recipe": str(session.proxy), **dataclasses.asdict(settings),
+        }  # fmt: skip
+        train(training, folder / TRAINING, identity, watch=watch)
+        document = _document(strategy, session, training)
+    write_atomic(file, json.dumps(document, allow_nan=False) + "\n")
+    save_picture(document, folder / PICTURE)
+    strategy.learn(document)
+    return _notes(document)
+
+
+def _notes(document: dict[str, Any]) -> list[str]:
+    costs = [row["cost"] for row in document["candidates"]]
+    derived = f"{min(costs):.4g} to {max(costs):.4g}" if costs else "none inside all bounds"
+    told = f"{document['metric']}: {document['expected']:.4g} expected of the distribution, derived networks {derived}"
+    return [told, f"estimator of theta: {document['estimator']}", *document["warnings"]]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(file.read_text())
+    except ValueError as error:
+        raise RunError(f"{file} is damaged: {error}. Remove it: the training in {TRAINING} is read again") from None
+    return found
+
+
+def _training(strategy: Differentiable, session: SupernetSession) -> Remembered:
+    domain, target = strategy.domain, strategy.target
+    supernet = Supernet(
+        domain.space, session.slim, share=session.sharing.share, seed=strategy.seed, device=session.device
+    )
+    distribution = Distribution(domain.compiled, target.metric, (target.lower + target.upper) / 2)
+    if strategy.settings.variant == "fbnet":
+        if not target.metric.startswith("latency_ms"):
+            raise UsageError(f"variant fbnet has a loss over a latency, not over {target.metric}: give --latency")
+        return FBNetTraining(
+            supernet, distribution, session.weights, session.search, strategy.settings.epochs, seed=strategy.seed,
+            augment=Augment(pad=session.proxy.shift, flip=session.dataset.flip),
+        )  # fmt: skip
+    return ThetaTraining(
+        supernet,
+        distribution,
+        session.weights,
+        session.search,
+        session.proxy.schedule(len(session.weights[0])),
+        strategy.settings,
+        seed=strategy.seed,
+        skip_limit=_skip_limit(strategy, distribution),
+        augment=Augment(pad=session.proxy.shift, flip=session.dataset.flip),
+    )
+
+
+def _skip_limit(strategy: Differentiable, distribution: Distribution) -> float:
+    """One standard deviation above the mean share of empty slots in random networks inside the window."""
+    domain, target = strategy.domain, strategy.target
+    band = Domain(domain.space, domain.compiled, [target])
+    drawn = band.sample_many(RANDOM_NETWORKS, rng(strategy.seed, "skips", 0))
+    shares = [distribution.skips(tuple(map(int, genes))) for genes in drawn]
+    return float(np.mean(shares) + np.std(shares))
+
+
+def _document(strategy: Differentiable, session: SupernetSession, training: Remembered) -> dict[str, Any]:
+    distribution = training.distribution
+    distribution.temperature = 1.0  # of the last step; networks are drawn from softmax(theta)
+    with torch.no_grad():
+        log_probs = distribution.log_probs()
+        weights = [logs.exp().tolist() for logs in log_probs]
+    candidates = _ranked(strategy, session, training, weights)
+    return {
+        "metric": strategy.target.metric,
+        "window": [strategy.target.lower, strategy.target.upper],
+        "estimator": ESTIMATORS[strategy.settings.variant],
+        **training.figures(),
+        "weights": weights,
+        "candidates": candidates,
+        "warnings": [*training.warnings, *_untaught(session, candidates)],
+        "history": training.history,
+    }
+
+
+def _untaught(session: SupernetSession, candidates: list[dict[str, Any]]) -> list[str]:
+    """A warning where no candidate is better, by two standard errors, than always naming the largest class."""
+    labels = session.selection[1]
+    largest = float(torch.bincount(labels).max() / len(labels))
+    best = max((row["accuracy"] for row in candidates), default=0.0)
+    if best > largest + 2 * math.sqrt(largest * (1 - largest) / len(labels)):
+        return []
+    return [
+        f"weights: the best candidate's accuracy with the supernet's weights is {best:.3f}, and always naming the largest class "
+        f"gives {largest:.3f}: the supernet was trained too little to tell networks apart; raise longer={session.sharing.longer:g}"
+    ]
+
+
+def _ranked(
+    strategy: Differentiable, session: SupernetSession, training: Remembered, weights: list[list[float]]
+) -> list[dict[str, Any]]:
+    """Different networks of the distribution inside the window, by their loss on *selection*, lowest first."""
+    space, column = strategy.domain.space, strategy.domain.compiled.column(strategy.target.metric)
+    window = strategy.window(weights)
+    found: dict[Genes, None] = {}
+    for number in range(16):
+        for genes in strategy.draw(window, rng(strategy.seed, "derive", number)).tolist():
+            found[space.canonical(genes)] = None
+        if len(found) >= strategy.settings.candidates:
+            break
+    rows = []
+    for genes in list(found)[: strategy.settings.candidates]:
+        path = training.supernet.path(genes)
+        recalibrate(path, session.weights[0], session.sharing.recalibrate)
+        scores = score_path(path, *session.selection)
+        cost = float(strategy.domain.compiled.price(np.array([genes]))[0, column])
+        skips = training.distribution.skips(genes)
+        rows.append(
+            {"genes": list(genes), "cost": cost, "skips": skips, "loss": scores["loss"], "accuracy": scores["accuracy"]}
+        )
+    return sorted(rows, key=lambda row: row["loss"])

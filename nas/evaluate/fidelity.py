@@ -1,0 +1,105 @@
+"""Does a cheap score rank networks as their short training does? Asked in the run itself, beside what costs nothing."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import kendalltau
+
+from nas import rows
+from nas.capsule import write_atomic
+from nas.domain import Domain
+from nas.errors import UsageError
+from nas.evaluate.session import TrainingSession
+from nas.evaluate.training import TrainingEvaluator
+from nas.evaluate.zero_cost import TRIVIAL
+from nas.strategies.base import rng
+from nas.study import Preparing, evaluation_seed
+from nas.trial import Metrics
+
+__all__ = ["Cheap", "check", "check_count", "verdict"]
+
+ROWS, FILE = "fidelity.jsonl", "fidelity.json"
+RESAMPLES = 1000
+FEWEST, MOST = 4, 1000
+Floats = NDArray[np.float64]
+
+
+def check_count(evaluator: str, count: int) -> None:
+    """Raise `UsageError` unless so many networks can be checked: none, or enough for a rank correlation."""
+    if isinstance(count, bool) or not isinstance(count, int) or not (count == 0 or FEWEST <= count <= MOST):
+        raise UsageError(f"check of evaluator '{evaluator}' must be 0 or {FEWEST} to {MOST} networks, not {count}")
+
+
+class Cheap(Protocol):
+    """An evaluator that does not train each network."""
+
+    def evaluate(self, architecture: Any, seed: int) -> Metrics:
+        """See `nas.study.Evaluator`."""
+
+
+def check(
+    cheap: Cheap,
+    trained: TrainingSession | TrainingEvaluator,
+    domain: Domain,
+    folder: Path,
+    *,
+    seed: int,
+    count: int,
+    watch: Callable[[Preparing], None] = lambda preparing: None,
+) -> dict[str, Any]:
+    """Train ``count`` random networks of the domain for a short while each, and compare; ``fidelity.json``'s content.
+
+    The truth is the accuracy on *selection* after the training; the cheap score is read on *search*, where it is one of images.
+    """
+    file, start = folder / ROWS, time.monotonic()
+    found = rows.read(file)
+    first = len(found)
+    for number in range(first, count):
+        genes = domain.sample(rng(seed, "fidelity", number))
+        network = domain.space.decode(genes)
+        score, truth = cheap.evaluate(network, 0), trained.evaluate(network, evaluation_seed(seed, network.digest, 0))
+        depth = sum(kernel.kind in ("conv", "dwconv", "linear") for kernel in network.kernels())
+        row = {
+            "kind": "network", "genes": list(genes), "cheap": _quality(score), "trained": truth["accuracy"],
+            "macs": network.macs, "params": network.params, "depth": depth,
+        }  # fmt: skip
+        rows.append(file, row)
+        found.append(row)
+        left = (time.monotonic() - start) / (number + 1 - first) * (count - number - 1)
+        watch(Preparing(what="fidelity", done=number + 1, steps=count, eta_seconds=left, figures={}))
+    report = _report({name: np.array([row[name] for row in found], float) for name in ("cheap", "trained", *TRIVIAL)})
+    write_atomic(folder / FILE, json.dumps(report, indent=1) + "\n")
+    return report
+
+
+def _quality(metrics: Metrics) -> float:
+    return -metrics["search_loss"] if "search_loss" in metrics else metrics["proxy_score"]
+
+
+def _tau(scores: Floats, truth: Floats) -> float:
+    return float(np.nan_to_num(kendalltau(scores, truth).statistic))
+
+
+def _report(columns: dict[str, Floats]) -> dict[str, Any]:
+    truth = columns["trained"]
+    taus = {name: _tau(columns[name], truth) for name in ("cheap", *TRIVIAL)}
+    best = max(TRIVIAL, key=lambda name: taus[name])
+    picks = np.random.default_rng(0).integers(len(truth), size=(RESAMPLES, len(truth)))
+    leads = [_tau(columns["cheap"][p], truth[p]) - _tau(columns[best][p], truth[p]) for p in picks]
+    low, high = np.percentile(leads, (2.5, 97.5))
+    return {"networks": len(truth), "tau": taus, "best_trivial": best, "lead_low": float(low), "lead_high": float(high)}
+
+
+def verdict(report: dict[str, Any]) -> str:
+    """One line for people: "use macs" unless the cheap score is the better one."""
+    tau, best = report["tau"], report["best_trivial"]
+    told = f"Kendall's tau with short training over {report['networks']} networks: {tau['cheap']:.2f}, {best} alone {tau[best]:.2f}"
+    span = f"95 % interval of the difference {report['lead_low']:.2f} to {report['lead_high']:.2f}"
+    if tau["cheap"] <= tau[best]:
+        return f"{told} ({span}): no better than {best}. Use {best}"
+    return f"{told} ({span})" + ("" if report["lead_low"] > 0 else ": not shown to be better")

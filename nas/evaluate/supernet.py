@@ -1,0 +1,153 @@
+"""Accuracy by weight sharing: one supernet is trained, then every network is scored with its weights."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nas.arch import Architecture
+from nas.capsule import space_digest
+from nas.data import Dataset, load
+from nas.domain import Domain
+from nas.errors import RunError, SpaceError, unknown
+from nas.evaluate.fidelity import check, check_count, verdict
+from nas.evaluate.proxy import Proxy, preset
+from nas.evaluate.session import TrainingSession
+from nas.study import Preparing
+from nas.supernet.network import Supernet
+from nas.supernet.recipe import Sharing, train
+from nas.supernet.scoring import recalibrate, score_path
+from nas.supernet.training import SupernetTraining, sampler
+from nas.train import Augment, threads
+from nas.trial import Metrics
+
+__all__ = ["SupernetSession", "make", "open_data"]
+
+FILE = "supernet.pt"
+
+
+class SupernetSession(TrainingSession):
+    """Trains a supernet once (`prepare`), then scores networks without training them (`evaluate`).
+
+    The supernet trains on *weights*; batch norms are recalibrated on images of *weights*; scores are of *search* and
+    *selection*, under the names that `TrainingEvaluator` gives them.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        proxy: Proxy,
+        recipe: str,
+        thread_count: int,
+        sharing: Sharing,
+    ) -> None:
+        longer = dataclasses.replace(
+            proxy, epochs=proxy.epochs * sharing.longer, images=round(proxy.images * sharing.longer)
+        )
+        super().__init__(dataset, longer, recipe, thread_count)
+        self.base, self.sharing = proxy, sharing
+        self._supernet: Supernet | None = None
+
+    def describe_training(self) -> dict[str, Any]:
+        """See `TrainingSession`."""
+        return {**super().describe_training(), **dataclasses.asdict(self.base), "evaluator": _text(self.sharing)}
+
+    def lines(self) -> list[str]:
+        """See `TrainingSession`."""
+        return [
+            *super().lines(),
+            f"supernet   trained once, every network scored with its weights; {_text(self.sharing)}",
+        ]
+
+    def prepare(
+        self,
+        domain: Domain,
+        folder: Path,
+        *,
+        seed: int,
+        watch: Callable[[Preparing], None] = lambda preparing: None,
+        stop_after: float | None = None,
+    ) -> bool:
+        """Train the supernet of the domain's space, or go on, or read it: ``supernet.pt`` in the folder. See `train`."""
+        images, labels = self.weights
+        space, schedule = domain.space, self.proxy.schedule(len(images))
+        supernet = Supernet(space, self.slim, share=self.sharing.share, seed=seed, device=self.device)
+        training = SupernetTraining(
+            supernet,
+            images,
+            labels,
+            schedule,
+            sampler(space, self.sharing.sampling, self.sharing.paths, self.sharing.canonical),
+            seed=seed,
+            augment=Augment(pad=self.proxy.shift, flip=self.dataset.flip),
+            distil=self.sharing.sampling == "sandwich",
+            ramp=round(self.sharing.ramp * schedule.steps),
+        )
+        identity = {
+            "space": space_digest(space),
+            "data": self.dataset.digest,
+            "seed": seed,
+            "recipe": str(self.proxy),
+            **{name: value for name, value in self.sharing.to_json().items() if name not in ("check", "recalibrate")},
+        }
+        with threads(self.thread_count):
+            finished = train(training, folder / FILE, identity, watch=watch, stop_after=stop_after)
+        self._supernet = supernet
+        if finished and self.sharing.check:
+            short = TrainingSession(self.dataset, self.base, self.recipe, self.thread_count)
+            self.remarks = [
+                verdict(check(self, short, domain, folder, seed=seed, count=self.sharing.check, watch=watch))
+            ]
+        return finished
+
+    def evaluate(self, architecture: Architecture, seed: int) -> Metrics:
+        """Score one network of the space; ``seed`` has no influence. Raises `RunError` before `prepare`."""
+        start = time.perf_counter()
+        found = self.scores(architecture, search=True, selection=True)
+        self.seconds.append(time.perf_counter() - start)
+        return found
+
+    def scores(self, architecture: Architecture, *, search: bool, selection: bool) -> dict[str, float]:
+        """The metrics of one or both sets, with batch norms recalibrated for this network."""
+        if self._supernet is None:
+            raise RunError("a supernet must be trained before it can score a network")
+        genes = self._supernet.space.parse(architecture.layers)
+        if genes is None:
+            raise SpaceError(f"network {architecture.digest} is not one of space '{self._supernet.space.name}'")
+        found: dict[str, float] = {}
+        with threads(self.thread_count):
+            path = self._supernet.path(genes)
+            recalibrate(path, self.weights[0], self.sharing.recalibrate)
+            if selection:
+                found |= score_path(path, *self.selection)
+            if search:
+                found |= {f"search_{name}": value for name, value in score_path(path, *self.search).items()}
+        return found
+
+
+def open_data(spec: str, *, strict: bool = False, groups: str | None = None) -> Dataset:
+    """See `nas.data.load`."""
+    return load(spec, strict=strict, groups=groups)
+
+
+def make(dataset: Dataset, proxy_text: str = "", *, threads: int = 1, **settings: Any) -> SupernetSession:
+    """The evaluator for a data set: its preset, changed by ``name=value,...``; ``settings`` are those of `Sharing`."""
+    name, base = preset(dataset)
+    recipe = f"preset '{name}'" + (f", changed by {proxy_text}" if proxy_text else "")
+    return SupernetSession(dataset, Proxy.parse(proxy_text, base), recipe, threads, sharing(settings))
+
+
+def sharing(settings: dict[str, Any]) -> Sharing:
+    """`Sharing` of settings by name; an unknown one raises `UsageError`."""
+    known = {field.name for field in dataclasses.fields(Sharing)}
+    for name in settings:
+        if name not in known:
+            raise unknown("setting of evaluator 'supernet'", name, known)
+    found = Sharing(**settings)
+    check_count("supernet", found.check)
+    return found
+
+
+def _text(sharing: Sharing) -> str:
+    return ",".join(f"{name}={value}" for name, value in sharing.to_json().items())

@@ -1,0 +1,158 @@
+"""Differentiable search: the networks of a distribution that the training of a supernet has learned.
+
+The training (`nas.supernet.theta`) comes first and gives a document; this strategy, which needs no torch, proposes its candidates
+in the order of their rank, then draws more. So what a gradient found is trained, recorded and compared as
+everything else is. It aims at the run's first bound: derived networks lie in a window under it.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nas.domain import Bound, Domain
+from nas.errors import BoundError, RunError, UsageError, unknown
+from nas.strategies._history import History
+from nas.strategies._window import Window
+from nas.strategies.base import Proposal, Strategy, rng
+from nas.trial import Genes, Trial
+
+__all__ = ["Differentiable", "Settings", "strategy"]
+
+DRAWS = 256
+MODES = ("path", "fbnet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How the distribution is learned. ``variant`` fbnet is the paper's own way, path (the default) ours.
+
+    ``window``: share of the bound that a derived network may stay below it. ``frozen``: share of the steps before theta
+    moves. ``ramp``: during these, networks depart from the largest one (`nas.supernet.training`). ``lr``: Adam's, for theta. ``samples``: networks of a theta step. ``beside``: every second step trains a
+    uniformly random network instead of a drawn one. ``guard``: act on skips and on early collapse. ``candidates``: networks
+    drawn at the end and ranked. ``longer``: times the images and epochs of one network's short training. ``epochs``: of
+    fbnet, which follows the paper in all else and aims at no window: it takes what falls under the bound. ``share``: see `nas.supernet.network.Supernet`.
+    """
+
+    variant: str = "path"
+    window: float = 0.05
+    frozen: float = 0.5
+    ramp: bool = True
+    lr: float = 0.05
+    samples: int = 4
+    beside: bool = True
+    guard: bool = True
+    candidates: int = 48
+    longer: float = 12.0
+    epochs: int = 90
+    share: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.variant not in MODES:
+            raise unknown("variant of strategy 'differentiable'", self.variant, MODES)
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+                raise UsageError(f"{name} of strategy 'differentiable' must be {low:g} to {high:g}, not {value}")
+        for name in ("beside", "guard", "ramp"):
+            if not isinstance(getattr(self, name), bool):
+                raise UsageError(
+                    f"{name} of strategy 'differentiable' must be true or false, not {getattr(self, name)}"
+                )
+
+
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "window": (0.001, 0.5),
+    "frozen": (0, 0.95),
+    "lr": (1e-5, 1),
+    "samples": (2, 64),
+    "candidates": (1, 10_000),
+    "longer": (0.01, 1e4),
+    "epochs": (2, 10_000),
+}
+
+
+class Differentiable(Strategy):
+    """Candidates in order of rank, then draws from the distribution inside the window, no network twice."""
+
+    trials = 6
+    """As many of its samples FBNet trains from scratch, to keep the best."""
+
+    def __init__(self, domain: Domain, *, seed: int, objectives: int = 1, settings: Settings | None = None) -> None:
+        self.domain, self.seed = domain, seed
+        self.settings = settings or Settings()
+        self.history = History(domain)
+        self.target = _target(domain, self.settings.window if self.settings.variant == "path" else 1.0)
+        self._candidates: list[tuple[Genes, dict[str, Any]]] = []
+        self._window: Window | None = None
+        even = [np.ones(slot.options) for slot in domain.space.slots]
+        Window(domain.compiled, self.target.metric, self.target.lower, self.target.upper, even)  # raises if it is empty
+
+    def learn(self, document: Mapping[str, Any]) -> None:
+        """Take over what a training found: ``weights`` per slot and option, and ranked ``candidates``."""
+        sizes = [slot.options for slot in self.domain.space.slots]
+        if [len(row) for row in document["weights"]] != sizes:
+            raise RunError(f"the distribution is not one over space '{self.domain.space.name}': its slots differ")
+        self._window = self.window(document["weights"])
+        self._candidates = [(tuple(row["genes"]), {"rank": i}) for i, row in enumerate(document["candidates"])]
+
+    def window(self, weights: Sequence[Sequence[float]]) -> Window:
+        """Draws from the distribution, inside the window that the run aims at."""
+        raised = [np.maximum(np.asarray(row, np.float64), 1e-9) for row in weights]
+        return Window(self.domain.compiled, self.target.metric, self.target.lower, self.target.upper, raised)
+
+    def draw(self, window: Window, draw: np.random.Generator) -> np.ndarray:
+        """Networks inside all bounds of the domain, (n, number of choices), n may be 0."""
+        found = window.draw(DRAWS, draw)
+        return np.asarray(found[self.domain.inside(found)])
+
+    def ask(self, number: int, pending: Sequence[Proposal] = ()) -> Proposal:
+        """See `Strategy`."""
+        if self._window is None:
+            raise UsageError(
+                "strategy 'differentiable' proposes what a supernet has learned: it works in nas search only"
+            )
+        taken = self.history.taken(pending) | set(self.history.genes)
+        for genes, note in self._candidates:
+            if self.history.canonical(genes) not in taken:
+                return Proposal(genes, note)
+        found = self.history.unseen(self.draw(self._window, rng(self.seed, "ask", number)), pending)
+        return Proposal(found or self.history.draw(rng(self.seed, "ask", number), pending))
+
+    def tell(self, trial: Trial) -> None:
+        """See `Strategy`."""
+        self.history.tell(trial)
+
+    def recommend(self) -> Genes:
+        """The best network on average over its evaluations; the first candidate before any is complete."""
+        best = self.history.best()
+        if best is not None:
+            return best
+        return self._candidates[0][0] if self._candidates else self.history.draw(rng(self.seed, "recommend", 0))
+
+
+def _target(domain: Domain, window: float) -> Bound:
+    """The first bound that a sum has from above, with the window's lower end."""
+    for bound in domain.bounds:
+        if bound.upper < math.inf and not domain.compiled.maxima[domain.compiled.column(bound.metric)]:
+            low, high = (domain.compiled.extreme(bound.metric, largest=side)[0] for side in (False, True))
+            lower = max(bound.lower, (1 - window) * bound.upper)
+            if lower > high:
+                raise BoundError(
+                    f"strategy 'differentiable' aims at {bound.metric} of {lower:.4g} to {bound.upper:.4g}, and space "
+                    f"'{domain.space.name}' reaches {low:.4g} to {high:.4g}: ask for at most {high:.4g}"
+                )
+            return Bound(bound.metric, bound.upper, lower)
+    raise UsageError("strategy 'differentiable' aims at a cost: give it one, such as --latency 60ms or --max macs=300M")
+
+
+def strategy(domain: Domain, *, seed: int, objectives: int = 1, **settings: Any) -> Differentiable:
+    """The strategy of settings by name; see `Settings`."""
+    known = {field.name for field in dataclasses.fields(Settings)}
+    for name in settings:
+        if name not in known:
+            raise unknown("setting of strategy 'differentiable'", name, known)
+    return Differentiable(domain, seed=seed, objectives=objectives, settings=Settings(**settings))

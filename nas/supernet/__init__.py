@@ -1,0 +1,1 @@
+"""Weight sharing: a supernet of a space, its training, and distributions over its networks."""

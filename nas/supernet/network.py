@@ -1,0 +1,261 @@
+"""A supernet: shared weights of all networks of a space, and one network of it at a time as a torch module.
+
+Per slot, position in the slot's layers and kind of op, each parameter exists once, in the largest shape that any
+option asks for. A layer of a picked network holds views of them: the leading channels, the middle of a kernel. So
+a step trains, and pays for, the picked network alone. Batch norms keep running statistics per layer, which mean nothing
+before they are recalibrated: see `nas.supernet.scoring`.
+"""
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from zlib import crc32
+
+import torch
+from torch import Tensor, nn
+
+from nas.arch import Architecture, Layer
+from nas.errors import ArchitectureError, UsageError
+from nas.model import initialise, module
+from nas.shape import Shape
+from nas.space import SearchSpace
+from nas.supernet.cover import covering
+from nas.trial import Genes
+
+__all__ = ["SHARING", "Path", "Place", "Slim", "Supernet", "View"]
+
+Slim = Callable[[Architecture], Architecture]
+"""From a network of the space to the one that is trained instead, layer by layer."""
+
+Cut = tuple[slice, ...]
+
+SHARING = ("auto", "none", "elastic")
+MOST_OWN = 8
+"""``auto`` gives each layer weights of its own where nowhere more than so many layers can stand."""
+
+KEPT_LAYERS = 1 << 13
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a layer stands: slot, position among the slot's layers, and what its weights are shared among."""
+
+    slot: int
+    position: int
+    kind: str
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A parameter of one layer: a view of the shared tensor of that name. ``whole`` where it is all of it."""
+
+    name: str
+    cut: Cut
+    whole: bool
+    leaf: nn.Parameter
+
+
+class Path(nn.Module):
+    """One network of a supernet: ``stages`` are its layers in order, ``ends[slot]`` how many there are up to a slot."""
+
+    def __init__(self, layers: Sequence[nn.Module], ends: Sequence[int]) -> None:
+        super().__init__()
+        self.stages = nn.Sequential(*layers)
+        self.ends = tuple(ends)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images: (n, c, s, s). Logits (n, classes)."""
+        out: Tensor = self.stages(images)
+        return out
+
+
+class Supernet:
+    """The weights of all networks of ``space``, each slimmed by ``slim``, drawn from ``seed`` alone.
+
+    ``share`` none: every option has weights of its own; elastic: options of one kind of op share, sliced by the settings
+    that the op declares elastic; auto: none where at no place more than `MOST_OWN` different layers can stand. Raises `ArchitectureError` for an op without a torch module.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        slim: Slim,
+        *,
+        share: str = "auto",
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if share not in SHARING:
+            raise UsageError(f"share must be one of {', '.join(SHARING)}, not '{share}'")
+        self.space, self.slim, self.seed, self.device = space, slim, seed, torch.device(device)
+        places = self._places()
+        self.share = share if share != "auto" else _sharing(places)
+        grouped: dict[Place, list[Layer]] = {}
+        for slot, position, layer in places:
+            grouped.setdefault(self._place(slot, position, layer), []).append(layer)
+        self.shared: dict[str, Tensor] = {}
+        for place, layers in grouped.items():
+            self._allocate(place, layers)
+        self._layers: OrderedDict[tuple[int, int, Layer], tuple[nn.Module, tuple[View, ...]]] = OrderedDict()
+
+    @property
+    def params(self) -> int:
+        """All shared values."""
+        return sum(value.numel() for value in self.shared.values())
+
+    # -- allocation -------------------------------------------------------------------------------
+
+    def _places(self) -> list[tuple[int, int, Layer]]:
+        """Every (slot, position, slimmed layer) of the space, each once."""
+        networks = ((genes, self.slim(self.space.decode(genes))) for genes in covering(self.space))
+        return list(dict.fromkeys(found for genes, small in networks for found in self._walk(genes, small)))
+
+    def _walk(self, genes: Genes, small: Architecture) -> Iterator[tuple[int, int, Layer]]:
+        layers = iter(small.layers)
+        for slot, word in enumerate(self.space.words(genes)):
+            for position in range(len(word)):
+                layer = next(layers)
+                yield slot, position, Layer(layer.op.at(layer.shape), layer.shape)
+
+    def _place(self, slot: int, position: int, layer: Layer) -> Place:
+        if self.share == "none":
+            return Place(slot, position, str(layer))
+        op = layer.op
+        fixed = ",".join(f"{name}={value}" for name, value in op.settings.items() if name not in op.elastic)
+        width = "" if "channels" in op.elastic else f"@{layer.shape.channels}"
+        return Place(slot, position, f"{op.key}({fixed}){width}")
+
+    def _allocate(self, place: Place, layers: list[Layer]) -> None:
+        """The place's parameters in their largest shapes, filled with what `initialise` gives the layers they are for."""
+        asked = {layer: _shapes(layer.op, layer.shape) for layer in layers}
+        largest: dict[str, tuple[int, ...]] = {}
+        for shapes in asked.values():
+            for name, shape in shapes.items():
+                known = largest.get(name, shape)
+                largest[name] = tuple(map(max, known, shape))
+        values = {name: torch.zeros(shape) for name, shape in largest.items()}
+        filled: dict[str, list[tuple[int, ...]]] = {name: [] for name in largest}
+        for layer in sorted(asked, key=lambda layer: (-layer.params, str(layer))):
+            new = [n for n, s in asked[layer].items() if not any(all(map(int.__le__, s, f)) for f in filled[n])]
+            if new:
+                made = self._initialised(place, layer)
+                for name in new:
+                    cut = _cut(largest[name], asked[layer][name])
+                    values[name][cut] = made[name].detach()
+                    filled[name].append(asked[layer][name])
+        for name, value in values.items():
+            self.shared[self._name(place, name)] = value.to(self.device)
+
+    def _initialised(self, place: Place, layer: Layer) -> dict[str, Tensor]:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(crc32(f"{self.seed}{place}{layer}".encode()))
+            made = module(layer.op, layer.shape)
+            initialise(made)
+        return dict(made.named_parameters())
+
+    def _name(self, place: Place, parameter: str) -> str:
+        return f"{self.space.slots[place.slot].name}/{place.position}/{place.kind}/{parameter}"
+
+    # -- one network ------------------------------------------------------------------------------
+
+    def path(self, genes: Sequence[int]) -> Path:
+        """The network that the genes describe, over the shared weights."""
+        genes = self.space.check(genes)
+        words = self.space.words(genes)
+        ends, total = [], 0
+        for word in words:
+            total += len(word)
+            ends.append(total)
+        small = self.slim(self.space.decode(genes))
+        return Path([self._layer(*place)[0] for place in self._walk(genes, small)], ends)
+
+    def views(self, genes: Sequence[int]) -> list[View]:
+        """The parameters of the path, each a view of a shared tensor, and as such what gradients arrive at."""
+        genes = self.space.check(genes)
+        small = self.slim(self.space.decode(genes))
+        return [view for place in self._walk(genes, small) for view in self._layer(*place)[1]]
+
+    def options(self, slot: int) -> list[tuple[list[nn.Module], list[View]]]:
+        """Every option of a slot, as layers and their parameters. Raises `UsageError` where several shapes can be met."""
+        states = self.space.chain[slot].states
+        if len(states) > 1:
+            raise UsageError(
+                f"a mixture of all options needs one shape handed over, and slot '{self.space.slots[slot].name}' of space "
+                f"'{self.space.name}' can meet {len(states)}: use --strategy differentiable, which takes one path at a time"
+            )
+        found = []
+        first, last, _ = self.space.radix[slot]
+        for option in range(self.space.slots[slot].options):
+            zeros = (0,) * len(self.space.choices)
+            genes = (*zeros[:first], *self.space.slot_genes(slot, option), *zeros[last:])
+            small = self.slim(self.space.decode(genes))
+            made = [self._layer(*place) for place in self._walk(genes, small) if place[0] == slot]
+            found.append(([layer for layer, _ in made], [view for _, views in made for view in views]))
+        return found
+
+    def _layer(self, slot: int, position: int, layer: Layer) -> tuple[nn.Module, tuple[View, ...]]:
+        key = (slot, position, layer)
+        if key not in self._layers:
+            self._layers[key] = self._bound(self._place(slot, position, layer), layer)
+            if len(self._layers) > KEPT_LAYERS:
+                self._layers.popitem(last=False)
+        self._layers.move_to_end(key)
+        return self._layers[key]
+
+    def _bound(self, place: Place, layer: Layer) -> tuple[nn.Module, tuple[View, ...]]:
+        with torch.random.fork_rng(devices=[]):
+            made = module(layer.op, layer.shape).to(self.device)
+        views = []
+        for name, parameter in list(made.named_parameters()):
+            known = self._name(place, name)
+            shared, shape = self.shared.get(known), tuple(parameter.shape)
+            if shared is None or any(map(int.__gt__, shape, shared.shape)):
+                raise ArchitectureError(f"the supernet of space '{self.space.name}' was not made for layer {layer}")
+            cut = _cut(tuple(shared.shape), shape)
+            leaf = nn.Parameter(shared[cut])
+            owner, _, last = name.rpartition(".")
+            made.get_submodule(owner)._parameters[last] = leaf
+            views.append(View(known, cut, shape == tuple(shared.shape), leaf))
+        return made, tuple(views)
+
+    # -- state ------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Tensor]:
+        """All shared tensors by name, themselves and not copies."""
+        return dict(self.shared)
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Take over shared tensors; those of another space or sharing raise `ArchitectureError`."""
+        if {n: v.shape for n, v in state.items()} != {n: v.shape for n, v in self.shared.items()}:
+            raise ArchitectureError(
+                f"the checkpoint is that of another supernet than '{self.space.name}' with share={self.share}: "
+                "its weights differ in name or shape. Start with another --out"
+            )
+        for name, value in state.items():
+            self.shared[name].copy_(value)
+
+    def __str__(self) -> str:
+        alone = "weights of its own for each option" if self.share == "none" else "weights shared by elastic settings"
+        return f"{self.params / 1e6:.2f} M parameters, {alone}"
+
+
+def _sharing(places: list[tuple[int, int, Layer]]) -> str:
+    standing = Counter((slot, position) for slot, position, _ in places)
+    return "none" if max(standing.values()) <= MOST_OWN else "elastic"
+
+
+@lru_cache(maxsize=1 << 15)
+def _shapes(op: object, shape: Shape) -> dict[str, tuple[int, ...]]:
+    """Shape by name of the parameters of an op's torch module."""
+    with torch.device("meta"):
+        made = module(op, shape)  # type: ignore[arg-type]
+    return {name: tuple(value.shape) for name, value in made.named_parameters()}
+
+
+def _cut(whole: Sequence[int], part: Sequence[int]) -> Cut:
+    """The leading part along every dimension, the middle one along the two of a convolution's kernel."""
+    starts = [
+        (w - p) // 2 if len(part) == 4 and d >= 2 else 0 for d, (w, p) in enumerate(zip(whole, part, strict=True))
+    ]
+    return tuple(slice(start, start + size) for start, size in zip(starts, part, strict=True))

@@ -1,0 +1,126 @@
+"""What a weight-sharing run can be told, and how its training is kept on disk."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nas.errors import RunError, UsageError
+from nas.study import Preparing
+from nas.supernet.network import SHARING
+from nas.supernet.training import SAMPLING, SupernetTraining
+from nas.train import weights
+
+__all__ = ["Sharing", "train"]
+
+LARGEST_PATHS = 64
+RECENT = 50
+"""Steps whose mean loss is shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sharing:
+    """How a supernet shares and trains its weights.
+
+    ``share``: see `Supernet`. ``sampling`` and ``paths``: `nas.supernet.training.sampler`; a sandwich distils from
+    the largest network. ``canonical``: see `Uniform`. ``longer``: times the images and epochs of the short training of
+    one network. ``ramp``: as a share of the steps, see `SupernetTraining`. ``recalibrate``: images of *weights* from which a network's batch norm statistics are taken. ``check``:
+    networks trained alone for a short while to see what the score is worth; 0 for none.
+    """
+
+    share: str = "auto"
+    sampling: str = "uniform"
+    paths: int = 1
+    canonical: bool = True
+    longer: float = 12.0
+    ramp: float = 0.5
+    recalibrate: int = 512
+    check: int = 8
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("share", self.share, SHARING), ("sampling", self.sampling, SAMPLING)):
+            if value not in known:
+                raise UsageError(f"{name} must be one of {', '.join(known)}, not '{value}'")
+        for name, low, high in (
+            ("paths", 1, LARGEST_PATHS),
+            ("longer", 0.01, 1e4),
+            ("ramp", 0, 1),
+            ("recalibrate", 2, 10**7),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+                raise UsageError(f"{name} must be {low:g} to {high:g}, not {value}")
+        if not isinstance(self.canonical, bool):
+            raise UsageError(f"canonical must be true or false, not {self.canonical}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values by name."""
+        return asdict(self)
+
+
+def train(
+    training: SupernetTraining,
+    file: Path,
+    identity: Mapping[str, Any],
+    *,
+    watch: Callable[[Preparing], None] = lambda preparing: None,
+    checkpoint_seconds: float = 60.0,
+    stop_after: float | None = None,
+) -> bool:
+    """Train to the last step, or for ``stop_after`` seconds, from the checkpoint in ``file`` if there is one.
+
+    Whether the training is finished; the file then holds the supernet's final weights. A file made under
+    another ``identity`` raises `RunError`. A loss that is not finite raises `TrainingError`, the last good checkpoint stays.
+    """
+    steps = training.schedule.steps
+    before, finished = _restore(training, file, identity)
+    if finished:
+        return True
+    begun = saved = time.monotonic()
+    first = training.done
+    losses: list[float] = []
+    while training.done < steps:
+        losses.append(training.advance())
+        now = time.monotonic()
+        if now - saved >= checkpoint_seconds:
+            _save(training, file, identity, before + now - begun, finished=False)
+            saved = now
+        watch(
+            Preparing(
+                what="supernet",
+                done=training.done,
+                steps=steps,
+                figures={"loss": sum(losses[-RECENT:]) / len(losses[-RECENT:]), **training.figures()},
+                eta_seconds=(now - begun) / (training.done - first) * (steps - training.done),
+            )
+        )
+        if stop_after is not None and now - begun > stop_after and training.done < steps:
+            _save(training, file, identity, before + now - begun, finished=False)
+            return False
+    training.finish()
+    _save(training, file, identity, before + time.monotonic() - begun, finished=True)
+    return True
+
+
+def _save(
+    training: SupernetTraining, file: Path, identity: Mapping[str, Any], seconds: float, *, finished: bool
+) -> None:
+    state = training.result() if finished else training.state()
+    weights.save(file, {**state, "identity": dict(identity), "seconds": seconds, "finished": finished})
+
+
+def _restore(training: SupernetTraining, file: Path, identity: Mapping[str, Any]) -> tuple[float, bool]:
+    """Seconds spent before, and whether that was all of it."""
+    if not file.exists():
+        return 0.0, False
+    state = weights.read(file)
+    if state.get("identity") != dict(identity):
+        there = state.get("identity") or {}
+        differs = next((n for n in {**there, **identity} if there.get(n) != identity.get(n)), "identity")
+        raise RunError(
+            f"'{file}' is the checkpoint of another supernet: its {differs} is {str(there.get(differs))[:60]}, "
+            f"here it is {str(identity.get(differs))[:60]}. Remove it, or choose another --out"
+        )
+    (training.take if state["finished"] else training.restore)(state)
+    return state["seconds"], state["finished"]

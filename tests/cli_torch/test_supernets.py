@@ -1,0 +1,90 @@
+"""Weight sharing and differentiable search as a user runs them: run folders like any other, killed and resumed."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import nas
+from nas import catalog, store
+from nas.cli import nas as command
+from nas.cost.costs import latency_metric, space_costs
+from nas.errors import BoundError, UsageError
+
+ROOT = Path(nas.__file__).parent.parent
+COMMON = (
+    "search", "--space", "nas_bench_macro", "--device", "pixel", "--resolution", "32", "--proxy",
+    "images=96,resolution=8,score_images=40,batch_size=16", "--seed", "3",
+)  # fmt: skip
+DIFFERENTIABLE = (*COMMON, "--strategy", "differentiable:longer=4,candidates=6", "--trials", "2")
+
+
+def run(*arguments):
+    done = CliRunner().invoke(command, [*map(str, arguments), "--json"], catch_exceptions=False)
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def target() -> float:
+    """A latency that the space reaches, between its extremes."""
+    tables = (catalog.device("pixel1"),)
+    costs = space_costs(catalog.space("nas_bench_macro", resolution=32, classes=10, in_channels=1), tables)
+    low, high = (costs.extreme(latency_metric("pixel1"), largest=side)[0] for side in (False, True))
+    return round((low + high) / 2, 3)
+
+
+def test_a_differentiable_search_lands_in_its_window_and_survives_a_kill(tmp_path, target) -> None:
+    unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
+    document = run(*DIFFERENTIABLE, "--latency", f"{target}ms", "--out", unbroken)
+    assert document["trials"] == 2
+    assert all(0.95 * target <= row["latency_ms"] <= target for row in document["front"])
+    assert any("expected of the distribution, derived networks" in remark for remark in document["remarks"])
+    assert (unbroken / "distribution.png").exists()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nas", *DIFFERENTIABLE, "--latency", f"{target}ms", "--out", str(killed)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT,
+    )  # fmt: skip
+    while not (killed / "devices" / "pixel1.json").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    run("search", "--resume", killed)
+    assert store.canonical(killed) == store.canonical(unbroken)
+    texts = [(folder / "distribution.json").read_text() for folder in (unbroken, killed)]
+    assert texts[0] == texts[1]
+
+
+def test_a_supernet_and_proxies_score_for_any_strategy(tmp_path) -> None:
+    for evaluator, objective in (
+        ("supernet:longer=2,check=4", "accuracy"),
+        ("proxy:reference=4,check=4", "proxy_score"),
+    ):
+        folder = tmp_path / objective
+        document = run(
+            *COMMON, "--evaluator", evaluator, "--objective", f"{objective},latency_ms", "--strategy", "random",
+            "--trials", 5, "--out", folder,
+        )  # fmt: skip
+        assert document["trials"] == 5
+        assert document["remarks"][0].startswith("Kendall's tau with short training over 4 networks")
+        assert objective in document["front"][0] or objective in nas.load(folder).frame()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("--strategy", "differentiable"), UsageError, "aims at a cost: give it one, such as --latency 60ms"),
+        (("--strategy", "differentiable", "--latency", "900ms"), BoundError, "reaches .* ask for at most"),
+        (("--evaluator", "proxy"), UsageError, "evaluator 'proxy' gives no accuracy: try --objective proxy_score"),
+        (("--evaluator", "training:paths=2"), UsageError, "evaluator 'training' has no settings"),
+        (("--evaluator", "supernt"), UsageError, r"no evaluator named 'supernt'. Did you mean 'supernet'"),
+    ],
+)
+def test_what_cannot_be_is_told_before_anything_is_made(tmp_path, arguments, error, message: str) -> None:
+    with pytest.raises(error, match=message):
+        run(*COMMON, *arguments, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,126 @@
+# ruff: noqa: E402
+import json
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from nas.cost.compiled import compile_costs
+from nas.data import load
+from nas.domain import Bound, Domain
+from nas.errors import RunError, SpaceError, UsageError
+from nas.evaluate import differentiable, supernet
+from nas.evaluate.fidelity import verdict
+from nas.strategies.differentiable import strategy
+from nas.study import Evaluator
+from search_spaces import fbnet, nas_bench_macro
+
+PROXY = "resolution=8,width=0.25,images=96,batch_size=16,score_images=40"
+SPACE = nas_bench_macro.space(classes=10, in_channels=1)
+
+
+COSTS = compile_costs(SPACE, ("macs",), lambda layer: (layer.macs,))
+DOMAIN = Domain(SPACE, COSTS)
+
+
+def session(**settings):
+    return supernet.make(load("digits"), PROXY, **{"longer": 1, "check": 0, **settings})
+
+
+def test_one_training_scores_every_network_and_repeats_to_the_bit(tmp_path) -> None:
+    found: Evaluator = session()
+    said = []
+    assert found.prepare(DOMAIN, tmp_path, seed=0, watch=said.append)
+    assert [said[-1].done, said[-1].steps] == [6, 6]
+    network = SPACE.decode([1] * 8)
+    scores = found.evaluate(network, seed=0)
+    assert set(scores) == {
+        f"{part}{name}" for part in ("", "search_") for name in ("accuracy", "balanced_accuracy", "macro_f1", "loss")
+    }
+    found.evaluate(SPACE.decode([2] * 8), seed=0)
+    assert found.evaluate(network, seed=7) == scores
+    read = session()
+    assert read.prepare(DOMAIN, tmp_path, seed=0)
+    assert read.evaluate(network, seed=0) == scores
+
+
+def test_equal_networks_have_equal_scores_however_they_are_spelled(tmp_path) -> None:
+    found = session()
+    found.prepare(DOMAIN, tmp_path, seed=0)
+    first, second = (SPACE.decode(genes) for genes in [(1, 0, 1, 0, 1, 1, 1, 1), (1, 0, 1, 1, 0, 1, 1, 1)])
+    assert first.digest == second.digest
+    assert found.evaluate(first, 0) == found.evaluate(second, 0)
+
+
+def test_what_cannot_be_is_told_in_one_line(tmp_path) -> None:
+    found = session()
+    with pytest.raises(RunError, match="a supernet must be trained before it can score a network"):
+        found.evaluate(SPACE.decode([1] * 8), 0)
+    found.prepare(DOMAIN, tmp_path, seed=0)
+    with pytest.raises(SpaceError, match="is not one of space 'nas_bench_macro'"):
+        found.evaluate(fbnet.space().decode([0] * 22), 0)
+    with pytest.raises(RunError, match="is the checkpoint of another supernet: its seed is 0, here it is 1"):
+        session().prepare(DOMAIN, tmp_path, seed=1)
+    with pytest.raises(UsageError, match=r"no setting of evaluator 'supernet' named 'path'. Did you mean 'paths'"):
+        session(path=1)
+
+
+def learned(folder, seed: int = 0):
+    high = COSTS.extreme("macs", largest=True)[0]
+    made = strategy(Domain(SPACE, COSTS, [Bound("macs", upper=0.6 * high)]), seed=seed, longer=2, candidates=5)
+    differentiable.learn(made, load("digits"), folder, proxy_text=PROXY)
+    return made
+
+
+def test_a_distribution_is_learned_and_gives_ranked_networks_in_the_window(tmp_path) -> None:
+    made = learned(tmp_path)
+    document = json.loads((tmp_path / "distribution.json").read_text())
+    losses = [row["loss"] for row in document["candidates"]]
+    assert len(losses) == 5
+    assert losses == sorted(losses)
+    assert all(document["window"][0] <= row["cost"] <= document["window"][1] for row in document["candidates"])
+    assert document["expected"] == pytest.approx(sum(document["window"]) / 2, rel=1e-3)
+    assert (tmp_path / "distribution.png").stat().st_size > 1000
+    assert made.ask(0).genes == tuple(document["candidates"][0]["genes"])
+    assert any("the supernet was trained too little to tell networks apart" in line for line in document["warnings"])
+
+
+def test_the_same_seed_learns_the_same_and_a_finished_training_is_read(tmp_path) -> None:
+    (tmp_path / "a").mkdir()
+    first = learned(tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    learned(tmp_path / "b")
+    texts = [(tmp_path / name / "distribution.json").read_text() for name in "ab"]
+    assert texts[0] == texts[1]
+    (tmp_path / "a" / "theta.pt").unlink()
+    assert learned(tmp_path / "a").ask(0) == first.ask(0)
+
+
+def test_the_run_asks_what_the_score_is_worth(tmp_path) -> None:
+    found = session(check=4)
+    found.prepare(DOMAIN, tmp_path, seed=0)
+    report = json.loads((tmp_path / "fidelity.json").read_text())
+    assert report["networks"] == 4
+    assert set(report["tau"]) == {"cheap", "depth", "macs", "params"}
+    assert found.remarks[0].startswith("Kendall's tau with short training over 4 networks: ")
+    with pytest.raises(UsageError, match="check of evaluator 'supernet' must be 0 or 4 to 1000 networks, not 2"):
+        session(check=2)
+
+
+@pytest.mark.parametrize(
+    ("cheap", "macs", "low", "end"),
+    [
+        (0.2, 0.5, -0.6, ": no better than macs. Use macs"),
+        (0.6, 0.5, -0.1, ": not shown to be better"),
+        (0.9, 0.2, 0.1, ")"),
+    ],
+)
+def test_the_verdict_says_use_macs_unless_the_score_is_better(cheap, macs, low, end) -> None:
+    report = {
+        "networks": 8,
+        "tau": {"cheap": cheap, "macs": macs},
+        "best_trivial": "macs",
+        "lead_low": low,
+        "lead_high": 0.8,
+    }
+    assert verdict(report).endswith(end)

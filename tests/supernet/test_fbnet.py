@@ -1,0 +1,87 @@
+# ruff: noqa: E402
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from tiny_space import small, tiny
+
+from nas.cost.compiled import compile_costs
+from nas.errors import BoundError, TrainingError, UsageError
+from nas.supernet.distribution import Distribution
+from nas.supernet.fbnet import FBNetTraining, Mixture, schedule
+from nas.supernet.network import Supernet
+from nas.supernet.scoring import run
+from search_spaces import nas_bench_macro
+
+SPACE = nas_bench_macro.space()
+
+
+def latency(space=SPACE, scale: float = 1e-6) -> Distribution:
+    """A made-up table: a microsecond per thousand multiply-adds."""
+    costs = compile_costs(space, ("latency_ms@made_up",), lambda layer: (layer.macs * scale,))
+    return Distribution(costs, "latency_ms@made_up", 1.0)
+
+
+def training(epochs: int = 9, scale: float = 1e-6) -> FBNetTraining:
+    generator = torch.Generator().manual_seed(0)
+    images, labels = torch.randn(24, 1, 8, 8, generator=generator), torch.arange(24) % 4
+    supernet = Supernet(SPACE, small, seed=1)
+    return FBNetTraining(supernet, latency(scale=scale), (images, labels), (images[:8], labels[:8]), epochs, seed=1)
+
+
+def test_a_mixture_with_one_weight_of_one_is_that_network() -> None:
+    supernet, genes = Supernet(SPACE, small), (0, 1, 2, 0, 2, 1, 0, 2)
+    images = torch.randn(4, 1, 8, 8)
+    weights = [torch.eye(slot.options)[SPACE.slot_option(i, genes)] for i, slot in enumerate(SPACE.slots)]
+    with torch.no_grad():
+        mixed = Mixture(supernet)(images, weights)
+        assert torch.allclose(mixed, run(supernet.path(genes).train(), images), atol=1e-5)
+
+
+def test_a_space_whose_slots_meet_several_shapes_is_refused() -> None:
+    with pytest.raises(UsageError, match="needs one shape handed over, and slot 'head' of space 'tiny' can meet 2"):
+        Mixture(Supernet(tiny(), small))
+
+
+def test_the_schedule_is_the_papers() -> None:
+    found = training(epochs=90)
+    per_epoch = found.weight_steps + found.theta_steps
+    assert schedule(800, 200, 90).steps == 90 * (5 + 2)
+    assert found.distribution.temperature == 5.0
+    found.done = 89 * per_epoch
+    found._cool()
+    assert found.distribution.temperature == pytest.approx(0.091, abs=0.001)  # 5 exp(-0.045 * 89)
+
+
+def test_theta_waits_then_moves_towards_cheaper_and_better_options() -> None:
+    found = training()
+    per_epoch = found.weight_steps + found.theta_steps
+    while found.done < per_epoch:
+        found.advance()
+    assert all((theta == 0).all() for theta in found.distribution.theta)
+    while found.done < found.schedule.steps:
+        found.advance()
+    assert all((theta != 0).any() for theta in found.distribution.theta)
+    assert found.history[-1]["step"] == found.schedule.steps
+
+
+def test_a_training_taken_up_again_ends_in_the_same_bits() -> None:
+    unbroken, first, again = training(), training(), training()
+    for _ in range(12):
+        unbroken.advance()
+    for _ in range(5):
+        first.advance()
+    again.restore(first.state())
+    while again.done < 12:
+        again.advance()
+    assert all(torch.equal(a, b) for a, b in zip(unbroken.distribution.theta, again.distribution.theta, strict=True))
+    assert all(torch.equal(v, again.supernet.shared[n]) for n, v in unbroken.supernet.shared.items())
+
+
+def test_a_latency_whose_logarithm_is_not_positive_and_a_loss_that_is_not_finite_stop_it() -> None:
+    with pytest.raises(BoundError, match=r"FBNet's loss takes log\(LAT\)\^0.6, and LAT is .* µs: it must be above 1"):
+        training(scale=1e-15).advance()
+    broken = training()
+    broken.images = torch.full_like(broken.images, float("nan"))
+    with pytest.raises(TrainingError, match="the mixture's loss is nan at step 1 of"):
+        broken.advance()

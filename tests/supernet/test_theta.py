@@ -1,0 +1,163 @@
+# ruff: noqa: E402
+from itertools import product
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import numpy as np
+from tiny_space import small, tiny
+from torch.nn import functional as F
+
+from nas.cost.compiled import compile_costs
+from nas.strategies.differentiable import Settings
+from nas.supernet.distribution import Distribution
+from nas.supernet.network import Supernet
+from nas.supernet.scoring import run
+from nas.supernet.theta import ThetaTraining, reinforce
+from nas.train import Schedule
+from search_spaces import mnasnet, nas_bench_macro
+
+
+def distribution(space, share: float = 0.5) -> Distribution:
+    costs = compile_costs(space, ("macs",), lambda layer: (layer.macs,))
+    low, high = costs.extreme("macs")[0], costs.extreme("macs", largest=True)[0]
+    return Distribution(costs, "macs", low + share * (high - low))
+
+
+def shuffled(found: Distribution, seed: int = 0) -> Distribution:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for theta in found.theta:
+            theta.copy_(torch.randn(theta.shape, generator=generator))
+    return found
+
+
+def every(space):
+    return list(product(*(range(size) for size in space.gene_sizes)))
+
+
+@pytest.mark.parametrize("tilt", [0.0, -3.0])
+def test_expectations_are_exact(tilt: float) -> None:
+    space = tiny()
+    found = shuffled(distribution(space))
+    found.tilt = tilt
+    logs = found.log_probs()
+    probs = torch.stack([found.log_prob(logs, genes).exp() for genes in every(space)])
+    assert probs.sum().item() == pytest.approx(1)
+    costs = compile_costs(space, ("macs",), lambda layer: (layer.macs,)).price(np.array(every(space)))[:, 0]
+    assert found.expected(logs).item() == pytest.approx(float(probs.detach() @ torch.from_numpy(costs)))
+    skips = torch.tensor([found.skips(genes) for genes in every(space)], dtype=torch.float64)
+    assert found.skip_share(logs).item() == pytest.approx(float(probs.detach() @ skips))
+    table = found.by_choice(logs)["one.width"]
+    assert table[1] == pytest.approx(
+        sum(p.item() for p, genes in zip(probs, every(space), strict=True) if genes[1] == 1)
+    )
+
+
+def test_the_gradient_of_the_expected_cost_is_that_of_the_enumeration() -> None:
+    space = tiny()
+    found = shuffled(distribution(space))
+    found.expected(found.log_probs()).backward()
+    mine = [theta.grad.clone() for theta in found.theta]
+    for theta in found.theta:
+        theta.grad = None
+    logs = found.log_probs()
+    costs = compile_costs(space, ("macs",), lambda layer: (layer.macs,)).price(np.array(every(space)))[:, 0]
+    sum(found.log_prob(logs, g).exp() * c for g, c in zip(every(space), costs, strict=True)).backward()
+    assert all(torch.allclose(theta.grad, grad) for theta, grad in zip(found.theta, mine, strict=True))
+
+
+@pytest.mark.parametrize("space", [tiny(), nas_bench_macro.space(), mnasnet.space()], ids=lambda s: s.name)
+@pytest.mark.parametrize("share", [0.2, 0.8])
+def test_the_tilt_meets_the_target_whatever_theta_says(space, share: float) -> None:
+    found = shuffled(distribution(space, share))
+    found.aim()
+    assert found.expected(found.log_probs()).item() == pytest.approx(found.target, rel=1e-3)
+
+
+def test_networks_are_drawn_as_the_distribution_says() -> None:
+    space = nas_bench_macro.space()
+    found, rng = shuffled(distribution(space)), np.random.default_rng(0)
+    logs = found.log_probs()
+    drawn = np.array([found.sample(logs, rng) for _ in range(2000)])
+    for position, logs_of in enumerate(logs[1:9]):
+        counts = np.bincount(drawn[:, position], minlength=3) / 2000
+        assert np.abs(counts - logs_of.detach().exp().numpy()).max() < 0.06
+
+
+def test_the_estimated_gradient_points_where_the_enumerated_one_does() -> None:
+    """Two slots of three options, real losses of a supernet: mean of 400 estimates, cosine at least 0.9."""
+    space = nas_bench_macro.space()
+    supernet = Supernet(space, small, seed=2)
+    images, labels = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(16) % 4
+    found, slots = distribution(space), (3, 7)
+    networks = [(0, 0, a, 0, 0, 0, b, 0) for a in range(3) for b in range(3)]
+    with torch.no_grad():
+        losses = {g: float(F.cross_entropy(run(supernet.path(g).train(), images), labels)) for g in networks}
+
+    def log_prob(logs, genes):
+        return logs[slots[0]][genes[2]] + logs[slots[1]][genes[6]]
+
+    def gradient(objective) -> torch.Tensor:
+        for theta in found.theta:
+            theta.grad = None
+        objective.backward()
+        return torch.cat([found.theta[2].grad, found.theta[6].grad])
+
+    exact = gradient(sum(log_prob(found.log_probs(), g).exp() * losses[g] for g in networks))
+    rng, total = np.random.default_rng(0), torch.zeros(6, dtype=torch.float64)
+    for _ in range(400):
+        logs = found.log_probs()
+        drawn = [networks[int(rng.integers(9))] for _ in range(4)]
+        values = torch.tensor([losses[g] for g in drawn], dtype=torch.float64)
+        total += gradient(reinforce(values, torch.stack([log_prob(logs, g) for g in drawn])))
+    assert float(F.cosine_similarity(total, exact, dim=0)) >= 0.9
+    assert float((total / 400).norm() / exact.norm()) == pytest.approx(1, abs=0.4)
+
+
+def training(**settings) -> ThetaTraining:
+    space = nas_bench_macro.space()
+    generator = torch.Generator().manual_seed(0)
+    images, labels = torch.randn(40, 1, 8, 8, generator=generator), torch.arange(40) % 4
+    return ThetaTraining(
+        Supernet(space, small, seed=1), distribution(space), (images, labels), (images[:20], labels[:20]),
+        Schedule(steps=12, batch_size=8, average=0.3), Settings(frozen=0.25, **settings), seed=1, skip_limit=0.0,
+    )  # fmt: skip
+
+
+def test_a_training_taken_up_again_learns_the_same_distribution() -> None:
+    unbroken, first, again = training(), training(), training()
+    for _ in range(12):
+        unbroken.advance()
+    for _ in range(7):
+        first.advance()
+    again.restore(first.state())
+    while again.done < 12:
+        again.advance()
+    assert all(torch.equal(a, b) for a, b in zip(unbroken.distribution.theta, again.distribution.theta, strict=True))
+    assert unbroken.history == again.history
+    assert unbroken.warnings == again.warnings
+    assert all(torch.equal(v, again.supernet.shared[n]) for n, v in unbroken.supernet.shared.items())
+
+
+def test_theta_is_frozen_at_first_then_moves_and_stays_on_target() -> None:
+    found = training()
+    for _ in range(2):
+        found.advance()
+    assert all((theta == 0).all() for theta in found.distribution.theta)
+    while found.done < 12:
+        found.advance()
+    assert any((theta != 0).any() for theta in found.distribution.theta)
+    assert found.figures()["expected"] == pytest.approx(found.distribution.target, rel=1e-3)
+    assert found.history[-1]["step"] == 12
+
+
+def test_the_guard_warns_of_skips_and_acts_where_it_is_on() -> None:
+    guarded, free = training(guard=True), training(guard=False)
+    for _ in range(12):
+        guarded.advance()
+        free.advance()
+    assert any(line.startswith("skips: at step 4") and line.endswith("pushing back") for line in guarded.warnings)
+    assert any(line.startswith("skips") and line.endswith("guard is off") for line in free.warnings)
+    assert guarded.figures()["skips"] < free.figures()["skips"]
