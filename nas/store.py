@@ -95,7 +95,7 @@ def read(folder: str | Path) -> Record:
 
 
 def check_space(folder: str | Path, space: SearchSpace, trials: Sequence[Trial]) -> None:
-    """Raise `RunError` unless the first and the last recorded network are the space's: one file may be another run's."""
+    """Raise `RunError` unless the first and the last recorded network are the space's: one file may be another run's, or edited."""
     for trial in (*trials[:1], *trials[-1:]):
         try:
             same = space.decode(space.check(trial.genes)).digest == trial.digest

@@ -86,7 +86,8 @@ def test_an_edited_table_is_named(copy):
 def test_an_edited_space_is_named(copy, monkeypatch):
     monkeypatch.setenv("NAS_TRUST", str(copy))
     edit(copy / "space.py", "toy_space()", "toy_space(layers=5)")
-    assert "the search space is not the one the run was made with" in difference(copy).causes[0]
+    with pytest.raises(RunError, match="is no network of its space 'toy': .* or the space's file was edited"):
+        Run(copy)
 
 
 def test_an_edited_record_is_named_by_its_trial(copy):

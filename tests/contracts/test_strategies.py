@@ -26,7 +26,8 @@ SPECS = (
 
 
 def test_no_strategy_is_left_out():
-    assert {spec.partition(":")[0] for spec in SPECS} | {"rl"} >= set(known())
+    elsewhere = {"rl", "differentiable"}  # the one needs torch, the other a distribution that was learnt before
+    assert {spec.partition(":")[0] for spec in SPECS} | elsewhere >= set(known())
 
 
 @pytest.mark.parametrize("objectives", [1, 2])

@@ -10,6 +10,7 @@ from nas import catalog
 from nas.confirm import confirm
 from nas.errors import DataError, TrainingError
 from nas.job import Plan, Search
+from nas.objectives import QUALITY
 from nas.run import Run
 
 SPACE = """
@@ -30,6 +31,8 @@ def open_data(spec, *, strict=False, groups=None):
 
 
 class Evaluator:
+    qualities = QUALITY
+    remarks = ()
     noisy = False
     thread_count = 1
 
