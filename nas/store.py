@@ -103,8 +103,8 @@ def check_space(folder: str | Path, space: SearchSpace, trials: Sequence[Trial])
             same = False
         if not same:
             raise RunError(
-                f"run.json and {JOURNAL} in '{folder}' are of two runs: trial {trial.number} is no network of space "
-                f"'{space.name}'. Put the right run.json back"
+                f"trial {trial.number} of '{folder}' is no network of its space '{space.name}': run.json is another "
+                f"run's than {JOURNAL}, or the space's file was edited. Put back what belongs to the run"
             )
 
 
