@@ -140,7 +140,9 @@ def test_run_json_of_another_run_is_noticed(run):
     capsule["identity"]["space"]["arguments"] = {"spec": "nas_bench_macro"}
     (run.folder / "run.json").write_text(json.dumps(capsule))
     for read in (lambda: Run(run.folder), lambda: catalog.network(str(run.folder))):
-        with pytest.raises(RunError, match=r"trial \d+ of .* is no network of its space .*: run.json is another run's than journal.log"):
+        with pytest.raises(
+            RunError, match=r"trial \d+ of .* is no network of its space .*: run.json is another run's than journal.log"
+        ):
             read()
 
 

@@ -185,10 +185,14 @@ def test_class_names_reach_the_exported_files_as_data(tmp_path):
     assert json.loads((tmp_path / "out" / "net.json").read_text())["classes"] == names
 
 
-def test_a_run_with_a_space_of_ones_own_is_self_contained(tmp_path):
+def test_a_run_with_a_space_of_ones_own_is_self_contained(tmp_path, monkeypatch):
+    """Its program runs unasked only while one's own file says the same: a run folder may come from anybody."""
     (tmp_path / "mine.py").write_text((ROOT / "search_spaces" / "nas_bench_macro.py").read_text())
     run("search", "--space", tmp_path / "mine.py", "--trials", 1, "--out", tmp_path / "run", *TINY)
+    run("front", tmp_path / "run")
     (tmp_path / "mine.py").unlink()
+    assert "brings a program, its search space" in run("front", tmp_path / "run", code=1)[1]
+    monkeypatch.setenv("NAS_TRUST", str(tmp_path / "run"))
     out, _ = run("front", tmp_path / "run", "--json")
     assert json.loads(out)["front"]
     run("cost", tmp_path / "run", "--json")

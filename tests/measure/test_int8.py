@@ -12,7 +12,7 @@ from nas import rows
 from nas.arch import Architecture, Stage
 from nas.cli.export import command
 from nas.data import Splits, load
-from nas.errors import ArchitectureError, DataError, UsageError
+from nas.errors import ArchitectureError, DataError, ExistsError, UsageError
 from nas.export.int8 import OnnxNetwork
 from nas.export.onnx import write_onnx
 from nas.measure.int8 import quantise
@@ -72,7 +72,7 @@ def test_the_shell_scores_the_test_set_only_when_asked_and_counts(trained, tmp_p
     assert found["test_accuracy"]["after"] > found["test_accuracy"]["before"] - 0.05 > 0.7
     assert found["calibration_images"] == 64
     assert len(rows.read(tmp_path / "test.jsonl")) == 1
-    with pytest.raises(UsageError, match=r"net.int8.onnx exists|net.onnx exists"):
+    with pytest.raises(ExistsError, match=r"net.int8.onnx exists|net.onnx exists"):
         CliRunner().invoke(command, words, standalone_mode=False, catch_exceptions=False)
 
 
