@@ -39,7 +39,7 @@ def run(instant, tmp_path):
 # -- the interval ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", range(3, 11))
+@pytest.mark.parametrize("count", [3, 5, 10])
 @pytest.mark.parametrize("noise", ["normal", "laplace", "grid"])
 def test_better_is_claimed_rarely_where_nothing_differs(count, noise):
     """Nominal is 2.5 %; 600 samples of a true 4 % exceed 6 % once in 100 tries, and the samples are seeded."""

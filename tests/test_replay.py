@@ -86,7 +86,7 @@ def test_an_edited_table_is_named(copy):
 def test_an_edited_space_is_named(copy, monkeypatch):
     monkeypatch.setenv("NAS_TRUST", str(copy))
     edit(copy / "space.py", "toy_space()", "toy_space(layers=5)")
-    with pytest.raises(RunError, match="is no network of its space 'toy': .* or the space's file was edited"):
+    with pytest.raises(RunError, match=r"is no network of its space 'toy': .* or the space's file was edited"):
         Run(copy)
 
 

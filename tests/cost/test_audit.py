@@ -26,9 +26,9 @@ def test_errors_are_relative_to_the_mean_of_both_measurements():
 
 def test_intervals_cover_what_they_promise():
     rng = np.random.default_rng(0)
-    truth = rng.uniform(1, 10, 4000)
-    found = audit(estimates(truth * (1 + 0.05 * rng.normal(size=4000)), common=0.05), truth, truth)
-    assert 0.88 < found.coverage_90 < 0.92
+    truth = rng.uniform(1, 10, 1500)
+    found = audit(estimates(truth * (1 + 0.05 * rng.normal(size=1500)), common=0.05), truth, truth)
+    assert 0.87 < found.coverage_90 < 0.93
 
 
 def test_tau_is_kendalls():
