@@ -3,9 +3,10 @@
 Each search seed gets its own search and confirmation: front members against random networks of their latency bands, one
 recipe for both, fresh seeds, scored on test. The unit of the pooled interval is the search seed, so what pairs of
 one search share cannot pass for evidence; the interval over all pairs is printed beside it. Needs the Debian package
-dataset-fashion-mnist. Two hours on two cores; stopped, it goes on where it was.
+dataset-fashion-mnist. About forty minutes on two idle cores for fbnet, half of it for mnasnet; stopped, it goes on where it was.
 
     python experiments/confirm_fashion.py --out runs/fashion
+    python experiments/confirm_fashion.py --space mnasnet --trials 40 --out runs/fashion-mnasnet
     python experiments/confirm_fashion.py --out runs/fashion-gp --seeds 3 --trials 40 --strategy gp    # half an hour on one core
     python experiments/confirm_fashion.py --slice --out runs/fashion-slice    # a few minutes, to see that it works
 """
@@ -26,7 +27,7 @@ def one(seed: int, given: argparse.Namespace) -> Path:
     """Search and confirm with one seed, or finish what was begun."""
     folder: Path = given.out / f"seed{seed}"
     settings = Search(
-        data="fashion-mnist", seed=seed, trials=given.trials, proxy=given.proxy, latency_ms=given.latency,
+        data="fashion-mnist", space=given.space, seed=seed, trials=given.trials, proxy=given.proxy, latency_ms=given.latency,
         strategy=given.strategy, reward=given.reward,
     )  # fmt: skip
     Plan(settings).run(folder, resume=(folder / "run.json").exists())
@@ -56,6 +57,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     options.add_argument("--out", type=Path, default=Path("runs/fashion"))
     options.add_argument("--seeds", type=int, default=5)
+    options.add_argument("--space", default="fbnet")
     options.add_argument("--trials", type=int, default=64)
     options.add_argument("--top", type=int, default=3)
     options.add_argument("--repeats", type=int, default=2)
