@@ -140,6 +140,8 @@ def _weighted(values: Sequence[Mapping[str, float]], weights: Mapping[str, float
             raise unknown("metric", name, values[0])
         if not 0 <= weight < np.inf:
             raise UsageError(f"weight of {name} must be at least 0 and finite, not {weight:g}")
+    if not any(weights.values()):
+        raise UsageError("weights that are all 0 choose nothing: give one metric a weight above 0")
     each = [Objective(name, "maximize" if name in QUALITY else "minimize") for name in weights]
     losses = np.array([[objective.loss(value) for objective in each] for value in values])
     spread = np.ptp(losses, axis=0)

@@ -380,7 +380,7 @@ class _Budget:
         self.parallel = max(1, running)
         if self._trials is not None and self._held >= self._trials:
             held = counted(self._held, "trial")
-            return f"the run holds {held} already and --trials is {self._trials}: nothing was trained"
+            return f"the run holds {held} already and --trials is {self._trials}: nothing more was trained"
         if self._trials is not None and len(took) + running >= self._trials:
             return f"{counted(len(took), 'trial')} {'is' if len(took) == 1 else 'are'} done"
         if self._seconds is not None and self.elapsed() + (median(took) if took else 0) > self._seconds:

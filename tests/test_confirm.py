@@ -345,6 +345,7 @@ def test_weights_choose_between_the_ends(run):
     [
         ({"weights": {"acuracy": 1}}, "Did you mean 'accuracy'"),
         ({"weights": {"accuracy": -1}}, "must be at least 0"),
+        ({"weights": {"accuracy": 0}}, "all 0 choose nothing"),
         ({"weights": {"accuracy": 1}, "knee": True}, "give one"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from nas.cli._options import json_option, print_json
 from nas.data import Dataset, load
 from nas.errors import ExistsError, UsageError
 from nas.measure.int8 import Quantised, quantise
+from nas.notes import Notes
 
 __all__ = ["command"]
 
@@ -83,7 +85,7 @@ def command(
         raise ExistsError(f"{file} exists: choose another --name or --out, or overwrite it with --force")
     made = export.export(
         architecture, out, name=default_name(network) if name is None else name,
-        formats=formats, weights=weights, notes=catalog.notes(network).fitting(architecture), features=features,
+        formats=formats, weights=weights, notes=_notes(network, weights).fitting(architecture), features=features,
         force=force,
     )  # fmt: skip
     found = backbone(architecture) if features else None
@@ -105,6 +107,18 @@ def command(
         print_json(document)
     else:
         click.echo("\n".join([*_lines(document), *lines]))
+
+
+def _notes(network: str, weights: Path | None) -> Notes:
+    """The network's own; where its weights lie beside the network of a training, that one's, with its normalisation."""
+    if weights is None:
+        return catalog.notes(network)
+    beside = (weights if weights.is_dir() else weights.parent) / "architecture.json"
+    known = catalog.notes(network)
+    if known.mean or not beside.is_file():
+        return known
+    trained = catalog.notes(str(beside))
+    return replace(trained, classes=known.classes or trained.classes)
 
 
 def _calibration(

@@ -54,7 +54,7 @@ def command(
         raise ExistsError(f"{out} exists: choose another --out, or overwrite it with --force")
     found = Run(run)
     pick = found.pick(
-        latency_ms=units.milliseconds(latency) if latency else None,
+        latency_ms=units.milliseconds(latency) if latency is not None else None,
         confidence=confidence,
         knee=knee,
         weights=_weights(weight or ""),

@@ -45,7 +45,7 @@ Examples:
     "--data", default="digits", show_default=True, help="digits, fashion-mnist[:DIR], npz:FILE, folder:DIR, hf:NAME."
 )
 @click.option(
-    "--strategy", default="local-search", show_default=True, help="Search strategy, with settings: name,key=value."
+    "--strategy", default="local-search", show_default=True, help="Search strategy, with settings: name:key=value,..."
 )
 @click.option(
     "--evaluator",
@@ -144,9 +144,9 @@ def _settings(given: dict[str, Any]) -> Search:
         },
         seconds=units.seconds(time) if time else None,
         trial_timeout_seconds=units.seconds(timeout) if timeout else None,
-        target_ms=units.milliseconds(target) if target else None,
-        latency_ms=units.milliseconds(latency) if latency else None,
-        latency_min_ms=units.milliseconds(latency_min) if latency_min else None,
+        target_ms=units.milliseconds(target) if target is not None else None,
+        latency_ms=units.milliseconds(latency) if latency is not None else None,
+        latency_min_ms=units.milliseconds(latency_min) if latency_min is not None else None,
     )
 
 
@@ -202,8 +202,7 @@ def _summary(result: Result) -> str:
     run, outcome = result.run, result.outcome
     remarks = "".join(f"{line}\n" for line in result.remarks)
     return (
-        f"{run.front_text()}\n\n{units.counted(outcome.evaluated, 'network')} trained in {outcome.seconds:.0f} s "
-        f"{run.front_text()}\n\n{remarks}{outcome.evaluated} networks trained in {outcome.seconds:.0f} s "
+        f"{run.front_text()}\n\n{remarks}{units.counted(outcome.evaluated, 'network')} trained in {outcome.seconds:.0f} s "
         f"({outcome.reason}); {len(run.front_trials)} on the front\n"
         f"{run.folder}/front.png   nas front {run.folder}   nas confirm {run.folder}   nas cost {run.folder}:{run.best().number}"
         if run.front_trials

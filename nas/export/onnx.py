@@ -109,11 +109,15 @@ def register_shuffle() -> None:
 def _shuffle(graph: Any, maps: Any, groups: int) -> Any:
     _, channels, height, width = maps.type().varyingSizes()
 
-    def reshape(value: Any, *sizes: int) -> Any:
-        return graph.op("Reshape", value, graph.op("Constant", value_t=torch.tensor(sizes)))
+    def constant(*sizes: int) -> Any:
+        return graph.op("Constant", value_t=torch.tensor(sizes))
 
-    turned = graph.op("Transpose", reshape(maps, -1, groups, channels // groups, height * width), perm_i=[0, 2, 1, 3])
-    return reshape(turned, -1, channels, height, width).setType(maps.type())
+    if None in (height, width):  # a backbone takes any size, known when it runs; 0 keeps the batch
+        parts, whole = constant(0, groups, channels // groups, -1), graph.op("Shape", maps)
+    else:
+        parts, whole = constant(-1, groups, channels // groups, height * width), constant(-1, channels, height, width)
+    turned = graph.op("Transpose", graph.op("Reshape", maps, parts), perm_i=[0, 2, 1, 3])
+    return graph.op("Reshape", turned, whole).setType(maps.type())
 
 
 def _positions(value: Any) -> int | None:

@@ -188,7 +188,8 @@ def test_class_names_reach_the_exported_files_as_data(tmp_path):
 def test_a_run_with_a_space_of_ones_own_is_self_contained(tmp_path, monkeypatch):
     """Its program runs unasked only while one's own file says the same: a run folder may come from anybody."""
     (tmp_path / "mine.py").write_text((ROOT / "search_spaces" / "nas_bench_macro.py").read_text())
-    run("search", "--space", tmp_path / "mine.py", "--trials", 1, "--out", tmp_path / "run", *TINY)
+    out, _ = run("search", "--space", tmp_path / "mine.py", "--trials", 1, "--out", tmp_path / "run", *TINY)
+    assert out.count("digest") == out.count("1 network trained in") == 1
     run("front", tmp_path / "run")
     (tmp_path / "mine.py").unlink()
     assert "brings a program, its search space" in run("front", tmp_path / "run", code=1)[1]

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 import nas
 from nas import catalog
-from nas.cli import train
+from nas.cli import export, train
 from nas.data import LazyTensors, load, statistics, tensors
 from nas.errors import ArchitectureError, NasError, RunError, TrainingError, UsageError
 from nas.model import build
@@ -137,6 +137,26 @@ def test_lazy_images_are_the_same_images():
     lazy = LazyTensors(data.images, rows, stats, 12, torch.device("cpu"))
     assert lazy.shape == (4, 1, 12, 12)
     assert torch.equal(lazy[torch.tensor([2, 0])], tensors(data.images[[99, 5]], stats, 12))
+
+
+@pytest.mark.parametrize("name", ["weights.pt", ""])
+def test_weights_beside_their_network_bring_its_normalisation(done, tmp_path, name):
+    folder, _ = done
+    trained = json.loads((folder / "architecture.json").read_text())
+    bare = {key: value for key, value in trained.items() if key not in ("mean", "std")}
+    (tmp_path / "bare.json").write_text(json.dumps(bare))
+    words = [
+        str(tmp_path / "bare.json"),
+        "--weights",
+        str(folder / name),
+        "--to",
+        "json",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    CliRunner().invoke(export.command, words, standalone_mode=False, catch_exceptions=False)
+    shipped = json.loads((tmp_path / "out" / "bare.json").read_text())
+    assert (shipped["mean"], shipped["std"]) == (trained["mean"], trained["std"])
 
 
 def test_training_starts_from_weights(done, tmp_path):

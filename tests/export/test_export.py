@@ -253,6 +253,14 @@ def test_features_are_maps_of_any_size_without_the_head(tmp_path, monkeypatch):
     assert [output.name for output in model.graph.output] == ["stride4", "stride8"]
 
 
+def test_a_backbone_with_a_channel_shuffle_takes_any_size(tmp_path):
+    block = MBConv(kernel=3, expand=1, groups=2, pointwise=True, channels=16)
+    down = tuple(Conv(kernel=3, channels=16, stride=2) for _ in range(2))
+    network = Architecture(Shape(1, 16), (Stage("body", (*down, block)), Stage("head", (Classifier(classes=3),))))
+    made = export(network, tmp_path, name="back", features=True, formats=("onnx",))
+    assert made.onnx_difference <= 1e-5
+
+
 def test_a_backbone_that_hands_out_another_map_is_noticed(tmp_path, monkeypatch):
     import nas.export
 
