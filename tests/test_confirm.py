@@ -374,3 +374,12 @@ def test_balanced_accuracy_is_what_a_confirmation_compares(instant, tmp_path, mo
     found = confirm(run)
     assert found.metric == "balanced_accuracy"
     assert list(found.plan["members"][0]["costs"]) == ["params"]
+
+
+def test_equal_images_may_lie_in_another_folder(instant, run, monkeypatch):
+    monkeypatch.setattr(
+        instant.Evaluator,
+        "describe_data",
+        lambda self: {"name": self.data.name, "digest": run.identity["data"]["digest"]},
+    )
+    assert confirm(run, data="moved").missing == []

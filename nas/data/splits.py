@@ -24,6 +24,9 @@ SETS = ("weights", "search", "selection", "test")
 SHARES = (0.50, 0.20, 0.15, 0.15)
 SHARES_WITH_OWN_TEST = (0.70, 0.15, 0.15)
 
+IMBALANCE = 3
+"""How many times the rarest class the commonest may be before it is said."""
+
 Indices = NDArray[np.int64]
 
 
@@ -64,6 +67,26 @@ class Splits:
         """Test images with an exact copy in any other set. Opens the test set."""
         others = _hashes(self.dataset.images[np.concatenate([self.weights, self.search, self.selection])])
         return sum(n for h, n in _hashes(self.open_test()[0]).items() if h in others)
+
+    def lines(self) -> list[str]:
+        """For people: the data, its sets, and what is doubtful about them."""
+        data, lines = self.dataset, [f"data       {self.dataset}; {self}"]
+        if data.note:
+            lines.append(f"           {data.note}")
+        if data.skipped:
+            names = ", ".join(data.skipped[:3]) + ", ..." * (len(data.skipped) > 3)
+            lines.append(f"           {counted(len(data.skipped), 'unreadable image')} left out: {names}")
+        counts = np.bincount(data.labels, minlength=len(data.classes)) if data.labels.ndim == 1 else np.ones(1)
+        if counts.max() > IMBALANCE * counts.min():
+            few, many = data.classes[int(counts.argmin())], data.classes[int(counts.argmax())]
+            lines.append(
+                f"           classes are unequal: {counts.max()} of '{many}', {counts.min()} of '{few}'; "
+                "consider --objective balanced_accuracy,latency_ms in the search"
+            )
+        if self.duplicates:
+            found = ", ".join(f"{count} in {pair}" for pair, count in self.duplicates.items())
+            lines.append(f"           exact copies across sets: {found}")
+        return lines
 
     def __str__(self) -> str:
         test = "own part" if self.test is None else str(len(self.test))

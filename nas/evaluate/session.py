@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +20,6 @@ from nas.units import counted
 
 __all__ = ["Retraining", "TrainingSession", "make", "open_data", "open_teacher", "retraining"]
 
-IMBALANCE = 3
 LARGEST_FACTOR = 1000.0
 SPLIT_SEED = 0
 """Splits do not follow the run's seed: the test set is the same for every search on a data set."""
@@ -60,23 +58,7 @@ class TrainingSession(TrainingEvaluator):
 
     def lines(self) -> list[str]:
         """For people: the data with its splits and doubts, the recipe."""
-        lines = [f"data       {self.dataset}; {self.splits}"]
-        if self.dataset.note:
-            lines.append(f"           {self.dataset.note}")
-        if self.dataset.skipped:
-            skipped = self.dataset.skipped
-            names = ", ".join(skipped[:3]) + ", ..." * (len(skipped) > 3)
-            lines.append(f"           {counted(len(skipped), 'unreadable image')} left out: {names}")
-        counts = np.bincount(self.dataset.labels, minlength=len(self.dataset.classes))
-        if counts.max() > IMBALANCE * counts.min():
-            few, many = self.dataset.classes[int(counts.argmin())], self.dataset.classes[int(counts.argmax())]
-            lines.append(
-                f"           classes are unequal: {counts.max()} of '{many}', {counts.min()} of '{few}'; "
-                "consider --objective balanced_accuracy,latency_ms"
-            )
-        if self.splits.duplicates:
-            found = ", ".join(f"{count} in {pair}" for pair, count in self.splits.duplicates.items())
-            lines.append(f"           exact copies across sets: {found}")
+        lines = self.splits.lines()
         steps = self.proxy.schedule(len(self.splits.weights)).steps
         lines.append(
             f"training   {self.recipe}: {counted(steps, 'step')} of {self.proxy.batch_size} images at "

@@ -121,8 +121,7 @@ class FullTraining:
         several = f", {self.processes.count} processes" if self.processes.count > 1 else ""
         lines = [
             f"network    input {self.network.input}, {self.network.params:,} params, {self.network.macs / 1e6:,.0f} M macs",
-            f"data       {self.dataset}; {self.splits}",
-            *([f"           {self.dataset.note}"] if self.dataset.note else []),
+            *self.splits.lines(),
             f"training   {counted(schedule.steps, 'step')} of {schedule.batch_size} images of weights and search "
             f"({schedule.steps / self.epoch_steps:.3g} epochs) at {sizes} px, {counted(self.thread_count, 'thread')} on "
             f"{self.device.type}{several}",

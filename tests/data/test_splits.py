@@ -90,3 +90,17 @@ def test_duplicates_across_sets_are_counted() -> None:
     found = split(noise((20, 20), images=images)).duplicates
     assert 0 < sum(found.values()) <= 20
     assert set(found) <= {f"{a}/{b}" for a in SETS for b in SETS}
+
+
+def test_every_command_says_what_is_doubtful_about_the_data() -> None:
+    images = noise((20, 20)).images
+    said = split(
+        noise((100, 20), images=np.concatenate([images[:1].repeat(100, 0), images[:20]]), skipped=("a/x.png",))
+    )
+    text = "\n".join(said.lines())
+    for words in (
+        "1 unreadable image left out: a/x.png",
+        "classes are unequal: 100 of 'a', 20 of 'b'",
+        "exact copies across",
+    ):
+        assert words in text
