@@ -2,8 +2,8 @@
 
     python experiments/latency_audit.py --out DIR [--minutes 20] [--space fbnet ..] [--resolution 128]
 
-Times, in one random mix of interleaved rounds, every row of a table and whole random networks of each space: some to learn a
-correction from, others held out and timed twice. Then the ops of held-out networks one after the other, as one would naively,
+Times, in one random mix of interleaved rounds, every row of a table and whole random networks of each space, in four passes:
+some to learn a correction from, others held out; two measurements of a network are of two passes each. Then the ops of held-out networks one after the other, as one would naively,
 and networks picked at random budgets with confidence 0.95. Prints errors, coverage and picks beside the goals. What is
 timed is kept in ``--out``: a run that was stopped, or given a slice of ``--minutes``, goes on when called again. The machine
 should do nothing else; what made the timings doubtful is printed last.
@@ -27,7 +27,7 @@ from nas.cost.table import Estimate, Table, layer_key
 from nas.domain import Bound, Domain
 from nas.measure.build import Journal, Progress, keys_of, subject, table_of, time_missing
 from nas.measure.runners import OnnxRuntime, pinned
-from nas.measure.timing import remarks
+from nas.measure.timing import joined, remarks
 from nas.measure.verify import Timed, Verdict, draw, network_subject, verify
 from nas.space import SearchSpace
 from nas.strategies.base import rng
@@ -35,6 +35,7 @@ from nas.strategies.base import rng
 SPACES = ("fbnet", "mnasnet", "fused_mbconv:base=b0", "uninet")
 CONFIDENCE, INSIDE = 0.95, 256
 NAIVE_RUNS, NAIVE_SECONDS = 30, 0.05
+MIXED = range(4)  # passes over each network; each is open, and timed, on its own
 
 
 class Slice:
@@ -60,12 +61,12 @@ def line(name: str, found: Audit) -> str:
     )
 
 
-def drawn(spaces: Sequence[SearchSpace], fit: int, networks: int) -> list[Timed]:
+def drawn(spaces: Sequence[SearchSpace], fit: int, networks: int, seed: int) -> list[Timed]:
     """Distinct networks of each space, the first ``fit`` to learn from; without times yet."""
     return [
         Timed(space=space.name, network=network, first_ms=0.0, second_ms=0.0)
         for space in spaces
-        for network in draw(space, fit + networks, seed=0)
+        for network in draw(space, fit + networks, seed=seed)
     ]
 
 
@@ -79,23 +80,21 @@ def time_everything(
     given: argparse.Namespace, spaces: Sequence[SearchSpace], runner: OnnxRuntime, slot: Slice
 ) -> tuple[Table, list[Timed], list[Timed], list[str]]:
     """The table; the networks to learn from and those held out, each with its times; what made them doubtful."""
-    networks = drawn(spaces, given.fit, given.networks)
+    networks = drawn(spaces, given.fit, given.networks, given.seed)
     held = {one.network.digest for i, one in enumerate(networks) if i % (given.fit + given.networks) >= given.fit}
     subjects = [subject(key) for key in (drawn_keys(networks) if given.drawn_rows else keys_of(spaces))]
     for one in networks:
-        for number in (1, 2) if one.network.digest in held else (1,):
-            subjects.append(network_subject(f"network {one.network.digest} {number}", one.network))
+        subjects += [network_subject(f"network {one.network.digest} {number}", one.network) for number in MIXED]
     out = Path(given.out)
     out.mkdir(parents=True, exist_ok=True)
     with Journal(out / "here.journal", runner.conditions()) as journal:
         time_missing(journal, subjects, runner, 1, given.seconds, 0, lambda progress: slot.watch("timed", progress))
         table = table_of(journal, "here", spaces, runner, out)
-        times = {key: timing.latency_ms for key, timing in journal.rows.items()}
-        doubts = remarks(journal.blocks)
+        timed, doubts = dict(journal.rows), remarks(journal.blocks)
     found = []
     for one in networks:
-        first = times[f"network {one.network.digest} 1"]
-        second = times.get(f"network {one.network.digest} 2", first)
+        passes = [timed[f"network {one.network.digest} {number}"] for number in MIXED]
+        first, second = (joined(passes[half::2]).latency_ms for half in (0, 1))
         found.append(Timed(space=one.space, network=one.network, first_ms=first, second_ms=second))
     return (
         table,
@@ -136,11 +135,11 @@ def naive_audit(held: Sequence[Timed], runner: OnnxRuntime, out: Path, slot: Sli
     return audit(sums, [one.first_ms for one in held], [one.second_ms for one in held])
 
 
-def picks(table: Table, spaces: Sequence[SearchSpace], count: int) -> list[tuple[float, Timed]]:
+def picks(table: Table, spaces: Sequence[SearchSpace], count: int, seed: int) -> list[tuple[float, Timed]]:
     """(budget, network): budgets uniform over a space's middle; of networks inside, the one that uses most of it."""
     found = []
     for number in range(count):
-        space, draws = spaces[number % len(spaces)], rng(0, "audit picks", number)
+        space, draws = spaces[number % len(spaces)], rng(seed, "audit picks", number)
         genes = np.stack([draws.integers(size, size=1000) for size in space.gene_sizes], axis=1)
         costs = space_costs(space, [table])
         low, high = np.quantile(costs.price(genes)[:, costs.column(latency_metric(table.name))], (0.1, 0.9))
@@ -154,12 +153,12 @@ def picks(table: Table, spaces: Sequence[SearchSpace], count: int) -> list[tuple
 
 
 def picks_kept(
-    table: Table, spaces: Sequence[SearchSpace], count: int, runner: OnnxRuntime, out: Path, slot: Slice
+    table: Table, spaces: Sequence[SearchSpace], given: argparse.Namespace, runner: OnnxRuntime, slot: Slice
 ) -> tuple[int, list[float], list[float]]:
     """How many picks met their budget when measured; each one's slack, and its error, as shares."""
-    chosen = picks(table, spaces, count)
+    chosen = picks(table, spaces, given.picks, given.seed)
     subjects = {one.network.digest: network_subject(one.network.digest, one.network) for _, one in chosen}
-    with Journal(out / "picks.journal", {**runner.conditions(), "table": table.digest}) as journal:
+    with Journal(Path(given.out) / "picks.journal", {**runner.conditions(), "table": table.digest}) as journal:
         time_missing(
             journal, list(subjects.values()), runner, 1, 1.0, 0, lambda progress: slot.watch("picks", progress)
         )
@@ -210,6 +209,9 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=50, help="held-out networks of each space")
     parser.add_argument("--picks", type=int, default=40, help="picks at random budgets")
     parser.add_argument("--seconds", type=float, default=0.1, help="of a row, or of a network")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the networks drawn; forms of the correction were chosen on 0"
+    )
     parser.add_argument("--drawn-rows", action="store_true", help="only rows that the drawn networks need; no picks")
     parser.add_argument("--minutes", type=float, help="stop after so long; call again to go on")
     parser.add_argument("--out", required=True, help="folder of the table and of what was timed")
@@ -222,7 +224,7 @@ def main() -> None:
         print(f"  {name}: {100 * error:.1f} %")
     found = verify(table, held, correct=True, seen=seen, unreliable=doubts)
     naive = naive_audit(held, runner, out, slot)
-    kept = None if given.drawn_rows else picks_kept(found.table, spaces, given.picks, runner, out, slot)
+    kept = None if given.drawn_rows else picks_kept(found.table, spaces, given, runner, slot)
     report(found, naive, kept)
     for remark in doubts:
         print(f"doubtful: {remark}")

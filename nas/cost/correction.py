@@ -43,8 +43,8 @@ LARGEST = 1e6
 LEAST_SCALE = 0.05  # no layer is ever free
 FOLDS = 5
 FEWEST_NETWORKS = 10
-# A Gaussian prior around no correction, and the noise of a timed network, both relative.
-PRIOR_SD, NOISE_SD = 0.3, 0.02
+# Gaussian priors around no correction, and of an op's slope around that of all; the noise of a timed network. All relative.
+PRIOR_SD, SLOPE_SD, NOISE_SD = 0.3, 0.1, 0.03
 FORMS: tuple[tuple[str, ...], ...] = (
     (),
     ("slope",),
@@ -144,32 +144,30 @@ def _where(networks: Sequence[Parts], mask: NDArray[np.bool_]) -> list[Parts]:
 
 
 def _fit(networks: Sequence[Parts], measured: Floats, form: tuple[str, ...], *, common_sd: float = 0.0) -> Correction:
-    """Least squares on relative errors under the prior: no correction, or the middle between ``ms`` and ``warm_ms``."""
-    ops = sorted({part.op for parts in networks for part in parts}) if "slopes" in form else [EVERY]
-    sums = np.array([[sum(part.ms for part in parts if o in (part.op, EVERY)) for o in ops] for parts in networks])
+    """Least squares on relative errors under the priors: no correction, or the middle between ``ms`` and ``warm_ms``."""
+    ops = sorted({part.op for parts in networks for part in parts}) if "slopes" in form else []
     columns = {
+        "slope": _sums(networks, lambda part: part.ms),
         "warm": _sums(networks, lambda part: part.warm_ms),
         "layer": _sums(networks, lambda part: float(part.ms > 0)),
         "weights": _sums(networks, lambda part: part.weights),
         "moved": _sums(networks, lambda part: part.moved),
         "constant": np.ones(len(networks)),
     }
-    extra = [name for name in columns if name in form and columns[name].any()]
-    unit = {name: 1.0 if name == "warm" else float(sums.sum() / columns[name].sum()) for name in extra}
-    x = np.column_stack([sums, *(columns[name] * unit[name] for name in extra)]) / measured[:, None]
-    start = 0.5 if "warm" in extra else 1.0
-    prior = np.array([start] * len(ops) + [0.5 if name == "warm" else 0.0 for name in extra])
-    if not form:
-        found = prior
-    else:
-        strength = (NOISE_SD / PRIOR_SD) ** 2
-        left = x.T @ x + strength * np.eye(len(prior))
-        found = prior + np.linalg.solve(left, x.T @ (1 - x @ prior))
-    terms = {name: float(value) * unit[name] for name, value in zip(extra, found[len(ops) :], strict=True)}
-    slopes = {op: max(slope, LEAST_SCALE) for op, slope in zip(ops, found[: len(ops)].tolist(), strict=True)}
-    slopes.setdefault(EVERY, float(np.mean(list(slopes.values()))))
+    names = ["slope", *(name for name in columns if name in form and name != "slope" and columns[name].any())]
+    unit = {name: 1.0 if name in ("slope", "warm") else _ratio(columns["slope"], columns[name]) for name in names}
+    by_op = [_sums(networks, lambda part, op=op: part.ms * (part.op == op)) for op in ops]
+    x = np.column_stack([*(columns[name] * unit[name] for name in names), *by_op]) / measured[:, None]
+    start = 0.5 if "warm" in names else 1.0
+    prior = np.array([start if name in ("slope", "warm") else 0.0 for name in names] + [0.0] * len(ops))
+    found = prior
+    if form:
+        strength = np.square(NOISE_SD / np.array([PRIOR_SD] * len(names) + [SLOPE_SD] * len(ops)))
+        found = prior + np.linalg.solve(x.T @ x + np.diag(strength), x.T @ (1 - x @ prior))
+    terms = {name: float(value) * unit[name] for name, value in zip(names, found, strict=False)}
+    own = {op: terms["slope"] + float(value) for op, value in zip(ops, found[len(names) :], strict=True)}
     return Correction(
-        slopes=slopes,
+        slopes={op: max(slope, LEAST_SCALE) for op, slope in {**own, EVERY: terms["slope"]}.items()},
         warm=terms.get("warm", 0.0),
         layer_ms=terms.get("layer", 0.0),
         weights_ms=terms.get("weights", 0.0),
@@ -177,6 +175,11 @@ def _fit(networks: Sequence[Parts], measured: Floats, form: tuple[str, ...], *, 
         constant_ms=terms.get("constant", 0.0),
         common_sd=common_sd,
     )
+
+
+def _ratio(first: Floats, second: Floats) -> float:
+    """What makes the second as large as the first, in the mean."""
+    return float(first.sum() / second.sum())
 
 
 def _sums(networks: Sequence[Parts], of: Callable[[Part], float]) -> Floats:
