@@ -131,3 +131,29 @@ def test_a_check_names_the_row_that_is_off(folder):
     assert "10.0 times off" in done.stdout
     with pytest.raises(NasError, match="cannot be relied on: 1 of 40 rows are off by a factor of 2 or more"):
         raise done.exception
+
+
+def test_given_networks_are_timed_beside_the_table(folder):
+    run(*BUILD)
+    found = json.loads(
+        run(
+            "latency",
+            "time",
+            "mobilenet_v2",
+            "--resolution",
+            "32",
+            "--device",
+            "here.csv",
+            "--seconds",
+            "0.01",
+            "--json",
+        )
+    )
+    (one,) = found["networks"]
+    assert one["network"] == "mobilenet_v2"
+    assert one["first_ms"] > 0
+    assert one["error"] == pytest.approx(2 * one["latency_ms"] / (one["first_ms"] + one["second_ms"]) - 1)
+    said = run("latency", "time", "mobilenet_v2", "--resolution", "32", "--device", "here.csv", "--seconds", "0.01")
+    assert "table off by" in said
+    with pytest.raises(UsageError, match="nothing timed here can be held against it"):
+        run("latency", "time", "mobilenet_v2", "--device", "pixel1")
