@@ -56,6 +56,24 @@ def test_a_slower_device_is_drift_not_wrong_rows(table):
     assert not found.ok
 
 
+def test_differences_below_an_empty_call_are_nobodys_fault(table):
+    class Here(ByName):
+        in_process = True
+
+        def open(self, model):
+            if model in (b"call", b"reference"):
+                return lambda: 1.0
+            return super().open(model)
+
+        def aside(self):
+            return b"call", b"reference"
+
+    key = min(table.rows, key=lambda key: table.rows[key].latency_ms)
+    assert table.rows[key].latency_ms < 0.05
+    found = check.check(off(table, key, 10.0), Here(), sample=len(table.rows))
+    assert found.wrong == []
+
+
 def test_rows_of_ops_that_are_not_installed_cannot_be_timed(table):
     foreign = replace(table, rows={"warp(channels=8)@3x8x8": next(iter(table.rows.values()))}, _known={})
     with pytest.raises(TableError, match="has no row that can be timed here: its ops are not installed"):
