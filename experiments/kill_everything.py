@@ -1,6 +1,6 @@
 """SIGKILL at random moments of every strategy and every verb: what is lost, what is done twice, what comes out.
 
-    python experiments/kill_everything.py OUT [--kills 50]
+    python experiments/kill_everything.py OUT
 
 Prints a table (Markdown), and adds each finished line to OUT/kills.jsonl: killed itself, it goes on. A verb is run once
 unbroken and once killed; a kill comes at a moment drawn uniformly from the time that the unbroken run took.
@@ -30,7 +30,8 @@ from nas.workers import Processes
 
 SEQUENTIAL = (
     "random", "local-search", "evolution:population=8,sample=3", "gp:initial=4", "trust-region:initial=4",
-    "optuna:TPE", "optuna:NSGA-II,population_size=8", "optuna:QMC", "rl:mnasnet,batch=4", "rl:tunas,batch=4",
+    "optuna:TPE", "optuna:NSGA-II,population_size=8", "optuna:NSGA-III,population_size=8", "optuna:QMC", "optuna:Random",
+    "rl:mnasnet,batch=4", "rl:tunas,batch=4",
 )  # fmt: skip
 TRIALS = 40
 SLEEP_SECONDS = 0.03
@@ -116,6 +117,23 @@ def search_verb(spec: str, kills: int, workers: int = 1) -> Verb:
     )
 
 
+def supernet_verb(name: str, kills: int, *arguments: object) -> Verb:
+    """A search of the command line that trains shared weights first."""
+
+    def command(folder: Path) -> list[str]:
+        known = (folder / "run.json").exists()
+        return nas("search", "--resume", folder) if known else nas("search", *TINY, *arguments, "--out", folder)
+
+    return Verb(f"search {name}", command, trials_paid, store.canonical, kills)
+
+
+def trials_paid(folder: Path) -> list[str]:
+    if not (folder / "run.json").exists():
+        return []
+    record = store.read(folder)
+    return [trial.digest for trial in record.trials if trial.number not in record.answered]
+
+
 def trained(path: Path) -> str:
     import hashlib
 
@@ -146,6 +164,11 @@ def rows_of_table(folder: Path) -> str:
 
 def cells(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "cells").glob("[!.]*.json")) if folder.exists() else []
+
+
+def cells_written(folder: Path) -> list[str]:
+    """With their times: one that is written again is another one."""
+    return [f"{name} {(folder / 'cells' / name).stat().st_mtime_ns}" for name in cells(folder)]
 
 
 def regrets(folder: Path) -> str:
@@ -185,9 +208,12 @@ def verbs(out: Path) -> list[Verb]:
             "arena",
             lambda folder: nas("arena", "--benchmark", "nk:space=nas_bench_macro", "--strategy", "evolution", "--seeds", 4,
                                "--budget", 60, "--out", folder),
-            cells, regrets, 3,
+            cells_written, regrets, 3,
         ),
         search_verb("optuna:GP", 2),
+        supernet_verb("differentiable", 3, "--strategy", "differentiable"),
+        supernet_verb("differentiable:fbnet", 2, "--strategy", "differentiable:fbnet,epochs=3", "--trials", 3),
+        supernet_verb("--evaluator supernet", 3, "--evaluator", "supernet:check=2", "--trials", 20),
     ]  # fmt: skip
 
 
