@@ -213,7 +213,7 @@ def verbs(out: Path) -> list[Verb]:
         search_verb("optuna:GP", 2),
         supernet_verb("differentiable", 3, "--strategy", "differentiable"),
         supernet_verb("differentiable:fbnet", 2, "--strategy", "differentiable:fbnet,epochs=3", "--trials", 3),
-        supernet_verb("--evaluator supernet", 3, "--evaluator", "supernet:check=2", "--trials", 20),
+        supernet_verb("--evaluator supernet", 3, "--evaluator", "supernet:check=4", "--trials", 20),
     ]  # fmt: skip
 
 

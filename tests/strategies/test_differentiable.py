@@ -4,6 +4,7 @@ import pytest
 from nas.cost.compiled import compile_costs
 from nas.domain import Bound, Domain
 from nas.errors import BoundError, RunError, UsageError
+from nas.strategies import make
 from nas.strategies._window import Window
 from nas.strategies.differentiable import read_document, strategy
 from nas.testing.strategies import bounded_domain, check_strategy, toy_trial
@@ -72,6 +73,10 @@ def test_without_a_target_or_a_training_it_says_so() -> None:
         strategy(Domain(SPACE, COSTS), seed=0)
     with pytest.raises(UsageError, match="proposes what a supernet has learned: it works in nas search only"):
         strategy(bounded_domain(SPACE), seed=0).ask(0)
+
+
+def test_a_spec_names_its_variant() -> None:
+    assert make("differentiable:fbnet,epochs=3", bounded_domain(SPACE), seed=0).settings.variant == "fbnet"
 
 
 def test_a_target_beyond_the_space_is_refused() -> None:
