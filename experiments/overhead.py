@@ -153,7 +153,10 @@ def main() -> None:
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(base, copy)
         found = measured(copy, spec, objectives)
-        print(f"| `{spec}` | " + " | ".join(f"{found[key]:.2f}" if key in found else "-" for key in COLUMNS) + " |", flush=True)
+        print(
+            f"| `{spec}` | " + " | ".join(f"{found[key]:.2f}" if key in found else "-" for key in COLUMNS) + " |",
+            flush=True,
+        )
         with (given.out / "overhead.jsonl").open("a") as file:
             file.write(json.dumps({"strategy": spec, "trials": len(read(base).trials), **found}) + "\n")
 

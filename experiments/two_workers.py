@@ -32,7 +32,18 @@ def main() -> None:
     rates = {}
     for workers in (1, 2):
         run = given.out / f"workers-{workers}"
-        command = ["search", "--strategy", "random", "--trials", given.trials, "--workers", workers, "--out", run, "--json"]
+        command = [
+            "search",
+            "--strategy",
+            "random",
+            "--trials",
+            given.trials,
+            "--workers",
+            workers,
+            "--out",
+            run,
+            "--json",
+        ]
         done = subprocess.run(
             [sys.executable, "-m", "nas", *map(str, command)], check=True, capture_output=True, text=True
         )

@@ -60,7 +60,9 @@ def test_every_proposal_comes_out_again(folder):
 
 
 def test_a_strategy_that_learns_from_a_reward_is_told_one_number(searched, tmp_path):
-    run = searched(tmp_path / "run", trials=6, strategy="evolution:population=3,sample=2", reward="tunas", target_ms=1.0)
+    run = searched(
+        tmp_path / "run", trials=6, strategy="evolution:population=3,sample=2", reward="tunas", target_ms=1.0
+    )
     require(replay(run))
 
 

@@ -96,7 +96,9 @@ def _notes(document: dict[str, Any], folder: Path) -> list[str]:
             save_picture(document, folder / PICTURE)
         costs = [row["cost"] for row in document["candidates"]]
         derived = f"{min(costs):.4g} to {max(costs):.4g}" if costs else "none inside all bounds"
-        told = f"{document['metric']}: {document['expected']:.4g} expected of the distribution, derived networks {derived}"
+        told = (
+            f"{document['metric']}: {document['expected']:.4g} expected of the distribution, derived networks {derived}"
+        )
         return [told, f"estimator of theta: {document['estimator']}", *map(str, document["warnings"])]
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise RunError(f"{folder / FILE} is damaged: {' '.join(repr(error).split())[:120]}. {AGAIN}") from None

@@ -110,7 +110,9 @@ class Differentiable(Strategy):
         if not sound:
             raise RunError(f"the distribution is damaged: it must hold weights and candidates. {AGAIN}")
         if [len(row) for row in weights] != [slot.options for slot in self.domain.space.slots]:
-            raise RunError(f"the distribution is not one over space '{self.domain.space.name}': its slots differ. {AGAIN}")
+            raise RunError(
+                f"the distribution is not one over space '{self.domain.space.name}': its slots differ. {AGAIN}"
+            )
         self._window = self.window(weights)
         self._candidates = [(genes, {"rank": rank}) for rank, genes in enumerate(candidates)]
 

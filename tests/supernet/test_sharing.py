@@ -99,7 +99,7 @@ def test_an_edited_checkpoint_is_refused(edit, tmp_path) -> None:
     train(training(), tmp_path / "s.pt", {"space": "a"}, stop_after=-1)
     state = torch.load(tmp_path / "s.pt", weights_only=True)
     torch.save({**state, **edit}, tmp_path / "s.pt")
-    with pytest.raises(RunError, match="is not a checkpoint of this supernet: .* Remove it to start anew"):
+    with pytest.raises(RunError, match=r"is not a checkpoint of this supernet: .* Remove it to start anew"):
         train(training(), tmp_path / "s.pt", {"space": "a"})
 
 
