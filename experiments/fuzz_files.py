@@ -322,11 +322,12 @@ def rounds(name: str, found: Format | None, bad: int, log: Path) -> Tally:
             tally.findings.update(row["findings"])
     if tally.counts["bad"] >= bad:
         return tally
+    data = b"" if found is None else found.file.read_bytes()
     if found is None:
         one = partial(fuzz_names, names())
     else:
         found.read(found.file)  # sound as it is
-        one = partial(fuzz, found, found.file.read_bytes())
+        one = partial(fuzz, found, data)
     most = 20 * bad // ROUND + 1
     while tally.counts["bad"] < bad and number < most:
         number += 1
@@ -335,6 +336,8 @@ def rounds(name: str, found: Format | None, bad: int, log: Path) -> Tally:
         tally.findings.update(new.findings)
         told = {"counts": dict(new.counts), "findings": dict(new.findings)}
         rows.append(log, {"kind": "round", "format": name, "round": number, **told})
+    if found is not None:
+        found.file.write_bytes(data)
     return tally
 
 

@@ -3,8 +3,8 @@
     python experiments/scale_out.py OUT [--evaluations 1000] [--seeds 3] [--seconds 200]
     python experiments/scale_out.py OUT --long 100000 [--seconds 200]
 
-Time is simulated, work is not: every ask, claim, finish and tell is done, timed, and charged to the one driver, which
-serves workers in turn; an evaluation takes a log-normal time around ``--minutes``. Three strategies search an NK
+Time is simulated, work is not: every ask, claim, finish and tell is done, timed (the process's own time, so that other
+work on the machine does not count), and charged to the one driver, which serves workers in turn; an evaluation takes a log-normal time around ``--minutes``. Three strategies search an NK
 landscape over FBNet with W workers. ``--long``: one search of so many evaluations by 1,000 workers, and what the driver
 needs for a trial, the journal's size and the time to open it at each power of ten. ``--seconds``: end after so long with
 exit code 3; the same call goes on. Prints tables; writes scale_out.jsonl, long.jsonl and docs/scale_out.png.
@@ -95,13 +95,13 @@ def simulate(
     """One search, begun or gone on with; None where the time was up first. ``train_ms`` is the loss, shifted above 0."""
     problem = benchmark(seed=seed)
     state = read_state(folder, workers)
-    start = time.perf_counter()
+    start = time.process_time()
     with opened(folder, problem.domain, seed) as store:
         study = Study(problem.domain, make(spec, problem.domain, seed=seed), Truth(problem), store)
         if study.evaluated != state.done:
             raise SystemExit(f"{folder} was killed in the middle: remove it")
         if state.done:
-            kept = {"kind": "open", "trials": state.done, "open_s": time.perf_counter() - start}
+            kept = {"kind": "open", "trials": state.done, "open_s": time.process_time() - start}
             rows.append(folder / "marks.jsonl", kept)
         study.begin(trials=evaluations)
         for _ in store.opened.claims:
@@ -125,16 +125,16 @@ def step(study: Study, problem: Problem, state: State, minutes: float, seed: int
     """The next evaluation ends, and its worker gets another network."""
     now, number = heapq.heappop(state.events)
     loss = problem.observe(study.claim_of(number).proposal.genes)[0] if number >= 0 else 0.0
-    start = time.perf_counter()
+    start = time.process_time()
     if number >= 0:
         study.give(number, Measured(metrics={"train_ms": loss + 10}, seconds=60 * minutes))
         state.best, state.end, state.done = min(state.best, loss - problem.best), now, state.done + 1
     fresh = study.take()
-    took = time.perf_counter() - start
+    took = time.process_time() - start
     state.free = max(state.free, now) + took
     state.busy += took
-    state.waited += state.free - now
     if fresh is not None:
+        state.waited += state.free - now
         spread = float(rng(seed, "length", fresh.number).lognormal(-(SPREAD**2) / 2, SPREAD))
         heapq.heappush(state.events, (state.free + 60 * minutes * spread, fresh.number))
 
