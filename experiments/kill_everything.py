@@ -19,7 +19,7 @@ from pathlib import Path
 
 from nas import rows, store
 from nas.arch import Architecture
-from nas.capsule import identity
+from nas.capsule import identity, write_atomic
 from nas.domain import Domain
 from nas.objectives import Objectives, parse_objectives
 from nas.strategies import make
@@ -217,40 +217,64 @@ def verbs(out: Path) -> list[Verb]:
     ]  # fmt: skip
 
 
+@dataclass
+class Tally:
+    """What the attempts at a verb have shown so far; ``before`` and ``begun``: what was finished and started by then."""
+
+    took: float
+    done: int = 0
+    lost: int = 0
+    repeated: int = 0
+    before: list[str] = field(default_factory=list)
+    begun: int = 0
+
+
 def harmed(verb: Verb, out: Path, draw: random.Random, kills: int) -> Line:
-    """Run a verb unbroken, then killed so often; what the kills cost."""
+    """Run a verb unbroken, then killed so often; what the kills cost. Goes on after the last attempt that it noted."""
     name = "".join(c if c.isalnum() else "-" for c in verb.name)
-    whole, killed = out / f"{name}-unbroken", out / f"{name}-killed"
-    for folder in (whole, killed):
-        subprocess.run(["rm", "-rf", str(folder), str(folder.with_suffix(".calls"))], check=True)
-    start = time.monotonic()
-    subprocess.run(verb.command(whole), check=True, capture_output=True)
-    took = time.monotonic() - start
-    lost = repeated = done = 0
-    before: list[str] = []
-    calls = 0
-    while True:
-        with subprocess.Popen(verb.command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-            if done < kills:
-                try:
-                    process.wait(draw.uniform(0.05, 1.0) * took)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    done += 1
-            problem = process.communicate()[1]
-        if process.returncode not in (0, -9):
-            raise RuntimeError(f"{verb.name} after {done} kills: {problem.decode()}")
+    whole, killed, noted = out / f"{name}-unbroken", out / f"{name}-killed", out / f"{name}.json"
+    if noted.exists():
+        tally = Tally(**json.loads(noted.read_text()))
+    else:
+        clear(whole)
+        clear(killed)
+        start = time.monotonic()
+        subprocess.run(verb.command(whole), check=True, capture_output=True)
+        tally = Tally(time.monotonic() - start)
+    ended = False
+    while not (ended and tally.done >= kills):
+        if ended:  # before its last kill: once more from the start
+            clear(killed)
+            tally.before, tally.begun = [], 0
+        ended = attempt(verb, killed, tally, draw.uniform(0.05, 1.0) if tally.done < kills else None)
         now, begun = verb.finished(killed), verb.begun(killed)
-        lost += sum(item not in now for item in before)
-        repeated += sum(item in before for item in begun[calls:]) if verb.begun(whole) else len(now) - len(set(now))
-        before, calls = now, len(begun)
-        if process.returncode == 0 and done >= kills:
-            break
-        if process.returncode == 0:  # it ended before its last kill: once more from the start
-            subprocess.run(["rm", "-rf", str(killed), str(killed.with_suffix(".calls"))], check=True)
-            before, calls = [], 0
+        tally.lost += sum(item not in now for item in tally.before)
+        again = sum(item in tally.before for item in begun[tally.begun :])
+        tally.repeated += again if verb.begun(whole) else len(now) - len(set(now))
+        tally.before, tally.begun = now, len(begun)
+        write_atomic(noted, json.dumps(asdict(tally)))
     equal = "asynchronous" if verb.result is None else "yes" if verb.result(killed) == verb.result(whole) else "NO"
-    return Line(verb=verb.name, kills=done, finished=len(before), lost=lost, repeated=repeated, equal=equal)
+    done, lost, repeated = tally.done, tally.lost, tally.repeated
+    return Line(verb=verb.name, kills=done, finished=len(tally.before), lost=lost, repeated=repeated, equal=equal)
+
+
+def clear(folder: Path) -> None:
+    subprocess.run(["rm", "-rf", str(folder), str(folder.with_suffix(".calls"))], check=True)
+
+
+def attempt(verb: Verb, folder: Path, tally: Tally, share: float | None) -> bool:
+    """Begin a verb, or go on; kill it after a share of the time that it takes. Whether it came to its end."""
+    with subprocess.Popen(verb.command(folder), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        if share is not None:
+            try:
+                process.wait(share * tally.took)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                tally.done += 1
+        problem = process.communicate()[1]
+    if process.returncode not in (0, -9):
+        raise RuntimeError(f"{verb.name} after {tally.done} kills: {problem.decode()}")
+    return process.returncode == 0
 
 
 def table(lines: list[Mapping[str, object]]) -> str:
@@ -274,7 +298,8 @@ def main() -> None:
     known = {row["verb"]: row for row in rows.read(log)}
     for place, verb in enumerate(verbs(given.out)):
         if verb.name not in known:
-            line = asdict(harmed(verb, given.out, random.Random(given.seed * 1000 + place), verb.kills))
+            # Drawn anew at each start: an attempt that the experiment's own end broke off is not repeated in its moment.
+            line = asdict(harmed(verb, given.out, random.Random(f"{given.seed} {place} {time.time()}"), verb.kills))
             rows.append(log, {"kind": "verb", **line})
             known[verb.name] = line
             print(verb.name, line, file=sys.stderr)
