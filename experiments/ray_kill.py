@@ -47,8 +47,10 @@ def descendants(driver: int) -> dict[int, str]:
 
 
 def ray_workers(driver: int) -> list[int]:
-    """Those of the driver's own Ray workers that hold a trial."""
-    return [pid for pid, what in descendants(driver).items() if what.startswith("ray::") and "IDLE" not in what]
+    """Those of the driver's own Ray workers that hold a trial; an agent's death would take the whole node down."""
+    others = ("IDLE", "Agent")
+    found = descendants(driver).items()
+    return [pid for pid, what in found if what.startswith("ray::") and not any(name in what for name in others)]
 
 
 def main() -> None:
