@@ -1,52 +1,70 @@
 """Feed every reader of files files that are broken on purpose: each must be refused in one line, or be sound.
 
-    python experiments/fuzz_files.py [--bad 10000] [FORMAT ...]
+    python experiments/fuzz_files.py OUT [--bad 10000] [FORMAT ...]
 
 A file that is still sound after its edits (a digit of a score changed to another) does not count as bad. Anything but
-a `NasError` is a finding, and so are two seconds in one reader and a result that is not finite.
+a `NasError` is a finding, and so are two seconds in one reader and a result that is not finite. Rounds of inputs are
+kept in OUT/fuzz.jsonl: stopped, it goes on. What is installed is listed once, not for every input.
 """
 
 import argparse
+import io
 import json
 import math
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 import nas
-from nas import catalog, confirmed, networks, strategies
+from nas import catalog, confirmed, networks, rows, strategies
 from nas.arch import Architecture
 from nas.cost.importing import read_foreign
 from nas.cost.table import Table, write_table
+from nas.data import load
 from nas.errors import NasError
+from nas.evaluate.differentiable import learn
+from nas.evaluate.proxy import Proxy, preset
+from nas.evaluate.supernet import SupernetSession, sharing
 from nas.job import Plan, Search
 from nas.model import build
 from nas.model.weights import load_weights
 from nas.replay import replay
 from nas.run import Run
-from nas.testing.hostile import NASTY, byte_edits, edited_bytes, edited_json, json_edits
+from nas.strategies.differentiable import Differentiable
+from nas.testing.hostile import NASTY, byte_edits, edited, edited_bytes, edited_json, json_edits
+from nas.testing.strategies import bounded_domain
 from nas.testing.toys import toy_domain
+from nas.train.full import FullTraining, Recipe
+from search_spaces import nas_bench_macro
 
 SLOW_SECONDS = 2.0
 ROWS = 20
+ROUND = 500
+PROXY = "images=64,resolution=8,score_images=40,batch_size=16"
 ROOT = Path(nas.__file__).parent.parent
+for _module in (catalog, strategies):
+    _module.entry_points = cache(_module.entry_points)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
 class Format:
-    """``file``: the sound one. ``lines``: JSON edits apply to one line. ``read``: everything a reader does with it."""
+    """``file``: the sound one. ``kind``: what edits of values apply to: JSON, a line of JSON, tensors, or nothing.
+
+    ``read``: everything a reader does with it.
+    """
 
     file: Path
     read: Callable[[Path], object]
-    json: bool = True
-    lines: bool = False
+    kind: str = "json"
 
 
 def finite(*values: float) -> None:
@@ -94,10 +112,14 @@ def formats(folder: Path) -> dict[str, Format]:
     tables.mkdir()
     whole = Table.load(ROOT / "latency_tables" / "pixel3.csv")
     write_table(dict(list(whole.rows.items())[:ROWS]), whole.info, tables)
+    pixel = catalog.device("pixel1")
+    device = write_table(dict(list(pixel.rows.items())[:ROWS]), pixel.info, folder)
+    settings = Search(
+        space="nas_bench_macro", resolution=32, devices=(str(device),), proxy=PROXY, trials=4,
+        strategy="evolution:population=2,sample=1",
+    )  # fmt: skip
     run = folder / "run"
-    Plan(
-        Search(proxy="images=64,resolution=8,score_images=40", trials=4, strategy="evolution:population=2,sample=1")
-    ).run(run)
+    Plan(settings).run(run)
     (run / "confirm.jsonl").write_text("".join(json.dumps(row) + "\n" for row in confirm_rows(run)))
     torch.save(build(small(), seed=0).state_dict(), folder / "weights.pt")
     (folder / "foreign.json").write_text(json.dumps({"mbconv(channels=24,expand=6)@16x112x112": 3.5}))
@@ -105,19 +127,71 @@ def formats(folder: Path) -> dict[str, Format]:
     (folder / "foreign.yaml").write_text(
         "expanded_conv-input:112x112x16-output:56x56x24-expand:6-kernel:3-stride:2-idskip:0:\n  count: 3\n  mean: 3.5\n"
     )
+    full, supernet, theta = trained(folder)
     return {
         "architecture": Format(folder / "architecture.json", architecture),
-        "table csv": Format(tables / "pixel3.csv", priced, json=False),
+        "table csv": Format(tables / "pixel3.csv", priced, "bytes"),
         "table json": Format(tables / "pixel3.json", priced),
         "run.json": Format(run / "run.json", run_folder),
-        "journal": Format(run / "journal.log", run_folder, lines=True),
-        "confirmations": Format(run / "confirm.jsonl", confirmation, lines=True),
+        "journal": Format(run / "journal.log", run_folder, "lines"),
+        "confirmations": Format(run / "confirm.jsonl", confirmation, "lines"),
         "run's table": Format(run / "devices" / "pixel1.json", lambda path: run_folder(path.parent.parent / "x")),
-        "weights": Format(folder / "weights.pt", lambda path: load_weights(build(small(), seed=1), path), json=False),
+        "weights": Format(folder / "weights.pt", lambda path: load_weights(build(small(), seed=1), path), "tensors"),
+        "training's checkpoint": Format(full / "checkpoint.pt", resumed_training, "tensors"),
+        "supernet": Format(supernet / "supernet.pt", resumed_supernet, "tensors"),
+        "distribution": Format(theta / "distribution.json", resumed_theta),
         "foreign json": Format(folder / "foreign.json", lambda path: read_foreign(path, unit="ms")),
-        "foreign csv": Format(folder / "foreign.csv", lambda path: read_foreign(path), json=False),
-        "foreign yaml": Format(folder / "foreign.yaml", lambda path: read_foreign(path), json=False),
+        "foreign csv": Format(folder / "foreign.csv", lambda path: read_foreign(path), "bytes"),
+        "foreign yaml": Format(folder / "foreign.yaml", lambda path: read_foreign(path), "bytes"),
     }  # fmt: skip
+
+
+@cache
+def digits() -> Any:
+    return load("digits")
+
+
+@cache
+def full_training(folder: Path) -> FullTraining:
+    return FullTraining(small(), digits(), folder, Recipe(steps=3, batch_size=16))
+
+
+def resumed_training(path: Path) -> None:
+    training = full_training(path.parent)
+    training._restore(training._training())
+
+
+@cache
+def supernet_session() -> SupernetSession:
+    base = Proxy.parse(PROXY, preset(digits())[1])
+    return SupernetSession(digits(), base, "fuzz", 1, sharing({"check": 0, "longer": 1}))
+
+
+@cache
+def ground() -> Any:
+    return bounded_domain(nas_bench_macro.space(resolution=32, classes=10, in_channels=1))
+
+
+def resumed_supernet(path: Path) -> None:
+    supernet_session().prepare(ground(), path.parent, seed=0)
+
+
+def resumed_theta(path: Path) -> None:
+    strategy = strategies.make("differentiable:longer=1,candidates=6", ground(), seed=0)
+    assert isinstance(strategy, Differentiable)
+    learn(strategy, digits(), path.parent, proxy_text=PROXY)
+    strategy.ask(0)
+
+
+def trained(folder: Path) -> tuple[Path, Path, Path]:
+    """Folders of a training, a supernet and a differentiable search, each finished."""
+    full, supernet, theta = (folder / name for name in ("full", "supernet", "theta"))
+    for each in (supernet, theta):
+        each.mkdir()
+    full_training(full).run()
+    resumed_supernet(supernet / "supernet.pt")
+    resumed_theta(theta / "distribution.json")
+    return full, supernet, theta
 
 
 def small() -> Architecture:
@@ -180,41 +254,50 @@ class Tally:
             self.findings["slow"] += 1
 
 
-def fuzz(found: Format, bad: int) -> Tally:
-    """Edited copies of a file, in its own place, until so many were refused."""
-    found.read(found.file)  # sound as it is
-    data, tally, round_ = found.file.read_bytes(), Tally(), 0
-    examples = min(bad, 2000)
-    while tally.counts["bad"] < bad and round_ < 20 * bad / examples:
-        round_ += 1
+def edited_tensors(data: bytes, edits: Sequence[Any]) -> bytes:
+    """A file of `torch.save` with other values in it."""
+    out = io.BytesIO()
+    torch.save(edited(torch.load(io.BytesIO(data), weights_only=True), edits), out)
+    return out.getvalue()
 
-        @seed(round_)
-        @settings(max_examples=examples, database=None, deadline=None, suppress_health_check=list(HealthCheck))
-        @given(st.one_of(json_edits(), byte_edits()) if found.json else byte_edits(), st.integers(0, 10**6))
-        def try_one(edits: list[tuple[int, str, object]], place: int) -> None:
-            if isinstance(edits[0][2], bytes):
-                new = edited_bytes(data, edits)
-            elif found.lines:
-                lines = data.decode().splitlines()
-                lines[place % len(lines)] = edited_json(lines[place % len(lines)], edits)
-                new = ("\n".join(lines) + "\n").encode("utf-8", "surrogatepass")
-            else:
-                new = edited_json(data.decode(), edits).encode("utf-8", "surrogatepass")
-            if new != data:
-                found.file.write_bytes(new)
-                tally.take(lambda: found.read(found.file))
 
-        try_one()
-    found.file.write_bytes(data)
+def edited_line(data: bytes, edits: Sequence[Any], place: int) -> bytes:
+    lines = data.decode().splitlines()
+    lines[place % len(lines)] = edited_json(lines[place % len(lines)], edits)
+    return ("\n".join(lines) + "\n").encode("utf-8", "surrogatepass")
+
+
+def fuzz(found: Format, data: bytes, number: int) -> Tally:
+    """A round of edited copies of a file, in its own place."""
+    tally = Tally()
+
+    @seed(number)
+    @settings(max_examples=ROUND, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(byte_edits() if found.kind == "bytes" else st.one_of(json_edits(), byte_edits()), st.integers(0, 10**6))
+    def try_one(edits: list[tuple[int, str, object]], place: int) -> None:
+        if isinstance(edits[0][2], bytes):
+            new = edited_bytes(data, edits)
+        elif found.kind == "lines":
+            new = edited_line(data, edits, place)
+        elif found.kind == "tensors":
+            new = edited_tensors(data, edits)
+        else:
+            new = edited_json(data.decode(), edits).encode("utf-8", "surrogatepass")
+        if new != data:
+            found.file.write_bytes(new)
+            tally.take(lambda: found.read(found.file))
+
+    try_one()
     return tally
 
 
-def fuzz_names(bad: int) -> Tally:
-    tally, use = Tally(), names()
+def fuzz_names(use: Callable[[str], None], number: int) -> Tally:
+    """A round of names and specs."""
+    tally = Tally()
     texts = [value for value in NASTY if isinstance(value, str) and "/" not in value]
 
-    @seed(0)
-    @settings(max_examples=bad + bad // 10, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @seed(number)
+    @settings(max_examples=ROUND, database=None, deadline=None, suppress_health_check=list(HealthCheck))
     @given(
         st.one_of(
             st.text(max_size=30),
@@ -229,21 +312,50 @@ def fuzz_names(bad: int) -> Tally:
     return tally
 
 
+def rounds(name: str, found: Format | None, bad: int, log: Path) -> Tally:
+    """Rounds until so many inputs were refused, those of earlier sessions included."""
+    tally, number = Tally(), 0
+    for row in rows.read(log):
+        if row["kind"] == "round" and row["format"] == name:
+            number = row["round"]
+            tally.counts.update(row["counts"])
+            tally.findings.update(row["findings"])
+    if tally.counts["bad"] >= bad:
+        return tally
+    data = b"" if found is None else found.file.read_bytes()
+    if found is None:
+        one = partial(fuzz_names, names())
+    else:
+        found.read(found.file)  # sound as it is
+        one = partial(fuzz, found, data)
+    most = 20 * bad // ROUND + 1
+    while tally.counts["bad"] < bad and number < most:
+        number += 1
+        new = one(number)
+        tally.counts.update(new.counts)
+        tally.findings.update(new.findings)
+        told = {"counts": dict(new.counts), "findings": dict(new.findings)}
+        rows.append(log, {"kind": "round", "format": name, "round": number, **told})
+    if found is not None:
+        found.file.write_bytes(data)
+    return tally
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=Path)
     parser.add_argument("formats", nargs="*")
     parser.add_argument("--bad", type=int, default=10_000)
     asked = parser.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         every = formats(Path(folder))
         print("| format | bad inputs, refused in one line | still sound | findings |\n| --- | --- | --- | --- |")
         for name in asked.formats or [*every, "names"]:
-            tally = fuzz_names(asked.bad) if name == "names" else fuzz(every[name], asked.bad)
-            print(
-                f"| {name} | {tally.counts['bad']} | {tally.counts['sound']} | {sum(tally.findings.values())} |",
-                flush=True,
-            )
+            tally = rounds(name, every.get(name), asked.bad, asked.out / "fuzz.jsonl")
+            row = (name, tally.counts["bad"], tally.counts["sound"], sum(tally.findings.values()))
+            print(f"| {' | '.join(map(str, row))} |", flush=True)
             for finding, count in tally.findings.most_common(12):
                 print(f"  {count} x {finding}", flush=True)
 

@@ -1,6 +1,6 @@
 """SIGKILL at random moments of every strategy and every verb: what is lost, what is done twice, what comes out.
 
-    python experiments/kill_everything.py OUT [--kills 50]
+    python experiments/kill_everything.py OUT
 
 Prints a table (Markdown), and adds each finished line to OUT/kills.jsonl: killed itself, it goes on. A verb is run once
 unbroken and once killed; a kill comes at a moment drawn uniformly from the time that the unbroken run took.
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from nas import rows, store
 from nas.arch import Architecture
-from nas.capsule import identity
+from nas.capsule import identity, write_atomic
 from nas.domain import Domain
 from nas.objectives import Objectives, parse_objectives
 from nas.strategies import make
@@ -30,7 +30,8 @@ from nas.workers import Processes
 
 SEQUENTIAL = (
     "random", "local-search", "evolution:population=8,sample=3", "gp:initial=4", "trust-region:initial=4",
-    "optuna:TPE", "optuna:NSGA-II,population_size=8", "optuna:QMC", "rl:mnasnet,batch=4", "rl:tunas,batch=4",
+    "optuna:TPE", "optuna:NSGA-II,population_size=8", "optuna:NSGA-III,population_size=8", "optuna:QMC", "optuna:Random",
+    "rl:mnasnet,batch=4", "rl:tunas,batch=4",
 )  # fmt: skip
 TRIALS = 40
 SLEEP_SECONDS = 0.03
@@ -116,6 +117,23 @@ def search_verb(spec: str, kills: int, workers: int = 1) -> Verb:
     )
 
 
+def supernet_verb(name: str, kills: int, *arguments: object) -> Verb:
+    """A search of the command line that trains shared weights first."""
+
+    def command(folder: Path) -> list[str]:
+        known = (folder / "run.json").exists()
+        return nas("search", "--resume", folder) if known else nas("search", *TINY, *arguments, "--out", folder)
+
+    return Verb(f"search {name}", command, trials_paid, store.canonical, kills)
+
+
+def trials_paid(folder: Path) -> list[str]:
+    if not (folder / "run.json").exists():
+        return []
+    record = store.read(folder)
+    return [trial.digest for trial in record.trials if trial.number not in record.answered]
+
+
 def trained(path: Path) -> str:
     import hashlib
 
@@ -146,6 +164,11 @@ def rows_of_table(folder: Path) -> str:
 
 def cells(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "cells").glob("[!.]*.json")) if folder.exists() else []
+
+
+def cells_written(folder: Path) -> list[str]:
+    """With their times: one that is written again is another one."""
+    return [f"{name} {(folder / 'cells' / name).stat().st_mtime_ns}" for name in cells(folder)]
 
 
 def regrets(folder: Path) -> str:
@@ -185,46 +208,73 @@ def verbs(out: Path) -> list[Verb]:
             "arena",
             lambda folder: nas("arena", "--benchmark", "nk:space=nas_bench_macro", "--strategy", "evolution", "--seeds", 4,
                                "--budget", 60, "--out", folder),
-            cells, regrets, 3,
+            cells_written, regrets, 3,
         ),
         search_verb("optuna:GP", 2),
+        supernet_verb("differentiable", 3, "--strategy", "differentiable"),
+        supernet_verb("differentiable:fbnet", 2, "--strategy", "differentiable:fbnet,epochs=3", "--trials", 3),
+        supernet_verb("--evaluator supernet", 3, "--evaluator", "supernet:check=4", "--trials", 20),
     ]  # fmt: skip
 
 
+@dataclass
+class Tally:
+    """What the attempts at a verb have shown so far; ``before`` and ``begun``: what was finished and started by then."""
+
+    took: float
+    done: int = 0
+    lost: int = 0
+    repeated: int = 0
+    before: list[str] = field(default_factory=list)
+    begun: int = 0
+
+
 def harmed(verb: Verb, out: Path, draw: random.Random, kills: int) -> Line:
-    """Run a verb unbroken, then killed so often; what the kills cost."""
+    """Run a verb unbroken, then killed so often; what the kills cost. Goes on after the last attempt that it noted."""
     name = "".join(c if c.isalnum() else "-" for c in verb.name)
-    whole, killed = out / f"{name}-unbroken", out / f"{name}-killed"
-    for folder in (whole, killed):
-        subprocess.run(["rm", "-rf", str(folder), str(folder.with_suffix(".calls"))], check=True)
-    start = time.monotonic()
-    subprocess.run(verb.command(whole), check=True, capture_output=True)
-    took = time.monotonic() - start
-    lost = repeated = done = 0
-    before: list[str] = []
-    calls = 0
-    while True:
-        with subprocess.Popen(verb.command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-            if done < kills:
-                try:
-                    process.wait(draw.uniform(0.05, 1.0) * took)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    done += 1
-            problem = process.communicate()[1]
-        if process.returncode not in (0, -9):
-            raise RuntimeError(f"{verb.name} after {done} kills: {problem.decode()}")
+    whole, killed, noted = out / f"{name}-unbroken", out / f"{name}-killed", out / f"{name}.json"
+    if noted.exists():
+        tally = Tally(**json.loads(noted.read_text()))
+    else:
+        clear(whole)
+        clear(killed)
+        start = time.monotonic()
+        subprocess.run(verb.command(whole), check=True, capture_output=True)
+        tally = Tally(time.monotonic() - start)
+    ended = False
+    while not (ended and tally.done >= kills):
+        if ended:  # before its last kill: once more from the start
+            clear(killed)
+            tally.before, tally.begun = [], 0
+        ended = attempt(verb, killed, tally, draw.uniform(0.05, 1.0) if tally.done < kills else None)
         now, begun = verb.finished(killed), verb.begun(killed)
-        lost += sum(item not in now for item in before)
-        repeated += sum(item in before for item in begun[calls:]) if verb.begun(whole) else len(now) - len(set(now))
-        before, calls = now, len(begun)
-        if process.returncode == 0 and done >= kills:
-            break
-        if process.returncode == 0:  # it ended before its last kill: once more from the start
-            subprocess.run(["rm", "-rf", str(killed), str(killed.with_suffix(".calls"))], check=True)
-            before, calls = [], 0
+        tally.lost += sum(item not in now for item in tally.before)
+        again = sum(item in tally.before for item in begun[tally.begun :])
+        tally.repeated += again if verb.begun(whole) else len(now) - len(set(now))
+        tally.before, tally.begun = now, len(begun)
+        write_atomic(noted, json.dumps(asdict(tally)))
     equal = "asynchronous" if verb.result is None else "yes" if verb.result(killed) == verb.result(whole) else "NO"
-    return Line(verb=verb.name, kills=done, finished=len(before), lost=lost, repeated=repeated, equal=equal)
+    done, lost, repeated = tally.done, tally.lost, tally.repeated
+    return Line(verb=verb.name, kills=done, finished=len(tally.before), lost=lost, repeated=repeated, equal=equal)
+
+
+def clear(folder: Path) -> None:
+    subprocess.run(["rm", "-rf", str(folder), str(folder.with_suffix(".calls"))], check=True)
+
+
+def attempt(verb: Verb, folder: Path, tally: Tally, share: float | None) -> bool:
+    """Begin a verb, or go on; kill it after a share of the time that it takes. Whether it came to its end."""
+    with subprocess.Popen(verb.command(folder), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        if share is not None:
+            try:
+                process.wait(share * tally.took)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                tally.done += 1
+        problem = process.communicate()[1]
+    if process.returncode not in (0, -9):
+        raise RuntimeError(f"{verb.name} after {tally.done} kills: {problem.decode()}")
+    return process.returncode == 0
 
 
 def table(lines: list[Mapping[str, object]]) -> str:
@@ -248,7 +298,8 @@ def main() -> None:
     known = {row["verb"]: row for row in rows.read(log)}
     for place, verb in enumerate(verbs(given.out)):
         if verb.name not in known:
-            line = asdict(harmed(verb, given.out, random.Random(given.seed * 1000 + place), verb.kills))
+            # Drawn anew at each start: an attempt that the experiment's own end broke off is not repeated in its moment.
+            line = asdict(harmed(verb, given.out, random.Random(f"{given.seed} {place} {time.time()}"), verb.kills))
             rows.append(log, {"kind": "verb", **line})
             known[verb.name] = line
             print(verb.name, line, file=sys.stderr)

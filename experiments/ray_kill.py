@@ -15,7 +15,7 @@ from pathlib import Path
 
 from nas import store
 
-SETTINGS = ("--proxy", "images=2560,resolution=8", "--seed", "7")
+SETTINGS = ("--proxy", "images=1280,resolution=8", "--seed", "7")
 
 
 def nas(*arguments: object) -> subprocess.Popen[str]:
@@ -36,35 +36,42 @@ def until(run: Path, count: int, process: subprocess.Popen[str]) -> None:
         time.sleep(0.2)
 
 
-def ray_workers(driver: int) -> list[int]:
-    """Process ids of the driver's own Ray workers that hold a trial."""
+def descendants(driver: int) -> dict[int, str]:
+    """Process ids below the driver, with what they are."""
     table = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 2) for line in table.splitlines()[1:]]
-    parents = {int(pid): int(parent) for pid, parent, _ in rows}
     ours = {driver}
-    while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
+    while more := {int(pid) for pid, parent, _ in rows if int(parent) in ours} - ours:
         ours |= more
-    return [int(pid) for pid, _, what in rows if int(pid) in ours and what.startswith("ray::") and "IDLE" not in what]
+    return {int(pid): what for pid, _, what in rows if int(pid) in ours - {driver}}
+
+
+def ray_workers(driver: int) -> list[int]:
+    """Those of the driver's own Ray workers that hold a trial; an agent's death would take the whole node down."""
+    others = ("IDLE", "Agent")
+    found = descendants(driver).items()
+    return [pid for pid, what in found if what.startswith("ray::") and not any(name in what for name in others)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
     run: Path = parser.parse_args().out
-    with nas("search", *SETTINGS, "--trials", 12, "--ray", "local", "--workers", 2, "--out", run) as process:
+    with nas("search", *SETTINGS, "--trials", 10, "--ray", "local", "--workers", 2, "--out", run) as process:
         until(run, 2, process)
         while not (victims := ray_workers(process.pid)) and process.poll() is None:
             time.sleep(0.1)  # between two trials
         os.kill(victims[0], signal.SIGKILL)
-        print(f"after {len(finished(run))} trials Ray worker {victims[0]} of {len(victims)} is killed")
-        until(run, 6, process)
-        before, open_ = finished(run), len(store.read(run).claims)
+        print(f"after {len(finished(run))} trials Ray worker {victims[0]} of {len(victims)} is killed", flush=True)
+        until(run, 5, process)
+        before, open_, below = finished(run), len(store.read(run).claims), descendants(process.pid)
         process.kill()
-        print(f"after {len(before)} trials, {open_} running, the driver is killed")
+        print(f"after {len(before)} trials, {open_} running, the driver is killed", flush=True)
         process.communicate()
-    time.sleep(3)
+    time.sleep(5)
     before |= finished(run)
-    print(f"Ray processes left: {len(ray_workers(process.pid))}")
+    left = [pid for pid in below if Path(f"/proc/{pid}").exists()]
+    print(f"of its {len(below)} Ray processes {len(left)} are left", flush=True)
     with nas("search", "--resume", run, "--workers", 1) as process:
         problem = process.communicate()[1]
     if process.returncode:

@@ -1,39 +1,46 @@
 """A study on 1 to 1,000 asynchronous workers, in virtual time: real strategies, real loop, real record.
 
-    python experiments/scale_out.py OUT [--evaluations 2000] [--record 100000]
+    python experiments/scale_out.py OUT [--evaluations 1000] [--seeds 3] [--seconds 200]
+    python experiments/scale_out.py OUT --long 100000 [--seconds 200]
 
-Time is simulated, work is not: every ask, claim, finish and tell is done, timed, and charged to the one driver, which
-serves workers in turn; an evaluation takes a log-normal time around ``--minutes``. Three strategies search an NK
-landscape over FBNet with W workers. Then a record grows to ``--record`` trials, and what the driver needs for one
-trial is read off at each power of ten. Prints two tables; writes scale_out.json and docs/scale_out.png.
+Time is simulated, work is not: every ask, claim, finish and tell is done, timed (the process's own time, so that other
+work on the machine does not count), and charged to the one driver, which serves workers in turn; an evaluation takes a log-normal time around ``--minutes``. Three strategies search an NK
+landscape over FBNet with W workers. ``--long``: one search of so many evaluations by 1,000 workers, and what the driver
+needs for a trial, the journal's size and the time to open it at each power of ten. ``--seconds``: end after so long with
+exit code 3; the same call goes on. Prints tables; writes scale_out.jsonl, long.jsonl and docs/scale_out.png.
 """
 
 import argparse
 import heapq
 import json
+import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
-import numpy as np
-
+from nas import rows
 from nas.arch import Architecture
 from nas.benchmarks import Problem
 from nas.benchmarks.nk import benchmark
-from nas.capsule import identity
+from nas.capsule import identity, write_atomic
 from nas.domain import Domain
 from nas.objectives import Objective, Objectives
-from nas.store import Claim, Store
+from nas.store import Store
 from nas.strategies import make
-from nas.strategies.base import Proposal
+from nas.strategies.base import rng
 from nas.study import Study
 from nas.trial import Metrics
-from nas.workers import Measured, Task
+from nas.workers import Measured
 
 WORKERS = (1, 4, 16, 64, 256, 1000)
 STRATEGIES = ("random", "local-search", "evolution:population=50,sample=10")
+LONGEST = "local-search"
 SPREAD = 0.5
+MARKS = (100, 1000, 10_000, 100_000)
+NAMES = ("trials_per_hour", "driver_busy", "driver_ms", "wait_s", "regret")
 
 
 class Truth:
@@ -50,139 +57,193 @@ class Truth:
 
 
 @dataclass
-class Driver:
-    """The one process that asks and records: when it is free again, in virtual seconds, and what it has worked."""
+class State:
+    """A simulation between two events, in virtual seconds.
+
+    ``free``: when the driver is. ``busy``, ``waited``: what it has worked, and workers waited for it. ``events``: when
+    which trial's evaluation ends; minus a worker before its first. ``since``: what it had worked at the last mark.
+    """
 
     free: float = 0.0
     busy: float = 0.0
+    waited: float = 0.0
+    end: float = 0.0
+    best: float = 1e9
+    done: int = 0
+    since: tuple[int, float] = (0, 0.0)
+    events: list[tuple[float, int]] = field(default_factory=list)
 
-    def serve(self, at: float, took: float) -> float:
-        """Start no sooner than ``at``; when it is done."""
-        self.free = max(self.free, at) + took
-        self.busy += took
-        return self.free
 
-
-def new_store(folder: Path, domain: Domain, seed: int) -> Store:
+def opened(folder: Path, domain: Domain, seed: int) -> Store:
     objectives = Objectives((Objective("train_ms", "minimize"),))
     reference = identity(domain, Objectives((Objective("macs", "minimize"),)), strategy="simulated", seed=seed)
-    return Store.create(folder, domain.space, reference | {"objectives": objectives.to_json(), "reference": [10.0]})
+    conditions = reference | {"objectives": objectives.to_json(), "reference": [10.0]}
+    return (Store.resume if (folder / "run.json").exists() else Store.create)(folder, domain.space, conditions)
 
 
-def simulate(folder: Path, spec: str, workers: int, evaluations: int, minutes: float, seed: int) -> dict[str, float]:
-    """One search; ``train_ms`` stands for the loss, shifted above zero."""
+def read_state(folder: Path, workers: int) -> State:
+    file = folder / "state.json"
+    if not file.exists():
+        return State(events=[(0.0, -worker - 1) for worker in range(workers)])
+    kept = json.loads(file.read_text())
+    return State(**{**kept, "events": [tuple(event) for event in kept["events"]], "since": tuple(kept["since"])})
+
+
+def simulate(
+    folder: Path, spec: str, workers: int, evaluations: int, minutes: float, seed: int, until: float
+) -> dict[str, float] | None:
+    """One search, begun or gone on with; None where the time was up first. ``train_ms`` is the loss, shifted above 0."""
     problem = benchmark(seed=seed)
-    draw = np.random.default_rng(seed)
-    with new_store(folder, problem.domain, seed) as store:
+    state = read_state(folder, workers)
+    start = time.process_time()
+    with opened(folder, problem.domain, seed) as store:
         study = Study(problem.domain, make(spec, problem.domain, seed=seed), Truth(problem), store)
+        if study.evaluated != state.done:
+            raise SystemExit(f"{folder} was killed in the middle: remove it")
+        if state.done:
+            kept = {"kind": "open", "trials": state.done, "open_s": time.process_time() - start}
+            rows.append(folder / "marks.jsonl", kept)
         study.begin(trials=evaluations)
-        driver, events, best = Driver(), list[tuple[float, int, Task | None]](), np.inf
-        events = [(0.0, -worker - 1, None) for worker in range(workers)]
-        end, waited = 0.0, list[float]()
-        while events:
-            now, _, task = heapq.heappop(events)
-            start = time.perf_counter()
-            if task is not None:
-                loss = problem.observe(study.claim_of(task.number).proposal.genes)[0]
-                best = min(best, loss - problem.best)
-                start = time.perf_counter()
-                study.give(task.number, Measured(metrics={"train_ms": loss + 10}, seconds=60 * minutes))
-                end = now
-            fresh = study.take()
-            ready = driver.serve(now, time.perf_counter() - start)
-            waited.append(ready - now)
-            if fresh is not None:
-                length = 60 * minutes * float(draw.lognormal(-(SPREAD**2) / 2, SPREAD))
-                heapq.heappush(events, (ready + length, fresh.number, fresh))
+        for _ in store.opened.claims:
+            study.take()
+        while state.events:
+            step(study, problem, state, minutes, seed)
+            if state.done in MARKS and state.done > state.since[0]:
+                mark(folder, state)
+            if time.monotonic() > until:
+                write_atomic(folder / "state.json", json.dumps(asdict(state)))
+                return None
+    write_atomic(folder / "state.json", json.dumps(asdict(state)))
     return {
-        "workers": workers, "hours": end / 3600, "trials_per_hour": evaluations / (end / 3600), "regret": best,
-        "driver_busy": driver.busy / end, "wait_s": fmean(waited), "driver_ms": 1e3 * driver.busy / evaluations,
+        "hours": state.end / 3600, "trials_per_hour": evaluations / (state.end / 3600), "regret": state.best,
+        "driver_busy": state.busy / state.end, "wait_s": state.waited / evaluations,
+        "driver_ms": 1e3 * state.busy / evaluations,
     }  # fmt: skip
 
 
-def growing(folder: Path, most: int) -> list[dict[str, float]]:
-    """Milliseconds of claim and finish, and seconds and bytes of a resume, as the record grows."""
-    problem = benchmark(seed=0)
-    domain, found = problem.domain, list[dict[str, float]]()
-    genes = domain.sample_many(most, np.random.default_rng(0)).tolist()
-    marks = [n for n in (100, 1000, 10_000, 100_000) if n <= most]
-    store, start, last = new_store(folder, domain, 0), time.perf_counter(), 0
-    for number in range(most):
-        claim = Claim(number=number, proposal=Proposal(tuple(genes[number])), digest=f"{number:020x}")
-        store.finish(store.claim(claim, told=number), "complete", {"train_ms": 10.0}, seconds=1.0)
-        if number + 1 in marks:
-            each = 1e3 * (time.perf_counter() - start) / (number + 1 - last)
-            conditions = store.capsule["identity"]
-            store.close()
-            begun = time.perf_counter()
-            store = Store.resume(folder, domain.space, conditions)
-            opened = time.perf_counter() - begun
-            size = (folder / "journal.log").stat().st_size
-            found.append({"trials": number + 1, "record_ms": each, "open_s": opened, "journal_mb": size / 1e6})
-            print(f"| {number + 1} | {each:.1f} | {opened:.2f} | {size / 1e6:.1f} |", flush=True)
-            start, last = time.perf_counter(), number + 1
-    store.close()
+def step(study: Study, problem: Problem, state: State, minutes: float, seed: int) -> None:
+    """The next evaluation ends, and its worker gets another network."""
+    now, number = heapq.heappop(state.events)
+    loss = problem.observe(study.claim_of(number).proposal.genes)[0] if number >= 0 else 0.0
+    start = time.process_time()
+    if number >= 0:
+        study.give(number, Measured(metrics={"train_ms": loss + 10}, seconds=60 * minutes))
+        state.best, state.end, state.done = min(state.best, loss - problem.best), now, state.done + 1
+    fresh = study.take()
+    took = time.process_time() - start
+    state.free = max(state.free, now) + took
+    state.busy += took
+    if fresh is not None:
+        state.waited += state.free - now
+        spread = float(rng(seed, "length", fresh.number).lognormal(-(SPREAD**2) / 2, SPREAD))
+        heapq.heappush(state.events, (state.free + 60 * minutes * spread, fresh.number))
+
+
+def mark(folder: Path, state: State) -> None:
+    """What a trial cost the driver since the last mark, and what its record has grown to."""
+    done, busy = state.since
+    each = 1e3 * (state.busy - busy) / (state.done - done)
+    megabytes = (folder / "journal.log").stat().st_size / 1e6
+    row = {"kind": "mark", "trials": state.done, "driver_ms": each, "journal_mb": megabytes, "regret": state.best}
+    rows.append(folder / "marks.jsonl", row)
+    state.since = state.done, state.busy
+
+
+def grid(out: Path, evaluations: int, seeds: int, minutes: float, until: float) -> bool:
+    """All strategies, numbers of workers and seeds; whether all are done."""
+    log = out / "scale_out.jsonl"
+    for seed in range(seeds):
+        for spec in STRATEGIES:
+            for workers in WORKERS:
+                key = {"strategy": spec, "seed": seed, "workers": workers, "evaluations": evaluations}
+                if any(all(row.get(k) == v for k, v in key.items()) for row in rows.read(log)):
+                    continue
+                folder = out / f"run-{spec.partition(':')[0]}-{workers}-{seed}-{evaluations}"
+                found = simulate(folder, spec, workers, evaluations, minutes, seed, until)
+                if found is None:
+                    return False
+                rows.append(log, {"kind": "search", **key, **found})
+    return True
+
+
+def means(out: Path, evaluations: int) -> list[dict[str, Any]]:
+    """By strategy and workers, over seeds."""
+    done = [row for row in rows.read(out / "scale_out.jsonl") if row["evaluations"] == evaluations]
+    found = []
+    for spec in STRATEGIES:
+        for workers in WORKERS:
+            own = [row for row in done if row["strategy"] == spec and row["workers"] == workers]
+            if own:
+                figures = {name: fmean(row[name] for row in own) for name in NAMES}
+                found.append({"strategy": spec, "workers": workers, "seeds": len(own), **figures})
     return found
 
 
-def draw_picture(rows: list[dict[str, object]], minutes: float, path: Path) -> None:
+def draw_picture(
+    found: list[dict[str, Any]], marks: list[dict[str, Any]], evaluations: int, minutes: float, path: Path
+) -> None:
     import matplotlib as mpl
 
     mpl.use("agg")
     import matplotlib.pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    figure, axes = plt.subplots(1, 3 if marks else 2, figsize=(15 if marks else 11, 4.2), layout="constrained")
     for spec in STRATEGIES:
-        own = [row for row in rows if row["strategy"] == spec]
+        own = [row for row in found if row["strategy"] == spec]
         workers = [row["workers"] for row in own]
-        left.loglog(workers, [row["trials_per_hour"] for row in own], "o-", label=spec.partition(":")[0])
-        right.semilogx(workers, [row["regret"] for row in own], "o-", label=spec.partition(":")[0])
-    left.loglog(WORKERS, [w * 60 / minutes for w in WORKERS], "k:", label="no driver at all")
-    left.set(xlabel="workers", ylabel="trials an hour", title=f"Throughput, {minutes:g} min an evaluation")
-    right.set(
-        xlabel="workers", ylabel="regret (standard deviations)", title="Regret after as many evaluations, mean of seeds"
-    )
-    left.legend(frameon=False)
-    right.set_ylim(bottom=0)
+        axes[0].loglog(workers, [row["trials_per_hour"] for row in own], "o-", label=spec.partition(":")[0])
+        axes[1].semilogx(workers, [row["regret"] for row in own], "o-", label=spec.partition(":")[0])
+    axes[0].loglog(WORKERS, [w * 60 / minutes for w in WORKERS], "k:", label="no driver, no end")
+    title = f"Throughput, {evaluations} evaluations of {minutes:g} min"
+    axes[0].set(xlabel="workers", ylabel="trials an hour", title=title)
+    axes[1].set(xlabel="workers", ylabel="regret (standard deviations)", title="Regret after them, mean of seeds")
+    axes[0].legend(frameon=False)
+    axes[1].set_ylim(bottom=0)
+    if marks:
+        timed, marks = ([row for row in marks if row["kind"] == kind] for kind in ("open", "mark"))
+        trials = [row["trials"] for row in marks]
+        axes[2].loglog(trials, [row["driver_ms"] for row in marks], "o-", label="driver, ms a trial")
+        axes[2].loglog(trials, [row["journal_mb"] for row in marks], "s-", label="journal, MB")
+        axes[2].loglog([row["trials"] for row in timed], [row["open_s"] for row in timed], "^-", label="to open it, s")
+        axes[2].set(xlabel="trials in the record", title=f"One driver, 1,000 workers, {LONGEST}")
+        axes[2].legend(frameon=False)
     figure.savefig(path, dpi=110)
+
+
+def table(names: Iterable[str], found: Iterable[dict[str, Any]]) -> str:
+    names = list(names)
+    lines = [names, ["---"] * len(names)]
+    for row in found:
+        lines.append([f"{row[n]:.3g}" if isinstance(row.get(n), float) else str(row.get(n, "-")) for n in names])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
-    parser.add_argument("--evaluations", type=int, default=2000)
-    parser.add_argument("--record", type=int, default=100_000)
+    parser.add_argument("--evaluations", type=int, default=1000)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--long", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("--picture", type=Path, default=Path("docs/scale_out.png"))
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    log = given.out / "scale_out.jsonl"
-    done = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    for seed in range(given.seeds):
-        for spec in STRATEGIES:
-            for workers in WORKERS:
-                key = {"strategy": spec, "seed": seed, "workers": workers, "evaluations": given.evaluations}
-                if any(all(row.get(k) == v for k, v in key.items()) for row in done):
-                    continue
-                folder = given.out / f"run-{time.time_ns()}"
-                row = {**key, **simulate(folder, spec, workers, given.evaluations, given.minutes, seed)}
-                done.append(row)
-                with log.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
-    names = ("trials_per_hour", "driver_busy", "driver_ms", "wait_s", "regret")
-    print("| strategy | workers | " + " | ".join(names) + " |\n|" + " --- |" * (len(names) + 2))
-    means = []
-    for spec in STRATEGIES:
-        for workers in WORKERS:
-            own = [row for row in done if row["strategy"] == spec and row["workers"] == workers]
-            mean = {name: fmean(row[name] for row in own) for name in names}
-            means.append({"strategy": spec, "workers": workers, **mean})
-            print(f"| `{spec}` | {workers} | " + " | ".join(f"{mean[name]:.3g}" for name in names) + " |")
-    draw_picture(means, given.minutes, given.picture)
-    if given.record:
-        print("\n| trials | claim and finish, ms | open, s | journal, MB |\n| --- | --- | --- | --- |")
-        growing(given.out / f"record-{time.time_ns()}", given.record)
+    until, folder = time.monotonic() + given.seconds, given.out / "long"
+    if given.long:
+        found = simulate(folder, LONGEST, WORKERS[-1], given.long, given.minutes, 0, until)
+        ended = found is not None
+        if found is not None:
+            simulate(folder, LONGEST, WORKERS[-1], given.long, given.minutes, 0, until)  # to time its opening
+            rows.append(given.out / "long.jsonl", {"kind": "long", "evaluations": given.long, **found})
+            print(table(("evaluations", *NAMES), [{"evaluations": given.long, **found}]))
+    else:
+        ended = grid(given.out, given.evaluations, given.seeds, given.minutes, until)
+    done, marks = means(given.out, given.evaluations), rows.read(folder / "marks.jsonl")
+    print(table(("strategy", "workers", "seeds", *NAMES), done))
+    print("\n" + table(("trials", "driver_ms", "journal_mb", "regret", "open_s"), marks))
+    draw_picture(done, marks, given.evaluations, given.minutes, given.picture)
+    sys.exit(0 if ended else 3)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python experiments/two_workers.py OUT [--trials 16]
 
-The steady rate: from the first trial's end on, so that loading torch and the data is not counted.
+The steady rate: from when each worker has ended its first trial, so that loading torch and the data is not counted.
 """
 
 import argparse
@@ -16,12 +16,12 @@ import optuna
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def rate(run: Path) -> float:
-    """Trials an hour after the first end."""
+def rate(run: Path, workers: int) -> float:
+    """Trials an hour after as many ends as there are workers."""
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(run / "journal.log")))
     trials = optuna.load_study(study_name="nas", storage=storage).trials
     ends = sorted(trial.datetime_complete for trial in trials if trial.datetime_complete is not None)
-    return 3600 * (len(ends) - 1) / (ends[-1] - ends[0]).total_seconds()
+    return 3600 * (len(ends) - workers) / (ends[-1] - ends[workers - 1]).total_seconds()
 
 
 def main() -> None:
@@ -33,9 +33,6 @@ def main() -> None:
     for workers in (1, 2):
         run = given.out / f"workers-{workers}"
         command = [
-            sys.executable,
-            "-m",
-            "nas",
             "search",
             "--strategy",
             "random",
@@ -43,15 +40,16 @@ def main() -> None:
             given.trials,
             "--workers",
             workers,
+            "--out",
+            run,
+            "--json",
         ]
         done = subprocess.run(
-            [*map(str, command), "--out", str(run), "--json"], check=True, capture_output=True, text=True
+            [sys.executable, "-m", "nas", *map(str, command)], check=True, capture_output=True, text=True
         )
-        rates[workers] = rate(run)
-        print(
-            f"{workers} worker(s): {rates[workers]:.0f} trials an hour; whole run {json.loads(done.stdout)['seconds']:.0f} s",
-            flush=True,
-        )
+        rates[workers] = rate(run, workers)
+        seconds = json.loads(done.stdout)["seconds"]
+        print(f"{workers} worker(s): {rates[workers]:.0f} trials an hour; whole run {seconds:.0f} s", flush=True)
     print(f"two workers: {rates[2] / rates[1]:.2f} times one")
 
 

@@ -47,11 +47,13 @@ class Board:
         self.driver, self._url = driver, url.partition("://")[0]
         self._objectives = Objectives.from_json(identity["objectives"])
         with self._readable():
+            import optuna
             from optuna.storages import RDBStorage
 
             with quiet_optuna():
                 self._storage = RDBStorage(url)
             self._study = self._open(study, {name: identity[name] for name in SHARED})
+            self._reader = optuna.load_study(study_name=study, storage=self._storage)
         self._own: dict[tuple[str, int], int] = {}
         for frozen in self._trials():
             if frozen.user_attrs.get("driver") == driver and not _void(frozen):
@@ -93,9 +95,9 @@ class Board:
             raise
 
     def _trials(self) -> "list[FrozenTrial]":
+        """All of them; a study reads again only those that had not finished, the storage itself every one."""
         with self._readable():
-            found: list[FrozenTrial] = self._storage.get_all_trials(self._study, deepcopy=False)
-        return found
+            return self._reader.get_trials(deepcopy=False)
 
     def claim(self, claim: Claim) -> bool:
         """Say that this driver evaluates a network; False where another one was first."""

@@ -189,6 +189,11 @@ class Domain:
         counts = self._counts or self._all_allowed
         return counts.completions(prefix)
 
+    def completions_along(self, genes: NDArray[np.int64]) -> list[Floats]:
+        """genes: (n, number of choices). `completions` of every prefix of each of them: per gene, (n, options)."""
+        counts = self._counts or self._all_allowed
+        return counts.completions_along(genes)
+
     def neighbours(self, genes: Genes) -> NDArray[np.int64]:
         """Every network inside the bounds that differs in one gene: (n, number of choices), in gene order."""
         rows = []
@@ -359,6 +364,21 @@ class _Counts:
         raise SpaceError(
             f"a prefix must be shorter than the {len(self.space.choices)} genes of space '{self.space.name}'"
         )
+
+    def completions_along(self, genes: NDArray[np.int64]) -> list[Floats]:
+        """genes: (n, number of choices). Per gene, (n, options): `completions` of all the genes before it."""
+        state, used = np.zeros(len(genes), np.int64), np.zeros(len(genes), np.int64)
+        found, rows = list[Floats](), np.arange(len(genes))
+        for slot, option in enumerate(self.space.options(genes)):
+            sizes = [len(choice) for choice in self.space.slots[slot].choices]
+            left = self._weights(slot, state, used).reshape(len(genes), *sizes)
+            first = self.space.radix[slot][0]
+            for position, size in enumerate(sizes, first):
+                found.append(left.reshape(len(genes), size, -1).sum(axis=2))
+                left = left[rows, genes[:, position]]
+            used = used + self.ticks[slot][state, option]
+            state = self.space.chain[slot].next[state, option]
+        return found
 
     def draw(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """(count, number of choices), uniform over what was counted."""

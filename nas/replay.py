@@ -12,9 +12,11 @@ from typing import Any
 from nas import strategies
 from nas.capsule import environment_changes, space_digest
 from nas.errors import NasError, RunError
+from nas.report.probabilities import FILE
 from nas.run import Run
 from nas.store import Claim
 from nas.strategies.base import Proposal
+from nas.strategies.differentiable import Differentiable, read_document
 
 __all__ = ["Difference", "Replay", "replay", "require"]
 
@@ -50,7 +52,10 @@ def replay(run: Run, watch: Callable[[int, int], None] = lambda done, all_: None
     """Replay a run, finished or not. ``watch`` gets proposals done and in all. Raises `NasError` where it cannot begin."""
     identity, record = run.identity, run.record
     spec, seed = identity["strategy"]["name"], identity["seed"]
-    strategy = strategies.make(spec, run.domain, seed=seed, objectives=len(record.objectives.each))
+    told_apart = 1 if record.objectives.reward is not None else len(record.objectives.each)
+    strategy = strategies.make(spec, run.domain, seed=seed, objectives=told_apart)
+    if isinstance(strategy, Differentiable):
+        strategy.learn(read_document(run.folder / FILE))
     trials = {trial.number: trial for trial in record.trials}
     claims = sorted(record.claimed.values(), key=lambda claim: claim.number)
     told = 0

@@ -8,8 +8,8 @@ no space needs code of its own for them.
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
-from itertools import product
+from functools import cache, cached_property, lru_cache
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ from nas.units import html_table
 __all__ = ["Choice", "SearchSpace", "Slot", "Step", "fixed", "make_divisible", "relax_strides"]
 
 SMALLEST_FINAL_MAP = 4
+REMEMBERED = 1 << 16
+"""Least spellings of parts of networks that a space remembers."""
 
 
 @dataclass(frozen=True)
@@ -292,16 +294,58 @@ class SearchSpace:
 
     def canonical(self, genes: Sequence[int]) -> Genes:
         """The least genes that describe the same network."""
-        found = self.parse([layer for word in self.words(self.check(genes)) for layer in word])
-        assert found is not None
+        genes, state = self.check(genes), 0
+        found: Genes = ()
+        for first, last in self._apart:
+            start, end = self.radix[first][0], self.radix[last - 1][1]
+            least, state = self._least(first, last, state, genes[start:end])
+            found += least
         return found
+
+    @cached_property
+    def _apart(self) -> tuple[tuple[int, int], ...]:
+        """Ranges of slots, (first, after the last), that can make no layer of another range.
+
+        So in whatever way a network is spelled, a layer is made in one range: ranges are spelled on their own.
+        """
+        last: dict[Layer, int] = {}
+        for slot, step in enumerate(self.chain):
+            last.update(dict.fromkeys((layer for words in step.words for word in words for layer in word), slot))
+        borders, reach = [0], 0
+        for slot, step in enumerate(self.chain, 1):
+            reach = max([reach, *(last[layer] for words in step.words for word in words for layer in word)])
+            if reach < slot:
+                borders.append(slot)
+        return tuple(pairwise(borders))
+
+    @cached_property
+    def _least(self) -> Callable[[int, int, int, Genes], tuple[Genes, int]]:
+        """Least genes of a range of slots, begun in a state, and the state after it; remembered, as few are different."""
+
+        @lru_cache(maxsize=REMEMBERED)
+        def least(first: int, last: int, state: int, genes: Genes) -> tuple[Genes, int]:
+            shape, layers, before = self.chain[first].states[state], list[Layer](), self.radix[first][0]
+            for slot in range(first, last):
+                start, end, weights = self.radix[slot]
+                option = sum(g * w for g, w in zip(genes[start - before : end - before], weights, strict=True))
+                layers += self.chain[slot].words[state][option]
+                state = int(self.chain[slot].next[state, option])
+            found = self._parse(layers, first, last, shape)
+            assert found is not None
+            return found, state
+
+        return least
 
     def parse(self, layers: Sequence[Layer]) -> Genes | None:
         """The least genes whose network has exactly these layers, None where the space has no such network."""
-        shapes = [layer.shape for layer in layers] + [layers[-1].out_shape if layers else self.input]
+        return self._parse(layers, 0, len(self.chain), self.input)
+
+    def _parse(self, layers: Sequence[Layer], first: int, last: int, shape: Shape) -> Genes | None:
+        """As `parse`, by a range of slots that is handed a shape."""
+        shapes = [layer.shape for layer in layers] + [layers[-1].out_shape if layers else shape]
         ends: list[dict[int, list[tuple[int, int]]]] = []  # per slot: position -> (option, position after)
         reachable = {0}
-        for step in self.chain:
+        for step in self.chain[first:last]:
             known = {shape: state for state, shape in enumerate(step.states)}
             moves = {
                 p: list(_matches(step.tries[known[shapes[p]]], layers, p)) for p in reachable if shapes[p] in known
@@ -317,7 +361,7 @@ class SearchSpace:
             return None
         least: Genes = ()
         position = 0
-        for slot, moves in enumerate(ends):
+        for slot, moves in enumerate(ends, first):
             option, position = min(moves[position])
             least += self.slot_genes(slot, option)
         return least

@@ -146,6 +146,9 @@ def test_completions_count_what_is_inside():
             begun = inside[(inside[:, : len(prefix)] == prefix).all(axis=1)]
             expected = np.bincount(begun[:, len(prefix)], minlength=dom.space.gene_sizes[len(prefix)])
             assert dom.completions(prefix).tolist() == expected.tolist()
+        along = dom.completions_along(inside[::17])
+        for row, genes in enumerate(map(tuple, inside[::17].tolist())):
+            assert [counts[row].tolist() for counts in along] == [dom.completions(genes[:i]).tolist() for i in range(4)]
     with pytest.raises(SpaceError, match="a prefix must be shorter than the 4 genes of space 'toy'"):
         free.completions(tuple(whole[0].tolist()))
 

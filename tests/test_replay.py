@@ -59,6 +59,13 @@ def test_every_proposal_comes_out_again(folder):
     require(found)
 
 
+def test_a_strategy_that_learns_from_a_reward_is_told_one_number(searched, tmp_path):
+    run = searched(
+        tmp_path / "run", trials=6, strategy="evolution:population=3,sample=2", reward="tunas", target_ms=1.0
+    )
+    require(replay(run))
+
+
 def test_a_changed_seed_is_named(copy):
     reseed(copy)
     found = difference(copy)

@@ -22,7 +22,7 @@ from nas.evaluate.proxy import Proxy, preset
 from nas.evaluate.supernet import SupernetSession
 from nas.report.probabilities import FILE, PICTURE, save_picture
 from nas.strategies.base import rng
-from nas.strategies.differentiable import Differentiable
+from nas.strategies.differentiable import AGAIN, Differentiable, read_document
 from nas.study import Preparing
 from nas.supernet.distribution import Distribution
 from nas.supernet.fbnet import FBNetTraining
@@ -62,9 +62,9 @@ def learn(
     """
     file = folder / FILE
     if file.exists():
-        document = _read(file)
+        document = read_document(file)
         strategy.learn(document)
-        return _notes(document)
+        return _notes(document, folder)
     settings = strategy.settings
     base = Proxy.parse(proxy_text, preset(dataset)[1])
     # In the paper every block has weights of its own.
@@ -85,24 +85,23 @@ def learn(
         train(training, folder / TRAINING, identity, watch=watch)
         document = _document(strategy, session, training)
     write_atomic(file, json.dumps(document, allow_nan=False) + "\n")
-    save_picture(document, folder / PICTURE)
     strategy.learn(document)
-    return _notes(document)
+    return _notes(document, folder)
 
 
-def _notes(document: dict[str, Any]) -> list[str]:
-    costs = [row["cost"] for row in document["candidates"]]
-    derived = f"{min(costs):.4g} to {max(costs):.4g}" if costs else "none inside all bounds"
-    told = f"{document['metric']}: {document['expected']:.4g} expected of the distribution, derived networks {derived}"
-    return [told, f"estimator of theta: {document['estimator']}", *document["warnings"]]
-
-
-def _read(file: Path) -> dict[str, Any]:
+def _notes(document: dict[str, Any], folder: Path) -> list[str]:
+    """What is worth saying; draws the picture where a kill came before it."""
     try:
-        found: dict[str, Any] = json.loads(file.read_text())
-    except ValueError as error:
-        raise RunError(f"{file} is damaged: {error}. Remove it: the training in {TRAINING} is read again") from None
-    return found
+        if not (folder / PICTURE).exists():
+            save_picture(document, folder / PICTURE)
+        costs = [row["cost"] for row in document["candidates"]]
+        derived = f"{min(costs):.4g} to {max(costs):.4g}" if costs else "none inside all bounds"
+        told = (
+            f"{document['metric']}: {document['expected']:.4g} expected of the distribution, derived networks {derived}"
+        )
+        return [told, f"estimator of theta: {document['estimator']}", *map(str, document["warnings"])]
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(f"{folder / FILE} is damaged: {' '.join(repr(error).split())[:120]}. {AGAIN}") from None
 
 
 def _training(strategy: Differentiable, session: SupernetSession) -> Remembered:

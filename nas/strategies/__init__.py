@@ -62,7 +62,7 @@ def make(spec: str, domain: Domain, *, seed: int, objectives: int = 1, **setting
     takes = [name for name in parameters if name not in GIVEN]
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for key in given:
-        if key == "variant" and key not in takes:
+        if key == "variant" and key not in takes and not takes_all:
             raise UsageError(f"strategy '{name}' has no variants, so '{spec}' means nothing: write '{name}'")
         if key not in takes and not takes_all:
             raise unknown(f"setting of strategy '{name}'", key, takes)

@@ -6,24 +6,29 @@ everything else is. It aims at the run's first bound: derived networks lie in a 
 """
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nas.domain import Bound, Domain
-from nas.errors import BoundError, RunError, UsageError, unknown
+from nas.errors import BoundError, RunError, SpaceError, UsageError, unknown
 from nas.strategies._history import History
 from nas.strategies._window import Window
 from nas.strategies.base import Proposal, Strategy, rng
 from nas.trial import Genes, Trial
 
-__all__ = ["Differentiable", "Settings", "strategy"]
+__all__ = ["Differentiable", "Settings", "read_document", "strategy"]
 
 DRAWS = 256
 MODES = ("path", "fbnet")
+LARGEST_FILE_BYTES = 64 << 20
+AGAIN = "Remove distribution.json: nas search --resume makes it again from the training in theta.pt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,14 +97,26 @@ class Differentiable(Strategy):
         Window(domain.compiled, self.target.metric, self.target.lower, self.target.upper, even)  # raises if it is empty
 
     def learn(self, document: Mapping[str, Any]) -> None:
-        """Take over what a training found: ``weights`` per slot and option, and ranked ``candidates``."""
-        sizes = [slot.options for slot in self.domain.space.slots]
-        if [len(row) for row in document["weights"]] != sizes:
-            raise RunError(f"the distribution is not one over space '{self.domain.space.name}': its slots differ")
-        self._window = self.window(document["weights"])
-        self._candidates = [(tuple(row["genes"]), {"rank": i}) for i, row in enumerate(document["candidates"])]
+        """Take over what a training found: ``weights`` per slot and option, and ranked ``candidates``.
 
-    def window(self, weights: Sequence[Sequence[float]]) -> Window:
+        Raises `RunError` for a document that does not hold them.
+        """
+        try:
+            weights = [np.asarray(row, np.float64) for row in document["weights"]]
+            candidates = [self.domain.space.check(row["genes"]) for row in document["candidates"]]
+            sound = all(row.ndim == 1 and np.isfinite(row).all() and (row >= 0).all() for row in weights)
+        except (KeyError, TypeError, ValueError, OverflowError, SpaceError):
+            sound = False
+        if not sound:
+            raise RunError(f"the distribution is damaged: it must hold weights and candidates. {AGAIN}")
+        if [len(row) for row in weights] != [slot.options for slot in self.domain.space.slots]:
+            raise RunError(
+                f"the distribution is not one over space '{self.domain.space.name}': its slots differ. {AGAIN}"
+            )
+        self._window = self.window(weights)
+        self._candidates = [(genes, {"rank": rank}) for rank, genes in enumerate(candidates)]
+
+    def window(self, weights: Sequence[Sequence[float] | NDArray[np.float64]]) -> Window:
         """Draws from the distribution, inside the window that the run aims at."""
         raised = [np.maximum(np.asarray(row, np.float64), 1e-9) for row in weights]
         return Window(self.domain.compiled, self.target.metric, self.target.lower, self.target.upper, raised)
@@ -132,6 +149,21 @@ class Differentiable(Strategy):
         if best is not None:
             return best
         return self._candidates[0][0] if self._candidates else self.history.draw(rng(self.seed, "recommend", 0))
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """What a training found, as its run keeps it. Raises `RunError` for a file that is none."""
+    try:
+        if path.stat().st_size > LARGEST_FILE_BYTES:
+            raise RunError(f"{path} has over {LARGEST_FILE_BYTES >> 20} MiB: not a distribution")
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}. Strategy 'differentiable' proposes from it") from None
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} is damaged: {' '.join(str(error).split())[:120]}. {AGAIN}") from None
+    if not isinstance(found, dict):
+        raise RunError(f"{path} is damaged: it holds a {type(found).__name__}. {AGAIN}")
+    return found
 
 
 def _target(domain: Domain, window: float) -> Bound:

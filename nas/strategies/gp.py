@@ -71,7 +71,8 @@ class GaussianProcess(Strategy):
         self.metrics: dict[Genes, tuple[float, ...]] = {}
         """Metrics under a limit, by canonical genes, as told last."""
         self.equals = np.ones((objectives, len(domain.compiled.names)), bool)
-        """Whether each objective has equalled each cost so far."""
+        """Whether each objective equalled each cost, up to the trials that are yet to be `_unpriced`."""
+        self._unpriced: list[Trial] = []
         self._fitted: tuple[Genes, list[_gp.Weights]] | None = None
         self._model: tuple[int, Model] | None = None
 
@@ -83,8 +84,7 @@ class GaussianProcess(Strategy):
         if trial.state != "complete":
             return
         self.repeats += len(self.history.losses) == known
-        prices = self.domain.compiled.price(np.array([trial.genes]))[0]
-        self.equals &= np.isclose(np.array(trial.losses)[:, None], prices, rtol=1e-9, atol=0)
+        self._unpriced.append(trial)
         self.metrics[key] = tuple(_measured(trial, name) for name in self.limits)
 
     def ask(self, number: int, pending: Sequence[Proposal] = ()) -> Proposal:
@@ -127,7 +127,12 @@ class GaussianProcess(Strategy):
         return Model(self.features, kept, columns, failed)
 
     def _costs(self) -> list[int | None]:
-        """By objective, the cost that it is."""
+        """By objective, the cost that it is: equal to it in every trial told."""
+        if self._unpriced:
+            prices = self.domain.compiled.price(np.array([trial.genes for trial in self._unpriced]))[:, None, :]
+            losses = np.array([trial.losses for trial in self._unpriced])[:, :, None]
+            self.equals &= np.isclose(losses, prices, rtol=1e-9, atol=0).all(axis=0)
+            self._unpriced = []
         return [int(row.argmax()) if row.any() else None for row in self.equals]
 
     def _priced(self, values: Floats, cost: int) -> Column:

@@ -56,8 +56,6 @@ PRESETS: Mapping[str, Preset] = {
 @dataclass(frozen=True)
 class _Sample:
     genes: Genes
-    masks: Masks
-    """(genes, most options): what could have been chosen."""
     log_probability: float | None
     reward: float | None
     """Minus the loss; None where nothing could be measured."""
@@ -120,7 +118,7 @@ class ReinforcementLearning(Strategy):
             found = self.history.unseen_neighbour(tuple(inside[0].tolist()), generator, pending)
         found = found or self.history.draw(generator, pending)
         with torch.no_grad():
-            logged, _ = self._log_probabilities([found], self._masks(found)[None])
+            logged, _ = self._log_probabilities([found])
         return Proposal(found, {"log_probability": float(logged[0])})
 
     def _draw(self, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
@@ -141,18 +139,20 @@ class ReinforcementLearning(Strategy):
             return np.ones(self.domain.space.gene_sizes[len(prefix)], bool)
         return self.domain.completions(prefix) > 0
 
-    def _masks(self, genes: Genes) -> Masks:
-        """(genes, most options). What was chosen counts as possible, whoever chose it."""
+    def _masks(self, genes: NDArray[np.int64]) -> Masks:
+        """genes: (n, genes). What could have been chosen, (n, genes, most options); what was chosen counts as possible."""
         sizes = self.domain.space.gene_sizes
-        masks = np.zeros((len(sizes), max(sizes)), bool)
+        masks = np.zeros((*genes.shape, max(sizes)), bool)
+        counts = self.domain.completions_along(genes) if self.domain.bounds else [np.ones(1)] * len(sizes)
         for position, size in enumerate(sizes):
-            masks[position, :size] = self._options(genes[:position])
-            masks[position, genes[position]] = True
+            masks[:, position, :size] = counts[position] > 0
+        np.put_along_axis(masks, genes[:, :, None], True, axis=2)
         return masks
 
-    def _log_probabilities(self, genes: Sequence[Genes], masks: Masks) -> tuple[Tensor, Tensor]:
-        """masks: (n, genes, most options). Log-probabilities of whole networks, and mean entropies of a gene: (n,)."""
+    def _log_probabilities(self, genes: Sequence[Genes], masks: Masks | None = None) -> tuple[Tensor, Tensor]:
+        """masks: those of the genes. Log-probabilities of whole networks, and mean entropies of a gene: (n,)."""
         chosen = torch.tensor(genes)
+        masks = self._masks(chosen.numpy()) if masks is None else masks
         logits = self.policy.all_logits(chosen).masked_fill(~torch.from_numpy(masks), -1e9)
         logged = torch.log_softmax(logits, dim=2)
         entropy = -(logged.exp() * logged).sum(dim=2).mean(dim=1)
@@ -163,7 +163,7 @@ class ReinforcementLearning(Strategy):
         self.history.tell(trial)
         reward = -trial.losses[0] if trial.state == "complete" else None
         logged = trial.note.get("log_probability")
-        self.samples.append(_Sample(trial.genes, self._masks(trial.genes), logged, reward))
+        self.samples.append(_Sample(trial.genes, logged, reward))
         if len(self.samples) == self.batch:
             self._update(self.samples)
             self.samples = []
@@ -205,7 +205,8 @@ class ReinforcementLearning(Strategy):
             self.baseline = float(rewards.mean())
         advantage = torch.from_numpy((rewards - self.baseline) / spread)
         self.baseline = BASELINE * self.baseline + (1 - BASELINE) * float(rewards.mean())
-        genes, masks = [sample.genes for sample in samples], np.stack([sample.masks for sample in samples])
+        genes = [sample.genes for sample in samples]
+        masks = self._masks(np.array(genes))
         with torch.no_grad():
             now, _ = self._log_probabilities(genes, masks)
         told = [sample.log_probability for sample in samples]

@@ -115,12 +115,18 @@ def _restore(training: SupernetTraining, file: Path, identity: Mapping[str, Any]
     if not file.exists():
         return 0.0, False
     state = weights.read(file)
-    if state.get("identity") != dict(identity):
-        there = state.get("identity") or {}
+    there = state.get("identity")
+    if there != dict(identity):
+        there = there if isinstance(there, dict) else {}
         differs = next((n for n in {**there, **identity} if there.get(n) != identity.get(n)), "identity")
         raise RunError(
             f"'{file}' is the checkpoint of another supernet: its {differs} is {str(there.get(differs))[:60]}, "
             f"here it is {str(identity.get(differs))[:60]}. Remove it, or choose another --out"
         )
-    (training.take if state["finished"] else training.restore)(state)
-    return state["seconds"], state["finished"]
+    try:
+        seconds, finished = float(state["seconds"]), bool(state["finished"])
+        (training.take if finished else training.restore)(state)
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        text = " ".join(str(error).split())[:120]
+        raise RunError(f"'{file}' is not a checkpoint of this supernet: {text}. Remove it to start anew") from None
+    return seconds, finished

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
-__all__ = ["NASTY", "byte_edits", "edited_bytes", "edited_json", "json_edits"]
+__all__ = ["NASTY", "byte_edits", "edited", "edited_bytes", "edited_json", "json_edits"]
 
 DEEP: Any = []
 for _ in range(50):
@@ -40,7 +40,12 @@ def json_edits() -> "SearchStrategy[list[Edit]]":
 
 def edited_json(text: str, edits: Sequence[Edit]) -> str:
     """The document after the edits; NaN and infinities are written as Python's JSON writes them."""
-    root = {"": json.loads(text)}
+    return json.dumps(edited(json.loads(text), edits))
+
+
+def edited(document: Any, edits: Sequence[Edit]) -> Any:
+    """Dictionaries, lists and what is in them after the edits; the document itself is left as it was."""
+    root = {"": copy.deepcopy(document)}
     for place, operation, given in edits:
         value = copy.deepcopy(given)
         places = list(_places(root))
@@ -57,8 +62,8 @@ def edited_json(text: str, edits: Sequence[Edit]) -> str:
         elif operation == "rename" and isinstance(holder, dict):
             holder[str(value)[:50]] = holder.pop(key)
         else:
-            holder[key] = json.loads(json.dumps(other_holder[other_key]))
-    return json.dumps(root.get(""))
+            holder[key] = copy.deepcopy(other_holder[other_key])
+    return root.get("")
 
 
 def _places(node: Any) -> Any:

@@ -123,8 +123,13 @@ def _check_pending(new: Callable[[], Strategy], domain: Domain, trials: Sequence
         for number in range(len(told), len(told) + 8):
             proposal = strategy.ask(number, pending)
             _check_inside(domain, proposal.genes, "beside pending ones, the proposal")
-            waiting = {domain.canonical(other.genes) for other in pending}
-            assert domain.canonical(proposal.genes) not in waiting, (
-                f"{proposal.genes} is pending and was proposed again"
-            )
+            _check_free(domain, proposal, pending)
+            if number % 4 == 0:  # another driver claims this very network, in its least spelling and without a note
+                others = [*pending, Proposal(domain.canonical(proposal.genes))]
+                _check_free(domain, strategy.ask(number, others), others)
             pending.append(proposal)
+
+
+def _check_free(domain: Domain, proposal: Proposal, pending: Sequence[Proposal]) -> None:
+    waiting = {domain.canonical(other.genes) for other in pending}
+    assert domain.canonical(proposal.genes) not in waiting, f"{proposal.genes} is pending and was proposed again"

@@ -57,6 +57,7 @@ def test_a_differentiable_search_lands_in_its_window_and_survives_a_kill(tmp_pat
     assert store.canonical(killed) == store.canonical(unbroken)
     texts = [(folder / "distribution.json").read_text() for folder in (unbroken, killed)]
     assert texts[0] == texts[1]
+    assert run("replay", killed)["proposals"] == len(store.read(killed).claimed)
 
 
 def test_a_supernet_and_proxies_score_for_any_strategy(tmp_path) -> None:

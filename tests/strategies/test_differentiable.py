@@ -4,8 +4,9 @@ import pytest
 from nas.cost.compiled import compile_costs
 from nas.domain import Bound, Domain
 from nas.errors import BoundError, RunError, UsageError
+from nas.strategies import make
 from nas.strategies._window import Window
-from nas.strategies.differentiable import strategy
+from nas.strategies.differentiable import read_document, strategy
 from nas.testing.strategies import bounded_domain, check_strategy, toy_trial
 from search_spaces import nas_bench_macro
 
@@ -74,6 +75,10 @@ def test_without_a_target_or_a_training_it_says_so() -> None:
         strategy(bounded_domain(SPACE), seed=0).ask(0)
 
 
+def test_a_spec_names_its_variant() -> None:
+    assert make("differentiable:fbnet,epochs=3", bounded_domain(SPACE), seed=0).settings.variant == "fbnet"
+
+
 def test_a_target_beyond_the_space_is_refused() -> None:
     with pytest.raises(
         BoundError, match=r"aims at macs of .*, and space 'nas_bench_macro' reaches .*: ask for at most"
@@ -84,6 +89,32 @@ def test_a_target_beyond_the_space_is_refused() -> None:
 def test_the_distribution_of_another_space_is_refused() -> None:
     with pytest.raises(RunError, match="the distribution is not one over space 'nas_bench_macro': its slots differ"):
         strategy(bounded_domain(SPACE), seed=0).learn({"weights": [[1.0]], "candidates": []})
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"weights": [[1.0, float("nan")]], "candidates": []}, "the distribution is damaged: it must hold weights"),
+        ({"weights": [["x"]], "candidates": []}, "the distribution is damaged"),
+        ({"weights": [[1.0]], "candidates": [{"genes": [9] * 8}]}, "the distribution is damaged"),
+        ({"candidates": []}, "Remove distribution.json: nas search --resume makes it again"),
+    ],
+)
+def test_a_damaged_distribution_is_refused(document, message: str) -> None:
+    with pytest.raises(RunError, match=message):
+        strategy(bounded_domain(SPACE), seed=0).learn(document)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "is damaged: Expecting"), ("[]", "is damaged: it holds a list"), (None, "cannot read .*: No such file")],
+)
+def test_a_file_that_is_no_distribution_is_refused(tmp_path, text, message: str) -> None:
+    file = tmp_path / "distribution.json"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(RunError, match=message):
+        read_document(file)
 
 
 @pytest.mark.parametrize(

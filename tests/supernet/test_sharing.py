@@ -94,6 +94,15 @@ def test_the_checkpoint_of_another_supernet_is_refused(tmp_path) -> None:
         train(training(), tmp_path / "s.pt", {"space": "b"})
 
 
+@pytest.mark.parametrize("edit", [{"weights": 3}, {"finished": None, "velocity": 3}, {"done": "x", "mean": 1}])
+def test_an_edited_checkpoint_is_refused(edit, tmp_path) -> None:
+    train(training(), tmp_path / "s.pt", {"space": "a"}, stop_after=-1)
+    state = torch.load(tmp_path / "s.pt", weights_only=True)
+    torch.save({**state, **edit}, tmp_path / "s.pt")
+    with pytest.raises(RunError, match=r"is not a checkpoint of this supernet: .* Remove it to start anew"):
+        train(training(), tmp_path / "s.pt", {"space": "a"})
+
+
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_keeps_the_checkpoint(tmp_path) -> None:
     train(training(), tmp_path / "s.pt", {}, stop_after=-1)
     kept = (tmp_path / "s.pt").read_bytes()
