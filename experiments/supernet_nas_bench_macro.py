@@ -1,11 +1,13 @@
 """How well a supernet ranks the networks of NAS-Bench-Macro, whose true accuracies are known.
 
     NAS_DATA=... python experiments/supernet_nas_bench_macro.py OUT [--slice 600]
+    NAS_DATA=... python experiments/supernet_nas_bench_macro.py OUT --proxies
 
 One supernet of the space is trained on CIFAR-10 at 16x16 pixels and half width. Networks are split in two halves by
 digest: settings were chosen on half A, figures are those of half B. Kendall's tau-b against the benchmark's mean
 accuracy of three trainings, over random networks and as the mean inside ten deciles of macs, beside macs, params and the
 number of blocks; then the best network under three quantiles of macs, named by local search with the supernet's score.
+``--proxies`` trains nothing: the zero-cost proxies and their ensemble, untuned, on the same networks of half B.
 OUT holds everything: the same command goes on after a kill. ``--slice`` ends after so many seconds.
 """
 
@@ -28,6 +30,8 @@ from nas.data.dataset import Dataset
 from nas.domain import Domain
 from nas.evaluate.proxy import Proxy
 from nas.evaluate.supernet import SupernetSession
+from nas.evaluate.untrained import Untrained, UntrainedSession
+from nas.evaluate.zero_cost import PROXIES
 from nas.space import SearchSpace
 from nas.study import Preparing
 from nas.supernet.recipe import Sharing
@@ -113,7 +117,7 @@ class Experiment:
                 )
 
         return self.session.prepare(
-            self.space, self.out, seed=seed, watch=watch, stop_after=self.end - time.monotonic()
+            self.domain, self.out, seed=seed, watch=watch, stop_after=self.end - time.monotonic()
         )
 
     def loss(self, genes: Genes) -> float:
@@ -142,18 +146,42 @@ class Experiment:
     def fidelity(self, which: str, count: int) -> dict[str, dict[str, float]]:
         """Kendall's tau of every score over one half."""
         found = self.sample(which, count)
+        return self.taus(
+            found,
+            {
+                "supernet, -loss": [-self.loss(g) for g in found],
+                "supernet, accuracy": [float(self.known[g]["accuracy"]) for g in found],
+            },
+        )
+
+    def taus(self, found: list[Genes], scores: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+        """Those of the scores and of what costs nothing."""
         truth, macs = np.array([self.truth[g] for g in found]), np.array([self.macs[g] for g in found])
-        scores = {
-            "supernet, -loss": [-self.loss(g) for g in found],
-            "supernet, accuracy": [float(self.known[g]["accuracy"]) for g in found],
+        trivial = {
             "macs": macs,
             "params": [self.space.decode(g).params for g in found],
             "blocks": [blocks(g) for g in found],
         }
         return {
             name: {"tau": tau(np.array(s), truth), "in deciles": in_deciles(np.array(s), truth, macs)}
-            for name, s in scores.items()
+            for name, s in {**scores, **trivial}.items()
         }
+
+    def proxies(self, count: int) -> dict[str, dict[str, float]]:
+        """The zero-cost proxies and the default ensemble over half B."""
+        given = self.session
+        session = UntrainedSession(given.dataset, given.base, given.recipe, given.thread_count, Untrained(check=0))
+        session.prepare(self.domain, self.out, seed=0)
+        file, found = self.out / "proxy_scores.jsonl", self.sample("B", count)
+        known = {tuple(row["genes"]): row["scores"] for row in rows.read(file)}
+        for genes in found:
+            if genes not in known:
+                if time.monotonic() > self.end:
+                    raise TimeoutError
+                known[genes] = session.proxies(self.space.decode(genes), 0)
+                rows.append(file, {"kind": "score", "genes": list(genes), "scores": known[genes]})
+        scores = {"ensemble": [session.score(known[g]) for g in found]}
+        return self.taus(found, scores | {name: [known[g][name] for g in found] for name in (*PROXIES, "depth")})
 
     def named(self, quantile: float) -> dict[str, float]:
         """Local search by the supernet's loss under a quantile of macs: true accuracy of what it names."""
@@ -203,11 +231,15 @@ def main() -> None:
     parser.add_argument("--tuning", type=int, default=0, help="networks of half A, to choose settings by")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--proxies", action="store_true", help="zero-cost proxies instead of a supernet")
     parser.add_argument("--slice", type=float, default=1e9, help="seconds")
     options = parser.parse_args()
     experiment = Experiment(options)
     report: dict[str, object] = {"options": {k: str(v) for k, v in vars(options).items() if k != "slice"}}
     try:
+        if options.proxies:
+            print(json.dumps(experiment.proxies(options.networks), indent=1))
+            return
         if not experiment.train(options.seed):
             raise TimeoutError
         for which, count in (("A", options.tuning), ("B", options.networks)):

@@ -19,7 +19,7 @@ from nas.supernet.network import Supernet
 from nas.supernet.recipe import Sharing, train
 from nas.supernet.scoring import recalibrate, score_path
 from nas.supernet.training import SupernetTraining, sampler
-from nas.train import Augment, threads
+from nas.train import Augment, Schedule, threads
 from nas.trial import Metrics
 
 __all__ = ["SupernetSession", "make", "open_data"]
@@ -49,6 +49,12 @@ class SupernetSession(TrainingSession):
         self.base, self.sharing = proxy, sharing
         self._supernet: Supernet | None = None
 
+    @property
+    def schedule(self) -> Schedule:
+        """That of the supernet's training."""
+        planned = self.proxy.schedule(len(self.weights[0]))
+        return dataclasses.replace(planned, accumulate=self.sharing.accumulate)
+
     def describe_training(self) -> dict[str, Any]:
         """See `TrainingSession`."""
         return {**super().describe_training(), **dataclasses.asdict(self.base), "evaluator": _text(self.sharing)}
@@ -71,7 +77,7 @@ class SupernetSession(TrainingSession):
     ) -> bool:
         """Train the supernet of the domain's space, or go on, or read it: ``supernet.pt`` in the folder. See `train`."""
         images, labels = self.weights
-        space, schedule = domain.space, self.proxy.schedule(len(images))
+        space, schedule = domain.space, self.schedule
         supernet = Supernet(space, self.slim, share=self.sharing.share, seed=seed, device=self.device)
         training = SupernetTraining(
             supernet,
