@@ -15,11 +15,13 @@ import argparse
 import io
 import json
 import time
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Mapping
+from itertools import pairwise, product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from scipy.stats import kendalltau
 
@@ -40,7 +42,8 @@ from search_spaces import nas_bench_macro
 
 QUANTILES = (0.25, 0.5, 0.75)
 SEARCH_EVALUATIONS = 120
-Score = Callable[[Genes], float]
+RULES = {"first": slice(1), "last": slice(-1, None), "mean": slice(None)}
+"""Which spellings of a network its score is the mean of, in their order: identities before blocks, after them, all."""
 
 
 def cifar(folder: Path) -> Dataset:
@@ -88,7 +91,7 @@ class Experiment:
         self.macs = {genes: float(found[0, 1]) for genes, found in results.items()}
         sharing = Sharing(
             paths=options.paths,
-            canonical=not options.any_spelling,
+            canonical=options.canonical,
             longer=1,
             ramp=options.ramp,
             recalibrate=512,
@@ -103,6 +106,11 @@ class Experiment:
         self.session = SupernetSession(dataset, proxy, "as above", options.threads, sharing)
         self.file = self.out / "scores.jsonl"
         self.known = {tuple(row["genes"]): row for row in rows.read(self.file)}
+        self.spelled: dict[Genes, list[Genes]] = {}
+        for genes in product(range(3), repeat=len(self.space.choices)):
+            self.spelled.setdefault(self.space.canonical(genes), []).append(genes)
+        self.rules = {"first": RULES["first"]} if options.canonical else RULES
+        self.rule = self.rules.get(options.spelling, RULES["first"])
 
     def train(self, seed: int) -> bool:
         """Whether the supernet is trained."""
@@ -122,20 +130,22 @@ class Experiment:
 
     def loss(self, genes: Genes) -> float:
         """The supernet's loss on *search*. Raises TimeoutError at the end of the slice."""
-        genes = self.space.canonical(genes)
+        return self.scored(genes, self.rule)[0]
+
+    def scored(self, genes: Genes, rule: slice) -> NDArray[np.float64]:
+        """Loss and accuracy on *search*: means over those spellings of the network."""
+        found = [self._row(genes) for genes in self.spelled[self.space.canonical(genes)][rule]]
+        return np.mean([(row["loss"], row["accuracy"]) for row in found], axis=0)
+
+    def _row(self, genes: Genes) -> dict[str, Any]:
         if genes not in self.known:
             if time.monotonic() > self.end:
                 raise TimeoutError
-            found = self.session.scores(self.space.decode(genes), search=True, selection=False)
-            row = {
-                "kind": "score",
-                "genes": list(genes),
-                "loss": found["search_loss"],
-                "accuracy": found["search_accuracy"],
-            }
-            rows.append(self.file, row)
-            self.known[genes] = row
-        return float(self.known[genes]["loss"])
+            found = self.session.scores_of(genes, search=True, selection=False)
+            scores = {"loss": found["search_loss"], "accuracy": found["search_accuracy"]}
+            self.known[genes] = {"kind": "score", "genes": list(genes), **scores}
+            rows.append(self.file, self.known[genes])
+        return self.known[genes]
 
     def sample(self, which: str, count: int) -> list[Genes]:
         """Random networks of one half."""
@@ -144,17 +154,14 @@ class Experiment:
         return [pool[i] for i in draw]
 
     def fidelity(self, which: str, count: int) -> dict[str, dict[str, float]]:
-        """Kendall's tau of every score over one half."""
-        found = self.sample(which, count)
-        return self.taus(
-            found,
-            {
-                "supernet, -loss": [-self.loss(g) for g in found],
-                "supernet, accuracy": [float(self.known[g]["accuracy"]) for g in found],
-            },
-        )
+        """Kendall's tau of every score over one half; over half A by all rules."""
+        found, scores = self.sample(which, count), {}
+        for name, rule in self.rules.items() if which == "A" else [("", self.rule)]:
+            both = np.array([self.scored(genes, rule) for genes in found])
+            scores |= {f"supernet, -loss {name}": -both[:, 0], f"supernet, accuracy {name}": both[:, 1]}
+        return self.taus(found, scores)
 
-    def taus(self, found: list[Genes], scores: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    def taus(self, found: list[Genes], scores: Mapping[str, ArrayLike]) -> dict[str, dict[str, float]]:
         """Those of the scores and of what costs nothing."""
         truth, macs = np.array([self.truth[g] for g in found]), np.array([self.macs[g] for g in found])
         trivial = {
@@ -225,7 +232,8 @@ def main() -> None:
         "--ramp", type=float, default=0.0, help="share of the steps on which networks depart from the largest"
     )
     parser.add_argument("--shift", type=int, default=2)
-    parser.add_argument("--any-spelling", action="store_true", help="train genes as drawn, not their least spelling")
+    parser.add_argument("--canonical", action="store_true", help="train the least spelling of what is drawn, not all")
+    parser.add_argument("--spelling", choices=RULES, default="mean", help="which a network is scored by")
     parser.add_argument("--score-images", type=int, default=3000)
     parser.add_argument("--networks", type=int, default=400, help="networks of half B")
     parser.add_argument("--tuning", type=int, default=0, help="networks of half A, to choose settings by")

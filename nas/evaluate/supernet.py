@@ -20,7 +20,7 @@ from nas.supernet.recipe import Sharing, train
 from nas.supernet.scoring import recalibrate, score_path
 from nas.supernet.training import SupernetTraining, sampler
 from nas.train import Augment, Schedule, threads
-from nas.trial import Metrics
+from nas.trial import Genes, Metrics
 
 __all__ = ["SupernetSession", "make", "open_data"]
 
@@ -116,14 +116,22 @@ class SupernetSession(TrainingSession):
 
     def scores(self, architecture: Architecture, *, search: bool, selection: bool) -> dict[str, float]:
         """The metrics of one or both sets, with batch norms recalibrated for this network."""
+        space = self._trained().space
+        genes = space.parse(architecture.layers)
+        if genes is None:
+            raise SpaceError(f"network {architecture.digest} is not one of space '{space.name}'")
+        return self.scores_of(genes, search=search, selection=selection)
+
+    def _trained(self) -> Supernet:
         if self._supernet is None:
             raise RunError("a supernet must be trained before it can score a network")
-        genes = self._supernet.space.parse(architecture.layers)
-        if genes is None:
-            raise SpaceError(f"network {architecture.digest} is not one of space '{self._supernet.space.name}'")
+        return self._supernet
+
+    def scores_of(self, genes: Genes, *, search: bool, selection: bool) -> dict[str, float]:
+        """`scores` of genes as they are: with ``canonical=false`` each spelling of a network has weights of its own."""
         found: dict[str, float] = {}
         with threads(self.thread_count):
-            path = self._supernet.path(genes)
+            path = self._trained().path(genes)
             recalibrate(path, self.weights[0], self.sharing.recalibrate)
             if selection:
                 found |= score_path(path, *self.selection)
