@@ -221,17 +221,17 @@ class Experiment:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--batch", type=int, default=96)
+    parser.add_argument("--steps", type=int, default=26000)
+    parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--paths", type=int, default=1)
     parser.add_argument("--lr", type=float, default=0.1)
     parser.add_argument("--weight-decay", type=float, default=4e-5)
     parser.add_argument("--label-smoothing", type=float, default=0.0)
-    parser.add_argument("--average", type=float, default=0.15)
+    parser.add_argument("--average", type=float, default=0.2)
     parser.add_argument(
         "--ramp", type=float, default=0.0, help="share of the steps on which networks depart from the largest"
     )
-    parser.add_argument("--shift", type=int, default=2)
+    parser.add_argument("--shift", type=int, default=1)
     parser.add_argument("--canonical", action="store_true", help="train the least spelling of what is drawn, not all")
     parser.add_argument("--spelling", choices=RULES, default="mean", help="which a network is scored by")
     parser.add_argument("--score-images", type=int, default=3000)
