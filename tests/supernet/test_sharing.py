@@ -146,6 +146,7 @@ def test_mixed_precision_trains_weights_that_stay_whole(monkeypatch) -> None:
     assert any(not torch.equal(value, whole.supernet.shared[name]) for name, value in mixed.supernet.shared.items())
 
 
+@pytest.mark.filterwarnings("ignore:CUDA is not available")
 def test_precision_is_mixed_on_cuda_only() -> None:
     assert isinstance(precision(torch.device("cpu")), nullcontext)
     assert isinstance(precision(torch.device("cuda")), torch.autocast)

@@ -48,9 +48,11 @@ def found_width(seed: int, planted: int) -> int:
     """Theta steps on losses with a planted width and as much noise as an eighth of the range is worth."""
     distribution = over(widths())
     shrinking = Shrinking(distribution, two_path=True)
-    adam = torch.optim.Adam(distribution.theta, 0.1, (0.5, 0.999))
+    adam = torch.optim.Adam(distribution.theta, 0.2, (0.5, 0.999))
     draw = np.random.default_rng(seed)
-    for _ in range(600):
+    for _ in range(400):
+        if not shrinking.pairs:
+            break
         logs = distribution.log_probs()
         networks = [distribution.sample(logs, draw) for _ in range(4)]
         losses = torch.tensor([abs(width - planted) / 64 + draw.normal() / 8 for (width,) in networks])
