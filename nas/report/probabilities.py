@@ -41,8 +41,8 @@ def figure(document: Mapping[str, Any]) -> "Figure":
     bottom.legend(loc="center left", fontsize=8)
     cost, expected = bottom.twinx(), [row["expected"] for row in history]
     cost.plot(steps, expected, color="black", linestyle=":")
-    ends = (*document["window"], *expected)
-    cost.set_ylim(0.9 * min(ends), 1.1 * max(ends))  # a cost that stays on its target is a line, not rounding errors
+    costs = (*document["window"], *expected)
+    cost.set_ylim(0.9 * min(costs), 1.1 * max(costs))  # a cost that stays on its target is a line, not rounding errors
     cost.set_ylabel(f"expected {document['metric']}")
     return made
 
