@@ -1,11 +1,13 @@
 """How well a supernet ranks the networks of NAS-Bench-Macro, whose true accuracies are known.
 
     NAS_DATA=... python experiments/supernet_nas_bench_macro.py OUT [--slice 600]
+    NAS_DATA=... python experiments/supernet_nas_bench_macro.py OUT --proxies
 
 One supernet of the space is trained on CIFAR-10 at 16x16 pixels and half width. Networks are split in two halves by
 digest: settings were chosen on half A, figures are those of half B. Kendall's tau-b against the benchmark's mean
 accuracy of three trainings, over random networks and as the mean inside ten deciles of macs, beside macs, params and the
 number of blocks; then the best network under three quantiles of macs, named by local search with the supernet's score.
+``--proxies`` trains nothing: the zero-cost proxies and their ensemble, untuned, on the same networks of half B.
 OUT holds everything: the same command goes on after a kill. ``--slice`` ends after so many seconds.
 """
 
@@ -13,11 +15,13 @@ import argparse
 import io
 import json
 import time
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Mapping
+from itertools import pairwise, product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from scipy.stats import kendalltau
 
@@ -28,6 +32,8 @@ from nas.data.dataset import Dataset
 from nas.domain import Domain
 from nas.evaluate.proxy import Proxy
 from nas.evaluate.supernet import SupernetSession
+from nas.evaluate.untrained import Untrained, UntrainedSession
+from nas.evaluate.zero_cost import PROXIES
 from nas.space import SearchSpace
 from nas.study import Preparing
 from nas.supernet.recipe import Sharing
@@ -36,7 +42,8 @@ from search_spaces import nas_bench_macro
 
 QUANTILES = (0.25, 0.5, 0.75)
 SEARCH_EVALUATIONS = 120
-Score = Callable[[Genes], float]
+RULES = {"first": slice(1), "last": slice(-1, None), "mean": slice(None)}
+"""Which spellings of a network its score is the mean of, in their order: identities before blocks, after them, all."""
 
 
 def cifar(folder: Path) -> Dataset:
@@ -84,7 +91,7 @@ class Experiment:
         self.macs = {genes: float(found[0, 1]) for genes, found in results.items()}
         sharing = Sharing(
             paths=options.paths,
-            canonical=not options.any_spelling,
+            canonical=options.canonical,
             longer=1,
             ramp=options.ramp,
             recalibrate=512,
@@ -99,6 +106,11 @@ class Experiment:
         self.session = SupernetSession(dataset, proxy, "as above", options.threads, sharing)
         self.file = self.out / "scores.jsonl"
         self.known = {tuple(row["genes"]): row for row in rows.read(self.file)}
+        self.spelled: dict[Genes, list[Genes]] = {}
+        for genes in product(range(3), repeat=len(self.space.choices)):
+            self.spelled.setdefault(self.space.canonical(genes), []).append(genes)
+        self.rules = {"first": RULES["first"]} if options.canonical else RULES
+        self.rule = self.rules.get(options.spelling, RULES["first"])
 
     def train(self, seed: int) -> bool:
         """Whether the supernet is trained."""
@@ -113,25 +125,27 @@ class Experiment:
                 )
 
         return self.session.prepare(
-            self.space, self.out, seed=seed, watch=watch, stop_after=self.end - time.monotonic()
+            self.domain, self.out, seed=seed, watch=watch, stop_after=self.end - time.monotonic()
         )
 
     def loss(self, genes: Genes) -> float:
         """The supernet's loss on *search*. Raises TimeoutError at the end of the slice."""
-        genes = self.space.canonical(genes)
+        return self.scored(genes, self.rule)[0]
+
+    def scored(self, genes: Genes, rule: slice) -> NDArray[np.float64]:
+        """Loss and accuracy on *search*: means over those spellings of the network."""
+        found = [self._row(genes) for genes in self.spelled[self.space.canonical(genes)][rule]]
+        return np.mean([(row["loss"], row["accuracy"]) for row in found], axis=0)
+
+    def _row(self, genes: Genes) -> dict[str, Any]:
         if genes not in self.known:
             if time.monotonic() > self.end:
                 raise TimeoutError
-            found = self.session.scores(self.space.decode(genes), search=True, selection=False)
-            row = {
-                "kind": "score",
-                "genes": list(genes),
-                "loss": found["search_loss"],
-                "accuracy": found["search_accuracy"],
-            }
-            rows.append(self.file, row)
-            self.known[genes] = row
-        return float(self.known[genes]["loss"])
+            found = self.session.scores_of(genes, search=True, selection=False)
+            scores = {"loss": found["search_loss"], "accuracy": found["search_accuracy"]}
+            self.known[genes] = {"kind": "score", "genes": list(genes), **scores}
+            rows.append(self.file, self.known[genes])
+        return self.known[genes]
 
     def sample(self, which: str, count: int) -> list[Genes]:
         """Random networks of one half."""
@@ -140,20 +154,41 @@ class Experiment:
         return [pool[i] for i in draw]
 
     def fidelity(self, which: str, count: int) -> dict[str, dict[str, float]]:
-        """Kendall's tau of every score over one half."""
-        found = self.sample(which, count)
+        """Kendall's tau of every score over one half; over half A by all rules."""
+        found, scores = self.sample(which, count), {}
+        for name, rule in self.rules.items() if which == "A" else [("", self.rule)]:
+            both = np.array([self.scored(genes, rule) for genes in found])
+            scores |= {f"supernet, -loss {name}": -both[:, 0], f"supernet, accuracy {name}": both[:, 1]}
+        return self.taus(found, scores)
+
+    def taus(self, found: list[Genes], scores: Mapping[str, ArrayLike]) -> dict[str, dict[str, float]]:
+        """Those of the scores and of what costs nothing."""
         truth, macs = np.array([self.truth[g] for g in found]), np.array([self.macs[g] for g in found])
-        scores = {
-            "supernet, -loss": [-self.loss(g) for g in found],
-            "supernet, accuracy": [float(self.known[g]["accuracy"]) for g in found],
+        trivial = {
             "macs": macs,
             "params": [self.space.decode(g).params for g in found],
             "blocks": [blocks(g) for g in found],
         }
         return {
             name: {"tau": tau(np.array(s), truth), "in deciles": in_deciles(np.array(s), truth, macs)}
-            for name, s in scores.items()
+            for name, s in {**scores, **trivial}.items()
         }
+
+    def proxies(self, count: int) -> dict[str, dict[str, float]]:
+        """The zero-cost proxies and the default ensemble over half B."""
+        given = self.session
+        session = UntrainedSession(given.dataset, given.base, given.recipe, given.thread_count, Untrained(check=0))
+        session.prepare(self.domain, self.out, seed=0)
+        file, found = self.out / "proxy_scores.jsonl", self.sample("B", count)
+        known = {tuple(row["genes"]): row["scores"] for row in rows.read(file)}
+        for genes in found:
+            if genes not in known:
+                if time.monotonic() > self.end:
+                    raise TimeoutError
+                known[genes] = session.proxies(self.space.decode(genes), 0)
+                rows.append(file, {"kind": "score", "genes": list(genes), "scores": known[genes]})
+        scores = {"ensemble": [session.score(known[g]) for g in found]}
+        return self.taus(found, scores | {name: [known[g][name] for g in found] for name in (*PROXIES, "depth")})
 
     def named(self, quantile: float) -> dict[str, float]:
         """Local search by the supernet's loss under a quantile of macs: true accuracy of what it names."""
@@ -186,28 +221,33 @@ class Experiment:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--batch", type=int, default=96)
+    parser.add_argument("--steps", type=int, default=26000)
+    parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--paths", type=int, default=1)
     parser.add_argument("--lr", type=float, default=0.1)
     parser.add_argument("--weight-decay", type=float, default=4e-5)
     parser.add_argument("--label-smoothing", type=float, default=0.0)
-    parser.add_argument("--average", type=float, default=0.15)
+    parser.add_argument("--average", type=float, default=0.2)
     parser.add_argument(
         "--ramp", type=float, default=0.0, help="share of the steps on which networks depart from the largest"
     )
-    parser.add_argument("--shift", type=int, default=2)
-    parser.add_argument("--any-spelling", action="store_true", help="train genes as drawn, not their least spelling")
+    parser.add_argument("--shift", type=int, default=1)
+    parser.add_argument("--canonical", action="store_true", help="train the least spelling of what is drawn, not all")
+    parser.add_argument("--spelling", choices=RULES, default="mean", help="which a network is scored by")
     parser.add_argument("--score-images", type=int, default=3000)
     parser.add_argument("--networks", type=int, default=400, help="networks of half B")
     parser.add_argument("--tuning", type=int, default=0, help="networks of half A, to choose settings by")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--proxies", action="store_true", help="zero-cost proxies instead of a supernet")
     parser.add_argument("--slice", type=float, default=1e9, help="seconds")
     options = parser.parse_args()
     experiment = Experiment(options)
     report: dict[str, object] = {"options": {k: str(v) for k, v in vars(options).items() if k != "slice"}}
     try:
+        if options.proxies:
+            print(json.dumps(experiment.proxies(options.networks), indent=1))
+            return
         if not experiment.train(options.seed):
             raise TimeoutError
         for which, count in (("A", options.tuning), ("B", options.networks)):

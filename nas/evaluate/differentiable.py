@@ -69,7 +69,7 @@ def learn(
     base = Proxy.parse(proxy_text, preset(dataset)[1])
     # In the paper every block has weights of its own.
     share = "none" if settings.share == "auto" and settings.variant == "fbnet" else settings.share
-    sharing = Sharing(share=share, longer=settings.longer)
+    sharing = Sharing(share=share, longer=settings.longer, accumulate=settings.accumulate)
     session = SupernetSession(dataset, base, "differentiable", thread_count, sharing)
     if len(session.splits.search) < LEAST_SEARCH:
         raise DataError(
@@ -109,12 +109,13 @@ def _training(strategy: Differentiable, session: SupernetSession) -> Remembered:
     supernet = Supernet(
         domain.space, session.slim, share=session.sharing.share, seed=strategy.seed, device=session.device
     )
-    distribution = Distribution(domain.compiled, target.metric, (target.lower + target.upper) / 2)
+    middle = (target.lower + target.upper) / 2
+    distribution = Distribution(domain.compiled, target.metric, middle, depth=strategy.settings.depth)
     if strategy.settings.variant == "fbnet":
         if not target.metric.startswith("latency_ms"):
             raise UsageError(f"variant fbnet has a loss over a latency, not over {target.metric}: give --latency")
         return FBNetTraining(
-            supernet, distribution, session.weights, session.search, strategy.settings.epochs, seed=strategy.seed,
+            supernet, distribution, session.weights, session.search, strategy.settings, seed=strategy.seed,
             augment=Augment(pad=session.proxy.shift, flip=session.dataset.flip),
         )  # fmt: skip
     return ThetaTraining(
@@ -122,7 +123,7 @@ def _training(strategy: Differentiable, session: SupernetSession) -> Remembered:
         distribution,
         session.weights,
         session.search,
-        session.proxy.schedule(len(session.weights[0])),
+        session.schedule,
         strategy.settings,
         seed=strategy.seed,
         skip_limit=_skip_limit(strategy, distribution),

@@ -19,8 +19,8 @@ from nas.supernet.network import Supernet
 from nas.supernet.recipe import Sharing, train
 from nas.supernet.scoring import recalibrate, score_path
 from nas.supernet.training import SupernetTraining, sampler
-from nas.train import Augment, threads
-from nas.trial import Metrics
+from nas.train import Augment, Schedule, threads
+from nas.trial import Genes, Metrics
 
 __all__ = ["SupernetSession", "make", "open_data"]
 
@@ -49,6 +49,12 @@ class SupernetSession(TrainingSession):
         self.base, self.sharing = proxy, sharing
         self._supernet: Supernet | None = None
 
+    @property
+    def schedule(self) -> Schedule:
+        """That of the supernet's training."""
+        planned = self.proxy.schedule(len(self.weights[0]))
+        return dataclasses.replace(planned, accumulate=self.sharing.accumulate)
+
     def describe_training(self) -> dict[str, Any]:
         """See `TrainingSession`."""
         return {**super().describe_training(), **dataclasses.asdict(self.base), "evaluator": _text(self.sharing)}
@@ -71,7 +77,7 @@ class SupernetSession(TrainingSession):
     ) -> bool:
         """Train the supernet of the domain's space, or go on, or read it: ``supernet.pt`` in the folder. See `train`."""
         images, labels = self.weights
-        space, schedule = domain.space, self.proxy.schedule(len(images))
+        space, schedule = domain.space, self.schedule
         supernet = Supernet(space, self.slim, share=self.sharing.share, seed=seed, device=self.device)
         training = SupernetTraining(
             supernet,
@@ -110,14 +116,22 @@ class SupernetSession(TrainingSession):
 
     def scores(self, architecture: Architecture, *, search: bool, selection: bool) -> dict[str, float]:
         """The metrics of one or both sets, with batch norms recalibrated for this network."""
+        space = self._trained().space
+        genes = space.parse(architecture.layers)
+        if genes is None:
+            raise SpaceError(f"network {architecture.digest} is not one of space '{space.name}'")
+        return self.scores_of(genes, search=search, selection=selection)
+
+    def _trained(self) -> Supernet:
         if self._supernet is None:
             raise RunError("a supernet must be trained before it can score a network")
-        genes = self._supernet.space.parse(architecture.layers)
-        if genes is None:
-            raise SpaceError(f"network {architecture.digest} is not one of space '{self._supernet.space.name}'")
+        return self._supernet
+
+    def scores_of(self, genes: Genes, *, search: bool, selection: bool) -> dict[str, float]:
+        """`scores` of genes as they are: with ``canonical=false`` each spelling of a network has weights of its own."""
         found: dict[str, float] = {}
         with threads(self.thread_count):
-            path = self._supernet.path(genes)
+            path = self._trained().path(genes)
             recalibrate(path, self.weights[0], self.sharing.recalibrate)
             if selection:
                 found |= score_path(path, *self.selection)

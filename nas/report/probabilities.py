@@ -38,9 +38,11 @@ def figure(document: Mapping[str, Any]) -> "Figure":
         bottom.plot(steps, [row[name] for row in history], label=name)
     bottom.set_ylim(0, 1)
     bottom.set_xlabel("step")
-    bottom.legend(loc="upper left", fontsize=8)
-    cost = bottom.twinx()
-    cost.plot(steps, [row["expected"] for row in history], color="black", linestyle=":")
+    bottom.legend(loc="center left", fontsize=8)
+    cost, expected = bottom.twinx(), [row["expected"] for row in history]
+    cost.plot(steps, expected, color="black", linestyle=":")
+    costs = (*document["window"], *expected)
+    cost.set_ylim(0.9 * min(costs), 1.1 * max(costs))  # a cost that stays on its target is a line, not rounding errors
     cost.set_ylabel(f"expected {document['metric']}")
     return made
 

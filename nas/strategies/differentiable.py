@@ -29,6 +29,7 @@ DRAWS = 256
 MODES = ("path", "fbnet")
 LARGEST_FILE_BYTES = 64 << 20
 AGAIN = "Remove distribution.json: nas search --resume makes it again from the training in theta.pt"
+LOSSES = ("product", "absolute")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,12 @@ class Settings:
     moves. ``ramp``: during these, networks depart from the largest one (`nas.supernet.training`). ``lr``: Adam's, for theta. ``samples``: networks of a theta step. ``beside``: every second step trains a
     uniformly random network instead of a drawn one. ``guard``: act on skips and on early collapse. ``candidates``: networks
     drawn at the end and ranked. ``longer``: times the images and epochs of one network's short training. ``epochs``: of
-    fbnet, which follows the paper in all else and aims at no window: it takes what falls under the bound. ``share``: see `nas.supernet.network.Supernet`.
+    fbnet, which follows the paper in all else; its ``loss`` product is the paper's, which weighs the latency and takes what
+    falls under the bound, and absolute seeks the window (TF-NAS). ``share``: see `nas.supernet.network.Supernet`. ``accumulate``:
+    parts that a batch is worked off in, to save memory.
+
+    ``depth``: how many slots of a stage are filled is a choice of its own (`nas.supernet.distribution`). ``prune`` and
+    ``two_path``: options fall away while theta is learned (`nas.supernet.shrinking`).
     """
 
     variant: str = "path"
@@ -53,20 +59,32 @@ class Settings:
     candidates: int = 48
     longer: float = 12.0
     epochs: int = 90
+    loss: str = "product"
     share: str = "auto"
+    accumulate: int = 1
+    depth: bool = False
+    prune: float = 0.0
+    two_path: bool = False
 
     def __post_init__(self) -> None:
         if self.variant not in MODES:
             raise unknown("variant of strategy 'differentiable'", self.variant, MODES)
+        if self.loss not in LOSSES:
+            raise unknown("loss of strategy 'differentiable'", self.loss, LOSSES)
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
                 raise UsageError(f"{name} of strategy 'differentiable' must be {low:g} to {high:g}, not {value}")
-        for name in ("beside", "guard", "ramp"):
+        for name in ("beside", "depth", "guard", "ramp", "two_path"):
             if not isinstance(getattr(self, name), bool):
                 raise UsageError(
                     f"{name} of strategy 'differentiable' must be true or false, not {getattr(self, name)}"
                 )
+
+    @property
+    def aims(self) -> bool:
+        """Whether derived networks shall lie in the window, and not anywhere under the bound."""
+        return self.variant == "path" or self.loss == "absolute"
 
 
 _RANGES: Mapping[str, tuple[float, float]] = {
@@ -77,6 +95,8 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "candidates": (1, 10_000),
     "longer": (0.01, 1e4),
     "epochs": (2, 10_000),
+    "accumulate": (1, 4096),
+    "prune": (0, 1),
 }
 
 
@@ -90,7 +110,7 @@ class Differentiable(Strategy):
         self.domain, self.seed = domain, seed
         self.settings = settings or Settings()
         self.history = History(domain)
-        self.target = _target(domain, self.settings.window if self.settings.variant == "path" else 1.0)
+        self.target = _target(domain, self.settings.window if self.settings.aims else 1.0)
         self._candidates: list[tuple[Genes, dict[str, Any]]] = []
         self._window: Window | None = None
         even = [np.ones(slot.options) for slot in domain.space.slots]

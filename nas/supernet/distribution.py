@@ -3,10 +3,15 @@
 Every choice has its own logits, theta; an option of a slot has the sum of its choices' logits. Slots are independent, so the
 shape handed over is a Markov chain: its distribution, passed forward through the compiled costs, gives expectations
 without sampling.
+
+With ``depth``, how many slots of a stage are filled is a choice of its own, as in TF-NAS (Hu et al. 2020,
+https://arxiv.org/abs/2008.05314): a slot is empty with the probability that the stage ends before it, and its filled options
+share the rest among themselves. So leaving a slot empty does not compete with each single option, and wins by no default.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -17,9 +22,16 @@ from scipy.special import softmax
 from torch import Tensor
 
 from nas.cost.compiled import Compiled
+from nas.errors import UsageError
 from nas.trial import Genes
 
 __all__ = ["Distribution"]
+
+NEVER = -1e9
+"""The logit of an option that is not allowed: finite, since infinity times a probability of 0 is not a number."""
+
+NEAR = 0.01
+"""How far, as a share of the target, the expected cost may be off where it cannot be the target."""
 
 LARGEST_TILT = 500.0
 TILT_STEP = 0.5
@@ -27,39 +39,57 @@ TILT_STEP = 0.5
 
 
 class Distribution:
-    """``theta``: one float64 tensor (options,) per choice, zeros at first: uniform.
+    """A distribution in which slots are independent.
+
+    ``theta``: one float64 tensor (options,) per choice, zeros at first: uniform; then, with ``depth``, one per stage that
+    has slots to leave empty, over how many are filled. ``allowed``: (options,) bool per choice; what is not has no probability.
 
     ``metric`` names an additive cost. ``tilt`` shifts every option's logit by ``tilt`` times its share of ``target`` in that
     cost (expected over the shapes that reach the slot): with `aim`, the expected cost is the target whatever theta
     says. That is the distribution nearest to theta's, in Kullback-Leibler divergence, among those that meet
-    the target on average, exact where the shape handed over does not depend on the options.
+    the target on average, exact where the shape handed over does not depend on the options. Raises `UsageError` for ``depth``
+    in a space of fixed depth.
     """
 
-    def __init__(self, costs: Compiled, metric: str, target: float) -> None:
+    def __init__(self, costs: Compiled, metric: str, target: float, *, depth: bool = False) -> None:
         self.space, self.target = costs.space, target
         column = costs.column(metric)
         self._values = [values[:, :, column].copy() for values in costs.values]
         self._next = [step.next for step in self.space.chain]
         self.values = [torch.from_numpy(values) for values in self._values]
         self.next = [torch.from_numpy(successor) for successor in self._next]
-        self.theta = [
-            torch.zeros(len(choice), dtype=torch.float64, requires_grad=True) for choice in self.space.choices
-        ]
-        self.temperature = 1.0
-        self.tilt = 0.0
         empty = [[[not word for word in row] for row in step.words] for step in self.space.chain]
         self._empty = [torch.tensor(rows, dtype=torch.float64) for rows in empty]
+        self._skips = [rows.all(0) for rows in self._empty]
+        self._runs = self._stages() if depth else []
+        if depth and not self._runs:
+            raise UsageError(f"depth has nothing to choose: no slot of space '{self.space.name}' can be left empty")
+        sizes = [len(choice) for choice in self.space.choices] + [len(run) + 1 for run in self._runs]
+        self.theta = [torch.zeros(size, dtype=torch.float64, requires_grad=True) for size in sizes]
+        self.allowed = [torch.ones(len(choice), dtype=torch.bool) for choice in self.space.choices]
+        self.temperature = 1.0
+        self.tilt = 0.0
+
+    def _stages(self) -> list[list[int]]:
+        """The slots of each stage that can be left empty, in order."""
+        able = [slot for slot, skips in enumerate(self._skips) if skips.any() and not skips.all()]
+        return [list(run) for _, run in groupby(able, key=lambda slot: self.space.slots[slot].stage)]
 
     # -- probabilities ----------------------------------------------------------------------------
 
     def logits(self) -> list[Tensor]:
-        """Per slot, (options,): theta over the temperature, before the tilt."""
+        """Per slot, (options,): theta over the temperature, before the tilt; `NEVER` or less where it is not allowed."""
         found = []
         for slot, (first, last, _) in zip(self.space.slots, self.space.radix, strict=True):
             total = torch.zeros((), dtype=torch.float64)
-            for theta in self.theta[first:last]:
-                total = total[..., None] + theta / self.temperature
+            for theta, allowed in zip(self.theta[first:last], self.allowed[first:last], strict=True):
+                total = total[..., None] + (theta / self.temperature).masked_fill(~allowed, NEVER)
             found.append(total.reshape(slot.options))
+        for theta, run in zip(self.theta[len(self.allowed) :], self._runs, strict=True):
+            lengths = (theta / self.temperature).log_softmax(0)
+            for position, place in enumerate(run):
+                ends, goes_on = lengths[: position + 1].logsumexp(0), lengths[position + 1 :].logsumexp(0)
+                found[place] = _filled_or_not(found[place], self._skips[place], ends, goes_on)
         return found
 
     def log_probs(self) -> list[Tensor]:
@@ -118,8 +148,18 @@ class Distribution:
 
     def entropy(self, log_probs: Sequence[Tensor]) -> Tensor:
         """Mean over slots of the entropy as a share of the largest possible, 0..1. Differentiable."""
-        shares = [-(logs.exp() * logs).sum() / math.log(len(logs)) for logs in log_probs if len(logs) > 1]
-        return torch.stack(shares).mean()
+        counts = [math.prod(int(a.sum()) for a in self.allowed[first:last]) for first, last, _ in self.space.radix]
+        shares = [
+            -(logs.exp() * logs).sum() / math.log(count)
+            for logs, count in zip(log_probs, counts, strict=True)
+            if count > 1
+        ]
+        return torch.stack(shares).mean() if shares else torch.zeros((), dtype=torch.float64)
+
+    def reaches(self) -> bool:
+        """Whether some tilt brings the expected cost to within `NEAR` of the target, with what is allowed."""
+        logits = [row.detach().numpy() for row in self.logits()]
+        return self._excess(-LARGEST_TILT, logits) < NEAR and self._excess(LARGEST_TILT, logits) > -NEAR
 
     def skips(self, genes: Genes) -> float:
         """The share of one network's slots that are empty, among those that can be."""
@@ -133,6 +173,10 @@ class Distribution:
         options = [int((logs.detach().exp().cumsum(0) <= draw.random()).sum()) for logs in log_probs]
         pairs = enumerate(min(o, len(logs) - 1) for o, logs in zip(options, log_probs, strict=True))
         return tuple(gene for slot, option in pairs for gene in self.space.slot_genes(slot, option))
+
+    def uniform(self, draw: np.random.Generator) -> Genes:
+        """One network, each allowed option of a choice as likely as another, whatever theta says."""
+        return tuple(int(draw.choice(allowed.nonzero()[:, 0].numpy())) for allowed in self.allowed)
 
     def log_prob(self, log_probs: Sequence[Tensor], genes: Genes) -> Tensor:
         """Logarithm of the network's probability, (), differentiable."""
@@ -153,14 +197,23 @@ class Distribution:
     def state(self) -> dict[str, Any]:
         """For ``weights_only`` files."""
         theta = [value.detach().clone() for value in self.theta]
-        return {"theta": theta, "tilt": self.tilt, "temperature": self.temperature}
+        allowed = [mask.clone() for mask in self.allowed]
+        return {"theta": theta, "allowed": allowed, "tilt": self.tilt, "temperature": self.temperature}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take over another `state`."""
         with torch.no_grad():
             for value, given in zip(self.theta, state["theta"], strict=True):
                 value.copy_(given)
+        self.allowed = [mask.clone() for mask in state["allowed"]]
         self.tilt, self.temperature = state["tilt"], state["temperature"]
+
+
+def _filled_or_not(logits: Tensor, skips: Tensor, ends: Tensor, goes_on: Tensor) -> Tensor:
+    """logits, skips: (options,). The empty options share the probability that the stage ends, the others the rest."""
+    empty = logits.masked_fill(~skips, NEVER).log_softmax(0) + ends
+    filled = logits.masked_fill(skips, NEVER).log_softmax(0) + goes_on
+    return torch.where(skips, empty, filled).masked_fill(logits <= NEVER / 2, NEVER)
 
 
 def _step(states: Tensor, probs: Tensor, successor: Tensor) -> Tensor:

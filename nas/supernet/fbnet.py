@@ -5,6 +5,9 @@ the reparameterisation of Jang et al. 2017 (https://arxiv.org/abs/1611.01144); a
 the more so the higher the temperature: what is trained is a mixture, what is derived is not.
 
 A step costs about as much as all options together, in time and memory. Slots must hand over one shape.
+
+Two improvements can be switched on: TF-NAS's loss (Hu et al. 2020, https://arxiv.org/abs/2008.05314), which seeks a latency
+instead of weighing it, and a distribution that shrinks (`nas.supernet.shrinking`).
 """
 
 import math
@@ -16,12 +19,14 @@ from torch.nn import functional as F
 
 from nas.errors import BoundError, TrainingError
 from nas.strategies.base import rng
+from nas.strategies.differentiable import Settings
 from nas.supernet.distribution import Distribution
 from nas.supernet.network import Supernet, View
+from nas.supernet.shrinking import Shrinking
 from nas.supernet.theta import Remembered
 from nas.supernet.training import Batches
 from nas.train import Augment, Schedule, Source, swift
-from nas.train.loop import SWIFT_SIDE
+from nas.train.loop import SWIFT_SIDE, precision
 
 __all__ = ["FBNetTraining", "Mixture", "schedule"]
 
@@ -32,12 +37,18 @@ THETA_LR, THETA_DECAY = 0.01, 5e-4
 TEMPERATURE, ANNEALING = 5.0, 0.045
 ALPHA, BETA = 0.2, 0.6
 
+# TF-NAS: how much missing the target by all of it weighs beside the cross-entropy.
+TARGET_WEIGHT = 0.1
+
 # The loss takes a logarithm's root of 0.6: it must be positive. In microseconds every network's is.
 MICROSECONDS = 1000.0
 
+SMALLEST = 1e-300
+"""The weight whose logarithm stands for that of 0."""
+
 
 class Mixture:
-    """Every slot's output is the sum of its options' outputs, each times its weight."""
+    """Every slot's output is the sum of its options' outputs, each times its weight; those of weight 0 cost nothing."""
 
     def __init__(self, supernet: Supernet) -> None:
         slots = [supernet.options(slot) for slot in range(len(supernet.space.slots))]
@@ -48,27 +59,34 @@ class Mixture:
         """images: (n, c, s, s), weights: per slot (options,). Logits (n, classes), with batch statistics."""
         fast = images.device.type == "cpu" and images.shape[3] <= SWIFT_SIDE
         maps = swift.turned(images) if fast else images.contiguous(memory_format=torch.channels_last)
-        for options, shares in zip(self.slots, weights, strict=True):
-            outs = [swift.run(option.train(), maps) if fast else option.train()(maps) for option in options]
-            if len(outs) == 1:
-                [maps] = outs
-            else:
-                maps = torch.stack([out * share for out, share in zip(outs, shares, strict=True)]).sum(0)
-        return swift.turned(maps) if fast else maps
+        with precision(images.device):
+            for options, shares in zip(self.slots, weights, strict=True):
+                places = [place for place, share in enumerate(shares.tolist()) if share > 0]
+                run = [options[place].train() for place in places]
+                outs = [swift.run(option, maps) if fast else option(maps) for option in run]
+                if len(options) == 1:
+                    [maps] = outs
+                else:
+                    maps = torch.stack([out * shares[place] for out, place in zip(outs, places, strict=True)]).sum(0)
+        return (swift.turned(maps) if fast else maps).float()
 
 
-def schedule(images: int, search: int, epochs: int) -> Schedule:
+def schedule(images: int, search: int, epochs: int, accumulate: int = 1) -> Schedule:
     """The paper's for so many images of *weights* and *search*; a step is one of weights or one of theta."""
     size = min(BATCH_SIZE, images, search)
     steps = epochs * (math.ceil(images / size) + math.ceil(search / size))
-    return Schedule(steps=steps, batch_size=size, lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, warmup=0.0)
+    return Schedule(
+        steps=steps, batch_size=size, lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, warmup=0.0,
+        accumulate=accumulate,
+    )  # fmt: skip
 
 
 class FBNetTraining(Remembered):
     """Every epoch trains the weights on all of *weights*, then theta on all of *search*, after `FROZEN_EPOCHS`.
 
     With fewer than `EPOCHS` the frozen part and the fall of the temperature shrink in proportion. Both minimise
-    ``CE * ALPHA * log(LAT)^BETA`` with LAT in microseconds, expected under the sampled weights of the options.
+    ``CE * ALPHA * log(LAT)^BETA`` with LAT in microseconds, expected under the sampled weights of the options, or with
+    ``loss`` absolute ``CE + TARGET_WEIGHT * |LAT / target - 1|``. Of the settings those of the path variant are not used.
     """
 
     def __init__(
@@ -77,18 +95,20 @@ class FBNetTraining(Remembered):
         distribution: Distribution,
         weights: tuple[Source, Tensor],
         search: tuple[Tensor, Tensor],
-        epochs: int,
+        settings: Settings,
         *,
         seed: int,
         augment: Augment | None = None,
     ) -> None:
-        planned = schedule(len(weights[0]), len(search[0]), epochs)
+        planned = schedule(len(weights[0]), len(search[0]), settings.epochs, settings.accumulate)
         super().__init__(supernet, *weights, planned, lambda draw: [], seed=seed, augment=augment)
-        self.distribution, self.search, self.epochs = distribution, search, epochs
+        self.distribution, self.search, self.settings = distribution, search, settings
+        self.frozen = FROZEN_EPOCHS * settings.epochs / EPOCHS
         self.mixture = Mixture(supernet)
         self.weight_steps = math.ceil(len(weights[0]) / planned.batch_size)
         self.theta_steps = math.ceil(len(search[0]) / planned.batch_size)
         self.search_batches = Batches(len(search[0]), planned.batch_size, seed=seed, stream="search")
+        self.shrinking = Shrinking(distribution, prune=settings.prune, two_path=settings.two_path)
         self.adam = torch.optim.Adam(distribution.theta, THETA_LR, weight_decay=THETA_DECAY)
         self.history: list[dict[str, Any]] = []
         self.warnings: list[str] = []
@@ -101,7 +121,8 @@ class FBNetTraining(Remembered):
 
     def _cool(self) -> None:
         epoch = self.done / (self.weight_steps + self.theta_steps)
-        self.distribution.temperature = TEMPERATURE * math.exp(-ANNEALING * math.floor(epoch) * EPOCHS / self.epochs)
+        passed = math.floor(epoch) * EPOCHS / self.settings.epochs
+        self.distribution.temperature = TEMPERATURE * math.exp(-ANNEALING * passed)
 
     def advance(self) -> float:
         """One step of weights or of theta; its loss. Raises `TrainingError` for one that is not finite."""
@@ -109,7 +130,7 @@ class FBNetTraining(Remembered):
         epoch, step = self._place()
         if step < self.weight_steps:
             value = self._weight_step(epoch * self.weight_steps + step)
-        elif epoch >= FROZEN_EPOCHS * self.epochs / EPOCHS:
+        elif epoch >= self.frozen:
             value = self._theta_step(epoch * self.theta_steps + step - self.weight_steps)
         else:  # theta is frozen: nothing to do, and no loss of its own
             value = self._last
@@ -124,22 +145,31 @@ class FBNetTraining(Remembered):
         if self.augment is not None:
             generator = torch.Generator().manual_seed(int(rng(self.seed, "augment", self.done).integers(2**62)))
             images, labels = self.augment(images, labels, generator)
-        loss = self._loss(images, labels)
-        loss.backward()  # type: ignore[no-untyped-call]
+        value = self._gradients(images, labels)
         self.optimiser.step(self.mixture.views, self.schedule.lr_at(self.done))
         self._clear_theta()
-        return loss.item()
+        return value
 
     def _theta_step(self, number: int) -> float:
         rows = self.search_batches.rows(number).to(self.images.device)
         self._clear_theta()
-        loss = self._loss(self.search[0][rows], self.search[1][rows])
-        loss.backward()  # type: ignore[no-untyped-call]
+        value = self._gradients(self.search[0][rows], self.search[1][rows])
         self.adam.step()
         for view in self.mixture.views:
             view.leaf.grad = None
         self._clear_theta()
-        return loss.item()
+        first = self.frozen / self.settings.epochs
+        self.shrinking.after((self.done / self.schedule.steps - first) / (1 - first), self.adam)
+        return value
+
+    def _gradients(self, images: Tensor, labels: Tensor) -> float:
+        """Leave the loss's gradients behind, part by part; the loss."""
+        total = 0.0
+        for part in self.parts(images, labels):
+            loss = self._loss(*part) / self.schedule.accumulate
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.item()
+        return total
 
     def _clear_theta(self) -> None:
         for theta in self.distribution.theta:
@@ -150,15 +180,22 @@ class FBNetTraining(Remembered):
         logits = self.distribution.logits()
         noise = [torch.from_numpy(draw.gumbel(size=len(row))) / self.distribution.temperature for row in logits]
         weights = [(row + extra).softmax(0) for row, extra in zip(logits, noise, strict=True)]
-        latency = self.distribution.expected([row.log() for row in weights]) * MICROSECONDS
-        if latency.item() <= 1:
-            raise BoundError(
-                f"FBNet's loss takes log(LAT)^{BETA}, and LAT is {latency.item():.3g} µs: it must be above 1"
-            )
+        latency = self.distribution.expected([row.clamp(min=SMALLEST).log() for row in weights])
         entropy = F.cross_entropy(self.mixture(images, [row.to(images.dtype) for row in weights]), labels)
-        loss = entropy * (ALPHA * latency.log() ** BETA).to(images.dtype)
+        loss = self._weighed(entropy, latency)
         if not math.isfinite(loss.item()):
             raise TrainingError(
                 f"the mixture's loss is {loss.item()} at step {self.done + 1} of {self.schedule.steps}; the last checkpoint is kept"
             )
         return loss
+
+    def _weighed(self, entropy: Tensor, latency: Tensor) -> Tensor:
+        """entropy: () nats; latency: () ms. The loss, (). Raises `BoundError` where a factor would not be positive."""
+        if self.settings.loss == "absolute":
+            return entropy + (TARGET_WEIGHT * (latency / self.distribution.target - 1).abs()).to(entropy.dtype)
+        latency = latency * MICROSECONDS
+        if latency.item() <= 1:
+            raise BoundError(
+                f"FBNet's loss takes log(LAT)^{BETA}, and LAT is {latency.item():.3g} µs: it must be above 1"
+            )
+        return entropy * (ALPHA * latency.log() ** BETA).to(entropy.dtype)

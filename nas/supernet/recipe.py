@@ -23,7 +23,7 @@ RECENT = 50
 class Sharing:
     """How a supernet shares and trains its weights.
 
-    ``share``: see `Supernet`. ``sampling`` and ``paths``: `nas.supernet.training.sampler`; a sandwich distils from
+    ``share``: see `Supernet`. ``accumulate``: parts that a batch is worked off in, to save memory. ``sampling`` and ``paths``: `nas.supernet.training.sampler`; a sandwich distils from
     the largest network. ``canonical``: see `Uniform`. ``longer``: times the images and epochs of the short training of
     one network. ``ramp``: as a share of the steps, see `SupernetTraining`. ``recalibrate``: images of *weights* from which a network's batch norm statistics are taken. ``check``:
     networks trained alone for a short while to see what the score is worth; 0 for none.
@@ -32,6 +32,7 @@ class Sharing:
     share: str = "auto"
     sampling: str = "uniform"
     paths: int = 1
+    accumulate: int = 1
     canonical: bool = True
     longer: float = 12.0
     ramp: float = 0.5
@@ -44,6 +45,7 @@ class Sharing:
                 raise UsageError(f"{name} must be one of {', '.join(known)}, not '{value}'")
         for name, low, high in (
             ("paths", 1, LARGEST_PATHS),
+            ("accumulate", 1, 4096),
             ("longer", 0.01, 1e4),
             ("ramp", 0, 1),
             ("recalibrate", 2, 10**7),

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from nas.supernet.network import Path
 from nas.train import score, swift
-from nas.train.loop import SWIFT_SIDE, Source
+from nas.train.loop import SWIFT_SIDE, Source, precision
 
 __all__ = ["recalibrate", "run", "score_path"]
 
@@ -13,11 +13,12 @@ BATCH = 256
 
 
 def run(path: Path, images: Tensor) -> Tensor:
-    """images: (n, c, s, s). Logits (n, classes), by the fastest forward pass for such maps."""
-    if images.device.type == "cpu" and images.shape[3] <= SWIFT_SIDE:
-        return swift.forward(path, images)
-    out: Tensor = path(images.contiguous(memory_format=torch.channels_last))
-    return out
+    """images: (n, c, s, s). Logits (n, classes) float32, by the fastest forward pass for such maps; see `precision`."""
+    with precision(images.device):
+        if images.device.type == "cpu" and images.shape[3] <= SWIFT_SIDE:
+            return swift.forward(path, images).float()
+        out: Tensor = path(images.contiguous(memory_format=torch.channels_last))
+    return out.float()
 
 
 @torch.no_grad()

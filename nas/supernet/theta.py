@@ -24,7 +24,8 @@ from nas.strategies.differentiable import Settings
 from nas.supernet.distribution import Distribution
 from nas.supernet.network import Supernet
 from nas.supernet.scoring import run
-from nas.supernet.training import Batches, SupernetTraining, Uniform
+from nas.supernet.shrinking import Shrinking
+from nas.supernet.training import Batches, SupernetTraining
 from nas.train import Augment, Schedule, Source
 from nas.trial import Genes
 
@@ -53,6 +54,7 @@ class Remembered(SupernetTraining):
     """A training of weights and of a distribution: its figures, its history, and what a checkpoint keeps of them."""
 
     distribution: Distribution
+    shrinking: Shrinking
     adam: torch.optim.Adam
     history: list[dict[str, Any]]
     warnings: list[str]
@@ -69,17 +71,18 @@ class Remembered(SupernetTraining):
 
     @torch.no_grad()
     def figures(self) -> dict[str, float]:
-        """Expected cost, entropy as a share, temperature, expected share of empty slots."""
-        log_probs = self.distribution.log_probs()
+        """Expected cost, entropy as a share, temperature, expected share of empty slots; options left, where some are not."""
+        log_probs, allowed = self.distribution.log_probs(), torch.cat(self.distribution.allowed)
         return {
             "expected": float(self.distribution.expected(log_probs)),
             "entropy": float(self.distribution.entropy(log_probs)),
             "temperature": self.distribution.temperature,
             "skips": float(self.distribution.skip_share(log_probs)),
+            **({} if allowed.all() else {"options": float(allowed.sum())}),
         }
 
     def _theta_state(self) -> dict[str, Any]:
-        found = {"distribution": self.distribution.state(), "scale": self.scale}
+        found = {"distribution": self.distribution.state(), "shrinking": self.shrinking.state(), "scale": self.scale}
         return {**found, "history": list(self.history), "warnings": list(self.warnings)}
 
     def state(self) -> dict[str, Any]:
@@ -103,6 +106,7 @@ class Remembered(SupernetTraining):
 
     def _take_theta(self, state: dict[str, Any]) -> None:
         self.distribution.load(state["distribution"])
+        self.shrinking.load(state["shrinking"])
         self.scale, self.history, self.warnings = state["scale"], list(state["history"]), list(state["warnings"])
 
 
@@ -140,7 +144,7 @@ class ThetaTraining(Remembered):
         self.search_batches = Batches(
             len(search[0]), min(schedule.batch_size, len(search[0])), seed=seed, stream="search"
         )
-        self.uniform = Uniform(supernet.space)
+        self.shrinking = Shrinking(distribution, prune=settings.prune, two_path=settings.two_path)
         self.adam = torch.optim.Adam(distribution.theta, settings.lr, ADAM)
         self.scale = 0.0
         self.history: list[dict[str, Any]] = []
@@ -152,11 +156,17 @@ class ThetaTraining(Remembered):
         """Whether theta is trained by now."""
         return self.done >= self.first
 
+    @property
+    def progress(self) -> float:
+        """The share of theta's steps that are done, 0..1."""
+        return (self.done - self.first) / max(1, self.schedule.steps - self.first)
+
     def _networks(self, draw: np.random.Generator) -> list[Genes]:
         if not self.moving or (self.settings.beside and self.done % 2):
-            return self.uniform(draw)
-        with torch.no_grad():
-            genes = self.distribution.sample(self.distribution.log_probs(), draw)
+            genes = self.distribution.uniform(draw)
+        else:
+            with torch.no_grad():
+                genes = self.distribution.sample(self.distribution.log_probs(), draw)
         return [self.supernet.space.canonical(genes)]
 
     def advance(self) -> float:
@@ -184,6 +194,7 @@ class ThetaTraining(Remembered):
         self.adam.zero_grad()
         objective.backward()  # type: ignore[no-untyped-call]
         self.adam.step()
+        self.shrinking.after(self.progress, self.adam)
         self.distribution.aim()
 
     @torch.no_grad()
@@ -197,7 +208,7 @@ class ThetaTraining(Remembered):
 
     def _guard(self, log_probs: list[Tensor]) -> Tensor:
         """Pushes back where skips exceed their limit, or the distribution collapses before it has seen much."""
-        left = 1 - (self.done - self.first) / max(1, self.schedule.steps - self.first)
+        left = 1 - self.progress
         entropy, skips = self.distribution.entropy(log_probs), self.distribution.skip_share(log_probs)
         self._warn(entropy.item() < EARLY_ENTROPY * left, "entropy", "the distribution narrows early")
         self._warn(skips.item() > self.skip_limit, "skips", "more slots are empty than in random networks of that cost")

@@ -1,7 +1,7 @@
 """Training the weights of a supernet: every step trains one network of it, or a few."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +87,7 @@ class SupernetTraining:
     instead of the labels. ``ramp``: over so many first steps networks depart from the one of most multiply-adds, which
     the first tenth of them train alone: a slot takes its drawn option with a probability that rises to 1. So every option learns
     inside a network that works; without it FBNet's 22 slots of nine stay at chance for hundreds of steps. All that is random follows from ``seed`` and the step's number.
+    Raises `TrainingError` where the schedule's batch cannot be cut as its ``accumulate`` asks.
     """
 
     def __init__(
@@ -102,6 +103,11 @@ class SupernetTraining:
         distil: bool = False,
         ramp: int = 0,
     ) -> None:
+        if schedule.batch_size % schedule.accumulate or schedule.batch_size < 2 * schedule.accumulate:
+            raise TrainingError(
+                f"a batch of {schedule.batch_size} images cannot be cut into {schedule.accumulate} equal parts of two or more: "
+                "choose another accumulate or batch_size"
+            )
         self.supernet, self.images, self.labels, self.schedule = supernet, images, labels, schedule
         self.sample, self.seed, self.augment, self.distil = sample, seed, augment, distil
         self.optimiser = SharedSGD(supernet, momentum=schedule.momentum, weight_decay=schedule.weight_decay)
@@ -113,8 +119,9 @@ class SupernetTraining:
 
     def advance(self) -> float:
         """Take one step; the mean loss of its networks. Raises `TrainingError` for one that is not finite."""
-        images, labels = self._batch()
-        value = self._backward(self._eased(self.sample(rng(self.seed, "paths", self.done))), images, labels)
+        networks = self._eased(self.sample(rng(self.seed, "paths", self.done)))
+        self._used: list[View] = []
+        value = sum(self._backward(networks, *part) for part in self.parts(*self._batch()))
         self.optimiser.step(self._used, self.schedule.lr_at(self.done))
         self.done += 1
         self._average()
@@ -143,8 +150,13 @@ class SupernetTraining:
             images, labels = self.augment(images, labels, generator)
         return images, labels
 
+    def parts(self, images: Tensor, labels: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
+        """The equal parts that a batch is worked off in."""
+        return zip(images.chunk(self.schedule.accumulate), labels.chunk(self.schedule.accumulate), strict=True)
+
     def _backward(self, networks: Sequence[Genes], images: Tensor, labels: Tensor) -> float:
-        self._used: list[View] = []
+        """Add the gradients of a part of the batch; its share of the mean loss."""
+        share = 1 / len(networks) / self.schedule.accumulate
         total, teacher = 0.0, None
         for genes in networks:
             path = self.supernet.path(genes)
@@ -161,9 +173,9 @@ class SupernetTraining:
                     f"the supernet's loss is {total} at step {self.done + 1} of {self.schedule.steps}: try a learning rate "
                     f"below {self.schedule.lr:g}; the last checkpoint is kept"
                 )
-            (loss / len(networks)).backward()  # type: ignore[no-untyped-call]
+            (loss * share).backward()  # type: ignore[no-untyped-call]
             self._used += self.supernet.views(genes)
-        return total / len(networks)
+        return total * share
 
     @torch.no_grad()
     def _average(self) -> None:

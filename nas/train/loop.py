@@ -24,7 +24,7 @@ from nas.train.memory import available_bytes
 from nas.train.parallel import ALONE, Processes, synchronise
 from nas.train.schedule import Schedule
 
-__all__ = ["Phase", "Source", "Training", "fit"]
+__all__ = ["Phase", "Source", "Training", "fit", "precision"]
 
 SWIFT_SIDE = 16
 OnStep = Callable[[int, float], None]
@@ -162,7 +162,7 @@ class Training:
         if phase.change is not None:
             images, labels = phase.change(images, labels, self._changing)
         smoothing = self.schedule.label_smoothing
-        with _precision(images.device):
+        with precision(images.device):
             logits = self._forward(images)
             ignored = IGNORED if logits.ndim == 4 else -100
             loss = F.cross_entropy(logits, labels, label_smoothing=smoothing, ignore_index=ignored)
@@ -269,5 +269,6 @@ class _Fast(nn.Module):
         return self._run(images)
 
 
-def _precision(device: torch.device) -> AbstractContextManager[object]:
+def precision(device: torch.device) -> AbstractContextManager[object]:
+    """Mixed precision on CUDA: products in bfloat16, weights and sums in float32."""
     return torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()

@@ -1,5 +1,6 @@
 # ruff: noqa: E402
 import json
+from functools import partial
 
 import pytest
 
@@ -13,6 +14,7 @@ from nas.evaluate import differentiable, supernet
 from nas.evaluate.fidelity import verdict
 from nas.strategies.differentiable import strategy
 from nas.study import Evaluator
+from nas.supernet.recipe import train
 from search_spaces import fbnet, nas_bench_macro
 
 PROXY = "resolution=8,width=0.25,images=96,batch_size=16,score_images=40"
@@ -65,10 +67,10 @@ def test_what_cannot_be_is_told_in_one_line(tmp_path) -> None:
         session(path=1)
 
 
-def learned(folder, seed: int = 0):
+def learned(folder, seed: int = 0, **given):
     high = COSTS.extreme("macs", largest=True)[0]
     made = strategy(Domain(SPACE, COSTS, [Bound("macs", upper=0.6 * high)]), seed=seed, longer=2, candidates=5)
-    differentiable.learn(made, load("digits"), folder, proxy_text=PROXY)
+    differentiable.learn(made, load("digits"), folder, proxy_text=PROXY, **given)
     return made
 
 
@@ -94,6 +96,45 @@ def test_the_same_seed_learns_the_same_and_a_finished_training_is_read(tmp_path)
     assert texts[0] == texts[1]
     (tmp_path / "a" / "theta.pt").unlink()
     assert learned(tmp_path / "a").ask(0) == first.ask(0)
+
+
+def cut_short(monkeypatch, module, step: int):
+    """A checkpoint after every step, and a kill at one of them."""
+    monkeypatch.setattr(module, "train", partial(train, checkpoint_seconds=0.0))
+
+    def watch(now) -> None:
+        if now.what == "supernet" and now.done == step:
+            raise KeyboardInterrupt
+
+    return watch
+
+
+def test_killed_in_the_middle_a_supernet_names_the_same_network(tmp_path, monkeypatch) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    unbroken, killed, again = (session(longer=2) for _ in range(3))
+    unbroken.prepare(DOMAIN, tmp_path / "a", seed=0)
+    with pytest.raises(KeyboardInterrupt):
+        killed.prepare(DOMAIN, tmp_path / "b", seed=0, watch=cut_short(monkeypatch, supernet, 5))
+    steps = []
+    again.prepare(DOMAIN, tmp_path / "b", seed=0, watch=lambda now: steps.append(now.done))
+    assert steps[0] == 6
+    networks = [SPACE.decode(genes) for genes in [(1,) * 8, (2, 0, 1, 2, 0, 1, 0, 2), (2,) * 8]]
+    assert [again.evaluate(n, 0) for n in networks] == [unbroken.evaluate(n, 0) for n in networks]
+
+
+def test_killed_in_the_middle_a_differentiable_search_ends_with_the_same_network(tmp_path, monkeypatch) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    unbroken = learned(tmp_path / "a")
+    with pytest.raises(KeyboardInterrupt):
+        learned(tmp_path / "b", watch=cut_short(monkeypatch, differentiable, 9))
+    steps = []
+    again = learned(tmp_path / "b", watch=lambda now: steps.append(now.done))
+    assert steps[0] == 10
+    assert again.ask(0) == unbroken.ask(0)
+    texts = [(tmp_path / name / "distribution.json").read_text() for name in "ab"]
+    assert texts[0] == texts[1]
 
 
 def test_the_run_asks_what_the_score_is_worth(tmp_path) -> None:

@@ -125,6 +125,9 @@ def test_a_file_that_is_no_distribution_is_refused(tmp_path, text, message: str)
         ({"samples": 1}, "samples of strategy 'differentiable' must be 2 to 64, not 1"),
         ({"guard": 1}, "guard of strategy 'differentiable' must be true or false, not 1"),
         ({"variant": "darts"}, "no variant of strategy 'differentiable' named 'darts'"),
+        ({"loss": "square"}, "no loss of strategy 'differentiable' named 'square'"),
+        ({"prune": 2}, "prune of strategy 'differentiable' must be 0 to 1, not 2"),
+        ({"two_path": 1}, "two_path of strategy 'differentiable' must be true or false, not 1"),
     ],
 )
 def test_settings_that_break_a_rule(settings, message: str) -> None:

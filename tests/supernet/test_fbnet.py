@@ -7,6 +7,7 @@ from tiny_space import small, tiny
 
 from nas.cost.compiled import compile_costs
 from nas.errors import BoundError, TrainingError, UsageError
+from nas.strategies.differentiable import Settings
 from nas.supernet.distribution import Distribution
 from nas.supernet.fbnet import FBNetTraining, Mixture, schedule
 from nas.supernet.network import Supernet
@@ -22,11 +23,12 @@ def latency(space=SPACE, scale: float = 1e-6) -> Distribution:
     return Distribution(costs, "latency_ms@made_up", 1.0)
 
 
-def training(epochs: int = 9, scale: float = 1e-6) -> FBNetTraining:
+def training(epochs: int = 9, scale: float = 1e-6, **settings) -> FBNetTraining:
     generator = torch.Generator().manual_seed(0)
     images, labels = torch.randn(24, 1, 8, 8, generator=generator), torch.arange(24) % 4
     supernet = Supernet(SPACE, small, seed=1)
-    return FBNetTraining(supernet, latency(scale=scale), (images, labels), (images[:8], labels[:8]), epochs, seed=1)
+    given = Settings(variant="fbnet", epochs=epochs, **settings)
+    return FBNetTraining(supernet, latency(scale=scale), (images, labels), (images[:8], labels[:8]), given, seed=1)
 
 
 def test_a_mixture_with_one_weight_of_one_is_that_network() -> None:
@@ -85,3 +87,35 @@ def test_a_latency_whose_logarithm_is_not_positive_and_a_loss_that_is_not_finite
     broken.images = torch.full_like(broken.images, float("nan"))
     with pytest.raises(TrainingError, match="the mixture's loss is nan at step 1 of"):
         broken.advance()
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.25])
+def test_the_absolute_loss_lands_on_the_target_from_either_side(factor: float) -> None:
+    found = training(loss="absolute")
+    found.distribution.temperature = 1.0
+    found.distribution.target = target = factor * found.figures()["expected"]
+    for _ in range(150):
+        found.adam.zero_grad()
+        latency = found.distribution.expected(found.distribution.log_probs())
+        found._weighed(torch.zeros(()), latency).backward()
+        found.adam.step()
+    assert found.figures()["expected"] == pytest.approx(target, rel=0.05)
+
+
+def test_a_batch_in_parts_has_the_gradients_of_the_parts() -> None:
+    whole, halves = training(), training(accumulate=2)
+    images, labels = whole.images[:8], whole.labels[:8]
+    parts = [whole._gradients(images[:4], labels[:4]), whole._gradients(images[4:], labels[4:])]
+    wanted = [view.leaf.grad / 2 for view in whole.mixture.views]
+    assert halves._gradients(images, labels) == pytest.approx(sum(parts) / 2)
+    for view, gradient in zip(halves.mixture.views, wanted, strict=True):
+        assert torch.allclose(view.leaf.grad, gradient, atol=1e-6)
+
+
+def test_options_that_fell_away_are_not_run() -> None:
+    found = training(prune=1.0)
+    found.distribution.allowed[2] = torch.tensor([False, True, False])
+    found._gradients(found.images[:4], found.labels[:4])
+    used = [view.leaf.grad is not None for view in found.mixture.views]
+    assert any(used)
+    assert not all(used)

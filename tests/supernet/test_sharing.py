@@ -1,4 +1,6 @@
 # ruff: noqa: E402
+from contextlib import nullcontext
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -9,11 +11,13 @@ from torch.nn import functional as F
 
 from nas.errors import RunError, TrainingError, UsageError
 from nas.model import build
+from nas.supernet import scoring
 from nas.supernet.network import Supernet
 from nas.supernet.recipe import Sharing, train
 from nas.supernet.scoring import recalibrate, run
 from nas.supernet.training import Batches, SupernetTraining, Uniform, extremes, sampler
 from nas.train import Augment, Schedule
+from nas.train.loop import precision
 from search_spaces import fbnet, nas_bench_macro
 
 SCHEDULE = Schedule(steps=6, batch_size=8, average=0.5)
@@ -113,6 +117,48 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_keeps_the_checkpoint(
     ):
         train(broken, tmp_path / "s.pt", {})
     assert (tmp_path / "s.pt").read_bytes() == kept
+
+
+def test_a_batch_in_parts_adds_up_to_the_mean_of_the_parts() -> None:
+    schedule = Schedule(steps=1, batch_size=8, warmup=0, momentum=0.0, weight_decay=0.0, lr=1.0, accumulate=2)
+    found = training(schedule)
+    found.sample, found.ramp = (lambda draw: [(1, 1)]), 0
+    before = {name: value.clone() for name, value in found.supernet.shared.items()}
+    images, labels = found._batch()
+    losses = []
+    for part, truth in zip(images.chunk(2), labels.chunk(2), strict=True):
+        loss = F.cross_entropy(run(found.supernet.path((1, 1)).train(), part), truth)
+        loss.div(2).backward()
+        losses.append(loss.item())
+    wanted = {view.name: before[view.name][view.cut] - view.leaf.grad for view in found.supernet.views((1, 1))}
+    for view in found.supernet.views((1, 1)):
+        view.leaf.grad = None
+    assert found.advance() == pytest.approx(np.mean(losses))
+    for view in found.supernet.views((1, 1)):
+        assert torch.allclose(view.leaf, wanted[view.name], atol=1e-5), view.name
+    with pytest.raises(
+        TrainingError, match="a batch of 8 images cannot be cut into 3 equal parts of two or more: choose"
+    ):
+        training(Schedule(steps=1, batch_size=8, accumulate=3))
+
+
+def test_mixed_precision_trains_weights_that_stay_whole(monkeypatch) -> None:
+    """What a GPU runs, on the CPU: products in bfloat16, logits, gradients and weights in float32."""
+    whole, mixed = training(share="none"), training(share="none")
+    plain = [whole.advance() for _ in range(6)]
+    monkeypatch.setattr(scoring, "precision", lambda device: torch.autocast(device.type, dtype=torch.bfloat16))
+    images, _ = mixed._batch()
+    logits = run(mixed.supernet.path((1, 1)).train(), images)
+    assert logits.dtype == torch.float32
+    assert [mixed.advance() for _ in range(6)] == pytest.approx(plain, abs=0.05)
+    assert all(value.dtype == torch.float32 for value in mixed.supernet.shared.values())
+    assert any(not torch.equal(value, whole.supernet.shared[name]) for name, value in mixed.supernet.shared.items())
+
+
+@pytest.mark.filterwarnings("ignore:CUDA is not available")
+def test_precision_is_mixed_on_cuda_only() -> None:
+    assert isinstance(precision(torch.device("cpu")), nullcontext)
+    assert isinstance(precision(torch.device("cuda")), torch.autocast)
 
 
 def test_batches_pass_over_all_images_and_depend_on_the_step_alone() -> None:

@@ -1,4 +1,5 @@
 # ruff: noqa: E402
+import math
 from itertools import product
 
 import pytest
@@ -10,6 +11,7 @@ from tiny_space import small, tiny
 from torch.nn import functional as F
 
 from nas.cost.compiled import compile_costs
+from nas.errors import UsageError
 from nas.strategies.differentiable import Settings
 from nas.supernet.distribution import Distribution
 from nas.supernet.network import Supernet
@@ -19,8 +21,12 @@ from nas.train import Schedule
 from search_spaces import mnasnet, nas_bench_macro
 
 
+def costs_of(space):
+    return compile_costs(space, ("macs",), lambda layer: (layer.macs,))
+
+
 def distribution(space, share: float = 0.5) -> Distribution:
-    costs = compile_costs(space, ("macs",), lambda layer: (layer.macs,))
+    costs = costs_of(space)
     low, high = costs.extreme("macs")[0], costs.extreme("macs", largest=True)[0]
     return Distribution(costs, "macs", low + share * (high - low))
 
@@ -120,14 +126,17 @@ def training(**settings) -> ThetaTraining:
     space = nas_bench_macro.space()
     generator = torch.Generator().manual_seed(0)
     images, labels = torch.randn(40, 1, 8, 8, generator=generator), torch.arange(40) % 4
+    given = Settings(frozen=0.25, **settings)
+    target = distribution(space).target
     return ThetaTraining(
-        Supernet(space, small, seed=1), distribution(space), (images, labels), (images[:20], labels[:20]),
-        Schedule(steps=12, batch_size=8, average=0.3), Settings(frozen=0.25, **settings), seed=1, skip_limit=0.0,
+        Supernet(space, small, seed=1), Distribution(costs_of(space), "macs", target, depth=given.depth), (images, labels), (images[:20], labels[:20]),
+        Schedule(steps=12, batch_size=8, average=0.3), given, seed=1, skip_limit=0.0,
     )  # fmt: skip
 
 
-def test_a_training_taken_up_again_learns_the_same_distribution() -> None:
-    unbroken, first, again = training(), training(), training()
+@pytest.mark.parametrize("settings", [{}, {"prune": 0.9, "lr": 0.5, "depth": True}], ids=["plain", "shrinking"])
+def test_a_training_taken_up_again_learns_the_same_distribution(settings) -> None:
+    unbroken, first, again = (training(**settings) for _ in range(3))
     for _ in range(12):
         unbroken.advance()
     for _ in range(7):
@@ -161,3 +170,37 @@ def test_the_guard_warns_of_skips_and_acts_where_it_is_on() -> None:
     assert any(line.startswith("skips: at step 4") and line.endswith("pushing back") for line in guarded.warnings)
     assert any(line.startswith("skips") and line.endswith("guard is off") for line in free.warnings)
     assert guarded.figures()["skips"] < free.figures()["skips"]
+
+
+def test_depth_is_a_choice_of_its_own() -> None:
+    """How often the last slot of a stage is filled is how likely the stage is to be full, whatever its options say."""
+    space = nas_bench_macro.space()
+    plain, found = distribution(space), Distribution(costs_of(space), "macs", 1.0, depth=True)
+    assert [len(run) for run in found._runs] == [1, 2, 2]
+    with torch.no_grad():
+        found.theta[-1].copy_(torch.tensor([0.0, 0.0, 2.0]))
+        found.theta[7].copy_(torch.tensor([9.0, 0.0, 1.0]))  # its identity's own logit has no say
+    probs = [logs.exp() for logs in found.log_probs()]
+    lengths = found.theta[-1].softmax(0)
+    assert probs[8][1:].sum().item() == pytest.approx(lengths[2].item())
+    assert probs[7][1:].sum().item() == pytest.approx(lengths[1:].sum().item())
+    assert (probs[8][2] / probs[8][1]).item() == pytest.approx(math.e)
+    assert all(p.sum().item() == pytest.approx(1) for p in probs)
+    assert torch.allclose(plain.log_probs()[8].exp(), torch.full((3,), 1 / 3, dtype=torch.float64))
+    with pytest.raises(UsageError, match="depth has nothing to choose: no slot of space 'mnasnet' can be left empty"):
+        Distribution(costs_of(mnasnet.space()), "macs", 1.0, depth=True)
+
+
+def test_what_is_not_allowed_has_no_probability_and_the_rest_is_exact() -> None:
+    found = shuffled(distribution(nas_bench_macro.space()))
+    found.allowed[3] = torch.tensor([False, True, True])
+    found.allowed[4] = torch.tensor([False, False, True])
+    logs = found.log_probs()
+    assert logs[4].exp()[0] == 0
+    assert logs[5].exp().tolist() == [0, 0, 1]
+    assert torch.isfinite(found.entropy(logs))
+    rng = np.random.default_rng(0)
+    assert all(genes[3] > 0 and genes[4] == 2 for genes in (found.uniform(rng) for _ in range(50)))
+    assert found.reaches()
+    found.allowed = [torch.tensor([True, False, False])] * 8
+    assert not found.reaches()
