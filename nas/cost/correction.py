@@ -156,7 +156,7 @@ def _fit(networks: Sequence[Parts], measured: Floats, form: tuple[str, ...], *, 
     }
     names = ["slope", *(name for name in columns if name in form and name != "slope" and columns[name].any())]
     unit = {name: 1.0 if name in ("slope", "warm") else _ratio(columns["slope"], columns[name]) for name in names}
-    by_op = [_sums(networks, lambda part, op=op: part.ms * (part.op == op)) for op in ops]
+    by_op = [np.array([sum(part.ms for part in parts if part.op == op) for parts in networks]) for op in ops]
     x = np.column_stack([*(columns[name] * unit[name] for name in names), *by_op]) / measured[:, None]
     start = 0.5 if "warm" in names else 1.0
     prior = np.array([start if name in ("slope", "warm") else 0.0 for name in names] + [0.0] * len(ops))

@@ -102,11 +102,11 @@ def time_networks(
             blocks.append(block.quality)
             watch(f"pass {number + 1} of {2 * passes}: {len(found)}/{len(subjects)} networks")
         times[number % 2].append(found)
-    first, second = (lambda digest, half=half: joined([each[digest] for each in half]).latency_ms for half in times)
-    return [
-        Timed(space=space, network=network, first_ms=first(network.digest), second_ms=second(network.digest))
-        for space, network in networks
-    ], blocks
+    timed = []
+    for space, network in networks:
+        first, second = (joined([each[network.digest] for each in half]).latency_ms for half in times)
+        timed.append(Timed(space=space, network=network, first_ms=first, second_ms=second))
+    return timed, blocks
 
 
 def network_subject(key: str, network: Architecture) -> Subject:
