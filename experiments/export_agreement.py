@@ -53,7 +53,14 @@ def made(architecture: Architecture, folder: Path, number: int) -> Job:
     python, onnx = folder / f"{number}.py", folder / f"{number}.onnx"
     python.write_text(python_source(architecture))
     write_onnx(network, architecture.input, onnx, {"digest": architecture.digest})
-    return Job(architecture=architecture, network=network, python=python, onnx=onnx)
+    return Job(
+        shape=architecture.input,
+        params=architecture.params,
+        macs=architecture.macs,
+        network=network,
+        python=python,
+        onnx=onnx,
+    )
 
 
 def plain_export(network: Network, file: Path) -> None:

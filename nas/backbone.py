@@ -1,11 +1,12 @@
 """A network without its head: what detection and segmentation build on, with maps handed out at several strides."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas.arch import Architecture, Stage
 from nas.errors import ArchitectureError
 
-__all__ = ["STRIDES", "Backbone", "Tap", "backbone"]
+__all__ = ["FIXED_SIZE", "STRIDES", "Backbone", "Tap", "backbone", "takes_any_size"]
 
 STRIDES = (4, 8, 16, 32)
 FIXED_SIZE = ("uni_attention", "uni_mlp", "down_global", "down_local_global")
@@ -40,37 +41,54 @@ class Backbone:
     taps: tuple[Tap, ...]
 
 
-def backbone(network: Architecture) -> Backbone:
-    """The last layer of each of the `STRIDES` before the head; strides that the network does not reach are left out.
+def backbone(network: Architecture, strides: Sequence[int] = (), *, any_size: bool = True) -> Backbone:
+    """The last layer before the head of each of the ``strides``, all of which must be there.
 
-    The head is the stage of that name, and a classifier. Raises `ArchitectureError` where no map is left, or where an op
-    works on maps of one size, so that the input could not be of any.
+    Without ``strides``, of those of `STRIDES` that the network reaches. The head is the stage of that name, and a
+    classifier. ``any_size`` refuses ops that work on maps of one size. Raises `ArchitectureError`, too where no map is left.
     """
+    known = _taps(network)
+    wanted = sorted(strides) or [stride for stride in STRIDES if stride in known]
+    missing = [stride for stride in wanted if stride not in known]
+    if missing or not wanted:
+        there = ", ".join(map(str, sorted(known)))
+        raise ArchitectureError(
+            f"the network has no map of stride {missing[0] if missing else ' or '.join(map(str, STRIDES))}: its strides "
+            f"are {there}. Take a network with that stride"
+        )
+    taps = tuple(known[stride] for stride in wanted)
+    cut = Architecture(network.input, _until(network.stages, taps[-1]))
+    fixed = _fixed(cut)
+    if any_size and fixed:
+        raise ArchitectureError(
+            f"op '{fixed[0][0]}' of {fixed[0][1]} works on maps of one size: features at any input size need convolutions only. "
+            "Try another network, or leave --features out"
+        )
+    return Backbone(architecture=cut, taps=taps)
+
+
+def takes_any_size(network: Architecture) -> bool:
+    """Whether no op's module is made for maps of one size."""
+    return not _fixed(network)
+
+
+def _fixed(network: Architecture) -> list[tuple[str, str]]:
+    """Ops made for one size, by key and stage."""
+    return [(op.key, stage.name) for stage in network.stages for op in stage.ops if op.key in FIXED_SIZE]
+
+
+def _taps(network: Architecture) -> dict[int, Tap]:
+    """The last layer of each stride, the head left out."""
     found: dict[int, Tap] = {}
-    layers, stride, size = iter(network.layers), 1, network.input.size
+    layers, stride = iter(network.layers), 1
     for stage in network.stages:
         for position in range(len(stage.ops)):
             layer = next(layers)
-            if stage.name == "head" or layer.op.key == "classifier":
-                continue
-            if layer.op.key in FIXED_SIZE:
-                raise ArchitectureError(
-                    f"op '{layer.op.key}' of {stage.name} works on maps of one size: features at any input size need "
-                    "convolutions only. Try another network, or leave --features out"
-                )
-            stride *= getattr(layer.op, "stride", 1)
-            size = layer.out_shape.size
-            if stride in STRIDES:
-                found[stride] = Tap(
-                    stride=stride, stage=stage.name, position=position, channels=layer.out_shape.channels
-                )
-    if not found:
-        raise ArchitectureError(
-            f"the network has no map at stride {', '.join(map(str, STRIDES))}: its last one before the head is at "
-            f"stride {stride} ({size} pixels of {network.input.size})"
-        )
-    taps = tuple(found[stride] for stride in sorted(found))
-    return Backbone(architecture=Architecture(network.input, _until(network.stages, taps[-1])), taps=taps)
+            if stage.name != "head" and layer.op.key != "classifier":
+                stride *= getattr(layer.op, "stride", 1)
+                channels = layer.out_shape.channels
+                found[stride] = Tap(stride=stride, stage=stage.name, position=position, channels=channels)
+    return found
 
 
 def _until(stages: tuple[Stage, ...], last: Tap) -> tuple[Stage, ...]:

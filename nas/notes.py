@@ -41,9 +41,12 @@ class Notes:
             found[name] = tuple(values)
         return cls(**found)
 
-    def fitting(self, network: Architecture) -> "Notes":
-        """Without what is of another number of classes or channels: a network may be shipped for more classes than a run's."""
-        logits, channels = network.out_shape.channels, network.input.channels
+    def fitting(self, network: Architecture, pixel_classes: int = 0) -> "Notes":
+        """Without what is of another number of classes or channels: a network may be shipped for more classes than a run's.
+
+        ``pixel_classes``: how many a segmenter on this network has.
+        """
+        logits, channels = pixel_classes or network.out_shape.channels, network.input.channels
         pixels = len(self.mean) == len(self.std) == channels
         return Notes(
             classes=self.classes if len(self.classes) == logits else (),

@@ -15,6 +15,7 @@ from nas.cli._options import json_option, print_json
 from nas.data import Dataset, load
 from nas.errors import ExistsError, UsageError
 from nas.measure.int8 import Quantised, quantise
+from nas.model.weights import Weights, read_weights
 from nas.notes import Notes
 
 __all__ = ["command"]
@@ -27,7 +28,8 @@ Examples:
   nas export runs/fbnet:12 --out shipped --name winner --weights winner.pt
   nas export mobilenet_v2 --classes 10 --to onnx --out shipped
   nas export runs/fbnet --features --to python,onnx --out backbone
-  nas export trained/architecture.json --weights trained/weights.pt --int8 --calibrate folder:photos --out shipped"""
+  nas export trained/architecture.json --weights trained/weights.pt --int8 --calibrate folder:photos --out shipped
+  nas export streets/architecture.json --weights streets --out shipped     # of nas train --task segmentation"""
 )
 @click.argument("network")
 @click.option(
@@ -40,7 +42,9 @@ Examples:
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write to.")
 @click.option("--name", help="Name of the files.  [default: the network's]")
 @click.option(
-    "--weights", type=click.Path(path_type=Path), help="State dict of the trained network, or a folder of nas train."
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="State dict, or a folder of nas train; a segmenter's ship a class per pixel.",
 )
 @click.option("--features", is_flag=True, help="Without the head: maps at strides 4 to 32, input of any size.")
 @click.option(
@@ -81,15 +85,21 @@ def command(
     if int8 and features:
         raise UsageError("--int8 scores logits, and --features ships none: leave one of them out")
     dataset = _calibration(int8, calibrate, weights, formats, score_test)
+    given = None if weights is None else read_weights(weights)
+    pixels = 0 if features else export.pixel_classes(given)
+    if int8 and pixels:
+        raise UsageError("--int8 scores a class per image, and these weights are a segmenter's: leave --int8 out")
     if dataset is not None and not force and (file := out / f"{name or default_name(network)}.int8.onnx").exists():
         raise ExistsError(f"{file} exists: choose another --name or --out, or overwrite it with --force")
     made = export.export(
         architecture, out, name=default_name(network) if name is None else name,
-        formats=formats, weights=weights, notes=_notes(network, weights).fitting(architecture), features=features,
+        formats=formats, weights=given, notes=_notes(network, given).fitting(architecture, pixels), features=features,
         force=force,
     )  # fmt: skip
     found = backbone(architecture) if features else None
     document = _document(architecture if found is None else found.architecture, made)
+    if pixels:
+        document["pixel_classes"] = pixels
     if found is not None:
         document["maps"] = [
             {"stride": tap.stride, "layer": tap.name, "channels": tap.channels, "onnx": tap.output}
@@ -109,11 +119,11 @@ def command(
         click.echo("\n".join([*_lines(document), *lines]))
 
 
-def _notes(network: str, weights: Path | None) -> Notes:
+def _notes(network: str, weights: Weights | None) -> Notes:
     """The network's own; where its weights lie beside the network of a training, that one's, with its normalisation."""
     if weights is None:
         return catalog.notes(network)
-    beside = (weights if weights.is_dir() else weights.parent) / "architecture.json"
+    beside = weights.file.parent / "architecture.json"
     known = catalog.notes(network)
     if known.mean or not beside.is_file():
         return known
@@ -164,8 +174,8 @@ def default_name(network: str) -> str:
 def _document(architecture: Architecture, made: export.Exported) -> dict[str, Any]:
     return {
         "digest": architecture.digest,
-        "params": architecture.params,
-        "macs": architecture.macs,
+        "params": made.params,
+        "macs": made.macs,
         "files": {kind: str(path) for kind, path in made.files.items()},
         "trained": made.trained,
         "weights": None if made.weights is None else dataclasses.asdict(made.weights),
@@ -187,6 +197,12 @@ def _lines(document: dict[str, Any]) -> list[str]:
         checked |= {
             "python": "parameters, MACs and maps are the source's, at two sizes",
             "onnx": f"any batch and size, opset {export.OPSET}; maps are the source's",
+        }
+    if "pixel_classes" in document:
+        checked |= {
+            "python": "parameters, MACs and logits per pixel are the source's",
+            "onnx": f"any batch and size, opset {export.OPSET}; logits are the source's, mask is their largest",
+            "json": "architecture of the body",
         }
     lines = [f"architecture {document['digest']}: {document['params']:,} params, {document['macs']:,} MACs"]
     for kind, path in document["files"].items():

@@ -10,11 +10,14 @@ from typing import Any
 import click
 
 from nas import catalog, units
+from nas.arch import Architecture
 from nas.cli._options import groups_option, json_option, print_json
 from nas.cli._progress import LOG_EVERY_SECONDS, Live, duration
 from nas.data import Dataset, load
 from nas.data.masks import load_masks
 from nas.errors import RunError, UsageError
+from nas.evaluate.inherit import has_supernet, supernet_weights
+from nas.model.weights import Weights, read_weights
 from nas.train.full import FullTraining, Recipe, Watched
 from nas.train.recipe import GROWTH, RECIPES, recipe
 from nas.train.teacher import TEMPERATURE, WEIGHT, Teacher, load_teacher
@@ -30,6 +33,7 @@ Examples:
   nas train runs/photos:12 --data folder:photos --out trained/photos
   nas train mobilenet_v2 --data fashion-mnist --resolution 32 --epochs 20 --out trained/fashion
   nas train architecture.json --data npz:scans.npz --groups patients.txt --weights old/weights.pt --out trained/scans
+  nas train runs/photos:12 --data folder:photos --weights runs/photos --out trained/on     # from the run's supernet
   nas train winner.json --data folder:photos --recipe efficientnetv2-s --set batch_size=128 --out trained/v2
   nas train winner.json --data folder:photos --progressive s --tensorboard --out trained/growing
   nas train small.json --data digits --teacher big.json --teacher-weights big/weights.pt --out trained/small
@@ -56,7 +60,11 @@ Examples:
 @click.option("--batch-size", type=click.IntRange(2), help="Images a step, in all.  [default: the recipe's]")
 @click.option("--lr", type=click.FloatRange(0, min_open=True), help="Peak rate.  [default: the recipe's]")
 @click.option("--resolution", type=click.IntRange(1, 4096), help="Input size in pixels.  [default: the network's]")
-@click.option("--weights", type=click.Path(path_type=Path), help="Weights to start from: a state dict, or a folder.")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="Start from a state dict, a folder of nas train, or a run's supernet.",
+)
 @click.option("--partial", is_flag=True, help="Take of --weights what fits, as from a smaller member of a family.")
 @click.option("--teacher", metavar="NETWORK", help="Network, or ONNX file, whose logits to learn from.")
 @click.option("--teacher-weights", type=click.Path(path_type=Path), help="State dict of the teacher.")
@@ -92,7 +100,7 @@ def command(
     chosen, architecture = _recipe(given), catalog.network(network)
     dataset = _data(task, data, strict, groups, chosen.resolution or architecture.input.size)
     training = FullTraining(
-        architecture, dataset, out, chosen, weights=weights, partial=partial, thread_count=threads,
+        architecture, dataset, out, chosen, weights=_weights(weights, architecture), partial=partial, thread_count=threads,
         teacher=_teacher(dataset, given), tensorboard=tensorboard,
     )  # fmt: skip
     live = Live(quiet=as_json or not training.processes.first)
@@ -116,6 +124,13 @@ def command(
     )
 
 
+def _weights(path: Path | None, network: Architecture) -> Weights | None:
+    """What a file holds, a training's folder, or for this network the supernet of a run."""
+    if path is None:
+        return None
+    return supernet_weights(path, network) if has_supernet(path) else read_weights(path)
+
+
 def _recipe(given: dict[str, Any]) -> Recipe:
     """The recipe with --set, then the options of their own, each of which says a setting in plain words."""
     base = recipe(given["recipe_name"], given["progressive"], given["settings"])
@@ -130,9 +145,7 @@ def _recipe(given: dict[str, Any]) -> Recipe:
 def _data(task: str, data: str, strict: bool, groups: str | None, size: int) -> Dataset:
     if task == "classification":
         return load(data, strict=strict, groups=groups)
-    if groups is not None:
-        raise UsageError("--groups has no meaning for --task segmentation yet: its images are dealt out one by one")
-    return load_masks(data, size=size)
+    return load_masks(data, size=size, groups=groups)
 
 
 def _teacher(dataset: Dataset, given: dict[str, Any]) -> Teacher | None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nas.data.dataset import Dataset, Images
 from nas.data.decode import decode
+from nas.data.groups import with_groups
 from nas.errors import DataError, UsageError
 
 __all__ = ["IGNORED", "LazyMasks", "MaskDataset", "load_masks"]
@@ -37,11 +38,12 @@ class MaskDataset(Dataset):
             )
 
 
-def load_masks(spec: str, *, size: int = SIZE) -> MaskDataset:
+def load_masks(spec: str, *, size: int = SIZE, groups: str | None = None) -> Dataset:
     """``folder:DIR`` with ``images/`` and ``masks/``, files of equal names; ``DIR/train`` and ``DIR/test`` may hold these.
 
     A mask is a grey or palette image whose values are classes, 255 for none; ``DIR/classes.txt``, a name a line,
-    may name them. Images and masks are scaled to ``size`` on the shorter side, and the middle is cut out. Raises `DataError`.
+    may name them. Images and masks are scaled to ``size`` on the shorter side, and the middle is cut out. ``groups``: see
+    `nas.data.groups`; file names there are the images'. Raises `DataError`.
     """
     kind, _, place = spec.partition(":")
     if kind != "folder" or not place:
@@ -50,10 +52,11 @@ def load_masks(spec: str, *, size: int = SIZE) -> MaskDataset:
     parted = (root / "train").is_dir()
     images, labels, names = _part(root / "train" if parted else root, size)
     test = root / "test"
-    return MaskDataset(
+    found = MaskDataset(
         name=root.resolve().name, images=images, labels=labels, classes=_classes(root, labels), names=names,
         read_test=(lambda: _part(test, size)[:2]) if parted and test.is_dir() else None, flip=True,
     )  # fmt: skip
+    return found if groups is None else with_groups(found, groups)
 
 
 def _classes(root: Path, labels: NDArray[Any]) -> tuple[str, ...]:
@@ -78,7 +81,7 @@ def _part(top: Path, size: int) -> tuple[Images, Any, tuple[str, ...]]:
     pairs = [(decode(images[name], size), _mask(masks[name], images[name], size)) for name in images]
     channels = max(image.shape[2] for image, _ in pairs)
     stacked = np.stack([np.broadcast_to(image, (size, size, channels)) for image, _ in pairs])
-    return stacked, np.stack([mask for _, mask in pairs]), tuple(images)
+    return stacked, np.stack([mask for _, mask in pairs]), tuple(path.name for path in images.values())
 
 
 def _mask(path: Path, image: Path, size: int) -> NDArray[np.uint8]:

@@ -100,7 +100,7 @@ def _hashes(images: Images) -> Counter[bytes]:
 def split(dataset: Dataset, seed: int = 0) -> Splits:
     """Stratified by class, seeded, no group cut. Raises `DataError` where a class cannot be in every set.
 
-    Images with masks have no class of their own: they are dealt out at random.
+    Images with masks have no class of their own: they, or their groups, are dealt out at random.
     """
     shares = SHARES_WITH_OWN_TEST if dataset.has_test else SHARES
     if dataset.labels.ndim > 1:
@@ -113,7 +113,10 @@ def split(dataset: Dataset, seed: int = 0) -> Splits:
             f"{len(shares)}, one for each of {', '.join(SETS[: len(shares)])}"
         )
     rng = np.random.default_rng([seed, 0x5911])
-    owner = _by_class(dataset, shares, rng) if dataset.groups is None else _by_group(dataset, shares, rng)
+    if dataset.groups is None:
+        owner = _by_class(dataset, shares, rng)
+    else:
+        owner = _by_group(dataset.groups, dataset.labels, shares, rng)
     sets = [rng.permutation(np.flatnonzero(owner == index)) for index in range(len(shares))]
     for name, rows in zip(SETS, sets, strict=False):
         missing = set(range(len(dataset.classes))) - set(dataset.labels[rows].tolist())
@@ -130,7 +133,14 @@ def _of_masks(dataset: Dataset, seed: int, shares: tuple[float, ...]) -> Splits:
         raise DataError(
             f"data set '{dataset.name}' has {len(dataset)} images; {len(shares)} sets need one each at least"
         )
-    order = np.random.default_rng([seed, 0x5911]).permutation(len(dataset))
+    rng = np.random.default_rng([seed, 0x5911])
+    if dataset.groups is not None:
+        owner = _by_group(dataset.groups, np.zeros(len(dataset), np.int64), shares, rng)
+        sets = [rng.permutation(np.flatnonzero(owner == index)) for index in range(len(shares))]
+        if not all(map(len, sets)):
+            raise DataError(f"data set '{dataset.name}' has too few groups for {len(shares)} sets")
+        return Splits(dataset, seed, sets[0], sets[1], sets[2], None if dataset.has_test else sets[3])
+    order = rng.permutation(len(dataset))
     spare = len(order) - len(shares)
     ends = np.floor(np.cumsum(shares) * spare + 0.5).astype(int) + np.arange(1, len(shares) + 1)
     sets = np.split(order, ends[:-1])
@@ -148,12 +158,11 @@ def _by_class(dataset: Dataset, shares: tuple[float, ...], rng: np.random.Genera
     return owner
 
 
-def _by_group(dataset: Dataset, shares: tuple[float, ...], rng: np.random.Generator) -> Indices:
+def _by_group(groups: Indices, labels: Labels, shares: tuple[float, ...], rng: np.random.Generator) -> Indices:
     """The set of each image: groups from the largest down, each to the set that lacks most of its classes."""
-    assert dataset.groups is not None
-    _, group = np.unique(dataset.groups, return_inverse=True)
-    table = np.zeros((group.max() + 1, len(dataset.classes)))
-    np.add.at(table, (group, dataset.labels), 1)
+    _, group = np.unique(groups, return_inverse=True)
+    table = np.zeros((group.max() + 1, labels.max() + 1))
+    np.add.at(table, (group, labels), 1)
     wanted = np.outer(shares, table.sum(axis=0))
     lacking = wanted.copy()
     owner = np.zeros(len(table), np.int64)

@@ -9,27 +9,40 @@ import json
 import keyword
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import torch
+from torch import nn
 
 from nas.arch import Architecture
 from nas.archstring import arch_string
-from nas.backbone import backbone
+from nas.backbone import backbone, takes_any_size
 from nas.errors import ArchitectureError, ExistsError, UsageError, unknown
 from nas.export.coreml import require_coreml, write_coreml
 from nas.export.onnx import OPSET, require_onnx, write_onnx
-from nas.export.python import features_source, python_source
-from nas.export.verification import Job, check, shake
-from nas.model import Network, build
+from nas.export.python import features_source, masks_source, python_source
+from nas.export.verification import Job, check, macs_of, shake
+from nas.model import build
 from nas.model.features import features_of
-from nas.model.weights import Loaded, load_weights
+from nas.model.segmenter import MARK, Segmenter, body, segmenter
+from nas.model.weights import Loaded, Weights, load_weights, read_weights
 from nas.notes import NONE, Notes, save_network
 
-__all__ = ["FORMATS", "MORE", "OPSET", "Exported", "check_name", "export", "load_weights", "python_source"]
+__all__ = [
+    "FORMATS",
+    "MORE",
+    "OPSET",
+    "Exported",
+    "check_name",
+    "export",
+    "load_weights",
+    "pixel_classes",
+    "python_source",
+]
 
 FORMATS = ("python", "onnx", "json")
 MORE = ("timm", "coreml")
@@ -47,12 +60,15 @@ ELSEWHERE = {
 class Exported:
     """Files by format (``weights`` where there are some), and the largest difference of logits from the source's.
 
-    Differences are relative to the largest logit; None where there is no such file. ``weights``: what was read of a file
+    Differences are relative to the largest logit; None where there is no such file. ``params``, ``macs``: of what was
+    written. ``weights``: what was read of a file
     of weights; ``trained``: whether every tensor came from it.
     """
 
     files: dict[str, Path]
     weights: Loaded | None
+    params: int
+    macs: int
     python_difference: float | None
     onnx_difference: float | None
 
@@ -68,7 +84,7 @@ def export(
     *,
     name: str = "network",
     formats: Sequence[str] = FORMATS,
-    weights: str | Path | None = None,
+    weights: str | Path | Weights | None = None,
     notes: Notes = NONE,
     features: bool = False,
     force: bool = False,
@@ -76,32 +92,44 @@ def export(
     """Write a network as ``name.py``, ``name.onnx``, ``name.json`` into a folder, verified; weights as ``name.pt``.
 
     ``weights``: a state dict, or a folder of `nas train`, see `nas.model.weights`; without it an ONNX file holds the
-    untrained weights of seed 0. ``notes``: class names and normalisation, written into every file but the weights.
+    untrained weights of seed 0. Those of a segmenter make the files a segmenter's, with ``architecture`` as its body.
+    ``notes``: class names and normalisation, written into every file but the weights.
     ``features``: the network without its head, which gives maps at strides 4 to 32 for input of any size, see
     `nas.backbone`; weights are still those of the whole network. Files that exist are overwritten only by ``force``.
     Raises `UsageError` and `ArchitectureError`, and then leaves no file.
     """
     folder = Path(folder)
-    _check(architecture, name, formats, notes, features)
-    wanted = [*formats, *(["weights"] if weights is not None else [])]
+    _check(architecture, name, formats, features)
+    given = read_weights(weights) if isinstance(weights, str | Path) else weights
+    pixels = pixel_classes(given)
+    _check_notes(architecture, notes, pixels)
+    wanted = [*formats, *(["weights"] if given is not None else [])]
     targets = {kind: folder / f"{name}{SUFFIXES[kind]}" for kind in wanted}
     _check_free(folder, targets.values(), force)
-    network = build(architecture)
-    loaded = None if weights is None else load_weights(network, weights)
+    if features:
+        product = _backbone(architecture, given, dataclasses.replace(notes, classes=()))
+    elif given is not None and pixels:
+        product = _segmenter(architecture, given, pixels, formats, notes)
+    else:
+        product = _network(architecture, given, notes)
     made = Path(mkdtemp(prefix=".nas-export-", dir=_existing(folder)))
     try:
         files = {kind: made / target.name for kind, target in targets.items()}
-        if features:
-            found = _features(network, files, dataclasses.replace(notes, classes=()))
-        else:
-            _write(network, files, notes)
-            found = _verify(network, files, trained=weights is not None)
+        _write(product, files)
+        found = _verify(product, files)
         folder.mkdir(parents=True, exist_ok=True)
         for kind, file in files.items():
             file.replace(targets[kind])
     finally:
         shutil.rmtree(made)
-    return Exported(files=targets, weights=loaded, **found)
+    return Exported(files=targets, weights=product.loaded, params=product.params, macs=product.macs, **found)
+
+
+def pixel_classes(weights: Weights | None) -> int:
+    """How many classes per pixel the weights of a segmenter are for; 0 where they are none of a segmenter."""
+    state = {} if weights is None else weights.state
+    last = state.get("high.weight")
+    return 0 if last is None or not any(name.startswith(MARK) for name in state) else len(last)
 
 
 def check_name(name: str) -> None:
@@ -114,7 +142,7 @@ def check_name(name: str) -> None:
         raise UsageError(f"an export cannot be named '{name}': its Python file would hide the module of that name")
 
 
-def _check(architecture: Architecture, name: str, formats: Sequence[str], notes: Notes, features: bool) -> None:
+def _check(architecture: Architecture, name: str, formats: Sequence[str], features: bool) -> None:
     for kind in formats:
         if kind in ELSEWHERE:
             raise UsageError(
@@ -135,7 +163,10 @@ def _check(architecture: Architecture, name: str, formats: Sequence[str], notes:
         require_coreml()
     if features:
         backbone(architecture)
-    logits, channels = architecture.out_shape.channels, architecture.input.channels
+
+
+def _check_notes(architecture: Architecture, notes: Notes, pixels: int) -> None:
+    logits, channels = pixels or architecture.out_shape.channels, architecture.input.channels
     if notes.classes and len(notes.classes) != logits:
         raise ArchitectureError(f"{len(notes.classes)} class names do not fit {logits} logits")
     if (notes.mean or notes.std) and not len(notes.mean) == len(notes.std) == channels:
@@ -161,62 +192,122 @@ def _existing(folder: Path) -> Path:
     return next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
 
 
-def _write(network: Network, files: Mapping[str, Path], notes: Notes) -> None:
-    architecture = network.architecture
+# -- what is written -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Product:
+    """A module to ship. ``other``: one like it, to try the Python file with; ``architecture`` goes into the JSON file.
+
+    ``source`` is the Python file's text, ``made`` its function; ``outputs`` are the ONNX file's, of ``onnx``.
+    """
+
+    architecture: Architecture
+    module: nn.Module
+    other: nn.Module
+    source: Callable[[], str]
+    notes: Notes
+    params: int
+    macs: int
+    loaded: Loaded | None = None
+    onnx: nn.Module | None = None
+    made: str = "network"
+    outputs: tuple[str, ...] = ("logits",)
+    any_size: bool = False
+
+
+def _network(architecture: Architecture, weights: Weights | None, notes: Notes) -> _Product:
+    """The whole network. A new network's norms would hide mistakes: its Python file is tried with other ones."""
+    network = other = build(architecture)
+    loaded = None if weights is None else load_weights(network, weights)
+    if weights is None:
+        other = build(architecture)
+        shake(other)
+    return _Product(
+        architecture=architecture, module=network, other=other, loaded=loaded,
+        source=lambda: python_source(architecture, notes), notes=notes,
+        params=architecture.params, macs=architecture.macs,
+    )  # fmt: skip
+
+
+def _backbone(architecture: Architecture, weights: Weights | None, notes: Notes) -> _Product:
+    """Its layers up to the last map; of a segmenter's weights, those of its body."""
+    network, found = build(architecture), backbone(architecture)
+    if weights is not None and pixel_classes(weights):
+        own = {n.removeprefix(MARK): value for n, value in weights.state.items() if n.startswith(MARK)}
+        weights = dataclasses.replace(weights, state=own)
+    loaded = None if weights is None else load_weights(network, weights)
+    other = features_of(build(architecture), found)
+    shake(other)
+    return _Product(
+        architecture=found.architecture, module=features_of(network, found), other=other, loaded=loaded,
+        source=lambda: features_source(found, notes), notes=notes, made="features",
+        params=found.architecture.params, macs=found.architecture.macs,
+        outputs=tuple(tap.output for tap in found.taps), any_size=True,
+    )  # fmt: skip
+
+
+class _WithMasks(nn.Module):
+    """Logits and the class of each pixel, which is all that many a user of an ONNX file wants."""
+
+    def __init__(self, network: Segmenter) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """images: (n, c, h, w). (n, classes, h, w) and (n, h, w) int64."""
+        logits = self.network(images)
+        return [logits, logits.argmax(1)]
+
+
+def _segmenter(
+    architecture: Architecture, weights: Weights, pixels: int, formats: Sequence[str], notes: Notes
+) -> _Product:
+    """A class per pixel; the body is the network's layers up to stride 16."""
+    if other := set(formats) - set(FORMATS):
+        raise UsageError(f"a segmentation network is written as {', '.join(FORMATS)}, not {sorted(other)[0]}")
+    made = segmenter(architecture, pixels)
+    loaded = load_weights(made, weights)
+    layers = body(architecture).architecture
+    return _Product(
+        architecture=layers, module=made, other=made, loaded=loaded, onnx=_WithMasks(made),
+        source=lambda: masks_source(architecture, pixels, notes), notes=notes,
+        params=sum(value.numel() for value in made.parameters()), macs=macs_of(made, architecture.input),
+        outputs=("logits", "mask"), any_size=takes_any_size(layers),
+    )  # fmt: skip
+
+
+def _write(product: _Product, files: Mapping[str, Path]) -> None:
+    architecture = product.architecture
     if "python" in files:
-        files["python"].write_text(python_source(architecture, notes), encoding="utf-8")
+        files["python"].write_text(product.source(), encoding="utf-8")
     if "onnx" in files:
-        metadata = {"digest": architecture.digest, "params": architecture.params, "macs": architecture.macs}
-        write_onnx(network, architecture.input, files["onnx"], {**metadata, **notes.to_json()})
+        metadata = {"digest": architecture.digest, "params": product.params, "macs": product.macs}
+        write_onnx(
+            product.onnx or product.module, architecture.input, files["onnx"], {**metadata, **product.notes.to_json()},
+            product.outputs, any_size=product.any_size,
+        )  # fmt: skip
     if "json" in files:
-        save_network(architecture, notes, files["json"])
+        save_network(architecture, product.notes, files["json"])
+        if Architecture.load(files["json"]).digest != architecture.digest:
+            raise ArchitectureError(f"the architecture does not survive its JSON form: {architecture.digest}")
     if "weights" in files:
-        torch.save(network.state_dict(), files["weights"])
+        torch.save(product.module.state_dict(), files["weights"])
     if "timm" in files:
         files["timm"].write_text(json.dumps(arch_string(architecture).to_json(), indent=1) + "\n")
     if "coreml" in files:
-        write_coreml(network, architecture.input, files["coreml"], ("logits",))
+        write_coreml(product.module, architecture.input, files["coreml"], product.outputs)
 
 
-def _features(network: Network, files: Mapping[str, Path], notes: Notes) -> dict[str, float | None]:
-    """Write and verify a backbone, with norms that are not those of a new network in the Python file's trial."""
-    found = backbone(network.architecture)
-    made = features_of(network, found)
-    architecture = found.architecture
-    if "python" in files:
-        files["python"].write_text(features_source(found, notes), encoding="utf-8")
-    if "onnx" in files:
-        metadata = {"digest": architecture.digest, "params": architecture.params, "macs": architecture.macs}
-        write_onnx(
-            made, architecture.input, files["onnx"], {**metadata, **notes.to_json()}, [tap.output for tap in found.taps]
-        )
-    if "json" in files:
-        save_network(architecture, notes, files["json"])
-    if "weights" in files:
-        torch.save(made.state_dict(), files["weights"])
-    if "coreml" in files:
-        write_coreml(made, architecture.input, files["coreml"], [tap.output for tap in found.taps])
-    other = features_of(build(network.architecture), found)
-    shake(other)
+def _verify(product: _Product, files: Mapping[str, Path]) -> dict[str, float | None]:
+    """Outputs of both files."""
+    common: dict[str, Any] = {
+        "shape": product.architecture.input, "params": product.params, "macs": product.macs,
+        "any_size": product.any_size, "made": product.made,
+    }  # fmt: skip
     jobs = [
-        Job(architecture=architecture, network=other, python=files.get("python"), made="features", any_size=True),
-        Job(architecture=architecture, network=made, onnx=files.get("onnx"), made="features", any_size=True),
-    ]
-    verdicts = check(jobs)
-    return {"python_difference": verdicts[0].python_difference, "onnx_difference": verdicts[1].onnx_difference}
-
-
-def _verify(network: Network, files: Mapping[str, Path], *, trained: bool) -> dict[str, float | None]:
-    """Logits of both files. A new network's norms would hide mistakes: its Python file is tried with other ones."""
-    architecture, other = network.architecture, network
-    if "json" in files and Architecture.load(files["json"]).digest != architecture.digest:
-        raise ArchitectureError(f"the architecture does not survive its JSON form: {architecture.digest}")
-    if not trained:
-        other = build(architecture)
-        shake(other)
-    jobs = [
-        Job(architecture=architecture, network=other, python=files.get("python")),
-        Job(architecture=architecture, network=network, onnx=files.get("onnx")),
+        Job(network=product.other, python=files.get("python"), **common),
+        Job(network=product.onnx or product.module, onnx=files.get("onnx"), **common),
     ]
     verdicts = check(jobs)
     return {"python_difference": verdicts[0].python_difference, "onnx_difference": verdicts[1].onnx_difference}

@@ -32,19 +32,26 @@ def require_onnx() -> None:
 
 
 def write_onnx(
-    network: nn.Module, shape: Shape, path: Path, metadata: Mapping[str, Any], outputs: Sequence[str] = ("logits",)
+    network: nn.Module,
+    shape: Shape,
+    path: Path,
+    metadata: Mapping[str, Any],
+    outputs: Sequence[str] = ("logits",),
+    *,
+    any_size: bool = False,
 ) -> None:
     """Write a network for inference, ``image`` (batch, *shape) to ``logits``, and let onnx check it.
 
-    Other ``outputs`` are maps, and then height and width are free too. ``metadata``: JSON values by name, kept in the file as properties. The network is left in evaluation mode.
+    ``any_size``: outputs are maps, and height and width are free too; the output ``mask`` has no channels.
+    ``metadata``: JSON values by name, kept in the file as properties. The network is left in evaluation mode.
     """
     import onnx
 
     register_shuffle()
-    axes = {0: "batch"}
-    if tuple(outputs) != ("logits",):
-        axes |= {2: "height", 3: "width"}
-    free = {"image": axes, **{name: {a: f"{name}_{w}" if a else w for a, w in axes.items()} for name in outputs}}
+    free = {"image": {0: "batch", **({2: "height", 3: "width"} if any_size else {})}}
+    for name in outputs:
+        sides = {} if not any_size else {1: "height", 2: "width"} if name == "mask" else {2: "height", 3: "width"}
+        free[name] = {0: "batch", **{axis: f"{name}_{side}" for axis, side in sides.items()}}
     with warnings.catch_warnings():
         # This exporter is called old (the new one needs onnxscript) and warns of every `if` over a shape.
         warnings.simplefilter("ignore")

@@ -5,15 +5,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from nas.arch import Architecture, Layer, Stage
-from nas.backbone import Backbone
+from nas.backbone import Backbone, takes_any_size
 from nas.errors import ArchitectureError
 from nas.export.source import excerpt
 from nas.model import Recipe, initialise, recipe
 from nas.model.features import Features
+from nas.model.segmenter import Segmenter, body, segmenter
 from nas.notes import NONE, Notes
 from nas.ops.conv import Classifier
 
-__all__ = ["features_source", "python_source"]
+__all__ = ["features_source", "masks_source", "python_source"]
 
 WIDTH = 120
 FILE = '''"""A network of {layers} layers, {params:,} parameters, {macs:,} multiply-adds for one {input} image.
@@ -65,6 +66,32 @@ def features() -> Features:
 '''
 
 
+MASKS = '''"""A segmentation network, a class per pixel: {layers} layers and a head, {params:,} parameters.
+
+Written by nas-toolkit, architecture {digest}. It needs Python 3.10 and torch alone.
+`network` takes images (n, {channels}, {sides}) and gives logits (n, {pixels}, {sides}); its method
+`masks` gives the class of each pixel, (n, {sides}). It was made for {input} images.
+"""
+
+{imports}
+
+__all__ = [{public}]
+
+{constants}{definitions}
+
+
+def network() -> Segmenter:
+    """The whole network with fresh weights; ``load_state_dict`` takes those that were trained."""
+    stages = {{
+{stages}
+    }}
+    named = OrderedDict((name, nn.Sequential(*layers)) for name, layers in stages.items())
+    made = Segmenter(Features(nn.Sequential(named), {taps}), {far}, {near}, {pixels})
+    initialise(made)
+    return made
+'''
+
+
 def python_source(architecture: Architecture, notes: Notes = NONE) -> str:
     """The file's text: the classes of torch modules that this network uses, then its layers, stage by stage.
 
@@ -85,9 +112,27 @@ def features_source(found: Backbone, notes: Notes = NONE) -> str:
     return FEATURES.format(
         **_parts(found.architecture, [Features], notes),
         maps="\n".join(f"{tap.channels} channels at stride {tap.stride}" for tap in found.taps),
-        taps=f"({', '.join(_literal(tap.name) for tap in found.taps)},)",
+        taps=_taps(found),
         public=", ".join(f'"{name}"' for name in (*_known(notes), "features")),
     )
+
+
+def masks_source(network: Architecture, pixels: int, notes: Notes = NONE) -> str:
+    """The file of a segmenter of so many classes: as `python_source`, on the layers up to stride 16."""
+    found = body(network)
+    near, far = (tap.channels for tap in found.taps)
+    parts = _parts(found.architecture, [Segmenter, Features], notes)
+    made = segmenter(network, pixels)
+    return MASKS.format(
+        **parts | {"params": sum(value.numel() for value in made.parameters())},
+        sides="height, width" if takes_any_size(found.architecture) else "{size}, {size}".format(**parts),
+        taps=_taps(found), far=far, near=near, pixels=pixels,
+        public=", ".join(f'"{name}"' for name in (*_known(notes), "network")),
+    )  # fmt: skip
+
+
+def _taps(found: Backbone) -> str:
+    return f"({', '.join(_literal(tap.name) for tap in found.taps)},)"
 
 
 def _parts(architecture: Architecture, more: Sequence[Any], notes: Notes) -> dict[str, Any]:

@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from nas.arch import Architecture
 from nas.errors import ArchitectureError
+from nas.shape import Shape
 
-__all__ = ["Job", "Verdict", "check", "shake"]
+__all__ = ["Job", "Verdict", "check", "macs_of", "shake"]
 
 IMAGES = 3
 TOLERANCE = 1e-5
@@ -26,11 +27,14 @@ SCRIPT = Path(__file__).with_name("_fresh.py")
 class Job:
     """A source network and the files made from it. The ONNX file holds the network's own weights.
 
-    ``made``: the function of the Python file. ``any_size``: another, oblong input must work as well.
+    ``shape`` of one image; ``params`` and ``macs`` that a Python file must have; ``made``: its function. ``any_size``:
+    another, oblong input must work as well.
     """
 
-    architecture: Architecture
+    shape: Shape
     network: nn.Module
+    params: int = 0
+    macs: int = 0
     python: Path | None = None
     onnx: Path | None = None
     made: str = "network"
@@ -48,7 +52,7 @@ class Verdict:
 def check(jobs: Sequence[Job]) -> list[Verdict]:
     """Run all files in one new interpreter that cannot import the toolkit.
 
-    Parameters and MACs of a Python file must be the architecture's; logits of a random batch, split into a
+    Parameters and MACs of a Python file must be the job's; logits of a random batch, split into a
     batch of one and the rest, the source network's. Raises `ArchitectureError` on the first difference.
     """
     with TemporaryDirectory(prefix="nas-export-") as folder:
@@ -66,8 +70,15 @@ def shake(network: nn.Module) -> None:
             value.add_(noise.abs() if name.endswith("running_var") else noise)
 
 
+def macs_of(network: nn.Module, shape: Shape) -> int:
+    """Multiply-adds of one image, counted by torch: for what is no `Architecture`. The network is left in evaluation mode."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network.eval()(torch.zeros(1, shape.channels, shape.size, shape.size))
+    return int(counter.get_total_flops()) // 2
+
+
 def _request(job: Job, folder: Path, number: int) -> dict[str, Any]:
-    shape, draw = job.architecture.input, torch.Generator().manual_seed(number)
+    shape, draw = job.shape, torch.Generator().manual_seed(number)
     sizes = [(shape.size, shape.size), *([(shape.size + 32, shape.size + 17)] if job.any_size else [])]
     images = [torch.randn(IMAGES, shape.channels, *size, generator=draw) for size in sizes]
     with torch.no_grad():
@@ -99,7 +110,7 @@ def _run(requests: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
 
 
 def _judge(job: Job, measured: dict[str, Any]) -> Verdict:
-    declared = {"params": job.architecture.params, "macs": job.architecture.macs}
+    declared = {"params": job.params, "macs": job.macs}
     for name, value in declared.items():
         if name in measured and measured[name] != value:
             raise ArchitectureError(f"the exported Python file has {measured[name]:,.0f} {name}, its source {value:,}")

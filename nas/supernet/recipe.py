@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from nas.errors import RunError, UsageError
+from nas.model import weights
 from nas.study import Preparing
 from nas.supernet.network import SHARING
 from nas.supernet.training import SAMPLING, SupernetTraining
-from nas.train import weights
 
 __all__ = ["Sharing", "train"]
 

@@ -7,7 +7,6 @@ n drops ``rate * i / n``.
 import torch
 from torch import Tensor, nn
 
-from nas.model import Network
 from nas.model.down import LocalDown
 from nas.model.mbconv import Block
 from nas.model.unified import Residual, TokenBlock
@@ -30,7 +29,7 @@ class DropPath(nn.Module):
         return maps * (kept / (1 - self.rate)).view(-1, *[1] * (maps.ndim - 1)).to(maps.dtype)
 
 
-def add_drop_path(network: Network, rate: float) -> int:
+def add_drop_path(network: nn.Module, rate: float) -> int:
     """Drop paths of blocks beside an identity shortcut; how many. Parameters and their names stay as they are."""
     layers = [layer for layer in network.modules() if isinstance(layer, Block | TokenBlock)]
     blocks = [layer for layer in layers if not isinstance(layer, LocalDown)]

@@ -6,7 +6,6 @@ ends in the same bits. Training reads *weights* and *search*; normalisation is t
 """
 
 import dataclasses
-import hashlib
 import json
 import math
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nas import rows
 from nas.arch import Architecture
@@ -26,8 +25,7 @@ from nas.data import Dataset
 from nas.data.masks import MaskDataset
 from nas.errors import RunError, UsageError
 from nas.journal import RunLock
-from nas.model import Network
-from nas.model.weights import Loaded, read_state
+from nas.model.weights import Loaded, Weights, read, read_weights, save
 from nas.notes import Notes, save_network
 from nas.train.augment import FULL
 from nas.train.droppath import add_drop_path
@@ -38,7 +36,6 @@ from nas.train.recipe import Recipe
 from nas.train.tasks import SPLIT_SEED, task_of
 from nas.train.teacher import Teacher
 from nas.train.threads import threads
-from nas.train.weights import read, save
 from nas.units import counted
 
 __all__ = ["FullTraining", "Recipe", "Watched"]
@@ -63,7 +60,7 @@ class FullTraining:
 
     The data set decides the task: a `nas.data.masks.MaskDataset` is segmented. Started by torch's launcher, each
     process makes the same one, and the first writes the files. ``tensorboard`` writes curves into the folder.
-    ``weights``: a state dict, or a folder that holds one, to start from; ``partial`` takes of it what fits.
+    ``weights``: a file, a folder that holds one, or weights that were read, to start from; ``partial`` takes of them what fits.
     """
 
     def __init__(
@@ -73,7 +70,7 @@ class FullTraining:
         out: str | Path,
         recipe: Recipe,
         *,
-        weights: str | Path | None = None,
+        weights: str | Path | Weights | None = None,
         partial: bool = False,
         thread_count: int = 1,
         teacher: Teacher | None = None,
@@ -89,13 +86,10 @@ class FullTraining:
         if teacher is not None and isinstance(dataset, MaskDataset):
             raise UsageError("a teacher gives a class per image: --teacher and --task segmentation exclude each other")
         self.partial = partial
-        self.start: dict[str, Tensor] | None = None
+        self.start = read_weights(weights) if isinstance(weights, str | Path) else weights
         self.loaded: Loaded | None = None
-        self.start_digest: str | None = None
-        if weights is not None:
-            file, self.start = read_state(weights)
-            self.start_digest = hashlib.sha256(file.read_bytes()).hexdigest()[:20]
-            self.loaded = self.task.load(self.task.build(recipe.seed), self.start, file, partial)
+        if self.start is not None:
+            self.loaded = self.task.load(self.task.build(recipe.seed), self.start, partial)
         self.epoch_steps = math.ceil(len(self.rows) / recipe.batch_size)
 
     def identity(self) -> dict[str, Any]:
@@ -109,7 +103,7 @@ class FullTraining:
                 "processes": self.processes.count,
                 "device": self.device.type,
             },
-            "weights": self.start_digest,
+            "weights": None if self.start is None else self.start.digest,
             **({"partial": True} if self.partial else {}),
             "teacher": None if self.teacher is None else self.teacher.describe(),
         }
@@ -196,10 +190,9 @@ class FullTraining:
     def _training(self) -> Training:
         network = self.task.build(self.recipe.seed)
         if self.start is not None:
-            self.task.load(network, self.start, "to start from", self.partial)
-        body = network if isinstance(network, Network) else network.get_submodule("backbone")
-        if self.recipe.drop_path and isinstance(body, Network):
-            add_drop_path(body, self.recipe.drop_path)
+            self.task.load(network, self.start, self.partial)
+        if self.recipe.drop_path:
+            add_drop_path(network, self.recipe.drop_path)
         last = self.phases[-1]
         labels = self.task.labels(self.rows, self.network.input.size)
         return Training(

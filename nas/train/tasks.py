@@ -1,7 +1,6 @@
 """What is learnt of a data set: a class of each image, or of each pixel."""
 
-from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,28 +9,23 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nas.arch import Architecture
+from nas.backbone import FIXED_SIZE
 from nas.data import Dataset, LazyTensors, Splits, split, statistics
 from nas.data.masks import LazyMasks, MaskDataset
 from nas.errors import TrainingError, UsageError
 from nas.model import Network, build
-from nas.model.maps import trunk
-from nas.model.weights import Loaded, load
-from nas.ops.down import GlobalDown, LocalGlobalDown
-from nas.ops.unified import AttentionBlock, TokenMLPBlock
+from nas.model.segmenter import MARK, Segmenter, body, segmenter
+from nas.model.weights import Loaded, Weights, load_weights
 from nas.scale import scaled
 from nas.train.augment import Augment, Change, Changes, Mix, RandAugment
 from nas.train.loop import Phase, Source
 from nas.train.recipe import Recipe, Step
 from nas.train.scores import score
-from nas.train.segmentation import score_masks, segmenter
-from nas.train.weights import load_weights
+from nas.train.segmentation import score_masks
 
 __all__ = ["SPLIT_SEED", "Classification", "Segmentation", "Task", "task_of"]
 
 SPLIT_SEED = 0  # as in searches: what one held back for its test, no training sees
-
-FIXED_SIZE = (AttentionBlock, GlobalDown, LocalGlobalDown, TokenMLPBlock)
-"""Ops whose modules are built for one size of map."""
 
 Rows = NDArray[np.int64]
 
@@ -48,8 +42,8 @@ class Task(Protocol):
     def build(self, seed: int) -> nn.Module:
         """The module to train, with fresh weights."""
 
-    def load(self, network: nn.Module, state: Mapping[str, Tensor], path: str | Path, partial: bool) -> Loaded:
-        """Fill it from a state dict, of which ``partial`` takes what fits. Raises `NasError` where it does not fit."""
+    def load(self, network: nn.Module, weights: Weights, partial: bool) -> Loaded:
+        """Fill it from weights, of which ``partial`` takes what fits. Raises `NasError` where they do not fit."""
 
     def labels(self, rows: Rows, size: int) -> Source:
         """Labels of some rows of the data set."""
@@ -85,7 +79,7 @@ class _Images:
     def _plan(self, recipe: Recipe) -> tuple[Step, ...]:
         """The recipe's stages. Raises `TrainingError` where a layer is made for one size and there are others."""
         plan = recipe.plan(self.network.input.size)
-        fixed = [layer for layer in self.network.layers if isinstance(layer.op, FIXED_SIZE)]
+        fixed = [layer for layer in self.network.layers if layer.op.key in FIXED_SIZE]
         other = [step.size for step in plan if step.size != self.network.input.size]
         if fixed and other:
             raise TrainingError(
@@ -110,10 +104,9 @@ class Classification(_Images):
         """See `Task`."""
         return build(self.network, seed=seed)
 
-    def load(self, network: nn.Module, state: Mapping[str, Tensor], path: str | Path, partial: bool) -> Loaded:
+    def load(self, network: nn.Module, weights: Weights, partial: bool) -> Loaded:
         """See `nas.model.weights.load`."""
-        assert isinstance(network, Network)
-        return load(network, state, path, partial=partial)
+        return load_weights(network, weights, partial=partial)
 
     def labels(self, rows: Rows, size: int) -> Tensor:
         """(n,) int64."""
@@ -157,23 +150,28 @@ class Segmentation(_Images):
             if getattr(recipe, name):
                 raise UsageError(f"{name} changes images, not their masks: leave it out by --set {name}=0")
         super().__init__(network, dataset, recipe, device)
-        self.network = trunk(self.network, 16)
+        self.whole = self.network
+        self.network = body(self.whole).architecture
 
-    def build(self, seed: int) -> nn.Module:
+    def build(self, seed: int) -> Segmenter:
         """See `Task`."""
         return segmenter(self.network, len(self.dataset.classes), seed)
 
-    def load(self, network: nn.Module, state: Mapping[str, Tensor], path: str | Path, partial: bool) -> Loaded:
-        """Weights are those of a segmenter, or of the network as a classifier, whose head is left out."""
-        if partial:
-            raise UsageError("--partial is for classifiers: a segmenter takes all of its backbone")
-        if any(name.startswith("backbone.") for name in state):
-            load_weights(network, state)
-            return Loaded(loaded=tuple(state))
-        backbone = network.get_submodule("backbone")
-        own = backbone.state_dict()
-        load_weights(backbone, {name: value for name, value in state.items() if name in own})
-        return Loaded(loaded=tuple(own), unknown=tuple(name for name in state if name not in own))
+    def load(self, network: nn.Module, weights: Weights, partial: bool) -> Loaded:
+        """Weights are those of a segmenter, or of the network as a classifier, of which the body is taken."""
+        if any(name.startswith(MARK) for name in weights.state):
+            return load_weights(network, weights, partial=partial)
+        whole = build(self.whole)
+        found = load_weights(whole, weights, partial=partial)
+        own = network.state_dict()
+        taken = {f"{MARK}{name}": value for name, value in whole.state_dict().items() if f"{MARK}{name}" in own}
+        network.load_state_dict(taken, strict=False)
+        return replace(
+            found,
+            loaded=tuple(name for name in found.loaded if f"{MARK}{name}" in taken),
+            missing=tuple(name for name in found.missing if f"{MARK}{name}" in taken),
+            head=tuple(name for name in own if name not in taken),
+        )
 
     def labels(self, rows: Rows, size: int) -> LazyMasks:
         """(n, size, size) int64."""

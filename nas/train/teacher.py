@@ -15,10 +15,10 @@ from nas import catalog
 from nas.data import Dataset
 from nas.errors import TrainingError, UsageError
 from nas.model import build
+from nas.model.weights import load_weights, read_weights
 from nas.scale import scaled
 from nas.train.distil import Distillation
 from nas.train.loop import Source
-from nas.train.weights import load_weights, read_weights
 
 __all__ = ["TEMPERATURE", "WEIGHT", "Teacher", "load_teacher"]
 
@@ -113,12 +113,15 @@ def _digest(path: Path) -> str:
 
 def _of_network(spec: str, path: Path, dataset: Dataset) -> Teacher:
     architecture = scaled(catalog.network(spec), in_channels=dataset.in_channels)
-    state = read_weights(path)
-    last = [value for name, value in state.items() if name.endswith("linear.weight") and value.ndim == 2]
+    weights = read_weights(path)
+    last = [
+        value for value in weights.state.values() if value.ndim == 2
+    ]  # squeezes before it, the classifier at the end
     classes = last[-1].shape[0] if last else architecture.out_shape.channels
     _check_classes(classes, dataset, str(path))
     network = build(scaled(architecture, classes=classes))
-    load_weights(network, state)
+    if not load_weights(network, weights).whole:
+        raise TrainingError(f"teacher's weights {path} lack its classifier: give those of the whole network")
 
     def ready(device: torch.device) -> Logits:
         network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
@@ -130,7 +133,7 @@ def _of_network(spec: str, path: Path, dataset: Dataset) -> Teacher:
 
         return logits
 
-    return Teacher(logits=ready, size=architecture.input.size, files=(spec, str(path)), digest=_digest(path))
+    return Teacher(logits=ready, size=architecture.input.size, files=(spec, str(path)), digest=weights.digest)
 
 
 def _of_onnx(path: Path, dataset: Dataset) -> Teacher:

@@ -8,13 +8,14 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 import nas
 from nas import catalog, store
 from nas.cli import nas as command
 from nas.cost.costs import latency_metric, space_costs
-from nas.errors import BoundError, UsageError
+from nas.errors import ArchitectureError, BoundError, UsageError
 
 ROOT = Path(nas.__file__).parent.parent
 COMMON = (
@@ -89,3 +90,41 @@ def test_what_cannot_be_is_told_before_anything_is_made(tmp_path, arguments, err
     with pytest.raises(error, match=message):
         run(*COMMON, *arguments, "--out", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_winner_trains_on_from_its_supernet(tmp_path) -> None:
+    wide = [word.replace("score_images", "width=1,score_images") for word in COMMON]
+    folder = tmp_path / "run"
+    run(*wide, "--evaluator", "supernet:longer=0.5,check=0", "--trials", 2, "--out", folder)
+    words = (
+        "train",
+        f"{folder}:1",
+        "--data",
+        "digits",
+        "--steps",
+        1,
+        "--batch-size",
+        8,
+        "--lr",
+        "1e-6",
+        "--resolution",
+        8,
+    )
+    document = run(*words, "--weights", folder, "--out", tmp_path / "on")
+    assert document["weights"]["origin"].startswith("of the run's supernet")
+    assert not any(document["weights"][kind] for kind in ("head", "missing", "mismatched", "unknown"))
+    kept = torch.load(folder / "supernet.pt", weights_only=True)["weights"]
+    mine = torch.load(tmp_path / "on" / "weights.pt", weights_only=True)
+    stem = next(value for name, value in kept.items() if name.startswith("stem/0/") and name.endswith("conv.weight"))
+    assert torch.allclose(mine["stages.stem.0.conv.weight"], stem, atol=1e-4)
+    with pytest.raises(
+        ArchitectureError, match=r"is none of run .*, whose supernet has no weights for it: name .*:TRIAL"
+    ):
+        run("train", "mobilenet_v2", *words[2:], "--weights", folder, "--out", tmp_path / "x")
+
+
+def test_weights_of_a_narrow_supernet_are_refused(tmp_path) -> None:
+    folder = tmp_path / "run"
+    run(*COMMON, "--evaluator", "supernet:longer=0.5,check=0", "--trials", 1, "--out", folder)
+    with pytest.raises(ArchitectureError, match=r"has 0.25 times the channels of its networks: .*--proxy width=1"):
+        run("train", f"{folder}:0", "--data", "digits", "--steps", 1, "--weights", folder, "--out", tmp_path / "x")

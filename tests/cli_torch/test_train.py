@@ -257,7 +257,6 @@ def test_without_tensorboard_the_way_out_is_told(tiny, monkeypatch):
         (("--teacher-weights", "w.pt"), "--teacher-weights needs --teacher NETWORK"),
         (("--teacher", NETWORK), "needs its weights: --teacher-weights FILE"),
         (("--task", "segmentation"), "segmentation reads folder:DIR with images/ and masks/, not 'digits'"),
-        (("--task", "segmentation", "--groups", "g"), "--groups has no meaning for --task segmentation yet"),
     ],
 )
 def test_bad_options_are_one_line(tiny, words, message):

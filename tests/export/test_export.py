@@ -18,6 +18,7 @@ from nas.errors import ArchitectureError, ExistsError, UsageError
 from nas.export import export, load_weights, verification
 from nas.export.verification import Job, check, shake
 from nas.model import build
+from nas.model.segmenter import segmenter
 from nas.notes import Notes, read_notes
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import MBConv
@@ -119,14 +120,24 @@ def test_a_mismatch_leaves_no_file(tmp_path, monkeypatch, spoil, message):
 def test_what_counts_as_a_mismatch(monkeypatch, measured, message):
     monkeypatch.setattr(verification, "_run", lambda *_: [measured])
     with pytest.raises(ArchitectureError, match=message):
-        check([Job(architecture=SMALL, network=build(SMALL), python=Path("small.py"))])
+        check(
+            [
+                Job(
+                    shape=SMALL.input,
+                    params=SMALL.params,
+                    macs=SMALL.macs,
+                    network=build(SMALL),
+                    python=Path("small.py"),
+                )
+            ]
+        )
 
 
 def test_a_network_without_finite_logits_is_refused():
     network = build(SMALL)
     network.get_parameter("stages.head.0.linear.bias").data.fill_(torch.inf)
     with pytest.raises(ArchitectureError, match="logits that are not finite"):
-        check([Job(architecture=SMALL, network=network)])
+        check([Job(shape=SMALL.input, params=SMALL.params, macs=SMALL.macs, network=network)])
 
 
 @pytest.mark.parametrize(
@@ -269,6 +280,35 @@ def test_a_backbone_that_hands_out_another_map_is_noticed(tmp_path, monkeypatch)
     monkeypatch.setattr(nas.export, "features_source", spoilt)
     with pytest.raises(ArchitectureError, match="logits of the exported python file differ"):
         export(FEATURED, tmp_path / "out", formats=["python"], features=True)
+
+
+def test_weights_of_a_segmenter_ship_a_class_per_pixel(tmp_path, monkeypatch):
+    deep = dataclasses.replace(FEATURED, stages=(*FEATURED.stages[:-1], Stage("more", (Conv(channels=8, stride=2),))))
+    made = segmenter(deep, 3, seed=1)
+    shake(made)
+    weights = save(tmp_path / "w.pt", made.state_dict())
+    found = export(deep, tmp_path / "out", name="masks", weights=weights, notes=Notes(classes=("a", "b", "c")))
+    assert found.trained
+    assert found.python_difference <= 1e-5
+    assert found.onnx_difference <= 1e-5
+    assert found.params == sum(value.numel() for value in made.parameters())
+    monkeypatch.syspath_prepend(tmp_path / "out")
+    module = importlib.import_module("masks")
+    shipped = module.network()
+    shipped.load_state_dict(torch.load(found.files["weights"], weights_only=True))
+    images = torch.rand(2, 1, 40, 48)
+    assert torch.equal(shipped.eval().masks(images), made.eval()(images).argmax(1))
+    assert module.CLASSES == ("a", "b", "c")
+    session = pytest.importorskip("onnxruntime").InferenceSession(str(found.files["onnx"]))
+    logits, mask = session.run(["logits", "mask"], {"image": images.numpy()})
+    assert (logits.shape, mask.shape) == ((2, 3, 40, 48), (2, 40, 48))
+    assert (mask == shipped.masks(images).numpy()).mean() > 0.999  # equal logits may fall either way
+    with pytest.raises(UsageError, match="a segmentation network is written as python, onnx, json, not timm"):
+        export(deep, tmp_path / "more", weights=weights, formats=["timm"])
+    with pytest.raises(ArchitectureError, match="2 class names do not fit 3 logits"):
+        export(deep, tmp_path / "more", weights=weights, notes=Notes(classes=("a", "b")))
+    body = export(deep, tmp_path / "body", features=True, weights=weights, formats=["python"])
+    assert body.trained
 
 
 def test_weights_of_other_classes_leave_the_head_untrained(tmp_path):

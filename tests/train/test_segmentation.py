@@ -6,17 +6,19 @@ from PIL import Image
 torch = pytest.importorskip("torch")
 
 from nas.arch import Architecture, Stage
+from nas.backbone import STRIDES, backbone
 from nas.data import split
 from nas.data.masks import IGNORED, LazyMasks, load_masks
 from nas.errors import ArchitectureError, DataError, UsageError
 from nas.model import build
-from nas.model.maps import STRIDES, features, trunk
+from nas.model.features import features_of
+from nas.model.segmenter import body, segmenter
 from nas.networks import get
 from nas.ops.conv import Classifier, Conv
 from nas.shape import Shape
 from nas.train.full import FullTraining
 from nas.train.recipe import Recipe
-from nas.train.segmentation import score_masks, segmenter
+from nas.train.segmentation import score_masks
 
 
 def network(size: int = 32) -> Architecture:
@@ -34,7 +36,7 @@ def test_features_are_the_networks_own_maps_at_each_stride(size):
         net(images)
         whole = list(seen)
         seen.clear()
-        maps = features(net, images)
+        maps = features_of(net, backbone(net.architecture))(images)
     assert [m.shape[2] for m in maps] == [-(-size // stride) for stride in STRIDES]
     for stride, found in zip(STRIDES, maps, strict=True):
         same = [m for m in whole[:-2] if m.shape[2] == -(-size // stride)]
@@ -44,7 +46,7 @@ def test_features_are_the_networks_own_maps_at_each_stride(size):
 
 def test_a_trunk_takes_the_weights_of_its_network():
     whole = get("mobilenet_v2", width=0.25, resolution=64)
-    cut = trunk(whole, 16)
+    cut = body(whole).architecture
     state = build(whole).state_dict()
     build(cut).load_state_dict({name: state[name] for name in build(cut).state_dict()})
     assert cut.out_shape.size == 4
@@ -53,7 +55,7 @@ def test_a_trunk_takes_the_weights_of_its_network():
 def test_a_network_without_such_a_stride_is_one_line():
     shallow = Architecture(Shape(1, 8), (Stage("body", (Conv(kernel=3, channels=8, stride=2),)),))
     with pytest.raises(
-        ArchitectureError, match=r"no map of stride 16: its strides are 2\. Take a network with that stride"
+        ArchitectureError, match=r"no map of stride 8: its strides are 2\. Take a network with that stride"
     ):
         segmenter(shallow, 2, 0)
 
@@ -104,9 +106,35 @@ def test_garments_are_found_on_their_canvas_and_a_kill_changes_nothing(clothes, 
     FullTraining(network(), data, tmp_path / "b", recipe).run()
     first, second = (torch.load(tmp_path / n / "weights.pt", weights_only=True) for n in "ab")
     assert all(torch.equal(first[name], second[name]) for name in first)
-    FullTraining(
-        network(), data, tmp_path / "c", Recipe(steps=1, resolution=32), weights=tmp_path / "a/weights.pt"
-    ).run()
+    again = FullTraining(network(), data, tmp_path / "c", Recipe(steps=1, resolution=32), weights=tmp_path / "a")
+    assert again.loaded.whole
+    again.run()
+
+
+def test_a_classifier_gives_its_body(clothes, tmp_path):
+    source = build(network(), seed=3)
+    torch.save(source.state_dict(), tmp_path / "w.pt")
+    training = FullTraining(
+        network(), load_masks(f"folder:{clothes}"), tmp_path / "d", Recipe(steps=1), weights=tmp_path / "w.pt"
+    )
+    made = training._training().network.state_dict()
+    own = source.state_dict()
+    assert all(torch.equal(own[name], made[f"backbone.{name}"]) for name in training.loaded.loaded)
+    assert len(training.loaded.head) == len([name for name in made if not name.startswith("backbone.")])
+    assert not training.loaded.missing
+
+
+def test_groups_of_masked_images_stay_together(clothes, tmp_path):
+    file = tmp_path / "groups.csv"
+    file.write_text("filename,group\n" + "".join(f"{number}.png,{number // 6}\n" for number in range(120)))
+    data = load_masks(f"folder:{clothes}", groups=str(file))
+    parts = split(data)
+    sets = [set(data.groups[rows].tolist()) for rows in (parts.weights, parts.search, parts.selection, parts.test)]
+    assert all(sets)
+    assert sum(map(len, sets)) == 20
+    file.write_text("filename,group\n" + "".join(f"{number}.png,{number % 3}\n" for number in range(120)))
+    with pytest.raises(DataError, match="data set 'clothes' has too few groups for 4 sets"):
+        split(load_masks(f"folder:{clothes}", groups=str(file)))
 
 
 def test_miou_is_the_mean_of_intersections_over_unions():
