@@ -44,7 +44,7 @@ class Dataset:
         if len(self.classes) < 2:
             raise DataError(f"data set '{self.name}' needs at least two classes, not {len(self.classes)}")
         self._check(self.images, self.labels, self.name)
-        if self.groups is not None and self.groups.shape != self.labels.shape:
+        if self.groups is not None and self.groups.shape != self.labels.shape[:1]:
             raise DataError(f"data set '{self.name}': groups must be one per image, not {self.groups.shape}")
 
     def _check(self, images: Images, labels: Labels, what: str) -> None:

@@ -1,11 +1,12 @@
 """Graphs with eight-bit integers in place of floats, as onnxruntime's static quantisation writes them."""
 
-import logging
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from nas.export.int8 import quantise_static
 
 __all__ = ["quantized"]
 
@@ -13,26 +14,17 @@ SAMPLES = 2
 
 
 def quantized(model: bytes) -> bytes:
-    """The graph with quantise and dequantise nodes (QDQ) around its operators, weights per channel.
+    """The graph with quantise and dequantise nodes (QDQ) around its operators, as `nas.export.int8` writes networks.
 
     Ranges are calibrated on random numbers: what is timed is then true, what is computed is not.
     """
     import onnx
-    from onnxruntime import quantization
 
     read = onnx.load_from_string(model)
     with tempfile.TemporaryDirectory(prefix="nas-int8-") as folder:
         given, made = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
         onnx.save(onnx.shape_inference.infer_shapes(read), given)
-        root = logging.getLogger()
-        level = root.level
-        root.setLevel(logging.ERROR)  # it advises preprocessing, which onnxruntime's own sessions do anyway
-        try:
-            quantization.quantize_static(
-                given, made, _Random(read), quant_format=quantization.QuantFormat.QDQ, per_channel=True
-            )
-        finally:
-            root.setLevel(level)
+        quantise_static(given, made, _Random(read))
         return made.read_bytes()
 
 

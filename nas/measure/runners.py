@@ -63,8 +63,8 @@ class Runner(Protocol):
 class OnnxRuntime:
     """onnxruntime here, with a fixed number of threads; inputs are random numbers.
 
-    ``provider``: cpu, or another execution provider by its short name. ``dtype``: float32, or int8: static quantisation (QDQ,
-    weights per channel) calibrated on random numbers, so its speed is true and its outputs mean nothing.
+    ``provider``: cpu, or another execution provider by its short name. ``dtype``: float32, or int8: static quantisation as
+    ``nas export --int8`` does it, calibrated on random numbers, so its speed is true and its outputs mean nothing.
 
     One thread of the CPU is timed by its own CPU time: the same as wall time on a quiet machine, and without the time that
     another process took on one that is not. All else is timed by the wall.
@@ -119,7 +119,9 @@ class OnnxRuntime:
 
         return {
             "runtime": f"onnxruntime {onnxruntime.__version__}, {self.provider}",
-            "dtype": "float32" if self.dtype == "float32" else "int8, static QDQ, calibrated on random numbers",
+            "dtype": "float32"
+            if self.dtype == "float32"
+            else "int8, static QDQ as nas export --int8, calibrated on random numbers",
             "threads": self.threads,
             "batch": self.batch,
             "clock": "CPU time of the thread" if self._cpu_clock else "wall",

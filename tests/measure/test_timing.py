@@ -161,7 +161,7 @@ def test_a_provider_that_is_not_here_is_refused_with_those_that_are():
 def test_eight_bits_and_batches_are_timed_and_stated():
     runner = OnnxRuntime(dtype="int8", batch=2)
     assert runner.open(kernel_graph(REFERENCE, batch=2))() > 0
-    assert runner.conditions()["dtype"].startswith("int8, static QDQ, calibrated on random numbers")
+    assert runner.conditions()["dtype"].startswith("int8, static QDQ as nas export --int8")
     assert as_built(runner.conditions()).conditions() == runner.conditions()
     assert as_built({}, threads=2).conditions()["threads"] == 2
 
