@@ -4,31 +4,27 @@ Every export is verified in an interpreter that cannot import the toolkit before
 formats are not run: ``timm``, an architecture string, and ``coreml``, converted and not executed here.
 """
 
-import dataclasses
 import json
 import keyword
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
 import torch
-from torch import nn
 
 from nas.arch import Architecture
 from nas.archstring import arch_string
-from nas.backbone import backbone, takes_any_size
+from nas.backbone import backbone
 from nas.errors import ArchitectureError, ExistsError, UsageError, unknown
 from nas.export.coreml import require_coreml, write_coreml
 from nas.export.onnx import OPSET, require_onnx, write_onnx
-from nas.export.python import features_source, masks_source, python_source
-from nas.export.verification import Job, check, macs_of, shake
-from nas.model import build
-from nas.model.features import features_of
-from nas.model.segmenter import MARK, Segmenter, body, segmenter
+from nas.export.products import Product, backbone_product, network_product, pixel_classes, segmenter_product
+from nas.export.python import python_source
+from nas.export.verification import Job, check
 from nas.model.weights import Loaded, Weights, load_weights, read_weights
 from nas.notes import NONE, Notes, save_network
 
@@ -101,17 +97,19 @@ def export(
     folder = Path(folder)
     _check(architecture, name, formats, features)
     given = read_weights(weights) if isinstance(weights, str | Path) else weights
-    pixels = pixel_classes(given)
+    pixels = 0 if features else pixel_classes(given)
     _check_notes(architecture, notes, pixels)
     wanted = [*formats, *(["weights"] if given is not None else [])]
     targets = {kind: folder / f"{name}{SUFFIXES[kind]}" for kind in wanted}
     _check_free(folder, targets.values(), force)
+    if pixels and (other := set(formats) - set(FORMATS)):
+        raise UsageError(f"a segmentation network is written as {', '.join(FORMATS)}, not {sorted(other)[0]}")
     if features:
-        product = _backbone(architecture, given, dataclasses.replace(notes, classes=()))
+        product = backbone_product(architecture, given, notes)
     elif given is not None and pixels:
-        product = _segmenter(architecture, given, pixels, formats, notes)
+        product = segmenter_product(architecture, given, notes)
     else:
-        product = _network(architecture, given, notes)
+        product = network_product(architecture, given, notes)
     made = Path(mkdtemp(prefix=".nas-export-", dir=_existing(folder)))
     try:
         files = {kind: made / target.name for kind, target in targets.items()}
@@ -123,13 +121,6 @@ def export(
     finally:
         shutil.rmtree(made)
     return Exported(files=targets, weights=product.loaded, params=product.params, macs=product.macs, **found)
-
-
-def pixel_classes(weights: Weights | None) -> int:
-    """How many classes per pixel the weights of a segmenter are for; 0 where they are none of a segmenter."""
-    state = {} if weights is None else weights.state
-    last = state.get("high.weight")
-    return 0 if last is None or not any(name.startswith(MARK) for name in state) else len(last)
 
 
 def check_name(name: str) -> None:
@@ -192,92 +183,7 @@ def _existing(folder: Path) -> Path:
     return next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
 
 
-# -- what is written -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Product:
-    """A module to ship. ``other``: one like it, to try the Python file with; ``architecture`` goes into the JSON file.
-
-    ``source`` is the Python file's text, ``made`` its function; ``outputs`` are the ONNX file's, of ``onnx``.
-    """
-
-    architecture: Architecture
-    module: nn.Module
-    other: nn.Module
-    source: Callable[[], str]
-    notes: Notes
-    params: int
-    macs: int
-    loaded: Loaded | None = None
-    onnx: nn.Module | None = None
-    made: str = "network"
-    outputs: tuple[str, ...] = ("logits",)
-    any_size: bool = False
-
-
-def _network(architecture: Architecture, weights: Weights | None, notes: Notes) -> _Product:
-    """The whole network. A new network's norms would hide mistakes: its Python file is tried with other ones."""
-    network = other = build(architecture)
-    loaded = None if weights is None else load_weights(network, weights)
-    if weights is None:
-        other = build(architecture)
-        shake(other)
-    return _Product(
-        architecture=architecture, module=network, other=other, loaded=loaded,
-        source=lambda: python_source(architecture, notes), notes=notes,
-        params=architecture.params, macs=architecture.macs,
-    )  # fmt: skip
-
-
-def _backbone(architecture: Architecture, weights: Weights | None, notes: Notes) -> _Product:
-    """Its layers up to the last map; of a segmenter's weights, those of its body."""
-    network, found = build(architecture), backbone(architecture)
-    if weights is not None and pixel_classes(weights):
-        own = {n.removeprefix(MARK): value for n, value in weights.state.items() if n.startswith(MARK)}
-        weights = dataclasses.replace(weights, state=own)
-    loaded = None if weights is None else load_weights(network, weights)
-    other = features_of(build(architecture), found)
-    shake(other)
-    return _Product(
-        architecture=found.architecture, module=features_of(network, found), other=other, loaded=loaded,
-        source=lambda: features_source(found, notes), notes=notes, made="features",
-        params=found.architecture.params, macs=found.architecture.macs,
-        outputs=tuple(tap.output for tap in found.taps), any_size=True,
-    )  # fmt: skip
-
-
-class _WithMasks(nn.Module):
-    """Logits and the class of each pixel, which is all that many a user of an ONNX file wants."""
-
-    def __init__(self, network: Segmenter) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """images: (n, c, h, w). (n, classes, h, w) and (n, h, w) int64."""
-        logits = self.network(images)
-        return [logits, logits.argmax(1)]
-
-
-def _segmenter(
-    architecture: Architecture, weights: Weights, pixels: int, formats: Sequence[str], notes: Notes
-) -> _Product:
-    """A class per pixel; the body is the network's layers up to stride 16."""
-    if other := set(formats) - set(FORMATS):
-        raise UsageError(f"a segmentation network is written as {', '.join(FORMATS)}, not {sorted(other)[0]}")
-    made = segmenter(architecture, pixels)
-    loaded = load_weights(made, weights)
-    layers = body(architecture).architecture
-    return _Product(
-        architecture=layers, module=made, other=made, loaded=loaded, onnx=_WithMasks(made),
-        source=lambda: masks_source(architecture, pixels, notes), notes=notes,
-        params=sum(value.numel() for value in made.parameters()), macs=macs_of(made, architecture.input),
-        outputs=("logits", "mask"), any_size=takes_any_size(layers),
-    )  # fmt: skip
-
-
-def _write(product: _Product, files: Mapping[str, Path]) -> None:
+def _write(product: Product, files: Mapping[str, Path]) -> None:
     architecture = product.architecture
     if "python" in files:
         files["python"].write_text(product.source(), encoding="utf-8")
@@ -299,7 +205,7 @@ def _write(product: _Product, files: Mapping[str, Path]) -> None:
         write_coreml(product.module, architecture.input, files["coreml"], product.outputs)
 
 
-def _verify(product: _Product, files: Mapping[str, Path]) -> dict[str, float | None]:
+def _verify(product: Product, files: Mapping[str, Path]) -> dict[str, float | None]:
     """Outputs of both files."""
     common: dict[str, Any] = {
         "shape": product.architecture.input, "params": product.params, "macs": product.macs,

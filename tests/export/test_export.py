@@ -99,10 +99,10 @@ def needs_the_toolkit(text: str) -> str:
     ],
 )
 def test_a_mismatch_leaves_no_file(tmp_path, monkeypatch, spoil, message):
-    import nas.export
+    from nas.export import products
 
-    honest = nas.export.python_source
-    monkeypatch.setattr(nas.export, "python_source", lambda *given: spoil(honest(*given)))
+    honest = products.python_source
+    monkeypatch.setattr(products, "python_source", lambda *given: spoil(honest(*given)))
     with pytest.raises(ArchitectureError, match=message):
         export(SMALL, tmp_path / "out", formats=["python", "json"])
     assert list(tmp_path.iterdir()) == []
@@ -273,11 +273,11 @@ def test_a_backbone_with_a_channel_shuffle_takes_any_size(tmp_path):
 
 
 def test_a_backbone_that_hands_out_another_map_is_noticed(tmp_path, monkeypatch):
-    import nas.export
+    from nas.export import products
 
-    honest = nas.export.features_source
+    honest = products.features_source
     spoilt = lambda *given: honest(*given).replace('"stage 1.1"', '"stage 1.0"')  # noqa: E731
-    monkeypatch.setattr(nas.export, "features_source", spoilt)
+    monkeypatch.setattr(products, "features_source", spoilt)
     with pytest.raises(ArchitectureError, match="logits of the exported python file differ"):
         export(FEATURED, tmp_path / "out", formats=["python"], features=True)
 
