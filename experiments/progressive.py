@@ -4,11 +4,12 @@ A small Fused-MBConv network in the manner of EfficientNetV2, three seeds, three
 ``fixed`` at 32 pixels, ``growing`` with equal epochs (sizes as the preset ``s`` has them, 18, 22, 27, 32 pixels here; mixup and
 dropout grow from 0), and ``shorter``, fixed again with so many steps as take the time of ``growing``. Regularisation of the
 fixed ones is that at the end of the growing one. RandAugment is left out: networks and trainings of this size
-underfit. Times are CPU seconds of the training's process on one thread, evaluation of *selection* and test included.
-Every training is scored once on test, the 10,000 test images. NAS_DATA holds the images. Stopped, it goes on with the
-training it was at.
+underfit. What a growing step costs is timed first, in rounds that alternate with fixed ones: the CPU time of a whole training
+follows what runs beside it. Every training is scored once on test, the 10,000 test images. NAS_DATA holds the images.
+Stopped, it goes on with the training it was at.
 
-    python experiments/progressive.py --out runs/progressive              # half an hour on one core
+    python experiments/progressive.py --out runs/progressive pace    # seconds; keep the machine quiet
+    python experiments/progressive.py --out runs/progressive         # half an hour on one core
     python experiments/progressive.py --slice --out runs/progressive-slice   # a minute, to see that it works
 """
 
@@ -21,19 +22,26 @@ from pathlib import Path
 from statistics import fmean
 
 import numpy as np
+import torch
 
 from nas import rows
 from nas.arch import Architecture, Stage
 from nas.confirmed import interval
 from nas.data import Dataset, load
 from nas.errors import UsageError
+from nas.model import build
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import FusedMBConv, MBConv
 from nas.shape import Shape
+from nas.train import Training, threads
 from nas.train.full import FullTraining
 from nas.train.recipe import GROWTH, Recipe
+from nas.train.tasks import Classification
 
 FINAL = {"mixup": 0.2, "dropout": 0.1}
+GROWING = {name: GROWTH["s"][name] for name in ("stages", "smallest")}
+ROUNDS = 15
+NAMES = ("fixed", "growing", "shorter")
 
 
 def network() -> Architecture:
@@ -80,12 +88,52 @@ def trained(dataset: Dataset, name: str, seed: int, steps: int, out: Path, chang
     return row
 
 
-def one(dataset: Dataset, seed: int, steps: int, out: Path) -> tuple[dict, dict, dict]:
-    growth = {name: GROWTH["s"][name] for name in ("stages", "smallest")}
+def stages(dataset: Dataset, changes: dict[str, object]) -> list[Training]:
+    """Trainings that stay in one stage of the recipe each."""
+    recipe = Recipe(steps=10**6, batch_size=64, shift=0.125, average=0.1, **(FINAL | changes))
+    task = Classification(network(), dataset, recipe, torch.device("cpu"))
+    labels = task.labels(task.rows, 0)
+    return [
+        Training(
+            build(task.network), phase.images, labels, recipe.schedule(len(task.rows)), seed=0,
+            phases=[dataclasses.replace(phase, end=10**9)],
+        )
+        for phase in task.phases(recipe, 4)
+    ]  # fmt: skip
+
+
+def pace(dataset: Dataset, out: Path) -> float:
+    """CPU time of a growing step over that of a fixed one, the mean over the stages; from the record or measured now."""
+    record = out / "trainings.jsonl"
+    for row in rows.read(record):
+        if row["kind"] == "pace":
+            return row["ratio"]
+    kinds = (stages(dataset, {}), stages(dataset, GROWING))
+    ratios = []
+    with threads(1):
+        for number in range(1 + ROUNDS):
+            seconds = []
+            for kind in kinds:
+                begun = time.process_time()
+                for training in kind:
+                    training.advance()
+                    training.advance()
+                seconds.append((time.process_time() - begun) / len(kind))
+            if number:  # the first round warms up
+                ratios.append(seconds[1] / seconds[0])
+    low, middle, high = (float(q) for q in np.quantile(ratios, (0.25, 0.5, 0.75)))
+    print(
+        f"a growing step takes {middle:.3f} of a fixed one's time ({low:.3f} to {high:.3f}, {ROUNDS} rounds)",
+        flush=True,
+    )
+    rows.append(record, {"kind": "pace", "seed": -1, "ratio": middle, "quartiles": [low, high]})
+    return middle
+
+
+def one(dataset: Dataset, seed: int, steps: int, ratio: float, out: Path) -> tuple[dict, dict, dict]:
     fixed = trained(dataset, "fixed", seed, steps, out, {})
-    growing = trained(dataset, "growing", seed, steps, out, growth)
-    equal = max(1, round(steps * growing["seconds"] / fixed["seconds"]))
-    return fixed, growing, trained(dataset, "shorter", seed, equal, out, {})
+    growing = trained(dataset, "growing", seed, steps, out, GROWING)
+    return fixed, growing, trained(dataset, "shorter", seed, max(1, round(steps * ratio)), out, {})
 
 
 def told(name: str, values: list[float], unit: str, least: float | None = None) -> None:
@@ -100,6 +148,7 @@ def told(name: str, values: list[float], unit: str, least: float | None = None) 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    options.add_argument("what", nargs="?", choices=("pace", "all"), default="all")
     options.add_argument("--out", type=Path, default=Path("runs/progressive"))
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--images", type=int, default=16000, help="of the 50,000, weights to selection")
@@ -110,11 +159,18 @@ def main() -> None:
         given.seeds, given.images, given.steps = 2, 1000, 60
     given.out.mkdir(parents=True, exist_ok=True)
     dataset = data(given.images)
-    found = [one(dataset, seed, given.steps, given.out) for seed in range(given.seeds)]
-    print(f"time at equal epochs: {fmean(g['seconds'] / f['seconds'] for f, g, _ in found):.3f} of the fixed size's")
+    ratio = pace(dataset, given.out)
+    print(f"time at equal epochs: {ratio:.3f} of the fixed size's")
+    if given.what == "pace":
+        return
+    found = [one(dataset, seed, given.steps, ratio, given.out) for seed in range(given.seeds)]
     told("accuracy at equal epochs", [100 * (g["accuracy"] - f["accuracy"]) for f, g, _ in found], "points", -0.3)
     told("accuracy at equal time", [100 * (g["accuracy"] - s["accuracy"]) for _, g, s in found], "points", 0.0)
-    told("time of that comparison", [100 * (s["seconds"] / g["seconds"] - 1) for _, g, s in found], "%")
+    spent = [sum(row[number]["seconds"] for row in found) for number in range(3)]
+    print(
+        "CPU seconds of all, evaluation included: "
+        + ", ".join(f"{n} {s:.0f}" for n, s in zip(NAMES, spent, strict=True))
+    )
 
 
 if __name__ == "__main__":
