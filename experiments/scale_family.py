@@ -2,7 +2,7 @@
 
     python experiments/scale_family.py --out runs/scale table      # times layers on this machine: keep it quiet
     python experiments/scale_family.py --out runs/scale plan       # the members, before anything is trained
-    python experiments/scale_family.py --out runs/scale train      # fit and families; about 25 minutes on one core
+    python experiments/scale_family.py --out runs/scale train      # fit and families; about 20 minutes on one core
     python experiments/scale_family.py --out runs/scale measure    # times the members: keep it quiet
     python experiments/scale_family.py --out runs/scale report
     python experiments/scale_family.py --out runs/slice --slice all
@@ -271,7 +271,7 @@ def main() -> None:
     options.add_argument("--data", default="fashion-mnist")
     options.add_argument("--slice", action="store_true", help="twenty steps and one seed, to see that it works")
     given = options.parse_args()
-    recipe = Short(images=6400, epochs=1, batch_size=32, lr=0.05)
+    recipe = Short(images=4800, epochs=1, batch_size=32, lr=0.05)
     fit_seeds, seeds, row_seconds = FIT_SEEDS, SEEDS, 0.06
     if given.slice:
         recipe, fit_seeds, seeds, row_seconds = Short(images=1280, epochs=1, lr=0.1), 1, 1, 0.02
