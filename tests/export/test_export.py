@@ -235,7 +235,7 @@ FEATURED = Architecture(
     Shape(1, 32),
     (
         Stage("stem", (Conv(kernel=3, channels=8, stride=2),)),
-        Stage("stage 1", (MBConv(channels=8, expand=1, stride=2), MBConv(channels=8, se=0.25))),
+        Stage("stage-1", (MBConv(channels=8, expand=1, stride=2), MBConv(channels=8, se=0.25))),
         Stage("stage2", (MBConv(channels=16, stride=2),)),
         Stage("head", (Conv(channels=24), Classifier(classes=3))),
     ),
@@ -257,7 +257,7 @@ def test_features_are_maps_of_any_size_without_the_head(tmp_path, monkeypatch):
     maps = features.eval()(images)
     assert [tuple(m.shape) for m in maps] == [(2, 8, 12, 10), (2, 16, 6, 5)]
     out = whole.eval().stages.stem(images)
-    fine = whole.stages.get_submodule("stage 1")(out)
+    fine = whole.stages.get_submodule("stage-1")(out)
     assert torch.equal(maps[0], fine)
     assert torch.equal(maps[1], whole.stages.stage2(fine))
     model = importlib.import_module("onnx").load(made.files["onnx"])
@@ -276,7 +276,7 @@ def test_a_backbone_that_hands_out_another_map_is_noticed(tmp_path, monkeypatch)
     from nas.export import products
 
     honest = products.features_source
-    spoilt = lambda *given: honest(*given).replace('"stage 1.1"', '"stage 1.0"')  # noqa: E731
+    spoilt = lambda *given: honest(*given).replace('"stage-1.1"', '"stage-1.0"')  # noqa: E731
     monkeypatch.setattr(products, "features_source", spoilt)
     with pytest.raises(ArchitectureError, match="logits of the exported python file differ"):
         export(FEATURED, tmp_path / "out", formats=["python"], features=True)
