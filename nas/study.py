@@ -36,7 +36,8 @@ class Progress:
     """Where a study stands; ``trial`` is the one just told, None before the first.
 
     ``evaluated`` counts evaluations, ``planned`` is what they will come to (None: not known yet). ``hypervolume``
-    is a share, 0..1: each loss relative to the run's reference. ``eta_seconds`` is None until measured.
+    is a share, 0..1: each loss relative to the run's reference. ``best``: value of the first objective, of all trials so
+    far. ``eta_seconds`` is None until measured.
     """
 
     trial: Trial | None
@@ -45,6 +46,7 @@ class Progress:
     seconds: float
     front_size: int
     hypervolume: float
+    best: float | None
     eta_seconds: float | None
 
 
@@ -101,6 +103,7 @@ class Study:
         self._watch, self._clock = watch, clock
         self._reference: tuple[float, ...] = tuple(store.capsule["identity"]["reference"])
         self._front = RunningFront([1.0] * len(self._reference))
+        self._leader: tuple[float, float] | None = None  # loss and value in the first objective
         self._evaluated: dict[str, list[Trial]] = {}
         self._seconds: list[float] = []
         self._failures = self._answers = 0
@@ -325,6 +328,8 @@ class Study:
             if trial.state == "complete":
                 losses = self.store.objectives.losses(trial.metrics)
                 self._front.add([loss / top for loss, top in zip(losses, self._reference, strict=True)])
+                if self._leader is None or losses[0] < self._leader[0]:
+                    self._leader = losses[0], trial.metrics[self.store.objectives.each[0].name]
                 if self._hopeless is not None:
                     self._hopeless.learn(trial.metrics, curve or ())
         if len(self.trials) > self._cached:
@@ -344,6 +349,7 @@ class Study:
                 seconds=self._budget.elapsed(),
                 front_size=len(self._front),
                 hypervolume=self._front.hypervolume,
+                best=None if self._leader is None else self._leader[1],
                 eta_seconds=None if left is None else left / max(1, self._budget.parallel),
             )
         )

@@ -16,6 +16,7 @@ from nas.ops.conv import Classifier, Conv
 from nas.ops.down import LocalDown
 from nas.ops.mbconv import FusedMBConv, MBConv
 from nas.ops.unified import AttentionBlock, ConvBlock
+from nas.report import plots
 from nas.scale import scale
 from nas.shape import Shape
 
@@ -208,6 +209,11 @@ def test_a_plan_has_a_step_and_a_tolerance(settings, message):
 def test_coefficients_are_at_least_one():
     with pytest.raises(UsageError, match="coefficients are 1 to 16, one of them above 1"):
         Coefficients(depth=1, width=1, resolution=1)
+
+
+def test_labels_of_members_of_like_cost_do_not_stand_on_each_other():
+    assert plots._apart([32.5, 51.9, 57.1, 121.0, 506.0]) == ["32.5", "51.9", "", "121", "506"]
+    assert plots._apart([7.0]) == ["7"]
 
 
 # -- backbones ------------------------------------------------------------------------------------

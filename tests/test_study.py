@@ -282,6 +282,9 @@ def test_progress_shows_front_hypervolume_and_time_left(tmp_path):
     assert [p.trial for p in seen] == [None, *outcome.trials]
     assert (seen[0].eta_seconds, seen[1].eta_seconds, seen[-1].eta_seconds) == (None, 14.0, 0.0)
     assert seen[-1].front_size == len(OBJECTIVES.front(outcome.trials))
+    name = OBJECTIVES.each[0].name
+    assert seen[-1].best == max(t.metrics[name] for t in outcome.trials)
+    assert seen[0].best is None
     top = IDENTITY["reference"]
     volume = hypervolume([OBJECTIVES.losses(t.metrics) for t in outcome.trials], top)
     assert seen[-1].hypervolume == pytest.approx(volume / (top[0] * top[1]))

@@ -36,7 +36,6 @@ class Live:
         self._terminal = not quiet and sys.stderr.isatty()
         self._bar: Bar | None = None
         self._logged = 0.0
-        self._best = 0.0
 
     def lines(self, lines: Sequence[str]) -> None:
         """Say what will be done."""
@@ -65,8 +64,6 @@ class Live:
 
     def watch(self, progress: Progress) -> None:
         """Take in one step."""
-        if progress.trial is not None:
-            self._best = max(self._best, progress.trial.metrics.get("accuracy", 0.0))
         text = self._text(progress)
         if self._bar is not None:
             self._bar.update(
@@ -105,7 +102,8 @@ class Live:
 
     def _text(self, progress: Progress) -> str:
         left = "measuring" if progress.eta_seconds is None else f"{duration(progress.eta_seconds)} left"
+        best = "none yet" if progress.best is None else f"{progress.best:.4f}"
         return (
-            f"best {self._best:.4f}  front {progress.front_size}  hypervolume {progress.hypervolume:.4f}  "
+            f"best {best}  front {progress.front_size}  hypervolume {progress.hypervolume:.4f}  "
             f"{duration(progress.seconds)} gone, {left}"
         )

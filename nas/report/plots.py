@@ -1,5 +1,6 @@
 """Pictures, drawn with matplotlib without a display and without global state."""
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["audit_figure", "axis_label", "family_figure", "fit_figure", "front_figure", "interactive_front", "save"]
 
 INK, ACCENT, QUIET, CONFIRMED = "#22262b", "#c2410c", "#9aa5b1", "#15803d"
+LABEL_SHARE = 0.07  # of an axis: labels that are nearer overlap
 UNITS = {"params": ("params (M)", 1e6), "macs": ("multiply-adds (M)", 1e6), "size_bytes": ("size (MB)", 1e6),
          "peak_memory_bytes": ("peak memory (MB)", 1e6)}  # fmt: skip
 
@@ -187,7 +189,10 @@ def family_figure(
             axes.axvline(place, color=INK, lw=0.9, ls="--", zorder=1)
             axes.axvspan(place - sd / scale, place + sd / scale, color=QUIET, alpha=0.2, lw=0)
         for place, name in zip(places, names, strict=True):
-            axes.annotate(name, (place, 0.02), xycoords=("data", "axes fraction"), rotation=90, fontsize=8, ha="right")
+            axes.annotate(
+                name, (place, 0.02), xycoords=("data", "axes fraction"), rotation=90, fontsize=8, ha="right",
+                bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5},
+            )  # fmt: skip
         axes.set_ylabel(axis_label(up)[0])
         axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2, fontsize=9)
     else:
@@ -204,7 +209,7 @@ def family_figure(
         axes.set_ylabel("params (M)")
         axes.margins(x=0.2, y=0.15)
     axes.set_xscale("log")
-    axes.set_xticks(places, [_short(place) for place in places])
+    axes.set_xticks(places, _apart(places))
     axes.set_xticks([], minor=True)
     axes.set_xlabel(label)
     axes.set_title(title, fontsize=10, color=INK, loc="left")
@@ -235,6 +240,16 @@ def fit_figure(
 
 def _value(metrics: Metrics, name: str) -> float:
     return metrics[name] / axis_label(name)[1]
+
+
+def _apart(places: Sequence[float]) -> list[str]:
+    """Labels of ticks on a logarithmic axis, empty where one would stand on another: too near the last that is not."""
+    span = math.log(max(places) / min(places)) or 1.0
+    labels, last = [""] * len(places), -math.inf
+    for index in sorted(range(len(places)), key=lambda index: places[index]):
+        if math.log(places[index]) - last >= LABEL_SHARE * span:
+            labels[index], last = _short(places[index]), math.log(places[index])
+    return labels
 
 
 def _short(value: float) -> str:
