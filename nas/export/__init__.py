@@ -95,15 +95,15 @@ def export(
     Raises `UsageError` and `ArchitectureError`, and then leaves no file.
     """
     folder = Path(folder)
-    _check(architecture, name, formats, features)
     given = read_weights(weights) if isinstance(weights, str | Path) else weights
     pixels = 0 if features else pixel_classes(given)
+    if pixels and (other := set(formats) - set(FORMATS)):
+        raise UsageError(f"a segmentation network is written as {', '.join(FORMATS)}, not {sorted(other)[0]}")
+    _check(architecture, name, formats, features)
     _check_notes(architecture, notes, pixels)
     wanted = [*formats, *(["weights"] if given is not None else [])]
     targets = {kind: folder / f"{name}{SUFFIXES[kind]}" for kind in wanted}
     _check_free(folder, targets.values(), force)
-    if pixels and (other := set(formats) - set(FORMATS)):
-        raise UsageError(f"a segmentation network is written as {', '.join(FORMATS)}, not {sorted(other)[0]}")
     if features:
         product = backbone_product(architecture, given, notes)
     elif given is not None and pixels:
