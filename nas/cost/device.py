@@ -97,6 +97,8 @@ class DeviceModel:
                 raise TableError(
                     f"a device model prices {', '.join((*AMOUNTS, *KIND_AMOUNTS))}, each at 0 or more, not {name}={price}"
                 )
+        if not any(self.prices.values()):
+            raise TableError("a device model needs a price above 0, or everything would take no time")
         for name, sd in (("row_sd", self.row_sd), ("common_sd", self.common_sd)):
             if not 0 <= sd < 1:
                 raise TableError(f"{name} of a device model must be a fraction below 1, not {sd}")

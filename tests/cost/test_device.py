@@ -85,6 +85,12 @@ def test_a_price_is_finite_and_not_negative(price):
         DeviceModel(prices={"moved": price}, row_sd=0, common_sd=0)
 
 
+@pytest.mark.parametrize("prices", [{}, {"moved": 0.0}])
+def test_a_model_by_which_all_is_free_raises(prices):
+    with pytest.raises(TableError, match="needs a price above 0, or everything would take no time"):
+        DeviceModel(prices=prices, row_sd=0, common_sd=0)
+
+
 @pytest.mark.parametrize("name", ["row_sd", "common_sd"])
 @pytest.mark.parametrize("sd", [-0.1, 1.0, math.nan])
 def test_spreads_are_fractions(name, sd):
