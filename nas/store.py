@@ -158,6 +158,7 @@ def _claim(frozen: "FrozenTrial") -> Claim:
             all(type(n) is int and n >= 0 for n in (*genes, *pending, given["repeat"], given["told"]))
             and type(given["note"]) is dict
             and type(given["digest"]) is str
+            and given["digest"].isascii()
         )
     except KeyError as error:
         raise RunError(f"trial {number} of the record has no {error}: another program wrote it") from None
@@ -182,12 +183,17 @@ def _result(number: int, result: Any) -> Mapping[str, Any]:
             and all(_finite(value) and value >= 0 for value in numbers)
             and all(_finite(value) for scores in (result["metrics"], *curve) for value in scores.values())
         )
-    except (KeyError, TypeError, AttributeError):
+        "".join(result["metrics"]).encode()
+    except (KeyError, TypeError, AttributeError, UnicodeEncodeError):
         sound = False
     if not sound:
         raise RunError(f"trial {number} of the record was edited: its result holds something else than a result")
-    found: Mapping[str, Any] = result
-    return found
+    return {**result, "reason": _whole(result["reason"])}
+
+
+def _whole(text: str) -> str:
+    """The text with '?' for half a character, which a file's name may bring into an error and no table can print."""
+    return text.encode(errors="replace").decode()
 
 
 def _finite(value: Any) -> bool:
@@ -342,7 +348,7 @@ class Store:
         return {
             "state": state,
             "metrics": check_metrics(metrics),
-            "reason": reason,
+            "reason": _whole(reason),
             "seconds": round(seconds, 6),
             "order": self._finished,
         }

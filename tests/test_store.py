@@ -66,6 +66,19 @@ def test_a_finished_trial_comes_back_as_it_was_given(tmp_path):
     assert canonical(tmp_path).splitlines() == [t.canonical() for t in (first, second, third)]
 
 
+def test_half_a_character_in_a_reason_is_made_whole(tmp_path):
+    with create(tmp_path) as store:
+        given = store.finish(store.claim(some_claim(0), told=0), "failed", {}, reason="no file caf\udce9.png")
+    assert given.reason == "no file caf?.png"
+    assert read(tmp_path).trials == (given,)
+    journal = tmp_path / "journal.log"
+    journal.write_text(journal.read_text().replace("caf?", "\\ud800"))
+    assert read(tmp_path).trials[0].reason == "no file ?.png"
+    journal.write_text(journal.read_text().replace(given.digest, "\\ud800"))
+    with pytest.raises(RunError, match="its claim holds something else than a claim"):
+        read(tmp_path)
+
+
 def test_canonical_holds_no_times_hosts_or_ids(tmp_path):
     with create(tmp_path / "a") as store:
         run(store)
