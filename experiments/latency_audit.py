@@ -27,7 +27,7 @@ from nas.cost.table import Estimate, Table, layer_key
 from nas.domain import Bound, Domain
 from nas.measure.build import Journal, Progress, keys_of, subject, table_of, time_missing
 from nas.measure.runners import OnnxRuntime, pinned
-from nas.measure.timing import joined, remarks
+from nas.measure.timing import remarks
 from nas.measure.verify import Timed, Verdict, draw, network_subject, verify
 from nas.space import SearchSpace
 from nas.strategies.base import rng
@@ -93,8 +93,8 @@ def time_everything(
         timed, doubts = dict(journal.rows), remarks(journal.blocks)
     found = []
     for one in networks:
-        passes = [timed[f"network {one.network.digest} {number}"] for number in MIXED]
-        first, second = (joined(passes[half::2]).latency_ms for half in (0, 1))
+        passes = [timed[f"network {one.network.digest} {number}"].latency_ms for number in MIXED]
+        first, second = statistics.mean(passes[::2]), statistics.mean(passes[1::2])
         found.append(Timed(space=one.space, network=one.network, first_ms=first, second_ms=second))
     return (
         table,

@@ -8,11 +8,6 @@ measured in the same rounds and taken off. A visit during which the scheduler ga
 away. A whole network is ``looped``: only the last run counts, nothing is taken off, which is what a loop over images, or a
 benchmark tool, sees. (Seen here: small networks take 1.5 times as long in the first run, 1.4 in the second, 1.13 in the third,
 1.03 in the fourth.)
-
-Whole networks are timed in several passes, each a new random mix, and `joined`: on a machine shared with others whole minutes
-are slow, for some graphs more than for others. (Seen here: within a block medians have a standard error of 1 %, and two
-blocks disagree by 3 %; the reference kernel does not tell which of them is slow.) The rows of a table need no passes: a
-network's estimate is a sum of many.
 """
 
 import gc
@@ -29,10 +24,9 @@ import numpy as np
 
 from nas.measure.runners import Reading, Runner, pinned
 
-__all__ = ["PASSES", "Block", "Quality", "Subject", "Timing", "joined", "measure", "remarks"]
+__all__ = ["Block", "Quality", "Subject", "Timing", "measure", "remarks"]
 
 WARM_UPS = 2
-PASSES = 3  # over whole networks that are timed in this process
 RUNS = 5  # of a visit: cold, three to settle, warm
 MOST_DISTURBED = 4  # visits thrown away for each that counts, before one that was interrupted counts too
 LOOPED = 3  # times a row's seconds, for a whole network
@@ -203,16 +197,6 @@ def _timing(row: _Row, call: float, warm_call: float) -> Timing:
         latency_ms=latency, sd_ms=sd, count=len(row.times), noisy=row.error > NOISY, warm_ms=warm,
         energy_mj=_energy(row.times),
     )  # fmt: skip
-
-
-def joined(passes: Sequence[Timing]) -> Timing:
-    """One timing of several: medians; the deviation is at least what explains how far the passes lie apart."""
-    if len(passes) == 1:
-        return passes[0]
-    middle, count = statistics.median(each.latency_ms for each in passes), sum(each.count for each in passes)
-    apart = statistics.stdev(each.latency_ms for each in passes) * math.sqrt(count / len(passes))
-    sd = max(apart, statistics.median(each.sd_ms for each in passes))
-    return Timing(latency_ms=middle, sd_ms=sd, count=count, noisy=1.2533 * sd / math.sqrt(count) > NOISY * middle)
 
 
 def _energy(times: Sequence[float]) -> float | None:

@@ -15,7 +15,7 @@ from nas.cost.table import Table, write_table
 from nas.errors import TableError
 from nas.measure.graphs import network_graph
 from nas.measure.runners import Runner
-from nas.measure.timing import LOOPED, PASSES, Quality, Subject, Timing, joined, measure, remarks
+from nas.measure.timing import LOOPED, Quality, Subject, measure, remarks
 from nas.measure.training import network_document
 from nas.space import SearchSpace
 from nas.strategies.base import rng as stream
@@ -89,24 +89,23 @@ def time_networks(
     subject: Callable[[str, Architecture], Subject] | None = None,
     watch: Callable[[str], None] = lambda text: None,
 ) -> tuple[list[Timed], list[Quality]]:
-    """Time whole networks, twice, in passes that take turns; each in the state a loop leaves it in."""
+    """Time whole networks, twice, each time interleaved; each in the state a loop leaves it in."""
     subjects = [(subject or network_subject)(network.digest, network) for _, network in networks]
-    passes = PASSES if runner.in_process else 1
-    times: list[list[Mapping[str, Timing]]] = [[], []]
+    passes: list[dict[str, float]] = []
     blocks: list[Quality] = []
-    share = seconds / LOOPED / passes
-    for number in range(2 * passes):
-        found: dict[str, Timing] = {}
-        for block in measure(subjects, runner, threads=threads, seconds_per_row=share, seed=seed + number):
-            found.update(block.timings)
+    for number in (1, 2):
+        times: dict[str, float] = {}
+        for block in measure(subjects, runner, threads=threads, seconds_per_row=seconds / LOOPED, seed=seed + number):
+            times.update({digest: timing.latency_ms for digest, timing in block.timings.items()})
             blocks.append(block.quality)
-            watch(f"pass {number + 1} of {2 * passes}: {len(found)}/{len(subjects)} networks")
-        times[number % 2].append(found)
-    timed = []
-    for space, network in networks:
-        first, second = (joined([each[network.digest] for each in half]).latency_ms for half in times)
-        timed.append(Timed(space=space, network=network, first_ms=first, second_ms=second))
-    return timed, blocks
+            watch(f"measurement {number} of 2: {len(times)}/{len(subjects)} networks")
+        passes.append(times)
+    first, second = passes
+    found = [
+        Timed(space=space, network=network, first_ms=first[network.digest], second_ms=second[network.digest])
+        for space, network in networks
+    ]
+    return found, blocks
 
 
 def network_subject(key: str, network: Architecture) -> Subject:

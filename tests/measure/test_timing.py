@@ -6,7 +6,7 @@ from nas.errors import TableError, UsageError
 from nas.measure import timing
 from nas.measure.graphs import kernel_graph
 from nas.measure.runners import REFERENCE, Command, OnnxRuntime, as_built
-from nas.measure.timing import Quality, Subject, Timing, joined, measure, remarks
+from nas.measure.timing import Quality, Subject, measure, remarks
 
 QUIET = Quality(lost=0.01, reference_ms=1.0, reference_spread=0.02, load=0.9, call_ms=0.01)
 
@@ -63,19 +63,6 @@ def test_a_noisy_row_is_timed_longer_and_marked():
     assert not found["calm"].noisy
     assert found["wild"].noisy
     assert found["wild"].count > found["calm"].count
-
-
-def test_passes_are_joined_by_medians_and_say_how_far_they_lie_apart():
-    near, far = (
-        joined([Timing(latency_ms=ms, sd_ms=0.1, count=12) for ms in times])
-        for times in ((1.0, 1.001, 0.999), (1.0, 1.3, 0.8))
-    )
-    assert (near.latency_ms, near.count) == (1.0, 36)
-    assert near.sd_ms == 0.1
-    assert not near.noisy
-    assert far.latency_ms == 1.0
-    assert far.sd_ms / far.count**0.5 == pytest.approx(0.2517 / 3**0.5, rel=1e-3)  # the standard error of three passes
-    assert far.noisy
 
 
 def test_rows_beyond_memory_go_into_blocks(monkeypatch):
