@@ -3,15 +3,15 @@
 import math
 import random
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nas.cost.table import Table, kernel_from_key, layer_from_key
+from nas.cost.table import Row, Table, kernel_from_key, layer_from_key
 from nas.errors import TableError
 from nas.measure.build import subject
 from nas.measure.runners import Runner
-from nas.measure.timing import measure
+from nas.measure.timing import Timing, measure
 from nas.measure.verify import all_remarks
 
 __all__ = ["Checked", "Report", "check", "suspects"]
@@ -22,7 +22,7 @@ DRIFT = 0.10
 
 @dataclass(frozen=True)
 class Checked:
-    """A row then and now."""
+    """A row then and now: its warm times where both are known, as how cold a row is depends on how many are timed beside it."""
 
     key: str
     then_ms: float
@@ -86,8 +86,8 @@ def check(
     batch = runner.conditions().get("batch", 1)
     ready = [subject(key, batch=batch if isinstance(batch, int) else 1) for key in picked]
     blocks = list(measure(ready, runner, threads=threads, seconds_per_row=seconds_per_row, seed=seed))
-    now: Mapping[str, float] = {key: t.latency_ms for block in blocks for key, t in block.timings.items()}
-    rows = [Checked(key, table.rows[key].latency_ms, now[key]) for key in picked]
+    now = {key: timing for block in blocks for key, timing in block.timings.items()}
+    rows = [_held(key, table.rows[key], now[key]) for key in picked]
     blur = max((block.quality.call_ms for block in blocks), default=0.0)
     middle = statistics.median(row.now_ms / row.then_ms for row in [row for row in rows if row.then_ms > blur] or rows)
     wrong = [
@@ -101,3 +101,10 @@ def check(
         wrong=wrong,
         remarks=all_remarks(table, runner, [block.quality for block in blocks], threads=threads),
     )
+
+
+def _held(key: str, row: Row, now: Timing) -> Checked:
+    warm = row.extra.get("warm_ms")
+    if warm is None or now.warm_ms is None:
+        return Checked(key, row.latency_ms, now.latency_ms)
+    return Checked(key, warm, now.warm_ms)

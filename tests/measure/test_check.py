@@ -74,6 +74,21 @@ def test_differences_below_an_empty_call_are_nobodys_fault(table):
     assert found.wrong == []
 
 
+def test_how_cold_a_row_was_is_no_drift(table):
+    rows = {
+        key: replace(row, latency_ms=3 * row.latency_ms, extra={"warm_ms": row.latency_ms})
+        for key, row in table.rows.items()
+    }
+
+    class Here(ByName):
+        in_process = True
+
+        def aside(self):
+            return None, b"conv:8>8,8>8,k3,s1,g1,"
+
+    assert check.check(replace(table, rows=rows, _known={}), Here()).drift == pytest.approx(0, abs=1e-6)
+
+
 def test_rows_of_ops_that_are_not_installed_cannot_be_timed(table):
     foreign = replace(table, rows={"warp(channels=8)@3x8x8": next(iter(table.rows.values()))}, _known={})
     with pytest.raises(TableError, match="has no row that can be timed here: its ops are not installed"):
