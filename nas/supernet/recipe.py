@@ -128,7 +128,7 @@ def _restore(training: SupernetTraining, file: Path, identity: Mapping[str, Any]
     try:
         seconds, finished = float(state["seconds"]), bool(state["finished"])
         (training.take if finished else training.restore)(state)
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         text = " ".join(str(error).split())[:120]
         raise RunError(f"'{file}' is not a checkpoint of this supernet: {text}. Remove it to start anew") from None
     return seconds, finished

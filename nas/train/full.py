@@ -237,7 +237,7 @@ class FullTraining:
         try:
             history, seconds = [dict(row) for row in state["history"]], float(state["seconds"])
             training.restore(state)
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             text = " ".join(str(error).split())[:120]
             raise RunError(f"{file} is not a checkpoint of this training: {text}. Remove it to start anew") from None
         return history, seconds

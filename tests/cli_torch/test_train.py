@@ -212,6 +212,16 @@ def test_a_folder_that_was_tampered_with_is_refused(done, tmp_path, name, conten
         small(folder).run()
 
 
+def test_a_checkpoint_of_fewer_processes_is_refused(done, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(done[0], folder)
+    (folder / "result.json").unlink()
+    state = torch.load(folder / "checkpoint.pt", weights_only=True)
+    torch.save({**state, "changing": []}, folder / "checkpoint.pt")
+    with pytest.raises(RunError, match=r"checkpoint\.pt is not a checkpoint of this training: list index"):
+        small(folder).run()
+
+
 def shell(*words):
     return CliRunner().invoke(
         train.command, [str(word) for word in words], standalone_mode=False, catch_exceptions=False
