@@ -143,6 +143,7 @@ def interactive_front(
 def audit_figure(spaces: Mapping[str, Sequence[tuple[float, float]]], *, title: str = "") -> "Figure":
     """(measured ms, estimated ms) of whole networks by space, on logarithmic axes; the band is ±10 %."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
     figure = Figure(figsize=(5.6, 5.2), dpi=150, layout="constrained")
     axes = figure.add_subplot()
@@ -153,6 +154,10 @@ def audit_figure(spaces: Mapping[str, Sequence[tuple[float, float]]], *, title: 
     for (name, points), marker in zip(spaces.items(), cycle("osD^v"), strict=False):
         axes.scatter(*_columns(points), s=18, marker=marker, label=name)
     axes.set(xscale="log", yscale="log", xlabel="measured (ms)", ylabel="estimated (ms)")
+    for axis in (axes.xaxis, axes.yaxis):  # few and plain: labels of powers run into each other
+        axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        axis.set_major_formatter(FormatStrFormatter("%g"))
+        axis.set_minor_formatter(NullFormatter())
     axes.set_title(title, fontsize=10, color=INK, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=9)
