@@ -1,5 +1,6 @@
 """``nas latency verify``: hold a table against whole networks, and correct it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,9 @@ def command(
         watch=lambda line: None if as_json else click.echo(line, err=True),
     )  # fmt: skip
     column = "train_ms" if training else None
+    made = replace(table, info={"conditions": table.info.get("training", {})}) if training else table
     found = verify(
-        table, timed, column=column, correct=correct, unreliable=all_remarks(table, how, blocks, threads=count)
+        table, timed, column=column, correct=correct, unreliable=all_remarks(made, how, blocks, threads=count)
     )
     picture = table.path.with_suffix(".verify.png")
     plots.save(plots.audit_figure(_points(found), title=f"{table.name}: whole networks"), picture)

@@ -72,6 +72,9 @@ def test_training_steps_are_built_and_verified(folder):
     )
     found = json.loads(run(*verified, "--training", "--json"))
     assert found["every"]["networks"] == 6
+    assert not any(
+        " was " in remark for remark in found["unreliable"]
+    )  # the conditions are those of training, not of the rows
     info = json.loads((folder / "here.json").read_text())
     assert info["columns"]["train_ms"]["audit"]["every"] == found["every"]
     assert "audit" not in info
