@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from search_spaces import mnasnet, uninet
-
 TORCH_SIDE = (
     "cli_torch",
     "contracts/test_ops",
@@ -23,10 +21,6 @@ TORCH_SIDE = (
     "supernet",
     "train",
 )
-
-
-for module in (mnasnet, uninet):  # spaces never change: the two large ones are walked once a process
-    module.space = functools.cache(module.space)
 
 
 def pytest_addoption(parser):
@@ -43,6 +37,10 @@ class _NoTorch(MetaPathFinder):
 def pytest_configure(config):
     if config.getoption("--torch-free"):
         sys.meta_path.insert(0, _NoTorch())
+    from search_spaces import mnasnet, uninet  # not before torch is refused
+
+    for module in (mnasnet, uninet):  # spaces never change: the two large ones are walked once a process
+        module.space = functools.cache(module.space)
 
 
 def pytest_ignore_collect(collection_path, config):

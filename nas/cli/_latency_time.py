@@ -5,7 +5,9 @@ from typing import Any
 import click
 
 from nas import catalog
+from nas.arch import Architecture
 from nas.cli._options import json_option, print_json, seed_option
+from nas.cost.audit import NINETY
 from nas.cost.table import Table
 from nas.errors import UsageError
 from nas.measure.runners import Command, Runner, as_built
@@ -13,8 +15,6 @@ from nas.measure.verify import Timed, all_remarks, threads_of, time_networks
 from nas.report import text
 
 __all__ = ["command"]
-
-NINETY = 1.6449
 
 
 @click.command(
@@ -57,9 +57,11 @@ def command(
         )
     count = threads or threads_of(table)
     how: Runner = Command(runner) if runner else as_built(table.info["conditions"], threads=threads)
-    asked = {catalog.network(name, resolution=resolution): name for name in dict.fromkeys(networks)}
+    asked: dict[Architecture, list[str]] = {}  # two names may be of one network
+    for name in dict.fromkeys(networks):
+        asked.setdefault(catalog.network(name, resolution=resolution), []).append(name)
     timed, blocks = time_networks(
-        [(name, network) for network, name in asked.items()], how, threads=count, seconds=seconds, seed=seed,
+        [(" = ".join(names), network) for network, names in asked.items()], how, threads=count, seconds=seconds, seed=seed,
         watch=lambda line: None if as_json else click.echo(line, err=True),
     )  # fmt: skip
     remarks = all_remarks(table, how, blocks, threads=count)

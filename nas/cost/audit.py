@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from nas.cost.table import Estimate
 
-__all__ = ["Audit", "audit", "kendall_tau", "told"]
+__all__ = ["NINETY", "Audit", "audit", "kendall_tau", "told"]
 
 Floats = NDArray[np.float64]
 
-NINETY = 1.6449
+NINETY = 1.6449  # standard deviations to either side that hold 90 %
 BAND = 0.10
 POOR_MAPE, POOR_TAU = 0.10, 0.80
 

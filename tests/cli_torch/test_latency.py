@@ -5,6 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from nas import catalog
 from nas.cli import nas
 from nas.errors import NasError, UsageError
 
@@ -156,7 +157,20 @@ def test_given_networks_are_timed_beside_the_table(folder):
     assert one["network"] == "mobilenet_v2"
     assert one["first_ms"] > 0
     assert one["error"] == pytest.approx(2 * one["latency_ms"] / (one["first_ms"] + one["second_ms"]) - 1)
-    said = run("latency", "time", "mobilenet_v2", "--resolution", "32", "--device", "here.csv", "--seconds", "0.01")
+    catalog.network("mobilenet_v2", resolution=32).save(folder / "same.json")
+    said = run(
+        "latency",
+        "time",
+        "mobilenet_v2",
+        "same.json",
+        "--resolution",
+        "32",
+        "--device",
+        "here.csv",
+        "--seconds",
+        "0.01",
+    )
     assert "table off by" in said
+    assert "mobilenet_v2 = same.json" in said
     with pytest.raises(UsageError, match="nothing timed here can be held against it"):
         run("latency", "time", "mobilenet_v2", "--device", "pixel1")

@@ -28,7 +28,7 @@ def test_intervals_cover_what_they_promise():
     rng = np.random.default_rng(0)
     truth = rng.uniform(1, 10, 400)
     found = audit(estimates(truth * (1 + 0.05 * rng.normal(size=400)), common=0.05), truth, truth)
-    assert 0.86 < found.coverage_90 < 0.94
+    assert 0.87 < found.coverage_90 < 0.93
 
 
 def test_tau_is_kendalls():
