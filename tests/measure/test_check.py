@@ -56,6 +56,27 @@ def test_a_slower_device_is_drift_not_wrong_rows(table):
     assert not found.ok
 
 
+def test_a_slow_moment_is_timed_again(table, monkeypatch):
+    class Slow(ByName):
+        rounds = 0
+
+        def open(self, model):
+            run, slow = super().open(model), Slow.rounds == 1
+            return lambda: (1.5 if slow else 1.0) * run()
+
+    whole = check.measure
+
+    def counted(*args, **kwargs):
+        Slow.rounds += 1
+        return whole(*args, **kwargs)
+
+    monkeypatch.setattr(check, "measure", counted)
+    found = check.check(table, Slow())
+    assert Slow.rounds == 2
+    assert found.ok
+    assert found.drift == pytest.approx(0, abs=1e-6)
+
+
 def test_differences_below_an_empty_call_are_nobodys_fault(table):
     class Here(ByName):
         in_process = True
