@@ -117,13 +117,13 @@ def _restore(training: SupernetTraining, file: Path, identity: Mapping[str, Any]
     if not file.exists():
         return 0.0, False
     state = weights.read(file)
-    there = state.get("identity")
-    if there != dict(identity):
+    there, here = _plain(state.get("identity")), _plain(identity)
+    if there != here:
         there = there if isinstance(there, dict) else {}
-        differs = next((n for n in {**there, **identity} if there.get(n) != identity.get(n)), "identity")
+        differs = next((n for n in {**there, **here} if there.get(n) != here.get(n)), "identity")
         raise RunError(
             f"'{file}' is the checkpoint of another supernet: its {differs} is {str(there.get(differs))[:60]}, "
-            f"here it is {str(identity.get(differs))[:60]}. Remove it, or choose another --out"
+            f"here it is {str(here.get(differs))[:60]}. Remove it, or choose another --out"
         )
     try:
         seconds, finished = float(state["seconds"]), bool(state["finished"])
@@ -132,3 +132,12 @@ def _restore(training: SupernetTraining, file: Path, identity: Mapping[str, Any]
         text = " ".join(str(error).split())[:120]
         raise RunError(f"'{file}' is not a checkpoint of this supernet: {text}. Remove it to start anew") from None
     return seconds, finished
+
+
+def _plain(value: Any) -> Any:
+    """What can be compared: anything but scalars, sequences and mappings, such as a tensor, by its type's name."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value if value is None or isinstance(value, str | int | float) else f"a {type(value).__name__}"

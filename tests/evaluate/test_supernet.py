@@ -63,6 +63,10 @@ def test_what_cannot_be_is_told_in_one_line(tmp_path) -> None:
         found.evaluate(fbnet.space().decode([0] * 22), 0)
     with pytest.raises(RunError, match="is the checkpoint of another supernet: its seed is 0, here it is 1"):
         session().prepare(DOMAIN, tmp_path, seed=1)
+    state = torch.load(tmp_path / "supernet.pt", weights_only=True)
+    torch.save({**state, "identity": {**state["identity"], "seed": torch.zeros(2)}}, tmp_path / "supernet.pt")
+    with pytest.raises(RunError, match="its seed is a Tensor, here it is 0"):
+        session().prepare(DOMAIN, tmp_path, seed=0)
     with pytest.raises(UsageError, match=r"no setting of evaluator 'supernet' named 'path'. Did you mean 'paths'"):
         session(path=1)
 
