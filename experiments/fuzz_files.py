@@ -123,7 +123,9 @@ def formats(folder: Path) -> dict[str, Format]:
     (run / "confirm.jsonl").write_text("".join(json.dumps(row) + "\n" for row in confirm_rows(run)))
     torch.save(build(small(), seed=0).state_dict(), folder / "weights.pt")
     (folder / "foreign.json").write_text(json.dumps({"mbconv(channels=24,expand=6)@16x112x112": 3.5}))
-    (folder / "foreign.csv").write_text("op,in_channels,in_size,latency_ms\nmbconv(channels=24,expand=6),16,112,3.5\n")
+    (folder / "foreign.csv").write_text(
+        'op,in_channels,in_size,latency_ms\n"mbconv(channels=24,expand=6)",16,112,3.5\n'
+    )
     (folder / "foreign.yaml").write_text(
         "expanded_conv-input:112x112x16-output:56x56x24-expand:6-kernel:3-stride:2-idskip:0:\n  count: 3\n  mean: 3.5\n"
     )
