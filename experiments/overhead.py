@@ -1,6 +1,6 @@
 """What the record and the strategies cost at scale: milliseconds a trial, seconds of a resume.
 
-    python experiments/overhead.py OUT [--trials 10000] [STRATEGY ...]
+    python experiments/overhead.py OUT [--trials 10000] [--more 20] [STRATEGY ...]
 
 Makes a run of so many finished trials over FBNet's space (random networks, an instant evaluator; kept in OUT), then, for
 each strategy: opens it (read, repair, tell all), asks once, and goes on for some trials. ``cold_s`` is that resume without
@@ -98,12 +98,12 @@ def record(folder: Path, trials: int, note: dict[str, float], objectives: int) -
             store.finish(store.claim(claim, told=number), "complete", metrics, seconds=1.0)
 
 
-def measured(folder: Path, spec: str, objectives: int) -> dict[str, float]:
+def measured(folder: Path, spec: str, objectives: int, more: int) -> dict[str, float]:
     cold = resumed(folder, spec, objectives)
     found = {**cold, "cold_s": cold["resume_s"]}
     if (folder / FILE).exists():
         found["resume_s"] = resumed(folder, spec, objectives)["resume_s"]
-    return found | asked(folder, spec, objectives) if spec not in NEVER_ASKED else found
+    return found | asked(folder, spec, objectives, more) if spec not in NEVER_ASKED else found
 
 
 def resumed(folder: Path, spec: str, objectives: int) -> dict[str, float]:
@@ -118,7 +118,7 @@ def resumed(folder: Path, spec: str, objectives: int) -> dict[str, float]:
     return {"open_s": opened - start, "tell_s": strategy.tell_seconds, "resume_s": told - start}
 
 
-def asked(folder: Path, spec: str, objectives: int) -> dict[str, float]:
+def asked(folder: Path, spec: str, objectives: int, more: int) -> dict[str, float]:
     """The first proposal after a resume, then some more trials."""
     domain = bounded_domain(fbnet.space())
     strategy = Timed(make(spec, domain, seed=1, objectives=objectives))
@@ -128,14 +128,14 @@ def asked(folder: Path, spec: str, objectives: int) -> dict[str, float]:
         strategy.tell_seconds, first = 0.0, strategy.ask_seconds[0]
         strategy.ask_seconds.clear()
         start, wall = time.process_time(), time.perf_counter()
-        study.run(trials=study.evaluated + MORE)
+        study.run(trials=study.evaluated + more)
         took, wall = time.process_time() - start, time.perf_counter() - wall
     asks = sum(strategy.ask_seconds)
     return {
         "first_ask_s": first,
         "ask_ms": 1e3 * asks / len(strategy.ask_seconds),
-        "study_ms": 1e3 * (took - asks - strategy.tell_seconds) / MORE,
-        "study_wall_ms": 1e3 * (wall - asks - strategy.tell_seconds) / MORE,
+        "study_ms": 1e3 * (took - asks - strategy.tell_seconds) / more,
+        "study_wall_ms": 1e3 * (wall - asks - strategy.tell_seconds) / more,
     }
 
 
@@ -144,6 +144,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("strategies", nargs="*")
     parser.add_argument("--trials", type=int, default=10_000)
+    parser.add_argument(
+        "--more", type=int, default=MORE, help="trials after the first ask; few for samplers that need seconds"
+    )
     given = parser.parse_args()
     print(f"| strategy, {given.trials} trials | " + " | ".join(COLUMNS) + " |\n|" + " --- |" * (len(COLUMNS) + 1))
     for spec in given.strategies or STRATEGIES:
@@ -154,7 +157,7 @@ def main() -> None:
         copy = given.out / "copy"
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(base, copy)
-        found = measured(copy, spec, objectives)
+        found = measured(copy, spec, objectives, given.more)
         print(
             f"| `{spec}` | " + " | ".join(f"{found[key]:.2f}" if key in found else "-" for key in COLUMNS) + " |",
             flush=True,

@@ -60,7 +60,7 @@ class Search:
     space: str = "fbnet"
     devices: tuple[str, ...] = ("pixel1",)
     data: str = "digits"
-    strategy: str = "local-search"
+    strategy: str = "gp"
     evaluator: str = "training"
     objectives: tuple[str, ...] = ("accuracy", "latency_ms")
     reward: str = ""

@@ -45,7 +45,7 @@ Examples:
     "--data", default="digits", show_default=True, help="digits, fashion-mnist[:DIR], npz:FILE, folder:DIR, hf:NAME."
 )
 @click.option(
-    "--strategy", default="local-search", show_default=True, help="Search strategy, with settings: name:key=value,..."
+    "--strategy", default="gp", show_default=True, help="Search strategy, with settings: name:key=value,..."
 )
 @click.option(
     "--evaluator",
