@@ -37,7 +37,7 @@ Examples:
     default="python,onnx,json",
     show_default=True,
     metavar="LIST",
-    help="Formats, with commas; also timm, coreml.",
+    help="Formats, with commas; also timm, coreml, tflite.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write to.")
 @click.option("--name", help="Name of the files.  [default: the network's]")
@@ -179,7 +179,11 @@ def _document(architecture: Architecture, made: export.Exported) -> dict[str, An
         "files": {kind: str(path) for kind, path in made.files.items()},
         "trained": made.trained,
         "weights": None if made.weights is None else dataclasses.asdict(made.weights),
-        "largest_difference": {"python": made.python_difference, "onnx": made.onnx_difference},
+        "largest_difference": {
+            "python": made.python_difference,
+            "onnx": made.onnx_difference,
+            "tflite": made.tflite_difference,
+        },
     }
 
 
@@ -192,6 +196,7 @@ def _lines(document: dict[str, Any]) -> list[str]:
         "weights": "trained weights",
         "timm": "architecture string for timm, with its model's arguments",
         "coreml": "converted, not executed here",
+        "tflite": "for LiteRT, batch 1; run here, outputs are the source's",
     }
     if "maps" in document:
         checked |= {

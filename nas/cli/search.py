@@ -44,9 +44,7 @@ Examples:
 @click.option(
     "--data", default="digits", show_default=True, help="digits, fashion-mnist[:DIR], npz:FILE, folder:DIR, hf:NAME."
 )
-@click.option(
-    "--strategy", default="gp", show_default=True, help="Search strategy, with settings: name:key=value,..."
-)
+@click.option("--strategy", default="gp", show_default=True, help="Search strategy, with settings: name:key=value,...")
 @click.option(
     "--evaluator",
     default="training",

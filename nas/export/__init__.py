@@ -1,7 +1,8 @@
 """A network as files that run without the toolkit: Python, ONNX, JSON, and weights.
 
-Every export is verified in an interpreter that cannot import the toolkit before a file is seen under its name. Two more
-formats are not run: ``timm``, an architecture string, and ``coreml``, converted and not executed here.
+Every export is verified in an interpreter that cannot import the toolkit before a file is seen under its name. Three more
+formats are extras: ``tflite``, which is run here by LiteRT, ``coreml``, converted and not executed here, and ``timm``, an
+architecture string.
 """
 
 import json
@@ -24,6 +25,7 @@ from nas.export.coreml import require_coreml, write_coreml
 from nas.export.onnx import OPSET, require_onnx, write_onnx
 from nas.export.products import Product, backbone_product, network_product, pixel_classes, segmenter_product
 from nas.export.python import python_source
+from nas.export.tflite import require_tflite, write_tflite
 from nas.export.verification import Job, check
 from nas.model.weights import Loaded, Weights, load_weights, read_weights
 from nas.notes import NONE, Notes, save_network
@@ -41,12 +43,12 @@ __all__ = [
 ]
 
 FORMATS = ("python", "onnx", "json")
-MORE = ("timm", "coreml")
+MORE = ("timm", "coreml", "tflite")
 SUFFIXES = {
     "python": ".py", "onnx": ".onnx", "json": ".json", "weights": ".pt", "timm": ".timm.json", "coreml": ".mlpackage",
+    "tflite": ".tflite",
 }  # fmt: skip
 ELSEWHERE = {
-    "tflite": "litert-torch converts the exported Python file",
     "tensorrt": "trtexec --onnx=FILE builds an engine from the ONNX file",
 }
 """Formats that other tools make from ours; docs/families.md has the commands."""
@@ -67,6 +69,7 @@ class Exported:
     macs: int
     python_difference: float | None
     onnx_difference: float | None
+    tflite_difference: float | None = None
 
     @property
     def trained(self) -> bool:
@@ -152,6 +155,8 @@ def _check(architecture: Architecture, name: str, formats: Sequence[str], featur
         arch_string(architecture)
     if "coreml" in formats:
         require_coreml()
+    if "tflite" in formats:
+        require_tflite()
     if features:
         backbone(architecture)
 
@@ -216,4 +221,10 @@ def _verify(product: Product, files: Mapping[str, Path]) -> dict[str, float | No
         Job(network=product.onnx or product.module, onnx=files.get("onnx"), **common),
     ]
     verdicts = check(jobs)
-    return {"python_difference": verdicts[0].python_difference, "onnx_difference": verdicts[1].onnx_difference}
+    return {
+        "python_difference": verdicts[0].python_difference,
+        "onnx_difference": verdicts[1].onnx_difference,
+        "tflite_difference": write_tflite(product.module, product.architecture.input, files["tflite"])
+        if "tflite" in files
+        else None,
+    }

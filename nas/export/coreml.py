@@ -15,7 +15,7 @@ from torch import nn
 from nas.errors import ArchitectureError, UsageError
 from nas.shape import Shape
 
-__all__ = ["require_coreml", "write_coreml"]
+__all__ = ["Tuple", "require_coreml", "write_coreml"]
 
 
 def require_coreml() -> None:
@@ -39,7 +39,7 @@ def write_coreml(network: nn.Module, shape: Shape, path: Path, outputs: Sequence
 
         _register_shuffle()
         given = torch.zeros(1, shape.channels, shape.size, shape.size)
-        traced = torch.jit.trace(_Tuple(network.eval()), given)  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace(Tuple(network.eval()), given)  # type: ignore[no-untyped-call]
         try:
             made = coremltools.convert(
                 traced, inputs=[coremltools.TensorType(name="image", shape=tuple(given.shape))],
@@ -68,7 +68,7 @@ def _register_shuffle() -> None:
     register_torch_op(channel_shuffle)
 
 
-class _Tuple(nn.Module):
+class Tuple(nn.Module):
     """Maps as a tuple, which a trace can return."""
 
     def __init__(self, network: nn.Module) -> None:

@@ -324,8 +324,6 @@ def test_formats_that_are_not_run_here(tmp_path, monkeypatch):
         "ds_r1_k3_s2_e1_c8",
         "ir_r1_k3_s1_e6_c8_se0.25",
     ]
-    with pytest.raises(UsageError, match=r"tflite is not written here: litert-torch converts the exported Python file"):
-        export(SMALL, tmp_path, formats=["tflite"])
     with pytest.raises(UsageError, match=r"tensorrt is not written here: trtexec --onnx=FILE"):
         export(SMALL, tmp_path, formats=["tensorrt"])
     with pytest.raises(UsageError, match="timm's strings are of whole networks"):
@@ -333,6 +331,18 @@ def test_formats_that_are_not_run_here(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "coremltools", None)
     with pytest.raises(UsageError, match=r"need the package coremltools: pip install 'nas-toolkit\[coreml\]'"):
         export(SMALL, tmp_path, formats=["coreml"])
+    monkeypatch.setitem(sys.modules, "litert_torch", None)
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+    with pytest.raises(UsageError, match=r"need the package \S+: pip install 'nas-toolkit\[tflite\]'"):
+        export(SMALL, tmp_path, formats=["tflite"])
+
+
+@pytest.mark.parametrize("features", [False, True])
+def test_tflite_file_gives_the_same_outputs(tmp_path, features):
+    pytest.importorskip("litert_torch", reason="TFLite files need litert-torch")
+    made = export(FEATURED if features else SMALL, tmp_path, formats=["tflite"], features=features)
+    assert made.files["tflite"].read_bytes()[4:8] == b"TFL3"
+    assert made.tflite_difference < 1e-5
 
 
 def test_core_ml_package_is_converted(tmp_path):
