@@ -8,6 +8,7 @@ Tuner, and the record says what is left to do. Tune's files (``ray/`` in the run
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
@@ -130,7 +131,6 @@ def _tune(study: Study, make: Callable[[], Evaluator], cluster: Cluster) -> NasE
         run_config=tune.RunConfig(
             name="tune",
             storage_path=str(Path(study.store.folder) / FOLDER),
-            failure_config=tune.FailureConfig(max_failures=cluster.max_failures),
             stop=Stop(),
             verbose=0,
         ),
@@ -162,11 +162,17 @@ def _searcher(study: Study, cluster: Cluster) -> Any:
     from ray.tune.search import Searcher
 
     class Driver(Searcher):  # type: ignore[misc]
-        """What Tune takes for a search algorithm. An error of ours is kept, and ends the experiment."""
+        """What Tune takes for a search algorithm. An error of ours is kept, and ends the experiment.
+
+        A network whose worker was lost is suggested again, as another trial of Tune's: what Tune itself would begin anew
+        does not include a trial whose worker dies before its first step.
+        """
 
         def __init__(self) -> None:
             super().__init__()
-            self.numbers: dict[str, int] = {}
+            self.tasks: dict[str, Task] = {}
+            self.again: list[Task] = []
+            self.lost: Counter[int] = Counter()
             self.curves: dict[str, list[Metrics]] = {}
             self.problem: NasError | None = None
 
@@ -184,31 +190,34 @@ def _searcher(study: Study, cluster: Cluster) -> Any:
             if self.problem is not None:
                 return Searcher.FINISHED
             try:
-                task = study.take()
+                task = self.again.pop() if self.again else study.take()
             except NasError as error:
                 self.problem = error
                 return Searcher.FINISHED
             if task is None:
-                return Searcher.FINISHED if study.closed else None
-            self.numbers[trial_id] = task.number
+                return Searcher.FINISHED if study.closed and not self.tasks else None
+            self.tasks[trial_id] = task
             return {"number": task.number, "seed": task.seed, "network": json.dumps(task.network.to_json())}
 
         def goes_on(self, trial_id: str, result: Mapping[str, Any]) -> bool:
             scores = result.get("scores")
-            if "measured" in result or scores is None or trial_id not in self.numbers:
+            if "measured" in result or scores is None or trial_id not in self.tasks:
                 return True
             curve = self.curves.setdefault(trial_id, [])
-            del curve[result["part"] - 1 :]  # begun anew
             curve.append(scores)
-            return study.judge is None or study.judge(self.numbers[trial_id], result["part"], scores)
+            return study.judge is None or study.judge(self.tasks[trial_id].number, result["part"], scores)
 
         def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-            number = self.numbers.pop(trial_id, None)
+            task = self.tasks.pop(trial_id, None)
             curve = tuple(self.curves.pop(trial_id, ()))
-            if number is None or self.problem is not None:
+            if task is None or self.problem is not None:
+                return
+            self.lost[task.number] += error
+            if error and self.lost[task.number] <= cluster.max_failures:
+                self.again.append(task)
                 return
             try:
-                study.give(number, _measured(result or {}, curve, cluster, lost=error))
+                study.give(task.number, _measured(result or {}, curve, cluster, lost=error))
             except NasError as problem:
                 self.problem = problem
 

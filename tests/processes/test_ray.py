@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 import nas
-from nas.cluster import Cluster
+from nas.cluster import Cluster, _searcher
 from nas.errors import UsageError
 from nas.store import read
+from tests.processes.test_workers import study
 
 ROOT = Path(nas.__file__).parent.parent
 CODE = """
@@ -46,6 +47,24 @@ def test_a_search_on_ray_survives_a_worker(tmp_path, scheduler):
     else:
         assert {trial.state for trial in record.trials} <= {"complete", "stopped"}
         assert all("stopped early by asha after part" in t.reason for t in record.trials if t.state == "stopped")
+
+
+def test_a_network_whose_worker_is_lost_is_suggested_again(tmp_path):
+    """Also where Tune would not, as the worker died before the trial's first step."""
+    pytest.importorskip("ray.tune", reason="Ray is not installed: pip install 'nas-toolkit[ray]'")
+    searched = study(tmp_path)
+    searched.begin(trials=1)
+    driver = _searcher(searched, Cluster(max_failures=2))
+    first = driver.suggest("a")
+    assert driver.suggest("other") is None
+    for before, after in ("ab", "bc"):
+        driver.on_trial_complete(before, error=True)
+        assert driver.suggest(after) == first
+    driver.on_trial_complete("c", error=True)
+    assert not driver.again
+    searched.store.close()
+    [trial] = read(tmp_path / "run").trials
+    assert (trial.state, trial.reason) == ("failed", "its Ray worker was lost 3 times: out of memory?")
 
 
 def test_a_scheduler_nobody_knows_is_refused():
