@@ -262,8 +262,8 @@ def check_same(folder: Path, recorded: Mapping[str, Any], asked: Mapping[str, An
         name, there, here = found
         part = name.split(".")[0]
         raise RunError(
-            f"'{folder}' is a run folder of another {part}: {name} is {there} there and {here} here. "
-            f"Resume it under the same {part}, or start a new run with another --out"
+            f"'{folder}' was begun with another {part}: {name} is {there} there and {here} here. "
+            f"Go on with the same {part}, or begin anew with another --out"
         )
 
 

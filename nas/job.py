@@ -216,11 +216,16 @@ class Plan:
         trials = self.settings.trials
         if trials is None and self.settings.seconds is None:
             trials = getattr(self.strategy, "trials", DEFAULT_TRIALS)
+        if not resume:
+            out = out or self.default_folder()
+        if self.settings.ray is not None:
+            cluster.require_ray()
+        board = None if out is None else self._board(Path(out).resolve())
         with self._store(out, resume) as store:
             self._prepare(store.folder, preparing)
             study = Study(
                 self.domain, self.strategy, self.evaluator, store, watch=watch, hopeless=self.settings.hopeless,
-                board=self._board(store.folder),
+                board=board,
             )  # fmt: skip
             outcome = self._evaluated(study, trials)
         run = Run(store.folder)
@@ -258,13 +263,13 @@ class Plan:
             return study.run(trials=trials, seconds=given.seconds, workers=workers)
 
     def _store(self, out: str | Path | None, resume: bool) -> Store:
+        if out is None:
+            raise RunError("a resume needs the run's folder")
         if resume:
-            if out is None:
-                raise RunError("a resume needs the run's folder")
             store = Store.resume(out, self.space, self.identity)
         else:
             store = Store.create(
-                out or self.default_folder(),
+                out,
                 self.space,
                 self.identity,
                 command=sys.argv,

@@ -123,7 +123,10 @@ class Reward:
         if self.name not in REWARDS:
             raise unknown("reward", self.name, REWARDS)
         if self.name != "mes" and not (self.target and 0 < self.target < math.inf):
-            raise UsageError(f"reward '{self.name}' needs a positive target in {self.cost}, not {self.target}")
+            given = "none was given" if self.target is None else f"not {self.target:g}"
+            raise UsageError(
+                f"reward '{self.name}' needs a target above 0 in {self.cost}, {given}: --target 60ms, or --latency 60ms"
+            )
 
     def __str__(self) -> str:
         target = f"{self.target:g}" if self.target else ""

@@ -100,6 +100,16 @@ class Run:
         return frames.front_trials(self.trials, self.objectives)
 
     @property
+    def failures(self) -> int:
+        """Evaluations that failed."""
+        return sum(trial.state == "failed" for trial in self.trials)
+
+    def failures_text(self) -> str:
+        """How many trials failed, and why the last of them did; empty where none did."""
+        failed = [trial for trial in self.trials if trial.state == "failed"]
+        return f", {len(failed)} failed (the last one: {failed[-1].reason})" if failed else ""
+
+    @property
     def core_seconds(self) -> float:
         """What the search's evaluations took: wall seconds times threads, failed ones included."""
         threads: int = self.identity["proxy"].get("threads", 1)
@@ -265,7 +275,9 @@ class Run:
         return text.front(self.front_trials, self.space, self.tables, self.objectives, self.confirmed_scores)
 
     def save_reports(self) -> None:
-        """Write ``front.csv`` and ``front.png`` into the run's folder."""
+        """Write ``front.csv`` and ``front.png`` into the run's folder, if anything has finished."""
+        if not self.front_trials:
+            return
         write_atomic(self.folder / "front.csv", self.front().to_csv(index=False))
         plots.save(self.figure(), self.folder / "front.png")
 

@@ -6,10 +6,13 @@ from typing import Any, TypeVar
 
 from nas.errors import UsageError, unknown
 
-__all__ = ["Ranges", "changed", "check_ranges"]
+__all__ = ["Ranges", "changed", "check_kind", "check_ranges"]
 
 T = TypeVar("T")
 Ranges = Mapping[str, tuple[float, float]]
+KINDS = {
+    "int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "None": "null", "NoneType": "null",
+}  # fmt: skip
 
 
 def changed(base: T, text: str, what: str) -> T:
@@ -32,6 +35,17 @@ def changed(base: T, text: str, what: str) -> T:
             number = "a whole number" if kind is int else "a number"
             raise UsageError(f"{what} {name} must be {number}, not '{value[:40]}'") from None
     return dataclasses.replace(base, **changes)  # type: ignore[type-var]
+
+
+def check_kind(what: str, value: Any, annotation: Any) -> None:
+    """Raise `UsageError` where a parameter annotated as int, float, bool or str, or None, was given something else."""
+    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "") or str(annotation)
+    text = str(annotation) if "|" in str(annotation) else text
+    kinds = {part.strip() for part in text.split("|")}
+    if not kinds <= KINDS.keys() or type(value).__name__ in kinds or (type(value) is int and "float" in kinds):
+        return
+    due = " or ".join(words for kind, words in KINDS.items() if kind in kinds and kind != "NoneType")
+    raise UsageError(f"{what} must be {due}, not '{str(value)[:40]}'")
 
 
 def check_ranges(settings: Any, ranges: Ranges, what: str) -> None:

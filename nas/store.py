@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from nas.capsule import check_same, read_capsule, write_capsule
 from nas.errors import RunError, SpaceError
 from nas.journal import JOURNAL, RunLock, open_journal, readable_errors, repair
-from nas.objectives import Objectives
+from nas.objectives import QUALITY, SEARCH, Objectives
 from nas.space import Choice, SearchSpace
 from nas.strategies.base import Proposal
 from nas.trial import Metrics, State, Trial, check_metrics
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Claim", "Record", "Store", "canonical", "check_space", "quiet_optuna", "read"]
 
 STUDY = "nas"
+REPORTS = ("confirm.jsonl", "front.csv")
 METRIC_NAMES = "study:metric_names"  # where Optuna keeps the names of a study's objectives
 
 
@@ -85,13 +86,24 @@ def read(folder: str | Path) -> Record:
     objectives = Objectives.from_json(capsule["identity"]["objectives"])
     path = folder / JOURNAL
     if not path.exists():
+        _check_kept(folder, ())
         return Record(capsule=capsule, objectives=objectives, trials=())
     storage = open_journal(path)
     try:
         found = storage.get_all_trials(storage.get_study_id_from_name(STUDY), deepcopy=False)
     except KeyError:  # killed before the study's first record
         found = []
+    _check_kept(folder, found)
     return _record(capsule, objectives, found)
+
+
+def _check_kept(folder: Path, found: Sequence[object]) -> None:
+    """Raise where a report says that there were trials and the record knows none."""
+    left = [name for name in REPORTS if (folder / name).exists()]
+    if left and not found:
+        raise RunError(
+            f"the record of '{folder}' is gone: {left[0]} is there, {JOURNAL} holds no trial. Put it back, or begin a new run"
+        )
 
 
 def check_space(folder: str | Path, space: SearchSpace, trials: Sequence[Trial]) -> None:
@@ -181,7 +193,7 @@ def _result(number: int, result: Any) -> Mapping[str, Any]:
             result["state"] in get_args(State)
             and type(result["reason"]) is str
             and all(_finite(value) and value >= 0 for value in numbers)
-            and all(_finite(value) for scores in (result["metrics"], *curve) for value in scores.values())
+            and all(_possible(*pair) for scores in (result["metrics"], *curve) for pair in scores.items())
         )
         "".join(result["metrics"]).encode()
     except (KeyError, TypeError, AttributeError, UnicodeEncodeError):
@@ -198,6 +210,11 @@ def _whole(text: str) -> str:
 
 def _finite(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
+
+
+def _possible(name: str, value: Any) -> bool:
+    """Finite, and between 0 and 1 where it is a share of images."""
+    return _finite(value) and (0 <= value <= 1 or name.removeprefix(SEARCH) not in QUALITY)
 
 
 def _trial(claim: Claim, result: Mapping[str, Any], objectives: Objectives) -> Trial:
@@ -400,6 +417,7 @@ class Store:
     def _settle(self) -> Record:
         """Set the state of trials that were killed between result and state; give what the run holds."""
         found = self._storage.get_all_trials(self._study, deepcopy=False)
+        _check_kept(self.folder, found)
         for frozen in found:
             self._ids[frozen.number] = frozen._trial_id
             if "result" in frozen.user_attrs and not frozen.state.is_finished():

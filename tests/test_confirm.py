@@ -255,12 +255,15 @@ def test_failed_trainings_are_told_and_enter_no_pair(instant, tmp_path):
 
 
 def test_other_data_is_refused(run):
-    with pytest.raises(RunError, match="is a run folder of another data"):
+    with pytest.raises(RunError, match="was begun with another data"):
         confirm(run, data="other")
 
 
 def test_a_run_without_finished_trials_is_refused(run):
     (run.folder / "journal.log").unlink()
+    with pytest.raises(RunError, match=r"the record of .* is gone: front.csv is there, journal.log holds no trial"):
+        confirm(Run(run.folder))
+    (run.folder / "front.csv").unlink()
     with pytest.raises(RunError, match="has no finished trial"):
         confirm(Run(run.folder))
 

@@ -41,7 +41,7 @@ def test_every_network_searched_keeps_the_latency_surely_and_a_resume_knows_how(
     settings = Search.from_json(run.record.capsule["settings"])
     again = Plan(replace(settings, trials=6)).run(run.folder, resume=True)
     assert len(again.run.trials) == 6
-    with pytest.raises(RunError, match=r"run folder of another (margins|bounds)"):
+    with pytest.raises(RunError, match=r"was begun with another (margins|bounds)"):
         Plan(replace(settings, confidence=0.9)).run(run.folder, resume=True)
     assert any("confidence 0.95 on pixel1" in line for line in Plan(settings).lines())
 

@@ -99,7 +99,7 @@ def test_every_reward_prefers_accuracy_or_less_cost(name):
 def test_a_reward_needs_a_known_name_and_a_target():
     with pytest.raises(UsageError, match=r"no reward named 'tuna'\. Did you mean 'tunas'\?"):
         Reward(name="tuna", target=1.0)
-    with pytest.raises(UsageError, match="'tunas' needs a positive target in latency_ms, not None"):
+    with pytest.raises(UsageError, match="'tunas' needs a target above 0 in latency_ms, none was given"):
         Reward(name="tunas")
 
 

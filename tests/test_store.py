@@ -276,6 +276,28 @@ time.sleep(60)
             os.killpg(p.pid, 9)
 
 
+def test_a_record_that_is_gone_is_told_from_a_run_that_never_began(tmp_path):
+    create(tmp_path).close()
+    (tmp_path / "journal.log").write_text("")
+    assert read(tmp_path).trials == ()
+    (tmp_path / "front.csv").write_text("trial\n")
+    with pytest.raises(RunError, match=r"is gone: front.csv is there, journal.log holds no trial"):
+        read(tmp_path)
+    with pytest.raises(RunError, match="is gone"):
+        resume(tmp_path)
+
+
+def test_an_accuracy_above_one_is_an_edit(tmp_path):
+    with create(tmp_path) as store:
+        store.finish(store.claim(some_claim(0), told=0), "complete", METRICS)
+    journal = tmp_path / "journal.log"
+    text = journal.read_text()
+    assert '"accuracy":' in text
+    journal.write_text(text.replace('"accuracy":', '"accuracy":9'))
+    with pytest.raises(RunError, match="trial 0 of the record was edited"):
+        read(tmp_path)
+
+
 def test_a_folder_with_a_run_is_not_overwritten(tmp_path):
     create(tmp_path).close()
     with pytest.raises(RunError, match="holds a run already: go on with --resume"):
@@ -299,7 +321,7 @@ def test_a_folder_that_cannot_be_made_or_holds_no_run_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"space": {"name": "fbnet"}}, r'run folder of another space: space.name is "toy" there and "fbnet" here'),
+        ({"space": {"name": "fbnet"}}, r'was begun with another space: space.name is "toy" there and "fbnet" here'),
         ({"tables": {"pixel1": "ab"}}, r'another tables: tables.pixel1 is null there and "ab" here'),
         ({"data": {"digest": "ab"}}, r"another data: data.digest is null there"),
         ({"strategy": {"name": "random"}}, r'another strategy: strategy.name is "climber" there and "random" here'),

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from nas.cli._options import json_option, print_json, run_argument
+from nas.errors import RunError
 from nas.run import Run
 from nas.units import counted
 
@@ -22,6 +23,8 @@ Examples:
 def command(run: Path, as_json: bool) -> None:
     """Print the front of RUN (default: the newest in ./runs) and write its front.csv and front.png anew."""
     found = Run(run)
+    if not found.front_trials:
+        raise RunError(f"no network of '{run}' has finished{found.failures_text()}: there is no front yet")
     found.save_reports()
     if as_json:
         fronts = {device: [trial.number for trial in trials] for device, trials in found.device_fronts().items()}
@@ -31,5 +34,5 @@ def command(run: Path, as_json: bool) -> None:
     if len(found.devices) > 1:
         click.echo(f"\n{found.devices_text()}")
     click.echo(
-        f"\n{counted(len(found.trials), 'trial')}, {len(found.front_trials)} on the front; {run}/front.png, {run}/front.csv"
+        f"\n{counted(len(found.trials), 'trial')}, {len(found.front_trials)} on the front{found.failures_text()}; {run}/front.png, {run}/front.csv"
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from nas import catalog, units
 from nas.arch import Architecture
@@ -23,6 +24,8 @@ from nas.run import Run
 from nas.scale import scaled
 
 __all__ = ["command"]
+
+FIT_ONLY = ("data", "step", "grid", "tolerance", "seeds", "epochs", "images", "batch_size", "lr", "threads")
 
 
 @click.command(
@@ -97,6 +100,10 @@ class _Scale:
 
     def _check(self) -> None:
         given, out = self.given, self.given["out"]
+        explicit = click.get_current_context().get_parameter_source
+        idle = [name for name in FIT_ONLY if not given["fitted"] and explicit(name) is ParameterSource.COMMANDLINE]
+        if given["preset_name"] and idle:
+            raise UsageError(f"--{idle[0].replace('_', '-')} is for --fit: a preset trains nothing. Leave it out")
         if bool(given["preset_name"]) == given["fitted"]:
             raise UsageError("give either --preset NAME or --fit")
         if given["fitted"] and not given["data"]:

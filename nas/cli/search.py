@@ -77,7 +77,11 @@ Examples:
 @click.option("--classes", type=click.IntRange(2, 65536), help="Classes of the network to ship.  [default: the data's]")
 @click.option("--in-channels", type=click.IntRange(1, 1024), help="Channels of its input.  [default: the data's]")
 @click.option(
-    "--proxy", default="", metavar="KEY=VALUE,..", help="Slimming of search-time networks.  [default: the preset]"
+    "--proxy",
+    default="",
+    metavar="KEY=VALUE,..",
+    help="Short training: resolution, width, epochs, images (seen in all at most, whatever the epochs), batch_size, lr, ...  "
+    "[default: the preset]",
 )
 @click.option("--teacher", metavar="NETWORK", help="Network, or ONNX file, that short trainings learn from too.")
 @click.option("--teacher-weights", metavar="FILE", help="State dict of the teacher.")
@@ -124,6 +128,10 @@ def command(ctx: click.Context, /, out: Path | None, resume: Path | None, as_jso
             result = plan.run(folder, resume=resume is not None, watch=live.watch, preparing=live.prepare)
     except KeyboardInterrupt:
         raise RunError(f"interrupted; nothing finished is lost. Go on with: nas search --resume {folder}") from None
+    if not result.run.front_trials:
+        raise RunError(
+            f"no network finished ({result.outcome.reason}){result.run.failures_text()}; the record is in {folder}"
+        )
     if as_json:
         print_json(document(result))
     else:
@@ -200,9 +208,7 @@ def _summary(result: Result) -> str:
     run, outcome = result.run, result.outcome
     remarks = "".join(f"{line}\n" for line in result.remarks)
     return (
-        f"{run.front_text()}\n\n{remarks}{units.counted(outcome.evaluated, 'network')} trained in {outcome.seconds:.0f} s "
-        f"({outcome.reason}); {len(run.front_trials)} on the front\n"
+        f"{run.front_text()}\n\n{remarks}{units.counted(outcome.evaluated - run.failures, 'network')} trained in {outcome.seconds:.0f} s "
+        f"({outcome.reason}); {len(run.front_trials)} on the front{run.failures_text()}\n"
         f"{run.folder}/front.png   nas front {run.folder}   nas confirm {run.folder}   nas cost {run.folder}:{run.best().number}"
-        if run.front_trials
-        else f"no network finished ({outcome.reason}); see {run.folder}"
     )

@@ -97,6 +97,8 @@ def command(
     checkpoint, to the same bits as if it had never stopped. Training reads the weights and search sets; selection
     is watched. The folder ends with weights.pt, architecture.json and result.json.
     """
+    if given["steps"] is not None and given["epochs"] is not None:
+        raise UsageError("--steps and --epochs both say how long to train: give one of them")
     chosen, architecture = _recipe(given), catalog.network(network)
     dataset = _data(task, data, strict, groups, chosen.resolution or architecture.input.size)
     training = FullTraining(

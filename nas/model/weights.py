@@ -88,9 +88,10 @@ def read(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes the restricted unpickler raise anything
-        raise TrainingError(f"cannot read {path} as weights: {' '.join(str(error).split())[:120]}") from None
+        why = " ".join(str(error).split())[:120] or "it is empty or cut short"
+        raise TrainingError(f"cannot read {path} as tensors: {why}. Remove it, or put the right file there") from None
     if not isinstance(state, dict):
-        raise TrainingError(f"cannot read {path} as weights: it holds a {type(state).__name__}, not a state dict")
+        raise TrainingError(f"cannot read {path} as tensors: it holds a {type(state).__name__}, not a state dict")
     return state
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from nas.domain import Domain
 from nas.errors import UsageError, unknown
+from nas.settings import check_kind
 from nas.strategies.base import Strategy
 
 __all__ = ["known", "make", "parse_spec"]
@@ -66,7 +67,12 @@ def make(spec: str, domain: Domain, *, seed: int, objectives: int = 1, **setting
             raise UsageError(f"strategy '{name}' has no variants, so '{spec}' means nothing: write '{name}'")
         if key not in takes and not takes_all:
             raise unknown(f"setting of strategy '{name}'", key, takes)
-    return factory(domain, seed=seed, objectives=objectives, **given)
+        if key in takes:
+            check_kind(f"setting {key} of strategy '{name}'", given[key], parameters[key].annotation)
+    try:
+        return factory(domain, seed=seed, objectives=objectives, **given)
+    except ValueError as error:  # a library's word on a setting
+        raise UsageError(f"strategy '{spec}': {' '.join(str(error).split())[:200]}") from error
 
 
 def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:

@@ -27,6 +27,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas.domain import Domain
 from nas.errors import unknown
+from nas.settings import check_kind
 from nas.strategies import make
 from nas.strategies._history import History
 from nas.strategies._starts import inside
@@ -233,6 +234,7 @@ def strategy(
     for key in settings:
         if key not in takes or key in ("self", "seed", "number"):
             raise unknown(f"setting of {sampler.__name__}", key, set(takes) - {"self", "seed", "number"})
+        check_kind(f"setting {key} of {sampler.__name__}", settings[key], takes[key].annotation)
     return OptunaStrategy(domain, seed=seed, objectives=objectives, sampler=partial(sampler, **settings))
 
 

@@ -59,7 +59,7 @@ def test_given_again_it_only_reads_the_result(done):
 
 def test_another_training_is_refused_in_the_same_folder(done):
     folder, _ = done
-    with pytest.raises(RunError, match=r"is a run folder of another recipe: recipe.lr is 0.05 there and 0.1 here"):
+    with pytest.raises(RunError, match=r"was begun with another recipe: recipe.lr is 0.05 there and 0.1 here"):
         small(folder, Recipe(steps=6, batch_size=16, resolution=16, seed=4, lr=0.1)).run()
 
 

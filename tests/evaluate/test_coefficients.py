@@ -65,7 +65,7 @@ def test_what_was_trained_is_not_trained_again(found, trainer, tmp_path, monkeyp
 
 def test_a_folder_of_another_fit_is_refused(found, trainer, tmp_path):
     Fit(found[:1], trainer, tmp_path / "fit", seeds=1).run()
-    with pytest.raises(RunError, match="is a run folder of another seeds"):
+    with pytest.raises(RunError, match="was begun with another seeds"):
         Fit(found[:1], trainer, tmp_path / "fit", seeds=1, seed=5).run()
 
 

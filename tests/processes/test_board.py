@@ -74,7 +74,7 @@ def test_a_claim_that_a_kill_kept_out_of_the_record_is_let_go(tmp_path):
 def test_drivers_of_another_problem_and_urls_that_are_none_are_refused(tmp_path):
     board(tmp_path, "a")
     other = IDENTITY | {"proxy": {"epochs": 3}}
-    with pytest.raises(RunError, match="is a run folder of another proxy"):
+    with pytest.raises(RunError, match="was begun with another proxy"):
         board(tmp_path, "b", other)
     board(tmp_path, "c", IDENTITY | {"seed": 2})
     with pytest.raises(UsageError, match="--storage takes a database URL such as"):

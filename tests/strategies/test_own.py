@@ -75,6 +75,16 @@ def test_a_spec_names_what_is_wrong():
         make("optuna:TPF", domain, seed=0)
     with pytest.raises(UsageError, match=r"no setting of TPESampler named 'population_size'"):
         make("optuna:TPE,population_size=2", domain, seed=0)
+    with pytest.raises(UsageError, match=r"population of strategy 'evolution' must be a whole number, not 'abc'"):
+        make("evolution:population=abc", domain, seed=0)
+    with pytest.raises(UsageError, match=r"initial of strategy 'gp' must be a whole number, not '2.5'"):
+        make("gp:initial=2.5", domain, seed=0)
+    with pytest.raises(UsageError, match=r"warm of strategy 'gp' must be text, not '3'"):
+        make("gp:warm=3", domain, seed=0)
+    with pytest.raises(UsageError, match=r"n_startup_trials of TPESampler must be a whole number, not 'abc'"):
+        make("optuna:TPE,n_startup_trials=abc", domain, seed=0)
+    with pytest.raises(UsageError, match=r"strategy 'optuna:NSGA-II,population_size=1': `population_size` must be"):
+        make("optuna:NSGA-II,population_size=1", domain, seed=0)
 
 
 @pytest.mark.parametrize("name", ["random", "local-search"])
