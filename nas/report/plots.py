@@ -190,16 +190,18 @@ def family_figure(
         rest = [(_value(t.metrics, across), _value(t.metrics, up)) for t in trials if t.state == "complete"]
         axes.scatter(*_columns(rest), s=22, color=QUIET, label=f"{len(rest)} networks", zorder=2)
         axes.plot(*_columns(points), color=ACCENT, lw=1.4, marker="o", drawstyle="steps-post", label="front", zorder=3)
-        for place, (_, sd) in zip(places, costs, strict=True):
+        for number, (place, (_, sd)) in enumerate(zip(places, costs, strict=True)):
             axes.axvline(place, color=INK, lw=0.9, ls="--", zorder=1)
-            axes.axvspan(place - sd / scale, place + sd / scale, color=QUIET, alpha=0.2, lw=0)
+            band = "member ± 1 sd" if number == 0 else None
+            axes.axvspan(place - sd / scale, place + sd / scale, color=QUIET, alpha=0.2, lw=0, label=band)
         for place, name in zip(places, names, strict=True):
             axes.annotate(
-                name, (place, 0.02), xycoords=("data", "axes fraction"), rotation=90, fontsize=8, ha="right",
+                name, (place, 0.02), xycoords=("data", "axes fraction"), textcoords="offset points", xytext=(-3, 0),
+                rotation=90, fontsize=8, ha="right",
                 bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5},
             )  # fmt: skip
         axes.set_ylabel(axis_label(up)[0])
-        axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2, fontsize=9)
+        axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderaxespad=0.2, fontsize=9)
     else:
         heights = [count / 1e6 for count in params]
         axes.plot(places, heights, color=ACCENT, lw=1.2, marker="o", zorder=3)
@@ -216,7 +218,7 @@ def family_figure(
     axes.set_xscale("log")
     axes.set_xticks(places, _apart(places))
     axes.set_xticks([], minor=True)
-    axes.set_xlabel(label)
+    axes.set_xlabel(f"{label}, logarithmic")
     axes.set_title(title, fontsize=10, color=INK, loc="left")
     axes.grid(alpha=0.25, lw=0.6)
     axes.spines[["top", "right"]].set_visible(False)
