@@ -39,6 +39,10 @@ def command(
     Half of the sample are rows that the table's own device model finds oddest. Exit code 1 where a row is off by a
     factor of 2 or all rows by 10 %.
     """
+    if not device.endswith((".csv", ".json")):
+        raise TableError(
+            f"--device must be the .csv file of a table that was measured here, such as ./my_cpu.csv, not '{device}'"
+        )
     table = Table.load(device)
     count = threads or threads_of(table)
     how: Runner = Command(runner) if runner else as_built(table.info.get("conditions", {}), threads=threads)
