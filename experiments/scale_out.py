@@ -188,11 +188,12 @@ def draw_picture(
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 3 if marks else 2, figsize=(15 if marks else 11, 4.2), layout="constrained")
-    for spec in STRATEGIES:
+    for place, spec in enumerate(STRATEGIES):
         own = [row for row in found if row["strategy"] == spec]
         workers = [row["workers"] for row in own]
-        axes[0].loglog(workers, [row["trials_per_hour"] for row in own], "o-", label=spec.partition(":")[0])
-        axes[1].semilogx(workers, [row["regret"] for row in own], "o-", label=spec.partition(":")[0])
+        name, width, dot = spec.partition(":")[0], 4 - 1.2 * place, 10 - 2.5 * place  # equal lines are all seen
+        axes[0].loglog(workers, [row["trials_per_hour"] for row in own], "o-", label=name, lw=width, ms=dot)
+        axes[1].semilogx(workers, [row["regret"] for row in own], "o-", label=name, lw=width, ms=dot)
     axes[0].loglog(WORKERS, [w * 60 / minutes for w in WORKERS], "k:", label="no driver, no end")
     title = f"Throughput, {evaluations} evaluations of {minutes:g} min"
     axes[0].set(xlabel="workers", ylabel="trials an hour", title=title)

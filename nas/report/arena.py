@@ -56,7 +56,9 @@ def arena_figure(arena: Arena) -> "Figure":
         axes = figure.add_subplot(1, len(columns), place)
         for index, strategy in enumerate(arena.strategies):
             curve, color = arena.curve(strategy, column), colormaps["tab10"](index % 10)
-            axes.plot(evaluations, curve.mean(axis=0), color=color, lw=1.5, label=strategy)
+            axes.plot(
+                evaluations, curve.mean(axis=0), color=color, lw=3 - 1.8 * index / len(arena.strategies), label=strategy
+            )
             axes.fill_between(evaluations, *band(curve), color=color, alpha=0.18, lw=0)
         if column == "regret":
             means = np.array([arena.curve(strategy, column).mean(axis=0) for strategy in arena.strategies])
