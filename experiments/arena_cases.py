@@ -13,9 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nas import catalog
 from nas.arena import Arena, compare
 from nas.benchmarks import Problem
+from nas.confirmed import interval
 from nas.pareto import hypervolume
 from nas.report.arena import arena_table
 
@@ -50,7 +54,7 @@ CASES = {
 }
 
 
-def run(name: str, out: Path, given: argparse.Namespace) -> None:
+def run(name: str, out: Path, given: argparse.Namespace) -> Arena:
     case = CASES[name]
     checkpoints = [given.budget] if given.budget else case.checkpoints
     arena = compare(
@@ -67,6 +71,25 @@ def run(name: str, out: Path, given: argparse.Namespace) -> None:
     print(arena_table(arena, checkpoints))
     if len(arena.losses) > 1:
         print_fronts(arena, catalog.benchmark(case.benchmark)(0))
+    return arena
+
+
+def print_differences(what: str, arenas: Sequence[Arena], first: str) -> None:
+    """A strategy's last figure less each other's, paired by seed, over all arenas that have both, with 95 % intervals."""
+    own = [arena for arena in arenas if first in arena.strategies]
+    for column in sorted({arena.column for arena in own}):
+        for other in dict.fromkeys(name for arena in own for name in arena.strategies if name != first):
+            both = [arena for arena in own if arena.column == column and other in arena.strategies]
+            pairs = [float(d) for a in both for d in _last(a, first, column) - _last(a, other, column)]
+            edges = interval(pairs)
+            within = "" if edges is None else f", 95 % {edges[0]:+.4f} to {edges[1]:+.4f}"
+            print(
+                f"{what}: {column}, {first} less {other}: {sum(pairs) / len(pairs):+.4f}{within} ({len(pairs)} pairs)"
+            )
+
+
+def _last(arena: Arena, strategy: str, column: str) -> NDArray[np.float64]:
+    return arena.curve(strategy, column)[:, -1]
 
 
 def print_fronts(arena: Arena, problem: Problem) -> None:
@@ -90,8 +113,13 @@ def main() -> None:
     options.add_argument("--budget", type=int, help="instead of the case's")
     options.add_argument("--workers", type=int, default=1)
     given = options.parse_args()
-    for name in given.cases or CASES:
-        run(name, given.out, given)
+    arenas = {name: run(name, given.out, given) for name in given.cases or CASES}
+    print()
+    for name, arena in arenas.items():
+        print_differences(name, [arena], arena.strategies[0])
+    landscapes = [arena for name, arena in arenas.items() if CASES[name].benchmark.startswith("nk:") and name != "rl"]
+    if len(landscapes) > 1:
+        print_differences(f"{len(landscapes)} landscapes", landscapes, "gp")
 
 
 if __name__ == "__main__":

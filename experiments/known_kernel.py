@@ -30,6 +30,13 @@ APART = 1e3
 """The share of runs against that of the part which falls off with distance, which is left nothing."""
 
 
+def true_weights(groups: int) -> _gp.Weights:
+    """Shares of runs of the highest degree, and the noise; what falls off with distance is left nothing."""
+    shares = np.zeros(_gp.DEGREES)
+    shares[-1] = APART
+    return _gp.Weights(np.full(groups, 1e2), shares, APART * NOISE**2)
+
+
 class Known(gp.GaussianProcess):
     """`gp` with a kernel that is given instead of fitted; ``spreads``: of the confidence bound, None for `gp`'s own."""
 
@@ -38,9 +45,7 @@ class Known(gp.GaussianProcess):
         self.spreads = spreads
 
     def _weights(self, keys: list[Genes]) -> list[_gp.Weights]:
-        shares = np.zeros(_gp.DEGREES)
-        shares[-1] = APART
-        return [_gp.Weights(np.full(len(self.features.sizes), 1e2), shares, APART * NOISE**2)]
+        return [true_weights(len(self.features.sizes))]
 
     def best_unseen(
         self, value: Value, within: gp.Within, generator: np.random.Generator, pending: Sequence[Proposal]
@@ -51,12 +56,23 @@ class Known(gp.GaussianProcess):
         return super().best_unseen(value, within, generator, pending)
 
 
-STRATEGIES: Mapping[str, Callable[[Domain, int], Strategy]] = {
+STRATEGIES: Mapping[str, Callable[[Domain, int], gp.GaussianProcess]] = {
     "gp": lambda domain, seed: gp.GaussianProcess(domain, seed=seed),
     "kernel known": lambda domain, seed: Known(domain, seed=seed, spreads=None),
     "kernel known, mean - 2 sd": lambda domain, seed: Known(domain, seed=seed, spreads=2.0),
     "kernel known, mean - 3 sd": lambda domain, seed: Known(domain, seed=seed, spreads=3.0),
 }
+
+
+def likelihoods(strategy: gp.GaussianProcess) -> str:
+    """Of what was told, by the fitted kernel and by the true one, mean and variance profiled out in both."""
+    losses = strategy.history.losses
+    points, y = strategy.features.points(np.array(list(losses))), _gp.squash(np.array([v[0] for v in losses.values()]))
+    found = []
+    for weights in (_gp.fit(points, y), true_weights(len(points.sizes))):
+        process = _gp.Posterior(points, y, weights)
+        found.append(-0.5 * len(y) * np.log(process.variance) - np.log(process.lower.diagonal()).sum())
+    return f"log likelihood {found[0]:.1f} by the fitted kernel, {found[1]:.1f} by the true one"
 
 
 def regret(strategy: Strategy, problem: Problem, budget: int) -> float:
@@ -79,7 +95,10 @@ def main() -> None:
         found = []
         for seed in range(FIRST_SEED, FIRST_SEED + given.seeds):
             problem = benchmark(seed=seed, space=catalog.space(given.space), k=K, noise=NOISE)
-            found.append(regret(make(problem.domain, seed), problem, given.budget))
+            strategy = make(problem.domain, seed)
+            found.append(regret(strategy, problem, given.budget))
+            if name == "gp":
+                print(f"seed {seed}: {likelihoods(strategy)}", flush=True)
         error = np.std(found, ddof=1) / len(found) ** 0.5 if len(found) > 1 else float("nan")
         print(f"{name:28s} {np.mean(found):.2f} +- {error:.2f}", flush=True)
 

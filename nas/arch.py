@@ -215,9 +215,9 @@ class Architecture:
         path = Path(path)
         try:
             if path.stat().st_size > LARGEST_FILE_BYTES:
-                raise ArchitectureError(f"{path} has over {LARGEST_FILE_BYTES >> 20} MiB: not an architecture")
+                raise ArchitectureError(f"over {LARGEST_FILE_BYTES >> 20} MiB: not an architecture")
             return cls.from_json(json.loads(path.read_text()))
         except ArchitectureError as error:
-            raise ArchitectureError(f"{path}: {str(error).removeprefix(f'{path} ')}") from None
+            raise ArchitectureError(f"{path}: {error}") from None
         except (OSError, ValueError, RecursionError) as error:
             raise ArchitectureError(f"cannot read architecture {path}: {error}") from None

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -77,18 +76,19 @@ def run(
 
 
 def require_ray() -> None:
-    """Raise unless Ray can be imported."""
-    if find_spec("ray") is None:
-        raise UsageError("--ray needs Ray: pip install 'nas-toolkit[ray]', or use --workers N without it")
+    """Raise unless Ray and its Tune can be imported."""
+    os.environ.setdefault("RAY_DISABLE_IMPORT_WARNING", "1")
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # an interrupt is ours to tell
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray.tune  # noqa: F401
+    except ImportError:
+        raise UsageError("--ray needs Ray: pip install 'nas-toolkit[ray]', or use --workers N without it") from None
 
 
 def _connect(cluster: Cluster) -> Any:
     require_ray()
-    os.environ.setdefault("RAY_DISABLE_IMPORT_WARNING", "1")
-    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # an interrupt is ours to tell
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
-    import ray.tune
 
     here = {"num_cpus": cluster.workers * cluster.cpus, "object_store_memory": OBJECT_STORE_BYTES}
     try:

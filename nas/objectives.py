@@ -14,7 +14,7 @@ import numpy as np
 
 from nas.cost.costs import plain_metric
 from nas.domain import Domain
-from nas.errors import UsageError, unknown
+from nas.errors import NasError, UsageError, unknown
 from nas.pareto import front
 from nas.trial import Metrics, Trial
 
@@ -26,6 +26,7 @@ __all__ = [
     "Objective",
     "Objectives",
     "Reward",
+    "check_shares",
     "parse_objectives",
     "reference",
 ]
@@ -36,6 +37,14 @@ QUALITY = ("accuracy", "balanced_accuracy", "macro_f1")
 UNTRAINED = ("proxy_score",)
 MEASURED = ("train_ms",)
 SEARCH = "search_"
+
+
+def check_shares(metrics: Metrics) -> Metrics:
+    """The metrics; one of `QUALITY` that is not between 0 and 1 raises: a share of images in percent would rank above all."""
+    for name, value in metrics.items():
+        if name.removeprefix(SEARCH) in QUALITY and not 0 <= value <= 1:
+            raise NasError(f"metric '{name}' is a share of images, 0 to 1, not {value:g}")
+    return metrics
 
 
 def _metric(metrics: Metrics, name: str) -> float:

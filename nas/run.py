@@ -100,14 +100,13 @@ class Run:
         return frames.front_trials(self.trials, self.objectives)
 
     @property
-    def failures(self) -> int:
-        """Evaluations that failed."""
-        return sum(trial.state == "failed" for trial in self.trials)
+    def failed(self) -> list[Trial]:
+        """The trials whose evaluation failed; not those answered by an earlier one."""
+        return [t for t in self.trials if t.state == "failed" and t.number not in self.record.answered]
 
     def failures_text(self) -> str:
-        """How many trials failed, and why the last of them did; empty where none did."""
-        failed = [trial for trial in self.trials if trial.state == "failed"]
-        return f", {len(failed)} failed (the last one: {failed[-1].reason})" if failed else ""
+        """How many evaluations failed, and why the last of them did; empty where none did."""
+        return f", {len(self.failed)} failed (the last one: {self.failed[-1].reason})" if self.failed else ""
 
     @property
     def core_seconds(self) -> float:

@@ -10,9 +10,7 @@ __all__ = ["Ranges", "changed", "check_kind", "check_ranges"]
 
 T = TypeVar("T")
 Ranges = Mapping[str, tuple[float, float]]
-KINDS = {
-    "int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "None": "null", "NoneType": "null",
-}  # fmt: skip
+KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "None": "null"}
 
 
 def changed(base: T, text: str, what: str) -> T:
@@ -39,12 +37,11 @@ def changed(base: T, text: str, what: str) -> T:
 
 def check_kind(what: str, value: Any, annotation: Any) -> None:
     """Raise `UsageError` where a parameter annotated as int, float, bool or str, or None, was given something else."""
-    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "") or str(annotation)
-    text = str(annotation) if "|" in str(annotation) else text
-    kinds = {part.strip() for part in text.split("|")}
-    if not kinds <= KINDS.keys() or type(value).__name__ in kinds or (type(value) is int and "float" in kinds):
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    kinds, own = {part.strip() for part in text.split("|")}, "None" if value is None else type(value).__name__
+    if not kinds <= KINDS.keys() or own in kinds or (own == "int" and "float" in kinds):
         return
-    due = " or ".join(words for kind, words in KINDS.items() if kind in kinds and kind != "NoneType")
+    due = " or ".join(words for kind, words in KINDS.items() if kind in kinds)
     raise UsageError(f"{what} must be {due}, not '{str(value)[:40]}'")
 
 

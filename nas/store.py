@@ -9,7 +9,7 @@ or a full disk is cut when the run is opened, so nothing that was finished is lo
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,9 +17,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, get_args
 
 from nas.capsule import check_same, read_capsule, write_capsule
-from nas.errors import RunError, SpaceError
+from nas.errors import NasError, RunError, SpaceError
 from nas.journal import JOURNAL, RunLock, open_journal, readable_errors, repair
-from nas.objectives import QUALITY, SEARCH, Objectives
+from nas.objectives import Objectives, check_shares
 from nas.space import Choice, SearchSpace
 from nas.strategies.base import Proposal
 from nas.trial import Metrics, State, Trial, check_metrics
@@ -97,7 +97,7 @@ def read(folder: str | Path) -> Record:
     return _record(capsule, objectives, found)
 
 
-def _check_kept(folder: Path, found: Sequence[object]) -> None:
+def _check_kept(folder: Path, found: Collection[object]) -> None:
     """Raise where a report says that there were trials and the record knows none."""
     left = [name for name in REPORTS if (folder / name).exists()]
     if left and not found:
@@ -193,10 +193,12 @@ def _result(number: int, result: Any) -> Mapping[str, Any]:
             result["state"] in get_args(State)
             and type(result["reason"]) is str
             and all(_finite(value) and value >= 0 for value in numbers)
-            and all(_possible(*pair) for scores in (result["metrics"], *curve) for pair in scores.items())
+            and all(_finite(value) for scores in (result["metrics"], *curve) for value in scores.values())
         )
+        for scores in (result["metrics"], *curve):
+            check_shares(scores)
         "".join(result["metrics"]).encode()
-    except (KeyError, TypeError, AttributeError, UnicodeEncodeError):
+    except (KeyError, TypeError, AttributeError, UnicodeEncodeError, NasError):
         sound = False
     if not sound:
         raise RunError(f"trial {number} of the record was edited: its result holds something else than a result")
@@ -210,11 +212,6 @@ def _whole(text: str) -> str:
 
 def _finite(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
-
-
-def _possible(name: str, value: Any) -> bool:
-    """Finite, and between 0 and 1 where it is a share of images."""
-    return _finite(value) and (0 <= value <= 1 or name.removeprefix(SEARCH) not in QUALITY)
 
 
 def _trial(claim: Claim, result: Mapping[str, Any], objectives: Objectives) -> Trial:
@@ -293,7 +290,9 @@ class Store:
         check_same(folder, capsule["identity"], identity)
         lock = RunLock(folder)
         try:
-            return cls(folder, space, capsule, lock)
+            found = cls(folder, space, capsule, lock)
+            _check_kept(folder, found.opened.claimed)
+            return found
         except BaseException:
             lock.release()
             raise
@@ -417,7 +416,6 @@ class Store:
     def _settle(self) -> Record:
         """Set the state of trials that were killed between result and state; give what the run holds."""
         found = self._storage.get_all_trials(self._study, deepcopy=False)
-        _check_kept(self.folder, found)
         for frozen in found:
             self._ids[frozen.number] = frozen._trial_id
             if "result" in frozen.user_attrs and not frozen.state.is_finished():

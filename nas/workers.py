@@ -19,6 +19,7 @@ from typing import Protocol
 
 from nas.arch import Architecture
 from nas.errors import NasError, RunError, UsageError
+from nas.objectives import check_shares
 from nas.trial import Metrics, check_metrics
 
 __all__ = ["Evaluator", "Judge", "Measured", "PartEvaluator", "Processes", "Serial", "Task", "Workers", "measure"]
@@ -91,15 +92,15 @@ def measure(
     reason, stopped, start = "", False, clock()
 
     def on_part(scores: Metrics) -> None:
-        curve.append(dict(scores))
+        curve.append(dict(check_shares(scores)))
         if judge is not None and not judge(task.number, len(curve), scores):
             raise _GivenUpError
 
     try:
         if judge is None:
-            found = check_metrics(evaluator.evaluate(task.network, task.seed))
+            found = check_shares(check_metrics(evaluator.evaluate(task.network, task.seed)))
         else:
-            found = check_metrics(evaluator.evaluate_in_parts(task.network, task.seed, on_part))  # type: ignore[attr-defined]
+            found = check_shares(check_metrics(evaluator.evaluate_in_parts(task.network, task.seed, on_part)))  # type: ignore[attr-defined]
     except _GivenUpError:
         stopped, reason = True, f"stopped early after part {len(curve)}"
     except (UsageError, RunError):

@@ -25,7 +25,7 @@ from nas.scale import scaled
 
 __all__ = ["command"]
 
-FIT_ONLY = ("data", "step", "grid", "tolerance", "seeds", "epochs", "images", "batch_size", "lr", "threads")
+FIT_ONLY = ("data", "groups", "step", "grid", "tolerance", "seeds", "epochs", "images", "batch_size", "lr", "threads")
 
 
 @click.command(
@@ -100,12 +100,14 @@ class _Scale:
 
     def _check(self) -> None:
         given, out = self.given, self.given["out"]
-        explicit = click.get_current_context().get_parameter_source
-        idle = [name for name in FIT_ONLY if not given["fitted"] and explicit(name) is ParameterSource.COMMANDLINE]
-        if given["preset_name"] and idle:
-            raise UsageError(f"--{idle[0].replace('_', '-')} is for --fit: a preset trains nothing. Leave it out")
         if bool(given["preset_name"]) == given["fitted"]:
             raise UsageError("give either --preset NAME or --fit")
+        source = click.get_current_context().get_parameter_source
+        idle = [name for name in FIT_ONLY if source(name) is ParameterSource.COMMANDLINE]
+        if idle and not given["fitted"]:
+            raise UsageError(
+                f"--{idle[0].replace('_', '-')} is of --fit alone: leave it out, or give --fit for --preset"
+            )
         if given["fitted"] and not given["data"]:
             raise UsageError("--fit trains candidates: give --data, such as --data fashion-mnist")
         if given["fitted"] and out is None:

@@ -208,7 +208,7 @@ def _summary(result: Result) -> str:
     run, outcome = result.run, result.outcome
     remarks = "".join(f"{line}\n" for line in result.remarks)
     return (
-        f"{run.front_text()}\n\n{remarks}{units.counted(outcome.evaluated - run.failures, 'network')} trained in {outcome.seconds:.0f} s "
+        f"{run.front_text()}\n\n{remarks}{units.counted(outcome.evaluated - len(run.failed), 'network')} trained in {outcome.seconds:.0f} s "
         f"({outcome.reason}); {len(run.front_trials)} on the front{run.failures_text()}\n"
         f"{run.folder}/front.png   nas front {run.folder}   nas confirm {run.folder}   nas cost {run.folder}:{run.best().number}"
     )

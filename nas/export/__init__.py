@@ -25,7 +25,7 @@ from nas.export.coreml import require_coreml, write_coreml
 from nas.export.onnx import OPSET, require_onnx, write_onnx
 from nas.export.products import Product, backbone_product, network_product, pixel_classes, segmenter_product
 from nas.export.python import python_source
-from nas.export.tflite import require_tflite, write_tflite
+from nas.export.tflite import require_tflite, tflite_difference, write_tflite
 from nas.export.verification import Job, check
 from nas.model.weights import Loaded, Weights, load_weights, read_weights
 from nas.notes import NONE, Notes, save_network
@@ -208,6 +208,8 @@ def _write(product: Product, files: Mapping[str, Path]) -> None:
         files["timm"].write_text(json.dumps(arch_string(architecture).to_json(), indent=1) + "\n")
     if "coreml" in files:
         write_coreml(product.module, architecture.input, files["coreml"], product.outputs)
+    if "tflite" in files:
+        write_tflite(product.module, architecture.input, files["tflite"])
 
 
 def _verify(product: Product, files: Mapping[str, Path]) -> dict[str, float | None]:
@@ -221,10 +223,11 @@ def _verify(product: Product, files: Mapping[str, Path]) -> dict[str, float | No
         Job(network=product.onnx or product.module, onnx=files.get("onnx"), **common),
     ]
     verdicts = check(jobs)
+    lite = files.get("tflite")
     return {
         "python_difference": verdicts[0].python_difference,
         "onnx_difference": verdicts[1].onnx_difference,
-        "tflite_difference": write_tflite(product.module, product.architecture.input, files["tflite"])
-        if "tflite" in files
-        else None,
+        "tflite_difference": None
+        if lite is None
+        else tflite_difference(product.module, product.architecture.input, lite),
     }

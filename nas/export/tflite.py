@@ -15,7 +15,7 @@ from nas.errors import ArchitectureError, UsageError
 from nas.export.coreml import Tuple
 from nas.shape import Shape
 
-__all__ = ["require_tflite", "write_tflite"]
+__all__ = ["require_tflite", "tflite_difference", "write_tflite"]
 
 TOLERANCE = 1e-4
 """Of the largest output: the interpreter's kernels add in another order than torch."""
@@ -33,37 +33,50 @@ def require_tflite() -> None:
         ) from None
 
 
-def write_tflite(network: nn.Module, shape: Shape, path: Path) -> float:
-    """Write a model for one image of that shape (1, c, s, s), normalised as in training, and run it.
+def write_tflite(network: nn.Module, shape: Shape, path: Path) -> None:
+    """Write a model for one image of that shape (1, c, s, s), normalised as in training.
 
-    Returns the largest difference of its outputs from the network's, in units of their largest. The network is left in
-    evaluation mode. Raises `ArchitectureError` where it cannot be converted, or differs by more than 1e-4.
+    The network is left in evaluation mode. Raises `ArchitectureError` where it cannot be converted.
     """
-    given = torch.randn(1, shape.channels, shape.size, shape.size, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        found = Tuple(network.eval())(given)
-    due = list(found) if isinstance(found, tuple) else [found]
     with _hushed():
         import litert_torch
-        from ai_edge_litert.interpreter import Interpreter
 
         try:
-            litert_torch.convert(Tuple(network), (given,)).export(str(path))
+            litert_torch.convert(Tuple(network.eval()), (_image(shape),)).export(str(path))
         except Exception as error:  # whatever its compiler raises
             line = " ".join(str(error).split())[:200]
             raise ArchitectureError(f"litert-torch cannot convert this network: {line}") from None
+
+
+def tflite_difference(network: nn.Module, shape: Shape, path: Path) -> float:
+    """The file, run by LiteRT: the largest difference of its outputs from the network's, in units of the largest.
+
+    Outputs are told apart by their shapes. More than 1e-4 raises `ArchitectureError`.
+    """
+    image = _image(shape)
+    with torch.no_grad():
+        found = Tuple(network.eval())(image)
+    with _hushed():
+        from ai_edge_litert.interpreter import Interpreter
+
         model = Interpreter(str(path), num_threads=1)
         model.allocate_tensors()
-        model.set_tensor(model.get_input_details()[0]["index"], given.numpy())
+        model.set_tensor(model.get_input_details()[0]["index"], image.numpy())
         model.invoke()
         made = [torch.from_numpy(model.get_tensor(output["index"])) for output in model.get_output_details()]
-    largest = max(float(one.abs().max()) for one in due)
-    if sorted(one.shape for one in made) != sorted(one.shape for one in due):
+    due = sorted(found if isinstance(found, tuple) else (found,), key=lambda one: one.shape)
+    made = sorted(made, key=lambda one: one.shape)
+    if [one.shape for one in made] != [one.shape for one in due]:
         raise ArchitectureError("the TFLite file's outputs have other shapes than the network's")
-    differences = [min(float((a - b).abs().max()) for b in due if b.shape == a.shape) / largest for a in made]
-    if not max(differences) <= TOLERANCE:
-        raise ArchitectureError(f"the TFLite file's outputs are {max(differences):.1e} off, more than {TOLERANCE:g}")
-    return max(differences)
+    largest = max(float(one.abs().max()) for one in due)
+    difference = max(float((a - b).abs().max()) for a, b in zip(made, due, strict=True)) / largest
+    if not difference <= TOLERANCE:
+        raise ArchitectureError(f"the TFLite file's outputs are {difference:.1e} off, more than {TOLERANCE:g}")
+    return difference
+
+
+def _image(shape: Shape) -> torch.Tensor:
+    return torch.randn(1, shape.channels, shape.size, shape.size, generator=torch.Generator().manual_seed(0))
 
 
 @contextmanager

@@ -139,37 +139,14 @@ def test_a_check_names_the_row_that_is_off(folder):
 
 def test_given_networks_are_timed_beside_the_table(folder):
     run(*BUILD)
-    found = json.loads(
-        run(
-            "latency",
-            "time",
-            "mobilenet_v2",
-            "--resolution",
-            "32",
-            "--device",
-            "here.csv",
-            "--seconds",
-            "0.01",
-            "--json",
-        )
-    )
+    how = ("--resolution", "32", "--device", "here.csv", "--seconds", "0.01")
+    found = json.loads(run("latency", "time", "mobilenet_v2", *how, "--json"))
     (one,) = found["networks"]
     assert one["network"] == "mobilenet_v2"
     assert one["first_ms"] > 0
     assert one["error"] == pytest.approx(2 * one["latency_ms"] / (one["first_ms"] + one["second_ms"]) - 1)
     catalog.network("mobilenet_v2", resolution=32).save(folder / "same.json")
-    said = run(
-        "latency",
-        "time",
-        "mobilenet_v2",
-        "same.json",
-        "--resolution",
-        "32",
-        "--device",
-        "here.csv",
-        "--seconds",
-        "0.01",
-    )
+    said = run("latency", "time", "mobilenet_v2", "same.json", *how)
     assert "table off by" in said
     assert "mobilenet_v2 = same.json" in said
     with pytest.raises(UsageError, match="nothing timed here can be held against it"):

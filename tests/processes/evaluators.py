@@ -30,6 +30,8 @@ class Wild(HashEvaluator):
             raise MemoryError
         if act == "nan":
             return {"accuracy": float("nan")}
+        if act == "percent":
+            return {"accuracy": 91.0}
         if act == "usage":
             raise UsageError("no such setting")
         return found

@@ -30,7 +30,7 @@ def wild(folder, acts):
 
 
 def test_two_workers_give_what_one_gives_and_survive_deaths_and_failures(tmp_path):
-    made = wild(tmp_path, {2: "die", 4: "odd", 6: "memory", 7: "nan"})
+    made = wild(tmp_path, {2: "die", 4: "odd", 6: "memory", 7: "nan", 8: "percent"})
     found = study(tmp_path)
     with Processes(made, 2) as workers:
         outcome = found.run(trials=12, workers=workers)
@@ -38,7 +38,12 @@ def test_two_workers_give_what_one_gives_and_survive_deaths_and_failures(tmp_pat
     assert sorted(t.number for t in outcome.trials) == list(range(12))
     assert record.claims == ()
     reasons = sorted(trial.reason for trial in record.trials if trial.state == "failed")
-    assert reasons == ["ZeroDivisionError: by zero", "metric 'accuracy' must be finite, not nan", "out of memory"]
+    assert reasons == [
+        "ZeroDivisionError: by zero",
+        "metric 'accuracy' is a share of images, 0 to 1, not 91",
+        "metric 'accuracy' must be finite, not nan",
+        "out of memory",
+    ]
     for trial in record.trials:
         if trial.state == "complete":
             network = DOMAIN.space.decode(trial.genes)
