@@ -15,7 +15,7 @@ import argparse
 import io
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,32 @@ def in_deciles(scores: np.ndarray, truth: np.ndarray, macs: np.ndarray) -> float
     return float(np.mean([tau(scores[part], truth[part]) for part in np.array_split(order, 10)]))
 
 
+def session(options: argparse.Namespace) -> SupernetSession:
+    """The evaluator that the options describe, on CIFAR-10."""
+    sharing = Sharing(
+        paths=options.paths, canonical=options.canonical, longer=1, ramp=options.ramp, recalibrate=512, check=0
+    )
+    proxy = Proxy(
+        resolution=16, width=options.width, final=options.final, epochs=1e4, images=options.steps * options.batch, batch_size=options.batch,
+        lr=options.lr, weight_decay=options.weight_decay, label_smoothing=options.label_smoothing,
+        average=options.average, shift=options.shift, score_images=options.score_images,
+    )  # fmt: skip
+    return SupernetSession(cifar(_path().parent), proxy, "as above", options.threads, sharing)
+
+
+def teller() -> Callable[[Preparing], None]:
+    """Prints a line every half minute."""
+    told = [time.monotonic()]
+
+    def watch(now: Preparing) -> None:
+        if time.monotonic() - told[0] > 30 or now.done == now.steps:
+            told[0] = time.monotonic()
+            loss = "".join(f" {name} {value:.3f}" for name, value in now.figures.items())
+            print(f"{now.what} {now.done}/{now.steps}{loss} {now.eta_seconds:.0f} s left", flush=True)
+
+    return watch
+
+
 class Experiment:
     """One folder: the supernet, and a row per scored network."""
 
@@ -89,21 +115,7 @@ class Experiment:
         results = _results(_path())
         self.truth = {genes: 100 - float(found[:, 0].mean()) for genes, found in results.items()}
         self.macs = {genes: float(found[0, 1]) for genes, found in results.items()}
-        sharing = Sharing(
-            paths=options.paths,
-            canonical=options.canonical,
-            longer=1,
-            ramp=options.ramp,
-            recalibrate=512,
-            check=0,
-        )
-        proxy = Proxy(
-            resolution=16, width=0.5, epochs=1e4, images=options.steps * options.batch, batch_size=options.batch,
-            lr=options.lr, weight_decay=options.weight_decay, label_smoothing=options.label_smoothing,
-            average=options.average, shift=options.shift, score_images=options.score_images,
-        )  # fmt: skip
-        dataset = cifar(_path().parent)
-        self.session = SupernetSession(dataset, proxy, "as above", options.threads, sharing)
+        self.session = session(options)
         self.file = self.out / "scores.jsonl"
         self.known = {tuple(row["genes"]): row for row in rows.read(self.file)}
         self.spelled: dict[Genes, list[Genes]] = {}
@@ -114,18 +126,8 @@ class Experiment:
 
     def train(self, seed: int) -> bool:
         """Whether the supernet is trained."""
-        told = [time.monotonic()]
-
-        def watch(now: Preparing) -> None:
-            if time.monotonic() - told[0] > 30 or now.done == now.steps:
-                told[0] = time.monotonic()
-                print(
-                    f"step {now.done}/{now.steps} loss {now.figures['loss']:.3f} {now.eta_seconds:.0f} s left",
-                    flush=True,
-                )
-
         return self.session.prepare(
-            self.domain, self.out, seed=seed, watch=watch, stop_after=self.end - time.monotonic()
+            self.domain, self.out, seed=seed, watch=teller(), stop_after=self.end - time.monotonic()
         )
 
     def loss(self, genes: Genes) -> float:
@@ -218,11 +220,14 @@ class Experiment:
         return sorted((changed - {genes}) & inside)
 
 
-def main() -> None:
+def arguments() -> argparse.ArgumentParser:
+    """The command line, with the settings as chosen on half A."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=26000)
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--width", type=float, default=0.5)
+    parser.add_argument("--final", type=int, default=1, help="least side of the last map")
     parser.add_argument("--paths", type=int, default=1)
     parser.add_argument("--lr", type=float, default=0.1)
     parser.add_argument("--weight-decay", type=float, default=4e-5)
@@ -241,7 +246,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--proxies", action="store_true", help="zero-cost proxies instead of a supernet")
     parser.add_argument("--slice", type=float, default=1e9, help="seconds")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    options = arguments().parse_args()
     experiment = Experiment(options)
     report: dict[str, object] = {"options": {k: str(v) for k, v in vars(options).items() if k != "slice"}}
     try:

@@ -28,14 +28,19 @@ from nas.supernet.scoring import run
 from nas.supernet.training import SupernetTraining
 from nas.train import Schedule, Training, swift
 from nas.train.loop import SWIFT_SIDE
-from search_spaces import fbnet, mnasnet, nas_bench_macro
+from search_spaces import fbnet, fused_mbconv, mnasnet, nas_bench_macro, uninet
 
 SETTINGS = (
-    (fbnet, Proxy(resolution=16, width=0.25)),
-    (fbnet, Proxy(resolution=32, width=0.5)),
-    (mnasnet, Proxy(resolution=16, width=0.25)),
-    (nas_bench_macro, Proxy(resolution=16, width=0.5)),
+    (fbnet.space(), Proxy(resolution=16, width=0.25)),
+    (fbnet.space(), Proxy(resolution=32, width=0.5)),
+    (mnasnet.space(), Proxy(resolution=16, width=0.25)),
+    (fused_mbconv.space(base="b0"), Proxy(resolution=16, width=0.25)),
+    (uninet.space(), Proxy(resolution=16, width=0.25)),
+    (nas_bench_macro.space(), Proxy(resolution=16, width=0.5)),
 )
+MIXED = ("fbnet", "nas_bench_macro")
+"""Spaces whose slots hand over one shape, as the soft mixture needs."""
+
 BATCH, IMAGES = 64, 256
 
 
@@ -114,10 +119,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     rows = {}
-    for module, proxy in SETTINGS:
-        space = module.space()
+    for space, proxy in SETTINGS:
         name = f"{space.name} {proxy.resolution} px, width {proxy.width:g}"
-        rows[name] = compare(space, proxy, options.networks, options.steps, module is not mnasnet)
+        rows[name] = compare(space, proxy, options.networks, options.steps, space.name in MIXED)
         print(f"{name:36}" + "  ".join(f"{key} {value:.3g}" for key, value in rows[name].items()), flush=True)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")

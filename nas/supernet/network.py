@@ -145,7 +145,8 @@ class Supernet:
                     values[name][cut] = made[name].detach()
                     filled[name].append(asked[layer][name])
         for name, value in values.items():
-            self.shared[self._name(place, name)] = value.to(self.device)
+            layout = torch.channels_last if value.ndim == 4 else torch.preserve_format
+            self.shared[self._name(place, name)] = value.to(self.device, memory_format=layout)
 
     def _initialised(self, place: Place, layer: Layer) -> dict[str, Tensor]:
         with torch.random.fork_rng(devices=[]):

@@ -1,0 +1,106 @@
+"""How well the supernet of supernet_nas_bench_macro.py, untuned, ranks FBNet networks that were really trained.
+
+    NAS_DATA=... python experiments/supernet_fbnet.py OUT
+
+CIFAR-10 at 16x16 pixels and half width, data, schedule and scores as chosen there. Truth: random networks, each trained alone at
+the same pixels and width for some passes over the images, with two seeds; mean accuracy on *selection*. The supernet's
+score is its loss on *search*. Kendall's tau-b beside macs, params, depth, the zero-cost proxies and, as the ceiling, one
+training seed against the other; intervals are 95 % percentile bootstraps over networks. OUT holds everything: the same
+command goes on after a kill, and ``--part`` does one part, so that parts can run side by side.
+"""
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+from supernet_nas_bench_macro import arguments, session, tau, teller
+
+from nas import rows
+from nas.cost.compiled import compile_costs
+from nas.domain import Domain
+from nas.evaluate.session import TrainingSession
+from nas.evaluate.untrained import KNOWN, Untrained, UntrainedSession
+from nas.strategies.base import rng
+from search_spaces import fbnet
+
+NETWORK_SEED = 2026
+SEEDS = (0, 1)
+RESAMPLES = 2000
+
+
+class Experiment:
+    """One folder: the supernet, and rows of scores by network."""
+
+    def __init__(self, out: Path, networks: int, passes: float) -> None:
+        self.out, self.passes = out, passes
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.shared = session(arguments().parse_args([str(out)]))
+        space = fbnet.space()
+        self.domain = Domain(space, compile_costs(space, ("macs",), lambda layer: (layer.macs,)))
+        self.networks = [self.domain.sample(rng(NETWORK_SEED, "networks", number)) for number in range(networks)]
+
+    def supernet(self) -> None:
+        """Train it, and read its loss and the proxies of every network."""
+        given, file = self.shared, self.out / "cheap.jsonl"
+        given.prepare(self.domain, self.out, seed=0, watch=teller())
+        untrained = UntrainedSession(given.dataset, given.base, given.recipe, 1, Untrained(check=0))
+        untrained.prepare(self.domain, self.out, seed=0)
+        for number in range(len(rows.read(file)), len(self.networks)):
+            genes = self.networks[number]
+            scores = untrained.proxies(self.domain.space.decode(genes), number)
+            found = given.scores_of(genes, search=True, selection=False)
+            row = {"supernet": -found["search_loss"], "ensemble": untrained.score(scores), **scores}
+            rows.append(file, {"kind": "network", "genes": list(genes), **row})
+
+    def truth(self, seed: int) -> None:
+        """Train every network alone."""
+        given, file = self.shared, self.out / f"trained-{seed}.jsonl"
+        images = round(self.passes * len(given.splits.weights))
+        proxy = dataclasses.replace(given.proxy, images=images)
+        alone = TrainingSession(given.dataset, proxy, "alone", 1)
+        for number in range(len(rows.read(file)), len(self.networks)):
+            genes = self.networks[number]
+            found = alone.evaluate(self.domain.space.decode(genes), 1000 * seed + number)
+            rows.append(file, {"kind": "network", "genes": list(genes), "accuracy": found["accuracy"]})
+            print(f"seed {seed}, network {number}: {found['accuracy']:.4f}, {alone.seconds[-1]:.0f} s", flush=True)
+
+    def report(self) -> dict[str, object]:
+        """Taus of all scores, and how far the supernet's is ahead of the best trivial one."""
+        trained = np.array(
+            [[row["accuracy"] for row in rows.read(self.out / f"trained-{seed}.jsonl")] for seed in SEEDS]
+        )
+        cheap = rows.read(self.out / "cheap.jsonl")
+        scores = {name: np.array([row[name] for row in cheap]) for name in ("supernet", "ensemble", *KNOWN)}
+        truth = trained.mean(0)
+        taus = {name: round(tau(values, truth), 3) for name, values in scores.items()}
+        best = max(("macs", "params", "depth"), key=lambda name: taus[name])
+        picks = np.random.default_rng(0).integers(len(truth), size=(RESAMPLES, len(truth)))
+        leads = [tau(scores["supernet"][p], truth[p]) - tau(scores[best][p], truth[p]) for p in picks]
+        return {
+            "networks": len(truth), "accuracy": [float(truth.min()), float(truth.max())],
+            "seed against seed": round(tau(*trained), 3), "tau": taus, "best trivial": best,
+            "supernet ahead of it, 95 %": np.percentile(leads, (2.5, 97.5)).round(3).tolist(),
+        }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--networks", type=int, default=24)
+    parser.add_argument("--passes", type=float, default=6.0, help="of a training alone")
+    parser.add_argument("--part", choices=("all", "supernet", *map(str, SEEDS)), default="all")
+    options = parser.parse_args()
+    experiment = Experiment(options.out, options.networks, options.passes)
+    if options.part in ("all", "supernet"):
+        experiment.supernet()
+    for seed in SEEDS:
+        if options.part in ("all", str(seed)):
+            experiment.truth(seed)
+    if options.part == "all":
+        print(json.dumps(experiment.report(), indent=1))
+
+
+if __name__ == "__main__":
+    main()
