@@ -152,6 +152,11 @@ def _document(strategy: Differentiable, session: SupernetSession, training: Reme
         "window": [strategy.target.lower, strategy.target.upper],
         "estimator": ESTIMATORS[strategy.settings.variant],
         **training.figures(),
+        "options": {
+            f"{slot.name}.{choice.name}": choice.labels
+            for slot in strategy.domain.space.slots
+            for choice in slot.choices
+        },
         "weights": weights,
         "candidates": candidates,
         "warnings": [*training.warnings, *_untaught(session, candidates)],

@@ -18,7 +18,10 @@ PICTURE = "distribution.png"
 
 
 def figure(document: Mapping[str, Any]) -> "Figure":
-    """One row per option and one column per snapshot, darker is likelier; below it cost, entropy and skips over time."""
+    """One row per option and one column per snapshot, darker is likelier, with the likeliest at the end named on the right.
+
+    Below it the expected cost, entropy, skips and, where it falls, the temperature over time.
+    """
     from matplotlib.figure import Figure
 
     history = document["history"]
@@ -31,15 +34,28 @@ def figure(document: Mapping[str, Any]) -> "Figure":
     ends = np.cumsum([len(block) for block in blocks])
     top.set_yticks(ends - [len(block) / 2 for block in blocks] - 0.5, names, fontsize=6)
     for end in ends[:-1]:
-        top.axhline(end - 0.5, color="white", linewidth=0.8)
+        top.axhline(end - 0.5, color="grey", linewidth=0.4)
+    likeliest = [int(block[:, -1].argmax()) for block in blocks]
+    labels = [
+        f"{document['options'][name][best]}  {block[best, -1]:.2f}"
+        for name, block, best in zip(names, blocks, likeliest, strict=True)
+    ]
+    named = top.secondary_yaxis("right")
+    named.set_yticks([end - len(b) + best for end, b, best in zip(ends, blocks, likeliest, strict=True)], labels)
+    named.tick_params(labelsize=6, length=0)
     top.set_xticks([])
-    top.set_title(f"probability of each option; {document['metric']} aims at {_window(document)}")
-    for name in ("entropy", "skips"):
-        bottom.plot(steps, [row[name] for row in history], label=name)
-    bottom.set_ylim(0, 1)
+    top.set_title(f"probability of each option; {document['metric']} aims at {_window(document)}", fontsize=10)
+    temperatures = [row["temperature"] for row in history]
+    lines = {name: [row[name] for row in history] for name in ("entropy", "skips")}
+    if max(temperatures) > min(temperatures):
+        lines["temperature / first"] = [value / temperatures[0] for value in temperatures]
+    for name, line in lines.items():
+        bottom.plot(steps, line, label=name)
+    bottom.set_ylim(0, 1.02)
     bottom.set_xlabel("step")
-    bottom.legend(loc="center left", fontsize=8)
     cost, expected = bottom.twinx(), [row["expected"] for row in history]
+    bottom.plot([], [], color="black", linestyle=":", label="expected cost (right)")
+    bottom.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, fontsize=8, frameon=False)
     cost.plot(steps, expected, color="black", linestyle=":")
     costs = (*document["window"], *expected)
     cost.set_ylim(0.9 * min(costs), 1.1 * max(costs))  # a cost that stays on its target is a line, not rounding errors
