@@ -42,6 +42,7 @@ from search_spaces import nas_bench_macro
 
 QUANTILES = (0.25, 0.5, 0.75)
 SEARCH_EVALUATIONS = 120
+RESAMPLES = 1000
 RULES = {"first": slice(1), "last": slice(-1, None), "mean": slice(None)}
 """Which spellings of a network its score is the mean of, in their order: identities before blocks, after them, all."""
 
@@ -75,6 +76,13 @@ def tau(scores: np.ndarray, truth: np.ndarray) -> float:
 def in_deciles(scores: np.ndarray, truth: np.ndarray, macs: np.ndarray) -> float:
     order = np.argsort(macs, kind="stable")
     return float(np.mean([tau(scores[part], truth[part]) for part in np.array_split(order, 10)]))
+
+
+def lead(score: np.ndarray, other: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """95 % percentile bootstrap over networks of how much larger the first score's tau is."""
+    draws = np.random.default_rng(0).integers(len(truth), size=(RESAMPLES, len(truth)))
+    low, high = np.percentile([tau(score[d], truth[d]) - tau(other[d], truth[d]) for d in draws], (2.5, 97.5))
+    return float(low), float(high)
 
 
 def session(options: argparse.Namespace) -> SupernetSession:
@@ -171,10 +179,13 @@ class Experiment:
             "params": [self.space.decode(g).params for g in found],
             "blocks": [blocks(g) for g in found],
         }
-        return {
+        found = {
             name: {"tau": tau(np.array(s), truth), "in deciles": in_deciles(np.array(s), truth, macs)}
             for name, s in {**scores, **trivial}.items()
         }
+        first, best = next(iter(scores)), max(trivial, key=lambda name: found[name]["tau"])
+        low, high = lead(np.array(scores[first]), np.array(trivial[best]), truth)
+        return {**found, f"{first} ahead of {best}, 95 %": {"low": low, "high": high}}
 
     def proxies(self, count: int) -> dict[str, dict[str, float]]:
         """The zero-cost proxies and the default ensemble over half B."""

@@ -3,6 +3,7 @@
 import inspect
 import math
 import platform
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -21,7 +22,7 @@ from nas.cost.confidence import Margin, check_confidence, margin
 from nas.cost.costs import latency_metric, space_costs, sure_metric
 from nas.cost.table import Table
 from nas.domain import Bound, Domain
-from nas.errors import BoundError, ExistsError, NasError, RunError, UsageError, unknown
+from nas.errors import BoundError, DataError, ExistsError, NasError, RunError, UsageError, unknown
 from nas.journal import LOCK
 from nas.notes import Notes
 from nas.objectives import QUALITY, UNTRAINED, Objectives, Reward, parse_objectives
@@ -36,6 +37,8 @@ from nas.workers import Evaluator, Processes
 __all__ = ["Plan", "Search", "check_free", "evaluator", "search"]
 
 DEFAULT_TRIALS = 32
+WITHOUT_TRAINING = ("supernet", "proxy")
+"""Evaluators that do not train each network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +163,10 @@ class Plan:
             seed=settings.seed,
             objectives=len(settings.objectives) if self.objectives.reward is None else 1,
         )
+        if isinstance(self.strategy, Differentiable) and kind in WITHOUT_TRAINING:
+            raise UsageError(
+                f"strategy 'differentiable' has a supernet of its own and trains the best networks: leave out --evaluator {kind}"
+            )
         self.evaluator = _evaluator(evaluators, self.data, settings)
         _check_measured(self.objectives, self.evaluator.qualities, kind)
         self.identity = capsule.identity(
@@ -222,7 +229,13 @@ class Plan:
             cluster.require_ray()
         board = None if out is None else self._board(Path(out).resolve())
         with self._store(out, resume) as store:
-            self._prepare(store.folder, preparing)
+            try:
+                self._prepare(store.folder, preparing)
+            except (UsageError, DataError, BoundError):  # refused before any training: as if it had not been begun
+                if not resume and not list(store.folder.glob("*.pt")):
+                    store.close()
+                    shutil.rmtree(store.folder)
+                raise
             study = Study(
                 self.domain, self.strategy, self.evaluator, store, watch=watch, hopeless=self.settings.hopeless,
                 board=board,
@@ -305,6 +318,8 @@ def _evaluator(module: ModuleType, data: Any, settings: Search) -> Any:
         raise UsageError(
             f"evaluator '{name}' is made ready once, in this process: leave out --workers, --trial-timeout and --ray"
         )
+    if name in WITHOUT_TRAINING and settings.hopeless:
+        raise UsageError(f"evaluator '{name}' trains no network that could be stopped: leave out --stop-hopeless")
     return made
 
 

@@ -40,9 +40,9 @@ def read(path: Path) -> list[dict[str, Any]]:
     try:
         rows = [json.loads(line, parse_constant=_refuse) for line in lines]
     except (ValueError, RecursionError) as error:
-        raise RunError(f"{path} is damaged: {' '.join(str(error).split())[:120]}. Remove it to confirm anew") from None
+        raise RunError(f"{path} is damaged: {' '.join(str(error).split())[:120]}. Remove it to make it anew") from None
     if not all(isinstance(row, dict) and isinstance(row.get("kind"), str) for row in rows):
-        raise RunError(f"{path} is damaged: a line without a kind. Remove it to confirm anew")
+        raise RunError(f"{path} is damaged: a line without a kind. Remove it to make it anew")
     return rows
 
 

@@ -70,7 +70,12 @@ Examples:
     "--max", "maxima", multiple=True, metavar="COST=VALUE", help="Upper bound on a cost, such as params=5M; repeatable."
 )
 @click.option("--trials", type=click.IntRange(1), help="Networks to train.  [default: 32; differentiable: 6]")
-@click.option("--time", "time_", metavar="TIME", help="Time to end within, such as 5m.")
+@click.option(
+    "--time",
+    "time_",
+    metavar="TIME",
+    help="Time to end the trials within, such as 5m; a supernet is trained before them.",
+)
 @click.option(
     "--resolution", type=click.IntRange(8, 4096), help="Input size of the network to ship.  [default: the space's]"
 )

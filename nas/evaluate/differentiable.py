@@ -17,12 +17,12 @@ import torch
 from nas.capsule import space_digest, write_atomic
 from nas.data import Dataset
 from nas.domain import Domain
-from nas.errors import DataError, RunError, UsageError
+from nas.errors import DataError, RunError, TrainingError, UsageError
 from nas.evaluate.proxy import Proxy, preset
 from nas.evaluate.supernet import SupernetSession
 from nas.report.probabilities import FILE, PICTURE, save_picture
 from nas.strategies.base import rng
-from nas.strategies.differentiable import AGAIN, Differentiable, read_document
+from nas.strategies.differentiable import AGAIN, DRAWS, Differentiable, read_document
 from nas.study import Preparing
 from nas.supernet.distribution import Distribution
 from nas.supernet.fbnet import FBNetTraining
@@ -37,6 +37,7 @@ __all__ = ["learn"]
 
 TRAINING = "theta.pt"
 RANDOM_NETWORKS = 256
+ROUNDS = 16
 ESTIMATORS = {
     "fbnet": "Gumbel softmax over a mixture of all options: biased for the loss of drawn networks",
     "path": "score function with a leave-one-out baseline: unbiased for the expected loss at the present weights",
@@ -100,7 +101,7 @@ def _notes(document: dict[str, Any], folder: Path) -> list[str]:
             f"{document['metric']}: {document['expected']:.4g} expected of the distribution, derived networks {derived}"
         )
         return [told, f"estimator of theta: {document['estimator']}", *map(str, document["warnings"])]
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError) as error:
         raise RunError(f"{folder / FILE} is damaged: {' '.join(repr(error).split())[:120]}. {AGAIN}") from None
 
 
@@ -110,7 +111,8 @@ def _training(strategy: Differentiable, session: SupernetSession) -> Remembered:
         domain.space, session.slim, share=session.sharing.share, seed=strategy.seed, device=session.device
     )
     middle = (target.lower + target.upper) / 2
-    distribution = Distribution(domain.compiled, target.metric, middle, depth=strategy.settings.depth)
+    reach = (target.lower, target.upper)
+    distribution = Distribution(domain.compiled, target.metric, middle, depth=strategy.settings.depth, reach=reach)
     if strategy.settings.variant == "fbnet":
         if not target.metric.startswith("latency_ms"):
             raise UsageError(f"variant fbnet has a loss over a latency, not over {target.metric}: give --latency")
@@ -142,11 +144,13 @@ def _skip_limit(strategy: Differentiable, distribution: Distribution) -> float:
 
 def _document(strategy: Differentiable, session: SupernetSession, training: Remembered) -> dict[str, Any]:
     distribution = training.distribution
+    if not all(bool(torch.isfinite(theta).all()) for theta in distribution.theta):
+        raise _diverged(session)
     distribution.temperature = 1.0  # of the last step; networks are drawn from softmax(theta)
     with torch.no_grad():
         log_probs = distribution.log_probs()
         weights = [logs.exp().tolist() for logs in log_probs]
-    candidates = _ranked(strategy, session, training, weights)
+    candidates, warnings = _ranked(strategy, session, training, weights)
     return {
         "metric": strategy.target.metric,
         "window": [strategy.target.lower, strategy.target.upper],
@@ -159,37 +163,71 @@ def _document(strategy: Differentiable, session: SupernetSession, training: Reme
         },
         "weights": weights,
         "candidates": candidates,
-        "warnings": [*training.warnings, *_untaught(session, candidates)],
+        "warnings": [
+            *training.warnings,
+            *_aside(strategy, training.figures()["expected"]),
+            *warnings,
+            *_untaught(session, candidates),
+        ],
         "history": training.history,
     }
 
 
-def _untaught(session: SupernetSession, candidates: list[dict[str, Any]]) -> list[str]:
-    """A warning where no candidate is better, by two standard errors, than always naming the largest class."""
-    labels = session.selection[1]
-    largest = float(torch.bincount(labels).max() / len(labels))
-    best = max((row["accuracy"] for row in candidates), default=0.0)
-    if best > largest + 2 * math.sqrt(largest * (1 - largest) / len(labels)):
+def _aside(strategy: Differentiable, expected: float) -> list[str]:
+    """A warning where the distribution does not expect what it aims at."""
+    target = strategy.target
+    if not strategy.settings.aims or target.lower <= expected <= target.upper:
         return []
     return [
-        f"weights: the best candidate's accuracy with the supernet's weights is {best:.3f}, and always naming the largest class "
-        f"gives {largest:.3f}: the supernet was trained too little to tell networks apart; raise longer={session.sharing.longer:g}"
+        f"target: the distribution expects {expected:.4g}, outside {target.lower:.4g} to {target.upper:.4g}, as near as the "
+        "options that are left come; networks are drawn inside all the same"
     ]
+
+
+def _untaught(session: SupernetSession, candidates: list[dict[str, Any]]) -> list[str]:
+    """A warning where the middle candidate is no better, by two standard errors, than always naming the largest class."""
+    labels = session.selection[1]
+    largest = float(torch.bincount(labels).max() / len(labels))
+    middle = float(np.median([row["accuracy"] for row in candidates]))
+    if middle > largest + 2 * math.sqrt(largest * (1 - largest) / len(labels)):
+        return []
+    return [
+        f"weights: the candidates' median accuracy with the supernet's weights is {middle:.3f}, and always naming the largest "
+        f"class gives {largest:.3f}: the supernet was trained too little to tell networks apart; raise longer={session.sharing.longer:g}"
+    ]
+
+
+def _diverged(session: SupernetSession) -> TrainingError:
+    return TrainingError(
+        f"the supernet's training diverged: with its weights no loss is finite. Start anew, with another --out and a "
+        f"learning rate below {session.proxy.lr:g} (--proxy lr=..)"
+    )
 
 
 def _ranked(
     strategy: Differentiable, session: SupernetSession, training: Remembered, weights: list[list[float]]
-) -> list[dict[str, Any]]:
-    """Different networks of the distribution inside the window, by their loss on *selection*, lowest first."""
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Different networks of the distribution inside the window, by their loss on *selection*, lowest first; warnings.
+
+    Raises `TrainingError` where no loss is finite.
+    """
     space, column = strategy.domain.space, strategy.domain.compiled.column(strategy.target.metric)
     window = strategy.window(weights)
     found: dict[Genes, None] = {}
-    for number in range(16):
+    for number in range(ROUNDS):
         for genes in strategy.draw(window, rng(strategy.seed, "derive", number)).tolist():
             found[space.canonical(genes)] = None
         if len(found) >= strategy.settings.candidates:
             break
-    rows = []
+    warnings = []
+    if not found:
+        even = strategy.band.sample_many(strategy.settings.candidates, rng(strategy.seed, "derive", -1)).tolist()
+        found = dict.fromkeys(map(space.canonical, even))
+        warnings.append(
+            f"bounds: none of {ROUNDS * DRAWS} networks drawn from the distribution is inside {strategy.band.bounds_text}; "
+            "even draws from there are ranked instead"
+        )
+    rows: list[dict[str, Any]] = []
     for genes in list(found)[: strategy.settings.candidates]:
         path = training.supernet.path(genes)
         recalibrate(path, session.weights[0], session.sharing.recalibrate)
@@ -199,4 +237,7 @@ def _ranked(
         rows.append(
             {"genes": list(genes), "cost": cost, "skips": skips, "loss": scores["loss"], "accuracy": scores["accuracy"]}
         )
-    return sorted(rows, key=lambda row: row["loss"])
+    finite = [row for row in rows if math.isfinite(row["loss"])]
+    if not finite:
+        raise _diverged(session)
+    return sorted(finite, key=lambda row: row["loss"]), warnings

@@ -1,8 +1,9 @@
 """Does a cheap score rank networks as their short training does? Asked in the run itself, beside what costs nothing."""
 
 import json
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,13 +14,13 @@ from scipy.stats import kendalltau
 from nas import rows
 from nas.capsule import write_atomic
 from nas.domain import Domain
-from nas.errors import UsageError
+from nas.errors import RunError, TrainingError, UsageError
 from nas.evaluate.session import TrainingSession
 from nas.evaluate.training import TrainingEvaluator
 from nas.evaluate.zero_cost import TRIVIAL
 from nas.strategies.base import rng
 from nas.study import Preparing, evaluation_seed
-from nas.trial import Metrics
+from nas.trial import Genes, Metrics
 
 __all__ = ["Cheap", "check", "check_count", "verdict"]
 
@@ -57,15 +58,21 @@ def check(
     The truth is the accuracy on *selection* after the training; the cheap score is read on *search*, where it is one of images.
     """
     file, start = folder / ROWS, time.monotonic()
-    found = rows.read(file)
+    drawn = [domain.sample(rng(seed, "fidelity", number)) for number in range(count)]
+    found = rows.read(file)[:count]
+    _check_rows(file, found, drawn)
     first = len(found)
     for number in range(first, count):
-        genes = domain.sample(rng(seed, "fidelity", number))
-        network = domain.space.decode(genes)
+        network = domain.space.decode(drawn[number])
         score, truth = cheap.evaluate(network, 0), trained.evaluate(network, evaluation_seed(seed, network.digest, 0))
+        if not math.isfinite(_quality(score)):
+            raise TrainingError(
+                f"the cheap score of network {network.digest} is {_quality(score)}: the training diverged. Start anew, with another "
+                "--out and a lower learning rate (--proxy lr=..)"
+            )
         depth = sum(kernel.kind in ("conv", "dwconv", "linear") for kernel in network.kernels())
         row = {
-            "kind": "network", "genes": list(genes), "cheap": _quality(score), "trained": truth["accuracy"],
+            "kind": "network", "genes": list(drawn[number]), "cheap": _quality(score), "trained": truth["accuracy"],
             "macs": network.macs, "params": network.params, "depth": depth,
         }  # fmt: skip
         rows.append(file, row)
@@ -75,6 +82,14 @@ def check(
     report = _report({name: np.array([row[name] for row in found], float) for name in ("cheap", "trained", *TRIVIAL)})
     write_atomic(folder / FILE, json.dumps(report, indent=1) + "\n")
     return report
+
+
+def _check_rows(file: Path, found: Sequence[Mapping[str, Any]], drawn: Sequence[Genes]) -> None:
+    """Raise `RunError` unless the rows are those of these networks."""
+    for row, genes in zip(found, drawn, strict=False):
+        figures = [row.get(name) for name in ("cheap", "trained", *TRIVIAL)]
+        if row.get("genes") != list(genes) or not all(type(value) in (int, float) for value in figures):
+            raise RunError(f"{file} is damaged, or another run's. Remove it to make it anew")
 
 
 def _quality(metrics: Metrics) -> float:

@@ -89,6 +89,7 @@ class SupernetSession(TrainingSession):
             augment=Augment(pad=self.proxy.shift, flip=self.dataset.flip),
             distil=self.sharing.sampling == "sandwich",
             ramp=round(self.sharing.ramp * schedule.steps),
+            canonical=self.sharing.canonical,
         )
         identity = {
             "space": space_digest(space),

@@ -20,6 +20,7 @@ from nas.evaluate.session import TrainingSession
 from nas.evaluate.zero_cost import PROXIES, TRIVIAL, proxies
 from nas.model import build
 from nas.objectives import UNTRAINED
+from nas.settings import check_kind
 from nas.strategies.base import rng
 from nas.study import Preparing
 from nas.train import threads
@@ -48,10 +49,12 @@ class Untrained:
     check: int = 8
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            check_kind(f"{field.name} of evaluator 'proxy'", getattr(self, field.name), field.type)
         for name in self.names:
             if name not in KNOWN:
                 raise unknown("zero-cost proxy", name, KNOWN)
-        if not isinstance(self.reference, int) or not 2 <= self.reference <= 10_000:
+        if not 2 <= self.reference <= 10_000:
             raise UsageError(f"reference of evaluator 'proxy' must be 2 to 10000 networks, not {self.reference}")
         check_count("proxy", self.check)
 
@@ -96,10 +99,16 @@ class UntrainedSession(TrainingSession):
     ) -> None:
         """Score the random networks that ranks refer to; a row of ``proxies.jsonl`` each."""
         file, start = folder / FILE, time.monotonic()
-        found = rows.read(file)
-        first, total = len(found), self.untrained.reference
+        total = self.untrained.reference
+        drawn = [domain.sample(rng(seed, "reference", number)) for number in range(total)]
+        found = rows.read(file)[:total]
+        for row, genes in zip(found, drawn, strict=False):
+            figures = [row.get(name) for name in KNOWN]
+            if row.get("genes") != list(genes) or not all(type(value) in (int, float) for value in figures):
+                raise RunError(f"{file} is damaged, or another run's. Remove it to make it anew")
+        first = len(found)
         for number in range(first, total):
-            genes = domain.sample(rng(seed, "reference", number))
+            genes = drawn[number]
             scores = self.proxies(domain.space.decode(genes), number)
             rows.append(file, {"kind": "reference", "genes": list(genes), **scores})
             found.append(scores)

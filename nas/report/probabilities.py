@@ -51,6 +51,8 @@ def figure(document: Mapping[str, Any]) -> "Figure":
         lines["temperature / first"] = [value / temperatures[0] for value in temperatures]
     for name, line in lines.items():
         bottom.plot(steps, line, label=name)
+    half = (steps[-1] - steps[0]) / max(1, len(steps) - 1) / 2 or 0.5
+    bottom.set_xlim(steps[0] - half, steps[-1] + half)  # as the columns above
     bottom.set_ylim(0, 1.02)
     bottom.set_xlabel("step")
     cost, expected = bottom.twinx(), [row["expected"] for row in history]

@@ -83,7 +83,9 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
         key, equals, value = pair.partition("=")
         if not equals and place > 0:
             raise UsageError(f"settings are written key=value, not '{pair}'")
-        settings[key if equals else "variant"] = _value(value) if equals else pair
+        if (key := key if equals else "variant") in settings:
+            raise UsageError(f"'{spec[:80]}' gives {key} twice: keep one")
+        settings[key] = _value(value) if equals else pair
     return name, settings
 
 

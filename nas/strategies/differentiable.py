@@ -18,15 +18,25 @@ from numpy.typing import NDArray
 
 from nas.domain import Bound, Domain
 from nas.errors import BoundError, RunError, SpaceError, UsageError, unknown
+from nas.settings import check_kind
 from nas.strategies._history import History
 from nas.strategies._window import Window
 from nas.strategies.base import Proposal, Strategy, rng
 from nas.trial import Genes, Trial
 
-__all__ = ["Differentiable", "Settings", "read_document", "strategy"]
+__all__ = ["SHARING", "Differentiable", "Settings", "read_document", "strategy"]
 
 DRAWS = 256
+FEW_DRAWS = 32
+"""Under several bounds, where a draw takes milliseconds."""
+
 MODES = ("path", "fbnet")
+SHARING = ("auto", "none", "elastic")
+"""How a supernet's layers share weights, see `nas.supernet.network.Supernet`."""
+
+OWN = {"path": ("frozen", "ramp", "lr", "samples", "beside", "guard"), "fbnet": ("epochs", "loss")}
+"""Settings that one variant alone has."""
+
 LARGEST_FILE_BYTES = 64 << 20
 AGAIN = "Remove distribution.json: nas search --resume makes it again from the training in theta.pt"
 LOSSES = ("product", "absolute")
@@ -67,19 +77,25 @@ class Settings:
     two_path: bool = False
 
     def __post_init__(self) -> None:
-        if self.variant not in MODES:
-            raise unknown("variant of strategy 'differentiable'", self.variant, MODES)
-        if self.loss not in LOSSES:
-            raise unknown("loss of strategy 'differentiable'", self.loss, LOSSES)
+        fields = {field.name: field for field in dataclasses.fields(self)}
+        for name, field in fields.items():
+            check_kind(f"{name} of strategy 'differentiable'", getattr(self, name), field.type)
+        for name, known in (("variant", MODES), ("loss", LOSSES), ("share", SHARING)):
+            if getattr(self, name) not in known:
+                raise unknown(f"{name} of strategy 'differentiable'", getattr(self, name), known)
         for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-                raise UsageError(f"{name} of strategy 'differentiable' must be {low:g} to {high:g}, not {value}")
-        for name in ("beside", "depth", "guard", "ramp", "two_path"):
-            if not isinstance(getattr(self, name), bool):
+            if not low <= getattr(self, name) <= high:
                 raise UsageError(
-                    f"{name} of strategy 'differentiable' must be true or false, not {getattr(self, name)}"
+                    f"{name} of strategy 'differentiable' must be {low:g} to {high:g}, not {getattr(self, name)}"
                 )
+        foreign = [n for variant, names in OWN.items() if variant != self.variant for n in names]
+        for name in foreign:
+            if getattr(self, name) != fields[name].default:
+                raise UsageError(f"variant {self.variant} of strategy 'differentiable' has no {name}: leave it out")
+        if not self.aims and self.window != fields["window"].default:
+            raise UsageError(
+                "variant fbnet takes whatever falls under the bound: give window together with loss=absolute"
+            )
 
     @property
     def aims(self) -> bool:
@@ -101,7 +117,11 @@ _RANGES: Mapping[str, tuple[float, float]] = {
 
 
 class Differentiable(Strategy):
-    """Candidates in order of rank, then draws from the distribution inside the window, no network twice."""
+    """Candidates in order of rank, then draws from the distribution inside the window, no network twice.
+
+    ``band``: the window together with the domain's other bounds; where the distribution has nothing there, draws are even.
+    Raises `BoundError` where nothing is in it.
+    """
 
     trials = 6
     """As many of its samples FBNet trains from scratch, to keep the best."""
@@ -115,6 +135,8 @@ class Differentiable(Strategy):
         self._window: Window | None = None
         even = [np.ones(slot.options) for slot in domain.space.slots]
         Window(domain.compiled, self.target.metric, self.target.lower, self.target.upper, even)  # raises if it is empty
+        others = [bound for bound in domain.bounds if bound.metric != self.target.metric]
+        self.band = Domain(domain.space, domain.compiled, [self.target, *others]) if others else domain
 
     def learn(self, document: Mapping[str, Any]) -> None:
         """Take over what a training found: ``weights`` per slot and option, and ranked ``candidates``.
@@ -156,7 +178,10 @@ class Differentiable(Strategy):
         for genes, note in self._candidates:
             if self.history.canonical(genes) not in taken:
                 return Proposal(genes, note)
-        found = self.history.unseen(self.draw(self._window, rng(self.seed, "ask", number)), pending)
+        draw = rng(self.seed, "ask", number)
+        found = self.history.unseen(self.draw(self._window, draw), pending)
+        if found is None and self.band is not self.domain:
+            found = self.history.unseen(self.band.sample_many(FEW_DRAWS, draw), pending)
         return Proposal(found or self.history.draw(rng(self.seed, "ask", number), pending))
 
     def tell(self, trial: Trial) -> None:

@@ -31,7 +31,7 @@ NEVER = -1e9
 """The logit of an option that is not allowed: finite, since infinity times a probability of 0 is not a number."""
 
 NEAR = 0.01
-"""How far, as a share of the target, the expected cost may be off where it cannot be the target."""
+"""How far, as a share of the target, the expected cost may be off where nothing else is said."""
 
 LARGEST_TILT = 500.0
 TILT_STEP = 0.5
@@ -44,15 +44,24 @@ class Distribution:
     ``theta``: one float64 tensor (options,) per choice, zeros at first: uniform; then, with ``depth``, one per stage that
     has slots to leave empty, over how many are filled. ``allowed``: (options,) bool per choice; what is not has no probability.
 
-    ``metric`` names an additive cost. ``tilt`` shifts every option's logit by ``tilt`` times its share of ``target`` in that
+    ``metric`` names an additive cost, ``reach`` the figures of it that options must leave possible. ``tilt`` shifts every option's logit by ``tilt`` times its share of ``target`` in that
     cost (expected over the shapes that reach the slot): with `aim`, the expected cost is the target whatever theta
     says. That is the distribution nearest to theta's, in Kullback-Leibler divergence, among those that meet
     the target on average, exact where the shape handed over does not depend on the options. Raises `UsageError` for ``depth``
     in a space of fixed depth.
     """
 
-    def __init__(self, costs: Compiled, metric: str, target: float, *, depth: bool = False) -> None:
+    def __init__(
+        self,
+        costs: Compiled,
+        metric: str,
+        target: float,
+        *,
+        depth: bool = False,
+        reach: tuple[float, float] | None = None,
+    ) -> None:
         self.space, self.target = costs.space, target
+        self.reach = reach or (target * (1 - NEAR), target * (1 + NEAR))
         column = costs.column(metric)
         self._values = [values[:, :, column].copy() for values in costs.values]
         self._next = [step.next for step in self.space.chain]
@@ -157,9 +166,10 @@ class Distribution:
         return torch.stack(shares).mean() if shares else torch.zeros((), dtype=torch.float64)
 
     def reaches(self) -> bool:
-        """Whether some tilt brings the expected cost to within `NEAR` of the target, with what is allowed."""
+        """Whether some tilt brings the expected cost into ``reach``, with what is allowed."""
         logits = [row.detach().numpy() for row in self.logits()]
-        return self._excess(-LARGEST_TILT, logits) < NEAR and self._excess(LARGEST_TILT, logits) > -NEAR
+        low, high = ((1 + self._excess(tilt, logits)) * self.target for tilt in (-LARGEST_TILT, LARGEST_TILT))
+        return low <= self.reach[1] and high >= self.reach[0]
 
     def skips(self, genes: Genes) -> float:
         """The share of one network's slots that are empty, among those that can be."""
@@ -201,12 +211,20 @@ class Distribution:
         return {"theta": theta, "allowed": allowed, "tilt": self.tilt, "temperature": self.temperature}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take over another `state`."""
+        """Take over another `state`. Raises `ValueError` for one that is none."""
+        theta, allowed = list(state["theta"]), list(state["allowed"])
+        tilt, temperature = float(state["tilt"]), float(state["temperature"])
+        if [v.shape for v in theta] != [v.shape for v in self.theta]:
+            raise ValueError("theta is that of other choices")
+        if [(m.shape, m.dtype) for m in allowed] != [(m.shape, m.dtype) for m in self.allowed]:
+            raise ValueError("the allowed options are those of other choices")
+        if not all(bool(mask.any()) for mask in allowed) or not (math.isfinite(tilt) and temperature > 0):
+            raise ValueError("a choice has no option left, or tilt or temperature is no number that can be")
         with torch.no_grad():
-            for value, given in zip(self.theta, state["theta"], strict=True):
+            for value, given in zip(self.theta, theta, strict=True):
                 value.copy_(given)
-        self.allowed = [mask.clone() for mask in state["allowed"]]
-        self.tilt, self.temperature = state["tilt"], state["temperature"]
+        self.allowed = [mask.clone() for mask in allowed]
+        self.tilt, self.temperature = tilt, temperature
 
 
 def _filled_or_not(logits: Tensor, skips: Tensor, ends: Tensor, goes_on: Tensor) -> Tensor:

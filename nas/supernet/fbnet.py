@@ -185,7 +185,8 @@ class FBNetTraining(Remembered):
         loss = self._weighed(entropy, latency)
         if not math.isfinite(loss.item()):
             raise TrainingError(
-                f"the mixture's loss is {loss.item()} at step {self.done + 1} of {self.schedule.steps}; the last checkpoint is kept"
+                f"the mixture's loss is {loss.item()} at step {self.done + 1} of {self.schedule.steps}: the paper's learning rate is too "
+                "high for this data. Use --strategy differentiable, with another --out; a checkpoint made before is kept"
             )
         return loss
 

@@ -20,6 +20,7 @@ from nas.errors import ArchitectureError, UsageError
 from nas.model import initialise, module
 from nas.shape import Shape
 from nas.space import SearchSpace
+from nas.strategies.differentiable import SHARING
 from nas.supernet.cover import covering
 from nas.trial import Genes
 
@@ -30,7 +31,6 @@ Slim = Callable[[Architecture], Architecture]
 
 Cut = tuple[slice, ...]
 
-SHARING = ("auto", "none", "elastic")
 MOST_OWN = 8
 """``auto`` gives each layer weights of its own where nowhere more than so many layers can stand."""
 

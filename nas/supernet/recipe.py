@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from nas.errors import RunError, UsageError
 from nas.model import weights
+from nas.settings import check_kind
 from nas.study import Preparing
 from nas.supernet.network import SHARING
 from nas.supernet.training import SAMPLING, SupernetTraining
@@ -40,6 +41,8 @@ class Sharing:
     check: int = 8
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            check_kind(f"{field.name} of evaluator 'supernet'", getattr(self, field.name), field.type)
         for name, value, known in (("share", self.share, SHARING), ("sampling", self.sampling, SAMPLING)):
             if value not in known:
                 raise UsageError(f"{name} must be one of {', '.join(known)}, not '{value}'")
@@ -51,10 +54,8 @@ class Sharing:
             ("recalibrate", 2, 10**7),
         ):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            if not low <= value <= high:
                 raise UsageError(f"{name} must be {low:g} to {high:g}, not {value}")
-        if not isinstance(self.canonical, bool):
-            raise UsageError(f"canonical must be true or false, not {self.canonical}")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values by name."""

@@ -105,6 +105,10 @@ class Remembered(SupernetTraining):
         self._take_theta(result)
 
     def _take_theta(self, state: dict[str, Any]) -> None:
+        if not all(isinstance(row, dict) for row in state["history"]) or not all(
+            isinstance(line, str) for line in state["warnings"]
+        ):
+            raise ValueError("its history is none")
         self.distribution.load(state["distribution"])
         self.shrinking.load(state["shrinking"])
         self.scale, self.history, self.warnings = state["scale"], list(state["history"]), list(state["warnings"])

@@ -86,8 +86,8 @@ class SupernetTraining:
     them teaches the others (Yu et al. 2020, BigNAS, https://arxiv.org/abs/2003.11142): they learn its probabilities
     instead of the labels. ``ramp``: over so many first steps networks depart from the one of most multiply-adds, which
     the first tenth of them train alone: a slot takes its drawn option with a probability that rises to 1. So every option learns
-    inside a network that works; without it FBNet's 22 slots of nine stay at chance for hundreds of steps. All that is random follows from ``seed`` and the step's number.
-    Raises `TrainingError` where the schedule's batch cannot be cut as its ``accumulate`` asks.
+    inside a network that works (``canonical``: in its least spelling); without it FBNet's 22 slots of nine stay at chance for hundreds of steps. All that is random follows from ``seed`` and the step's number.
+    Raises `UsageError` where the schedule's batch cannot be cut as its ``accumulate`` asks.
     """
 
     def __init__(
@@ -102,9 +102,10 @@ class SupernetTraining:
         augment: Augment | None = None,
         distil: bool = False,
         ramp: int = 0,
+        canonical: bool = True,
     ) -> None:
         if schedule.batch_size % schedule.accumulate or schedule.batch_size < 2 * schedule.accumulate:
-            raise TrainingError(
+            raise UsageError(
                 f"a batch of {schedule.batch_size} images cannot be cut into {schedule.accumulate} equal parts of two or more: "
                 "choose another accumulate or batch_size"
             )
@@ -113,7 +114,7 @@ class SupernetTraining:
         self.optimiser = SharedSGD(supernet, momentum=schedule.momentum, weight_decay=schedule.weight_decay)
         self.batches = Batches(len(images), schedule.batch_size, seed=seed, stream="weights")
         self.done = 0
-        self.ramp, self._largest = ramp, extremes(supernet.space)[0]
+        self.ramp, self.canonical, self._largest = ramp, canonical, extremes(supernet.space)[0]
         self._mean: dict[str, Tensor] = {}
         self._mean_count = 0
 
@@ -139,7 +140,7 @@ class SupernetTraining:
             mixed: Genes = ()
             for start, end, _ in space.radix:
                 mixed += (genes if draw.random() < departing else self._largest)[start:end]
-            found.append(space.canonical(mixed))
+            found.append(space.canonical(mixed) if self.canonical else mixed)
         return found
 
     def _batch(self) -> tuple[Tensor, Tensor]:
@@ -170,8 +171,8 @@ class SupernetTraining:
             total += loss.item()
             if not math.isfinite(total):
                 raise TrainingError(
-                    f"the supernet's loss is {total} at step {self.done + 1} of {self.schedule.steps}: try a learning rate "
-                    f"below {self.schedule.lr:g}; the last checkpoint is kept"
+                    f"the supernet's loss is {total} at step {self.done + 1} of {self.schedule.steps}: start anew with a learning "
+                    f"rate below {self.schedule.lr:g} (--proxy lr=..) and another --out; a checkpoint made before is kept"
                 )
             (loss * share).backward()  # type: ignore[no-untyped-call]
             self._used += self.supernet.views(genes)

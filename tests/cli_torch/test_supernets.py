@@ -83,6 +83,18 @@ def test_a_supernet_and_proxies_score_for_any_strategy(tmp_path) -> None:
         (("--strategy", "differentiable", "--latency", "900ms"), BoundError, "reaches .* ask for at most"),
         (("--evaluator", "proxy"), UsageError, "evaluator 'proxy' gives no accuracy: try --objective proxy_score"),
         (("--evaluator", "training:paths=2"), UsageError, "evaluator 'training' has no settings"),
+        (
+            ("--strategy", "differentiable:accumulate=3", "--latency", "20ms"),
+            UsageError,
+            "a batch of 16 images cannot be cut into 3",
+        ),
+        (
+            ("--strategy", "differentiable", "--latency", "20ms", "--evaluator", "supernet"),
+            UsageError,
+            "strategy 'differentiable' has a supernet of its own .*: leave out --evaluator supernet",
+        ),
+        (("--evaluator", "supernet", "--stop-hopeless"), UsageError, "leave out --stop-hopeless"),
+        (("--evaluator", "supernet:paths=2,paths=3"), UsageError, "gives paths twice"),
         (("--evaluator", "supernt"), UsageError, r"no evaluator named 'supernt'. Did you mean 'supernet'"),
     ],
 )

@@ -2,6 +2,7 @@
 import json
 from functools import partial
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -9,7 +10,7 @@ torch = pytest.importorskip("torch")
 from nas.cost.compiled import compile_costs
 from nas.data import load
 from nas.domain import Bound, Domain
-from nas.errors import RunError, SpaceError, UsageError
+from nas.errors import BoundError, RunError, SpaceError, TrainingError, UsageError
 from nas.evaluate import differentiable, supernet
 from nas.evaluate.fidelity import verdict
 from nas.strategies.differentiable import strategy
@@ -169,3 +170,37 @@ def test_the_verdict_says_use_macs_unless_the_score_is_better(cheap, macs, low, 
         "lead_high": 0.8,
     }
     assert verdict(report).endswith(end)
+
+
+def test_a_training_that_diverged_is_told_and_not_written_down(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(differentiable, "score_path", lambda *given: {"loss": float("nan"), "accuracy": 0.1})
+    with pytest.raises(TrainingError, match=r"the supernet's training diverged.*a learning rate below 0.1"):
+        learned(tmp_path)
+    assert not (tmp_path / "distribution.json").exists()
+    found = session(check=4)
+    monkeypatch.setattr(supernet, "score_path", lambda *given: {"loss": float("inf"), "accuracy": 0.1})
+    with pytest.raises(TrainingError, match=r"the cheap score of network .* is -inf: the training diverged"):
+        found.prepare(DOMAIN, tmp_path, seed=0)
+
+
+def test_under_several_bounds_networks_are_inside_all_of_them(tmp_path) -> None:
+    costs = compile_costs(SPACE, ("macs", "params"), lambda layer: (layer.macs, layer.params))
+    middle = {name: sum(costs.extreme(name, largest=side)[0] for side in (False, True)) / 2 for name in costs.names}
+    bounds = [Bound("macs", upper=middle["macs"]), Bound("params", upper=0.7 * middle["params"])]
+    domain = Domain(SPACE, costs, bounds)
+    made = strategy(domain, seed=0, longer=2, candidates=5)
+    differentiable.learn(made, load("digits"), tmp_path, proxy_text=PROXY)
+    document = json.loads((tmp_path / "distribution.json").read_text())
+    assert document["candidates"]
+    genes = [row["genes"] for row in document["candidates"]] + [list(made.ask(n).genes) for n in range(3)]
+    assert made.band.inside(np.array(genes)).all()
+    bounds[1] = Bound("params", upper=1.01 * costs.extreme("params")[0])
+    with pytest.raises(BoundError):
+        strategy(Domain(SPACE, costs, bounds), seed=0)
+
+
+def test_rows_of_another_run_are_no_rows_of_this_one(tmp_path) -> None:
+    session(check=4).prepare(DOMAIN, tmp_path, seed=0)
+    (tmp_path / "supernet.pt").unlink()
+    with pytest.raises(RunError, match=r"fidelity.jsonl is damaged, or another run's. Remove it to make it anew"):
+        session(check=4).prepare(DOMAIN, tmp_path, seed=1)

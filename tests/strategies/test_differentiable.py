@@ -123,11 +123,16 @@ def test_a_file_that_is_no_distribution_is_refused(tmp_path, text, message: str)
         ({"windw": 1}, "no setting of strategy 'differentiable' named 'windw'. Did you mean 'window'"),
         ({"window": 0.9}, "window of strategy 'differentiable' must be 0.001 to 0.5, not 0.9"),
         ({"samples": 1}, "samples of strategy 'differentiable' must be 2 to 64, not 1"),
-        ({"guard": 1}, "guard of strategy 'differentiable' must be true or false, not 1"),
+        ({"guard": 1}, "guard of strategy 'differentiable' must be true or false, not '1'"),
+        ({"samples": 2.5}, "samples of strategy 'differentiable' must be a whole number, not '2.5'"),
+        ({"share": 3}, "share of strategy 'differentiable' must be text, not '3'"),
+        ({"epochs": 5}, "variant path of strategy 'differentiable' has no epochs: leave it out"),
+        ({"variant": "fbnet", "samples": 8}, "variant fbnet of strategy 'differentiable' has no samples"),
+        ({"variant": "fbnet", "window": 0.1}, "give window together with loss=absolute"),
         ({"variant": "darts"}, "no variant of strategy 'differentiable' named 'darts'"),
         ({"loss": "square"}, "no loss of strategy 'differentiable' named 'square'"),
         ({"prune": 2}, "prune of strategy 'differentiable' must be 0 to 1, not 2"),
-        ({"two_path": 1}, "two_path of strategy 'differentiable' must be true or false, not 1"),
+        ({"two_path": 1}, "two_path of strategy 'differentiable' must be true or false, not '1'"),
     ],
 )
 def test_settings_that_break_a_rule(settings, message: str) -> None:

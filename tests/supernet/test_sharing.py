@@ -113,7 +113,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_keeps_the_checkpoint(
     broken = training()
     broken.images = torch.full_like(broken.images, float("nan"))
     with pytest.raises(
-        TrainingError, match=r"the supernet's loss is nan at step 2 of 6: try a learning rate below 0.1"
+        TrainingError, match=r"the supernet's loss is nan at step 2 of 6: start anew with a learning rate below 0.1"
     ):
         train(broken, tmp_path / "s.pt", {})
     assert (tmp_path / "s.pt").read_bytes() == kept
@@ -136,9 +136,7 @@ def test_a_batch_in_parts_adds_up_to_the_mean_of_the_parts() -> None:
     assert found.advance() == pytest.approx(np.mean(losses))
     for view in found.supernet.views((1, 1)):
         assert torch.allclose(view.leaf, wanted[view.name], atol=1e-5), view.name
-    with pytest.raises(
-        TrainingError, match="a batch of 8 images cannot be cut into 3 equal parts of two or more: choose"
-    ):
+    with pytest.raises(UsageError, match="a batch of 8 images cannot be cut into 3 equal parts of two or more: choose"):
         training(Schedule(steps=1, batch_size=8, accumulate=3))
 
 
@@ -214,7 +212,8 @@ def test_recalibration_takes_the_statistics_of_the_images() -> None:
         ({"share": "all"}, "share must be one of auto, none, elastic, not 'all'"),
         ({"sampling": "best"}, "sampling must be one of uniform, sandwich, not 'best'"),
         ({"paths": 0}, "paths must be 1 to 64, not 0"),
-        ({"canonical": 1}, "canonical must be true or false, not 1"),
+        ({"canonical": 1}, "canonical of evaluator 'supernet' must be true or false, not '1'"),
+        ({"paths": 2.5}, "paths of evaluator 'supernet' must be a whole number, not '2.5'"),
     ],
 )
 def test_settings_that_break_a_rule(settings, message: str) -> None:
