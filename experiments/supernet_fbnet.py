@@ -2,11 +2,12 @@
 
     NAS_DATA=... python experiments/supernet_fbnet.py OUT
 
-CIFAR-10 at 16x16 pixels, data, schedule and scores as chosen there, at a quarter of the width to save time. Truth: random
-networks, each trained alone at the same pixels and width for some passes over the images, with two seeds; mean accuracy on *selection*. The supernet's
-score is its loss on *search*. Kendall's tau-b beside macs, params, depth, the zero-cost proxies and, as the ceiling, one
-training seed against the other; intervals are 95 % percentile bootstraps over networks. OUT holds everything: the same
-command goes on after a kill, and ``--part`` does one part, so that parts can run side by side.
+CIFAR-10 at 16x16 pixels, recipe and scores as chosen there, at a quarter of the width to save time. Truth: random networks, each
+trained alone at the same pixels and width for some passes over the images, with two seeds; mean accuracy on *selection*. The
+supernet's score is its loss on *search*, of each network as it is spelled. Kendall's tau-b beside macs, params, the number of
+filled slots, the zero-cost proxies and, as the ceiling, one training seed against the other; intervals are 95 % percentile
+bootstraps over networks. OUT holds everything: the same command goes on after a kill, and ``--part`` does one part, so that
+parts can run side by side.
 """
 
 import argparse
@@ -21,7 +22,8 @@ from nas import rows
 from nas.cost.compiled import compile_costs
 from nas.domain import Domain
 from nas.evaluate.session import TrainingSession
-from nas.evaluate.untrained import KNOWN, Untrained, UntrainedSession
+from nas.evaluate.untrained import Untrained, UntrainedSession
+from nas.evaluate.zero_cost import PROXIES
 from nas.strategies.base import rng
 from search_spaces import fbnet
 
@@ -71,7 +73,10 @@ class Experiment:
             [[row["accuracy"] for row in rows.read(self.out / f"trained-{seed}.jsonl")] for seed in SEEDS]
         )
         cheap = rows.read(self.out / "cheap.jsonl")
-        scores = {name: np.array([row[name] for row in cheap]) for name in ("supernet", "ensemble", *KNOWN)}
+        scores = {name: np.array([row[name] for row in cheap]) for name in ("supernet", "ensemble", *PROXIES)}
+        full = [self.domain.space.decode(genes) for genes in self.networks]
+        scores |= {name: np.array([getattr(network, name) for network in full]) for name in ("macs", "params")}
+        scores["depth"] = np.array([sum(map(bool, self.domain.space.words(genes))) for genes in self.networks])
         truth = trained.mean(0)
         taus = {name: round(tau(values, truth), 3) for name, values in scores.items()}
         best = max(("macs", "params", "depth"), key=lambda name: taus[name])
