@@ -8,7 +8,8 @@ core. Networks are split in two halves by digest: settings were chosen on half A
 against the benchmark's mean accuracy of three trainings, over random networks and as the mean inside ten deciles of macs,
 beside macs, params and the number of blocks; then the best network under three quantiles of macs, named by local search with
 the supernet's score.
-``--proxies`` trains nothing: the zero-cost proxies and their ensemble, untuned, on the same networks of half B.
+``--proxies`` trains nothing: the zero-cost proxies and their ensemble on the same networks of half B; in a folder whose
+supernet has scored them, also the two together.
 OUT holds everything: the same command goes on after a kill. ``--slice`` ends after so many seconds.
 """
 
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
-from scipy.stats import kendalltau
+from scipy.stats import kendalltau, rankdata
 
 from nas import rows
 from nas.benchmarks.nas_bench_macro import _path, _results
@@ -44,6 +45,9 @@ from search_spaces import nas_bench_macro
 QUANTILES = (0.25, 0.5, 0.75)
 SEARCH_EVALUATIONS = 120
 RESAMPLES = 1000
+WITH_PROXIES = 0.5
+"""What a rank by the zero-cost ensemble weighs beside one by the supernet, chosen on half A."""
+
 RULES = {"first": slice(1), "last": slice(-1, None), "mean": slice(None)}
 """Which spellings of a network its score is the mean of, in their order: identities before blocks, after them, all."""
 
@@ -202,6 +206,12 @@ class Experiment:
                 known[genes] = session.proxies(self.space.decode(genes), 0)
                 rows.append(file, {"kind": "score", "genes": list(genes), "scores": known[genes]})
         scores = {"ensemble": [session.score(known[g]) for g in found]}
+        if all(genes in self.known for genes in found):
+            trained = rankdata([-self.scored(genes, self.rule)[0] for genes in found])
+            scores = {
+                "supernet's and ensemble's ranks": trained + WITH_PROXIES * rankdata(scores["ensemble"]),
+                **scores,
+            }
         return self.taus(found, scores | {name: [known[g][name] for g in found] for name in (*PROXIES, "depth")})
 
     def named(self, quantile: float) -> dict[str, float]:

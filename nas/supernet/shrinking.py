@@ -60,7 +60,8 @@ class Shrinking:
 
     ``prune``: an option is dropped below this share of the even probability, times the share of the training that
     has passed; 0 drops none. No option is pruned that the distribution's ``reach`` needs. ``two_path``: ordered choices of more
-    than two options play in pairs, which walk freely: the target may lie beyond what they leave. Raises `UsageError` where no choice is ordered.
+    than two options play in pairs, which walk freely: the target may lie beyond what they leave. Raises `UsageError` where no
+    choice is ordered.
     """
 
     def __init__(self, distribution: Distribution, *, prune: float = 0.0, two_path: bool = False) -> None:
