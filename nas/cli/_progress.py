@@ -47,9 +47,14 @@ class Live:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
             from rich.progress import Progress as RichProgress
+            from rich.table import Column
 
+            count, text = (
+                Column(no_wrap=True),
+                Column(no_wrap=False),
+            )  # a narrow terminal wraps the text, and nothing is cut
             self._bar = RichProgress(
-                BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"),
+                BarColumn(12), MofNCompleteColumn(table_column=count), TextColumn("{task.description}", table_column=text),
                 console=Console(stderr=True), transient=True,
             )  # fmt: skip
             self._task = self._bar.add_task("starting", total=None)
