@@ -8,7 +8,7 @@ trained alone at the same pixels and width for some passes over the images, with
 supernet's score is its loss on *search*, of each network as it is spelled. Kendall's tau-b beside macs, params, the number of
 filled slots, the zero-cost proxies and, as the ceiling, one training seed against the other; intervals are 95 % percentile
 bootstraps over networks. OUT holds everything: the same command goes on after a kill, and ``--part`` does one part, so that
-parts can run side by side.
+parts can run side by side; the report takes the seeds that are finished.
 """
 
 import argparse
@@ -71,9 +71,8 @@ class Experiment:
 
     def report(self) -> dict[str, object]:
         """Taus of all scores, and how far the supernet's is ahead of the best trivial one."""
-        trained = np.array(
-            [[row["accuracy"] for row in rows.read(self.out / f"trained-{seed}.jsonl")] for seed in SEEDS]
-        )
+        columns = [[row["accuracy"] for row in rows.read(self.out / f"trained-{seed}.jsonl")] for seed in SEEDS]
+        trained = np.array([column for column in columns if len(column) == len(self.networks)])
         cheap = rows.read(self.out / "cheap.jsonl")
         scores = {name: np.array([row[name] for row in cheap]) for name in ("supernet", "ensemble", *PROXIES)}
         full = [self.domain.space.decode(genes) for genes in self.networks]
@@ -83,8 +82,8 @@ class Experiment:
         taus = {name: round(tau(values, truth), 3) for name, values in scores.items()}
         best = max(("macs", "params", "depth"), key=lambda name: taus[name])
         return {
-            "networks": len(truth), "accuracy": [float(truth.min()), float(truth.max())],
-            "seed against seed": round(tau(*trained), 3), "tau": taus, "best trivial": best,
+            "networks": len(truth), "trainings each": len(trained), "accuracy": [float(truth.min()), float(truth.max())],
+            "seed against seed": round(tau(*trained), 3) if len(trained) > 1 else None, "tau": taus, "best trivial": best,
             **{f"{name} ahead of it, 95 %": lead(scores[name], scores[best], truth) for name in ("supernet", "ensemble")},
         }  # fmt: skip
 
@@ -96,7 +95,7 @@ def main() -> None:
     parser.add_argument("--passes", type=float, default=2.0, help="of a training alone")
     parser.add_argument("--steps", type=int, default=14000, help="of the supernet")
     parser.add_argument("--ramp", type=float, default=0.5, help="of the supernet, a share of its steps")
-    parser.add_argument("--part", choices=("all", "supernet", *map(str, SEEDS)), default="all")
+    parser.add_argument("--part", choices=("all", "supernet", *map(str, SEEDS), "report"), default="all")
     options = parser.parse_args()
     experiment = Experiment(options.out, options.networks, options.passes, options.steps, options.ramp)
     if options.part in ("all", "supernet"):
@@ -104,7 +103,7 @@ def main() -> None:
     for seed in SEEDS:
         if options.part in ("all", str(seed)):
             experiment.truth(seed)
-    if options.part == "all":
+    if options.part in ("all", "report"):
         print(json.dumps(experiment.report(), indent=1))
 
 
