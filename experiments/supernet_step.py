@@ -122,7 +122,7 @@ def main() -> None:
     for space, proxy in SETTINGS:
         name = f"{space.name} {proxy.resolution} px, width {proxy.width:g}"
         rows[name] = compare(space, proxy, options.networks, options.steps, space.name in MIXED)
-        print(f"{name:36}" + "  ".join(f"{key} {value:.3g}" for key, value in rows[name].items()), flush=True)
+        print(f"{name:40}" + "  ".join(f"{key} {value:.3g}" for key, value in rows[name].items()), flush=True)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
 
