@@ -28,9 +28,9 @@ VARIANTS = (
 
 def row(out: Path, variant: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """One search."""
-    epochs = f",epochs={options.epochs}" if variant.startswith("fbnet") else ""
+    length = f",epochs={options.epochs}" if variant.startswith("fbnet") else f",longer={options.longer}"
     run = search(
-        out / f"{variant.replace(',', '-').replace('=', '-')}-{seed}", strategy=f"differentiable:{variant}{epochs}",
+        out / f"{variant.replace(',', '-').replace('=', '-')}-{seed}", strategy=f"differentiable:{variant}{length}",
         trials=options.trials, data=options.data, latency_ms=options.target, seed=seed,
     )  # fmt: skip
     state = torch.load(run.folder / "theta.pt", map_location="cpu", weights_only=True)
@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--trials", type=int, default=6)
     parser.add_argument("--epochs", type=int, default=90, help="of the fbnet variants; the paper has 90")
+    parser.add_argument("--longer", type=float, default=12, help="of the path variants")
     parser.add_argument("--variants", help="some of them, joined by semicolons")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
