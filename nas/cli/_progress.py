@@ -49,10 +49,8 @@ class Live:
             from rich.progress import Progress as RichProgress
             from rich.table import Column
 
-            count, text = (
-                Column(no_wrap=True),
-                Column(no_wrap=False),
-            )  # a narrow terminal wraps the text, and nothing is cut
+            # A narrow terminal wraps the text, and nothing is cut.
+            count, text = Column(no_wrap=True), Column(no_wrap=False)
             self._bar = RichProgress(
                 BarColumn(12), MofNCompleteColumn(table_column=count), TextColumn("{task.description}", table_column=text),
                 console=Console(stderr=True), transient=True,

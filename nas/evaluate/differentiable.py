@@ -221,7 +221,7 @@ def _ranked(
             break
     warnings = []
     if not found:
-        even = strategy.band.sample_many(strategy.settings.candidates, rng(strategy.seed, "derive", -1)).tolist()
+        even = strategy.band.sample_many(strategy.settings.candidates, rng(strategy.seed, "even", 0)).tolist()
         found = dict.fromkeys(map(space.canonical, even))
         warnings.append(
             f"bounds: none of {ROUNDS * DRAWS} networks drawn from the distribution is inside {strategy.band.bounds_text}; "

@@ -33,7 +33,7 @@ IMAGES = 32
 KNOWN = (*PROXIES, *TRIVIAL)
 
 # Chosen among all sets of these scores on half of NAS-Bench-Macro's networks; the other half and FBNet's space are reported
-# (docs/supernets.md). There params, zen and synflow made any set worse.
+# (docs/supernets.md). No other set was better there.
 ENSEMBLE = "naswot+grad_norm"
 
 

@@ -44,8 +44,8 @@ class Distribution:
     ``theta``: one float64 tensor (options,) per choice, zeros at first: uniform; then, with ``depth``, one per stage that
     has slots to leave empty, over how many are filled. ``allowed``: (options,) bool per choice; what is not has no probability.
 
-    ``metric`` names an additive cost, ``reach`` the figures of it that options must leave possible. ``tilt`` shifts every option's logit by ``tilt`` times its share of ``target`` in that
-    cost (expected over the shapes that reach the slot): with `aim`, the expected cost is the target whatever theta
+    ``metric`` names an additive cost, ``reach`` the figures of it that options must leave possible. ``tilt`` shifts every
+    option's logit by ``tilt`` times its share of ``target`` in that cost (expected over the shapes that reach the slot): with `aim`, the expected cost is the target whatever theta
     says. That is the distribution nearest to theta's, in Kullback-Leibler divergence, among those that meet
     the target on average, exact where the shape handed over does not depend on the options. Raises `UsageError` for ``depth``
     in a space of fixed depth.

@@ -183,7 +183,7 @@ def test_a_training_that_diverged_is_told_and_not_written_down(tmp_path, monkeyp
         found.prepare(DOMAIN, tmp_path, seed=0)
 
 
-def test_under_several_bounds_networks_are_inside_all_of_them(tmp_path) -> None:
+def test_under_several_bounds_networks_are_inside_all_of_them(tmp_path, monkeypatch) -> None:
     costs = compile_costs(SPACE, ("macs", "params"), lambda layer: (layer.macs, layer.params))
     middle = {name: sum(costs.extreme(name, largest=side)[0] for side in (False, True)) / 2 for name in costs.names}
     bounds = [Bound("macs", upper=middle["macs"]), Bound("params", upper=0.7 * middle["params"])]
@@ -194,6 +194,12 @@ def test_under_several_bounds_networks_are_inside_all_of_them(tmp_path) -> None:
     assert document["candidates"]
     genes = [row["genes"] for row in document["candidates"]] + [list(made.ask(n).genes) for n in range(3)]
     assert made.band.inside(np.array(genes)).all()
+    monkeypatch.setattr(type(made), "draw", lambda self, window, draw: np.zeros((0, len(SPACE.choices)), int))
+    (tmp_path / "distribution.json").unlink()
+    differentiable.learn(made, load("digits"), tmp_path, proxy_text=PROXY)
+    document = json.loads((tmp_path / "distribution.json").read_text())
+    assert made.band.inside(np.array([row["genes"] for row in document["candidates"]])).all()
+    assert any("even draws from there are ranked instead" in line for line in document["warnings"])
     bounds[1] = Bound("params", upper=1.01 * costs.extreme("params")[0])
     with pytest.raises(BoundError):
         strategy(Domain(SPACE, costs, bounds), seed=0)
