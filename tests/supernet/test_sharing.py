@@ -10,6 +10,7 @@ from tiny_space import small, tiny
 from torch.nn import functional as F
 
 from nas.errors import RunError, TrainingError, UsageError
+from nas.evaluate.proxy import Proxy, slim
 from nas.model import build
 from nas.supernet import scoring
 from nas.supernet.network import Supernet
@@ -219,3 +220,16 @@ def test_recalibration_takes_the_statistics_of_the_images() -> None:
 def test_settings_that_break_a_rule(settings, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Sharing(**settings)
+
+
+@pytest.mark.parametrize("canonical", [True, False])
+def test_on_the_ramp_networks_keep_the_spelling_that_was_asked_for(canonical: bool) -> None:
+    space = nas_bench_macro.space()
+    supernet = Supernet(space, lambda architecture: slim(architecture, Proxy(resolution=8, width=0.25), 3, 10))
+    found = SupernetTraining(
+        supernet, torch.zeros(8, 3, 8, 8), torch.zeros(8, dtype=torch.int64), Schedule(steps=1000, batch_size=8),
+        lambda draw: [(1, 1, 1, 1, 0, 1, 1, 0)], seed=0, ramp=1000, canonical=canonical,
+    )  # fmt: skip
+    found.done = 999
+    [eased] = found._eased(found.sample(None))
+    assert (eased == space.canonical(eased)) is canonical
