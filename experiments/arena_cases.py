@@ -2,9 +2,11 @@
 
     python experiments/arena_cases.py OUT [CASE ...] [--seeds N] [--strategy SPEC ...] [--budget N] [--workers N]
 
-A case is a benchmark, a budget, seeds and strategies, below; without a name all are run. Finished searches in OUT are
-kept, so a case that was stopped goes on. The seeds of NK are held back (`nas.benchmarks.nk`); bounds hold a quarter of all networks. Optuna's GP takes an hour a
-case with the seeds given, so it is in no list: ``--strategy optuna:GP --seeds 1``. Cases of NAS-Bench-Macro need NAS_DATA.
+A case is a benchmark, a budget, seeds and strategies, below; without a name all are run. Finished
+searches in OUT are kept, so a case that was stopped goes on. The seeds of NK are held back
+(`nas.benchmarks.nk`); bounds hold a quarter of all networks. Optuna's GP takes an hour a case with
+the seeds given, so it is in no list: ``--strategy optuna:GP --seeds 1``. Cases of NAS-Bench-Macro
+need NAS_DATA.
 """
 
 import argparse
@@ -17,14 +19,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas import catalog
-from nas.arena import Arena, compare
 from nas.benchmarks import Problem
-from nas.confirmed import interval
+from nas.benchmarks.arena import Arena, compare
 from nas.pareto import hypervolume
 from nas.report.arena import arena_table
+from nas.run.confirmation import interval
 
 MODELS = ("gp", "trust-region", "local-search", "optuna:TPE")
-FRONTS = ("gp", "trust-region", "local-search", "optuna:TPE", "optuna:NSGA-II", "optuna:NSGA-II,population_size=20")
+FRONTS = (
+    "gp",
+    "trust-region",
+    "local-search",
+    "optuna:TPE",
+    "optuna:NSGA-II",
+    "optuna:NSGA-II,population_size=20",
+)
 REINFORCED = ("rl", "rl:tunas", "evolution")
 
 
@@ -44,12 +53,18 @@ CASES = {
     "macro-bounded": Case("nas-bench-macro:max_macs=45e6", (50, 100), range(30), MODELS),
     "macro-front": Case("nas-bench-macro:front=true", (100, 200), range(10), FRONTS),
     **{
-        f"{space}-k{k}": Case(f"nk:space={space},k={k},noise=0.15", (100, 200), range(100, 104), MODELS)
+        f"{space}-k{k}": Case(
+            f"nk:space={space},k={k},noise=0.15", (100, 200), range(100, 104), MODELS
+        )
         for space in ("fbnet", "uninet")
         for k in (2, 5)
     },
-    "mnasnet-bounded": Case("nk:space=mnasnet,k=2,noise=0.15,max_macs=280e6", (100, 200), range(100, 104), MODELS),
-    "mnasnet-unbounded": Case("nk:space=mnasnet,k=2,noise=0.15", (100, 200), range(100, 104), MODELS),
+    "mnasnet-bounded": Case(
+        "nk:space=mnasnet,k=2,noise=0.15,max_macs=280e6", (100, 200), range(100, 104), MODELS
+    ),
+    "mnasnet-unbounded": Case(
+        "nk:space=mnasnet,k=2,noise=0.15", (100, 200), range(100, 104), MODELS
+    ),
     "rl": Case("nk:space=mnasnet,k=2,noise=0.15", (500, 2000, 8000), range(100, 103), REINFORCED),
 }
 
@@ -65,7 +80,9 @@ def run(name: str, out: Path, given: argparse.Namespace) -> Arena:
         budget=checkpoints[-1],
         out=out / f"{name}-{checkpoints[-1]}",
         workers=given.workers,
-        progress=lambda done, of, left: print(f"\r{done}/{of} cells, {left:.0f} s left ", end="", file=sys.stderr),
+        progress=lambda done, of, left: print(
+            f"\r{done}/{of} cells, {left:.0f} s left ", end="", file=sys.stderr
+        ),
     )
     print(f"\n{name}: {case.benchmark}, seeds {case.seeds[0]} to {case.seeds[: given.seeds][-1]}")
     print(arena_table(arena, checkpoints))
@@ -78,9 +95,13 @@ def print_differences(what: str, arenas: Sequence[Arena], first: str) -> None:
     """A strategy's last figure less each other's, paired by seed, over all arenas that have both, with 95 % intervals."""
     own = [arena for arena in arenas if first in arena.strategies]
     for column in sorted({arena.column for arena in own}):
-        for other in dict.fromkeys(name for arena in own for name in arena.strategies if name != first):
+        for other in dict.fromkeys(
+            name for arena in own for name in arena.strategies if name != first
+        ):
             both = [arena for arena in own if arena.column == column and other in arena.strategies]
-            pairs = [float(d) for a in both for d in _last(a, first, column) - _last(a, other, column)]
+            pairs = [
+                float(d) for a in both for d in _last(a, first, column) - _last(a, other, column)
+            ]
             edges = interval(pairs)
             within = "" if edges is None else f", 95 % {edges[0]:+.4f} to {edges[1]:+.4f}"
             print(
@@ -117,7 +138,11 @@ def main() -> None:
     print()
     for name, arena in arenas.items():
         print_differences(name, [arena], arena.strategies[0])
-    landscapes = [arena for name, arena in arenas.items() if CASES[name].benchmark.startswith("nk:") and name != "rl"]
+    landscapes = [
+        arena
+        for name, arena in arenas.items()
+        if CASES[name].benchmark.startswith("nk:") and name != "rl"
+    ]
     if len(landscapes) > 1:
         print_differences(f"{len(landscapes)} landscapes", landscapes, "gp")
 

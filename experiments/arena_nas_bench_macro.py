@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from nas import catalog
-from nas.arena import compare
+from nas.benchmarks.arena import compare
 from nas.report.arena import arena_figure, arena_table
 from nas.report.plots import save
 
@@ -34,7 +34,9 @@ def main(out: Path, seeds: int = 30, workers: int = 2) -> None:
         budget=100,
         out=out,
         workers=workers,
-        progress=lambda done, of, left: print(f"\r{done}/{of} cells, {left:.0f} s left ", end="", file=sys.stderr),
+        progress=lambda done, of, left: print(
+            f"\r{done}/{of} cells, {left:.0f} s left ", end="", file=sys.stderr
+        ),
     )
     print(f"{time.perf_counter() - start:.1f} s with {workers} processes", file=sys.stderr)
     print(arena_table(arena, (50, 100)))
@@ -42,7 +44,10 @@ def main(out: Path, seeds: int = 30, workers: int = 2) -> None:
     print("\nseconds per cell: whole, in ask, in tell and recommend, the arena's own")
     for strategy in arena.strategies:
         cells = arena.of(strategy)
-        whole, tell = (sum(getattr(c, name) for c in cells) / len(cells) for name in ("seconds", "tell_seconds"))
+        whole, tell = (
+            sum(getattr(c, name) for c in cells) / len(cells)
+            for name in ("seconds", "tell_seconds")
+        )
         ask = sum(row.ask_seconds for cell in cells for row in cell.rows) / len(cells)
         print(f"{strategy:34s} {whole:8.3f} {ask:8.3f} {tell:8.3f} {whole - ask - tell:8.3f}")
 

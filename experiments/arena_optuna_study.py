@@ -13,7 +13,9 @@ def main(trials: int = 60) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study.optimize(lambda trial: problem.truth(suggest(trial, problem.domain))[0], n_trials=trials)
     start, best = study.trials[0].value, study.best_value
-    print(f"first {start:.3f}, best of {trials} {best:.3f}, optimum {problem.best:.3f} (standard deviations)")
+    print(
+        f"first {start:.3f}, best of {trials} {best:.3f}, optimum {problem.best:.3f} (standard deviations)"
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """CPU seconds of one proposal after 300 and after 10,000 trials told: ``python experiments/ask_seconds.py [STRATEGY ...]``.
 
-Over FBNet's space, losses smooth in the genes, the least of three. Optuna's GP is not asked after 10,000.
+Over FBNet's space, losses smooth in the genes, the least of three. Optuna's GP is not asked after
+10,000.
 """
 
 import sys
@@ -27,13 +28,17 @@ def main(specs: Sequence[str]) -> None:
             if spec == "optuna:GP" and told > 300:
                 continue
             took = []
-            for after in range(told, told + 3):  # one more told each time: nothing is answered from a cache
+            for after in range(
+                told, told + 3
+            ):  # one more told each time: nothing is answered from a cache
                 for trial in trials[number:after]:
                     strategy.tell(trial)
                 number, start = after, time.process_time()
                 strategy.ask(after)
                 took.append(time.process_time() - start)
-            found.append(f"{min(took):8.3f} s after {told}, with a new fit at most {max(took):.3f} s")
+            found.append(
+                f"{min(took):8.3f} s after {told}, with a new fit at most {max(took):.3f} s"
+            )
         print(f"{spec:16s}", "; ".join(found), flush=True)
 
 

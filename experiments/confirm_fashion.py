@@ -1,9 +1,10 @@
 """Does the search beat random networks of the same latency on Fashion-MNIST? Five searches, one confirmed interval.
 
-Each search seed gets its own search and confirmation: front members against random networks of their latency bands, one
-recipe for both, fresh seeds, scored on test. The unit of the pooled interval is the search seed, so what pairs of
-one search share cannot pass for evidence; the interval over all pairs is printed beside it. Needs the Debian package
-dataset-fashion-mnist. About forty minutes on two idle cores for fbnet, half of it for mnasnet; stopped, it goes on where it was.
+Each search seed gets its own search and confirmation: front members against random networks of
+their latency bands, one recipe for both, fresh seeds, scored on test. The unit of the pooled
+interval is the search seed, so what pairs of one search share cannot pass for evidence; the
+interval over all pairs is printed beside it. Needs the Debian package dataset-fashion-mnist. About
+forty minutes on two idle cores for fbnet, half of it for mnasnet; stopped, it goes on where it was.
 
     python experiments/confirm_fashion.py --out runs/fashion
     python experiments/confirm_fashion.py --space mnasnet --trials 40 --out runs/fashion-mnasnet
@@ -17,10 +18,10 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import fmean
 
-from nas.confirm import confirm
-from nas.confirmed import claim, interval
-from nas.job import Plan, Search
-from nas.run import Run
+from nas.run.confirm import confirm
+from nas.run.confirmation import claim, interval
+from nas.run.run import Run
+from nas.run.search import Plan, Search
 
 
 def one(seed: int, given: argparse.Namespace) -> Path:
@@ -31,7 +32,14 @@ def one(seed: int, given: argparse.Namespace) -> Path:
         strategy=given.strategy, reward=given.reward,
     )  # fmt: skip
     Plan(settings).run(folder, resume=(folder / "run.json").exists())
-    confirm(Run(folder), top=given.top, random=given.top, seeds=given.repeats, epochs_factor=given.factor, seed=seed)
+    confirm(
+        Run(folder),
+        top=given.top,
+        random=given.top,
+        seeds=given.repeats,
+        epochs_factor=given.factor,
+        seed=seed,
+    )
     return folder
 
 
@@ -49,8 +57,14 @@ def report(folders: Sequence[Path]) -> None:
     for unit, values in (("search seeds", means), ("pairs", differences)):
         bounds = interval(values)
         edges = "no interval" if bounds is None else f"{bounds[0]:+.4f} to {bounds[1]:+.4f}"
-        print(f"pooled over {len(values)} {unit}: {fmean(values):+.4f}, 95 % {edges}: {claim(bounds)}")
-    print("core-seconds: search {:.0f}, confirmation {:.0f} and {:.0f} for random networks".format(*spent))
+        print(
+            f"pooled over {len(values)} {unit}: {fmean(values):+.4f}, 95 % {edges}: {claim(bounds)}"
+        )
+    print(
+        "core-seconds: search {:.0f}, confirmation {:.0f} and {:.0f} for random networks".format(
+            *spent
+        )
+    )
 
 
 def main() -> None:
@@ -64,13 +78,21 @@ def main() -> None:
     options.add_argument("--factor", type=float, default=3.0)
     options.add_argument("--latency", type=float, default=60.0, help="upper bound on pixel1, ms")
     options.add_argument("--strategy", default="local-search")
-    options.add_argument("--reward", default="", help="for rl: mnasnet_soft, tunas, ..., aimed at --latency")
+    options.add_argument(
+        "--reward", default="", help="for rl: mnasnet_soft, tunas, ..., aimed at --latency"
+    )
     options.add_argument("--proxy", default="")
     options.add_argument("--workers", type=int, default=2)
     options.add_argument("--slice", action="store_true", help="two seeds of a few small trainings")
     given = options.parse_args()
     if given.slice:
-        given.seeds, given.trials, given.repeats, given.factor, given.proxy = 2, 5, 1, 2.0, "images=512"
+        given.seeds, given.trials, given.repeats, given.factor, given.proxy = (
+            2,
+            5,
+            1,
+            2.0,
+            "images=512",
+        )
     with ProcessPoolExecutor(given.workers) as pool:
         report(list(pool.map(one, range(given.seeds), [given] * given.seeds)))
 

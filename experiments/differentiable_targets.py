@@ -2,12 +2,14 @@
 
     python experiments/differentiable_targets.py OUT --data fashion-mnist
 
-Per target and seed: ``--strategy differentiable`` on FBNet's space, then random search inside the same latency window for as many
-core-seconds as the supernet and the trainings of the first took together (the ranking of 48 candidates, a twentieth of it, is not
-counted). The best network of each on *selection* is trained anew by one longer recipe, with two seeds, and scored on *test*. Printed:
-how far derived networks are from the target by the table, the mean difference of the test accuracies with its 95 % interval over
-all pairs, and the shares of empty slots. Runs lie in OUT: the same command goes on after a kill. The supernet's length and
-the number of trained networks were chosen at 50 ms, which is no target here.
+Per target and seed: ``--strategy differentiable`` on FBNet's space, then random search inside the
+same latency window for as many core-seconds as the supernet and the trainings of the first took
+together (the ranking of 48 candidates, a twentieth of it, is not counted). The best network of each
+on *selection* is trained anew by one longer recipe, with two seeds, and scored on *test*. Printed:
+how far derived networks are from the target by the table, the mean difference of the test
+accuracies with its 95 % interval over all pairs, and the shares of empty slots. Runs lie in OUT:
+the same command goes on after a kill. The supernet's length and the number of trained networks were
+chosen at 50 ms, which is no target here.
 """
 
 import argparse
@@ -22,8 +24,8 @@ from scipy.stats import t as student
 
 from nas.data import load
 from nas.evaluate.session import retraining
-from nas.job import Plan, Search
-from nas.run import Run
+from nas.run.run import Run
+from nas.run.search import Plan, Search
 
 DEVICE = "pixel1"
 
@@ -38,13 +40,21 @@ def pair(out: Path, target: float, seed: int, options: argparse.Namespace) -> di
     """Both searches for one target and seed, and their best networks' scores."""
     common = {"data": options.data, "latency_ms": target, "seed": seed, "proxy": options.proxy}
     strategy = f"differentiable:{options.settings}".rstrip(":")
-    ours = search(out / f"ours-{target:g}-{seed}", strategy=strategy, trials=options.trials, **common)
+    ours = search(
+        out / f"ours-{target:g}-{seed}", strategy=strategy, trials=options.trials, **common
+    )
     state = torch.load(ours.folder / "theta.pt", map_location="cpu", weights_only=True)
     seconds = ours.core_seconds + state["seconds"]
     random = search(
-        out / f"random-{target:g}-{seed}", strategy="random", latency_min_ms=0.95 * target, seconds=seconds, **common
+        out / f"random-{target:g}-{seed}",
+        strategy="random",
+        latency_min_ms=0.95 * target,
+        seconds=seconds,
+        **common,
     )
-    costs = [trial.metrics[f"latency_ms@{DEVICE}"] for trial in ours.trials if trial.state == "complete"]
+    costs = [
+        trial.metrics[f"latency_ms@{DEVICE}"] for trial in ours.trials if trial.state == "complete"
+    ]
     return {
         "target": target, "seed": seed, "seconds": seconds, "farthest": max(abs(cost / target - 1) for cost in costs),
         "random networks": len(random.trials), "ours": final(out, ours, options), "random": final(out, random, options),
@@ -65,13 +75,17 @@ def final(out: Path, run: Run, options: argparse.Namespace) -> float:
         judge = retraining(load(options.data), dict(run.identity["proxy"]), options.factor)
         judge.open_test()
         network = run.space.decode(run.best().genes)
-        scores = [judge.evaluate(network, 1000 + repeat)["accuracy"] for repeat in range(options.repeats)]
+        scores = [
+            judge.evaluate(network, 1000 + repeat)["accuracy"] for repeat in range(options.repeats)
+        ]
         file.write_text(json.dumps(scores))
     return float(np.mean(json.loads(file.read_text())))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("out", type=Path)
     parser.add_argument("--data", default="fashion-mnist")
     parser.add_argument("--targets", default="40,60,80", help="ms")
@@ -79,7 +93,9 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--settings", default="longer=18", help="of the strategy")
     parser.add_argument("--proxy", default="")
-    parser.add_argument("--factor", type=float, default=5.0, help="times the short training, for the final scores")
+    parser.add_argument(
+        "--factor", type=float, default=5.0, help="times the short training, for the final scores"
+    )
     parser.add_argument("--repeats", type=int, default=2)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -96,7 +112,9 @@ def main() -> None:
     )
     print(f"farthest from a target: {max(row['farthest'] for row in rows):.1%}")
     ours, other = (np.array([row[name] for row in rows]) for name in ("ours skips", "random skips"))
-    print(f"empty slots: {ours.mean():.3f}, random {other.mean():.3f} with a standard deviation of {other.std():.3f}")
+    print(
+        f"empty slots: {ours.mean():.3f}, random {other.mean():.3f} with a standard deviation of {other.std():.3f}"
+    )
     print(f"ours minus random on test: {leads.mean():+.4f} ± {half:.4f} (95 %), {len(leads)} pairs")
 
 

@@ -2,10 +2,12 @@
 
     python experiments/differentiable_variants.py OUT
 
-FBNet's space on digits, two seeds. Per variant, as means: the training's core-seconds, the latency that the distribution expects
-and the least and largest one of the derived networks, as shares of the target; empty slots and entropy, as shares; how often the
-watch warned; the accuracy of the derived networks on *selection* after a short training each, and how far that is from the
-preset's with the same seed, with a 95 % interval over seeds. Runs lie in OUT: the same command goes on after a kill.
+FBNet's space on digits, two seeds. Per variant, as means: the training's core-seconds, the latency
+that the distribution expects and the least and largest one of the derived networks, as shares of
+the target; empty slots and entropy, as shares; how often the watch warned; the accuracy of the
+derived networks on *selection* after a short training each, and how far that is from the preset's
+with the same seed, with a 95 % interval over seeds. Runs lie in OUT: the same command goes on after
+a kill.
 """
 
 import argparse
@@ -28,7 +30,9 @@ VARIANTS = (
 
 def row(out: Path, variant: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """One search."""
-    length = f",epochs={options.epochs}" if variant.startswith("fbnet") else f",longer={options.longer}"
+    length = (
+        f",epochs={options.epochs}" if variant.startswith("fbnet") else f",longer={options.longer}"
+    )
     run = search(
         out / f"{variant.replace(',', '-').replace('=', '-')}-{seed}", strategy=f"differentiable:{variant}{length}",
         trials=options.trials, data=options.data, latency_ms=options.target, seed=seed,
@@ -50,12 +54,16 @@ def row(out: Path, variant: str, seed: int, options: argparse.Namespace) -> dict
 def table(rows: list[dict[str, Any]]) -> list[str]:
     """A line per variant, means over seeds."""
     names = ("seconds", "expected", "least", "largest", "empty", "entropy", "warnings", "accuracy")
-    lines = ["variant".ljust(34) + "".join(name.rjust(10) for name in names) + "   accuracy - preset's"]
+    lines = [
+        "variant".ljust(34) + "".join(name.rjust(10) for name in names) + "   accuracy - preset's"
+    ]
     preset = {found["seed"]: found["accuracy"] for found in rows if found["variant"] == VARIANTS[0]}
     for variant in dict.fromkeys(found["variant"] for found in rows):
         mine = [found for found in rows if found["variant"] == variant]
         figures = "".join(f"{np.mean([found[name] for found in mine]):10.3f}" for name in names)
-        leads = np.array([found["accuracy"] - preset[found["seed"]] for found in mine if found["seed"] in preset])
+        leads = np.array(
+            [found["accuracy"] - preset[found["seed"]] for found in mine if found["seed"] in preset]
+        )
         told = ""
         if variant != VARIANTS[0] and len(leads) > 1:
             half = student.ppf(0.975, len(leads) - 1) * leads.std(ddof=1) / math.sqrt(len(leads))
@@ -65,13 +73,17 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("out", type=Path)
     parser.add_argument("--data", default="digits")
     parser.add_argument("--target", type=float, default=60, help="ms")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--trials", type=int, default=6)
-    parser.add_argument("--epochs", type=int, default=90, help="of the fbnet variants; the paper has 90")
+    parser.add_argument(
+        "--epochs", type=int, default=90, help="of the fbnet variants; the paper has 90"
+    )
     parser.add_argument("--longer", type=float, default=12, help="of the path variants")
     parser.add_argument("--variants", help="some of them, joined by semicolons")
     options = parser.parse_args()

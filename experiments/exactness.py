@@ -1,10 +1,11 @@
 """Published networks rebuilt, and every layer of every space checked against torch and ONNX.
 
-python experiments/exactness.py networks      parameters, multiply-adds by rule, membership
-python experiments/exactness.py speed         decode, cost and digest of 10,000 random networks a space
-python experiments/exactness.py layers        torch's parameters and MACs for every distinct layer (minutes)
-python experiments/exactness.py random        300 random networks a space, built in torch (minutes)
-python experiments/exactness.py onnx          ONNX against torch on networks that cover every option (minutes)
+python experiments/exactness.py networks      parameters, multiply-adds by rule, membership python
+experiments/exactness.py speed         decode, cost and digest of 10,000 random networks a space
+python experiments/exactness.py layers        torch's parameters and MACs for every distinct layer
+(minutes) python experiments/exactness.py random        300 random networks a space, built in torch
+(minutes) python experiments/exactness.py onnx          ONNX against torch on networks that cover
+every option (minutes)
 """
 
 import argparse
@@ -22,22 +23,38 @@ from nas.networks import rules
 from nas.networks.membership import membership
 from nas.space import SearchSpace
 
-SPACES = ("fbnet", "mnasnet", "fused_mbconv", "fused_mbconv:base=b0", "fused_mbconv:base=b4", "uninet")
+SPACES = (
+    "fbnet",
+    "mnasnet",
+    "fused_mbconv",
+    "fused_mbconv:base=b0",
+    "fused_mbconv:base=b4",
+    "uninet",
+)
 
 
 def random_genes(space: SearchSpace, count: int) -> list[tuple[int, ...]]:
     rng = np.random.default_rng(0)
-    return [tuple(map(int, row)) for row in np.stack([rng.integers(n, size=count) for n in space.gene_sizes], axis=1)]
+    return [
+        tuple(map(int, row))
+        for row in np.stack([rng.integers(n, size=count) for n in space.gene_sizes], axis=1)
+    ]
 
 
 def print_networks() -> None:
     for name in networks.names():
         network, home = networks.get(name), networks.published(name).space
         kernels = tuple(network.kernels())
-        counts = "  ".join(f"{rule} {count(kernels) / 1e6:.2f}" for rule, count in rules.MACS.items())
-        print(f"{name} @{network.input.size}: {network.params:,} parameters; million MACs: {counts}")
+        counts = "  ".join(
+            f"{rule} {count(kernels) / 1e6:.2f}" for rule, count in rules.MACS.items()
+        )
+        print(
+            f"{name} @{network.input.size}: {network.params:,} parameters; million MACs: {counts}"
+        )
         if home:
-            print(f"    {home}: {membership(network, catalog.space(home, resolution=network.input.size))}")
+            print(
+                f"    {home}: {membership(network, catalog.space(home, resolution=network.input.size))}"
+            )
 
 
 def print_speed() -> None:
@@ -50,7 +67,9 @@ def print_speed() -> None:
             network = space.decode(genes)
             _ = network.params, network.macs, network.peak_memory_bytes, network.digest
         done = time.perf_counter()
-        print(f"{name}: unrolled in {unrolled - start:.2f} s, 10,000 networks in {done - unrolled:.2f} s")
+        print(
+            f"{name}: unrolled in {unrolled - start:.2f} s, 10,000 networks in {done - unrolled:.2f} s"
+        )
 
 
 def check_layers() -> None:
@@ -59,7 +78,13 @@ def check_layers() -> None:
 
     for name in SPACES:
         space = catalog.space(name)
-        layers = {layer: None for step in space.chain for row in step.words for word in row for layer in word}
+        layers = {
+            layer: None
+            for step in space.chain
+            for row in step.words
+            for word in row
+            for layer in word
+        }
         for layer in layers:
             check_op(layer.op, layer.shape, module)
         print(f"{name}: {len(layers)} distinct layers agree with torch")
@@ -80,8 +105,12 @@ def check_random() -> None:
             network = space.decode(genes)
             with torch.device("meta"):
                 made = Network(network).eval()
-                out = made(torch.empty(1, network.input.channels, network.input.size, network.input.size))
-            wrong += sum(p.numel() for p in made.parameters()) != network.params or tuple(out.shape) != (1, 1000)
+                out = made(
+                    torch.empty(1, network.input.channels, network.input.size, network.input.size)
+                )
+            wrong += sum(p.numel() for p in made.parameters()) != network.params or tuple(
+                out.shape
+            ) != (1, 1000)
         print(f"{name}: 300 random networks, {wrong} do not agree with torch")
 
 
@@ -106,7 +135,9 @@ def check_onnx() -> None:
             with tempfile.TemporaryDirectory() as folder, torch.no_grad():
                 path = Path(folder) / "network.onnx"
                 write_onnx(made, network.input, path, {})
-                session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+                session = onnxruntime.InferenceSession(
+                    str(path), options, providers=["CPUExecutionProvider"]
+                )
                 (found,) = session.run(None, {"image": images.numpy()})
                 expected = made(images).numpy()
             worst = max(worst, float(np.abs(found - expected).max() / np.abs(expected).max()))

@@ -2,15 +2,16 @@
 
     python experiments/export_agreement.py [SPACE ...] [--networks 50] [--resolution 32] [--out runs/export_agreement]
 
-All norms, biases and scales are shaken first, so that a part that is left out or folded wrongly shows. Differences
-are relative to the largest logit of three random images. The plain export is ``torch.onnx.export`` with its
-defaults, batch fixed at 1. Three sessions of onnxruntime, one thread each, run batch 1 in turn: our file, the plain
-file, and the plain file once more, which tells the noise. Per network the ratio of medians of the thread's
-CPU time, which other work on the machine disturbs least; per space their geometric mean with its 95 % interval.
+All norms, biases and scales are shaken first, so that a part that is left out or folded wrongly
+shows. Differences are relative to the largest logit of three random images. The plain export is
+``torch.onnx.export`` with its defaults, batch fixed at 1. Three sessions of onnxruntime, one thread
+each, run batch 1 in turn: our file, the plain file, and the plain file once more, which tells the
+noise. Per network the ratio of medians of the thread's CPU time, which other work on the machine
+disturbs least; per space their geometric mean with its 95 % interval.
 
-Networks are whole, at a small resolution, where whatever a graph spends beside arithmetic weighs most. Of
-``fused_mbconv`` the base b0, as networks of its base s hold up to a hundred million weights. A line per
-network is kept in ``--out``; given again, the command goes on.
+Networks are whole, at a small resolution, where whatever a graph spends beside arithmetic weighs
+most. Of ``fused_mbconv`` the base b0, as networks of its base s hold up to a hundred million
+weights. A line per network is kept in ``--out``; given again, the command goes on.
 """
 
 import argparse
@@ -33,12 +34,13 @@ import onnxruntime
 import torch
 from scipy.stats import t
 
-from nas import catalog, rows
+from nas import catalog
 from nas.arch import Architecture
 from nas.export.onnx import write_onnx
 from nas.export.python import python_source
 from nas.export.verification import Job, check, shake
 from nas.model import Network, build
+from nas.record import ledger
 
 SPACES = ("fbnet", "mnasnet", "fused_mbconv:base=b0", "uninet", "nas_bench_macro")
 ROUNDS = 60
@@ -69,7 +71,10 @@ def plain_export(network: Network, file: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            network.eval(), (torch.zeros(1, shape.channels, shape.size, shape.size),), str(file), dynamo=False
+            network.eval(),
+            (torch.zeros(1, shape.channels, shape.size, shape.size),),
+            str(file),
+            dynamo=False,
         )
 
 
@@ -80,9 +85,15 @@ def slowdown(ours: Path, network: Network, folder: Path, number: int) -> tuple[f
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     files, orders = (ours, plain, plain), list(permutations(range(3)))
-    # A session that is made later is up to 2 % faster, whatever it holds: each file takes each place equally often.
-    sessions = {which: onnxruntime.InferenceSession(str(files[which]), options) for which in orders[number % 6]}
-    pixels = np.random.default_rng(0).standard_normal((1, shape.channels, shape.size, shape.size), dtype=np.float32)
+    # A session that is made later is up to 2 % faster, whatever it holds: each file takes each
+    # place equally often.
+    sessions = {
+        which: onnxruntime.InferenceSession(str(files[which]), options)
+        for which in orders[number % 6]
+    }
+    pixels = np.random.default_rng(0).standard_normal(
+        (1, shape.channels, shape.size, shape.size), dtype=np.float32
+    )
     feeds = {which: {session.get_inputs()[0].name: pixels} for which, session in sessions.items()}
     took: tuple[list[float], ...] = ([], [], [])
     for turn in range(ROUNDS):
@@ -99,7 +110,7 @@ def look(name: str, networks: int, resolution: int, out: Path) -> None:
     space = catalog.space(name, resolution=resolution, classes=10)
     draw = random.Random(0)
     genes = [[draw.randrange(size) for size in space.gene_sizes] for _ in range(networks)]
-    done = {row["number"] for row in rows.read(out) if row["space"] == name}
+    done = {row["number"] for row in ledger.read(out) if row["space"] == name}
     todo = [number for number in range(networks) if number not in done]
     for start in range(0, len(todo), TOGETHER):
         with tempfile.TemporaryDirectory() as text:
@@ -109,9 +120,14 @@ def look(name: str, networks: int, resolution: int, out: Path) -> None:
             for number, job, verdict in zip(numbers, jobs, verdicts, strict=True):
                 assert job.onnx is not None
                 ratio, noise = slowdown(job.onnx, job.network, folder, number)  # type: ignore[arg-type]
-                row = {"kind": "network", "space": name, "number": number, "digest": job.architecture.digest}
+                row = {
+                    "kind": "network",
+                    "space": name,
+                    "number": number,
+                    "digest": job.architecture.digest,
+                }
                 row |= {"python": verdict.python_difference, "onnx": verdict.onnx_difference}
-                rows.append(out, {**row, "ratio": ratio, "noise": noise})
+                ledger.append(out, {**row, "ratio": ratio, "noise": noise})
 
 
 def line(name: str, found: Sequence[dict[str, Any]]) -> str:
@@ -128,9 +144,15 @@ def line(name: str, found: Sequence[dict[str, Any]]) -> str:
 def mean(ratios: Sequence[float]) -> str:
     """Geometric mean and its 95 % interval."""
     logs = np.log(ratios)
-    half = float(t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / math.sqrt(len(logs))) if len(logs) > 1 else math.inf
+    half = (
+        float(t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / math.sqrt(len(logs)))
+        if len(logs) > 1
+        else math.inf
+    )
     middle = float(logs.mean())
-    return f"{math.exp(middle):.3f} ({math.exp(middle - half):.3f} to {math.exp(middle + half):.3f})"
+    return (
+        f"{math.exp(middle):.3f} ({math.exp(middle - half):.3f} to {math.exp(middle + half):.3f})"
+    )
 
 
 def main() -> None:
@@ -148,7 +170,7 @@ def main() -> None:
     )
     for name in arguments.spaces:
         look(name, arguments.networks, arguments.resolution, file)
-        print(line(name, [row for row in rows.read(file) if row["space"] == name]), flush=True)
+        print(line(name, [row for row in ledger.read(file) if row["space"] == name]), flush=True)
 
 
 if __name__ == "__main__":

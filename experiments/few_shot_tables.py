@@ -2,13 +2,15 @@
 
     python experiments/few_shot_tables.py [--data DIR]
 
-The data (``--data``, else NAS_DATA) holds 5,000 FBNet networks at 32x32 timed on six devices (H. Lee et al., HELP,
-https://github.com/HayeonLee/HELP). The first 4,000 train, the last 1,000 are held out. The best additive table is a ridge over the
-22 x 9 choices on all 4,000, its penalty chosen on a quarter of them; the few are drawn from the 4,000, three times. The source is
-pixel3's table, a device that is none of the six.
+The data (``--data``, else NAS_DATA) holds 5,000 FBNet networks at 32x32 timed on six devices (H.
+Lee et al., HELP, https://github.com/HayeonLee/HELP). The first 4,000 train, the last 1,000 are held
+out. The best additive table is a ridge over the 22 x 9 choices on all 4,000, its penalty chosen on
+a quarter of them; the few are drawn from the 4,000, three times. The source is pixel3's table, a
+device that is none of the six.
 
-Not as clean as it looks: kernels, channels, settings and op at map size joined the groups of terms after the first groups had
-left gold_6226 at 1.63 times the best. On the other five the wider list was tried once, beside the first; nothing was chosen there.
+Not as clean as it looks: kernels, channels, settings and op at map size joined the groups of terms
+after the first groups had left gold_6226 at 1.63 times the best. On the other five the wider list
+was tried once, beside the first; nothing was chosen there.
 """
 
 import argparse
@@ -21,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas import catalog
-from nas.cost.adapt import adapt
-from nas.cost.audit import kendall_tau
-from nas.cost.table import layer_key
+from nas.latency.adapt import adapt
+from nas.latency.audit import kendall_tau
+from nas.latency.table import layer_key
 
 Floats = NDArray[np.float64]
 
@@ -42,7 +44,10 @@ def ridge(x: Floats, y: Floats, strength: float) -> Callable[[Floats], Floats]:
 def best_ridge(x: Floats, y: Floats) -> Callable[[Floats], Floats]:
     """A ridge whose penalty is chosen on every fourth network."""
     held = np.arange(len(y)) % 4 == 0
-    errors = {s: np.abs(ridge(x[~held], y[~held], s)(x[held]) / y[held] - 1).mean() for s in 10.0 ** np.arange(-1, 4)}
+    errors = {
+        s: np.abs(ridge(x[~held], y[~held], s)(x[held]) / y[held] - 1).mean()
+        for s in 10.0 ** np.arange(-1, 4)
+    }
     return ridge(x, y, min(errors, key=errors.get))
 
 
@@ -52,7 +57,11 @@ def scores(predicted: Floats, measured: Floats) -> tuple[float, float | None]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", default=os.environ.get("NAS_DATA", ""), help="folder of the data (default: NAS_DATA)")
+    parser.add_argument(
+        "--data",
+        default=os.environ.get("NAS_DATA", ""),
+        help="folder of the data (default: NAS_DATA)",
+    )
     parser.add_argument("--source", default="pixel3", help="the device whose table is the prior")
     given = parser.parse_args()
     data = np.load(Path(given.data) / "fbnet_cifar100_device_latency.npz", allow_pickle=False)
@@ -63,7 +72,8 @@ def main() -> None:
     every = {layer for step in space.chain for row in step.words for word in row for layer in word}
     print(f"held-out MAPE % and Kendall tau, mean of {DRAWS} draws; prior: {given.source}")
     print(
-        f"{'device':12s} {'4,000 ridge':>14s}" + "".join(f" {f'{n} adapted':>14s} {f'{n} ridge':>14s}" for n in COUNTS)
+        f"{'device':12s} {'4,000 ridge':>14s}"
+        + "".join(f" {f'{n} adapted':>14s} {f'{n} ridge':>14s}" for n in COUNTS)
     )
     for device in DEVICES:
         ms = data[f"lat_{device}"]
@@ -75,7 +85,9 @@ def main() -> None:
                 few = np.random.default_rng(draw).permutation(TRAIN)[:count]
                 table = adapt(source, [networks[i] for i in few], ms[few], every)
                 price = {key: row.latency_ms for key, row in table.rows.items()}
-                sums = np.array([sum(price[layer_key(x.op, x.shape)] for x in net) for net in networks[TRAIN:]])
+                sums = np.array(
+                    [sum(price[layer_key(x.op, x.shape)] for x in net) for net in networks[TRAIN:]]
+                )
                 found.append(scores(sums, ms[TRAIN:]))
                 plain.append(scores(best_ridge(one_hot[few], ms[few])(one_hot[TRAIN:]), ms[TRAIN:]))
             cells += [tuple(np.mean(found, axis=0)), tuple(np.mean(plain, axis=0))]

@@ -2,13 +2,15 @@
 
     python experiments/fit_devices.py [--figures DIR] [--write]
 
-reads the figures (``--figures``, else the environment variable NAS_FIGURES), prints every error quoted
-about `latency_tables/`, and with ``--write`` writes the tables there. Prices are non-negative least squares on relative errors.
-The form (which amounts have a price) is chosen inside each fold: the fewest prices within one standard error of the
-best inner score. Held out are, in turn, a family of networks (pixel1) and a layer shape (pixel3, raspi4).
+reads the figures (``--figures``, else the environment variable NAS_FIGURES), prints every error
+quoted about `latency_tables/`, and with ``--write`` writes the tables there. Prices are
+non-negative least squares on relative errors. The form (which amounts have a price) is chosen
+inside each fold: the fewest prices within one standard error of the best inner score. Held out are,
+in turn, a family of networks (pixel1) and a layer shape (pixel3, raspi4).
 
-Not as clean as it looks: the list of candidates was fixed after the outer errors of about 30 forms had been seen, and the
-form shipped for pixel1 (four prices) was chosen by hand over the three that the rule picks on all rows.
+Not as clean as it looks: the list of candidates was fixed after the outer errors of about 30 forms
+had been seen, and the form shipped for pixel1 (four prices) was chosen by hand over the three that
+the rule picks on all rows.
 """
 
 import argparse
@@ -28,8 +30,8 @@ from scipy.optimize import nnls
 
 from nas import networks
 from nas.arch import Layer
-from nas.cost.device import DeviceModel, work
-from nas.cost.table import HEADER, Row, Table, layer_key
+from nas.latency.device import DeviceModel, work
+from nas.latency.table import HEADER, Row, Table, layer_key
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import MBConv
 from nas.shape import Kernel, Shape
@@ -61,7 +63,14 @@ CANDIDATES: Forms = {
     "2macs+moved+weights+wspill": (*BASE, "wspill"),
     "2macs+moved+wspill": (*BASE[:3], "wspill"),
     "2macs+2moved+weights": ("dense_macs", "dw_macs", "dense_moved", "light_moved", "weights"),
-    "2macs+in+out+light+weights": ("dense_macs", "dw_macs", "dense_in", "dense_out", "light_moved", "weights"),
+    "2macs+in+out+light+weights": (
+        "dense_macs",
+        "dw_macs",
+        "dense_in",
+        "dense_out",
+        "light_moved",
+        "weights",
+    ),
     "dw by kernel": ("dense_macs", "dw_macs_k3", "dw_macs_k5", "moved", "weights"),
     "dw by stride": ("dense_macs", "dw_macs_s1", "dw_macs_s2", "moved", "weights"),
     "2macs+moved+weights+image": (*BASE, "image_out"),
@@ -115,7 +124,9 @@ def solve(x: Floats, ms: Floats, scale: Floats, weight: Floats) -> tuple[Floats,
 def select(scores: Mapping[str, tuple[float, float]], forms: Forms) -> str:
     """The one-standard-error rule: fewest prices within one standard error of the best score; ties by score."""
     limit = sum(min(scores.values()))
-    return min((n for n in scores if scores[n][0] <= limit), key=lambda n: (len(forms[n]), scores[n][0]))
+    return min(
+        (n for n in scores if scores[n][0] <= limit), key=lambda n: (len(forms[n]), scores[n][0])
+    )
 
 
 def mape(errors: Iterable[float]) -> float:
@@ -139,7 +150,14 @@ class Timing:
 
 def timing(label: str, layers: Iterable[Layer], ms: str, family: str, *folds: str) -> Timing:
     layers = tuple(layers)
-    return Timing(label, layers, amounts(k for layer in layers for k in layer.kernels), float(ms), family, folds)
+    return Timing(
+        label,
+        layers,
+        amounts(k for layer in layers for k in layer.kernels),
+        float(ms),
+        family,
+        folds,
+    )
 
 
 def read(path: Path) -> Iterator[dict[str, str]]:
@@ -153,10 +171,15 @@ def pixel1_blocks(figures: Path) -> Iterator[Timing]:
         if (r["layer"], r["expand"]) == ("21", "3"):
             continue
         op = MBConv(
-            kernel=int(r["kernel"]), expand=int(r["expand"]), channels=int(r["out_channels"]), stride=int(r["stride"])
+            kernel=int(r["kernel"]),
+            expand=int(r["expand"]),
+            channels=int(r["out_channels"]),
+            stride=int(r["stride"]),
         )
         layer = Layer(op, Shape(int(r["in_channels"]), int(r["in_hw"])))
-        yield timing(f"L{r['layer']} {op}", (layer,), r["latency_ms"], "blocks", f"blocks at {r['in_hw']}")
+        yield timing(
+            f"L{r['layer']} {op}", (layer,), r["latency_ms"], "blocks", f"blocks at {r['in_hw']}"
+        )
 
 
 def pixel1_timings(figures: Path) -> list[Timing]:
@@ -169,7 +192,11 @@ def pixel1_timings(figures: Path) -> list[Timing]:
         name, width, resolution = r["network"], float(r["width"]), int(r["resolution"])
         layers = networks.get(name, width=width, resolution=resolution).layers
         label = f"{name} {width} {resolution}"
-        found.append(timing(label, layers, r["latency_ms"], name, f"resolution {resolution}", f"width {width}"))
+        found.append(
+            timing(
+                label, layers, r["latency_ms"], name, f"resolution {resolution}", f"width {width}"
+            )
+        )
     return found
 
 
@@ -183,7 +210,9 @@ def pixel1_fit(rows: Sequence[Timing], form: Sequence[str]) -> tuple[Floats, flo
     x, ms = matrix([r.work for r in rows], form), np.array([r.ms for r in rows])
 
     def at(factor: float) -> tuple[Floats, float]:
-        return solve(x * np.where(campaign == 1, factor, 1.0)[:, None], ms, ms, 1.0 / count[campaign])
+        return solve(
+            x * np.where(campaign == 1, factor, 1.0)[:, None], ms, ms, 1.0 / count[campaign]
+        )
 
     if not count.all():
         return at(1.0)[0], 1.0
@@ -196,7 +225,9 @@ def pixel1_fit(rows: Sequence[Timing], form: Sequence[str]) -> tuple[Floats, flo
     return at(best)[0], float(best)
 
 
-def pixel1_errors(rows: Sequence[Timing], form: Sequence[str], prices: Floats, factor: float) -> Floats:
+def pixel1_errors(
+    rows: Sequence[Timing], form: Sequence[str], prices: Floats, factor: float
+) -> Floats:
     predicted = matrix([r.work for r in rows], form) @ prices
     scale = np.array([factor if r.family == "blocks" else 1.0 for r in rows])
     return np.asarray(predicted * scale / np.array([r.ms for r in rows]) - 1)
@@ -222,9 +253,13 @@ def pixel1_rows(timings: Iterable[Timing], factor: float) -> dict[str, Row]:
     grouped: dict[str, list[float]] = {}
     for t in timings:
         if t.family == "blocks" and len(t.layers) == 1:
-            grouped.setdefault(layer_key(t.layers[0].op, t.layers[0].shape), []).append(t.ms / factor)
+            grouped.setdefault(layer_key(t.layers[0].op, t.layers[0].shape), []).append(
+                t.ms / factor
+            )
     spread = {key: float(np.std(ms, ddof=1)) for key, ms in grouped.items() if len(ms) > 1}
-    pooled = math.sqrt(float(np.mean([(sd / np.mean(grouped[key])) ** 2 for key, sd in spread.items()])))
+    pooled = math.sqrt(
+        float(np.mean([(sd / np.mean(grouped[key])) ** 2 for key, sd in spread.items()]))
+    )
     return {
         key: Row(
             latency_ms=round(float(np.mean(ms)), 6),
@@ -235,8 +270,12 @@ def pixel1_rows(timings: Iterable[Timing], factor: float) -> dict[str, Row]:
     }
 
 
-def pixel1_table(rows: Mapping[str, Row], prices: Floats, info: Mapping[str, Any] | None = None) -> Table:
-    model = DeviceModel(prices=dict(zip(PIXEL1_FORM, prices.tolist(), strict=True)), row_sd=0.10, common_sd=0.06)
+def pixel1_table(
+    rows: Mapping[str, Row], prices: Floats, info: Mapping[str, Any] | None = None
+) -> Table:
+    model = DeviceModel(
+        prices=dict(zip(PIXEL1_FORM, prices.tolist(), strict=True)), row_sd=0.10, common_sd=0.06
+    )
     return Table("pixel1", rows, model, info or {}, "")
 
 
@@ -250,19 +289,28 @@ def pixel1_report(timings: Sequence[Timing]) -> dict[str, float]:
         scores = {name: pixel1_inner(train, form) for name, form in CANDIDATES.items()}
         chosen = select(scores, CANDIDATES)
         assert not {t.label for t in train} & {t.label for t in test}
-        print(f"\npixel1: {len(blocks)} blocks and {len(train) - len(blocks)} timings of {seen} predict {unseen}:")
+        print(
+            f"\npixel1: {len(blocks)} blocks and {len(train) - len(blocks)} timings of {seen} predict {unseen}:"
+        )
         print(
             f"  none of the {len(test)} timings of {unseen} is used, neither for prices nor for the form; chosen inside: {chosen}"
         )
         print(f"  {'candidate':32s} prices  inner    se  outer MAPE   bias")
-        outer = {name: pixel1_errors(test, form, *pixel1_fit(train, form)) for name, form in CANDIDATES.items()}
+        outer = {
+            name: pixel1_errors(test, form, *pixel1_fit(train, form))
+            for name, form in CANDIDATES.items()
+        }
         for name, form in CANDIDATES.items():
             inner, spread = scores[name]
             e = outer[name]
-            print(f"  {name:32s} {len(form):6d} {inner:6.2f} {spread:5.2f} {mape(e):11.2f} {100 * e.mean():+6.1f}")
+            print(
+                f"  {name:32s} {len(form):6d} {inner:6.2f} {spread:5.2f} {mape(e):11.2f} {100 * e.mean():+6.1f}"
+            )
         prices, factor = pixel1_fit(train, PIXEL1_FORM)
         modelled, tabled = (pixel1_table(rows, prices) for rows in ({}, pixel1_rows(train, factor)))
-        print(f"  shipped form, factor {factor:.4f}      published  chosen  model  rows+model (share of rows)")
+        print(
+            f"  shipped form, factor {factor:.4f}      published  chosen  model  rows+model (share of rows)"
+        )
         by_rows = [tabled.sum(t.layers) for t in test]
         for t, e, row in zip(test, outer[chosen], by_rows, strict=True):
             print(
@@ -277,8 +325,13 @@ def pixel1_report(timings: Sequence[Timing]) -> dict[str, float]:
         errors.setdefault("shipped_form_without_rows_mape", []).extend(outer["2macs+moved+weights"])
         errors.setdefault("macs_only_mape", []).extend(outer["macs"])
     scores = {name: pixel1_inner(timings, form) for name, form in CANDIDATES.items()}
-    print(f"\npixel1, all rows: the rule picks {select(scores, CANDIDATES)}; shipped by hand: 2macs+moved+weights")
-    factors = {n: pixel1_fit(timings, CANDIDATES[n])[1] for n in ("2macs+moved+weights", "2macs+moved+weights+image")}
+    print(
+        f"\npixel1, all rows: the rule picks {select(scores, CANDIDATES)}; shipped by hand: 2macs+moved+weights"
+    )
+    factors = {
+        n: pixel1_fit(timings, CANDIDATES[n])[1]
+        for n in ("2macs+moved+weights", "2macs+moved+weights+image")
+    }
     print(f"  campaign factor: {factors}")
     print("  one block, its map size held out: " + pixel1_block_spread(timings, blocks))
     known = {name: round(mape(found) / 100, 4) for name, found in errors.items()}
@@ -296,9 +349,13 @@ def pixel1_block_spread(timings: Sequence[Timing], blocks: Sequence[Timing]) -> 
     held = {}
     for fold in sorted({fold for t in blocks for fold in t.folds}):
         fitted = pixel1_fit([t for t in timings if fold not in t.folds], PIXEL1_FORM)
-        held[fold] = np.log1p(pixel1_errors([t for t in blocks if fold in t.folds], PIXEL1_FORM, *fitted))
+        held[fold] = np.log1p(
+            pixel1_errors([t for t in blocks if fold in t.folds], PIXEL1_FORM, *fitted)
+        )
     rms = math.sqrt(float((np.concatenate(list(held.values())) ** 2).mean()))
-    return f"rms {rms:.3f}; means " + ", ".join(f"{fold} {e.mean():+.2f}" for fold, e in held.items())
+    return f"rms {rms:.3f}; means " + ", ".join(
+        f"{fold} {e.mean():+.2f}" for fold, e in held.items()
+    )
 
 
 # ------------------------------------------------------------------------------- Pixel 3, Raspberry Pi 4
@@ -341,14 +398,20 @@ def fbnet_timings(figures: Path, device: str) -> tuple[list[Block], float]:
         skip = Layer(Conv(channels=channels, stride=stride), shape) if changes else None
         layer = Layer(op, shape)
         skipped = amounts(skip.kernels if skip else ())
-        found.append(Block(layer, skip, amounts(layer.kernels), skipped, float(r["latency_ms_over_skip"])))
+        found.append(
+            Block(layer, skip, amounts(layer.kernels), skipped, float(r["latency_ms_over_skip"]))
+        )
     return found, base
 
 
 def fbnet_fit(rows: Sequence[Block], base: float | None, form: Sequence[str]) -> Floats:
     """Prices by errors relative to the whole block (over skip, plus predicted skip); the base counts as four rows."""
     skip = matrix([r.skip_work for r in rows], form)
-    x, ms, weight = matrix([r.work for r in rows], form) - skip, np.array([r.ms for r in rows]), np.ones(len(rows))
+    x, ms, weight = (
+        matrix([r.work for r in rows], form) - skip,
+        np.array([r.ms for r in rows]),
+        np.ones(len(rows)),
+    )
     every_skip = matrix([amounts(EVERY_SKIP.kernels())], form)
     prices = np.zeros(len(form))
     for _ in range(5):
@@ -357,20 +420,30 @@ def fbnet_fit(rows: Sequence[Block], base: float | None, form: Sequence[str]) ->
             prices, _ = solve(x, ms, scale, weight)
         else:
             prices, _ = solve(
-                np.vstack([x, every_skip]), np.append(ms, base), np.append(scale, base), np.append(weight, 4.0)
+                np.vstack([x, every_skip]),
+                np.append(ms, base),
+                np.append(scale, base),
+                np.append(weight, 4.0),
             )
     return prices
 
 
 def fbnet_errors(rows: Sequence[Block], form: Sequence[str], prices: Floats) -> Floats:
-    block, skip = (matrix(works, form) @ prices for works in ([r.work for r in rows], [r.skip_work for r in rows]))
+    block, skip = (
+        matrix(works, form) @ prices
+        for works in ([r.work for r in rows], [r.skip_work for r in rows])
+    )
     return np.asarray(block / (np.array([r.ms for r in rows]) + skip) - 1)
 
 
-def fbnet_folds(rows: Sequence[Block], base: float, form: Sequence[str]) -> dict[tuple[int, int, int], float]:
+def fbnet_folds(
+    rows: Sequence[Block], base: float, form: Sequence[str]
+) -> dict[tuple[int, int, int], float]:
     """Mean absolute error in percent per held-out layer shape."""
     return {
-        fold: mape(fbnet_errors([r for r in rows if r.fold == fold], form, fbnet_fit(rest, base, form)))
+        fold: mape(
+            fbnet_errors([r for r in rows if r.fold == fold], form, fbnet_fit(rest, base, form))
+        )
         for fold in sorted({r.fold for r in rows})
         if (rest := [r for r in rows if r.fold != fold])
     }
@@ -384,11 +457,15 @@ def fbnet_score(folds: Mapping[Any, float]) -> tuple[float, float]:
 def fbnet_report(device: str, rows: Sequence[Block], base: float) -> dict[str, float]:
     """Print the protocol; mean absolute errors as fractions, by name."""
     every_skip = amounts(EVERY_SKIP.kernels())
-    scores = {name: fbnet_score(fbnet_folds(rows, base, form)) for name, form in FBNET_CANDIDATES.items()}
+    scores = {
+        name: fbnet_score(fbnet_folds(rows, base, form)) for name, form in FBNET_CANDIDATES.items()
+    }
     print(f"\n{device}: a layer shape held out; the rule picks {select(scores, FBNET_CANDIDATES)}")
     unseen = {}
     for name, form in FBNET_CANDIDATES.items():
-        unseen[name] = float((matrix([every_skip], form) @ fbnet_fit(rows, None, form))[0] / base - 1)
+        unseen[name] = float(
+            (matrix([every_skip], form) @ fbnet_fit(rows, None, form))[0] / base - 1
+        )
         print(
             f"  {name:40s} {len(form)} prices {scores[name][0]:6.2f} +- {scores[name][1]:.2f} %;"
             f" base never seen {100 * unseen[name]:+.0f} %"
@@ -396,7 +473,10 @@ def fbnet_report(device: str, rows: Sequence[Block], base: float) -> dict[str, f
     nested = []
     for fold in sorted({r.fold for r in rows}):
         train, test = [r for r in rows if r.fold != fold], [r for r in rows if r.fold == fold]
-        inner = {name: fbnet_score(fbnet_folds(train, base, form)) for name, form in FBNET_CANDIDATES.items()}
+        inner = {
+            name: fbnet_score(fbnet_folds(train, base, form))
+            for name, form in FBNET_CANDIDATES.items()
+        }
         form = FBNET_CANDIDATES[select(inner, FBNET_CANDIDATES)]
         nested.append(mape(fbnet_errors(test, form, fbnet_fit(train, base, form))))
     print(f"  form chosen inside every fold: {np.mean(nested):.2f} %")
@@ -417,13 +497,17 @@ def fbnet_rows(rows: Sequence[Block], base: float, model: DeviceModel) -> dict[s
     """
 
     def row(ms: float, apportioned: float, source: str) -> Row:
-        return Row(latency_ms=round(ms, 9), sd_ms=round(model.row_sd * apportioned, 6), source=source)
+        return Row(
+            latency_ms=round(ms, 9), sd_ms=round(model.row_sd * apportioned, 6), source=source
+        )
 
     modelled = {layer: sum(map(model.latency_ms, layer.kernels)) for layer in EVERY_SKIP.layers}
     *first, last = modelled
     parts = {layer: round(modelled[layer] * base / sum(modelled.values()), 6) for layer in first}
     parts[last] = base - sum(parts.values())
-    found = {layer_key(layer.op, layer.shape): row(ms, ms, "apportioned") for layer, ms in parts.items()}
+    found = {
+        layer_key(layer.op, layer.shape): row(ms, ms, "apportioned") for layer, ms in parts.items()
+    }
     for r in rows:
         skip = parts[r.skip] if r.skip else 0.0
         found[layer_key(r.layer.op, r.layer.shape)] = row(r.ms + skip, skip, "measured")
@@ -533,7 +617,11 @@ def pixel1_info(factor: float, table: Table, known_error: Mapping[str, float]) -
 
 def model_json(table: Table) -> dict[str, Any]:
     assert table.model
-    return {"prices": dict(table.model.prices), "row_sd": table.model.row_sd, "common_sd": table.model.common_sd}
+    return {
+        "prices": dict(table.model.prices),
+        "row_sd": table.model.row_sd,
+        "common_sd": table.model.common_sd,
+    }
 
 
 FBNET_DEVICES = {
@@ -603,13 +691,21 @@ def main() -> None:
     figures = figures_folder(given.figures)
     tables = shipped(figures)
     infos = {
-        "pixel1": pixel1_info(tables["pixel1"].info["factor"], tables["pixel1"], pixel1_report(pixel1_timings(figures)))
+        "pixel1": pixel1_info(
+            tables["pixel1"].info["factor"],
+            tables["pixel1"],
+            pixel1_report(pixel1_timings(figures)),
+        )
     } | {
-        device: fbnet_info(device, tables[device], fbnet_report(device, *fbnet_timings(figures, device)))
+        device: fbnet_info(
+            device, tables[device], fbnet_report(device, *fbnet_timings(figures, device))
+        )
         for device in FBNET_DEVICES
     }
     for name, table in tables.items():
-        print(f"\n{name}: {len(table.rows)} rows, prices {dict(table.model.prices) if table.model else None}")
+        print(
+            f"\n{name}: {len(table.rows)} rows, prices {dict(table.model.prices) if table.model else None}"
+        )
         if given.write:
             write(table.rows, infos[name], TABLES)
 

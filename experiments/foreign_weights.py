@@ -3,8 +3,9 @@
     pip install timm torchvision
     python experiments/foreign_weights.py
 
-For each network that several of us have: their module with random weights and norms, its state dict loaded here, and the
-largest difference of logits relative to the largest logit. Then our architecture strings, decoded and built by timm.
+For each network that several of us have: their module with random weights and norms, its state dict
+loaded here, and the largest difference of logits relative to the largest logit. Then our
+architecture strings, decoded and built by timm.
 """
 
 from collections.abc import Callable
@@ -22,10 +23,10 @@ from timm.models.mobilenetv3 import MobileNetV3
 from torch import nn
 
 from nas import networks
-from nas.archstring import arch_string
 from nas.errors import ArchitectureError
 from nas.model import build
 from nas.model.weights import load
+from nas.networks.archstring import arch_string
 
 SIDE = 64
 TIMM = {
@@ -65,7 +66,10 @@ def from_string(name: str) -> nn.Module:
     if act is not None:
         rounding = round_channels if arguments.get("se_from_exp") else None
         squeeze = partial(
-            SqueezeExcite, force_act_layer=get_act_layer(act), gate_layer=get_act_layer(gate), rd_round_fn=rounding
+            SqueezeExcite,
+            force_act_layer=get_act_layer(act),
+            gate_layer=get_act_layer(gate),
+            rd_round_fn=rounding,
         )
     arguments["act_layer"] = get_act_layer(arguments["act_layer"])
     kind = {"EfficientNet": EfficientNet, "MobileNetV3": MobileNetV3}[found.model]
@@ -77,10 +81,13 @@ def from_string(name: str) -> nn.Module:
 def main() -> None:
     torch.manual_seed(0)
     for theirs, ours in TIMM.items():
-        print(f"timm {theirs:24} weights {compared(timm.create_model(theirs), ours):.1e}", flush=True)
+        print(
+            f"timm {theirs:24} weights {compared(timm.create_model(theirs), ours):.1e}", flush=True
+        )
     for theirs, ours in TORCHVISION.items():
         print(
-            f"torchvision {theirs:17} weights {compared(getattr(vision, theirs)(weights=None), ours):.1e}", flush=True
+            f"torchvision {theirs:17} weights {compared(getattr(vision, theirs)(weights=None), ours):.1e}",
+            flush=True,
         )
     for name in networks.names():
         try:

@@ -2,9 +2,10 @@
 
     python experiments/fuzz_files.py OUT [--bad 10000] [FORMAT ...]
 
-A file that is still sound after its edits (a digit of a score changed to another) does not count as bad. Anything but
-a `NasError` is a finding, and so are two seconds in one reader and a result that is not finite. Rounds of inputs are
-kept in OUT/fuzz.jsonl: stopped, it goes on. What is installed is listed once, not for every input.
+A file that is still sound after its edits (a digit of a score changed to another) does not count as
+bad. Anything but a `NasError` is a finding, and so are two seconds in one reader and a result that
+is not finite. Rounds of inputs are kept in OUT/fuzz.jsonl: stopped, it goes on. What is installed
+is listed once, not for every input.
 """
 
 import argparse
@@ -25,20 +26,22 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 import nas
-from nas import catalog, confirmed, networks, rows, strategies
+from nas import catalog, networks, strategies
 from nas.arch import Architecture
-from nas.cost.importing import read_foreign
-from nas.cost.table import Table, write_table
 from nas.data import load
 from nas.errors import NasError
 from nas.evaluate.differentiable import learn
 from nas.evaluate.proxy import Proxy, preset
 from nas.evaluate.supernet import SupernetSession, sharing
-from nas.job import Plan, Search
+from nas.latency.importing import read_foreign
+from nas.latency.table import Table, write_table
 from nas.model import build
 from nas.model.weights import load_weights
-from nas.replay import replay
-from nas.run import Run
+from nas.record import ledger
+from nas.run import confirmation
+from nas.run.replay import replay
+from nas.run.run import Run
+from nas.run.search import Plan, Search
 from nas.strategies.differentiable import Differentiable
 from nas.testing.hostile import NASTY, byte_edits, edited, edited_bytes, edited_json, json_edits
 from nas.testing.strategies import bounded_domain
@@ -97,8 +100,8 @@ def run_folder(path: Path) -> None:
     replay(run)
 
 
-def confirmation(path: Path) -> None:
-    found = confirmed.read(path.parent)
+def check_confirmation(path: Path) -> None:
+    found = confirmation.read(path.parent)
     if found is not None:
         json.dumps(found.to_json(), allow_nan=False)
         Run(path.parent).front_rows()
@@ -122,7 +125,9 @@ def formats(folder: Path) -> dict[str, Format]:
     Plan(settings).run(run)
     (run / "confirm.jsonl").write_text("".join(json.dumps(row) + "\n" for row in confirm_rows(run)))
     torch.save(build(small(), seed=0).state_dict(), folder / "weights.pt")
-    (folder / "foreign.json").write_text(json.dumps({"mbconv(channels=24,expand=6)@16x112x112": 3.5}))
+    (folder / "foreign.json").write_text(
+        json.dumps({"mbconv(channels=24,expand=6)@16x112x112": 3.5})
+    )
     (folder / "foreign.csv").write_text(
         'op,in_channels,in_size,latency_ms\n"mbconv(channels=24,expand=6)",16,112,3.5\n'
     )
@@ -136,7 +141,7 @@ def formats(folder: Path) -> dict[str, Format]:
         "table json": Format(tables / "pixel3.json", priced),
         "run.json": Format(run / "run.json", run_folder),
         "journal": Format(run / "journal.log", run_folder, "lines"),
-        "confirmations": Format(run / "confirm.jsonl", confirmation, "lines"),
+        "confirmations": Format(run / "confirm.jsonl", check_confirmation, "lines"),
         "run's table": Format(run / "devices" / "pixel1.json", lambda path: run_folder(path.parent.parent / "x")),
         "weights": Format(folder / "weights.pt", lambda path: load_weights(build(small(), seed=1), path), "tensors"),
         "training's checkpoint": Format(full / "checkpoint.pt", resumed_training, "tensors"),
@@ -203,7 +208,13 @@ def small() -> Architecture:
 def confirm_rows(run: Path) -> Iterator[dict[str, object]]:
     trial = Run(run).front_trials[0]
     other = {"digest": "ab" * 10, "genes": list(trial.genes), "costs": {}}
-    member = {"digest": trial.digest, "genes": list(trial.genes), "costs": {}, "trial": trial.number, "band": 0.05}
+    member = {
+        "digest": trial.digest,
+        "genes": list(trial.genes),
+        "costs": {},
+        "trial": trial.number,
+        "band": 0.05,
+    }
     plan = {"metric": "accuracy", "seed": 0, "seeds": 1, "recipe": {"epochs": 2}, "threads": 1}
     yield {"kind": "plan", **plan, "members": [{**member, "random": [other]}]}
     yield {"kind": "opening", "time": "2026-01-01T00:00:00+00:00", "images": 270}
@@ -217,7 +228,13 @@ def names() -> Callable[[str], None]:
     domain = toy_domain()
 
     def use(text: str) -> None:
-        for read in (catalog.space, catalog.device, catalog.benchmark, catalog.evaluator, catalog.network):
+        for read in (
+            catalog.space,
+            catalog.device,
+            catalog.benchmark,
+            catalog.evaluator,
+            catalog.network,
+        ):
             try:
                 read(text)
             except NasError:
@@ -250,7 +267,11 @@ class Tally:
             trace = error.__traceback__
             while trace is not None and trace.tb_next is not None:
                 trace = trace.tb_next
-            where = "" if trace is None else f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+            where = (
+                ""
+                if trace is None
+                else f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+            )
             self.findings[f"{type(error).__name__} at {where}: {str(error)[:90]}"] += 1
         if time.process_time() - start > SLOW_SECONDS:
             self.findings["slow"] += 1
@@ -274,8 +295,13 @@ def fuzz(found: Format, data: bytes, number: int) -> Tally:
     tally = Tally()
 
     @seed(number)
-    @settings(max_examples=ROUND, database=None, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(byte_edits() if found.kind == "bytes" else st.one_of(json_edits(), byte_edits()), st.integers(0, 10**6))
+    @settings(
+        max_examples=ROUND, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    @given(
+        byte_edits() if found.kind == "bytes" else st.one_of(json_edits(), byte_edits()),
+        st.integers(0, 10**6),
+    )
     def try_one(edits: list[tuple[int, str, object]], place: int) -> None:
         if isinstance(edits[0][2], bytes):
             new = edited_bytes(data, edits)
@@ -299,7 +325,9 @@ def fuzz_names(use: Callable[[str], None], number: int) -> Tally:
     texts = [value for value in NASTY if isinstance(value, str) and "/" not in value]
 
     @seed(number)
-    @settings(max_examples=ROUND, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=ROUND, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+    )
     @given(
         st.one_of(
             st.text(max_size=30),
@@ -317,7 +345,7 @@ def fuzz_names(use: Callable[[str], None], number: int) -> Tally:
 def rounds(name: str, found: Format | None, bad: int, log: Path) -> Tally:
     """Rounds until so many inputs were refused, those of earlier sessions included."""
     tally, number = Tally(), 0
-    for row in rows.read(log):
+    for row in ledger.read(log):
         if row["kind"] == "round" and row["format"] == name:
             number = row["round"]
             tally.counts.update(row["counts"])
@@ -337,7 +365,7 @@ def rounds(name: str, found: Format | None, bad: int, log: Path) -> Tally:
         tally.counts.update(new.counts)
         tally.findings.update(new.findings)
         told = {"counts": dict(new.counts), "findings": dict(new.findings)}
-        rows.append(log, {"kind": "round", "format": name, "round": number, **told})
+        ledger.append(log, {"kind": "round", "format": name, "round": number, **told})
     if found is not None:
         found.file.write_bytes(data)
     return tally
@@ -353,7 +381,9 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         every = formats(Path(folder))
-        print("| format | bad inputs, refused in one line | still sound | findings |\n| --- | --- | --- | --- |")
+        print(
+            "| format | bad inputs, refused in one line | still sound | findings |\n| --- | --- | --- | --- |"
+        )
         for name in asked.formats or [*every, "names"]:
             tally = rounds(name, every.get(name), asked.bad, asked.out / "fuzz.jsonl")
             row = (name, tally.counts["bad"], tally.counts["sound"], sum(tally.findings.values()))

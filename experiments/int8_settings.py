@@ -2,8 +2,8 @@
 
     python experiments/int8_settings.py --network mobilenet_v2      # two minutes; keep the machine quiet
 
-Calibrated on random numbers: speeds are true, outputs mean nothing. `nas export --int8` and `nas latency build --dtype int8` use
-the first kind, see `nas.export.int8`.
+Calibrated on random numbers: speeds are true, outputs mean nothing. `nas export --int8` and `nas
+latency build --dtype int8` use the first kind, see `nas.export.int8`.
 """
 
 import argparse
@@ -13,7 +13,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static, shape_inference
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+    shape_inference,
+)
 
 from nas import catalog
 from nas.export.int8 import OPS
@@ -61,15 +67,25 @@ def main() -> None:
         folder = Path(name)
         write_onnx(build(architecture), architecture.input, folder / "float.onnx", {})
         ready = folder / "ready.onnx"
-        shape_inference.quant_pre_process(str(folder / "float.onnx"), str(ready), skip_symbolic_shape=True)
+        shape_inference.quant_pre_process(
+            str(folder / "float.onnx"), str(ready), skip_symbolic_shape=True
+        )
         subjects = [Subject("float32", (folder / "float.onnx").read_bytes, looped=True)]
         for number, (kind, settings) in enumerate(KINDS.items()):
             file = folder / f"{number}.onnx"
             common = {"per_channel": True, "op_types_to_quantize": list(OPS)}
-            quantize_static(str(ready), str(file), Random(shape), quant_format=QuantFormat.QDQ, **(common | settings))
+            quantize_static(
+                str(ready),
+                str(file),
+                Random(shape),
+                quant_format=QuantFormat.QDQ,
+                **(common | settings),
+            )
             subjects.append(Subject(kind, file.read_bytes, looped=True))
         for block in measure(subjects, OnnxRuntime(1), seconds_per_row=0.7):
-            for kind, timing in sorted(block.timings.items(), key=lambda found: found[1].latency_ms):
+            for kind, timing in sorted(
+                block.timings.items(), key=lambda found: found[1].latency_ms
+            ):
                 print(
                     f"{given.network} {architecture.input}  {kind:28} {timing.latency_ms:7.2f} ± {timing.sd_ms:.2f} ms"
                 )

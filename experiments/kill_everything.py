@@ -2,8 +2,9 @@
 
     python experiments/kill_everything.py OUT
 
-Prints a table (Markdown), and adds each finished line to OUT/kills.jsonl: killed itself, it goes on. A verb is run once
-unbroken and once killed; a kill comes at a moment drawn uniformly from the time that the unbroken run took.
+Prints a table (Markdown), and adds each finished line to OUT/kills.jsonl: killed itself, it goes
+on. A verb is run once unbroken and once killed; a kill comes at a moment drawn uniformly from the
+time that the unbroken run took.
 """
 
 import argparse
@@ -17,16 +18,16 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
-from nas import rows, store
 from nas.arch import Architecture
-from nas.capsule import identity, write_atomic
 from nas.domain import Domain
 from nas.objectives import Objectives, parse_objectives
+from nas.record import ledger, store
+from nas.record.identity import identity, write_atomic
 from nas.strategies import make
-from nas.study import Study
+from nas.study.study import Study
+from nas.study.workers import Processes
 from nas.testing.toys import HashEvaluator, toy_domain
 from nas.trial import Metrics
-from nas.workers import Processes
 
 SEQUENTIAL = (
     "random", "local-search", "evolution:population=8,sample=3", "gp:initial=4", "trust-region:initial=4",
@@ -62,7 +63,9 @@ def victim(folder: Path, spec: str, workers: int) -> None:
     opened = (store.Store.resume if found else store.Store.create)(folder, domain.space, conditions)
     evaluator = partial(Logged, folder.with_suffix(".calls"))
     with opened as record:
-        study = Study(domain, make(spec, domain, seed=11, objectives=len(names)), evaluator(), record)
+        study = Study(
+            domain, make(spec, domain, seed=11, objectives=len(names)), evaluator(), record
+        )
         if workers == 1:
             study.run(trials=TRIALS)
         else:
@@ -99,7 +102,11 @@ def nas(*arguments: object) -> list[str]:
 
 
 def trials_finished(folder: Path) -> list[str]:
-    return [trial.digest for trial in store.read(folder).trials] if (folder / "run.json").exists() else []
+    return (
+        [trial.digest for trial in store.read(folder).trials]
+        if (folder / "run.json").exists()
+        else []
+    )
 
 
 def lines_of(path: Path) -> list[str]:
@@ -122,7 +129,11 @@ def supernet_verb(name: str, kills: int, *arguments: object) -> Verb:
 
     def command(folder: Path) -> list[str]:
         known = (folder / "run.json").exists()
-        return nas("search", "--resume", folder) if known else nas("search", *TINY, *arguments, "--out", folder)
+        return (
+            nas("search", "--resume", folder)
+            if known
+            else nas("search", *TINY, *arguments, "--out", folder)
+        )
 
     return Verb(f"search {name}", command, trials_paid, store.canonical, kills)
 
@@ -144,12 +155,18 @@ def trained(path: Path) -> str:
 
 
 def confirmed(folder: Path) -> list[str]:
-    return [f"{r['digest']} {r['repeat']}" for r in rows.read(folder / "confirm.jsonl") if r["kind"] == "training"]
+    return [
+        f"{r['digest']} {r['repeat']}"
+        for r in ledger.read(folder / "confirm.jsonl")
+        if r["kind"] == "training"
+    ]
 
 
 def scores(folder: Path) -> str:
-    found = [r for r in rows.read(folder / "confirm.jsonl") if r["kind"] == "training"]
-    return json.dumps([{k: v for k, v in row.items() if k != "seconds"} for row in found], sort_keys=True)
+    found = [r for r in ledger.read(folder / "confirm.jsonl") if r["kind"] == "training"]
+    return json.dumps(
+        [{k: v for k, v in row.items() if k != "seconds"} for row in found], sort_keys=True
+    )
 
 
 def timed(folder: Path) -> list[str]:
@@ -159,11 +176,17 @@ def timed(folder: Path) -> list[str]:
 
 
 def rows_of_table(folder: Path) -> str:
-    return "\n".join(sorted(line.split(",")[0] for line in (folder / "cpu.csv").read_text().splitlines()))
+    return "\n".join(
+        sorted(line.split(",")[0] for line in (folder / "cpu.csv").read_text().splitlines())
+    )
 
 
 def cells(folder: Path) -> list[str]:
-    return sorted(path.name for path in (folder / "cells").glob("[!.]*.json")) if folder.exists() else []
+    return (
+        sorted(path.name for path in (folder / "cells").glob("[!.]*.json"))
+        if folder.exists()
+        else []
+    )
 
 
 def cells_written(folder: Path) -> list[str]:
@@ -173,13 +196,20 @@ def cells_written(folder: Path) -> list[str]:
 
 def regrets(folder: Path) -> str:
     found = [json.loads((folder / "cells" / name).read_text()) for name in cells(folder)]
-    return json.dumps([[cell["strategy"], cell["seed"], [row["regret"] for row in cell["rows"]]] for cell in found])
+    return json.dumps(
+        [
+            [cell["strategy"], cell["seed"], [row["regret"] for row in cell["rows"]]]
+            for cell in found
+        ]
+    )
 
 
 def verbs(out: Path) -> list[Verb]:
     base = out / "base"
     if not (base / "front.png").exists():
-        subprocess.run(nas("search", *TINY, "--trials", 3, "--out", base), check=True, capture_output=True)
+        subprocess.run(
+            nas("search", *TINY, "--trials", 3, "--out", base), check=True, capture_output=True
+        )
 
     def confirm(folder: Path) -> list[str]:
         if not folder.exists():
@@ -246,16 +276,31 @@ def harmed(verb: Verb, out: Path, draw: random.Random, kills: int) -> Line:
         if ended:  # before its last kill: once more from the start
             clear(killed)
             tally.before, tally.begun = [], 0
-        ended = attempt(verb, killed, tally, draw.uniform(0.05, 1.0) if tally.done < kills else None)
+        ended = attempt(
+            verb, killed, tally, draw.uniform(0.05, 1.0) if tally.done < kills else None
+        )
         now, begun = verb.finished(killed), verb.begun(killed)
         tally.lost += sum(item not in now for item in tally.before)
         again = sum(item in tally.before for item in begun[tally.begun :])
         tally.repeated += again if verb.begun(whole) else len(now) - len(set(now))
         tally.before, tally.begun = now, len(begun)
         write_atomic(noted, json.dumps(asdict(tally)))
-    equal = "asynchronous" if verb.result is None else "yes" if verb.result(killed) == verb.result(whole) else "NO"
+    equal = (
+        "asynchronous"
+        if verb.result is None
+        else "yes"
+        if verb.result(killed) == verb.result(whole)
+        else "NO"
+    )
     done, lost, repeated = tally.done, tally.lost, tally.repeated
-    return Line(verb=verb.name, kills=done, finished=len(tally.before), lost=lost, repeated=repeated, equal=equal)
+    return Line(
+        verb=verb.name,
+        kills=done,
+        finished=len(tally.before),
+        lost=lost,
+        repeated=repeated,
+        equal=equal,
+    )
 
 
 def clear(folder: Path) -> None:
@@ -264,7 +309,9 @@ def clear(folder: Path) -> None:
 
 def attempt(verb: Verb, folder: Path, tally: Tally, share: float | None) -> bool:
     """Begin a verb, or go on; kill it after a share of the time that it takes. Whether it came to its end."""
-    with subprocess.Popen(verb.command(folder), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        verb.command(folder), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
         if share is not None:
             try:
                 process.wait(share * tally.took)
@@ -279,9 +326,15 @@ def attempt(verb: Verb, folder: Path, tally: Tally, share: float | None) -> bool
 
 def table(lines: list[Mapping[str, object]]) -> str:
     names = ("verb", "kills", "finished", "lost", "repeated", "equal")
-    total = {"verb": "all", **{n: sum(int(str(line[n])) for line in lines) for n in names[1:5]}, "equal": ""}
+    total = {
+        "verb": "all",
+        **{n: sum(int(str(line[n])) for line in lines) for n in names[1:5]},
+        "equal": "",
+    }
     made = [" | ".join(str(line[name]) for name in names) for line in (*lines, total)]
-    return "\n".join(f"| {row} |" for row in (" | ".join(names), " | ".join(["---"] * len(names)), *made))
+    return "\n".join(
+        f"| {row} |" for row in (" | ".join(names), " | ".join(["---"] * len(names)), *made)
+    )
 
 
 def main() -> None:
@@ -295,12 +348,20 @@ def main() -> None:
         return
     given.out.mkdir(parents=True, exist_ok=True)
     log = given.out / "kills.jsonl"
-    known = {row["verb"]: row for row in rows.read(log)}
+    known = {row["verb"]: row for row in ledger.read(log)}
     for place, verb in enumerate(verbs(given.out)):
         if verb.name not in known:
-            # Drawn anew at each start: an attempt that the experiment's own end broke off is not repeated in its moment.
-            line = asdict(harmed(verb, given.out, random.Random(f"{given.seed} {place} {time.time()}"), verb.kills))
-            rows.append(log, {"kind": "verb", **line})
+            # Drawn anew at each start: an attempt that the experiment's own end broke off is not
+            # repeated in its moment.
+            line = asdict(
+                harmed(
+                    verb,
+                    given.out,
+                    random.Random(f"{given.seed} {place} {time.time()}"),
+                    verb.kills,
+                )
+            )
+            ledger.append(log, {"kind": "verb", **line})
             known[verb.name] = line
             print(verb.name, line, file=sys.stderr)
     print(table(list(known.values())))

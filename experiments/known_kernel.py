@@ -2,11 +2,13 @@
 
     python experiments/known_kernel.py [--space fbnet] [--seeds 3] [--budget 200]
 
-An NK landscape with adjacent genes is a sum of random numbers, one per run of k + 1 genes, so the covariance of two
-networks is the share of these runs that they have in common (`nas.strategies._gp`, the highest degree alone). ``gp``
-fits its kernel; the others know this one and the noise, and propose by expected improvement or by the mean less so many
-standard deviations. What they leave, at seeds that are held back (`nas.benchmarks.nk`), is what knowledge of the landscape
-is worth at that budget. Prints the mean regret of the recommended network and its standard error.
+An NK landscape with adjacent genes is a sum of random numbers, one per run of k + 1 genes, so the
+covariance of two networks is the share of these runs that they have in common
+(`nas.strategies._gp`, the highest degree alone). ``gp`` fits its kernel; the others know this one
+and the noise, and propose by expected improvement or by the mean less so many standard deviations.
+What they leave, at seeds that are held back (`nas.benchmarks.nk`), is what knowledge of the
+landscape is worth at that budget. Prints the mean regret of the recommended network and its
+standard error.
 """
 
 import argparse
@@ -48,7 +50,11 @@ class Known(gp.GaussianProcess):
         return [true_weights(len(self.features.sizes))]
 
     def best_unseen(
-        self, value: Value, within: gp.Within, generator: np.random.Generator, pending: Sequence[Proposal]
+        self,
+        value: Value,
+        within: gp.Within,
+        generator: np.random.Generator,
+        pending: Sequence[Proposal],
     ) -> Genes | None:
         """See `gp.GaussianProcess`."""
         if (spreads := self.spreads) is not None:
@@ -67,11 +73,16 @@ STRATEGIES: Mapping[str, Callable[[Domain, int], gp.GaussianProcess]] = {
 def likelihoods(strategy: gp.GaussianProcess) -> str:
     """Of what was told, by the fitted kernel and by the true one, mean and variance profiled out in both."""
     losses = strategy.history.losses
-    points, y = strategy.features.points(np.array(list(losses))), _gp.squash(np.array([v[0] for v in losses.values()]))
+    points, y = (
+        strategy.features.points(np.array(list(losses))),
+        _gp.squash(np.array([v[0] for v in losses.values()])),
+    )
     found = []
     for weights in (_gp.fit(points, y), true_weights(len(points.sizes))):
         process = _gp.Posterior(points, y, weights)
-        found.append(-0.5 * len(y) * np.log(process.variance) - np.log(process.lower.diagonal()).sum())
+        found.append(
+            -0.5 * len(y) * np.log(process.variance) - np.log(process.lower.diagonal()).sum()
+        )
     return f"log likelihood {found[0]:.1f} by the fitted kernel, {found[1]:.1f} by the true one"
 
 
@@ -80,7 +91,9 @@ def regret(strategy: Strategy, problem: Problem, budget: int) -> float:
     for number in range(budget):
         asked = strategy.ask(number)
         losses = problem.observe(asked.genes)
-        strategy.tell(Trial(number=number, genes=asked.genes, digest="", state="complete", losses=losses))
+        strategy.tell(
+            Trial(number=number, genes=asked.genes, digest="", state="complete", losses=losses)
+        )
     return problem.truth(strategy.recommend())[0] - problem.best
 
 
@@ -90,7 +103,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--budget", type=int, default=200)
     given = parser.parse_args()
-    print(f"NK over {given.space}, k = {K}, noise {NOISE}, {given.budget} networks, {given.seeds} seeds")
+    print(
+        f"NK over {given.space}, k = {K}, noise {NOISE}, {given.budget} networks, {given.seeds} seeds"
+    )
     for name, make in STRATEGIES.items():
         found = []
         for seed in range(FIRST_SEED, FIRST_SEED + given.seeds):

@@ -2,11 +2,13 @@
 
     python experiments/latency_audit.py --out DIR [--minutes 20] [--space fbnet ..] [--resolution 128]
 
-Times, in one random mix of interleaved rounds, every row of a table and whole random networks of each space, in four passes:
-some to learn a correction from, others held out; two measurements of a network are of two passes each. Then the ops of held-out networks one after the other, as one would naively,
-and networks picked at random budgets with confidence 0.95. Prints errors, coverage and picks beside the goals. What is
-timed is kept in ``--out``: a run that was stopped, or given a slice of ``--minutes``, goes on when called again. The machine
-should do nothing else; what made the timings doubtful is printed last.
+Times, in one random mix of interleaved rounds, every row of a table and whole random networks of
+each space, in four passes: some to learn a correction from, others held out; two measurements of a
+network are of two passes each. Then the ops of held-out networks one after the other, as one would
+naively, and networks picked at random budgets with confidence 0.95. Prints errors, coverage and
+picks beside the goals. What is timed is kept in ``--out``: a run that was stopped, or given a slice
+of ``--minutes``, goes on when called again. The machine should do nothing else; what made the
+timings doubtful is printed last.
 """
 
 import argparse
@@ -20,11 +22,11 @@ from pathlib import Path
 import numpy as np
 
 from nas import catalog
-from nas.cost.audit import Audit, audit
 from nas.cost.confidence import margin, sure_latency_ms
 from nas.cost.costs import latency_metric, space_costs, sure_metric
-from nas.cost.table import Estimate, Table, layer_key
 from nas.domain import Bound, Domain
+from nas.latency.audit import Audit, audit
+from nas.latency.table import Estimate, Table, layer_key
 from nas.measure.build import Journal, Progress, keys_of, subject, table_of, time_missing
 from nas.measure.runners import OnnxRuntime, pinned
 from nas.measure.timing import remarks
@@ -81,14 +83,31 @@ def time_everything(
 ) -> tuple[Table, list[Timed], list[Timed], list[str]]:
     """The table; the networks to learn from and those held out, each with its times; what made them doubtful."""
     networks = drawn(spaces, given.fit, given.networks, given.seed)
-    held = {one.network.digest for i, one in enumerate(networks) if i % (given.fit + given.networks) >= given.fit}
-    subjects = [subject(key) for key in (drawn_keys(networks) if given.drawn_rows else keys_of(spaces))]
+    held = {
+        one.network.digest
+        for i, one in enumerate(networks)
+        if i % (given.fit + given.networks) >= given.fit
+    }
+    subjects = [
+        subject(key) for key in (drawn_keys(networks) if given.drawn_rows else keys_of(spaces))
+    ]
     for one in networks:
-        subjects += [network_subject(f"network {one.network.digest} {number}", one.network) for number in MIXED]
+        subjects += [
+            network_subject(f"network {one.network.digest} {number}", one.network)
+            for number in MIXED
+        ]
     out = Path(given.out)
     out.mkdir(parents=True, exist_ok=True)
     with Journal(out / "here.journal", runner.conditions()) as journal:
-        time_missing(journal, subjects, runner, 1, given.seconds, 0, lambda progress: slot.watch("timed", progress))
+        time_missing(
+            journal,
+            subjects,
+            runner,
+            1,
+            given.seconds,
+            0,
+            lambda progress: slot.watch("timed", progress),
+        )
         table = table_of(journal, "here", spaces, runner, out)
         timed, doubts = dict(journal.rows), remarks(journal.blocks)
     found = []
@@ -104,9 +123,13 @@ def time_everything(
     )
 
 
-def naive_times(keys: Iterable[str], runner: OnnxRuntime, path: Path, slot: Slice) -> dict[str, float]:
+def naive_times(
+    keys: Iterable[str], runner: OnnxRuntime, path: Path, slot: Slice
+) -> dict[str, float]:
     """Ops one after the other, each run at most thirty times in a row; median, nothing taken off."""
-    known = dict(json.loads(text) for text in path.read_text().splitlines()) if path.exists() else {}
+    known = (
+        dict(json.loads(text) for text in path.read_text().splitlines()) if path.exists() else {}
+    )
     missing = [key for key in keys if key not in known]
     start = time.monotonic()
     with pinned(1), path.open("a") as file:
@@ -121,50 +144,84 @@ def naive_times(keys: Iterable[str], runner: OnnxRuntime, path: Path, slot: Slic
             if done % 100 == 99:
                 gone = time.monotonic() - start
                 eta = gone / (done + 1) * (len(missing) - done - 1)
-                slot.watch("naive", Progress(done=done + 1, wanted=len(missing), seconds=gone, eta_seconds=eta))
+                slot.watch(
+                    "naive",
+                    Progress(done=done + 1, wanted=len(missing), seconds=gone, eta_seconds=eta),
+                )
     return known
 
 
 def naive_audit(held: Sequence[Timed], runner: OnnxRuntime, out: Path, slot: Slice) -> Audit:
-    keys = dict.fromkeys(layer_key(x.op, x.shape) for one in held for x in one.network.layers if x.kernels)
+    keys = dict.fromkeys(
+        layer_key(x.op, x.shape) for one in held for x in one.network.layers if x.kernels
+    )
     alone = naive_times(keys, runner, out / "naive.jsonl", slot)
     sums = [
-        Estimate(measured_ms=sum(alone[layer_key(x.op, x.shape)] for x in one.network.layers if x.kernels))
+        Estimate(
+            measured_ms=sum(
+                alone[layer_key(x.op, x.shape)] for x in one.network.layers if x.kernels
+            )
+        )
         for one in held
     ]
     return audit(sums, [one.first_ms for one in held], [one.second_ms for one in held])
 
 
-def picks(table: Table, spaces: Sequence[SearchSpace], count: int, seed: int) -> list[tuple[float, Timed]]:
+def picks(
+    table: Table, spaces: Sequence[SearchSpace], count: int, seed: int
+) -> list[tuple[float, Timed]]:
     """(budget, network): budgets uniform over a space's middle; of networks inside, the one that uses most of it."""
     found = []
     for number in range(count):
         space, draws = spaces[number % len(spaces)], rng(seed, "audit picks", number)
         genes = np.stack([draws.integers(size, size=1000) for size in space.gene_sizes], axis=1)
         costs = space_costs(space, [table])
-        low, high = np.quantile(costs.price(genes)[:, costs.column(latency_metric(table.name))], (0.1, 0.9))
+        low, high = np.quantile(
+            costs.price(genes)[:, costs.column(latency_metric(table.name))], (0.1, 0.9)
+        )
         budget = float(draws.uniform(low, high))
         costs = space_costs(space, [table], {table.name: margin(space, table, budget, CONFIDENCE)})
-        inside = Domain(space, costs, [Bound(sure_metric(table.name, CONFIDENCE), budget)]).sample_many(INSIDE, draws)
+        inside = Domain(
+            space, costs, [Bound(sure_metric(table.name, CONFIDENCE), budget)]
+        ).sample_many(INSIDE, draws)
         networks = [space.decode(one) for one in inside]
-        best = max(networks, key=lambda network: sure_latency_ms(table.estimate(network), CONFIDENCE))
+        best = max(
+            networks, key=lambda network: sure_latency_ms(table.estimate(network), CONFIDENCE)
+        )
         found.append((budget, Timed(space=space.name, network=best, first_ms=0.0, second_ms=0.0)))
     return found
 
 
 def picks_kept(
-    table: Table, spaces: Sequence[SearchSpace], given: argparse.Namespace, runner: OnnxRuntime, slot: Slice
+    table: Table,
+    spaces: Sequence[SearchSpace],
+    given: argparse.Namespace,
+    runner: OnnxRuntime,
+    slot: Slice,
 ) -> tuple[int, list[float], list[float]]:
     """How many picks met their budget when measured; each one's slack, and its error, as shares."""
     chosen = picks(table, spaces, given.picks, given.seed)
-    subjects = {one.network.digest: network_subject(one.network.digest, one.network) for _, one in chosen}
-    with Journal(Path(given.out) / "picks.journal", {**runner.conditions(), "table": table.digest}) as journal:
+    subjects = {
+        one.network.digest: network_subject(one.network.digest, one.network) for _, one in chosen
+    }
+    with Journal(
+        Path(given.out) / "picks.journal", {**runner.conditions(), "table": table.digest}
+    ) as journal:
         time_missing(
-            journal, list(subjects.values()), runner, 1, 1.0, 0, lambda progress: slot.watch("picks", progress)
+            journal,
+            list(subjects.values()),
+            runner,
+            1,
+            1.0,
+            0,
+            lambda progress: slot.watch("picks", progress),
         )
         measured = [journal.rows[one.network.digest].latency_ms for _, one in chosen]
     slack = [1 - ms / budget for (budget, _), ms in zip(chosen, measured, strict=True)]
-    errors = [table.estimate(one.network).latency_ms / ms - 1 for (_, one), ms in zip(chosen, measured, strict=True)]
+    errors = [
+        table.estimate(one.network).latency_ms / ms - 1
+        for (_, one), ms in zip(chosen, measured, strict=True)
+    ]
     return sum(each >= 0 for each in slack), slack, errors
 
 
@@ -174,7 +231,9 @@ def told(name: str, figure: str, met: bool) -> None:
 
 def report(found: Verdict, naive: Audit, kept: tuple[int, list[float], list[float]] | None) -> None:
     assert found.before is not None
-    print(f"\n{'held-out networks of':34s}  num  MAPE %  bias %   in 5  in 10  in 90     tau  repeat tau ±10  repeat")
+    print(
+        f"\n{'held-out networks of':34s}  num  MAPE %  bias %   in 5  in 10  in 90     tau  repeat tau ±10  repeat"
+    )
     for name, each in found.spaces.items():
         print(line(f"{name}, corrected", each))
     print(line("all, corrected", found.every))
@@ -183,8 +242,14 @@ def report(found: Verdict, naive: Audit, kept: tuple[int, list[float], list[floa
     print(f"\ncorrection {found.table.info['correction']}\n\ngoals")
     for name, each in found.spaces.items():
         told(f"{name}: MAPE at most 3 %", f"{100 * each.mape:.2f} %", each.mape <= 0.03)
-        told(f"{name}: at least 98 % within 10 %", f"{100 * each.within_10:.0f} %", each.within_10 >= 0.98)
-        told(f"{name}: Kendall's tau at least 0.92", f"{each.tau or 0:.3f}", (each.tau or 0) >= 0.92)
+        told(
+            f"{name}: at least 98 % within 10 %",
+            f"{100 * each.within_10:.0f} %",
+            each.within_10 >= 0.98,
+        )
+        told(
+            f"{name}: Kendall's tau at least 0.92", f"{each.tau or 0:.3f}", (each.tau or 0) >= 0.92
+        )
     every = found.every
     told(
         f"90 % intervals cover 85 to 95 % of {every.networks}",
@@ -195,31 +260,50 @@ def report(found: Verdict, naive: Audit, kept: tuple[int, list[float], list[floa
         return
     number, slack, errors = kept
     enough = number >= 0.9 * len(slack)
-    told(f"picks at confidence {CONFIDENCE:g} within budget: at least 9 of 10", f"{number} of {len(slack)}", enough)
+    told(
+        f"picks at confidence {CONFIDENCE:g} within budget: at least 9 of 10",
+        f"{number} of {len(slack)}",
+        enough,
+    )
     middle = statistics.median(slack)
     told("their median slack at most 5 %", f"{100 * middle:.2f} %", middle <= 0.05)
-    print(f"  picks: mean error {100 * statistics.mean(errors):+.2f} %, worst overrun {-100 * min(0.0, *slack):.2f} %")
+    print(
+        f"  picks: mean error {100 * statistics.mean(errors):+.2f} %, worst overrun {-100 * min(0.0, *slack):.2f} %"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--space", action="append", help=f"space, repeatable (default: {', '.join(SPACES)})")
-    parser.add_argument("--resolution", type=int, default=128, help="input size (default 128, to be affordable)")
-    parser.add_argument("--fit", type=int, default=24, help="networks of each space to learn the correction from")
+    parser.add_argument(
+        "--space", action="append", help=f"space, repeatable (default: {', '.join(SPACES)})"
+    )
+    parser.add_argument(
+        "--resolution", type=int, default=128, help="input size (default 128, to be affordable)"
+    )
+    parser.add_argument(
+        "--fit", type=int, default=24, help="networks of each space to learn the correction from"
+    )
     parser.add_argument("--networks", type=int, default=50, help="held-out networks of each space")
     parser.add_argument("--picks", type=int, default=40, help="picks at random budgets")
     parser.add_argument("--seconds", type=float, default=0.1, help="of a row, or of a network")
     parser.add_argument(
-        "--seed", type=int, default=0, help="of the networks drawn; forms of the correction were chosen on 0"
+        "--seed",
+        type=int,
+        default=0,
+        help="of the networks drawn; forms of the correction were chosen on 0",
     )
-    parser.add_argument("--drawn-rows", action="store_true", help="only rows that the drawn networks need; no picks")
+    parser.add_argument(
+        "--drawn-rows", action="store_true", help="only rows that the drawn networks need; no picks"
+    )
     parser.add_argument("--minutes", type=float, help="stop after so long; call again to go on")
     parser.add_argument("--out", required=True, help="folder of the table and of what was timed")
     given = parser.parse_args()
     spaces = [catalog.space(name, resolution=given.resolution) for name in given.space or SPACES]
     runner, slot, out = OnnxRuntime(), Slice(given.minutes), Path(given.out)
     table, seen, held, doubts = time_everything(given, spaces, runner, slot)
-    print(f"{len(table.rows)} rows, {len(table.info['noisy'])} noisy; {len(seen)} networks seen, {len(held)} held out")
+    print(
+        f"{len(table.rows)} rows, {len(table.info['noisy'])} noisy; {len(seen)} networks seen, {len(held)} held out"
+    )
     for name, error in table.info["known_error"].items():
         print(f"  {name}: {100 * error:.1f} %")
     found = verify(table, held, correct=True, seen=seen, unreliable=doubts)

@@ -2,11 +2,12 @@
 
     python experiments/overhead.py OUT [--trials 10000] [--more 20] [STRATEGY ...]
 
-Makes a run of so many finished trials over FBNet's space (random networks, an instant evaluator; kept in OUT), then, for
-each strategy: opens it (read, repair, tell all), asks once, and goes on for some trials. ``cold_s`` is that resume without
-``strategy.cache``, ``resume_s`` as a run leaves it: with that file, where the strategy keeps one. ``study_ms`` is the whole
-loop without the strategy's own ask and tell: decoding, claim, finish, progress. Times are the process's own, so that
-other work on the machine does not count; ``study_wall_ms`` is that of a clock, with the disk's part.
+Makes a run of so many finished trials over FBNet's space (random networks, an instant evaluator;
+kept in OUT), then, for each strategy: opens it (read, repair, tell all), asks once, and goes on for
+some trials. ``cold_s`` is that resume without ``strategy.cache``, ``resume_s`` as a run leaves it:
+with that file, where the strategy keeps one. ``study_ms`` is the whole loop without the strategy's
+own ask and tell: decoding, claim, finish, progress. Times are the process's own, so that other work
+on the machine does not count; ``study_wall_ms`` is that of a clock, with the disk's part.
 """
 
 import argparse
@@ -18,13 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.cache import FILE
-from nas.capsule import identity
 from nas.objectives import Objectives, parse_objectives
-from nas.store import Claim, Store, read
+from nas.record.identity import identity
+from nas.record.store import Claim, Store, read
 from nas.strategies import make
 from nas.strategies.base import Proposal, Strategy
-from nas.study import Study
+from nas.study.snapshots import FILE
+from nas.study.study import Study
 from nas.testing.strategies import bounded_domain
 from nas.testing.toys import HashEvaluator
 from nas.trial import Genes, Trial
@@ -37,8 +38,21 @@ STRATEGIES = (
 NEVER_ASKED = ("optuna:GP",)
 """A covariance of all trials: 10,000 take gigabytes and minutes."""
 MORE = 20
-COLUMNS = ("open_s", "tell_s", "cold_s", "resume_s", "first_ask_s", "ask_ms", "study_ms", "study_wall_ms")
-NOTES = {"rl": {"log_probability": -48.0}, "trust-region": {"region": 0}, "local-search": {"climb": 0}}
+COLUMNS = (
+    "open_s",
+    "tell_s",
+    "cold_s",
+    "resume_s",
+    "first_ask_s",
+    "ask_ms",
+    "study_ms",
+    "study_wall_ms",
+)
+NOTES = {
+    "rl": {"log_probability": -48.0},
+    "trust-region": {"region": 0},
+    "local-search": {"climb": 0},
+}
 
 
 class Timed(Strategy):
@@ -85,7 +99,9 @@ def record(folder: Path, trials: int, note: dict[str, float], objectives: int) -
     """A run of random networks; killed itself, it goes on."""
     domain = bounded_domain(fbnet.space())
     _, given = conditions(objectives)
-    opened = (Store.resume if (folder / "run.json").exists() else Store.create)(folder, domain.space, given)
+    opened = (Store.resume if (folder / "run.json").exists() else Store.create)(
+        folder, domain.space, given
+    )
     evaluator = HashEvaluator()
     genes = domain.sample_many(trials, np.random.default_rng(0)).tolist()
     with opened as store:
@@ -93,7 +109,9 @@ def record(folder: Path, trials: int, note: dict[str, float], objectives: int) -
             store.finish(claim, "failed", {}, reason="killed")
         for number in range(len(store.opened.trials) + len(store.opened.claims), trials):
             network = domain.space.decode(genes[number])
-            claim = Claim(number=number, proposal=Proposal(tuple(genes[number]), note), digest=network.digest)
+            claim = Claim(
+                number=number, proposal=Proposal(tuple(genes[number]), note), digest=network.digest
+            )
             metrics = {**domain.costs(tuple(genes[number])), **evaluator.evaluate(network, 0)}
             store.finish(store.claim(claim, told=number), "complete", metrics, seconds=1.0)
 
@@ -145,10 +163,18 @@ def main() -> None:
     parser.add_argument("strategies", nargs="*")
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument(
-        "--more", type=int, default=MORE, help="trials after the first ask; few for samplers that need seconds"
+        "--more",
+        type=int,
+        default=MORE,
+        help="trials after the first ask; few for samplers that need seconds",
     )
     given = parser.parse_args()
-    print(f"| strategy, {given.trials} trials | " + " | ".join(COLUMNS) + " |\n|" + " --- |" * (len(COLUMNS) + 1))
+    print(
+        f"| strategy, {given.trials} trials | "
+        + " | ".join(COLUMNS)
+        + " |\n|"
+        + " --- |" * (len(COLUMNS) + 1)
+    )
     for spec in given.strategies or STRATEGIES:
         name, objectives = spec.partition(":")[0], 1 if spec.startswith("rl") else 2
         note = NOTES.get(name, {})
@@ -159,11 +185,15 @@ def main() -> None:
         shutil.copytree(base, copy)
         found = measured(copy, spec, objectives, given.more)
         print(
-            f"| `{spec}` | " + " | ".join(f"{found[key]:.2f}" if key in found else "-" for key in COLUMNS) + " |",
+            f"| `{spec}` | "
+            + " | ".join(f"{found[key]:.2f}" if key in found else "-" for key in COLUMNS)
+            + " |",
             flush=True,
         )
         with (given.out / "overhead.jsonl").open("a") as file:
-            file.write(json.dumps({"strategy": spec, "trials": len(read(base).trials), **found}) + "\n")
+            file.write(
+                json.dumps({"strategy": spec, "trials": len(read(base).trials), **found}) + "\n"
+            )
 
 
 if __name__ == "__main__":

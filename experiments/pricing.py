@@ -2,8 +2,9 @@
 
     python experiments/pricing.py [--space fbnet] [--networks 1000000]
 
-Latency on pixel1, macs and params. All three ways are timed in turn, five rounds, one thread; ratios of
-medians are what counts. The dictionary prices 1/200 of the networks and is scaled up. Sums are compared where every slot meets one shape.
+Latency on pixel1, macs and params. All three ways are timed in turn, five rounds, one thread;
+ratios of medians are what counts. The dictionary prices 1/200 of the networks and is scaled up.
+Sums are compared where every slot meets one shape.
 """
 
 import argparse
@@ -31,11 +32,15 @@ def main() -> None:
     space, table = catalog.space(arguments.space), catalog.device("pixel1")
     start = time.perf_counter()
     compiled = compile_costs(
-        space, ("ms", "macs", "params"), lambda layer: (table.layer(layer).latency_ms, layer.macs, layer.params)
+        space,
+        ("ms", "macs", "params"),
+        lambda layer: (table.layer(layer).latency_ms, layer.macs, layer.params),
     )
     print(f"{space.name}: compiled in {time.perf_counter() - start:.3f} s")
     rng = np.random.default_rng(0)
-    genes = np.stack([rng.integers(size, size=arguments.networks) for size in space.gene_sizes], axis=1)
+    genes = np.stack(
+        [rng.integers(size, size=arguments.networks) for size in space.gene_sizes], axis=1
+    )
     small = genes[: max(1, arguments.networks // DICTIONARY_SHARE)]
 
     def bare() -> np.ndarray:
@@ -50,13 +55,19 @@ def main() -> None:
             totals.append(total)
         return np.stack(totals, axis=1)
 
-    # Peers build a string key per layer and look it up: here slot and options, without the walk over shapes.
+    # Peers build a string key per layer and look it up: here slot and options, without the walk
+    # over shapes.
     lut = {
-        (f"{slot.name}-" + "-".join(map(str, space.slot_genes(i, option)))): values[0, option].tolist()
+        (f"{slot.name}-" + "-".join(map(str, space.slot_genes(i, option)))): values[
+            0, option
+        ].tolist()
         for i, (slot, values) in enumerate(zip(space.slots, compiled.values, strict=True))
         for option in range(values.shape[1])
     }
-    parts = [(slot.name, first, last) for slot, (first, last, _) in zip(space.slots, space.radix, strict=True)]
+    parts = [
+        (slot.name, first, last)
+        for slot, (first, last, _) in zip(space.slots, space.radix, strict=True)
+    ]
 
     def dictionary() -> np.ndarray:
         rows = []
@@ -71,7 +82,9 @@ def main() -> None:
         return np.array(rows)
 
     ways = {"compiled": lambda: compiled.price(genes), "dictionary": dictionary}
-    if all(len(step.states) == 1 for step in space.chain) and all(len(s.choices) < 2 for s in space.slots):
+    if all(len(step.states) == 1 for step in space.chain) and all(
+        len(s.choices) < 2 for s in space.slots
+    ):
         ways["bare"] = bare
     took: dict[str, list[float]] = {name: [] for name in ways}
     results = {}

@@ -1,12 +1,13 @@
 """Progressive learning on CIFAR-10: equal epochs in less time, and equal time.
 
-A small Fused-MBConv network in the manner of EfficientNetV2, three seeds, three trainings each by `nas train`'s own loop:
-``fixed`` at 32 pixels, ``growing`` with equal epochs (sizes as the preset ``s`` has them, 18, 22, 27, 32 pixels here; mixup and
-dropout grow from 0), and ``shorter``, fixed again with so many steps as take the time of ``growing``. Regularisation of the
-fixed ones is that at the end of the growing one. RandAugment is left out: networks and trainings of this size
-underfit. What a growing step costs is timed first, in rounds that alternate with fixed ones: the CPU time of a whole training
-follows what runs beside it. Every training is scored once on test, the 10,000 test images. NAS_DATA holds the images.
-Stopped, it goes on with the training it was at.
+A small Fused-MBConv network in the manner of EfficientNetV2, three seeds, three trainings each by
+`nas train`'s own loop: ``fixed`` at 32 pixels, ``growing`` with equal epochs (sizes as the preset
+``s`` has them, 18, 22, 27, 32 pixels here; mixup and dropout grow from 0), and ``shorter``, fixed
+again with so many steps as take the time of ``growing``. Regularisation of the fixed ones is that
+at the end of the growing one. RandAugment is left out: networks and trainings of this size
+underfit. What a growing step costs is timed first, in rounds that alternate with fixed ones: the
+CPU time of a whole training follows what runs beside it. Every training is scored once on test, the
+10,000 test images. NAS_DATA holds the images. Stopped, it goes on with the training it was at.
 
     python experiments/progressive.py --out runs/progressive pace    # seconds; keep the machine quiet
     python experiments/progressive.py --out runs/progressive         # half an hour on one core
@@ -24,14 +25,14 @@ from statistics import fmean
 import numpy as np
 import torch
 
-from nas import rows
 from nas.arch import Architecture, Stage
-from nas.confirmed import interval
 from nas.data import Dataset, load
 from nas.errors import UsageError
 from nas.model import build
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import FusedMBConv, MBConv
+from nas.record import ledger
+from nas.run.confirmation import interval
 from nas.shape import Shape
 from nas.train import Training, threads
 from nas.train.full import FullTraining
@@ -61,21 +62,27 @@ def network() -> Architecture:
 def data(images: int) -> Dataset:
     folder = os.environ.get("NAS_DATA")
     if folder is None:
-        raise UsageError("NAS_DATA must name the folder of cifar10_train_jpegs.npz and cifar10_test_jpegs.npz")
+        raise UsageError(
+            "NAS_DATA must name the folder of cifar10_train_jpegs.npz and cifar10_test_jpegs.npz"
+        )
     whole = load(f"npz:{folder}/cifar10_train_jpegs.npz,{folder}/cifar10_test_jpegs.npz")
     chosen = np.random.default_rng(0).permutation(len(whole))[:images]
     return dataclasses.replace(whole, images=whole.images[chosen], labels=whole.labels[chosen])
 
 
-def trained(dataset: Dataset, name: str, seed: int, steps: int, out: Path, changes: dict[str, object]) -> dict:
+def trained(
+    dataset: Dataset, name: str, seed: int, steps: int, out: Path, changes: dict[str, object]
+) -> dict:
     """The row of one training, from the record or made now."""
     record = out / "trainings.jsonl"
-    for row in rows.read(record):
+    for row in ledger.read(record):
         if (row["kind"], row["seed"]) == (name, seed):
             return row
     folder = out / f"{name}{seed}"
     shutil.rmtree(folder, ignore_errors=True)  # what a kill left: its time could not be known
-    recipe = Recipe(steps=steps, batch_size=64, lr=0.1, shift=0.125, average=0.1, seed=seed, **(FINAL | changes))
+    recipe = Recipe(
+        steps=steps, batch_size=64, lr=0.1, shift=0.125, average=0.1, seed=seed, **(FINAL | changes)
+    )
     training = FullTraining(network(), dataset, folder, recipe)
     begun = time.process_time()
     result = training.run(checkpoint_seconds=1e9)
@@ -83,8 +90,11 @@ def trained(dataset: Dataset, name: str, seed: int, steps: int, out: Path, chang
         "kind": name, "seed": seed, "steps": steps, "seconds": time.process_time() - begun,
         "accuracy": result["test"]["accuracy"], "selection": result["selection"]["accuracy"],
     }  # fmt: skip
-    rows.append(record, row)
-    print(f"{name:8} seed {seed}: {steps} steps, {row['seconds']:.0f} s, test {row['accuracy']:.4f}", flush=True)
+    ledger.append(record, row)
+    print(
+        f"{name:8} seed {seed}: {steps} steps, {row['seconds']:.0f} s, test {row['accuracy']:.4f}",
+        flush=True,
+    )
     return row
 
 
@@ -105,7 +115,7 @@ def stages(dataset: Dataset, changes: dict[str, object]) -> list[Training]:
 def pace(dataset: Dataset, out: Path) -> float:
     """CPU time of a growing step over that of a fixed one, the mean over the stages; from the record or measured now."""
     record = out / "trainings.jsonl"
-    for row in rows.read(record):
+    for row in ledger.read(record):
         if row["kind"] == "pace":
             return row["ratio"]
     kinds = (stages(dataset, {}), stages(dataset, GROWING))
@@ -126,11 +136,13 @@ def pace(dataset: Dataset, out: Path) -> float:
         f"a growing step takes {middle:.3f} of a fixed one's time ({low:.3f} to {high:.3f}, {ROUNDS} rounds)",
         flush=True,
     )
-    rows.append(record, {"kind": "pace", "seed": -1, "ratio": middle, "quartiles": [low, high]})
+    ledger.append(record, {"kind": "pace", "seed": -1, "ratio": middle, "quartiles": [low, high]})
     return middle
 
 
-def one(dataset: Dataset, seed: int, steps: int, ratio: float, out: Path) -> tuple[dict, dict, dict]:
+def one(
+    dataset: Dataset, seed: int, steps: int, ratio: float, out: Path
+) -> tuple[dict, dict, dict]:
     fixed = trained(dataset, "fixed", seed, steps, out, {})
     growing = trained(dataset, "growing", seed, steps, out, GROWING)
     return fixed, growing, trained(dataset, "shorter", seed, max(1, round(steps * ratio)), out, {})
@@ -151,7 +163,9 @@ def main() -> None:
     options.add_argument("what", nargs="?", choices=("pace", "all"), default="all")
     options.add_argument("--out", type=Path, default=Path("runs/progressive"))
     options.add_argument("--seeds", type=int, default=3)
-    options.add_argument("--images", type=int, default=16000, help="of the 50,000, weights to selection")
+    options.add_argument(
+        "--images", type=int, default=16000, help="of the 50,000, weights to selection"
+    )
     options.add_argument("--steps", type=int, default=2000)
     options.add_argument("--slice", action="store_true", help="two seeds of a few steps")
     given = options.parse_args()
@@ -164,8 +178,18 @@ def main() -> None:
     if given.what == "pace":
         return
     found = [one(dataset, seed, given.steps, ratio, given.out) for seed in range(given.seeds)]
-    told("accuracy at equal epochs", [100 * (g["accuracy"] - f["accuracy"]) for f, g, _ in found], "points", -0.3)
-    told("accuracy at equal time", [100 * (g["accuracy"] - s["accuracy"]) for _, g, s in found], "points", 0.0)
+    told(
+        "accuracy at equal epochs",
+        [100 * (g["accuracy"] - f["accuracy"]) for f, g, _ in found],
+        "points",
+        -0.3,
+    )
+    told(
+        "accuracy at equal time",
+        [100 * (g["accuracy"] - s["accuracy"]) for _, g, s in found],
+        "points",
+        0.0,
+    )
     spent = [sum(row[number]["seconds"] for row in found) for number in range(3)]
     print(
         "CPU seconds of all, evaluation included: "

@@ -2,10 +2,11 @@
 
     python experiments/proxy_fidelity.py --data digits --json digits.json
 
-Twenty random FBNet networks (none of those that the presets were tuned on) are trained by the data's preset and, with
-another seed, five times as long. Preset and long training share neither seed nor scored images: one is read on the search
-set, the other on the selection set, and the other way round. Kendall's tau-b, the mean over both ways and the
-preset's seeds; intervals are 95 % percentile bootstraps over networks.
+Twenty random FBNet networks (none of those that the presets were tuned on) are trained by the
+data's preset and, with another seed, five times as long. Preset and long training share neither
+seed nor scored images: one is read on the search set, the other on the selection set, and the other
+way round. Kendall's tau-b, the mean over both ways and the preset's seeds; intervals are 95 %
+percentile bootstraps over networks.
 """
 
 import argparse
@@ -32,7 +33,9 @@ Floats = NDArray[np.float64]
 
 def networks(count: int) -> list[Architecture]:
     space, rng = fbnet.space(), np.random.default_rng(NETWORK_SEED)
-    return [space.decode([int(rng.integers(size)) for size in space.gene_sizes]) for _ in range(count)]
+    return [
+        space.decode([int(rng.integers(size)) for size in space.gene_sizes]) for _ in range(count)
+    ]
 
 
 def train(
@@ -49,7 +52,9 @@ def train(
 
 def column(rows: Sequence[Sequence[Metrics]], name: str) -> Floats:
     """(search or selection, seeds, networks)."""
-    return np.array([[[metrics[part + name] for metrics in row] for row in rows] for part in ("search_", "")])
+    return np.array(
+        [[[metrics[part + name] for metrics in row] for row in rows] for part in ("search_", "")]
+    )
 
 
 def tau(scores: Floats, truth: Floats) -> float:
@@ -62,7 +67,10 @@ def interval(statistic: Mapping[str, Floats], truth: Floats) -> dict[str, dict[s
     """Each row's tau with its interval, and the interval of the first row's lead over it."""
     rng = np.random.default_rng(0)
     picks = rng.integers(truth.shape[1], size=(RESAMPLES, truth.shape[1]))
-    drawn = {name: np.array([tau(s[..., p], truth[:, p]) for p in picks]) for name, s in statistic.items()}
+    drawn = {
+        name: np.array([tau(s[..., p], truth[:, p]) for p in picks])
+        for name, s in statistic.items()
+    }
     first = next(iter(drawn))
     table = {}
     for name, scores in statistic.items():
@@ -75,7 +83,9 @@ def interval(statistic: Mapping[str, Floats], truth: Floats) -> dict[str, dict[s
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", default="digits")
     parser.add_argument("--proxy", default="", help="changes of the preset, as in nas search")
     parser.add_argument("--networks", type=int, default=20)
@@ -92,7 +102,9 @@ def main() -> None:
     found = networks(options.networks)
     print(f"{splits.dataset}\npreset '{name}': {proxy}", flush=True)
     short, seconds = train(splits, proxy, found, range(options.seeds), options.threads)
-    long, long_seconds = train(splits, longer, found, range(100, 100 + options.long_seeds), options.threads)
+    long, long_seconds = train(
+        splits, longer, found, range(100, 100 + options.long_seeds), options.threads
+    )
 
     truth = column(long, "accuracy").mean(axis=1)
     table = interval(
@@ -113,7 +125,9 @@ def main() -> None:
     for title, rows, spent in (("preset", short, seconds), ("longer", long, long_seconds)):
         accuracy = column(rows, "accuracy")
         spread = accuracy.mean(axis=(0, 1)).std()
-        print(f"{title}: {spent:.1f} s a network, accuracy {accuracy.mean():.3f}, sd over networks {spread:.3f}")
+        print(
+            f"{title}: {spent:.1f} s a network, accuracy {accuracy.mean():.3f}, sd over networks {spread:.3f}"
+        )
     if options.json:
         document = {
             "data": options.data, "proxy": str(proxy), "networks": len(found), "table": table,

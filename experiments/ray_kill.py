@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from nas import store
+from nas.record import store
 
 SETTINGS = ("--proxy", "images=1280,resolution=8", "--seed", "7")
 
@@ -28,7 +28,11 @@ def nas(*arguments: object) -> subprocess.Popen[str]:
 
 
 def finished(run: Path) -> dict[int, str]:
-    return {trial.number: trial.canonical() for trial in store.read(run).trials} if (run / "run.json").exists() else {}
+    return (
+        {trial.number: trial.canonical() for trial in store.read(run).trials}
+        if (run / "run.json").exists()
+        else {}
+    )
 
 
 def until(run: Path, count: int, process: subprocess.Popen[str]) -> None:
@@ -38,7 +42,9 @@ def until(run: Path, count: int, process: subprocess.Popen[str]) -> None:
 
 def descendants(driver: int) -> dict[int, str]:
     """Process ids below the driver, with what they are."""
-    table = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    table = subprocess.run(
+        ["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True
+    ).stdout
     rows = [line.split(None, 2) for line in table.splitlines()[1:]]
     ours = {driver}
     while more := {int(pid) for pid, parent, _ in rows if int(parent) in ours} - ours:
@@ -50,19 +56,28 @@ def ray_workers(driver: int) -> list[int]:
     """Those of the driver's own Ray workers that hold a trial; an agent's death would take the whole node down."""
     others = ("IDLE", "Agent")
     found = descendants(driver).items()
-    return [pid for pid, what in found if what.startswith("ray::") and not any(name in what for name in others)]
+    return [
+        pid
+        for pid, what in found
+        if what.startswith("ray::") and not any(name in what for name in others)
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
     run: Path = parser.parse_args().out
-    with nas("search", *SETTINGS, "--trials", 10, "--ray", "local", "--workers", 2, "--out", run) as process:
+    with nas(
+        "search", *SETTINGS, "--trials", 10, "--ray", "local", "--workers", 2, "--out", run
+    ) as process:
         until(run, 2, process)
         while not (victims := ray_workers(process.pid)) and process.poll() is None:
             time.sleep(0.1)  # between two trials
         os.kill(victims[0], signal.SIGKILL)
-        print(f"after {len(finished(run))} trials Ray worker {victims[0]} of {len(victims)} is killed", flush=True)
+        print(
+            f"after {len(finished(run))} trials Ray worker {victims[0]} of {len(victims)} is killed",
+            flush=True,
+        )
         until(run, 5, process)
         before, open_, below = finished(run), len(store.read(run).claims), descendants(process.pid)
         process.kill()
@@ -79,7 +94,9 @@ def main() -> None:
     after, record = finished(run), store.read(run)
     paid = [trial.digest for trial in record.trials if trial.number not in record.answered]
     lost = sum(after.get(number) != line for number, line in before.items())
-    states = {state: sum(t.state == state for t in record.trials) for state in ("complete", "failed")}
+    states = {
+        state: sum(t.state == state for t in record.trials) for state in ("complete", "failed")
+    }
     print(
         f"continued with --workers 1: {len(after)} trials, {states}; {lost} lost, {len(paid) - len(set(paid))} paid twice"
     )

@@ -7,10 +7,11 @@
     python experiments/scale_family.py --out runs/scale report
     python experiments/scale_family.py --out runs/slice --slice all
 
-A base of 8.6 million multiply-adds at 28 pixels is scaled to 1.6, 2.6 and 4.1 times its latency: by the coefficients that
-`nas scale --fit` would keep, and by width, depth or resolution alone. Every network is trained by one recipe with three
-seeds and scored on test. The bound is one-sided, 95 %, of the mean difference over members and seeds, with the variance
-within members (Student, seeds - 1 degrees of freedom per member). Stopped, it goes on where it was.
+A base of 8.6 million multiply-adds at 28 pixels is scaled to 1.6, 2.6 and 4.1 times its latency: by
+the coefficients that `nas scale --fit` would keep, and by width, depth or resolution alone. Every
+network is trained by one recipe with three seeds and scored on test. The bound is one-sided, 95 %,
+of the mean difference over members and seeds, with the variance within members (Student, seeds - 1
+degrees of freedom per member). Stopped, it goes on where it was.
 """
 
 import argparse
@@ -23,19 +24,19 @@ from typing import Any
 
 from scipy.stats import t as student
 
-from nas import rows
 from nas.arch import Architecture, Stage
-from nas.cost.table import Table
 from nas.data import load
 from nas.evaluate.coefficients import Fit, Short, Trainer
 from nas.family import Coefficients, Member, candidates, family
 from nas.family.steps import TOLERANCE, Plan, directions
+from nas.latency.table import Table
 from nas.measure.build import build_table
 from nas.measure.runners import OnnxRuntime
 from nas.measure.timing import remarks
 from nas.measure.verify import time_networks, verify
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import FusedMBConv
+from nas.record import ledger
 from nas.shape import Shape
 from nas.space import SearchSpace, fixed
 from nas.train import threads
@@ -53,7 +54,10 @@ LOOSE = 0.2  # families that grow one thing only round coarsely; how far off eac
 
 def base() -> Architecture:
     def stage(number: int, channels: int, stride: int, count: int) -> Stage:
-        ops = (FusedMBConv(expand=2, channels=channels, stride=stride if i == 0 else 1) for i in range(count))
+        ops = (
+            FusedMBConv(expand=2, channels=channels, stride=stride if i == 0 else 1)
+            for i in range(count)
+        )
         return Stage(f"stage{number}", tuple(ops))
 
     return Architecture(
@@ -69,7 +73,9 @@ def base() -> Architecture:
 def as_space(network: Architecture) -> SearchSpace:
     """The space of this network alone, as `nas latency build` takes it."""
     return SearchSpace(
-        name=f"n{network.digest}", input=network.input, slots=tuple(fixed(s.name, *s.ops) for s in network.stages)
+        name=f"n{network.digest}",
+        input=network.input,
+        slots=tuple(fixed(s.name, *s.ops) for s in network.stages),
     )
 
 
@@ -79,29 +85,43 @@ def plan(table: Table | None, tolerance: float = TOLERANCE) -> Plan:
     def cost(network: Architecture) -> float:
         return network.macs if table is None else table.estimate(network).latency_ms
 
-    return Plan(base=base(), cost=cost, unit="ms", step=STEP, divisor=4, pixels=2, tolerance=tolerance)
+    return Plan(
+        base=base(), cost=cost, unit="ms", step=STEP, divisor=4, pixels=2, tolerance=tolerance
+    )
 
 
-def planned(table: Table) -> tuple[list[tuple[Coefficients, Member]], dict[str, tuple[Member, ...]]]:
+def planned(
+    table: Table,
+) -> tuple[list[tuple[Coefficients, Member]], dict[str, tuple[Member, ...]]]:
     """The candidates of the fit, and the families that need no fit."""
     found = plan(table)
-    return candidates(found, DIVISIONS)[0], {n: family(plan(table, LOOSE), c, MEMBERS, name=n) for n, c in PURE.items()}
+    return candidates(found, DIVISIONS)[0], {
+        n: family(plan(table, LOOSE), c, MEMBERS, name=n) for n, c in PURE.items()
+    }
 
 
 def make_table(out: Path, seconds_per_row: float) -> None:
     """Rows for every layer that a plan can meet, then a correction from whole networks.
 
-    First come all networks near a step of any direction by macs, and the base among them, as rows timed in small company
-    meet warmer caches; then those that latency puts near a step, until none lacks a row.
+    First come all networks near a step of any direction by macs, and the base among them, as rows
+    timed in small company meet warmer caches; then those that latency puts near a step, until none
+    lacks a row.
     """
     networks = [base(), *near(plan(None), NEAR)]
     for number in range(ROUNDS):
         table = build_table(
-            "here", [as_space(network) for network in networks], OnnxRuntime(1), out, seconds_per_row=seconds_per_row
+            "here",
+            [as_space(network) for network in networks],
+            OnnxRuntime(1),
+            out,
+            seconds_per_row=seconds_per_row,
         )
         found = near(plan(table), NEAR)
         bare = [network for network in found if not covered(table, network)]
-        print(f"round {number}: {len(table.rows)} rows, {len(bare)} of {len(found)} networks lack some", flush=True)
+        print(
+            f"round {number}: {len(table.rows)} rows, {len(bare)} of {len(found)} networks lack some",
+            flush=True,
+        )
         if not bare:
             break
         networks += bare
@@ -115,14 +135,20 @@ def make_table(out: Path, seconds_per_row: float) -> None:
         seed=0,
     )
     verdict = verify(table, timed, correct=True, unreliable=remarks(blocks))
-    print(f"{len(timed)} whole networks, every second one for the correction: {verdict.every}; {verdict.unreliable}")
+    print(
+        f"{len(timed)} whole networks, every second one for the correction: {verdict.every}; {verdict.unreliable}"
+    )
 
 
 def near(found: Plan, share: float) -> list[Architecture]:
     """All networks within that share of a step, of any direction and number of steps."""
     ways = {str(c): c for c in (*directions(STEP, DIVISIONS), *PURE.values())}.values()
-    members = (m for way in ways for steps in range(1, MEMBERS + 1) for m in found.near("", way, steps))
-    return list({m.network.digest: m.network for m in members if abs(found.deviation(m)) < share}.values())
+    members = (
+        m for way in ways for steps in range(1, MEMBERS + 1) for m in found.near("", way, steps)
+    )
+    return list(
+        {m.network.digest: m.network for m in members if abs(found.deviation(m)) < share}.values()
+    )
 
 
 def covered(table: Table, network: Architecture) -> bool:
@@ -132,7 +158,8 @@ def covered(table: Table, network: Architecture) -> bool:
 def fit(out: Path, table: Table, trainer: Trainer, seeds: int) -> Any:
     return Fit(candidates(plan(table), DIVISIONS)[0], trainer, out / "fit", seeds=seeds).run(
         watch=lambda step: print(
-            f"fit {step.done}/{step.planned}  {step.accuracy:.4f}  {step.eta_seconds:.0f} s left", flush=True
+            f"fit {step.done}/{step.planned}  {step.accuracy:.4f}  {step.eta_seconds:.0f} s left",
+            flush=True,
         )
     )
 
@@ -146,7 +173,7 @@ def train(out: Path, table: Table, trainer: Trainer, seeds: tuple[int, int]) -> 
     fitted = fit(out, table, trainer, seeds[0])
     print(f"kept: {fitted.best[0]}", flush=True)
     found = families(table, fitted.best[0])
-    done = {(row["digest"], row["seed"]) for row in rows.read(out / "members.jsonl")}
+    done = {(row["digest"], row["seed"]) for row in ledger.read(out / "members.jsonl")}
     wanted = {
         (m.network.digest, seed): m.network
         for seed in range(100, 100 + seeds[1])
@@ -160,7 +187,7 @@ def train(out: Path, table: Table, trainer: Trainer, seeds: tuple[int, int]) -> 
         began = time.monotonic()
         module = trainer.train(network, seed)
         accuracy = trainer.test(module, network.input.size)["accuracy"]
-        rows.append(
+        ledger.append(
             out / "members.jsonl",
             {
                 "kind": "training",
@@ -180,7 +207,11 @@ def measure_members(out: Path, table: Table, trainer: Trainer, seeds: int) -> No
     found = families(table, fit(out, table, trainer, seeds).best[0])
     networks = {m.network.digest: m.network for members in found.values() for m in members}
     timed, blocks = time_networks(
-        [("family", network) for network in networks.values()], OnnxRuntime(1), threads=1, seconds=3.0, seed=1
+        [("family", network) for network in networks.values()],
+        OnnxRuntime(1),
+        threads=1,
+        seconds=3.0,
+        seed=1,
     )
     apart = max(abs(one.first_ms / one.second_ms - 1) for one in timed)
     print(f"{len(timed)} networks, both measurements within {apart:.1%}; {remarks(blocks)}")
@@ -192,12 +223,16 @@ def show(table: Table) -> None:
     """The candidates and the families that need no fit, as planned."""
     found, known = planned(table)
     for coefficients, member in found:
-        print(f"candidate  {coefficients}  {member.network.input}  {member.network.macs / 1e6:.1f} M macs")
+        print(
+            f"candidate  {coefficients}  {member.network.input}  {member.network.macs / 1e6:.1f} M macs"
+        )
     for name, members in known.items():
         for member in members[1:]:
             assert member.target is not None
             off = table.estimate(member.network).latency_ms / member.target - 1
-            print(f"{name:11} {member.network.input}  {member.network.macs / 1e6:.1f} M macs  {off:+.1%} of its step")
+            print(
+                f"{name:11} {member.network.input}  {member.network.macs / 1e6:.1f} M macs  {off:+.1%} of its step"
+            )
 
 
 def report(out: Path, table: Table, trainer: Trainer, seeds: int) -> None:
@@ -212,7 +247,7 @@ def report(out: Path, table: Table, trainer: Trainer, seeds: int) -> None:
     found = families(table, fitted.best[0])
     file = out / "measured.json"
     times = json.loads(file.read_text()) if file.exists() else {}
-    record = rows.read(out / "members.jsonl")
+    record = ledger.read(out / "members.jsonl")
     scores: dict[str, dict[int, float]] = {}
     for row in record:
         scores.setdefault(row["digest"], {})[row["seed"]] = row["accuracy"]
@@ -230,11 +265,19 @@ def report(out: Path, table: Table, trainer: Trainer, seeds: int) -> None:
                 f"{table.estimate(network).latency_ms:8.4f}  {ms:11.4f}  {ms / member.target - 1:+.1%}  "
                 f"{ms / (base_ms or math.nan) / STEP**place - 1:+.1%}  {own}"
             )
-    means = {n: fmean(v for m in f[1:] for v in scores[m.network.digest].values()) for n, f in found.items()}
-    print("\nmean test accuracy: " + ", ".join(f"{name} {value:.4f}" for name, value in means.items()))
+    means = {
+        n: fmean(v for m in f[1:] for v in scores[m.network.digest].values())
+        for n, f in found.items()
+    }
+    print(
+        "\nmean test accuracy: " + ", ".join(f"{name} {value:.4f}" for name, value in means.items())
+    )
     best = max(PURE, key=lambda name: means[name])
     pairs = [
-        [scores[a.network.digest][seed] - scores[b.network.digest][seed] for seed in scores[a.network.digest]]
+        [
+            scores[a.network.digest][seed] - scores[b.network.digest][seed]
+            for seed in scores[a.network.digest]
+        ]
         for a, b in zip(found["fitted"][1:], found[best][1:], strict=True)
     ]
     mean, low = bound(pairs)
@@ -265,11 +308,15 @@ def bound(pairs: list[list[float]]) -> tuple[float, float]:
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("what", choices=("table", "plan", "train", "measure", "report", "all"))
     options.add_argument("--out", type=Path, default=Path("runs/scale"))
     options.add_argument("--data", default="fashion-mnist")
-    options.add_argument("--slice", action="store_true", help="twenty steps and one seed, to see that it works")
+    options.add_argument(
+        "--slice", action="store_true", help="twenty steps and one seed, to see that it works"
+    )
     given = options.parse_args()
     recipe = Short(images=4800, epochs=1, batch_size=32, lr=0.05)
     fit_seeds, seeds, row_seconds = FIT_SEEDS, SEEDS, 0.06

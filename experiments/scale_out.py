@@ -3,11 +3,13 @@
     python experiments/scale_out.py OUT [--evaluations 1000] [--seeds 3] [--seconds 200]
     python experiments/scale_out.py OUT --long 100000 [--seconds 200]
 
-Time is simulated, work is not: every ask, claim, finish and tell is done, timed (the process's own time, so that other
-work on the machine does not count), and charged to the one driver, which serves workers in turn; an evaluation takes a log-normal time around ``--minutes``. Three strategies search an NK
-landscape over FBNet with W workers. ``--long``: one search of so many evaluations by 1,000 workers, and what the driver
-needs for a trial, the journal's size and the time to open it at each power of ten. ``--seconds``: end after so long with
-exit code 3; the same call goes on. Prints tables; writes scale_out.jsonl, long.jsonl and docs/scale_out.png.
+Time is simulated, work is not: every ask, claim, finish and tell is done, timed (the process's own
+time, so that other work on the machine does not count), and charged to the one driver, which serves
+workers in turn; an evaluation takes a log-normal time around ``--minutes``. Three strategies search
+an NK landscape over FBNet with W workers. ``--long``: one search of so many evaluations by 1,000
+workers, and what the driver needs for a trial, the journal's size and the time to open it at each
+power of ten. ``--seconds``: end after so long with exit code 3; the same call goes on. Prints
+tables; writes scale_out.jsonl, long.jsonl and docs/scale_out.png.
 """
 
 import argparse
@@ -21,19 +23,19 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from nas import rows
 from nas.arch import Architecture
 from nas.benchmarks import Problem
 from nas.benchmarks.nk import benchmark
-from nas.capsule import identity, write_atomic
 from nas.domain import Domain
 from nas.objectives import Objective, Objectives
-from nas.store import Store
+from nas.record import ledger
+from nas.record.identity import identity, write_atomic
+from nas.record.store import Store
 from nas.strategies import make
 from nas.strategies.base import rng
-from nas.study import Study
+from nas.study.study import Study
+from nas.study.workers import Measured
 from nas.trial import Metrics
-from nas.workers import Measured
 
 WORKERS = (1, 4, 16, 64, 256, 1000)
 STRATEGIES = ("random", "local-search", "evolution:population=50,sample=10")
@@ -60,8 +62,9 @@ class Truth:
 class State:
     """A simulation between two events, in virtual seconds.
 
-    ``free``: when the driver is. ``busy``, ``waited``: what it has worked, and workers waited for it. ``events``: when
-    which trial's evaluation ends; minus a worker before its first. ``since``: what it had worked at the last mark.
+    ``free``: when the driver is. ``busy``, ``waited``: what it has worked, and workers waited for
+    it. ``events``: when which trial's evaluation ends; minus a worker before its first. ``since``:
+    what it had worked at the last mark.
     """
 
     free: float = 0.0
@@ -76,9 +79,13 @@ class State:
 
 def opened(folder: Path, domain: Domain, seed: int) -> Store:
     objectives = Objectives((Objective("train_ms", "minimize"),))
-    reference = identity(domain, Objectives((Objective("macs", "minimize"),)), strategy="simulated", seed=seed)
+    reference = identity(
+        domain, Objectives((Objective("macs", "minimize"),)), strategy="simulated", seed=seed
+    )
     conditions = reference | {"objectives": objectives.to_json(), "reference": [10.0]}
-    return (Store.resume if (folder / "run.json").exists() else Store.create)(folder, domain.space, conditions)
+    return (Store.resume if (folder / "run.json").exists() else Store.create)(
+        folder, domain.space, conditions
+    )
 
 
 def read_state(folder: Path, workers: int) -> State:
@@ -86,7 +93,13 @@ def read_state(folder: Path, workers: int) -> State:
     if not file.exists():
         return State(events=[(0.0, -worker - 1) for worker in range(workers)])
     kept = json.loads(file.read_text())
-    return State(**{**kept, "events": [tuple(event) for event in kept["events"]], "since": tuple(kept["since"])})
+    return State(
+        **{
+            **kept,
+            "events": [tuple(event) for event in kept["events"]],
+            "since": tuple(kept["since"]),
+        }
+    )
 
 
 def simulate(
@@ -102,7 +115,7 @@ def simulate(
             raise SystemExit(f"{folder} was killed in the middle: remove it")
         if state.done:
             kept = {"kind": "open", "trials": state.done, "open_s": time.process_time() - start}
-            rows.append(folder / "marks.jsonl", kept)
+            ledger.append(folder / "marks.jsonl", kept)
         study.begin(trials=evaluations)
         for _ in store.opened.claims:
             study.take()
@@ -128,7 +141,11 @@ def step(study: Study, problem: Problem, state: State, minutes: float, seed: int
     start = time.process_time()
     if number >= 0:
         study.give(number, Measured(metrics={"train_ms": loss + 10}, seconds=60 * minutes))
-        state.best, state.end, state.done = min(state.best, loss - problem.best), now, state.done + 1
+        state.best, state.end, state.done = (
+            min(state.best, loss - problem.best),
+            now,
+            state.done + 1,
+        )
     fresh = study.take()
     took = time.process_time() - start
     state.free = max(state.free, now) + took
@@ -144,8 +161,14 @@ def mark(folder: Path, state: State) -> None:
     done, busy = state.since
     each = 1e3 * (state.busy - busy) / (state.done - done)
     megabytes = (folder / "journal.log").stat().st_size / 1e6
-    row = {"kind": "mark", "trials": state.done, "driver_ms": each, "journal_mb": megabytes, "regret": state.best}
-    rows.append(folder / "marks.jsonl", row)
+    row = {
+        "kind": "mark",
+        "trials": state.done,
+        "driver_ms": each,
+        "journal_mb": megabytes,
+        "regret": state.best,
+    }
+    ledger.append(folder / "marks.jsonl", row)
     state.since = state.done, state.busy
 
 
@@ -155,20 +178,27 @@ def grid(out: Path, evaluations: int, seeds: int, minutes: float, until: float) 
     for seed in range(seeds):
         for spec in STRATEGIES:
             for workers in WORKERS:
-                key = {"strategy": spec, "seed": seed, "workers": workers, "evaluations": evaluations}
-                if any(all(row.get(k) == v for k, v in key.items()) for row in rows.read(log)):
+                key = {
+                    "strategy": spec,
+                    "seed": seed,
+                    "workers": workers,
+                    "evaluations": evaluations,
+                }
+                if any(all(row.get(k) == v for k, v in key.items()) for row in ledger.read(log)):
                     continue
                 folder = out / f"run-{spec.partition(':')[0]}-{workers}-{seed}-{evaluations}"
                 found = simulate(folder, spec, workers, evaluations, minutes, seed, until)
                 if found is None:
                     return False
-                rows.append(log, {"kind": "search", **key, **found})
+                ledger.append(log, {"kind": "search", **key, **found})
     return True
 
 
 def means(out: Path, evaluations: int) -> list[dict[str, Any]]:
     """By strategy and workers, over seeds."""
-    done = [row for row in rows.read(out / "scale_out.jsonl") if row["evaluations"] == evaluations]
+    done = [
+        row for row in ledger.read(out / "scale_out.jsonl") if row["evaluations"] == evaluations
+    ]
     found = []
     for spec in STRATEGIES:
         for workers in WORKERS:
@@ -180,32 +210,57 @@ def means(out: Path, evaluations: int) -> list[dict[str, Any]]:
 
 
 def draw_picture(
-    found: list[dict[str, Any]], marks: list[dict[str, Any]], evaluations: int, minutes: float, path: Path
+    found: list[dict[str, Any]],
+    marks: list[dict[str, Any]],
+    evaluations: int,
+    minutes: float,
+    path: Path,
 ) -> None:
     import matplotlib as mpl
 
     mpl.use("agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 3 if marks else 2, figsize=(15 if marks else 11, 4.2), layout="constrained")
+    figure, axes = plt.subplots(
+        1, 3 if marks else 2, figsize=(15 if marks else 11, 4.2), layout="constrained"
+    )
     for place, spec in enumerate(STRATEGIES):
         own = [row for row in found if row["strategy"] == spec]
         workers = [row["workers"] for row in own]
-        name, width, dot = spec.partition(":")[0], 4 - 1.2 * place, 10 - 2.5 * place  # equal lines are all seen
-        axes[0].loglog(workers, [row["trials_per_hour"] for row in own], "o-", label=name, lw=width, ms=dot)
-        axes[1].semilogx(workers, [row["regret"] for row in own], "o-", label=name, lw=width, ms=dot)
+        name, width, dot = (
+            spec.partition(":")[0],
+            4 - 1.2 * place,
+            10 - 2.5 * place,
+        )  # equal lines are all seen
+        axes[0].loglog(
+            workers, [row["trials_per_hour"] for row in own], "o-", label=name, lw=width, ms=dot
+        )
+        axes[1].semilogx(
+            workers, [row["regret"] for row in own], "o-", label=name, lw=width, ms=dot
+        )
     axes[0].loglog(WORKERS, [w * 60 / minutes for w in WORKERS], "k:", label="no driver, no end")
     title = f"Throughput, {evaluations} evaluations of {minutes:g} min"
     axes[0].set(xlabel="workers", ylabel="trials an hour", title=title)
-    axes[1].set(xlabel="workers", ylabel="regret (standard deviations)", title="Regret after them, mean of seeds")
+    axes[1].set(
+        xlabel="workers",
+        ylabel="regret (standard deviations)",
+        title="Regret after them, mean of seeds",
+    )
     axes[0].legend(frameon=False)
     axes[1].set_ylim(bottom=0)
     if marks:
         timed, marks = ([row for row in marks if row["kind"] == kind] for kind in ("open", "mark"))
         trials = [row["trials"] for row in marks]
-        axes[2].loglog(trials, [row["driver_ms"] for row in marks], "o-", label="driver, ms a trial")
+        axes[2].loglog(
+            trials, [row["driver_ms"] for row in marks], "o-", label="driver, ms a trial"
+        )
         axes[2].loglog(trials, [row["journal_mb"] for row in marks], "s-", label="journal, MB")
-        axes[2].loglog([row["trials"] for row in timed], [row["open_s"] for row in timed], "^-", label="to open it, s")
+        axes[2].loglog(
+            [row["trials"] for row in timed],
+            [row["open_s"] for row in timed],
+            "^-",
+            label="to open it, s",
+        )
         axes[2].set(xlabel="trials in the record", title=f"One driver, 1,000 workers, {LONGEST}")
         axes[2].legend(frameon=False)
     figure.savefig(path, dpi=110)
@@ -215,7 +270,12 @@ def table(names: Iterable[str], found: Iterable[dict[str, Any]]) -> str:
     names = list(names)
     lines = [names, ["---"] * len(names)]
     for row in found:
-        lines.append([f"{row[n]:.3g}" if isinstance(row.get(n), float) else str(row.get(n, "-")) for n in names])
+        lines.append(
+            [
+                f"{row[n]:.3g}" if isinstance(row.get(n), float) else str(row.get(n, "-"))
+                for n in names
+            ]
+        )
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -235,12 +295,16 @@ def main() -> None:
         found = simulate(folder, LONGEST, WORKERS[-1], given.long, given.minutes, 0, until)
         ended = found is not None
         if found is not None:
-            simulate(folder, LONGEST, WORKERS[-1], given.long, given.minutes, 0, until)  # to time its opening
-            rows.append(given.out / "long.jsonl", {"kind": "long", "evaluations": given.long, **found})
+            simulate(
+                folder, LONGEST, WORKERS[-1], given.long, given.minutes, 0, until
+            )  # to time its opening
+            ledger.append(
+                given.out / "long.jsonl", {"kind": "long", "evaluations": given.long, **found}
+            )
             print(table(("evaluations", *NAMES), [{"evaluations": given.long, **found}]))
     else:
         ended = grid(given.out, given.evaluations, given.seeds, given.minutes, until)
-    done, marks = means(given.out, given.evaluations), rows.read(folder / "marks.jsonl")
+    done, marks = means(given.out, given.evaluations), ledger.read(folder / "marks.jsonl")
     print(table(("strategy", "workers", "seeds", *NAMES), done))
     print("\n" + table(("trials", "driver_ms", "journal_mb", "regret", "open_s"), marks))
     draw_picture(done, marks, given.evaluations, given.minutes, given.picture)

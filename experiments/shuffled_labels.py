@@ -1,7 +1,7 @@
 """How often a confirmation claims that a search beat random where nothing can be better: on shuffled labels.
 
-Digits with their labels shuffled, a search and a confirmation for each seed. "Better" should be claimed in about one
-run of forty. About ten minutes on one core; stopped, it goes on where it was.
+Digits with their labels shuffled, a search and a confirmation for each seed. "Better" should be
+claimed in about one run of forty. About ten minutes on one core; stopped, it goes on where it was.
 
     python experiments/shuffled_labels.py --seeds 10 --out runs/shuffled
 """
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.confirm import confirm
-from nas.confirmed import claim
 from nas.data import load
-from nas.job import Plan, Search
-from nas.run import Run
+from nas.run.confirm import confirm
+from nas.run.confirmation import claim
+from nas.run.run import Run
+from nas.run.search import Plan, Search
 
 PROXY = "images=512,average=0"
 
@@ -25,7 +25,11 @@ def shuffled(folder: Path, seed: int) -> Path:
     path = folder / f"shuffled{seed}.npz"
     if not path.exists():
         digits = load("digits")
-        np.savez(path, images=digits.images, labels=np.random.default_rng(seed).permutation(digits.labels))
+        np.savez(
+            path,
+            images=digits.images,
+            labels=np.random.default_rng(seed).permutation(digits.labels),
+        )
     return path
 
 
@@ -39,12 +43,16 @@ def main() -> None:
     claims = []
     for seed in range(given.seeds):
         folder = given.out / f"seed{seed}"
-        settings = Search(data=f"npz:{shuffled(given.out, seed)}", trials=given.trials, proxy=PROXY, seed=seed)
+        settings = Search(
+            data=f"npz:{shuffled(given.out, seed)}", trials=given.trials, proxy=PROXY, seed=seed
+        )
         Plan(settings).run(folder, resume=(folder / "run.json").exists())
         found = confirm(Run(folder), top=3, random=3, seeds=2, epochs_factor=2, seed=seed)
         claims.append(claim(found.interval))
         print(f"seed {seed}: {len(found.pairs)} pairs: {found.verdict}", flush=True)
-    print(f"'better' claimed in {claims.count('better')} of {len(claims)} runs, 'worse' in {claims.count('worse')}")
+    print(
+        f"'better' claimed in {claims.count('better')} of {len(claims)} runs, 'worse' in {claims.count('worse')}"
+    )
 
 
 if __name__ == "__main__":

@@ -3,14 +3,14 @@
     NAS_DATA=... python experiments/supernet_nas_bench_macro.py OUT [--slice 600]
     NAS_DATA=... python experiments/supernet_nas_bench_macro.py OUT --proxies
 
-One supernet of the space is trained on CIFAR-10 at 16x16 pixels and half width: plain single path, uniform, an hour of one
-core. Networks are split in two halves by digest: settings were chosen on half A, figures are those of half B. Kendall's tau-b
-against the benchmark's mean accuracy of three trainings, over random networks and as the mean inside ten deciles of macs,
-beside macs, params and the number of blocks; then the best network under three quantiles of macs, named by local search with
-the supernet's score.
-``--proxies`` trains nothing: the zero-cost proxies and their ensemble on the same networks of half B; in a folder whose
-supernet has scored them, also the two together.
-OUT holds everything: the same command goes on after a kill. ``--slice`` ends after so many seconds.
+One supernet of the space is trained on CIFAR-10 at 16x16 pixels and half width: plain single path,
+uniform, an hour of one core. Networks are split in two halves by digest: settings were chosen on
+half A, figures are those of half B. Kendall's tau-b against the benchmark's mean accuracy of three
+trainings, over random networks and as the mean inside ten deciles of macs, beside macs, params and
+the number of blocks; then the best network under three quantiles of macs, named by local search
+with the supernet's score. ``--proxies`` trains nothing: the zero-cost proxies and their ensemble on
+the same networks of half B; in a folder whose supernet has scored them, also the two together. OUT
+holds everything: the same command goes on after a kill. ``--slice`` ends after so many seconds.
 """
 
 import argparse
@@ -27,7 +27,6 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from scipy.stats import kendalltau, rankdata
 
-from nas import rows
 from nas.benchmarks.nas_bench_macro import _path, _results
 from nas.cost.compiled import compile_costs
 from nas.data.dataset import Dataset
@@ -36,8 +35,9 @@ from nas.evaluate.proxy import Proxy
 from nas.evaluate.supernet import SupernetSession
 from nas.evaluate.untrained import Untrained, UntrainedSession
 from nas.evaluate.zero_cost import PROXIES
+from nas.record import ledger
 from nas.space import SearchSpace
-from nas.study import Preparing
+from nas.study.study import Preparing
 from nas.supernet.recipe import Sharing
 from nas.trial import Genes
 from search_spaces import nas_bench_macro
@@ -63,7 +63,9 @@ def cifar(folder: Path) -> Dataset:
         classes = tuple(map(str, file["classes"]))
     pairs = pairwise(offsets)
     images = np.stack([np.asarray(Image.open(io.BytesIO(jpeg[a:b].tobytes()))) for a, b in pairs])
-    return Dataset(name="cifar-10", images=images, labels=labels, classes=classes, read_test=refuse, flip=True)
+    return Dataset(
+        name="cifar-10", images=images, labels=labels, classes=classes, read_test=refuse, flip=True
+    )
 
 
 def half(space: SearchSpace, genes: Genes) -> str:
@@ -86,14 +88,21 @@ def in_deciles(scores: np.ndarray, truth: np.ndarray, macs: np.ndarray) -> float
 def lead(score: np.ndarray, other: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     """95 % percentile bootstrap over networks of how much larger the first score's tau is."""
     draws = np.random.default_rng(0).integers(len(truth), size=(RESAMPLES, len(truth)))
-    low, high = np.percentile([tau(score[d], truth[d]) - tau(other[d], truth[d]) for d in draws], (2.5, 97.5))
+    low, high = np.percentile(
+        [tau(score[d], truth[d]) - tau(other[d], truth[d]) for d in draws], (2.5, 97.5)
+    )
     return float(low), float(high)
 
 
 def session(options: argparse.Namespace) -> SupernetSession:
     """The evaluator that the options describe, on CIFAR-10."""
     sharing = Sharing(
-        paths=options.paths, canonical=options.canonical, longer=1, ramp=options.ramp, recalibrate=512, check=0
+        paths=options.paths,
+        canonical=options.canonical,
+        longer=1,
+        ramp=options.ramp,
+        recalibrate=512,
+        check=0,
     )
     proxy = Proxy(
         resolution=16, width=options.width, final=options.final, epochs=1e4, images=options.steps * options.batch, batch_size=options.batch,
@@ -111,7 +120,9 @@ def teller() -> Callable[[Preparing], None]:
         if time.monotonic() - told[0] > 30 or now.done == now.steps:
             told[0] = time.monotonic()
             loss = "".join(f" {name} {value:.3f}" for name, value in now.figures.items())
-            print(f"{now.what} {now.done}/{now.steps}{loss} {now.eta_seconds:.0f} s left", flush=True)
+            print(
+                f"{now.what} {now.done}/{now.steps}{loss} {now.eta_seconds:.0f} s left", flush=True
+            )
 
     return watch
 
@@ -124,13 +135,15 @@ class Experiment:
         self.out: Path = options.out
         self.out.mkdir(parents=True, exist_ok=True)
         self.space = nas_bench_macro.space()
-        self.domain = Domain(self.space, compile_costs(self.space, ("macs",), lambda layer: (layer.macs,)))
+        self.domain = Domain(
+            self.space, compile_costs(self.space, ("macs",), lambda layer: (layer.macs,))
+        )
         results = _results(_path())
         self.truth = {genes: 100 - float(found[:, 0].mean()) for genes, found in results.items()}
         self.macs = {genes: float(found[0, 1]) for genes, found in results.items()}
         self.session = session(options)
         self.file = self.out / "scores.jsonl"
-        self.known = {tuple(row["genes"]): row for row in rows.read(self.file)}
+        self.known = {tuple(row["genes"]): row for row in ledger.read(self.file)}
         self.spelled: dict[Genes, list[Genes]] = {}
         for genes in product(range(3), repeat=len(self.space.choices)):
             self.spelled.setdefault(self.space.canonical(genes), []).append(genes)
@@ -159,7 +172,7 @@ class Experiment:
             found = self.session.scores_of(genes, search=True, selection=False)
             scores = {"loss": found["search_loss"], "accuracy": found["search_accuracy"]}
             self.known[genes] = {"kind": "score", "genes": list(genes), **scores}
-            rows.append(self.file, self.known[genes])
+            ledger.append(self.file, self.known[genes])
         return self.known[genes]
 
     def sample(self, which: str, count: int) -> list[Genes]:
@@ -173,19 +186,30 @@ class Experiment:
         found, scores = self.sample(which, count), {}
         for name, rule in self.rules.items() if which == "A" else [("", self.rule)]:
             both = np.array([self.scored(genes, rule) for genes in found])
-            scores |= {f"supernet, -loss {name}": -both[:, 0], f"supernet, accuracy {name}": both[:, 1]}
+            scores |= {
+                f"supernet, -loss {name}": -both[:, 0],
+                f"supernet, accuracy {name}": both[:, 1],
+            }
         return self.taus(found, scores)
 
-    def taus(self, found: list[Genes], scores: Mapping[str, ArrayLike]) -> dict[str, dict[str, float]]:
+    def taus(
+        self, found: list[Genes], scores: Mapping[str, ArrayLike]
+    ) -> dict[str, dict[str, float]]:
         """Those of the scores and of what costs nothing."""
-        truth, macs = np.array([self.truth[g] for g in found]), np.array([self.macs[g] for g in found])
+        truth, macs = (
+            np.array([self.truth[g] for g in found]),
+            np.array([self.macs[g] for g in found]),
+        )
         trivial = {
             "macs": macs,
             "params": [self.space.decode(g).params for g in found],
             "blocks": [blocks(g) for g in found],
         }
         found = {
-            name: {"tau": tau(np.array(s), truth), "in deciles": in_deciles(np.array(s), truth, macs)}
+            name: {
+                "tau": tau(np.array(s), truth),
+                "in deciles": in_deciles(np.array(s), truth, macs),
+            }
             for name, s in {**scores, **trivial}.items()
         }
         first, best = next(iter(scores)), max(trivial, key=lambda name: found[name]["tau"])
@@ -195,24 +219,29 @@ class Experiment:
     def proxies(self, count: int) -> dict[str, dict[str, float]]:
         """The zero-cost proxies and the default ensemble over half B."""
         given = self.session
-        session = UntrainedSession(given.dataset, given.base, given.recipe, given.thread_count, Untrained(check=0))
+        session = UntrainedSession(
+            given.dataset, given.base, given.recipe, given.thread_count, Untrained(check=0)
+        )
         session.prepare(self.domain, self.out, seed=0)
         file, found = self.out / "proxy_scores.jsonl", self.sample("B", count)
-        known = {tuple(row["genes"]): row["scores"] for row in rows.read(file)}
+        known = {tuple(row["genes"]): row["scores"] for row in ledger.read(file)}
         for genes in found:
             if genes not in known:
                 if time.monotonic() > self.end:
                     raise TimeoutError
                 known[genes] = session.proxies(self.space.decode(genes), 0)
-                rows.append(file, {"kind": "score", "genes": list(genes), "scores": known[genes]})
+                ledger.append(file, {"kind": "score", "genes": list(genes), "scores": known[genes]})
         scores = {"ensemble": [session.score(known[g]) for g in found]}
         if all(genes in self.known for genes in found):
             trained = rankdata([-self.scored(genes, self.rule)[0] for genes in found])
             scores = {
-                "supernet's and ensemble's ranks": trained + WITH_PROXIES * rankdata(scores["ensemble"]),
+                "supernet's and ensemble's ranks": trained
+                + WITH_PROXIES * rankdata(scores["ensemble"]),
                 **scores,
             }
-        return self.taus(found, scores | {name: [known[g][name] for g in found] for name in (*PROXIES, "depth")})
+        return self.taus(
+            found, scores | {name: [known[g][name] for g in found] for name in (*PROXIES, "depth")}
+        )
 
     def named(self, quantile: float) -> dict[str, float]:
         """Local search by the supernet's loss under a quantile of macs: true accuracy of what it names."""
@@ -231,7 +260,12 @@ class Experiment:
                 tried.setdefault(near, self.loss(near))
         best = min(tried, key=lambda genes: tried[genes])
         top = max(self.truth[genes] for genes in inside)
-        return {"true best": top, "named": self.truth[best], "behind": top - self.truth[best], "scored": len(tried)}
+        return {
+            "true best": top,
+            "named": self.truth[best],
+            "behind": top - self.truth[best],
+            "scored": len(tried),
+        }
 
     def _near(self, genes: Genes, inside: set[Genes]) -> list[Genes]:
         changed = {
@@ -244,7 +278,9 @@ class Experiment:
 
 def arguments() -> argparse.ArgumentParser:
     """The command line, with the settings as chosen on half A."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=54000)
     parser.add_argument("--batch", type=int, default=64)
@@ -256,17 +292,30 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--label-smoothing", type=float, default=0.0)
     parser.add_argument("--average", type=float, default=0.2)
     parser.add_argument(
-        "--ramp", type=float, default=0.0, help="share of the steps on which networks depart from the largest"
+        "--ramp",
+        type=float,
+        default=0.0,
+        help="share of the steps on which networks depart from the largest",
     )
     parser.add_argument("--shift", type=int, default=1)
-    parser.add_argument("--canonical", action="store_true", help="train the least spelling of what is drawn, not all")
-    parser.add_argument("--spelling", choices=RULES, default="first", help="which a network is scored by")
+    parser.add_argument(
+        "--canonical",
+        action="store_true",
+        help="train the least spelling of what is drawn, not all",
+    )
+    parser.add_argument(
+        "--spelling", choices=RULES, default="first", help="which a network is scored by"
+    )
     parser.add_argument("--score-images", type=int, default=3000)
     parser.add_argument("--networks", type=int, default=400, help="networks of half B")
-    parser.add_argument("--tuning", type=int, default=0, help="networks of half A, to choose settings by")
+    parser.add_argument(
+        "--tuning", type=int, default=0, help="networks of half A, to choose settings by"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--proxies", action="store_true", help="zero-cost proxies instead of a supernet")
+    parser.add_argument(
+        "--proxies", action="store_true", help="zero-cost proxies instead of a supernet"
+    )
     parser.add_argument("--slice", type=float, default=1e9, help="seconds")
     return parser
 
@@ -274,7 +323,9 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> None:
     options = arguments().parse_args()
     experiment = Experiment(options)
-    report: dict[str, object] = {"options": {k: str(v) for k, v in vars(options).items() if k != "slice"}}
+    report: dict[str, object] = {
+        "options": {k: str(v) for k, v in vars(options).items() if k != "slice"}
+    }
     try:
         if options.proxies:
             print(json.dumps(experiment.proxies(options.networks), indent=1))

@@ -2,9 +2,10 @@
 
     python experiments/supernet_step.py
 
-Per space: random networks, each trained for a few steps by the supernet in one-path mode and, built alone, by the ordinary loop,
-in turns; the ratio of the summed times, and of the bytes held when the backward pass starts: weights, momenta,
-gradients, and every tensor that autograd saved. FBNet's soft mixture (all options of a layer at once) beside it.
+Per space: random networks, each trained for a few steps by the supernet in one-path mode and, built
+alone, by the ordinary loop, in turns; the ratio of the summed times, and of the bytes held when the
+backward pass starts: weights, momenta, gradients, and every tensor that autograd saved. FBNet's
+soft mixture (all options of a layer at once) beside it.
 """
 
 import argparse
@@ -62,15 +63,22 @@ def held(forward: Callable[[], Tensor], weights: Iterable[Tensor]) -> int:
     return sum(saved.values()) + 2 * sum(w.untyped_storage().nbytes() for w in weights)
 
 
-def compare(space: SearchSpace, proxy: Proxy, networks: int, steps: int, soft: bool) -> dict[str, float]:
+def compare(
+    space: SearchSpace, proxy: Proxy, networks: int, steps: int, soft: bool
+) -> dict[str, float]:
     draw = np.random.default_rng(0)
-    images, labels = torch.randn(IMAGES, 3, proxy.resolution, proxy.resolution), torch.arange(IMAGES) % 10
+    images, labels = (
+        torch.randn(IMAGES, 3, proxy.resolution, proxy.resolution),
+        torch.arange(IMAGES) % 10,
+    )
     supernet = Supernet(space, lambda architecture: slim(architecture, proxy, 3, 10))
     schedule = Schedule(steps=10**6, batch_size=BATCH)
     times, bytes_ = np.zeros(2), np.zeros(2)
     for _ in range(networks):
         genes = tuple(int(draw.integers(size)) for size in space.gene_sizes)
-        shared = SupernetTraining(supernet, images, labels, schedule, lambda _, genes=genes: [genes], seed=0)
+        shared = SupernetTraining(
+            supernet, images, labels, schedule, lambda _, genes=genes: [genes], seed=0
+        )
         alone = build(supernet.slim(space.decode(genes)))
         ordinary = Training(alone, images, labels, schedule, seed=0)
         batch = images[:BATCH].contiguous(memory_format=torch.channels_last)
@@ -79,7 +87,11 @@ def compare(space: SearchSpace, proxy: Proxy, networks: int, steps: int, soft: b
         path = supernet.path(genes).train()
         bytes_[0] += held(partial(run, path, batch), supernet.shared.values()) + gradients
         alone.train()
-        forward = partial(swift.forward, alone, batch) if proxy.resolution <= SWIFT_SIDE else partial(alone, batch)
+        forward = (
+            partial(swift.forward, alone, batch)
+            if proxy.resolution <= SWIFT_SIDE
+            else partial(alone, batch)
+        )
         bytes_[1] += held(forward, alone.parameters()) + gradients
         for training in (shared, ordinary) if steps else ():
             training.advance()
@@ -95,14 +107,25 @@ def compare(space: SearchSpace, proxy: Proxy, networks: int, steps: int, soft: b
         "time": times[0] / times[1], "memory": bytes_[0] / bytes_[1],
     }  # fmt: skip
     if soft:
-        found |= mixture(supernet, images[:BATCH], labels[:BATCH], times[1] / networks / steps, bytes_[1] / networks)
+        found |= mixture(
+            supernet,
+            images[:BATCH],
+            labels[:BATCH],
+            times[1] / networks / steps,
+            bytes_[1] / networks,
+        )
     return found
 
 
-def mixture(supernet: Supernet, images: Tensor, labels: Tensor, alone: float, alone_bytes: float) -> dict[str, float]:
+def mixture(
+    supernet: Supernet, images: Tensor, labels: Tensor, alone: float, alone_bytes: float
+) -> dict[str, float]:
     """The soft mixture's ratios."""
     mixed = Mixture(supernet)
-    shares = [torch.full((slot.options,), 1 / slot.options, requires_grad=True) for slot in supernet.space.slots]
+    shares = [
+        torch.full((slot.options,), 1 / slot.options, requires_grad=True)
+        for slot in supernet.space.slots
+    ]
     memory = held(lambda: mixed(images, shares), supernet.shared.values())
     memory += sum(value.numel() * 4 for value in supernet.shared.values())
     start = time.perf_counter()
@@ -111,7 +134,9 @@ def mixture(supernet: Supernet, images: Tensor, labels: Tensor, alone: float, al
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--networks", type=int, default=5)
     parser.add_argument("--steps", type=int, default=5, help="per network; 0 measures memory alone")
     parser.add_argument("--threads", type=int, default=1)
@@ -122,7 +147,10 @@ def main() -> None:
     for space, proxy in SETTINGS:
         name = f"{space.name} {proxy.resolution} px, width {proxy.width:g}"
         rows[name] = compare(space, proxy, options.networks, options.steps, space.name in MIXED)
-        print(f"{name:40}" + "  ".join(f"{key} {value:.3g}" for key, value in rows[name].items()), flush=True)
+        print(
+            f"{name:40}" + "  ".join(f"{key} {value:.3g}" for key, value in rows[name].items()),
+            flush=True,
+        )
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
 

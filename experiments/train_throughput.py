@@ -1,9 +1,10 @@
 """What the training loop costs: images a second of `nas train`'s loop and of a bare torch loop, as a ratio.
 
-Same network, images, batches, optimiser and loss. The bare loop is the least that trains: images made ready once as
-one tensor, channels last, a random order, forward, backward, step; no checkpoints, no schedule, no average. Ours has
-all that a default training has beside (images decoded from bytes batch by batch, shifts and mirrors, schedule, averaged weights).
-Rounds of both alternate, the order within a round too; a ratio is made of two neighbours, and the median of all is
+Same network, images, batches, optimiser and loss. The bare loop is the least that trains: images
+made ready once as one tensor, channels last, a random order, forward, backward, step; no
+checkpoints, no schedule, no average. Ours has all that a default training has beside (images
+decoded from bytes batch by batch, shifts and mirrors, schedule, averaged weights). Rounds of both
+alternate, the order within a round too; a ratio is made of two neighbours, and the median of all is
 printed with its quartiles. CPU time of the process on one thread.
 
     python experiments/train_throughput.py            # two minutes on an idle core
@@ -30,7 +31,9 @@ from nas.train.tasks import Classification
 BATCH = 64
 
 
-def bare(network: Architecture, images: torch.Tensor, labels: torch.Tensor) -> Callable[[int], None]:
+def bare(
+    network: Architecture, images: torch.Tensor, labels: torch.Tensor
+) -> Callable[[int], None]:
     """A function that takes so many steps."""
     net = build(network).to(memory_format=torch.channels_last).train()
     optimiser = torch.optim.SGD(net.parameters(), 0.05, 0.9, weight_decay=1e-4, nesterov=True)

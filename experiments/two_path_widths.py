@@ -2,10 +2,11 @@
 
     python experiments/two_path_widths.py
 
-A small network of one block, whose hidden width is searched between the same limits in 4 or in 64 steps, trained by
-the soft mixture (both paths of the pair at once) and by one path at a time, in turns; ratios of time, and of the bytes that
-weights, momenta, gradients and saved activations take. Then, for ten seeds, one-path training with losses to which the distance
-from a planted width has been added: the width that is left, and how far it is from the planted one in steps of 64.
+A small network of one block, whose hidden width is searched between the same limits in 4 or in 64
+steps, trained by the soft mixture (both paths of the pair at once) and by one path at a time, in
+turns; ratios of time, and of the bytes that weights, momenta, gradients and saved activations take.
+Then, for ten seeds, one-path training with losses to which the distance from a planted width has
+been added: the width that is left, and how far it is from the planted one in steps of 64.
 """
 
 import argparse
@@ -46,7 +47,10 @@ def space(widths: int) -> SearchSpace:
         name="block", stage="block", choices=(expand,),
         make=lambda picked, shape: [MBConv(kernel=3, expand=picked["expand"], channels=CHANNELS, pointwise=True)],
     )  # fmt: skip
-    stem, head = fixed("stem", Conv(kernel=3, channels=CHANNELS)), fixed("head", Classifier(classes=4))
+    stem, head = (
+        fixed("stem", Conv(kernel=3, channels=CHANNELS)),
+        fixed("head", Classifier(classes=4)),
+    )
     return SearchSpace(name=f"widths{widths}", input=Shape(3, 8), slots=(stem, block, head))
 
 
@@ -54,7 +58,9 @@ def costs_of(found: SearchSpace) -> Compiled:
     return compile_costs(found, ("latency_ms@macs",), lambda layer: (layer.macs * 1e-6,))
 
 
-def training(widths: int, variant: str, seed: int, steps: int = 10**4, kind: type | None = None) -> Remembered:
+def training(
+    widths: int, variant: str, seed: int, steps: int = 10**4, kind: type | None = None
+) -> Remembered:
     found = space(widths)
     costs = costs_of(found)
     low, high = (costs.extreme(costs.names[0], largest=side)[0] for side in (False, True))
@@ -77,7 +83,9 @@ class Planted(ThetaTraining):
 
     def losses(self, networks: list[Genes]) -> Tensor:
         """See `ThetaTraining`."""
-        far = torch.tensor([abs(width - self.width) / 64 for (width,) in networks], dtype=torch.float64)
+        far = torch.tensor(
+            [abs(width - self.width) / 64 for (width,) in networks], dtype=torch.float64
+        )
         return super().losses(networks) + far
 
 
@@ -87,7 +95,9 @@ def memory(found: Remembered) -> int:
     shared = found.supernet.shared.values()
     if isinstance(found, FBNetTraining):
         weights = [row.softmax(0).float() for row in found.distribution.logits()]
-        return held(partial(found.mixture, images, weights), shared) + sum(v.numel() * 4 for v in shared)
+        return held(partial(found.mixture, images, weights), shared) + sum(
+            v.numel() * 4 for v in shared
+        )
     high = found.shrinking.pairs[0].both[1]
     views = found.supernet.views((high,))
     path = found.supernet.path((high,)).train()
@@ -120,13 +130,19 @@ def planted(seed: int, steps: int) -> tuple[int, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=40, help="timed, each way")
-    parser.add_argument("--training", type=int, default=3000, help="steps at most to find a planted width")
+    parser.add_argument(
+        "--training", type=int, default=3000, help="steps at most to find a planted width"
+    )
     parser.add_argument("--seeds", type=int, default=10)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    report: dict[str, Any] = {variant: cost(variant, options.steps) for variant in ("path", "fbnet")}
+    report: dict[str, Any] = {
+        variant: cost(variant, options.steps) for variant in ("path", "fbnet")
+    }
     print(json.dumps(report, indent=1), flush=True)
     pairs = [planted(seed, options.training) for seed in range(options.seeds)]
     hits = sum(abs(a - b) <= FOUND for a, b in pairs)

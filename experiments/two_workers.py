@@ -2,7 +2,8 @@
 
     python experiments/two_workers.py OUT [--trials 16]
 
-The steady rate: from when each worker has ended its first trial, so that loading torch and the data is not counted.
+The steady rate: from when each worker has ended its first trial, so that loading torch and the data
+is not counted.
 """
 
 import argparse
@@ -18,9 +19,13 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 def rate(run: Path, workers: int) -> float:
     """Trials an hour after as many ends as there are workers."""
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(run / "journal.log")))
+    storage = optuna.storages.JournalStorage(
+        optuna.storages.journal.JournalFileBackend(str(run / "journal.log"))
+    )
     trials = optuna.load_study(study_name="nas", storage=storage).trials
-    ends = sorted(trial.datetime_complete for trial in trials if trial.datetime_complete is not None)
+    ends = sorted(
+        trial.datetime_complete for trial in trials if trial.datetime_complete is not None
+    )
     return 3600 * (len(ends) - workers) / (ends[-1] - ends[workers - 1]).total_seconds()
 
 
@@ -45,11 +50,17 @@ def main() -> None:
             "--json",
         ]
         done = subprocess.run(
-            [sys.executable, "-m", "nas", *map(str, command)], check=True, capture_output=True, text=True
+            [sys.executable, "-m", "nas", *map(str, command)],
+            check=True,
+            capture_output=True,
+            text=True,
         )
         rates[workers] = rate(run, workers)
         seconds = json.loads(done.stdout)["seconds"]
-        print(f"{workers} worker(s): {rates[workers]:.0f} trials an hour; whole run {seconds:.0f} s", flush=True)
+        print(
+            f"{workers} worker(s): {rates[workers]:.0f} trials an hour; whole run {seconds:.0f} s",
+            flush=True,
+        )
     print(f"two workers: {rates[2] / rates[1]:.2f} times one")
 
 

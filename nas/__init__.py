@@ -1,19 +1,19 @@
 """Neural architecture search for a device and a latency budget.
 
-``nas.search(space="fbnet", device="pixel1")`` searches, ``nas.load(folder)`` opens a run. Both are loaded
-when first used, so that ``import nas`` costs nothing.
+``nas.search(space="fbnet", device="pixel1")`` searches, ``nas.load(folder)`` opens a run. Both are
+loaded when first used, so that ``import nas`` costs nothing.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nas.job import search
-    from nas.run import Run, load
+    from nas.run.run import Run, load
+    from nas.run.search import search
 
 __all__ = ["Run", "load", "search"]
 
-_HOMES = {"Run": "nas.run", "load": "nas.run", "search": "nas.job"}
+_HOMES = {"Run": "nas.run.run", "load": "nas.run.run", "search": "nas.run.search"}
 
 
 def __getattr__(name: str) -> Any:

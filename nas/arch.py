@@ -27,7 +27,9 @@ STAGE_NAME = re.compile(r"[A-Za-z0-9_.+-]{1,80}")
 def _stage_name(name: Any) -> str:
     """A stage's name stands in exported code: it is a word, and cannot be more."""
     if not isinstance(name, str) or not STAGE_NAME.fullmatch(name):
-        raise ArchitectureError(f"a stage's name is letters, digits and _ . + -, at most 80, not {str(name)[:40]!r}")
+        raise ArchitectureError(
+            f"a stage's name is letters, digits and _ . + -, at most 80, not {str(name)[:40]!r}"
+        )
     return name
 
 
@@ -74,7 +76,9 @@ class Layer:
     def peak_bytes(self) -> int:
         """Activations alive at the layer's worst moment: a kernel's input and output and what is held beside."""
         held = self.op.held(self.shape)
-        return FLOAT_BYTES * max((k.in_elements + k.out_elements + held for k in self.kernels), default=0)
+        return FLOAT_BYTES * max(
+            (k.in_elements + k.out_elements + held for k in self.kernels), default=0
+        )
 
     @cached_property
     def text(self) -> str:
@@ -114,7 +118,9 @@ class Architecture:
         object.__setattr__(self, "layers", tuple(layers))
 
     @classmethod
-    def of_layers(cls, input: Shape, stages: Iterable[tuple[str, tuple[Layer, ...]]]) -> "Architecture":
+    def of_layers(
+        cls, input: Shape, stages: Iterable[tuple[str, tuple[Layer, ...]]]
+    ) -> "Architecture":
         """The network of layers that were walked before: each one's shape is what the one before hands over.
 
         For search spaces, which share priced layers between networks; nothing is checked again.
@@ -122,8 +128,14 @@ class Architecture:
         made = object.__new__(cls)
         named = tuple((name, layers) for name, layers in stages if layers)
         object.__setattr__(made, "input", input)
-        object.__setattr__(made, "stages", tuple(Stage(name, tuple(x.op for x in layers)) for name, layers in named))
-        object.__setattr__(made, "layers", tuple(chain.from_iterable(layers for _, layers in named)))
+        object.__setattr__(
+            made,
+            "stages",
+            tuple(Stage(name, tuple(x.op for x in layers)) for name, layers in named),
+        )
+        object.__setattr__(
+            made, "layers", tuple(chain.from_iterable(layers for _, layers in named))
+        )
         if not made.layers:
             raise ArchitectureError("an architecture needs at least one layer")
         return made
@@ -178,7 +190,9 @@ class Architecture:
         return {
             "format": FORMAT,
             "input": {"channels": self.input.channels, "size": self.input.size},
-            "stages": [{"name": s.name, "layers": [op_to_json(op) for op in s.ops]} for s in self.stages],
+            "stages": [
+                {"name": s.name, "layers": [op_to_json(op) for op in s.ops]} for s in self.stages
+            ],
         }
 
     @classmethod
@@ -186,10 +200,14 @@ class Architecture:
         """The network that `to_json` wrote; anything else raises `ArchitectureError`."""
         try:
             if data["format"] != FORMAT:
-                raise ArchitectureError(f"architecture format must be {FORMAT}, not {str(data['format'])[:40]}")
+                raise ArchitectureError(
+                    f"architecture format must be {FORMAT}, not {str(data['format'])[:40]}"
+                )
             given = data["input"]["channels"], data["input"]["size"]
             if not all(type(n) is int for n in given):
-                raise ArchitectureError(f"architecture input must be two whole numbers, not {str(given)[:80]}")
+                raise ArchitectureError(
+                    f"architecture input must be two whole numbers, not {str(given)[:80]}"
+                )
             if max(given) > LARGEST_SIDE:
                 raise ArchitectureError(
                     f"architecture input must be at most {LARGEST_SIDE}, not {str(max(given))[:40]}"
@@ -199,10 +217,14 @@ class Architecture:
                 for stage in data["stages"]
             )
         except (KeyError, TypeError) as error:
-            raise ArchitectureError(f"not an architecture: missing or misplaced {str(error)[:80]}") from None
+            raise ArchitectureError(
+                f"not an architecture: missing or misplaced {str(error)[:80]}"
+            ) from None
         found = cls(Shape(*given), stages)
         if found.params > LARGEST_PARAMS or found.peak_memory_bytes > LARGEST_PARAMS:
-            raise ArchitectureError("an architecture of over 2^40 weights or bytes of activations is none")
+            raise ArchitectureError(
+                "an architecture of over 2^40 weights or bytes of activations is none"
+            )
         return found
 
     def save(self, path: str | Path) -> None:

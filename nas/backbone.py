@@ -41,11 +41,14 @@ class Backbone:
     taps: tuple[Tap, ...]
 
 
-def backbone(network: Architecture, strides: Sequence[int] = (), *, any_size: bool = True) -> Backbone:
+def backbone(
+    network: Architecture, strides: Sequence[int] = (), *, any_size: bool = True
+) -> Backbone:
     """The last layer before the head of each of the ``strides``, all of which must be there.
 
-    Without ``strides``, of those of `STRIDES` that the network reaches. The head is the stage of that name, and a
-    classifier. ``any_size`` refuses ops that work on maps of one size. Raises `ArchitectureError`, too where no map is left.
+    Without ``strides``, of those of `STRIDES` that the network reaches. The head is the stage of
+    that name, and a classifier. ``any_size`` refuses ops that work on maps of one size. Raises
+    `ArchitectureError`, too where no map is left.
     """
     known = _taps(network)
     wanted = sorted(strides) or [stride for stride in STRIDES if stride in known]
@@ -74,7 +77,9 @@ def takes_any_size(network: Architecture) -> bool:
 
 def _fixed(network: Architecture) -> list[tuple[str, str]]:
     """Ops made for one size, by key and stage."""
-    return [(op.key, stage.name) for stage in network.stages for op in stage.ops if op.key in FIXED_SIZE]
+    return [
+        (op.key, stage.name) for stage in network.stages for op in stage.ops if op.key in FIXED_SIZE
+    ]
 
 
 def _taps(network: Architecture) -> dict[int, Tap]:
@@ -87,7 +92,9 @@ def _taps(network: Architecture) -> dict[int, Tap]:
             if stage.name != "head" and layer.op.key != "classifier":
                 stride *= getattr(layer.op, "stride", 1)
                 channels = layer.out_shape.channels
-                found[stride] = Tap(stride=stride, stage=stage.name, position=position, channels=channels)
+                found[stride] = Tap(
+                    stride=stride, stage=stage.name, position=position, channels=channels
+                )
     return found
 
 

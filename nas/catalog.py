@@ -19,12 +19,13 @@ from typing import Any
 
 import latency_tables
 import search_spaces
-from nas import benchmarks, networks, store
+from nas import benchmarks, networks
 from nas.arch import Architecture
 from nas.benchmarks import Problem
-from nas.cost.table import Table
 from nas.errors import NasError, RunError, SpaceError, UsageError, unknown
-from nas.notes import Notes, read_notes
+from nas.latency.table import Table
+from nas.metadata import Notes, read_notes
+from nas.record import store
 from nas.report.frames import front_trials
 from nas.scale import scaled
 from nas.space import SearchSpace
@@ -84,8 +85,8 @@ def space_names() -> list[str]:
 def space(name: str, **settings: Any) -> SearchSpace:
     """The search space of that name, or of a ``.py`` file; ``settings`` go to its ``space()`` function.
 
-    ``fused_mbconv:base=b0`` passes settings of the space's own beside ``resolution``, ``classes`` and
-    ``in_channels``. A setting given as None is left at the space's default.
+    ``fused_mbconv:base=b0`` passes settings of the space's own beside ``resolution``, ``classes``
+    and ``in_channels``. A setting given as None is left at the space's default.
     """
     name, _, extra = name.partition(":") if not name.endswith(".py") else (name, "", "")
     make = _space_maker(name)
@@ -97,7 +98,9 @@ def space(name: str, **settings: Any) -> SearchSpace:
             raise unknown(f"setting of space '{name}'", key, accepted)
     made = make(**given)
     if not isinstance(made, SearchSpace):
-        raise SpaceError(f"space() of '{name}' must return a SearchSpace, not {type(made).__name__}")
+        raise SpaceError(
+            f"space() of '{name}' must return a SearchSpace, not {type(made).__name__}"
+        )
     return made
 
 
@@ -124,7 +127,9 @@ def _space_maker(name: str) -> Callable[..., SearchSpace]:
         raise unknown("search space", name, known)
     make = getattr(module, "space", None) if isinstance(module, ModuleType) else module
     if not callable(make):
-        raise SpaceError(f"search space '{name}' needs a function space(resolution, classes, in_channels)")
+        raise SpaceError(
+            f"search space '{name}' needs a function space(resolution, classes, in_channels)"
+        )
     return make  # type: ignore[no-any-return]
 
 
@@ -136,14 +141,18 @@ def _load_file(path: Path) -> ModuleType:
     """A module from a file the user named: their code, run because they asked for it."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None or not path.is_file():
-        raise UsageError(f"no such file: {path}. A search space is a .py file with a function space()")
+        raise UsageError(
+            f"no such file: {path}. A search space is a .py file with a function space()"
+        )
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except NasError:
         raise
     except Exception as error:
-        raise SpaceError(f"search space {path} does not load: {type(error).__name__}: {error}") from None
+        raise SpaceError(
+            f"search space {path} does not load: {type(error).__name__}: {error}"
+        ) from None
     return module
 
 
@@ -160,7 +169,9 @@ def _device_files() -> dict[str, Path]:
     for file in sorted(file for folder in folders for file in folder.glob("*.json")):
         for name in (file.stem, *json.loads(file.read_text()).get("aliases", ())):
             if name in known:
-                raise UsageError(f"two devices are named '{name}': {known[name]} and {file}. Remove one")
+                raise UsageError(
+                    f"two devices are named '{name}': {known[name]} and {file}. Remove one"
+                )
             known[name] = file
     return known
 
@@ -176,7 +187,11 @@ def device(name: str) -> Table:
     if known and name not in known:
         raise unknown("device", name, known)
     file = known.get(name, Path(name)).resolve()
-    stamps = [each.stat().st_mtime_ns for end in (".csv", ".json") if (each := file.with_suffix(end)).exists()]
+    stamps = [
+        each.stat().st_mtime_ns
+        for end in (".csv", ".json")
+        if (each := file.with_suffix(end)).exists()
+    ]
     return _table(known.get(name, Path(name)), file, tuple(stamps))
 
 
@@ -226,7 +241,9 @@ def _trial_network(folder: Path, number: str) -> Architecture:
     arguments = dict(record.capsule["identity"]["space"]["arguments"])
     front = front_trials(record.trials, record.objectives)
     if not front:
-        raise RunError(f"run '{folder}' has no finished trial yet. Go on with nas search --resume {folder}")
+        raise RunError(
+            f"run '{folder}' has no finished trial yet. Go on with nas search --resume {folder}"
+        )
     if number:
         found = [trial for trial in record.trials if str(trial.number) == number]
         if not found:
@@ -243,17 +260,22 @@ def _trial_network(folder: Path, number: str) -> Architecture:
 def run_space(folder: Path, arguments: dict[str, Any]) -> SearchSpace:
     """The space of a run, by the arguments that ``run.json`` holds; one that was a file is read from its copy.
 
-    A Python file in a run that somebody else made is a program of theirs. It is run where the user's own file, which it
-    was copied from, still stands and says the same, or where `TRUST` names the run; else this raises `RunError`.
+    A Python file in a run that somebody else made is a program of theirs. It is run where the
+    user's own file, which it was copied from, still stands and says the same, or where `TRUST`
+    names the run; else this raises `RunError`.
     """
     spec = arguments.pop("spec", None)
     if not isinstance(spec, str):
-        raise RunError(f"run '{folder}' does not say which search space it is of: its run.json was edited")
+        raise RunError(
+            f"run '{folder}' does not say which search space it is of: its run.json was edited"
+        )
     if not spec.endswith(".py"):
         return space(spec, **arguments)
     copy, own = folder / SPACE_COPY, Path(spec)
     if not copy.is_file():
-        raise RunError(f"run '{folder}' is of a search space in a file, and has no copy of it ({SPACE_COPY})")
+        raise RunError(
+            f"run '{folder}' is of a search space in a file, and has no copy of it ({SPACE_COPY})"
+        )
     if not (_is_own(own, copy) or _trusted(folder)):
         raise RunError(
             f"run '{folder}' brings a program, its search space {copy}: read it, and where you trust it, "

@@ -2,8 +2,8 @@
 
 Bounds are on additive costs, or on maxima such as peak memory. Under one additive bound or band,
 `Domain.sample` is uniform over the feasible gene tuples: they are counted by dynamic programming in
-integer ticks, and drawn slot by slot in proportion. Under several it takes sweeps of conditional draws
-(Gibbs sampling) from such a start, which is uniform in the limit.
+integer ticks, and drawn slot by slot in proportion. Under several it takes sweeps of conditional
+draws (Gibbs sampling) from such a start, which is uniform in the limit.
 """
 
 import math
@@ -38,7 +38,9 @@ class Bound:
 
     def __post_init__(self) -> None:
         if math.isnan(self.upper) or math.isnan(self.lower) or self.lower > self.upper:
-            raise BoundError(f"bound on {self.metric}: lower {self.lower:g} must not exceed upper {self.upper:g}")
+            raise BoundError(
+                f"bound on {self.metric}: lower {self.lower:g} must not exceed upper {self.upper:g}"
+            )
 
     def __str__(self) -> str:
         low = f"{self.lower:g} <= " if self.lower > -math.inf else ""
@@ -115,7 +117,8 @@ class Domain:
     def quantiles(self, metric: str, shares: Sequence[float]) -> list[float]:
         """Figures of an additive cost that these shares of all gene tuples do not pass, bounds left aside.
 
-        Counted over all gene tuples in ticks of a 4,096th of the range or finer; exact to about one of them.
+        Counted over all gene tuples in ticks of a 4,096th of the range or finer; exact to about one
+        of them.
         """
         counts = self._coarse(metric)
         cumulated = counts.tables[0][0]
@@ -136,7 +139,9 @@ class Domain:
         counts = self._coarse(metric)
         place = round((upper - counts.floor) / counts.tick + counts.rounding)
         cumulated = counts.tables[0][0]
-        return float(cumulated[min(place, len(cumulated) - 1)] / cumulated[-1]) if place >= 0 else 0.0
+        return (
+            float(cumulated[min(place, len(cumulated) - 1)] / cumulated[-1]) if place >= 0 else 0.0
+        )
 
     # -- what a strategy asks ---------------------------------------------------------------------
 
@@ -184,7 +189,8 @@ class Domain:
     def completions(self, prefix: Genes) -> Floats:
         """prefix: the first genes. How many networks inside begin with it and each option of the next gene, (options,).
 
-        Counted as `sample` does; under several additive bounds by the first of them, and by all maxima.
+        Counted as `sample` does; under several additive bounds by the first of them, and by all
+        maxima.
         """
         counts = self._counts or self._all_allowed
         return counts.completions(prefix)
@@ -225,7 +231,9 @@ class Domain:
     def features(self, genes: NDArray[np.integer[Any]]) -> Floats:
         """genes: (n, number of choices). One-hot (distance 1 between options) or 0..1 where ordinal: (n, d)."""
         genes = np.asarray(genes)
-        return np.concatenate([table[genes[:, i]] for i, table in enumerate(self._feature_maps)], axis=1)
+        return np.concatenate(
+            [table[genes[:, i]] for i, table in enumerate(self._feature_maps)], axis=1
+        )
 
     # -- several bounds ---------------------------------------------------------------------------
 
@@ -280,13 +288,19 @@ class Domain:
 class _Counts:
     """How many completions of every prefix stay inside one additive bound, in integer ticks.
 
-    A tick is 1 µs of a latency in ms, or the common divisor of a cost in whole numbers; where the range
-    needs more than `TICKS` of them it is a multiple of that. Each option's cost is rounded up, and the lower bound by what
-    that rounding may add, so what is drawn is always inside; networks within those few ticks of a border are not drawn.
+    A tick is 1 µs of a latency in ms, or the common divisor of a cost in whole numbers; where the
+    range needs more than `TICKS` of them it is a multiple of that. Each option's cost is rounded
+    up, and the lower bound by what that rounding may add, so what is drawn is always inside;
+    networks within those few ticks of a border are not drawn.
     """
 
     def __init__(
-        self, costs: Compiled, bound: Bound | None, allowed: list[NDArray[np.bool_]], *, most_ticks: int = TICKS
+        self,
+        costs: Compiled,
+        bound: Bound | None,
+        allowed: list[NDArray[np.bool_]],
+        *,
+        most_ticks: int = TICKS,
     ) -> None:
         self.space = costs.space
         self.allowed = allowed
@@ -305,11 +319,19 @@ class _Counts:
         self.floor = 0.0 if bound is None else float(sum(floor))
         self.tick = unit * max(1, math.ceil(upper / unit / most_ticks))
         self.ticks = [np.ceil(v / self.tick - 1e-9).astype(np.int64) for v in values]
-        self.upper = int(upper / self.tick + 1e-9) + (0 if bound and bound.upper < math.inf else len(values))
-        self.rounding = sum(float((t - v / self.tick).mean()) for t, v in zip(self.ticks, values, strict=True))
-        excess = sum(float((t - v / self.tick).max()) for t, v in zip(self.ticks, values, strict=True))
+        self.upper = int(upper / self.tick + 1e-9) + (
+            0 if bound and bound.upper < math.inf else len(values)
+        )
+        self.rounding = sum(
+            float((t - v / self.tick).mean()) for t, v in zip(self.ticks, values, strict=True)
+        )
+        excess = sum(
+            float((t - v / self.tick).max()) for t, v in zip(self.ticks, values, strict=True)
+        )
         self.lower = math.ceil(lower / self.tick + excess - 1e-6) if lower > 0 else 0
-        self.lower = min(self.lower, self.upper + 1)  # a band narrower than its rounding holds nothing
+        self.lower = min(
+            self.lower, self.upper + 1
+        )  # a band narrower than its rounding holds nothing
         self.tables = self._count()
         self.total = self._between(self.tables[0][0], np.zeros(1, np.int64))[0]
 
@@ -323,7 +345,9 @@ class _Counts:
             now = np.zeros((len(step.states), self.upper + 1))
             for state in range(len(step.states)):
                 moves, many = np.unique(
-                    np.stack([step.next[state], ticks[state]])[:, allowed[state]], axis=1, return_counts=True
+                    np.stack([step.next[state], ticks[state]])[:, allowed[state]],
+                    axis=1,
+                    return_counts=True,
                 )
                 for (successor, used), count in zip(moves.T, many, strict=True):
                     if used <= self.upper:
@@ -354,7 +378,9 @@ class _Counts:
         for slot, (first, last, _) in enumerate(self.space.radix):
             if last > len(prefix):
                 weights = self._weights(slot, np.array([state]), np.array([used]))[0]
-                by_gene = weights.reshape([len(choice) for choice in self.space.slots[slot].choices])
+                by_gene = weights.reshape(
+                    [len(choice) for choice in self.space.slots[slot].choices]
+                )
                 for gene in prefix[first:]:
                     by_gene = by_gene[gene]
                 return np.asarray(by_gene.reshape(len(by_gene), -1).sum(axis=1))

@@ -1,7 +1,7 @@
 """What is odd about a search space, and what it can reach: for its author, and before a long search.
 
-A warning is something the author should know: options that cannot be told apart, a choice without effect,
-layers that need a dangerous amount of memory. An error is something that will break a run.
+A warning is something the author should know: options that cannot be told apart, a choice without
+effect, layers that need a dangerous amount of memory. An error is something that will break a run.
 """
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from nas.arch import Layer
 from nas.cost.compiled import Compiled
 from nas.cost.costs import space_costs
-from nas.cost.table import Table
 from nas.errors import NasError, TableError
+from nas.latency.table import Table
 from nas.ops import op_from_json, op_to_json
 from nas.space import SearchSpace, Step
 from nas.trial import Genes
@@ -95,7 +95,15 @@ class Report:
 
 def lint(space: SearchSpace, tables: Sequence[Table] = ()) -> Report:
     """Look at the whole space, option by option; takes seconds. What cannot be priced is reported, not raised."""
-    layers = list({layer: None for step in space.chain for row in step.words for word in row for layer in word})
+    layers = list(
+        {
+            layer: None
+            for step in space.chain
+            for row in step.words
+            for word in row
+            for layer in word
+        }
+    )
     priced, refused = [], []
     coverage = {}
     for table in tables:
@@ -131,7 +139,9 @@ def _coverage(table: Table, layers: Sequence[Layer]) -> Coverage:
     counts = {"measured": 0, "summed": 0, "predicted": 0}
     for layer in layers:
         found = table.layer(layer)
-        counts["predicted" if found.predicted_ms else "summed" if found.summed_ms else "measured"] += 1
+        counts[
+            "predicted" if found.predicted_ms else "summed" if found.summed_ms else "measured"
+        ] += 1
     return Coverage(**counts)
 
 
@@ -159,7 +169,9 @@ def _end(space: SearchSpace) -> Iterator[Finding]:
     }
     if len(outs) > 1 or next(iter(outs)).size != 1:
         yield Finding(
-            "error", last.slot.name, f"networks must end in one vector of logits, not {sorted(map(str, outs))}"
+            "error",
+            last.slot.name,
+            f"networks must end in one vector of logits, not {sorted(map(str, outs))}",
         )
 
 
@@ -183,7 +195,11 @@ def _choices(space: SearchSpace) -> Iterator[Finding]:
                 continue
             for group in groups:
                 if len(group) > 1:
-                    yield Finding("warning", where, f"options {_named(choice.labels, group)} give the same layers")
+                    yield Finding(
+                        "warning",
+                        where,
+                        f"options {_named(choice.labels, group)} give the same layers",
+                    )
             if len(_same(kernels, position + 1)) < len(groups):
                 alike = [g for g in _same(kernels, position + 1) if len(g) > 1 and g not in groups]
                 for group in alike:
@@ -191,7 +207,11 @@ def _choices(space: SearchSpace) -> Iterator[Finding]:
                     yield Finding("note", where, text)
         repeated = words[0].size - len(np.unique(words[0]))
         if repeated:
-            yield Finding("note", step.slot.name, f"{repeated} of {words[0].size} combinations repeat another one")
+            yield Finding(
+                "note",
+                step.slot.name,
+                f"{repeated} of {words[0].size} combinations repeat another one",
+            )
 
 
 def _ids(step: Step, parts: Callable[[Layer], tuple[Hashable, ...]]) -> NDArray[np.int64]:
@@ -203,7 +223,9 @@ def _ids(step: Step, parts: Callable[[Layer], tuple[Hashable, ...]]) -> NDArray[
         return tuple(numbers.setdefault(part, len(numbers)) for part in parts(layer))
 
     known: dict[tuple[int, ...], int] = {}
-    words = [[tuple(n for layer in word for n in numbered(layer)) for word in row] for row in step.words]
+    words = [
+        [tuple(n for layer in word for n in numbered(layer)) for word in row] for row in step.words
+    ]
     ids = [[known.setdefault(word, len(known)) for word in row] for row in words]
     return np.array(ids).reshape(len(ids), *map(len, step.slot.choices))
 

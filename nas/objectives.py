@@ -1,8 +1,8 @@
 """What a study optimises, as a value: objectives, an optional scalar reward, and the hypervolume's reference.
 
-A loss is a metric to minimise, or one minus a metric to maximise. Fronts and picks read a quality metric
-on the *selection* set, under its own name; strategies are told its value on the *search* set, ``search_accuracy``
-beside ``accuracy``, wherever the evaluator gives one.
+A loss is a metric to minimise, or one minus a metric to maximise. Fronts and picks read a quality
+metric on the *selection* set, under its own name; strategies are told its value on the *search*
+set, ``search_accuracy`` beside ``accuracy``, wherever the evaluator gives one.
 """
 
 import math
@@ -49,7 +49,9 @@ def check_shares(metrics: Metrics) -> Metrics:
 
 def _metric(metrics: Metrics, name: str) -> float:
     if name not in metrics:
-        raise UsageError(f"no metric named '{name}' was measured. Known of the network: {', '.join(sorted(metrics))}")
+        raise UsageError(
+            f"no metric named '{name}' was measured. Known of the network: {', '.join(sorted(metrics))}"
+        )
     return metrics[name]
 
 
@@ -75,11 +77,15 @@ def parse_objectives(names: Sequence[str], columns: Iterable[str]) -> tuple[Obje
     """Objectives by name: quality metrics are maximised, ``train_ms`` and the cost ``columns`` minimised."""
     known = (*QUALITY, *UNTRAINED, *MEASURED, *columns)
     if not names or len(set(names)) != len(names):
-        raise UsageError(f"objectives must be at least one name and none twice, not '{','.join(names)}'")
+        raise UsageError(
+            f"objectives must be at least one name and none twice, not '{','.join(names)}'"
+        )
     for name in names:
         if name not in known:
             raise unknown("objective", name, known)
-    return tuple(Objective(name, "maximize" if name in QUALITY + UNTRAINED else "minimize") for name in names)
+    return tuple(
+        Objective(name, "maximize" if name in QUALITY + UNTRAINED else "minimize") for name in names
+    )
 
 
 # -- scalar rewards -------------------------------------------------------------------------------
@@ -139,7 +145,9 @@ class Reward:
 
     def __str__(self) -> str:
         target = f"{self.target:g}" if self.target else ""
-        return f"{self.name} = " + REWARDS[self.name][0].format(quality=self.quality, cost=self.cost, target=target)
+        return f"{self.name} = " + REWARDS[self.name][0].format(
+            quality=self.quality, cost=self.cost, target=target
+        )
 
     def value(self, metrics: Metrics) -> float:
         """The reward, of the quality on the search set where the evaluator gave that."""
@@ -187,7 +195,10 @@ class Objectives:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
         reward = None if self.reward is None else vars(self.reward).copy()
-        return {"each": [[objective.name, objective.direction] for objective in self.each], "reward": reward}
+        return {
+            "each": [[objective.name, objective.direction] for objective in self.each],
+            "reward": reward,
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Objectives":
@@ -211,7 +222,10 @@ class Objectives:
 def reference(objectives: Objectives, domain: Domain) -> tuple[float, ...]:
     """The hypervolume's reference: loss 1 for a quality, for a cost its bound or else its exact maximum."""
     upper = {plain_metric(bound.metric): bound.upper for bound in domain.bounds}
-    return tuple(_worst(objective, domain, upper.get(objective.name, math.inf)) for objective in objectives.each)
+    return tuple(
+        _worst(objective, domain, upper.get(objective.name, math.inf))
+        for objective in objectives.each
+    )
 
 
 def _worst(objective: Objective, domain: Domain, bound: float) -> float:
@@ -221,4 +235,6 @@ def _worst(objective: Objective, domain: Domain, bound: float) -> float:
         return float(bound)
     if objective.name in domain.compiled.names:
         return domain.compiled.extreme(objective.name, largest=True)[0]
-    raise UsageError(f"'{objective.name}' has no largest value to measure a hypervolume from: give it a bound")
+    raise UsageError(
+        f"'{objective.name}' has no largest value to measure a hypervolume from: give it a bound"
+    )

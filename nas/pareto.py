@@ -23,7 +23,9 @@ def _checked(losses: ArrayLike) -> Floats:
     if array.ndim != 2 or array.shape[1] == 0:
         raise NasError(f"losses must be (points, objectives), not of shape {array.shape}")
     if np.isnan(array).any():
-        raise NasError(f"losses must not be NaN: row {int(np.isnan(array).any(axis=1).argmax())} is")
+        raise NasError(
+            f"losses must not be NaN: row {int(np.isnan(array).any(axis=1).argmax())} is"
+        )
     return array
 
 
@@ -39,7 +41,8 @@ def front(losses: ArrayLike) -> NDArray[np.bool_]:
 def _front_of_two(losses: Floats) -> NDArray[np.int64]:
     """Sorted by the first column, then the second, the front is where the second falls below all before."""
     first, second = losses.T
-    # Nothing beyond the two ends of the front can be on it; with correlated losses that spares most of the sort.
+    # Nothing beyond the two ends of the front can be on it; with correlated losses that spares most
+    # of the sort.
     near = np.flatnonzero((first <= first[second.argmin()]) & (second <= second[first.argmin()]))
     order = near[np.lexsort((second[near], first[near]))]
     column = second[order]
@@ -94,7 +97,9 @@ def hypervolume(losses: ArrayLike, reference: Sequence[float] | NDArray[Any]) ->
     """
     array, corner = _checked(losses), np.asarray(reference, dtype=np.float64)
     if corner.shape != array.shape[1:] or not np.isfinite(corner).all():
-        raise NasError(f"a reference for {array.shape[1]} objectives takes as many finite numbers, not {reference}")
+        raise NasError(
+            f"a reference for {array.shape[1]} objectives takes as many finite numbers, not {reference}"
+        )
     inside = array[(array < corner).all(axis=1)]
     if np.isinf(inside).any():
         raise NasError("the hypervolume of an infinite loss is infinite")

@@ -1,8 +1,8 @@
 """A network made wider, deeper or larger, by the rules its paper rounds with.
 
 Width and depth as in MobileNetV2 (Sandler et al. 2018, https://arxiv.org/abs/1801.04381) and
-EfficientNet (Tan and Le 2019, https://arxiv.org/abs/1905.11946): channels are rounded to multiples of
-8, repeats up. A scaled network has left its search space and is still an `Architecture`.
+EfficientNet (Tan and Le 2019, https://arxiv.org/abs/1905.11946): channels are rounded to multiples
+of 8, repeats up. A scaled network has left its search space and is still an `Architecture`.
 """
 
 import dataclasses
@@ -79,19 +79,29 @@ def scale(
 ) -> Scaled:
     """The network with its channels times ``width``, its repeats times ``depth``, at another input.
 
-    The head's convolution follows ``head``: ``scale`` with the width (EfficientNet), ``grow`` only above width 1
-    (MobileNetV2), ``fixed`` (MnasNet); the stem has the width unless ``stem`` is false (UniNet). A stage of n layers
-    gets ``ceil(depth * n)``, and the last two stages ``late`` more. Its last layer that keeps size and channels is
-    repeated, or else its last one, at stride 1. Not counted and not repeated: the stages ``stem`` and ``head``, stages
-    without layers, and ops that are made once, such as down-sampling modules. Factors lie above 0 and up to 16.
+    The head's convolution follows ``head``: ``scale`` with the width (EfficientNet), ``grow`` only
+    above width 1 (MobileNetV2), ``fixed`` (MnasNet); the stem has the width unless ``stem`` is
+    false (UniNet). A stage of n layers gets ``ceil(depth * n)``, and the last two stages ``late``
+    more. Its last layer that keeps size and channels is repeated, or else its last one, at stride
+    1. Not counted and not repeated: the stages ``stem`` and ``head``, stages without layers, and
+    ops that are made once, such as down-sampling modules. Factors lie above 0 and up to 16.
     """
     for name, factor in (("width", width), ("depth", depth)):
         if not 0 < factor <= LARGEST_FACTOR:
-            raise ArchitectureError(f"{name} must be above 0 and at most {LARGEST_FACTOR:g}, not {factor:g}")
-    widths = {"stem": width if stem else 1.0, "head": {"scale": width, "grow": max(1.0, width), "fixed": 1.0}[head]}
+            raise ArchitectureError(
+                f"{name} must be above 0 and at most {LARGEST_FACTOR:g}, not {factor:g}"
+            )
+    widths = {
+        "stem": width if stem else 1.0,
+        "head": {"scale": width, "grow": max(1.0, width), "fixed": 1.0}[head],
+    }
     notes = _Notes()
     layers, stages = iter(network.layers), []
-    body = [stage for stage in network.stages if stage.name not in ONCE and any(not op.once for op in stage.ops)]
+    body = [
+        stage
+        for stage in network.stages
+        if stage.name not in ONCE and any(not op.once for op in stage.ops)
+    ]
     for stage in network.stages:
         own = [next(layers) for _ in stage.ops]
         factor = widths.get(stage.name, width)
@@ -101,7 +111,9 @@ def scale(
         ops = [_resized(stage.name, op, factor, classes, rounding, notes) for op in ops]
         stages.append(Stage(stage.name, tuple(ops)))
     given = network.input
-    made = Architecture(Shape(in_channels or given.channels, resolution or given.size), tuple(stages))
+    made = Architecture(
+        Shape(in_channels or given.channels, resolution or given.size), tuple(stages)
+    )
     return Scaled(made, tuple(notes.found))
 
 
@@ -115,20 +127,26 @@ class _Notes:
         return used
 
 
-def _resized(stage: str, op: Op, width: float, classes: int | None, rounding: Rounding, notes: _Notes) -> Op:
+def _resized(
+    stage: str, op: Op, width: float, classes: int | None, rounding: Rounding, notes: _Notes
+) -> Op:
     """The op with ``channels`` and ``hidden`` times ``width``, and ``classes`` replaced, where it has them."""
     settings: dict[str, Any] = {}
     names = {f.name for f in dataclasses.fields(op)}
     for name in sorted(names & {"channels", "hidden"}):
         value = getattr(op, name)
         if value and width != 1:
-            settings[name] = notes.note(stage, name, round(value * width, 9), rounding(value * width))
+            settings[name] = notes.note(
+                stage, name, round(value * width, 9), rounding(value * width)
+            )
     if classes is not None and "classes" in names:
         settings["classes"] = classes
     return op.replace(**settings) if settings else op
 
 
-def _repeated(stage: str, layers: Sequence[Layer], depth: float, late: int, notes: _Notes) -> list[Op]:
+def _repeated(
+    stage: str, layers: Sequence[Layer], depth: float, late: int, notes: _Notes
+) -> list[Op]:
     """The stage's ops with the count that depth asks for: repeats are put in, or taken out, where the map stays."""
     counted = [index for index, layer in enumerate(layers) if not layer.op.once]
     exact = round(depth * len(counted), 9)

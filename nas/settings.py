@@ -10,13 +10,20 @@ __all__ = ["Ranges", "changed", "check_kind", "check_ranges"]
 
 T = TypeVar("T")
 Ranges = Mapping[str, tuple[float, float]]
-KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "None": "null"}
+KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "None": "null",
+}
 
 
 def changed(base: T, text: str, what: str) -> T:
     """``base``, a dataclass, changed by ``name=value,...``, as in ``resolution=16,width=0.25,epochs=8``.
 
-    Fields are ``int``, ``float``, ``str`` or ``int | None``. Raises `UsageError`, which calls the settings ``what``.
+    Fields are ``int``, ``float``, ``str`` or ``int | None``. Raises `UsageError`, which calls the
+    settings ``what``.
     """
     kinds: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(base)}  # type: ignore[arg-type]
     changes: dict[str, Any] = {}
@@ -38,7 +45,10 @@ def changed(base: T, text: str, what: str) -> T:
 def check_kind(what: str, value: Any, annotation: Any) -> None:
     """Raise `UsageError` where a parameter annotated as int, float, bool or str, or None, was given something else."""
     text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-    kinds, own = {part.strip() for part in text.split("|")}, "None" if value is None else type(value).__name__
+    kinds, own = (
+        {part.strip() for part in text.split("|")},
+        "None" if value is None else type(value).__name__,
+    )
     if not kinds <= KINDS.keys() or own in kinds or (own == "int" and "float" in kinds):
         return
     due = " or ".join(words for kind, words in KINDS.items() if kind in kinds)

@@ -35,7 +35,9 @@ class Shape:
 
     def __post_init__(self) -> None:
         if self.channels < 1 or self.size < 1:
-            raise ArchitectureError(f"a feature map needs at least one channel and one pixel, not {self}")
+            raise ArchitectureError(
+                f"a feature map needs at least one channel and one pixel, not {self}"
+            )
 
     @property
     def elements(self) -> int:
@@ -54,13 +56,14 @@ class Shape:
 class Kernel:
     """One thing a runtime executes: a convolution with its folded norm and fused activation, a pool, ...
 
-    ``kind``: conv, dwconv, linear, matmul, softmax, add, mul, scale, pool, norm, act, shuffle.
-    A ``linear`` is applied at every position; a ``matmul`` multiplies two activations, per group (head)
-    ``in_channels/groups`` long rows into ``out_channels/groups`` columns. ``norm`` says that a batch norm
-    follows: its two vectors are trained and folded away at inference. A global ``pool`` has ``out_size`` 1.
-    A kernel of kind ``norm`` stands alone: a layer norm over the channels, or, with one group per channel, a batch norm.
-    ``rows`` says how often the same weights are applied beside each other: per channel in a layer that mixes
-    positions (whose positions then count as its channels), per window in windowed attention.
+    ``kind``: conv, dwconv, linear, matmul, softmax, add, mul, scale, pool, norm, act, shuffle. A
+    ``linear`` is applied at every position; a ``matmul`` multiplies two activations, per group
+    (head) ``in_channels/groups`` long rows into ``out_channels/groups`` columns. ``norm`` says that
+    a batch norm follows: its two vectors are trained and folded away at inference. A global
+    ``pool`` has ``out_size`` 1. A kernel of kind ``norm`` stands alone: a layer norm over the
+    channels, or, with one group per channel, a batch norm. ``rows`` says how often the same weights
+    are applied beside each other: per channel in a layer that mixes positions (whose positions then
+    count as its channels), per window in windowed attention.
     """
 
     kind: str
@@ -87,7 +90,11 @@ class Kernel:
     def params(self) -> int:
         """All trained values."""
         standalone_norm = 2 * self.out_channels if self.kind == "norm" else 0
-        return self.weights + self.out_channels * (int(self.bias) + 2 * int(self.norm)) + standalone_norm
+        return (
+            self.weights
+            + self.out_channels * (int(self.bias) + 2 * int(self.norm))
+            + standalone_norm
+        )
 
     @property
     def macs(self) -> int:
@@ -144,8 +151,8 @@ class Op(ABC):
     def at(self, shape: Shape) -> "Op":
         """The same operator with settings that change nothing at that input shape put back to one form.
 
-        So a residual that cannot exist is not told from one that is switched off. Digests and spaces use this
-        form: equal networks have equal digests.
+        So a residual that cannot exist is not told from one that is switched off. Digests and
+        spaces use this form: equal networks have equal digests.
         """
         return self
 

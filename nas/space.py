@@ -42,9 +42,13 @@ class Choice:
 
     def __post_init__(self) -> None:
         given = self.options
-        labelled = dict(given) if isinstance(given, Mapping) else {str(value): value for value in given}
+        labelled = (
+            dict(given) if isinstance(given, Mapping) else {str(value): value for value in given}
+        )
         if not labelled or len(labelled) != len(given):
-            raise SpaceError(f"choice '{self.name}' needs at least one option and no label twice, not {list(given)}")
+            raise SpaceError(
+                f"choice '{self.name}' needs at least one option and no label twice, not {list(given)}"
+            )
         object.__setattr__(self, "options", tuple(labelled.values()))
         object.__setattr__(self, "labels", tuple(labelled))
 
@@ -59,8 +63,8 @@ Make = Callable[[Mapping[str, Any], Shape], Iterable[Op]]
 class Slot:
     """A place in the chain: the stage it belongs to, its choices, and the ops they make.
 
-    ``make(picked, shape)`` is pure: picked options by choice name, and the shape handed over, give the
-    slot's ops in order. No ops at all is allowed: the shape is handed on.
+    ``make(picked, shape)`` is pure: picked options by choice name, and the shape handed over, give
+    the slot's ops in order. No ops at all is allowed: the shape is handed on.
     """
 
     name: str
@@ -132,7 +136,9 @@ class SearchSpace:
             raise SpaceError(f"space '{self.name}' has two slots of one name: {sorted(names)}")
         for slot in self.slots:
             if len({c.name for c in slot.choices}) != len(slot.choices):
-                raise SpaceError(f"slot '{slot.name}' of space '{self.name}' has two choices of one name")
+                raise SpaceError(
+                    f"slot '{slot.name}' of space '{self.name}' has two choices of one name"
+                )
 
     @cached_property
     def choices(self) -> tuple[Choice, ...]:
@@ -158,10 +164,14 @@ class SearchSpace:
         """The genes as a tuple of ints; wrong length or an index out of range raises."""
         genes = tuple(map(int, genes))
         if len(genes) != len(self.choices):
-            raise SpaceError(f"space '{self.name}' takes {len(self.choices)} genes, not {len(genes)}")
+            raise SpaceError(
+                f"space '{self.name}' takes {len(self.choices)} genes, not {len(genes)}"
+            )
         for gene, size, name in zip(genes, self.gene_sizes, self.gene_names, strict=True):
             if not 0 <= gene < size:
-                raise SpaceError(f"gene '{name}' of space '{self.name}' must be 0 to {size - 1}, not {gene}")
+                raise SpaceError(
+                    f"gene '{name}' of space '{self.name}' must be 0 to {size - 1}, not {gene}"
+                )
         return genes
 
     @cached_property
@@ -177,7 +187,11 @@ class SearchSpace:
             ]
             reached = tuple(sorted({shape for row in outs for shape in row}))
             index = {shape: i for i, shape in enumerate(reached)}
-            steps.append(Step(slot, states, words, np.array([[index[shape] for shape in row] for row in outs])))
+            steps.append(
+                Step(
+                    slot, states, words, np.array([[index[shape] for shape in row] for row in outs])
+                )
+            )
             states = reached
         return tuple(steps)
 
@@ -212,7 +226,9 @@ class SearchSpace:
         for start, end, weights in self.radix:
             part = np.zeros(len(genes), np.int64)
             for column, weight in zip(range(start, end), weights, strict=True):
-                part += genes[:, column].astype(np.int64) * weight if weight > 1 else genes[:, column]
+                part += (
+                    genes[:, column].astype(np.int64) * weight if weight > 1 else genes[:, column]
+                )
             columns.append(part)
         return columns
 
@@ -252,7 +268,9 @@ class SearchSpace:
     def describe(self, genes: Sequence[int]) -> dict[str, str]:
         """Label of the chosen option by gene name."""
         genes = self.check(genes)
-        return {n: c.labels[g] for n, c, g in zip(self.gene_names, self.choices, genes, strict=True)}
+        return {
+            n: c.labels[g] for n, c, g in zip(self.gene_names, self.choices, genes, strict=True)
+        }
 
     @cached_property
     def distinct(self) -> int:
@@ -271,7 +289,9 @@ class SearchSpace:
                     found.add(node)
                     slot, state, place = node
                     if slot < last and place.option >= 0:
-                        todo.append(start(slot + 1, int(self.chain[slot].next[state, place.option])))
+                        todo.append(
+                            start(slot + 1, int(self.chain[slot].next[state, place.option]))
+                        )
             return frozenset(found)
 
         def start(slot: int, state: int) -> tuple[int, int, _Node]:
@@ -306,14 +326,21 @@ class SearchSpace:
     def _apart(self) -> tuple[tuple[int, int], ...]:
         """Ranges of slots, (first, after the last), that can make no layer of another range.
 
-        So in whatever way a network is spelled, a layer is made in one range: ranges are spelled on their own.
+        So in whatever way a network is spelled, a layer is made in one range: ranges are spelled on
+        their own.
         """
         last: dict[Layer, int] = {}
         for slot, step in enumerate(self.chain):
-            last.update(dict.fromkeys((layer for words in step.words for word in words for layer in word), slot))
+            last.update(
+                dict.fromkeys(
+                    (layer for words in step.words for word in words for layer in word), slot
+                )
+            )
         borders, reach = [0], 0
         for slot, step in enumerate(self.chain, 1):
-            reach = max([reach, *(last[layer] for words in step.words for word in words for layer in word)])
+            reach = max(
+                [reach, *(last[layer] for words in step.words for word in words for layer in word)]
+            )
             if reach < slot:
                 borders.append(slot)
         return tuple(pairwise(borders))
@@ -324,10 +351,17 @@ class SearchSpace:
 
         @lru_cache(maxsize=REMEMBERED)
         def least(first: int, last: int, state: int, genes: Genes) -> tuple[Genes, int]:
-            shape, layers, before = self.chain[first].states[state], list[Layer](), self.radix[first][0]
+            shape, layers, before = (
+                self.chain[first].states[state],
+                list[Layer](),
+                self.radix[first][0],
+            )
             for slot in range(first, last):
                 start, end, weights = self.radix[slot]
-                option = sum(g * w for g, w in zip(genes[start - before : end - before], weights, strict=True))
+                option = sum(
+                    g * w
+                    for g, w in zip(genes[start - before : end - before], weights, strict=True)
+                )
                 layers += self.chain[slot].words[state][option]
                 state = int(self.chain[slot].next[state, option])
             found = self._parse(layers, first, last, shape)
@@ -343,12 +377,16 @@ class SearchSpace:
     def _parse(self, layers: Sequence[Layer], first: int, last: int, shape: Shape) -> Genes | None:
         """As `parse`, by a range of slots that is handed a shape."""
         shapes = [layer.shape for layer in layers] + [layers[-1].out_shape if layers else shape]
-        ends: list[dict[int, list[tuple[int, int]]]] = []  # per slot: position -> (option, position after)
+        ends: list[
+            dict[int, list[tuple[int, int]]]
+        ] = []  # per slot: position -> (option, position after)
         reachable = {0}
         for step in self.chain[first:last]:
             known = {shape: state for state, shape in enumerate(step.states)}
             moves = {
-                p: list(_matches(step.tries[known[shapes[p]]], layers, p)) for p in reachable if shapes[p] in known
+                p: list(_matches(step.tries[known[shapes[p]]], layers, p))
+                for p in reachable
+                if shapes[p] in known
             }
             ends.append(moves)
             reachable = {after for found in moves.values() for _, after in found}
@@ -368,7 +406,9 @@ class SearchSpace:
 
     def _repr_html_(self) -> str:
         """The choices as a notebook shows them."""
-        rows = [(n, ", ".join(c.labels)) for n, c in zip(self.gene_names, self.choices, strict=True)]
+        rows = [
+            (n, ", ".join(c.labels)) for n, c in zip(self.gene_names, self.choices, strict=True)
+        ]
         return html_table(f"{self} ({self.paper})", ("choice", "options"), rows)
 
     def __str__(self) -> str:
@@ -389,8 +429,8 @@ def _matches(node: _Node, chain: Sequence[Layer], position: int) -> Iterable[tup
 def relax_strides(strides: Sequence[int], resolution: int) -> tuple[int, ...]:
     """Drop strides from the front until the last map has at least four pixels a side.
 
-    At 32x32 this gives the CIFAR setting of HW-NAS-Bench (https://arxiv.org/abs/2103.10584): FBNet's
-    stem and second stage keep the resolution. At 128 and above nothing changes.
+    At 32x32 this gives the CIFAR setting of HW-NAS-Bench (https://arxiv.org/abs/2103.10584):
+    FBNet's stem and second stage keep the resolution. At 128 and above nothing changes.
     """
     relaxed = list(strides)
     for i, stride in enumerate(strides):

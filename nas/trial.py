@@ -28,8 +28,9 @@ def check_metrics(metrics: Metrics) -> Metrics:
 class Trial:
     """One network that was asked for, and what became of it.
 
-    ``losses`` are the study's objectives as the strategy is told them, lower is better; empty unless
-    complete. ``metrics`` are all numbers known of the network, by name. ``note`` is the proposal's.
+    ``losses`` are the study's objectives as the strategy is told them, lower is better; empty
+    unless complete. ``metrics`` are all numbers known of the network, by name. ``note`` is the
+    proposal's.
     """
 
     number: int

@@ -29,7 +29,9 @@ def _quantity(text: str, what: str, units: Mapping[str, float], example: str) ->
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Zµ]*)\s*", text)
     if match is None or match[2].lower() not in units:
         known = ", ".join(unit for unit in units if unit)
-        raise UsageError(f"{what} must be a number with one of the units {known}, such as {example}, not '{text}'")
+        raise UsageError(
+            f"{what} must be a number with one of the units {known}, such as {example}, not '{text}'"
+        )
     value = float(match[1]) * units[match[2].lower()]
     if not (value > 0 and math.isfinite(value)):
         raise UsageError(f"{what} must be above 0, such as {example}, not '{text}'")
@@ -59,7 +61,9 @@ def amount(value: float) -> str:
 def html_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table for a notebook; every text is escaped."""
     head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
+    )
     return f"<p><b>{escape(title)}</b></p><table><tr>{head}</tr>{body}</table>"
 
 

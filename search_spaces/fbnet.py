@@ -1,7 +1,7 @@
 """FBNet: 22 searchable layers, nine candidate blocks each.
 
-Wu et al. 2019, FBNet: Hardware-Aware Efficient ConvNet Design via Differentiable Neural Architecture
-Search, https://arxiv.org/abs/1812.03443, tables 1 and 2.
+Wu et al. 2019, FBNet: Hardware-Aware Efficient ConvNet Design via Differentiable Neural
+Architecture Search, https://arxiv.org/abs/1812.03443, tables 1 and 2.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,10 +18,12 @@ __all__ = ["space"]
 STAGES = ((16, 1, 1), (24, 4, 2), (32, 4, 2), (64, 4, 2), (112, 4, 1), (184, 4, 2), (352, 1, 1))
 STEM, HEAD = 16, 1984
 
-# HW-NAS-Bench's head for small images, whose early strides are relaxed: https://arxiv.org/abs/2103.10584.
+# HW-NAS-Bench's head for small images, whose early strides are relaxed:
+# https://arxiv.org/abs/2103.10584.
 SMALL_IMAGE_HEAD = 1504
 
-# Table 2. Every block has both 1x1 convolutions; `skip` is the identity, or a 1x1 convolution where the shape changes.
+# Table 2. Every block has both 1x1 convolutions; `skip` is the identity, or a 1x1 convolution where
+# the shape changes.
 BLOCKS: Mapping[str, MBConv | None] = {
     "k3_e1": MBConv(kernel=3, expand=1, pointwise=True),
     "k3_e1_g2": MBConv(kernel=3, expand=1, pointwise=True, groups=2),
@@ -45,7 +47,12 @@ def layer(stage: int, index: int, channels: int, stride: int) -> Slot:
         elif shape != shape.strided(stride, channels):
             yield Conv(channels=channels, stride=stride)
 
-    return Slot(name=f"stage{stage}_{index}", stage=f"stage{stage}", choices=(Choice("block", BLOCKS),), make=make)
+    return Slot(
+        name=f"stage{stage}_{index}",
+        stage=f"stage{stage}",
+        choices=(Choice("block", BLOCKS),),
+        make=make,
+    )
 
 
 def space(resolution: int = 224, classes: int = 1000, in_channels: int = 3) -> SearchSpace:

@@ -1,12 +1,13 @@
 """MnasNet: a factorized hierarchical space, seven blocks that each repeat one searched layer.
 
 Tan et al. 2019, MnasNet: Platform-Aware Neural Architecture Search for Mobile,
-https://arxiv.org/abs/1807.11626, section 4.1. Filters and layers are searched relative to MobileNetV2
-(Sandler et al. 2018, https://arxiv.org/abs/1801.04381, table 2).
+https://arxiv.org/abs/1807.11626, section 4.1. Filters and layers are searched relative to
+MobileNetV2 (Sandler et al. 2018, https://arxiv.org/abs/1801.04381, table 2).
 
 The paper counts 432 options a block, which takes MBConv with expansion 3 and with 6 as two ops.
-Ours where the paper is silent: filters are rounded to multiples of 8, a block has at least one layer,
-and the pooling skip averages 3x3 with the block's stride, then a 1x1 convolution if channels change.
+Ours where the paper is silent: filters are rounded to multiples of 8, a block has at least one
+layer, and the pooling skip averages 3x3 with the block's stride, then a 1x1 convolution if channels
+change.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,8 @@ from nas.space import Choice, SearchSpace, Slot, fixed, make_divisible, relax_st
 
 __all__ = ["space"]
 
-# MobileNetV2, table 2: channels, layers, stride of the first layer. Stem 32 with stride 2, head 1280.
+# MobileNetV2, table 2: channels, layers, stride of the first layer. Stem 32 with stride 2, head
+# 1280.
 STAGES = ((16, 1, 1), (24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))
 STEM, HEAD = 32, 1280
 
@@ -65,7 +67,9 @@ def space(resolution: int = 224, classes: int = 1000, in_channels: int = 3) -> S
             fixed("stem", Conv(kernel=3, channels=STEM, stride=stem_stride)),
             *(
                 block(number, channels, layers, stride)
-                for number, ((channels, layers, _), stride) in enumerate(zip(STAGES, strides, strict=True), 1)
+                for number, ((channels, layers, _), stride) in enumerate(
+                    zip(STAGES, strides, strict=True), 1
+                )
             ),
             fixed("head", Conv(channels=HEAD), Classifier(classes=classes)),
         ),

@@ -18,7 +18,8 @@ __all__ = ["space"]
 STAGES = ((64, 2, 2), (128, 3, 2), (256, 3, 2))
 STEM, HEAD = 32, 1280
 
-# In the order of the digits that name a network. Where the shape changes, the identity is a linear 1x1 convolution.
+# In the order of the digits that name a network. Where the shape changes, the identity is a linear
+# 1x1 convolution.
 BLOCKS: Mapping[str, MBConv | None] = {
     "identity": None,
     "mb3_k3": MBConv(kernel=3, expand=3),
@@ -36,7 +37,12 @@ def layer(stage: int, index: int, channels: int, stride: int) -> Slot:
         elif shape != shape.strided(stride, channels):
             yield Conv(channels=channels, stride=stride, act="")
 
-    return Slot(name=f"stage{stage}_{index}", stage=f"stage{stage}", choices=(Choice("block", BLOCKS),), make=make)
+    return Slot(
+        name=f"stage{stage}_{index}",
+        stage=f"stage{stage}",
+        choices=(Choice("block", BLOCKS),),
+        make=make,
+    )
 
 
 def space(resolution: int = 32, classes: int = 10, in_channels: int = 3) -> SearchSpace:

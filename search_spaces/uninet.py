@@ -4,9 +4,9 @@ Liu et al. 2022, UniNet: Unified Architecture Search with Convolution, Transform
 https://arxiv.org/abs/2207.05420. 1875 options a stage, 1875^5 gene tuples.
 
 Channels and repeats are searched relative to EfficientNet-B0 (Tan and Le 2019,
-https://arxiv.org/abs/1905.11946, table 1). Ours where the paper is silent: channels are rounded to multiples
-of 8, a stage may keep no block (its module stays), local attention has windows of 7x7, and stage 1, one
-depthwise block without expansion, has the 24 channels of the released networks.
+https://arxiv.org/abs/1905.11946, table 1). Ours where the paper is silent: channels are rounded to
+multiples of 8, a stage may keep no block (its module stays), local attention has windows of 7x7,
+and stage 1, one depthwise block without expansion, has the 24 channels of the released networks.
 """
 
 from collections.abc import Iterator, Mapping
@@ -32,7 +32,11 @@ OPS: Mapping[str, Op] = {
     "dwconv": ConvBlock(),
     "mlp": TokenMLPBlock(),
 }
-DOWN: Mapping[str, Op] = {"local": LocalDown(), "local_global": LocalGlobalDown(), "global": GlobalDown()}
+DOWN: Mapping[str, Op] = {
+    "local": LocalDown(),
+    "local_global": LocalGlobalDown(),
+    "global": GlobalDown(),
+}
 CHOICES = (
     Choice("op", OPS),
     Choice("expand", (2, 3, 4, 5, 6), ordinal=True),
@@ -46,7 +50,9 @@ def stage(number: int, channels: int, repeats: int, stride: int) -> Slot:
     """One searched stage: the down-sampling module changes size and channels, the blocks keep them."""
 
     def make(picked: Mapping[str, Any], shape: Shape) -> Iterator[Op]:
-        yield picked["down"].replace(channels=make_divisible(channels * picked["channels"]), stride=stride)
+        yield picked["down"].replace(
+            channels=make_divisible(channels * picked["channels"]), stride=stride
+        )
         block = picked["op"].replace(expand=picked["expand"])
         for _ in range(repeats + picked["repeats"]):
             yield block
@@ -65,7 +71,9 @@ def space(resolution: int = 224, classes: int = 1000, in_channels: int = 3) -> S
             fixed("stage1", ConvBlock(expand=1, channels=FIRST)),
             *(
                 stage(number, channels, repeats, stride)
-                for number, ((channels, repeats, _), stride) in enumerate(zip(STAGES, strides, strict=True), 2)
+                for number, ((channels, repeats, _), stride) in enumerate(
+                    zip(STAGES, strides, strict=True), 2
+                )
             ),
             fixed("head", Conv(channels=HEAD, act="gelu"), Classifier(classes=classes)),
         ),

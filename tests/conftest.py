@@ -24,14 +24,20 @@ TORCH_SIDE = (
 
 
 def pytest_addoption(parser):
-    parser.addoption("--torch-free", action="store_true", help="only tests that need no torch; importing it fails")
+    parser.addoption(
+        "--torch-free",
+        action="store_true",
+        help="only tests that need no torch; importing it fails",
+    )
     parser.addoption("--torch-only", action="store_true", help="only the other tests")
 
 
 class _NoTorch(MetaPathFinder):
     def find_spec(self, fullname, path=None, target=None):
         if fullname.partition(".")[0] == "torch":
-            raise ModuleNotFoundError("torch is not to be imported by the torch-free side", name="torch")
+            raise ModuleNotFoundError(
+                "torch is not to be imported by the torch-free side", name="torch"
+            )
 
 
 def pytest_configure(config):
@@ -39,14 +45,19 @@ def pytest_configure(config):
         sys.meta_path.insert(0, _NoTorch())
     from search_spaces import mnasnet, uninet  # not before torch is refused
 
-    for module in (mnasnet, uninet):  # spaces never change: the two large ones are walked once a process
+    for module in (
+        mnasnet,
+        uninet,
+    ):  # spaces never change: the two large ones are walked once a process
         module.space = functools.cache(module.space)
 
 
 def pytest_ignore_collect(collection_path, config):
     here = Path(__file__).parent
     if collection_path == here or (
-        collection_path.is_dir() and collection_path.parent == here and collection_path.name == "contracts"
+        collection_path.is_dir()
+        and collection_path.parent == here
+        and collection_path.name == "contracts"
     ):
         return None
     name = collection_path.relative_to(here).with_suffix("").as_posix()

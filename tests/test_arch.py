@@ -15,12 +15,22 @@ def network(*ops, size=32, name="all"):
 
 
 STEM = Conv(kernel=3, channels=16, stride=2)
-SMALL = (STEM, MBConv(channels=24, stride=2, se=0.25), MBConv(channels=24, expand=3), Classifier(classes=10))
+SMALL = (
+    STEM,
+    MBConv(channels=24, stride=2, se=0.25),
+    MBConv(channels=24, expand=3),
+    Classifier(classes=10),
+)
 
 
 def test_shapes_are_walked_once_and_strides_round_up():
     built = network(*SMALL, size=33)
-    assert [str(layer.shape) for layer in built.layers] == ["3x33x33", "16x17x17", "24x9x9", "24x9x9"]
+    assert [str(layer.shape) for layer in built.layers] == [
+        "3x33x33",
+        "16x17x17",
+        "24x9x9",
+        "24x9x9",
+    ]
     assert built.out_shape == Shape(10, 1)
 
 
@@ -65,7 +75,9 @@ def test_equal_settings_written_differently_are_one_op():
     assert op_to_json(MBConv(expand=6.0)) == op_to_json(MBConv(expand=6)) == {"op": "mbconv"}
 
 
-@pytest.mark.parametrize("op", [*SMALL, FusedMBConv(expand=4, act="swish"), MBConv(groups=2, pointwise=True, se=0.25)])
+@pytest.mark.parametrize(
+    "op", [*SMALL, FusedMBConv(expand=4, act="swish"), MBConv(groups=2, pointwise=True, se=0.25)]
+)
 def test_signature_round_trip(op):
     assert op_from_signature(op.signature) == op
 
@@ -105,10 +117,26 @@ def test_what_cannot_be_built_raises(make, message):
             UsageError,
             "no op named 'mbconf'. Did you mean 'mbconv'",
         ),
-        ({"stages": [{"name": "s", "layers": [{"op": "conv", "kernal": 3}]}]}, UsageError, "Did you mean 'kernel'"),
-        ({"stages": [{"name": "s", "layers": [{"op": "conv", "kernel": "3"}]}]}, ArchitectureError, "must be int"),
-        ({"stages": [{"name": "s", "layers": [{"op": "conv", "kernel": True}]}]}, ArchitectureError, "must be int"),
-        ({"stages": [{"name": "s", "layers": ["conv"]}]}, ArchitectureError, "an op must be an object"),
+        (
+            {"stages": [{"name": "s", "layers": [{"op": "conv", "kernal": 3}]}]},
+            UsageError,
+            "Did you mean 'kernel'",
+        ),
+        (
+            {"stages": [{"name": "s", "layers": [{"op": "conv", "kernel": "3"}]}]},
+            ArchitectureError,
+            "must be int",
+        ),
+        (
+            {"stages": [{"name": "s", "layers": [{"op": "conv", "kernel": True}]}]},
+            ArchitectureError,
+            "must be int",
+        ),
+        (
+            {"stages": [{"name": "s", "layers": ["conv"]}]},
+            ArchitectureError,
+            "an op must be an object",
+        ),
         ({"stages": 3}, ArchitectureError, "not an architecture"),
         ({"input": {"channels": 3}}, ArchitectureError, "missing or misplaced 'size'"),
         ({"input": {"channels": 3, "size": 1.5}}, ArchitectureError, "two whole numbers"),

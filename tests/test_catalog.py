@@ -45,10 +45,14 @@ def test_settings_none_are_left_to_the_space():
 def test_a_space_from_another_package(monkeypatch, space_file):
     monkeypatch.syspath_prepend(space_file.parent)
     point = EntryPoint(name="theirs", value="my_space", group="nas.search_spaces")
-    monkeypatch.setattr(catalog, "entry_points", lambda group: [point] if group == "nas.search_spaces" else [])
+    monkeypatch.setattr(
+        catalog, "entry_points", lambda group: [point] if group == "nas.search_spaces" else []
+    )
     try:
         assert "theirs" in catalog.space_names()
-        assert catalog.space("theirs:width=16", classes=2).decode((0, 0)).layers[0].op.channels == 16
+        assert (
+            catalog.space("theirs:width=16", classes=2).decode((0, 0)).layers[0].op.channels == 16
+        )
     finally:
         sys.modules.pop("my_space", None)
 
@@ -68,11 +72,27 @@ def test_pixel_is_an_alias():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: catalog.space("fbnt"), UsageError, "no search space named 'fbnt'. Did you mean 'fbnet'"),
-        (lambda: catalog.space("fbnet:depth=3"), UsageError, "no setting of space 'fbnet' named 'depth'"),
-        (lambda: catalog.space("fbnet:resolution"), UsageError, "written key=value, not 'resolution'"),
+        (
+            lambda: catalog.space("fbnt"),
+            UsageError,
+            "no search space named 'fbnt'. Did you mean 'fbnet'",
+        ),
+        (
+            lambda: catalog.space("fbnet:depth=3"),
+            UsageError,
+            "no setting of space 'fbnet' named 'depth'",
+        ),
+        (
+            lambda: catalog.space("fbnet:resolution"),
+            UsageError,
+            "written key=value, not 'resolution'",
+        ),
         (lambda: catalog.space("absent.py"), UsageError, r"no such file: absent\.py"),
-        (lambda: catalog.device("pixle1"), UsageError, "no device named 'pixle1'. Did you mean 'pixel1'"),
+        (
+            lambda: catalog.device("pixle1"),
+            UsageError,
+            "no device named 'pixle1'. Did you mean 'pixel1'",
+        ),
         (lambda: catalog.network("mobilenet_v22"), UsageError, "Did you mean 'mobilenet_v2'"),
         (lambda: catalog.evaluator("trainin"), UsageError, "Did you mean 'training'"),
     ],

@@ -23,7 +23,10 @@ def folder(tmp_path):
 def run(folder, code):
     paths = os.pathsep.join([str(folder), str(GUIDE.parent.parent)])
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths}
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": paths},
     )
 
 

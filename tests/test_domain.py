@@ -21,9 +21,16 @@ def toy() -> SearchSpace:
 
     def slot(name):
         choice = Choice("channels", (4, 8, 12), ordinal=True)
-        return Slot(name=name, stage=name, choices=(choice,), make=lambda p, s: [Conv(channels=p["channels"])])
+        return Slot(
+            name=name,
+            stage=name,
+            choices=(choice,),
+            make=lambda p, s: [Conv(channels=p["channels"])],
+        )
 
-    return SearchSpace("toy", Shape(3, 4), (slot("a"), slot("b"), slot("c"), fixed("head", Classifier(classes=2))))
+    return SearchSpace(
+        "toy", Shape(3, 4), (slot("a"), slot("b"), slot("c"), fixed("head", Classifier(classes=2)))
+    )
 
 
 def domain(space, *bounds):
@@ -84,10 +91,14 @@ def test_features_put_ordinal_options_on_a_line_and_others_at_distance_one():
     assert features.shape[0] == 1
     a, b = np.zeros(42, int), np.zeros(42, int)
     b[0] = 2
-    assert np.linalg.norm(np.subtract(*domain(space).features(np.array([a, b])))) == pytest.approx(1)
+    assert np.linalg.norm(np.subtract(*domain(space).features(np.array([a, b])))) == pytest.approx(
+        1
+    )
     kernel = np.zeros(42, int)
     kernel[1] = 1
-    assert np.linalg.norm(np.subtract(*domain(space).features(np.array([a, kernel])))) == pytest.approx(1)
+    assert np.linalg.norm(
+        np.subtract(*domain(space).features(np.array([a, kernel])))
+    ) == pytest.approx(1)
 
 
 def test_ticks_are_microseconds_and_never_over_the_bound():
@@ -142,14 +153,23 @@ def test_completions_count_what_is_inside():
     for bounds in ([], [Bound("macs", upper=middle)]):
         dom = toy_domain(bounds, layers=2)
         inside = whole[dom.inside(whole)]
-        for prefix in [(), *(tuple(row[:length]) for length in (1, 2, 3) for row in whole[::17].tolist())]:
+        for prefix in [
+            (),
+            *(tuple(row[:length]) for length in (1, 2, 3) for row in whole[::17].tolist()),
+        ]:
             begun = inside[(inside[:, : len(prefix)] == prefix).all(axis=1)]
-            expected = np.bincount(begun[:, len(prefix)], minlength=dom.space.gene_sizes[len(prefix)])
+            expected = np.bincount(
+                begun[:, len(prefix)], minlength=dom.space.gene_sizes[len(prefix)]
+            )
             assert dom.completions(prefix).tolist() == expected.tolist()
         along = dom.completions_along(inside[::17])
         for row, genes in enumerate(map(tuple, inside[::17].tolist())):
-            assert [counts[row].tolist() for counts in along] == [dom.completions(genes[:i]).tolist() for i in range(4)]
-    with pytest.raises(SpaceError, match="a prefix must be shorter than the 4 genes of space 'toy'"):
+            assert [counts[row].tolist() for counts in along] == [
+                dom.completions(genes[:i]).tolist() for i in range(4)
+            ]
+    with pytest.raises(
+        SpaceError, match="a prefix must be shorter than the 4 genes of space 'toy'"
+    ):
         free.completions(tuple(whole[0].tolist()))
 
 
@@ -172,9 +192,13 @@ def test_quantiles_and_shares_are_those_of_all_gene_tuples():
     domain = toy_domain(layers=3)
     every = np.array(list(np.ndindex(*domain.space.gene_sizes)))
     macs = np.sort(domain.compiled.price(every)[:, domain.compiled.column("macs")])
-    for share, found in zip((0.05, 0.5, 0.95), domain.quantiles("macs", (0.05, 0.5, 0.95)), strict=True):
+    for share, found in zip(
+        (0.05, 0.5, 0.95), domain.quantiles("macs", (0.05, 0.5, 0.95)), strict=True
+    ):
         assert found == pytest.approx(np.quantile(macs, share), rel=0.01)
-        assert domain.share_within("macs", found) == pytest.approx((macs <= found).mean(), abs=0.005)
+        assert domain.share_within("macs", found) == pytest.approx(
+            (macs <= found).mean(), abs=0.005
+        )
     assert domain.share_within("macs", macs[0] / 2) == 0
     assert domain.share_within("macs", 2 * macs[-1]) == 1
 

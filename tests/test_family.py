@@ -7,11 +7,11 @@ import pytest
 
 from nas import networks
 from nas.arch import Architecture, Stage
-from nas.archstring import arch_string
 from nas.backbone import backbone
 from nas.errors import ArchitectureError, UsageError
 from nas.family import Coefficients, candidates, deviations, family, preset
 from nas.family.steps import Plan
+from nas.networks.archstring import arch_string
 from nas.ops.conv import Classifier, Conv
 from nas.ops.down import LocalDown
 from nas.ops.mbconv import FusedMBConv, MBConv
@@ -24,11 +24,16 @@ from nas.shape import Shape
 def small(channels=(8, 16, 24), repeats=(1, 2), size=32):
     stem, *rest = channels
     stages = (
-        Stage(f"stage{n}", tuple(MBConv(channels=c, expand=3, stride=2 if i == 0 else 1) for i in range(r)))
+        Stage(
+            f"stage{n}",
+            tuple(MBConv(channels=c, expand=3, stride=2 if i == 0 else 1) for i in range(r)),
+        )
         for n, (c, r) in enumerate(zip(rest, repeats, strict=True), 1)
     )
     head = Stage("head", (Conv(channels=64), Classifier(classes=10)))
-    return Architecture(Shape(1, size), (Stage("stem", (Conv(kernel=3, channels=stem, stride=2),)), *stages, head))
+    return Architecture(
+        Shape(1, size), (Stage("stem", (Conv(kernel=3, channels=stem, stride=2),)), *stages, head)
+    )
 
 
 # -- presets --------------------------------------------------------------------------------------
@@ -39,7 +44,11 @@ def small(channels=(8, 16, 24), repeats=(1, 2), size=32):
     [
         ("efficientnet", "efficientnet_b0", [f"efficientnet_b{n}" for n in range(8)]),
         ("efficientnetv2", "efficientnet_v2_b0", [f"efficientnet_v2_b{n}" for n in range(4)]),
-        ("efficientnetv2", "efficientnet_v2_s", [f"efficientnet_v2_{n}" for n in ("s", "m", "l", "xl")]),
+        (
+            "efficientnetv2",
+            "efficientnet_v2_s",
+            [f"efficientnet_v2_{n}" for n in ("s", "m", "l", "xl")],
+        ),
         ("uninet", "uninet_b0", [f"uninet_b{n}" for n in range(7)]),
         ("uninet", "uninet_b1", [f"uninet_b{n}" for n in range(1, 7)]),
     ],
@@ -61,7 +70,9 @@ def test_v2_caps_the_resolution_and_adds_late_layers_beyond_b3():
     assert [m.network.input.size for m in made] == [224, 240, 260, 300, 380, 456, 480, 480]
     assert any(r.what == "pixels (capped)" and r.exact == 528 for r in made[6].roundings)
     layers = [len(stage.ops) for stage in made[4].network.stages]
-    assert layers[1:-1] == [math.ceil(1.8 * n) for n in (1, 2, 2, 3)] + [math.ceil(1.8 * n) + 1 for n in (5, 8)]
+    assert layers[1:-1] == [math.ceil(1.8 * n) for n in (1, 2, 2, 3)] + [
+        math.ceil(1.8 * n) + 1 for n in (5, 8)
+    ]
 
 
 def test_uninet_leaves_stem_and_head_alone():
@@ -85,9 +96,13 @@ def test_the_formula_and_its_deviations_from_the_table():
 
 def test_what_no_preset_gives():
     b0 = networks.get("efficientnet_b0")
-    with pytest.raises(UsageError, match=r"no preset named 'efficentnet'. Did you mean 'efficientnet'"):
+    with pytest.raises(
+        UsageError, match=r"no preset named 'efficentnet'. Did you mean 'efficientnet'"
+    ):
         preset("efficentnet", b0)
-    with pytest.raises(UsageError, match=r"preset 'efficientnet' has 8 members beyond this base, not 9"):
+    with pytest.raises(
+        UsageError, match=r"preset 'efficientnet' has 8 members beyond this base, not 9"
+    ):
         preset("efficientnet", b0, count=9)
     with pytest.raises(UsageError, match=r"only preset 'efficientnet' has a formula, not 'uninet'"):
         preset("uninet", b0, formula=True)
@@ -96,9 +111,14 @@ def test_what_no_preset_gives():
 def test_members_that_round_to_one_network_are_refused():
     tiny = Architecture(
         Shape(1, 8),
-        (Stage("stem", (Conv(kernel=3, channels=8),)), Stage("head", (Conv(channels=8), Classifier(classes=2)))),
+        (
+            Stage("stem", (Conv(kernel=3, channels=8),)),
+            Stage("head", (Conv(channels=8), Classifier(classes=2))),
+        ),
     )
-    with pytest.raises(ArchitectureError, match=r"members network and network_x1 round to one network .*Try fewer"):
+    with pytest.raises(
+        ArchitectureError, match=r"members network and network_x1 round to one network .*Try fewer"
+    ):
         preset("efficientnet", tiny)
 
 
@@ -117,7 +137,9 @@ def test_channels_that_are_no_multiples_of_eight_are_refused_with_a_way_out():
 
 def test_the_repeat_is_the_last_layer_that_keeps_the_map_and_stands_after_it():
     ops = (MBConv(channels=16), MBConv(channels=16, kernel=5), MBConv(channels=24, stride=2))
-    network = Architecture(Shape(8, 16), (Stage("stage1", ops), Stage("head", (Classifier(classes=2),))))
+    network = Architecture(
+        Shape(8, 16), (Stage("stage1", ops), Stage("head", (Classifier(classes=2),)))
+    )
     made = scale(network, depth=1.5).network
     assert made.stages[0].ops == (ops[0], ops[1], ops[1], ops[1], ops[2])
 
@@ -138,7 +160,10 @@ def test_down_sampling_modules_classifiers_and_empty_stages_are_made_once():
 
 def test_depth_alone_gives_uninet_b2_from_b1():
     made = scale(networks.get("uninet_b1"), depth=1.5, resolution=256).network
-    assert (made.params, made.macs) == (networks.get("uninet_b2").params, networks.get("uninet_b2").macs)
+    assert (made.params, made.macs) == (
+        networks.get("uninet_b2").params,
+        networks.get("uninet_b2").macs,
+    )
 
 
 def test_every_rounding_is_told():
@@ -229,10 +254,16 @@ def test_maps_are_the_last_of_each_stride_before_the_head():
 
 
 def test_what_has_no_backbone():
-    with pytest.raises(ArchitectureError, match=r"op 'down_local_global' of stage5 works on maps of one size"):
+    with pytest.raises(
+        ArchitectureError, match=r"op 'down_local_global' of stage5 works on maps of one size"
+    ):
         backbone(networks.get("uninet_b0"))
-    flat = Architecture(Shape(3, 8), (Stage("stem", (Conv(channels=8, stride=2),)), Stage("head", (Classifier(),))))
-    with pytest.raises(ArchitectureError, match=r"no map of stride 4 or 8 or 16 or 32: its strides are 2\. Take"):
+    flat = Architecture(
+        Shape(3, 8), (Stage("stem", (Conv(channels=8, stride=2),)), Stage("head", (Classifier(),)))
+    )
+    with pytest.raises(
+        ArchitectureError, match=r"no map of stride 4 or 8 or 16 or 32: its strides are 2\. Take"
+    ):
         backbone(flat)
 
 
@@ -264,7 +295,11 @@ def decoded(block, default, base, inner, gate):
         elif kind == "cn":
             yield Conv(stride=stride, **common)
         else:
-            se = {"se": numbers["se"], "se_base": base, "se_act": inner, "se_gate": gate} if "se" in numbers else {}
+            se = (
+                {"se": numbers["se"], "se_base": base, "se_act": inner, "se_gate": gate}
+                if "se" in numbers
+                else {}
+            )
             skip = "none" if "noskip" in flags else "identity"
             expand = 1 if kind == "ds" else numbers["e"]
             yield KINDS[kind](expand=expand, stride=stride, skip=skip, **se, **common)
@@ -277,10 +312,18 @@ def rebuilt(text, size):
     inner = LONG_ACTS[given.get("se_act", "relu")]
     gate = {"sigmoid": "sigmoid", "hard_sigmoid": "hsigmoid"}[given.get("se_gate", "sigmoid")]
     base = "expanded" if given.get("se_from_exp") else "input"
-    body = [op for stage in text["arch_def"] for block in stage for op in decoded(block, act, base, inner, gate)]
+    body = [
+        op
+        for stage in text["arch_def"]
+        for block in stage
+        for op in decoded(block, act, base, inner, gate)
+    ]
     stem = Conv(kernel=3, stride=2, channels=given["stem_size"], act=act)
     if text["model"] == "EfficientNet":
-        head = (Conv(channels=given["num_features"], act=act), Classifier(classes=given["num_classes"]))
+        head = (
+            Conv(channels=given["num_features"], act=act),
+            Classifier(classes=given["num_classes"]),
+        )
     else:
         head = (Classifier(classes=given["num_classes"], hidden=given["num_features"], act=act),)
     return Architecture(Shape(given["in_chans"], size), (Stage("all", (stem, *body, *head)),))
@@ -290,7 +333,10 @@ def bare(network):
     """Without what changes nothing: who is named as the activation inside squeeze-and-excitation, or at expansion 1."""
     found = []
     for layer in network.layers:
-        kernels = [(k.kind, k.in_channels, k.out_channels, k.kernel, k.stride, k.groups, k.act) for k in layer.kernels]
+        kernels = [
+            (k.kind, k.in_channels, k.out_channels, k.kernel, k.stride, k.groups, k.act)
+            for k in layer.kernels
+        ]
         found.append((layer.shape, kernels))
     return found
 

@@ -11,8 +11,8 @@ import pytest
 
 from nas import catalog, networks
 from nas.cost.compiled import compile_costs
-from nas.cost.device import AMOUNTS
-from nas.cost.table import HEADER, Table
+from nas.latency.device import AMOUNTS
+from nas.latency.table import HEADER, Table
 from search_spaces import fbnet
 
 ROOT = Path(__file__).parent.parent
@@ -22,24 +22,34 @@ DATA = Path(os.environ.get("NAS_DATA", ROOT.parent / "shared" / "data"))
 FIGURES = Path(os.environ.get("NAS_FIGURES", DATA.parent / "figures"))
 
 needs_data = pytest.mark.skipif(
-    not (DATA / "fbnet_cifar100_device_latency.npz").is_file(), reason="the data folder (NAS_DATA) is not here"
+    not (DATA / "fbnet_cifar100_device_latency.npz").is_file(),
+    reason="the data folder (NAS_DATA) is not here",
 )
 needs_figures = pytest.mark.skipif(
-    not (FIGURES / "fbnet32_blocks.csv").is_file(), reason="the published figures (NAS_FIGURES) are not here"
+    not (FIGURES / "fbnet32_blocks.csv").is_file(),
+    reason="the published figures (NAS_FIGURES) are not here",
 )
 
 # Change these with the files, never by accident.
-DIGESTS = {"pixel1": "436e24ca84769cd1ddf5", "pixel3": "e621ba43f59e8859bd90", "raspi4": "2383ee3a9f7a7efda834"}
+DIGESTS = {
+    "pixel1": "436e24ca84769cd1ddf5",
+    "pixel3": "e621ba43f59e8859bd90",
+    "raspi4": "2383ee3a9f7a7efda834",
+}
 
 
 def fbnet_layers(space):
-    return {layer for step in space.chain for words in step.words for word in words for layer in word}
+    return {
+        layer for step in space.chain for words in step.words for word in words for layer in word
+    }
 
 
 @pytest.fixture(scope="module")
 def script():
     """experiments/fit_devices.py as a module."""
-    spec = importlib.util.spec_from_file_location("fit_devices", ROOT / "experiments" / "fit_devices.py")
+    spec = importlib.util.spec_from_file_location(
+        "fit_devices", ROOT / "experiments" / "fit_devices.py"
+    )
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
@@ -71,7 +81,9 @@ def test_provenance_is_complete(name):
 def test_known_errors_meet_the_goal():
     known = catalog.device("pixel1").info["known_error"]
     assert known["leave_family_out_mape"] <= 0.05
-    assert known["shipped_form_mape"] <= known["shipped_form_without_rows_mape"] + 0.0005  # rows do no harm
+    assert (
+        known["shipped_form_mape"] <= known["shipped_form_without_rows_mape"] + 0.0005
+    )  # rows do no harm
     for name in DEVICES:
         error = catalog.device(name).info["known_error"]
         assert error["shipped_form_mape"] < error["macs_only_mape"] / 2
@@ -110,7 +122,10 @@ def test_pixel1_rows_cover_what_was_timed():
             f"channels=24{stride}",
         )
     }
-    rows = {n: sum(table.row(x) is not None for x in networks.get(n).layers) for n in ("mnasnet_a1", "mnasnet_b1")}
+    rows = {
+        n: sum(table.row(x) is not None for x in networks.get(n).layers)
+        for n in ("mnasnet_a1", "mnasnet_b1")
+    }
     assert rows == {"mnasnet_a1": 7, "mnasnet_b1": 17}  # the first block's `skip=none` included
     assert sum(table.row(x) is not None for x in networks.get("mobilenet_v2").layers) == 5
 
@@ -132,9 +147,12 @@ def test_time_grows_with_kernel_and_expansion(name):
             falls += [
                 str(layer)
                 for op in larger
-                if table.layer(type(layer)(op, layer.shape)).latency_ms < table.layer(layer).latency_ms
+                if table.layer(type(layer)(op, layer.shape)).latency_ms
+                < table.layer(layer).latency_ms
             ]
-    assert falls == (["mbconv(channels=352,expand=1,pointwise=True)@184x4x4"] if name == "raspi4" else [])
+    assert falls == (
+        ["mbconv(channels=352,expand=1,pointwise=True)@184x4x4"] if name == "raspi4" else []
+    )
 
 
 @needs_data
@@ -146,9 +164,13 @@ def test_fbnet_networks_sum_to_the_published_latency(name):
     table = catalog.device(name)
     rounding_ms = 23 * 0.5e-6  # the figures give each block to a nanosecond
     costs = compile_costs(space, ["latency_ms"], lambda layer: [table.layer(layer).latency_ms])
-    assert costs.price(published["arch"])[:, 0] == pytest.approx(published[f"lat_{name}"], abs=rounding_ms)
+    assert costs.price(published["arch"])[:, 0] == pytest.approx(
+        published[f"lat_{name}"], abs=rounding_ms
+    )
     for genes, latency_ms in zip(published["arch"][:20], published[f"lat_{name}"], strict=False):
-        assert table.estimate(space.decode(genes)).latency_ms == pytest.approx(latency_ms, abs=rounding_ms)
+        assert table.estimate(space.decode(genes)).latency_ms == pytest.approx(
+            latency_ms, abs=rounding_ms
+        )
 
 
 @needs_figures
@@ -172,13 +194,17 @@ def test_tables_can_be_computed_again(script):
             assert stored.rows[key].sd_ms == pytest.approx(row.sd_ms, rel=1e-3, abs=1e-6)
             assert (stored.rows[key].count, stored.rows[key].source) == (row.count, row.source)
         assert stored.model.prices == pytest.approx(fitted.model.prices, rel=1e-4)
-        assert (stored.model.row_sd, stored.model.common_sd) == (fitted.model.row_sd, fitted.model.common_sd)
+        assert (stored.model.row_sd, stored.model.common_sd) == (
+            fitted.model.row_sd,
+            fitted.model.common_sd,
+        )
 
 
 @needs_figures
 def test_known_errors_can_be_computed_again(script, capsys):
     known = {"pixel1": script.pixel1_report(script.pixel1_timings(FIGURES))} | {
-        name: script.fbnet_report(name, *script.fbnet_timings(FIGURES, name)) for name in FBNET_DEVICES
+        name: script.fbnet_report(name, *script.fbnet_timings(FIGURES, name))
+        for name in FBNET_DEVICES
     }
     for name, found in known.items():
         assert found == pytest.approx(catalog.device(name).info["known_error"], abs=2e-4)
@@ -197,5 +223,7 @@ def test_written_tables_load(script, tmp_path):
 
 def test_without_figures_the_script_says_so(script, monkeypatch):
     monkeypatch.delenv("NAS_FIGURES", raising=False)
-    with pytest.raises(SystemExit, match=r"no figures in .*: give --figures DIR or set NAS_FIGURES"):
+    with pytest.raises(
+        SystemExit, match=r"no figures in .*: give --figures DIR or set NAS_FIGURES"
+    ):
         script.figures_folder("/nowhere")

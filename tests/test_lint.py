@@ -14,7 +14,11 @@ from nas.testing.spaces import check_space
 from search_spaces import fbnet, uninet
 
 
-def space_of(*choices: Choice, make=lambda picked, shape: [Conv(kernel=picked["kernel"], channels=8)], head=None):
+def space_of(
+    *choices: Choice,
+    make=lambda picked, shape: [Conv(kernel=picked["kernel"], channels=8)],
+    head=None,
+):
     slot = Slot(name="body", stage="body", choices=(Choice("kernel", (1, 3)), *choices), make=make)
     return SearchSpace("odd", Shape(3, 8), (slot, fixed("head", head or Classifier(classes=2))))
 
@@ -67,7 +71,9 @@ def test_an_op_nobody_registered_is_an_error():
     assert not report.ok
     assert not report.exportable
     assert "no op named 'stranger'" in str(report.findings[0])
-    assert "note: body.kernel: options 1 and 3 run the same kernels, with other settings" in map(str, report.findings)
+    assert "note: body.kernel: options 1 and 3 run the same kernels, with other settings" in map(
+        str, report.findings
+    )
 
 
 def test_a_network_that_does_not_end_in_logits_is_an_error():
@@ -101,10 +107,15 @@ def test_tables_give_ranges_of_latency_and_their_coverage():
     assert report.ranges["latency_ms@pixel3"].least > 0
     counts = report.coverage["pixel3"]
     assert counts.measured + counts.summed + counts.predicted == report.layers
-    assert report.to_json()["ranges"]["latency_ms@pixel3"][1] == report.ranges["latency_ms@pixel3"].greatest
+    assert (
+        report.to_json()["ranges"]["latency_ms@pixel3"][1]
+        == report.ranges["latency_ms@pixel3"].greatest
+    )
 
 
-@pytest.mark.parametrize("name", ["fbnet", "mnasnet", "fused_mbconv", "fused_mbconv:base=b0", "uninet"])
+@pytest.mark.parametrize(
+    "name", ["fbnet", "mnasnet", "fused_mbconv", "fused_mbconv:base=b0", "uninet"]
+)
 def test_every_shipped_space_keeps_the_contract(name):
     check_space(lambda **settings: catalog.space(name, **settings))
 
@@ -120,7 +131,9 @@ def test_the_contract_finds_what_is_wrong():
     with pytest.raises(AssertionError, match="no op named 'stranger'"):
         check_space(
             lambda resolution, classes, in_channels: SearchSpace(
-                "s", Shape(in_channels, resolution), (fixed("a", Stranger()), fixed("b", Classifier(classes=classes)))
+                "s",
+                Shape(in_channels, resolution),
+                (fixed("a", Stranger()), fixed("b", Classifier(classes=classes))),
             )
         )
 
@@ -128,7 +141,10 @@ def test_the_contract_finds_what_is_wrong():
 def test_a_network_that_cannot_fit_is_refused_before_training(uninet_report):
     space = uninet.space()
     genes = uninet_report.ranges["peak_memory_bytes"].greatest_genes
-    with pytest.raises(TrainingError, match=r"training with a batch of 64 needs about [\d.]+ GiB, there are 8.0; the"):
+    with pytest.raises(
+        TrainingError,
+        match=r"training with a batch of 64 needs about [\d.]+ GiB, there are 8.0; the",
+    ):
         check_fits(space.decode(genes), 64, 8 << 30)
     small = networks.get("mobilenet_v2", resolution=32)
     check_fits(small, 64, 8 << 30)

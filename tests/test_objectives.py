@@ -28,7 +28,9 @@ def test_quality_is_maximised_and_costs_are_minimised():
 
 
 def test_unknown_objectives_are_refused_with_a_suggestion():
-    with pytest.raises(UsageError, match=r"no objective named 'latency'\. Did you mean 'latency_ms'\?"):
+    with pytest.raises(
+        UsageError, match=r"no objective named 'latency'\. Did you mean 'latency_ms'\?"
+    ):
         parse_objectives(["accuracy", "latency"], COLUMNS)
     with pytest.raises(UsageError, match="none twice, not 'params,params'"):
         parse_objectives(["params", "params"], COLUMNS)
@@ -45,7 +47,10 @@ def test_strategies_are_told_the_search_set_and_fronts_read_the_selection_set():
 
 
 def test_a_metric_that_was_not_measured_is_refused():
-    with pytest.raises(UsageError, match=r"no metric named 'macro_f1' was measured\. Known of the network: accuracy"):
+    with pytest.raises(
+        UsageError,
+        match=r"no metric named 'macro_f1' was measured\. Known of the network: accuracy",
+    ):
         Objective("macro_f1", "maximize").loss({"accuracy": 0.5})
 
 
@@ -53,9 +58,21 @@ def test_front_takes_complete_trials_and_the_first_of_equals():
     objectives = Objectives(parse_objectives(["accuracy", "params"], COLUMNS))
 
     def trial(number, accuracy, params, state="complete"):
-        return Trial(number=number, genes=(), digest="", state=state, metrics={"accuracy": accuracy, "params": params})
+        return Trial(
+            number=number,
+            genes=(),
+            digest="",
+            state=state,
+            metrics={"accuracy": accuracy, "params": params},
+        )
 
-    trials = [trial(0, 0.5, 5), trial(1, 0.5, 5), trial(2, 0.9, 1, "failed"), trial(3, 0.4, 6), trial(4, 0.6, 9)]
+    trials = [
+        trial(0, 0.5, 5),
+        trial(1, 0.5, 5),
+        trial(2, 0.9, 1, "failed"),
+        trial(3, 0.4, 6),
+        trial(4, 0.6, 9),
+    ]
     assert [t.number for t in objectives.front(trials)] == [0, 4]
     assert objectives.front([]) == []
 
@@ -99,7 +116,9 @@ def test_every_reward_prefers_accuracy_or_less_cost(name):
 def test_a_reward_needs_a_known_name_and_a_target():
     with pytest.raises(UsageError, match=r"no reward named 'tuna'\. Did you mean 'tunas'\?"):
         Reward(name="tuna", target=1.0)
-    with pytest.raises(UsageError, match="'tunas' needs a target above 0 in latency_ms, none was given"):
+    with pytest.raises(
+        UsageError, match="'tunas' needs a target above 0 in latency_ms, none was given"
+    ):
         Reward(name="tunas")
 
 

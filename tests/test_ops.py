@@ -12,15 +12,24 @@ from nas.shape import Kernel, Shape
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"op": "mbconv", "se_base": "output"}, "se_base must be one of 'input', 'expanded', not 'output'"),
-        ({"op": "mbconv", "se_gate": "relu"}, "se_gate must be one of 'sigmoid', 'hsigmoid', not 'relu'"),
+        (
+            {"op": "mbconv", "se_base": "output"},
+            "se_base must be one of 'input', 'expanded', not 'output'",
+        ),
+        (
+            {"op": "mbconv", "se_gate": "relu"},
+            "se_gate must be one of 'sigmoid', 'hsigmoid', not 'relu'",
+        ),
         ({"op": "uni_attention", "window": -1}, "window must be 0 .the whole map. to 1024, not -1"),
         ({"op": "uni_attention", "head_channels": 0}, "head_channels must be 1 to 1024, not 0"),
         ({"op": "down_global", "head_channels": 0}, "head_channels must be 1 to 1024, not 0"),
         ({"op": "down_local", "stride": 3}, "stride must be 1 or 2, not 3"),
         ({"op": "uni_mlp", "tokens": 0}, "tokens must be 1 to 16384, not 0"),
         ({"op": "uni_conv", "expand": 0}, "expand must be above 0 and at most 64, not 0"),
-        ({"op": "classifier", "hidden": -1}, "channels must be 1 to 65536 .0: as the input., not -1"),
+        (
+            {"op": "classifier", "hidden": -1},
+            "channels must be 1 to 65536 .0: as the input., not -1",
+        ),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):
@@ -58,12 +67,16 @@ def test_a_setting_that_changes_nothing_has_one_form():
 
 def test_token_mixing_weights_depend_on_the_resolution_and_no_others_do():
     ops = (AttentionBlock(), AttentionBlock(window=7), ConvBlock(), GlobalDown(channels=16))
-    assert [Layer(op, Shape(8, 8)).params == Layer(op, Shape(8, 11)).params for op in ops] == [True] * 4
+    assert [Layer(op, Shape(8, 8)).params == Layer(op, Shape(8, 11)).params for op in ops] == [
+        True
+    ] * 4
     assert Layer(TokenMLPBlock(), Shape(8, 8)).params < Layer(TokenMLPBlock(), Shape(8, 11)).params
 
 
 def test_rows_multiply_work_and_activations_but_not_weights():
     one = Kernel(kind="linear", in_channels=49, out_channels=16, in_size=1, out_size=1, bias=True)
-    many = Kernel(kind="linear", in_channels=49, out_channels=16, in_size=1, out_size=1, bias=True, rows=8)
+    many = Kernel(
+        kind="linear", in_channels=49, out_channels=16, in_size=1, out_size=1, bias=True, rows=8
+    )
     assert many.params == one.params == 49 * 16 + 16
     assert (many.macs, many.in_elements, many.out_elements) == (8 * 49 * 16, 8 * 49, 8 * 16)

@@ -13,7 +13,8 @@ def dominates(a, b):
 
 def front_by_definition(points):
     return [
-        not any(dominates(other, point) for other in points) and not any((other == point).all() for other in points[:i])
+        not any(dominates(other, point) for other in points)
+        and not any((other == point).all() for other in points[:i])
         for i, point in enumerate(points)
     ]
 
@@ -76,7 +77,9 @@ def test_running_front_equals_the_front_of_all(objectives):
     for i, point in enumerate(points, 1):
         joined = running.add(point)
         assert joined == front(points[:i])[i - 1]
-        assert sorted(map(tuple, running.losses)) == sorted(map(tuple, points[:i][front(points[:i])]))
+        assert sorted(map(tuple, running.losses)) == sorted(
+            map(tuple, points[:i][front(points[:i])])
+        )
     assert running.hypervolume == pytest.approx(hypervolume(points, [9.0] * objectives))
 
 

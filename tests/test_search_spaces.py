@@ -24,8 +24,13 @@ def test_sizes(name, gene_tuples, distinct):
 
 def test_the_bases_of_fused_mbconv():
     assert fused_mbconv.space().name == "fused_mbconv"
-    assert catalog.space(fused_mbconv.space(base="b4").name).input == fused_mbconv.space(base="b4").input
-    with pytest.raises(UsageError, match=r"no base of space 'fused_mbconv' named 'b5'.*Known: b0, b4, s"):
+    assert (
+        catalog.space(fused_mbconv.space(base="b4").name).input
+        == fused_mbconv.space(base="b4").input
+    )
+    with pytest.raises(
+        UsageError, match=r"no base of space 'fused_mbconv' named 'b5'.*Known: b0, b4, s"
+    ):
         fused_mbconv.space(base="b5")
 
 
@@ -39,7 +44,15 @@ def test_floors_and_rounding_of_mnasnet():
     space = mnasnet.space()
     smallest = space.decode([0, 0, 0, 0, 0, 0] * 7)
     assert [len(stage.ops) for stage in smallest.stages] == [1, 1, 1, 2, 3, 2, 2, 1, 2]
-    assert [stage.ops[-1].settings["channels"] for stage in smallest.stages[1:-1]] == [16, 24, 24, 48, 72, 120, 240]
+    assert [stage.ops[-1].settings["channels"] for stage in smallest.stages[1:-1]] == [
+        16,
+        24,
+        24,
+        48,
+        72,
+        120,
+        240,
+    ]
 
 
 def test_a_stage_of_uninet_without_blocks_keeps_its_module_and_idles_its_operator():

@@ -58,8 +58,13 @@ def test_fbnet_counts_as_published():
 
 
 def test_fbnet_macro_at_224_and_32():
-    big, small = fbnet.space().decode([0] * 22), fbnet.space(resolution=32, classes=100).decode([0] * 22)
-    assert [layer.shape.size for layer in big.layers] == [224] + [112] * 2 + [56] * 4 + [28] * 4 + [14] * 8 + [7] * 6
+    big, small = (
+        fbnet.space().decode([0] * 22),
+        fbnet.space(resolution=32, classes=100).decode([0] * 22),
+    )
+    assert [layer.shape.size for layer in big.layers] == [224] + [112] * 2 + [56] * 4 + [28] * 4 + [
+        14
+    ] * 8 + [7] * 6
     assert [layer.shape.size for layer in small.layers] == [32] * 7 + [16] * 4 + [8] * 8 + [4] * 6
     assert big.layers[-2].op.channels == 1984
     assert small.layers[-2].op.channels == 1504
@@ -97,12 +102,28 @@ def test_describe_and_slot_genes_agree_with_option_order():
 
 def test_relaxed_strides():
     assert relax_strides((2, 1, 2, 2, 2, 1, 2, 1), 224) == (2, 1, 2, 2, 2, 1, 2, 1)
-    assert relax_strides((2, 1, 2, 2, 2, 1, 2, 1), 32) == (1, 1, 1, 2, 2, 1, 2, 1)  # HW-NAS-Bench's CIFAR setting
+    assert relax_strides((2, 1, 2, 2, 2, 1, 2, 1), 32) == (
+        1,
+        1,
+        1,
+        2,
+        2,
+        1,
+        2,
+        1,
+    )  # HW-NAS-Bench's CIFAR setting
     assert relax_strides((2, 2), 3) == (1, 1)
 
 
 def test_make_divisible_never_loses_a_tenth():
-    assert [make_divisible(c) for c in (1, 8, 11, 12, 16 * 1.4, 24 * 0.75)] == [8, 8, 16, 16, 24, 24]
+    assert [make_divisible(c) for c in (1, 8, 11, 12, 16 * 1.4, 24 * 0.75)] == [
+        8,
+        8,
+        16,
+        16,
+        24,
+        24,
+    ]
     assert all(make_divisible(c) >= 0.9 * c and make_divisible(c) % 8 == 0 for c in range(1, 500))
 
 
@@ -110,7 +131,10 @@ def test_make_divisible_never_loses_a_tenth():
     ("run", "message"),
     [
         (lambda: tiny().decode([0]), "space 'tiny' takes 4 genes, not 1"),
-        (lambda: tiny().decode([0, 3, 0, 0]), "gene 'a.repeats' of space 'tiny' must be 0 to 2, not 3"),
+        (
+            lambda: tiny().decode([0, 3, 0, 0]),
+            "gene 'a.repeats' of space 'tiny' must be 0 to 2, not 3",
+        ),
         (lambda: Choice("empty", ()), "at least one option"),
         (lambda: Choice("twice", (1, 1)), "no label twice"),
         (lambda: SearchSpace("s", Shape(1, 1), (fixed("a"), fixed("a"))), "two slots of one name"),

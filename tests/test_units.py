@@ -18,7 +18,9 @@ def test_count(text, value):
     assert units.count(text) == pytest.approx(value)
 
 
-@pytest.mark.parametrize(("text", "value"), [("5m", 300), ("90s", 90), ("1h", 3600), ("45", 45), ("2min", 120)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("5m", 300), ("90s", 90), ("1h", 3600), ("45", 45), ("2min", 120)]
+)
 def test_seconds(text, value):
     assert units.seconds(text) == value
 

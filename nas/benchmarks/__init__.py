@@ -1,7 +1,8 @@
 """Benchmarks with known truth, one per file; the file name, with dashes, is the name on the command line.
 
-A file exports ``benchmark(*, seed, **settings) -> Problem``: the problem that a search of that seed meets.
-Others add theirs through the entry-point group ``nas.benchmarks``: each entry point names such a function.
+A file exports ``benchmark(*, seed, **settings) -> Problem``: the problem that a search of that seed
+meets. Others add theirs through the entry-point group ``nas.benchmarks``: each entry point names
+such a function.
 """
 
 import pkgutil
@@ -23,10 +24,10 @@ Losses = tuple[float, ...]
 class Problem:
     """A domain, what a search sees of a network, and what is true.
 
-    ``losses`` names the objectives with their units, lower is better. ``observe`` is what one evaluation
-    gives, the same at every call; `NasError` where the network cannot be evaluated. ``truth`` has no noise.
-    ``best`` is the least true first loss inside the domain. ``ideal`` and ``reference`` fix the scale of the
-    hypervolume: the box between them has volume 1.
+    ``losses`` names the objectives with their units, lower is better. ``observe`` is what one
+    evaluation gives, the same at every call; `NasError` where the network cannot be evaluated.
+    ``truth`` has no noise. ``best`` is the least true first loss inside the domain. ``ideal`` and
+    ``reference`` fix the scale of the hypervolume: the box between them has volume 1.
     """
 
     domain: Domain
@@ -46,7 +47,9 @@ def known() -> dict[str, Callable[[], Callable[..., Problem]]]:
             found[module.name.replace("_", "-")] = _file_loader(f"{__name__}.{module.name}")
     for point in entry_points(group="nas.benchmarks"):
         if point.name in found:
-            raise UsageError(f"two benchmarks claim the name '{point.name}': rename the one of {point.value}")
+            raise UsageError(
+                f"two benchmarks claim the name '{point.name}': rename the one of {point.value}"
+            )
         found[point.name] = point.load
     return found
 

@@ -19,8 +19,8 @@ __all__ = ["Lookup"]
 class Lookup:
     """Losses of networks by canonical genes: (repeats, objectives) each.
 
-    The truth is the mean over the repeats. A search sees it too, or, if ``noisy``, one repeat of each
-    network, drawn by the seed and the network: the same whenever it asks.
+    The truth is the mean over the repeats. A search sees it too, or, if ``noisy``, one repeat of
+    each network, drawn by the seed and the network: the same whenever it asks.
     """
 
     domain: Domain
@@ -52,5 +52,7 @@ class Lookup:
         if not keep.any():
             raise DataError(f"the table has no network inside {self.domain.bounds_text}")
         counts = np.array([len(rows) for rows in self.repeats.values()])
-        sums = np.add.reduceat(np.concatenate(list(self.repeats.values())), counts.cumsum() - counts, axis=0)
+        sums = np.add.reduceat(
+            np.concatenate(list(self.repeats.values())), counts.cumsum() - counts, axis=0
+        )
         return np.asarray(sums / counts[:, None])[keep]

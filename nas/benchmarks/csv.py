@@ -1,8 +1,9 @@
 """Any table of networks and their metrics: somebody else's benchmark as one CSV file.
 
-A column ``genes`` holds option indices (``2-0-1``, ``(2, 0, 1)``), of a space given beside or of one that the
-table implies. Without it every column that is no objective and not ignored is a choice, its distinct
-values the options. Rows of one network are repeats. Worst and best of the table fix the hypervolume's box.
+A column ``genes`` holds option indices (``2-0-1``, ``(2, 0, 1)``), of a space given beside or of
+one that the table implies. Without it every column that is no objective and not ignored is a
+choice, its distinct values the options. Rows of one network are repeats. Worst and best of the
+table fix the hypervolume's box.
 """
 
 import csv
@@ -45,17 +46,21 @@ def benchmark(
 ) -> Problem:
     """``variant`` is the file; objectives and ignored columns are joined by ``+``. Maximized ones are negated.
 
-    The truth is the mean of a network's rows; ``noisy`` searches see one of them. A network that the table
-    lacks cannot be evaluated.
+    The truth is the mean of a network's rows; ``noisy`` searches see one of them. A network that
+    the table lacks cannot be evaluated.
     """
     signs = {**dict.fromkeys(_split(maximize), -1.0), **dict.fromkeys(_split(minimize), 1.0)}
     if not signs:
-        raise UsageError(f"say which columns of {variant} count: maximize=NAME or minimize=NAME, several joined by +")
+        raise UsageError(
+            f"say which columns of {variant} count: maximize=NAME or minimize=NAME, several joined by +"
+        )
     header, rows = _read(Path(variant))
     for name in (*signs, *_split(ignore)):
         if name not in header:
             raise unknown(f"column of {variant}", name, header)
-    losses = np.array([[sign * _number(row, name, variant) for name, sign in signs.items()] for row in rows])
+    losses = np.array(
+        [[sign * _number(row, name, variant) for name, sign in signs.items()] for row in rows]
+    )
     space, genes = _networks(header, rows, {*signs, *_split(ignore)}, space, variant)
     domain = Domain(space, compile_costs(space, ("none",), lambda layer: (0.0,)))
     repeats: dict[Genes, list[NDArray[np.float64]]] = {}
@@ -83,7 +88,9 @@ def _split(names: str) -> list[str]:
 def _read(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
     try:
         if path.stat().st_size > LARGEST_FILE_BYTES:
-            raise DataError(f"{path} has over {LARGEST_FILE_BYTES >> 20} MiB: too large for a benchmark")
+            raise DataError(
+                f"{path} has over {LARGEST_FILE_BYTES >> 20} MiB: too large for a benchmark"
+            )
         with path.open(newline="") as file:
             reader = csv.DictReader(file, strict=True)
             rows = list(reader)
@@ -105,28 +112,43 @@ def _number(row: Mapping[str, str], name: str, file: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise DataError(f"column '{name}' of {file} must hold finite numbers, not {row[name][:40]!r}")
+        raise DataError(
+            f"column '{name}' of {file} must hold finite numbers, not {row[name][:40]!r}"
+        )
     return value
 
 
 def _networks(
-    header: Sequence[str], rows: Sequence[Mapping[str, str]], others: set[str], space: SearchSpace | None, file: str
+    header: Sequence[str],
+    rows: Sequence[Mapping[str, str]],
+    others: set[str],
+    space: SearchSpace | None,
+    file: str,
 ) -> tuple[SearchSpace, list[Genes]]:
     """The space and the genes of each row."""
     if GENES in header:
         genes = [tuple(map(int, re.findall(r"\d+", row[GENES]))) for row in rows]
         if space is None:
             if len({len(one) for one in genes}) != 1 or not genes[0]:
-                raise DataError(f"column 'genes' of {file} must hold equally many option indices in every row")
+                raise DataError(
+                    f"column 'genes' of {file} must hold equally many option indices in every row"
+                )
             space = _implied(
-                {f"gene{i}": list(range(max(column) + 1)) for i, column in enumerate(zip(*genes, strict=True))}
+                {
+                    f"gene{i}": list(range(max(column) + 1))
+                    for i, column in enumerate(zip(*genes, strict=True))
+                }
             )
         return space, [space.check(one) for one in genes]
     columns = [name for name in header if name not in others]
     if space is not None or not columns:
-        raise DataError(f"{file} needs a column 'genes' with option indices, or columns of choices and no space beside")
+        raise DataError(
+            f"{file} needs a column 'genes' with option indices, or columns of choices and no space beside"
+        )
     options = {name: sorted({row[name] for row in rows}) for name in columns}
-    return _implied(options), [tuple(options[name].index(row[name]) for name in columns) for row in rows]
+    return _implied(options), [
+        tuple(options[name].index(row[name]) for name in columns) for row in rows
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,8 @@
 """NAS-Bench-Macro: all 3,969 networks of a macro space, trained three times each on CIFAR-10.
 
-Su et al. 2021, https://arxiv.org/abs/2103.11922. The results are ``nas-bench-macro_cifar10.json`` of
-https://github.com/xiusu/NAS-Bench-Macro, found as ``nas_bench_macro_cifar10.json`` in the folder that the
-environment variable NAS_DATA names.
+Su et al. 2021, https://arxiv.org/abs/2103.11922. The results are ``nas-bench-macro_cifar10.json``
+of https://github.com/xiusu/NAS-Bench-Macro, found as ``nas_bench_macro_cifar10.json`` in the folder
+that the environment variable NAS_DATA names.
 """
 
 import json
@@ -28,7 +28,9 @@ REFERENCE_ERROR_POINTS = 10.0
 """90 % accuracy; the reference's macs are those of the largest network."""
 
 
-def benchmark(*, seed: int, variant: str = "mean", front: bool = False, max_macs: float = float("inf")) -> Problem:
+def benchmark(
+    *, seed: int, variant: str = "mean", front: bool = False, max_macs: float = float("inf")
+) -> Problem:
     """Error in points: the mean of the three trainings, or (``variant`` noisy) one of them per network.
 
     ``front`` adds macs as a second objective. ``max_macs`` is a bound.
@@ -37,7 +39,9 @@ def benchmark(*, seed: int, variant: str = "mean", front: bool = False, max_macs
         raise unknown("variant of nas-bench-macro", variant, ("mean", "noisy"))
     space = nas_bench_macro.space()
     costs = compile_costs(space, ("macs",), lambda layer: (layer.macs,))
-    domain = Domain(space, costs, [Bound("macs", upper=max_macs)] if max_macs < float("inf") else [])
+    domain = Domain(
+        space, costs, [Bound("macs", upper=max_macs)] if max_macs < float("inf") else []
+    )
     columns = slice(None) if front else slice(1)
     repeats = {genes: rows[:, columns] for genes, rows in _results(_path()).items()}
     lookup = Lookup(domain, repeats, seed, variant == "noisy")
@@ -72,9 +76,13 @@ def _results(path: Path) -> dict[Genes, NDArray[np.float64]]:
     try:
         for name, row in json.loads(path.read_text()).items():
             genes = space.canonical([int(digit) for digit in name])
-            found[genes] = np.array([[100.0 - accuracy, row["flops"]] for accuracy in row["test_acc"]])
+            found[genes] = np.array(
+                [[100.0 - accuracy, row["flops"]] for accuracy in row["test_acc"]]
+            )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SpaceError) as error:
         raise DataError(f"{path} is not the table of NAS-Bench-Macro: {error}") from None
     if len(found) != space.distinct:
-        raise DataError(f"{path} must hold all {space.distinct} networks of NAS-Bench-Macro, not {len(found)}")
+        raise DataError(
+            f"{path} must hold all {space.distinct} networks of NAS-Bench-Macro, not {len(found)}"
+        )
     return found

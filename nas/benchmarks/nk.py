@@ -1,9 +1,9 @@
 """NK landscapes over the genes of any space: ruggedness by choice, a known optimum, optional noise.
 
-Kauffman and Weinberger 1989, https://doi.org/10.1016/S0022-5193(89)80019-0, with adjacent genes: each gene
-contributes a random number that depends on itself and on the next K genes. A network's value is that of its
-canonical genes, so equal networks have equal values. Seeds 0 to 19 are for development, 100 to 119 to report.
-K = 0 is additive: a sanity check, no ground for claims.
+Kauffman and Weinberger 1989, https://doi.org/10.1016/S0022-5193(89)80019-0, with adjacent genes:
+each gene contributes a random number that depends on itself and on the next K genes. A network's
+value is that of its canonical genes, so equal networks have equal values. Seeds 0 to 19 are for
+development, 100 to 119 to report. K = 0 is additive: a sanity check, no ground for claims.
 """
 
 import heapq
@@ -45,8 +45,8 @@ def benchmark(
     """Loss: minus the value, in standard deviations of the landscape over uniform genes; mean 0.
 
     ``noise``: standard deviation, same unit, of what a search sees of a network, fixed per network.
-    ``irrelevant``: the share of genes that contribute nothing. ``max_macs`` is a bound. Default space: FBNet.
-    The hypervolume's reference is the landscape's mean.
+    ``irrelevant``: the share of genes that contribute nothing. ``max_macs`` is a bound. Default
+    space: FBNet. The hypervolume's reference is the landscape's mean.
     """
     space = fbnet.space() if space is None else space
     costs = compile_costs(space, ("macs",), lambda layer: (layer.macs,))
@@ -85,11 +85,15 @@ class Landscape:
         self.relevant = sorted(order[:kept].tolist())
         self.sizes = [sizes[i] for i in self.relevant]
         self.windows = [range(j, min(j + k + 1, kept)) for j in range(kept)]
-        in_slot = max(sum(start <= i < end for i in self.relevant) for start, end, _ in domain.space.radix)
+        in_slot = max(
+            sum(start <= i < end for i in self.relevant) for start, end, _ in domain.space.radix
+        )
         self.reach = max(k, in_slot - 1)
         widest = max(math.prod(self.sizes[j : j + self.reach + 1]) for j in range(kept))
         if widest > LARGEST_WINDOW:
-            raise UsageError(f"k = {k} has windows of {widest} values on space '{domain.space.name}': take a smaller k")
+            raise UsageError(
+                f"k = {k} has windows of {widest} values on space '{domain.space.name}': take a smaller k"
+            )
 
     def contribution(self, j: int, genes: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
         """genes: (n, genes of window j). Contributions 0..1: (n,)."""
@@ -108,7 +112,10 @@ class Landscape:
         canonical = self.domain.canonical(genes)
         kept = tuple(canonical[i] for i in self.relevant)
         return self._scaled(
-            sum(float(t[kept[w.start : w.stop]]) for t, w in zip(self._tables, self.windows, strict=True))
+            sum(
+                float(t[kept[w.start : w.stop]])
+                for t, w in zip(self._tables, self.windows, strict=True)
+            )
         )
 
     @cached_property
@@ -117,7 +124,9 @@ class Landscape:
         tables = []
         for j, window in enumerate(self.windows):
             shape = [self.sizes[i] for i in window]
-            tables.append(self.contribution(j, np.indices(shape).reshape(len(shape), -1).T).reshape(shape))
+            tables.append(
+                self.contribution(j, np.indices(shape).reshape(len(shape), -1).T).reshape(shape)
+            )
         return tables
 
     @cached_property
@@ -144,8 +153,8 @@ class Landscape:
     def least_loss(self) -> float:
         """The least loss of a network inside the domain, as far as a beam search under exact bounds finds it.
 
-        The best gene string that is canonical and inside is the answer. Where none of the first is, the
-        networks that they spell are climbed from.
+        The best gene string that is canonical and inside is the answer. Where none of the first is,
+        the networks that they spell are climbed from.
         """
         sizes = np.array(self.domain.space.gene_sizes)
         fills = FILLS if len(self.relevant) < len(sizes) else 1
@@ -153,7 +162,10 @@ class Landscape:
         found: list[tuple[float, Genes]] = []
         for relevant, bound in self._beam()[:LEAVES]:
             filled[:, self.relevant] = relevant
-            found += [(self.loss(genes), genes) for genes in map(tuple, filled[self.domain.inside(filled)].tolist())]
+            found += [
+                (self.loss(genes), genes)
+                for genes in map(tuple, filled[self.domain.inside(filled)].tolist())
+            ]
             if found and min(found)[0] <= bound + 1e-9:
                 return min(found)[0]
         if not found:
@@ -174,7 +186,9 @@ class Landscape:
                     if after:
                         window = genes[closed : closed + self.k + 1]
                         now = done + float(self._tables[closed][window]) if closed >= 0 else done
-                        most = now + float(np.max(rest[genes[start:]] if start < len(self.sizes) else 0.0))
+                        most = now + float(
+                            np.max(rest[genes[start:]] if start < len(self.sizes) else 0.0)
+                        )
                         grown.append((most, now, genes, after))
             beam = heapq.nlargest(BEAM, grown, key=lambda node: node[0])
         return [(genes, self._scaled(most)) for most, _, genes, _ in beam]
@@ -182,7 +196,10 @@ class Landscape:
     def _climb(self, loss: float, genes: Genes) -> float:
         """The loss of the summit above a network."""
         while True:
-            near = [(self.loss(other), other) for other in map(tuple, self.domain.neighbours(genes).tolist())]
+            near = [
+                (self.loss(other), other)
+                for other in map(tuple, self.domain.neighbours(genes).tolist())
+            ]
             best, other = min(near, default=(loss, genes))
             if best >= loss:
                 return loss
@@ -191,8 +208,8 @@ class Landscape:
     def _states(self, prefix: Genes, states: frozenset[int]) -> frozenset[int]:
         """What the slots that end with the prefix can hand over; empty if no canonical genes begin so.
 
-        An option whose layers a lesser one makes from the same input is in no canonical genes. Without
-        this the search loses itself in spaces that say most things twice.
+        An option whose layers a lesser one makes from the same input is in no canonical genes.
+        Without this the search loses itself in spaces that say most things twice.
         """
         for first, moves in self._slots.get(len(prefix), ()):
             states = frozenset().union(*(moves[state].get(prefix[first:], ()) for state in states))

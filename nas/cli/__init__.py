@@ -1,7 +1,7 @@
 """The command line: one subcommand per file of this folder, loaded when it is called.
 
-A file's name is the command's name; the first line of its docstring is what ``nas --help`` shows, read
-without importing it, so that help is instant.
+A file's name is the command's name; the first line of its docstring is what ``nas --help`` shows,
+read without importing it, so that help is instant.
 """
 
 import ast
@@ -23,7 +23,9 @@ class _Commands(click.Group):
     """Subcommands by file name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [found.name for found in pkgutil.iter_modules(__path__) if not found.name.startswith("_")]
+        return [
+            found.name for found in pkgutil.iter_modules(__path__) if not found.name.startswith("_")
+        ]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         if cmd_name not in self.list_commands(ctx):

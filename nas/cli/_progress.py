@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nas.study import Preparing, Progress
+from nas.study.study import Preparing, Progress
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -60,7 +60,10 @@ class Live:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
@@ -70,7 +73,10 @@ class Live:
         text = self._text(progress)
         if self._bar is not None:
             self._bar.update(
-                self._task, completed=progress.evaluated, total=progress.planned, description=f"trials  {text}"
+                self._task,
+                completed=progress.evaluated,
+                total=progress.planned,
+                description=f"trials  {text}",
             )
         elif not self.quiet and self._due(progress):
             planned = "?" if progress.planned is None else progress.planned
@@ -82,7 +88,10 @@ class Live:
         text = f"{figures}  {duration(preparing.eta_seconds)} left"
         if self._bar is not None:
             self._bar.update(
-                self._task, completed=preparing.done, total=preparing.steps, description=f"{preparing.what}  {text}"
+                self._task,
+                completed=preparing.done,
+                total=preparing.steps,
+                description=f"{preparing.what}  {text}",
             )
         elif not self.quiet and (self._passed() or preparing.done == preparing.steps):
             click.echo(f"{preparing.what} {preparing.done}/{preparing.steps}  {text}", err=True)
@@ -93,7 +102,9 @@ class Live:
             click.echo(text, err=True)
 
     def _due(self, progress: Progress) -> bool:
-        return (self._passed() or progress.evaluated == progress.planned) and progress.trial is not None
+        return (
+            self._passed() or progress.evaluated == progress.planned
+        ) and progress.trial is not None
 
     def _passed(self) -> bool:
         """Whether the last line in a log is long enough ago; if so, the next one is due from now."""
@@ -104,7 +115,11 @@ class Live:
         return True
 
     def _text(self, progress: Progress) -> str:
-        left = "measuring" if progress.eta_seconds is None else f"{duration(progress.eta_seconds)} left"
+        left = (
+            "measuring"
+            if progress.eta_seconds is None
+            else f"{duration(progress.eta_seconds)} left"
+        )
         best = "none yet" if progress.best is None else f"{progress.best:.4f}"
         return (
             f"best {best}  front {progress.front_size}  hypervolume {progress.hypervolume:.4f}  "

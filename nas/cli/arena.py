@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from nas import catalog
-from nas.arena import compare
+from nas.benchmarks.arena import compare
 from nas.cli._options import json_option, print_json
 from nas.cli._progress import duration
 from nas.errors import UsageError
@@ -26,12 +26,33 @@ Examples:
   nas arena --benchmark nk:space=mnasnet,k=5,noise=0.15 --strategy local-search --seeds 100-119 --budget 200
   nas arena --benchmark csv:results.csv,maximize=accuracy --strategy local-search"""
 )
-@click.option("--benchmark", required=True, help="NAME[:VARIANT][,KEY=VALUE...]: nas-bench-macro, nk, csv:FILE, ...")
-@click.option("--strategy", "strategies", multiple=True, help="NAME[:VARIANT][,KEY=VALUE...]; give it several times.")
-@click.option("--seeds", default="30", show_default=True, help="How many, or the first and last: 100-119.")
-@click.option("--budget", type=click.IntRange(1), default=100, show_default=True, help="New networks per search.")
+@click.option(
+    "--benchmark",
+    required=True,
+    help="NAME[:VARIANT][,KEY=VALUE...]: nas-bench-macro, nk, csv:FILE, ...",
+)
+@click.option(
+    "--strategy",
+    "strategies",
+    multiple=True,
+    help="NAME[:VARIANT][,KEY=VALUE...]; give it several times.",
+)
+@click.option(
+    "--seeds", default="30", show_default=True, help="How many, or the first and last: 100-119."
+)
+@click.option(
+    "--budget",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="New networks per search.",
+)
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of results; finished searches in it are kept.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of results; finished searches in it are kept.",
+)
 @json_option
 def command(
     benchmark: str,
@@ -67,7 +88,9 @@ def command(
 def _seeds(text: str) -> range:
     match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
     if match is None:
-        raise UsageError(f"--seeds takes a number, or the first and the last as 100-119, not '{text}'")
+        raise UsageError(
+            f"--seeds takes a number, or the first and the last as 100-119, not '{text}'"
+        )
     return range(int(match[1])) if match[2] is None else range(int(match[1]), int(match[2]) + 1)
 
 

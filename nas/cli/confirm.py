@@ -7,11 +7,11 @@ import click
 
 from nas.cli._options import json_option, print_json, run_argument, seed_option
 from nas.cli._progress import Live, duration
-from nas.confirm import EPOCHS_FACTOR, Step, confirm
-from nas.confirmed import Confirmation
 from nas.errors import RunError
 from nas.report import text
-from nas.run import Run
+from nas.run.confirm import EPOCHS_FACTOR, Step, confirm
+from nas.run.confirmation import Confirmation
+from nas.run.run import Run
 
 __all__ = ["command"]
 
@@ -24,11 +24,33 @@ Examples:
   nas confirm runs/photos --epochs-factor 10 --json"""
 )
 @run_argument
-@click.option("--top", type=click.IntRange(1, 1000), default=3, show_default=True, help="Networks of the front.")
-@click.option("--random", type=click.IntRange(1, 10000), default=3, show_default=True, help="Random networks, in all.")
-@click.option("--seeds", type=click.IntRange(1, 1000), default=2, show_default=True, help="Trainings of each network.")
 @click.option(
-    "--epochs-factor", type=float, default=EPOCHS_FACTOR, show_default=True, help="Times the search's schedule."
+    "--top",
+    type=click.IntRange(1, 1000),
+    default=3,
+    show_default=True,
+    help="Networks of the front.",
+)
+@click.option(
+    "--random",
+    type=click.IntRange(1, 10000),
+    default=3,
+    show_default=True,
+    help="Random networks, in all.",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1, 1000),
+    default=2,
+    show_default=True,
+    help="Trainings of each network.",
+)
+@click.option(
+    "--epochs-factor",
+    type=float,
+    default=EPOCHS_FACTOR,
+    show_default=True,
+    help="Times the search's schedule.",
 )
 @click.option("--data", metavar="DATA", help="Where the run's data lies now, if it has moved.")
 @seed_option
@@ -36,15 +58,18 @@ Examples:
 def command(run: Path, as_json: bool, **given: Any) -> None:
     """Ask whether the search in RUN (default: the newest in ./runs) beat random networks of the same latency.
 
-    Members are spread over the front, best first; each is paired with random networks whose latency is within
-    5 % of its own. All are trained anew, longer, by one recipe, and scored once on the test set. "Better" is said
-    only if the 95 % interval of the paired difference excludes zero. Given again, the command does what is missing.
+    Members are spread over the front, best first; each is paired with random networks whose latency
+    is within 5 % of its own. All are trained anew, longer, by one recipe, and scored once on the
+    test set. "Better" is said only if the 95 % interval of the paired difference excludes zero.
+    Given again, the command does what is missing.
     """
     live = Live(quiet=as_json)
 
     def watch(step: Step) -> None:
         score = "failed" if step.score is None else f"{step.score:.4f}"
-        live.step(f"training {step.done}/{step.planned}  {step.digest}  {score}  {duration(step.eta_seconds)} left")
+        live.step(
+            f"training {step.done}/{step.planned}  {step.digest}  {score}  {duration(step.eta_seconds)} left"
+        )
 
     try:
         found = confirm(Run(run), say=live.lines, watch=watch, **given)
@@ -84,7 +109,16 @@ def table(run: Run, found: Confirmation) -> str:
         return "" if value is None else format(value, form)
 
     costs = list(found.plan["members"][0]["costs"])
-    header = ["trial", *costs, "search", "selection", "confirmed", "random", f"random's {costs[0]}", "difference"]
+    header = [
+        "trial",
+        *costs,
+        "search",
+        "selection",
+        "confirmed",
+        "random",
+        f"random's {costs[0]}",
+        "difference",
+    ]
     rows = []
     for member in document(run, found)["members"]:
         done = [entry["confirmed"] for entry in member["random"] if entry["confirmed"] is not None]
@@ -95,7 +129,10 @@ def table(run: Run, found: Confirmation) -> str:
             " ".join(f"{entry['costs'][costs[0]]:.4g}" for entry in member["random"]),
             number(member["difference"], "+.4f"),
         ])  # fmt: skip
-    return f"{found.metric} on the search, selection and test (confirmed, random) sets\n" + text.table(header, rows)
+    return (
+        f"{found.metric} on the search, selection and test (confirmed, random) sets\n"
+        + text.table(header, rows)
+    )
 
 
 def footer(run: Run, found: Confirmation) -> str:

@@ -8,7 +8,7 @@ from nas import catalog
 from nas.arch import Architecture
 from nas.cli._options import json_option, print_json
 from nas.cost.confidence import sure_latency_ms
-from nas.cost.table import Estimate, Table
+from nas.latency.table import Estimate, Table
 from nas.report import text
 
 __all__ = ["command"]
@@ -22,13 +22,27 @@ Examples:
   nas cost runs/fbnet:12 --device raspi4 --confidence 0.95 --json"""
 )
 @click.argument("network")
-@click.option("--device", "devices", multiple=True, metavar="NAME", help="Device or table file; may be given again.")
-@click.option("--width", type=click.FloatRange(0.05, 20), default=1.0, help="Channel multiplier, as published.")
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    metavar="NAME",
+    help="Device or table file; may be given again.",
+)
+@click.option(
+    "--width",
+    type=click.FloatRange(0.05, 20),
+    default=1.0,
+    help="Channel multiplier, as published.",
+)
 @click.option("--resolution", type=click.IntRange(8, 4096), help="Input size in pixels.")
 @click.option("--classes", type=click.IntRange(1, 65536), help="Output classes.")
 @click.option("--layers/--no-layers", default=True, help="Show every layer.")
 @click.option(
-    "--confidence", type=float, metavar="P", help="Also the latency that is kept with this probability, such as 0.95."
+    "--confidence",
+    type=float,
+    metavar="P",
+    help="Also the latency that is kept with this probability, such as 0.95.",
 )
 @json_option
 def command(
@@ -56,7 +70,9 @@ def command(
     click.echo(text.costs(network, architecture, tables, confidence))
 
 
-def costs(architecture: Architecture, tables: list[Table], confidence: float | None = None) -> dict[str, Any]:
+def costs(
+    architecture: Architecture, tables: list[Table], confidence: float | None = None
+) -> dict[str, Any]:
     """The JSON document."""
     return {
         "digest": architecture.digest,
@@ -65,7 +81,9 @@ def costs(architecture: Architecture, tables: list[Table], confidence: float | N
         "macs": architecture.macs,
         "size_bytes": architecture.size_bytes,
         "peak_memory_bytes": architecture.peak_memory_bytes,
-        "devices": {table.name: _latency(table.estimate(architecture), confidence) for table in tables},
+        "devices": {
+            table.name: _latency(table.estimate(architecture), confidence) for table in tables
+        },
         "columns": {
             f"{name}@{table.name}": table.column(name).estimate(architecture).latency_ms
             for table in tables

@@ -7,7 +7,7 @@ import click
 
 from nas import catalog
 from nas.cli._options import json_option, print_json
-from nas.cost.table import Table
+from nas.latency.table import Table
 from nas.report import text
 from nas.space import SearchSpace
 
@@ -24,17 +24,21 @@ Examples:
   nas devices ./my_board.csv --resolution 96"""
 )
 @click.argument("names", nargs=-1)
-@click.option("--resolution", type=click.IntRange(8, 4096), help="Input size for the coverage of the spaces.")
+@click.option(
+    "--resolution", type=click.IntRange(8, 4096), help="Input size for the coverage of the spaces."
+)
 @json_option
 def command(names: tuple[str, ...], resolution: int | None, as_json: bool) -> None:
     """List devices: kind of table, conditions, coverage per space, known error.
 
-    Coverage is the share of a space's distinct layers that have a row of their own; the rest is predicted by
-    the device model. With NAMES, print provenance and caveats in full.
+    Coverage is the share of a space's distinct layers that have a row of their own; the rest is
+    predicted by the device model. With NAMES, print provenance and caveats in full.
     """
     tables = [catalog.device(name) for name in names or catalog.device_names()]
     sizes = (resolution,) if resolution else RESOLUTIONS
-    spaces = [catalog.space(name, resolution=size) for name in catalog.space_names() for size in sizes]
+    spaces = [
+        catalog.space(name, resolution=size) for name in catalog.space_names() for size in sizes
+    ]
     rows = [describe(table, spaces) for table in tables]
     if as_json:
         print_json(rows)
@@ -54,5 +58,7 @@ def describe(table: Table, spaces: Sequence[SearchSpace]) -> dict[str, Any]:
 
 def coverage(table: Table, space: SearchSpace) -> float:
     """Share of the space's distinct layers that the table has a row for."""
-    layers = {layer for step in space.chain for words in step.words for word in words for layer in word}
+    layers = {
+        layer for step in space.chain for words in step.words for word in words for layer in word
+    }
     return sum(table.row(layer) is not None for layer in layers) / len(layers)

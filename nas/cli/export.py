@@ -15,8 +15,8 @@ from nas.cli._options import json_option, print_json
 from nas.data import Dataset, load
 from nas.errors import ExistsError, UsageError
 from nas.measure.int8 import Quantised, quantise
+from nas.metadata import Notes
 from nas.model.weights import Weights, read_weights
-from nas.notes import Notes
 
 __all__ = ["command"]
 
@@ -46,15 +46,36 @@ Examples:
     type=click.Path(path_type=Path),
     help="State dict, or a folder of nas train; a segmenter's ship a class per pixel.",
 )
-@click.option("--features", is_flag=True, help="Without the head: maps at strides 4 to 32, input of any size.")
 @click.option(
-    "--int8", is_flag=True, help="Quantise the ONNX file too, as NAME.int8.onnx; needs --weights, --calibrate."
+    "--features", is_flag=True, help="Without the head: maps at strides 4 to 32, input of any size."
 )
-@click.option("--calibrate", metavar="DATA", help="Data set of the training, whose weights set gives the ranges.")
-@click.option("--calibration-images", type=click.IntRange(1), default=256, show_default=True, help="How many of them.")
-@click.option("--score-test", is_flag=True, help="Score both files on the test set too, which is counted.")
+@click.option(
+    "--int8",
+    is_flag=True,
+    help="Quantise the ONNX file too, as NAME.int8.onnx; needs --weights, --calibrate.",
+)
+@click.option(
+    "--calibrate",
+    metavar="DATA",
+    help="Data set of the training, whose weights set gives the ranges.",
+)
+@click.option(
+    "--calibration-images",
+    type=click.IntRange(1),
+    default=256,
+    show_default=True,
+    help="How many of them.",
+)
+@click.option(
+    "--score-test", is_flag=True, help="Score both files on the test set too, which is counted."
+)
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
-@click.option("--width", type=click.FloatRange(0.05, 20), default=1.0, help="Channel multiplier, as published.")
+@click.option(
+    "--width",
+    type=click.FloatRange(0.05, 20),
+    default=1.0,
+    help="Channel multiplier, as published.",
+)
 @click.option("--resolution", type=click.IntRange(8, 4096), help="Input size in pixels.")
 @click.option("--classes", type=click.IntRange(1, 65536), help="Output classes.")
 @json_option
@@ -78,7 +99,8 @@ def command(
     """Write NETWORK as NAME.py, NAME.onnx and NAME.json, and its trained weights as NAME.pt.
 
     NETWORK is a published name (nas networks), an architecture.json, or RUN[:TRIAL]. Before a file
-    appears, an interpreter that cannot import nas has run it: parameters, MACs and logits are the source's.
+    appears, an interpreter that cannot import nas has run it: parameters, MACs and logits are the
+    source's.
     """
     architecture = catalog.network(network, width=width, resolution=resolution, classes=classes)
     formats = [kind.strip() for kind in to.split(",") if kind.strip()]
@@ -88,9 +110,17 @@ def command(
     given = None if weights is None else read_weights(weights)
     pixels = 0 if features else export.pixel_classes(given)
     if int8 and pixels:
-        raise UsageError("--int8 scores a class per image, and these weights are a segmenter's: leave --int8 out")
-    if dataset is not None and not force and (file := out / f"{name or default_name(network)}.int8.onnx").exists():
-        raise ExistsError(f"{file} exists: choose another --name or --out, or overwrite it with --force")
+        raise UsageError(
+            "--int8 scores a class per image, and these weights are a segmenter's: leave --int8 out"
+        )
+    if (
+        dataset is not None
+        and not force
+        and (file := out / f"{name or default_name(network)}.int8.onnx").exists()
+    ):
+        raise ExistsError(
+            f"{file} exists: choose another --name or --out, or overwrite it with --force"
+        )
     made = export.export(
         architecture, out, name=default_name(network) if name is None else name,
         formats=formats, weights=given, notes=_notes(network, given).fitting(architecture, pixels), features=features,
@@ -109,7 +139,11 @@ def command(
     if dataset is not None:
         source = made.files["onnx"]
         quantised = quantise(
-            source, dataset, source.with_suffix(".int8.onnx"), images=calibration_images, test=score_test
+            source,
+            dataset,
+            source.with_suffix(".int8.onnx"),
+            images=calibration_images,
+            test=score_test,
         )
         document["int8"] = _int8_document(quantised)
         lines += quantised.lines()
@@ -140,9 +174,13 @@ def _calibration(
             raise UsageError("--calibrate and --score-test have a meaning only with --int8")
         return None
     if calibrate is None:
-        raise UsageError("--int8 needs --calibrate DATA: its ranges come from real images, such as --calibrate digits")
+        raise UsageError(
+            "--int8 needs --calibrate DATA: its ranges come from real images, such as --calibrate digits"
+        )
     if weights is None:
-        raise UsageError("--int8 needs --weights FILE: ranges and accuracy of an untrained network say nothing")
+        raise UsageError(
+            "--int8 needs --weights FILE: ranges and accuracy of an untrained network say nothing"
+        )
     if "onnx" not in formats:
         raise UsageError("--int8 quantises the ONNX file: put onnx into --to")
     return load(calibrate)
@@ -156,8 +194,12 @@ def _int8_document(made: Quantised) -> dict[str, Any]:
         "selection_accuracy": {"before": made.accuracy[0], "after": made.accuracy[1]},
         "test_accuracy": None if test is None else {"before": test[0], "after": test[1]},
         "test_openings": made.test_openings,
-        "latency_ms": {name: t.latency_ms for name, t in zip(("before", "after"), made.latency, strict=True)},
-        "latency_sd_ms": {name: t.sd_ms for name, t in zip(("before", "after"), made.latency, strict=True)},
+        "latency_ms": {
+            name: t.latency_ms for name, t in zip(("before", "after"), made.latency, strict=True)
+        },
+        "latency_sd_ms": {
+            name: t.sd_ms for name, t in zip(("before", "after"), made.latency, strict=True)
+        },
         "size_bytes": dict(zip(("before", "after"), made.size_bytes, strict=True)),
     }
 
@@ -209,17 +251,27 @@ def _lines(document: dict[str, Any]) -> list[str]:
             "onnx": f"any batch and size, opset {export.OPSET}; logits are the source's, mask is their largest",
             "json": "architecture of the body",
         }
-    lines = [f"architecture {document['digest']}: {document['params']:,} params, {document['macs']:,} MACs"]
+    lines = [
+        f"architecture {document['digest']}: {document['params']:,} params, {document['macs']:,} MACs"
+    ]
     for kind, path in document["files"].items():
         difference = document["largest_difference"].get(kind)
         lines.append(
             f"  {path}  {checked[kind]}"
-            + ("" if difference is None else f" (to {difference:.0e})" if difference else ", exactly")
+            + (
+                ""
+                if difference is None
+                else f" (to {difference:.0e})"
+                if difference
+                else ", exactly"
+            )
         )
     for tap in document.get("maps", ()):
         lines.append(
             f"  stride {tap['stride']:2}  {tap['channels']} channels, after {tap['layer']}; {tap['onnx']} in ONNX"
         )
     if document["weights"] is None:
-        lines.append("Weights: untrained. --weights FILE takes a state dict of the trained network.")
+        lines.append(
+            "Weights: untrained. --weights FILE takes a state dict of the trained network."
+        )
     return lines

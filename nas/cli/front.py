@@ -6,7 +6,7 @@ import click
 
 from nas.cli._options import json_option, print_json, run_argument
 from nas.errors import RunError
-from nas.run import Run
+from nas.run.run import Run
 from nas.units import counted
 
 __all__ = ["command"]
@@ -24,10 +24,15 @@ def command(run: Path, as_json: bool) -> None:
     """Print the front of RUN (default: the newest in ./runs) and write its front.csv and front.png anew."""
     found = Run(run)
     if not found.front_trials:
-        raise RunError(f"no network of '{run}' has finished{found.failures_text()}: there is no front yet")
+        raise RunError(
+            f"no network of '{run}' has finished{found.failures_text()}: there is no front yet"
+        )
     found.save_reports()
     if as_json:
-        fronts = {device: [trial.number for trial in trials] for device, trials in found.device_fronts().items()}
+        fronts = {
+            device: [trial.number for trial in trials]
+            for device, trials in found.device_fronts().items()
+        }
         print_json({"run": str(run), "front": found.front_rows(), "device_fronts": fronts})
         return
     click.echo(found.front_text())

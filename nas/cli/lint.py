@@ -20,7 +20,9 @@ Examples:
   nas lint ./my_space.py --json"""
 )
 @click.argument("space")
-@click.option("--device", "devices", multiple=True, metavar="NAME", help="Device; repeatable.  [default: all]")
+@click.option(
+    "--device", "devices", multiple=True, metavar="NAME", help="Device; repeatable.  [default: all]"
+)
 @click.option("--resolution", type=click.IntRange(8, 4096), help="Input size in pixels.")
 @json_option
 def command(space: str, devices: tuple[str, ...], resolution: int | None, as_json: bool) -> None:
@@ -36,4 +38,6 @@ def command(space: str, devices: tuple[str, ...], resolution: int | None, as_jso
         click.echo(text.lint(report))
     if not report.ok:
         errors = [str(found) for found in report.findings if found.severity == "error"]
-        raise SpaceError(f"space '{space}' has {counted(len(errors), 'error')}, the first: {errors[0]}")
+        raise SpaceError(
+            f"space '{space}' has {counted(len(errors), 'error')}, the first: {errors[0]}"
+        )

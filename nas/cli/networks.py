@@ -20,14 +20,23 @@ Examples:
   nas networks mobilenet_v2 --width 0.75 --resolution 192 --json"""
 )
 @click.argument("names", nargs=-1)
-@click.option("--width", type=click.FloatRange(0.05, 16), default=1.0, help="Channel multiplier, as published.")
-@click.option("--resolution", type=click.IntRange(8, 4096), help="Input size in pixels.  [default: as published]")
+@click.option(
+    "--width",
+    type=click.FloatRange(0.05, 16),
+    default=1.0,
+    help="Channel multiplier, as published.",
+)
+@click.option(
+    "--resolution",
+    type=click.IntRange(8, 4096),
+    help="Input size in pixels.  [default: as published]",
+)
 @json_option
 def command(names: tuple[str, ...], width: float, resolution: int | None, as_json: bool) -> None:
     """List published networks: params and multiply-adds as their authors count them, and membership.
 
-    Membership says whether a network is a point of the space it came from: in, near (which genes differ), or
-    outside (something differs that the space does not search). --json holds the genes.
+    Membership says whether a network is a point of the space it came from: in, near (which genes
+    differ), or outside (something differs that the space does not search). --json holds the genes.
     """
     rows = [describe(name, width, resolution) for name in names or networks.names()]
     if as_json:
@@ -46,9 +55,15 @@ def describe(name: str, width: float, resolution: int | None) -> dict[str, Any]:
     network = networks.get(name, width=width, resolution=resolution)
     found: dict[str, Any] = {"verdict": "no space", "genes": None, "differences": []}
     if published.space:
-        space = catalog.space(published.space, resolution=network.input.size, classes=1000, in_channels=3)
+        space = catalog.space(
+            published.space, resolution=network.input.size, classes=1000, in_channels=3
+        )
         place = membership(network, space)
-        found = {"verdict": place.verdict, "genes": place.genes, "differences": [d.text for d in place.differences]}
+        found = {
+            "verdict": place.verdict,
+            "genes": place.genes,
+            "differences": [d.text for d in place.differences],
+        }
     return {
         "name": name,
         "resolution": network.input.size,

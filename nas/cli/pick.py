@@ -8,7 +8,7 @@ from nas import units
 from nas.cli._options import json_option, print_json, run_argument
 from nas.errors import ExistsError, UsageError
 from nas.report import text
-from nas.run import Run
+from nas.run.run import Run
 
 __all__ = ["command"]
 
@@ -23,16 +23,33 @@ Examples:
   nas pick runs/photos --weight accuracy=1,latency_ms=0.2"""
 )
 @run_argument
-@click.option("--latency", metavar="MS", help="Upper bound on the first device's latency, such as 60ms.")
-@click.option("--confidence", type=float, metavar="P", help="Keep --latency with this probability, such as 0.95.")
-@click.option("--knee", is_flag=True, help="All objectives weighted alike, each scaled to 0..1 over the candidates.")
-@click.option("--weight", metavar="METRIC=W,..", help="Weights of metrics, each scaled to 0..1 over the candidates.")
+@click.option(
+    "--latency", metavar="MS", help="Upper bound on the first device's latency, such as 60ms."
+)
+@click.option(
+    "--confidence",
+    type=float,
+    metavar="P",
+    help="Keep --latency with this probability, such as 0.95.",
+)
+@click.option(
+    "--knee",
+    is_flag=True,
+    help="All objectives weighted alike, each scaled to 0..1 over the candidates.",
+)
+@click.option(
+    "--weight",
+    metavar="METRIC=W,..",
+    help="Weights of metrics, each scaled to 0..1 over the candidates.",
+)
 @click.option(
     "--all-devices",
     is_flag=True,
     help="Good on all devices of the run: least behind the best knee (or --weight sum) on its worst device.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Write the network there as architecture.json.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Write the network there as architecture.json."
+)
 @click.option("--force", is_flag=True, help="Let --out overwrite a file.")
 @json_option
 def command(
@@ -48,7 +65,8 @@ def command(
 ) -> None:
     """Pick one network of RUN (default: the newest in ./runs), and say which score decided.
 
-    Without a rule it is the best in the first objective. Nothing is written unless --out names a file.
+    Without a rule it is the best in the first objective. Nothing is written unless --out names a
+    file.
     """
     if out is not None and out.exists() and not force:
         raise ExistsError(f"{out} exists: choose another --out, or overwrite it with --force")
@@ -91,5 +109,7 @@ def _weights(given: str) -> dict[str, float]:
         except ValueError:
             equals = ""
         if not equals:
-            raise UsageError(f"weights are metric=number, such as --weight accuracy=1,latency_ms=0.2, not '{part}'")
+            raise UsageError(
+                f"weights are metric=number, such as --weight accuracy=1,latency_ms=0.2, not '{part}'"
+            )
     return found

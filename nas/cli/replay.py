@@ -8,8 +8,8 @@ import click
 
 from nas.cli._options import json_option, print_json, run_argument
 from nas.cli._progress import LOG_EVERY_SECONDS, Live, duration
-from nas.replay import replay, require
-from nas.run import Run
+from nas.run.replay import replay, require
+from nas.run.run import Run
 
 __all__ = ["command"]
 
@@ -25,8 +25,8 @@ Examples:
 def command(run: Path, as_json: bool) -> None:
     """Reproduce every proposal of RUN (default: the newest in ./runs) from what its claim records.
 
-    Trains nothing. The first proposal that comes out otherwise is named with its likely cause: another version, a
-    changed seed, an edited space, table or record. Exit code 1 then.
+    Trains nothing. The first proposal that comes out otherwise is named with its likely cause:
+    another version, a changed seed, an edited space, table or record. Exit code 1 then.
     """
     found = replay(Run(run), _Lines(Live(quiet=as_json)))
     if as_json:

@@ -11,21 +11,33 @@ from click.core import ParameterSource
 
 from nas import catalog, units
 from nas.arch import Architecture
-from nas.capsule import write_atomic
 from nas.cli._options import groups_option, json_option, print_json, seed_option
 from nas.cli._progress import Live, duration
 from nas.cost.costs import latency_metric
-from nas.cost.table import Table
 from nas.errors import ExistsError, RunError, UsageError
 from nas.family import Member, candidates, deviations, family, preset
 from nas.family.steps import TOLERANCE, Plan
+from nas.latency.table import Table
+from nas.record.identity import write_atomic
 from nas.report import plots, text
-from nas.run import Run
+from nas.run.run import Run
 from nas.scale import scaled
 
 __all__ = ["command"]
 
-FIT_ONLY = ("data", "groups", "step", "grid", "tolerance", "seeds", "epochs", "images", "batch_size", "lr", "threads")
+FIT_ONLY = (
+    "data",
+    "groups",
+    "step",
+    "grid",
+    "tolerance",
+    "seeds",
+    "epochs",
+    "images",
+    "batch_size",
+    "lr",
+    "threads",
+)
 
 
 @click.command(
@@ -37,41 +49,123 @@ Examples:
   nas scale mobilenet_v2 --fit --data fashion-mnist --resolution 28 --step 1.6 --pixels 2 --out family"""
 )
 @click.argument("network")
-@click.option("--preset", "preset_name", metavar="NAME", help="efficientnet, efficientnetv2 or uninet.")
-@click.option("--formula", is_flag=True, help="EfficientNet's formula at phi 1, 2, .. instead of its table.")
-@click.option("--fit", "fitted", is_flag=True, help="Find the coefficients by training candidates on --data.")
+@click.option(
+    "--preset", "preset_name", metavar="NAME", help="efficientnet, efficientnetv2 or uninet."
+)
+@click.option(
+    "--formula", is_flag=True, help="EfficientNet's formula at phi 1, 2, .. instead of its table."
+)
+@click.option(
+    "--fit", "fitted", is_flag=True, help="Find the coefficients by training candidates on --data."
+)
 @click.option("--data", help="digits, fashion-mnist[:DIR], npz:FILE, folder:DIR, hf:NAME.")
 @groups_option
-@click.option("--device", metavar="NAME", help="Device or table file: latencies are shown, and --fit plans by them.")
-@click.option("--step", type=float, default=2.0, show_default=True, help="With --fit: cost of a member over the last.")
-@click.option("--members", type=click.IntRange(1, 32), help="Networks beside the base.  [default: as published, or 3]")
-@click.option("--grid", type=click.IntRange(1, 12), default=4, show_default=True, help="With --fit: parts of a step.")
 @click.option(
-    "--tolerance", type=float, default=TOLERANCE, show_default=True, help="With --fit: share a cost may be off."
+    "--device",
+    metavar="NAME",
+    help="Device or table file: latencies are shown, and --fit plans by them.",
 )
-@click.option("--seeds", type=click.IntRange(1, 100), default=2, show_default=True, help="Trainings of a candidate.")
-@click.option("--epochs", type=click.FloatRange(0, min_open=True), default=8.0, show_default=True, help="Passes.")
-@click.option("--images", type=click.IntRange(0), default=0, help="Train on so many images.  [default: all of weights]")
-@click.option("--batch-size", type=click.IntRange(2), default=64, show_default=True, help="Images a step.")
-@click.option("--lr", type=click.FloatRange(0, min_open=True), default=0.05, show_default=True, help="Peak rate.")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of a training.")
 @click.option(
-    "--divisor", type=click.IntRange(1, 64), default=8, show_default=True, help="Channels are multiples of it."
+    "--step",
+    type=float,
+    default=2.0,
+    show_default=True,
+    help="With --fit: cost of a member over the last.",
 )
-@click.option("--pixels", type=click.IntRange(1, 256), default=4, show_default=True, help="Resolutions are multiples.")
-@click.option("--resolution", type=click.IntRange(8, 4096), help="The base's input size.  [default: its own]")
-@click.option("--classes", type=click.IntRange(1, 65536), help="Output classes.  [default: its own, or the data's]")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for architectures, family.json and pictures.")
+@click.option(
+    "--members",
+    type=click.IntRange(1, 32),
+    help="Networks beside the base.  [default: as published, or 3]",
+)
+@click.option(
+    "--grid",
+    type=click.IntRange(1, 12),
+    default=4,
+    show_default=True,
+    help="With --fit: parts of a step.",
+)
+@click.option(
+    "--tolerance",
+    type=float,
+    default=TOLERANCE,
+    show_default=True,
+    help="With --fit: share a cost may be off.",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1, 100),
+    default=2,
+    show_default=True,
+    help="Trainings of a candidate.",
+)
+@click.option(
+    "--epochs",
+    type=click.FloatRange(0, min_open=True),
+    default=8.0,
+    show_default=True,
+    help="Passes.",
+)
+@click.option(
+    "--images",
+    type=click.IntRange(0),
+    default=0,
+    help="Train on so many images.  [default: all of weights]",
+)
+@click.option(
+    "--batch-size", type=click.IntRange(2), default=64, show_default=True, help="Images a step."
+)
+@click.option(
+    "--lr",
+    type=click.FloatRange(0, min_open=True),
+    default=0.05,
+    show_default=True,
+    help="Peak rate.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="CPU threads of a training.",
+)
+@click.option(
+    "--divisor",
+    type=click.IntRange(1, 64),
+    default=8,
+    show_default=True,
+    help="Channels are multiples of it.",
+)
+@click.option(
+    "--pixels",
+    type=click.IntRange(1, 256),
+    default=4,
+    show_default=True,
+    help="Resolutions are multiples.",
+)
+@click.option(
+    "--resolution", type=click.IntRange(8, 4096), help="The base's input size.  [default: its own]"
+)
+@click.option(
+    "--classes",
+    type=click.IntRange(1, 65536),
+    help="Output classes.  [default: its own, or the data's]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for architectures, family.json and pictures.",
+)
 @click.option("--force", is_flag=True, help="Overwrite a family that is there.")
 @seed_option
 @json_option
 def command(network: str, as_json: bool, **given: Any) -> None:
     """Scale NETWORK into a family, and print what each member is, costs, and was rounded to.
 
-    NETWORK is a published name (nas networks), an architecture.json, or RUN[:TRIAL]. A preset scales by a paper's own
-    table. --fit does what the papers did: networks of equal cost, grown in depth, width and resolution by different
-    shares, are trained on weights and compared on selection; the best shares are kept. The cost is the latency on --device,
-    or macs without one. Given again, a fit goes on where it was.
+    NETWORK is a published name (nas networks), an architecture.json, or RUN[:TRIAL]. A preset
+    scales by a paper's own table. --fit does what the papers did: networks of equal cost, grown in
+    depth, width and resolution by different shares, are trained on weights and compared on
+    selection; the best shares are kept. The cost is the latency on --device, or macs without one.
+    Given again, a fit goes on where it was.
     """
     made = _Scale(network, given, quiet=as_json)
     made.make()
@@ -89,8 +183,12 @@ class _Scale:
         self.run = _run_of(network)
         self._check()
         self.name = _name(network)
-        self.base = catalog.network(network, resolution=given["resolution"], classes=given["classes"])
-        self.tables: tuple[Table, ...] = (catalog.device(given["device"]),) if given["device"] else ()
+        self.base = catalog.network(
+            network, resolution=given["resolution"], classes=given["classes"]
+        )
+        self.tables: tuple[Table, ...] = (
+            (catalog.device(given["device"]),) if given["device"] else ()
+        )
         if not self.tables and self.run is not None:
             self.tables = self.run.tables[:1]
         self.members: Sequence[Member] = ()
@@ -113,11 +211,19 @@ class _Scale:
         if given["fitted"] and out is None:
             raise UsageError("--fit needs a folder to go on from after a kill: give --out")
         if given["formula"] and given["fitted"]:
-            raise UsageError("--formula belongs to --preset efficientnet: a fit finds its own coefficients")
+            raise UsageError(
+                "--formula belongs to --preset efficientnet: a fit finds its own coefficients"
+            )
         if out is not None and out.exists() and not out.is_dir():
             raise ExistsError(f"{out} is a file: a family needs a folder")
-        if out is not None and (out / "family.json").exists() and not (given["force"] or given["fitted"]):
-            raise ExistsError(f"{out} holds a family: choose another --out, or overwrite it with --force")
+        if (
+            out is not None
+            and (out / "family.json").exists()
+            and not (given["force"] or given["fitted"])
+        ):
+            raise ExistsError(
+                f"{out} holds a family: choose another --out, or overwrite it with --force"
+            )
 
     def make(self) -> None:
         """Members, and their files where a folder is named."""
@@ -142,22 +248,32 @@ class _Scale:
         )  # fmt: skip
         found, self.dropped = candidates(plan, given["grid"])
         recipe = fitting.Short(
-            epochs=given["epochs"], images=given["images"], batch_size=given["batch_size"], lr=given["lr"]
+            epochs=given["epochs"],
+            images=given["images"],
+            batch_size=given["batch_size"],
+            lr=given["lr"],
         )
         trainer = fitting.Trainer(dataset, recipe, thread_count=given["threads"])
         fit = fitting.Fit(found, trainer, given["out"], seeds=given["seeds"], seed=given["seed"])
         self.live.lines(
-            [f"base       {self.base.input}, {units.amount(self._cost(self.base))} {self.unit}", *fit.lines()]
+            [
+                f"base       {self.base.input}, {units.amount(self._cost(self.base))} {self.unit}",
+                *fit.lines(),
+            ]
         )
         try:
             self.fitted = fit.run(watch=self._say)
         except KeyboardInterrupt:
-            raise RunError("interrupted; nothing finished is lost. Go on by the same command") from None
+            raise RunError(
+                "interrupted; nothing finished is lost. Go on by the same command"
+            ) from None
         self.members = family(plan, self.fitted.best[0], given["members"] or 3, name=self.name)
 
     def _say(self, step: Any) -> None:
         score = "failed" if step.accuracy is None else f"{step.accuracy:.4f}"
-        self.live.step(f"training {step.done}/{step.planned}  {step.name}  {score}  {duration(step.eta_seconds)} left")
+        self.live.step(
+            f"training {step.done}/{step.planned}  {step.name}  {score}  {duration(step.eta_seconds)} left"
+        )
 
     @property
     def unit(self) -> str:
@@ -174,7 +290,10 @@ class _Scale:
 
     def lines(self) -> list[str]:
         """For people."""
-        lines = [*self._fit_lines(), text.family(self.members, self.tables, self._costs(), self.unit)]
+        lines = [
+            *self._fit_lines(),
+            text.family(self.members, self.tables, self._costs(), self.unit),
+        ]
         if self.given["preset_name"] == "efficientnet":
             lines += ["", _deviation_text()]
         out = self.given["out"]
@@ -229,7 +348,9 @@ class _Scale:
 
     def _member(self, member: Member) -> dict[str, Any]:
         network = member.network
-        planned = {} if member.target is None else {"planned": member.target, "cost": self._cost(network)}
+        planned = (
+            {} if member.target is None else {"planned": member.target, "cost": self._cost(network)}
+        )
         return {
             "name": member.name,
             "digest": network.digest,
@@ -246,7 +367,9 @@ class _Scale:
         out.mkdir(parents=True, exist_ok=True)
         for member in self.members:
             member.network.save(out / f"{member.name}.json")
-        write_atomic(out / "family.json", json.dumps(self.document(), indent=1, allow_nan=False) + "\n")
+        write_atomic(
+            out / "family.json", json.dumps(self.document(), indent=1, allow_nan=False) + "\n"
+        )
         plots.save(self._figure(), out / "family.png")
         if self.fitted is not None:
             ranked = self.fitted.ranked
@@ -259,7 +382,9 @@ class _Scale:
             plots.save(figure, out / "fit.png")
 
     def _figure(self) -> Any:
-        estimates = [self.tables[0].estimate(m.network) if self.tables else None for m in self.members]
+        estimates = [
+            self.tables[0].estimate(m.network) if self.tables else None for m in self.members
+        ]
         costs = [
             (float(m.network.macs), 0.0) if e is None else (e.latency_ms, e.latency_sd_ms)
             for m, e in zip(self.members, estimates, strict=True)
@@ -267,7 +392,9 @@ class _Scale:
         across = latency_metric(self.tables[0].name) if self.tables else "macs"
         shown: dict[str, Any] = {}
         if self.run is not None and all(across in trial.metrics for trial in self.run.front_trials):
-            up = next((o.name for o in self.run.objectives.each if o.direction == "maximize"), "accuracy")
+            up = next(
+                (o.name for o in self.run.objectives.each if o.direction == "maximize"), "accuracy"
+            )
             shown = {"trials": self.run.trials, "front": self.run.front_trials, "up": up}
         return plots.family_figure(
             [m.name for m in self.members], costs, across, params=[m.network.params for m in self.members],
@@ -282,7 +409,11 @@ def _run_of(network: str) -> Run | None:
 
 def _name(network: str) -> str:
     """Name of the members' files: ``runs/fbnet:12`` becomes ``fbnet_12``."""
-    stem = Path(network).name.removesuffix(".json") if ":" not in network else network.rstrip("/").rpartition("/")[2]
+    stem = (
+        Path(network).name.removesuffix(".json")
+        if ":" not in network
+        else network.rstrip("/").rpartition("/")[2]
+    )
     return re.sub(r"[^\w.-]+", "_", stem, flags=re.ASCII).strip("_.") or "network"
 
 
@@ -295,7 +426,11 @@ def _lead(lead: tuple[str, float, tuple[float, float] | None] | None) -> str:
     if lead is None:
         return "it grows one thing only"
     name, mean, bounds = lead
-    edges = "no interval from one seed" if bounds is None else f"95 % {bounds[0]:+.4f} to {bounds[1]:+.4f}"
+    edges = (
+        "no interval from one seed"
+        if bounds is None
+        else f"95 % {bounds[0]:+.4f} to {bounds[1]:+.4f}"
+    )
     sure = "" if bounds is not None and bounds[0] > 0 else ", so no evidence that it is better"
     return f"{mean:+.4f} over {name} alone ({edges}, by the scores that chose it{sure})"
 

@@ -26,16 +26,27 @@ Examples:
 @click.argument("names", nargs=-1)
 @click.option("--resolution", type=click.IntRange(8, 4096), help="Input size in pixels.")
 @click.option(
-    "--device", "devices", multiple=True, metavar="NAME", help="How latency on a device is spread; repeatable."
+    "--device",
+    "devices",
+    multiple=True,
+    metavar="NAME",
+    help="How latency on a device is spread; repeatable.",
 )
-@click.option("--latency", metavar="MS", help="Also the share of networks under this, on each device.")
+@click.option(
+    "--latency", metavar="MS", help="Also the share of networks under this, on each device."
+)
 @json_option
 def command(
-    names: tuple[str, ...], resolution: int | None, devices: tuple[str, ...], latency: str | None, as_json: bool
+    names: tuple[str, ...],
+    resolution: int | None,
+    devices: tuple[str, ...],
+    latency: str | None,
+    as_json: bool,
 ) -> None:
     """List search spaces: paper, choices, gene tuples, distinct networks. With NAMES, their choices too.
 
-    With --device, the exact least and greatest latency of every space, and what shares of its gene tuples stay under.
+    With --device, the exact least and greatest latency of every space, and what shares of its gene
+    tuples stay under.
     """
     if latency and not devices:
         raise UsageError("--latency is a latency on a device: name it with --device")
@@ -79,9 +90,7 @@ def _spread(space: SearchSpace, device: str, upper_ms: float | None) -> str:
     line = f"{space.name} on {metric.partition('@')[2]}: {text.spread(domain, metric)}"
     if upper_ms is None:
         return line
-    return (
-        f"{line}; {text.shown_share(domain.share_within(metric, upper_ms))} of all gene tuples within {upper_ms:g} ms"
-    )
+    return f"{line}; {text.shown_share(domain.share_within(metric, upper_ms))} of all gene tuples within {upper_ms:g} ms"
 
 
 def _latencies(space: SearchSpace, device: str, upper_ms: float | None) -> dict[str, Any]:
@@ -89,6 +98,8 @@ def _latencies(space: SearchSpace, device: str, upper_ms: float | None) -> dict[
     return {
         "least_ms": domain.compiled.extreme(metric)[0],
         "greatest_ms": domain.compiled.extreme(metric, largest=True)[0],
-        "quantiles_ms": dict(zip(map(str, text.SHARES), domain.quantiles(metric, text.SHARES), strict=True)),
+        "quantiles_ms": dict(
+            zip(map(str, text.SHARES), domain.quantiles(metric, text.SHARES), strict=True)
+        ),
         "share_within": None if upper_ms is None else domain.share_within(metric, upper_ms),
     }

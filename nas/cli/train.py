@@ -41,40 +41,105 @@ Examples:
   torchrun --nproc-per-node 4 -m nas train winner.json --data folder:photos --out trained/four"""
 )
 @click.argument("network")
-@click.option("--data", required=True, help="digits, fashion-mnist[:DIR], npz:FILE, folder:DIR, hf:NAME.")
+@click.option(
+    "--data", required=True, help="digits, fashion-mnist[:DIR], npz:FILE, folder:DIR, hf:NAME."
+)
 @groups_option
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the training.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Folder of the training."
+)
 @click.option(
     "--task", type=click.Choice(["classification", "segmentation"]), default="classification", show_default=True,
     help="segmentation reads folder:DIR with images/ and masks/.",
 )  # fmt: skip
 @click.option(
-    "--recipe", "recipe_name", default="default", show_default=True, help=f"Recipe of a paper: {', '.join(RECIPES)}."
+    "--recipe",
+    "recipe_name",
+    default="default",
+    show_default=True,
+    help=f"Recipe of a paper: {', '.join(RECIPES)}.",
 )
 @click.option(
-    "--progressive", default="", metavar="PRESET", help=f"Growing sizes, as EfficientNetV2: {', '.join(GROWTH)}."
+    "--progressive",
+    default="",
+    metavar="PRESET",
+    help=f"Growing sizes, as EfficientNetV2: {', '.join(GROWTH)}.",
 )
-@click.option("--set", "settings", default="", metavar="NAME=VALUE,..", help="Settings of the recipe to change.")
-@click.option("--epochs", type=click.FloatRange(0, min_open=True), help="Passes.  [default: the recipe's]")
+@click.option(
+    "--set",
+    "settings",
+    default="",
+    metavar="NAME=VALUE,..",
+    help="Settings of the recipe to change.",
+)
+@click.option(
+    "--epochs", type=click.FloatRange(0, min_open=True), help="Passes.  [default: the recipe's]"
+)
 @click.option("--steps", type=click.IntRange(1), help="Batches to train on, instead of --epochs.")
-@click.option("--batch-size", type=click.IntRange(2), help="Images a step, in all.  [default: the recipe's]")
-@click.option("--lr", type=click.FloatRange(0, min_open=True), help="Peak rate.  [default: the recipe's]")
-@click.option("--resolution", type=click.IntRange(1, 4096), help="Input size in pixels.  [default: the network's]")
+@click.option(
+    "--batch-size", type=click.IntRange(2), help="Images a step, in all.  [default: the recipe's]"
+)
+@click.option(
+    "--lr", type=click.FloatRange(0, min_open=True), help="Peak rate.  [default: the recipe's]"
+)
+@click.option(
+    "--resolution",
+    type=click.IntRange(1, 4096),
+    help="Input size in pixels.  [default: the network's]",
+)
 @click.option(
     "--weights",
     type=click.Path(path_type=Path),
     help="Start from a state dict, a folder of nas train, or a run's supernet.",
 )
-@click.option("--partial", is_flag=True, help="Take of --weights what fits, as from a smaller member of a family.")
-@click.option("--teacher", metavar="NETWORK", help="Network, or ONNX file, whose logits to learn from.")
-@click.option("--teacher-weights", type=click.Path(path_type=Path), help="State dict of the teacher.")
-@click.option("--teacher-temperature", type=float, default=TEMPERATURE, show_default=True, help="Softens its classes.")
-@click.option("--teacher-weight", type=float, default=WEIGHT, show_default=True, help="Its share of the loss.")
+@click.option(
+    "--partial",
+    is_flag=True,
+    help="Take of --weights what fits, as from a smaller member of a family.",
+)
+@click.option(
+    "--teacher", metavar="NETWORK", help="Network, or ONNX file, whose logits to learn from."
+)
+@click.option(
+    "--teacher-weights", type=click.Path(path_type=Path), help="State dict of the teacher."
+)
+@click.option(
+    "--teacher-temperature",
+    type=float,
+    default=TEMPERATURE,
+    show_default=True,
+    help="Softens its classes.",
+)
+@click.option(
+    "--teacher-weight", type=float, default=WEIGHT, show_default=True, help="Its share of the loss."
+)
 @click.option("--tensorboard", is_flag=True, help="Curves in OUT/tensorboard.")
-@click.option("--threads", type=click.IntRange(1), default=CORES, show_default="all cores", help="CPU threads.")
-@click.option("--checkpoint", default="60s", metavar="TIME", show_default=True, help="Time between checkpoints.")
-@click.option("--strict", is_flag=True, help="Refuse a data set with a corrupt image instead of leaving it out.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of everything random.")
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    default=CORES,
+    show_default="all cores",
+    help="CPU threads.",
+)
+@click.option(
+    "--checkpoint",
+    default="60s",
+    metavar="TIME",
+    show_default=True,
+    help="Time between checkpoints.",
+)
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Refuse a data set with a corrupt image instead of leaving it out.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Seed of everything random.",
+)
 @json_option
 def command(
     network: str,
@@ -93,9 +158,10 @@ def command(
 ) -> None:
     """Train NETWORK, whole and at full resolution, and score it once on the test set.
 
-    NETWORK is a published name, an architecture.json, or RUN[:TRIAL]. Given again, the command goes on from the last
-    checkpoint, to the same bits as if it had never stopped. Training reads the weights and search sets; selection
-    is watched. The folder ends with weights.pt, architecture.json and result.json.
+    NETWORK is a published name, an architecture.json, or RUN[:TRIAL]. Given again, the command goes
+    on from the last checkpoint, to the same bits as if it had never stopped. Training reads the
+    weights and search sets; selection is watched. The folder ends with weights.pt,
+    architecture.json and result.json.
     """
     if given["steps"] is not None and given["epochs"] is not None:
         raise UsageError("--steps and --epochs both say how long to train: give one of them")
@@ -108,7 +174,9 @@ def command(
     live = Live(quiet=as_json or not training.processes.first)
     live.lines(training.lines())
     try:
-        result = training.run(checkpoint_seconds=units.seconds(checkpoint), watch=_Lines(live, training.task.metric))
+        result = training.run(
+            checkpoint_seconds=units.seconds(checkpoint), watch=_Lines(live, training.task.metric)
+        )
     except KeyboardInterrupt:
         raise RunError("interrupted; go on from the last checkpoint by the same command") from None
     if not training.processes.first:
@@ -136,7 +204,11 @@ def _weights(path: Path | None, network: Architecture) -> Weights | None:
 def _recipe(given: dict[str, Any]) -> Recipe:
     """The recipe with --set, then the options of their own, each of which says a setting in plain words."""
     base = recipe(given["recipe_name"], given["progressive"], given["settings"])
-    own = {name: given[name] for name in ("epochs", "steps", "batch_size", "resolution") if given[name] is not None}
+    own = {
+        name: given[name]
+        for name in ("epochs", "steps", "batch_size", "resolution")
+        if given[name] is not None
+    }
     if given["lr"] is not None:
         own |= {"lr": given["lr"], "lr_batch": 0}  # as it stands, whatever the batch
     if given["seed"] or "seed=" not in given["settings"]:
@@ -172,7 +244,11 @@ class _Lines:
         if now - self._last < LOG_EVERY_SECONDS and watched.done < watched.steps:
             return
         self._last = now
-        selection = "" if watched.selection is None else f"  selection {self._metric} {watched.selection:.4f}"
+        selection = (
+            ""
+            if watched.selection is None
+            else f"  selection {self._metric} {watched.selection:.4f}"
+        )
         self._live.step(
             f"step {watched.done}/{watched.steps}  loss {watched.loss:.4f}{selection}  {duration(watched.eta_seconds)} left"
         )

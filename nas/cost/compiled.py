@@ -26,8 +26,8 @@ LayerCosts = Callable[[Layer], Sequence[float]]
 class Compiled:
     """Costs of every slot, state and option of a space.
 
-    ``values[slot]``: (states, options, costs). ``maxima`` says per cost whether a network's figure is
-    the largest over its slots (peak memory) and not their sum.
+    ``values[slot]``: (states, options, costs). ``maxima`` says per cost whether a network's figure
+    is the largest over its slots (peak memory) and not their sum.
     """
 
     space: SearchSpace
@@ -70,15 +70,27 @@ class Compiled:
         while first < len(steps):
             table, successor = self.values[first], steps[first].next
             last = first + 1
-            while last < len(steps) and table.shape[1] * self.values[last].shape[1] * len(table) <= LARGEST_PAIR:
-                following = self.values[last][successor]  # (states, options, options of the next slot, costs)
+            while (
+                last < len(steps)
+                and table.shape[1] * self.values[last].shape[1] * len(table) <= LARGEST_PAIR
+            ):
+                following = self.values[last][
+                    successor
+                ]  # (states, options, options of the next slot, costs)
                 both = table[:, :, None]
                 table = np.where(self.maxima, np.maximum(both, following), both + following)
                 table = table.reshape(len(table), -1, len(self.names))
                 successor = steps[last].next[successor].reshape(len(table), -1)
                 last += 1
             single = successor.max() == 0
-            runs.append((first, last, table.reshape(-1, len(self.names)), None if single else successor.ravel()))
+            runs.append(
+                (
+                    first,
+                    last,
+                    table.reshape(-1, len(self.names)),
+                    None if single else successor.ravel(),
+                )
+            )
             first = last
         return runs
 
@@ -135,6 +147,8 @@ def compile_costs(
         rows = np.array([of(layer) for layer in word])
         return np.asarray(np.where(largest, rows.max(axis=0), rows.sum(axis=0)))
 
-    values = tuple(np.array([[word_costs(word) for word in row] for row in step.words]) for step in space.chain)
+    values = tuple(
+        np.array([[word_costs(word) for word in row] for row in step.words]) for step in space.chain
+    )
     values[0][:] += [once.get(name, 0.0) for name in names]
     return Compiled(space, tuple(names), values, tuple(map(bool, largest)))

@@ -1,13 +1,15 @@
 """A latency that is kept with a stated probability, as a cost that adds up over a chain.
 
-An estimate's error is normal with variance ``v + c**2``: rows' independent errors add in ``v``, common errors in ``c``. The
-bound ``m + z * sqrt(v + c**2) <= T`` is no sum, but the root has linear upper bounds. For ``0 <= c <= C`` and any ``sigma > 0``
+An estimate's error is normal with variance ``v + c**2``: rows' independent errors add in ``v``,
+common errors in ``c``. The bound ``m + z * sqrt(v + c**2) <= T`` is no sum, but the root has linear
+upper bounds. For ``0 <= c <= C`` and any ``sigma > 0``
 
     sqrt(v + c**2)  <=  a * c + v / (2 * sigma) + sigma / 2,    a = C / (2 * sigma) if sigma >= C, else 1 - sigma / (2 * C)
 
-because the root is convex in c (so c = 0 and c = C decide) and concave in v (so its tangents lie above it). It is an equality at
-``c = C, v = sigma**2 - C**2``. A network whose ``c`` exceeds ``C = share * T`` takes more than T by itself, as no layer's ``c``
-exceeds that share of its time; so whatever meets the linear bound meets the exact one.
+because the root is convex in c (so c = 0 and c = C decide) and concave in v (so its tangents lie
+above it). It is an equality at ``c = C, v = sigma**2 - C**2``. A network whose ``c`` exceeds ``C =
+share * T`` takes more than T by itself, as no layer's ``c`` exceeds that share of its time; so
+whatever meets the linear bound meets the exact one.
 """
 
 import math
@@ -20,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.cost.compiled import compile_costs
-from nas.cost.table import Estimate, Table
 from nas.errors import UsageError
+from nas.latency.table import Estimate, Table
 from nas.space import SearchSpace
 
 __all__ = ["Margin", "check_confidence", "margin", "sure_latency_ms"]
@@ -33,13 +35,18 @@ DIGITS = 4
 def check_confidence(confidence: float) -> float:
     """The confidence, if it can be one: at least 0.5, below 1."""
     if not 0.5 <= confidence < 1:
-        raise UsageError(f"a confidence is a probability from 0.5 to below 1, such as 0.95, not {confidence:g}")
+        raise UsageError(
+            f"a confidence is a probability from 0.5 to below 1, such as 0.95, not {confidence:g}"
+        )
     return confidence
 
 
 def sure_latency_ms(estimate: Estimate, confidence: float) -> float:
     """The latency that is kept with that probability: ``m + z * sqrt(v + c**2)``."""
-    return estimate.latency_ms + NormalDist().inv_cdf(check_confidence(confidence)) * estimate.latency_sd_ms
+    return (
+        estimate.latency_ms
+        + NormalDist().inv_cdf(check_confidence(confidence)) * estimate.latency_sd_ms
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +76,9 @@ class Margin:
 
     def layer_ms(self, estimate: Estimate) -> float:
         """A layer's part of the latency that is kept."""
-        spread = self.common_weight * estimate.common_sd_ms + estimate.variance_ms2 / (2 * self.sigma_ms)
+        spread = self.common_weight * estimate.common_sd_ms + estimate.variance_ms2 / (
+            2 * self.sigma_ms
+        )
         return estimate.latency_ms + self.z * spread
 
     def to_json(self) -> dict[str, float]:
@@ -85,11 +94,15 @@ class Margin:
 def margin(space: SearchSpace, table: Table, upper_ms: float, confidence: float) -> Margin:
     """The bound that is tightest for networks of the space that take about ``upper_ms``."""
     check_confidence(confidence)
-    parts = compile_costs(space, ("ms", "common", "variance"), lambda layer: _parts(table.layer(layer)))
+    parts = compile_costs(
+        space, ("ms", "common", "variance"), lambda layer: _parts(table.layer(layer))
+    )
     layers = np.concatenate([values.reshape(-1, 3) for values in parts.values])
     timed = layers[layers[:, 0] > 0]
     share = float((timed[:, 1] / timed[:, 0]).max(initial=0.0))
-    most = min(share * max(upper_ms - table.constant_ms, 0.0), parts.extreme("common", largest=True)[0])
+    most = min(
+        share * max(upper_ms - table.constant_ms, 0.0), parts.extreme("common", largest=True)[0]
+    )
     rng = np.random.default_rng(0)
     drawn = np.stack([rng.integers(size, size=DRAWS) for size in space.gene_sizes], axis=1)
     ms, common, variance = _typical(parts.price(drawn), upper_ms)

@@ -6,11 +6,18 @@ from types import MappingProxyType
 from nas.arch import Architecture, Layer
 from nas.cost.compiled import Compiled, compile_costs
 from nas.cost.confidence import Margin
-from nas.cost.table import Table
+from nas.latency.table import Table
 from nas.shape import FLOAT_BYTES
 from nas.space import SearchSpace
 
-__all__ = ["SIZE_METRICS", "architecture_costs", "latency_metric", "plain_metric", "space_costs", "sure_metric"]
+__all__ = [
+    "SIZE_METRICS",
+    "architecture_costs",
+    "latency_metric",
+    "plain_metric",
+    "space_costs",
+    "sure_metric",
+]
 
 SIZE_METRICS = ("params", "macs", "size_bytes", "peak_memory_bytes")
 
@@ -32,26 +39,40 @@ def plain_metric(metric: str) -> str:
 
 
 def space_costs(
-    space: SearchSpace, tables: Sequence[Table], margins: Mapping[str, Margin] = MappingProxyType({})
+    space: SearchSpace,
+    tables: Sequence[Table],
+    margins: Mapping[str, Margin] = MappingProxyType({}),
 ) -> Compiled:
     """Latency on every device, what else its table prices, params, macs, size and peak memory of all networks of a space.
 
     ``margins``: by device; each adds the latency that is kept with its confidence.
     """
-    more = [(f"{name}@{table.name}", table.column(name)) for table in tables for name in table.columns]
+    more = [
+        (f"{name}@{table.name}", table.column(name)) for table in tables for name in table.columns
+    ]
     sure = [(table, margins[table.name]) for table in tables if table.name in margins]
 
     def of(layer: Layer) -> list[float]:
         latencies = [table.layer(layer).latency_ms for table in tables]
         kept = [margin.layer_ms(table.layer(layer)) for table, margin in sure]
         others = [column.layer(layer).latency_ms for _, column in more]
-        return [*latencies, *others, *kept, layer.params, layer.macs, FLOAT_BYTES * layer.params, layer.peak_bytes]
+        return [
+            *latencies,
+            *others,
+            *kept,
+            layer.params,
+            layer.macs,
+            FLOAT_BYTES * layer.params,
+            layer.peak_bytes,
+        ]
 
     once = {latency_metric(table.name): table.constant_ms for table in tables}
     once |= {name: column.constant_ms for name, column in more}
     for table, margin in sure:
         once[sure_metric(table.name, margin.confidence)] = table.constant_ms + margin.constant_ms
-    return compile_costs(space, (*once, *SIZE_METRICS), of, maxima=("peak_memory_bytes",), once=once)
+    return compile_costs(
+        space, (*once, *SIZE_METRICS), of, maxima=("peak_memory_bytes",), once=once
+    )
 
 
 def architecture_costs(architecture: Architecture, tables: Sequence[Table]) -> dict[str, float]:

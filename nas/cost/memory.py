@@ -13,11 +13,13 @@ COPIES_OF_WEIGHTS = 4
 def training_bytes(network: Architecture, batch_size: int) -> int:
     """Bytes that a training step keeps: the output of every kernel for the backward pass, and the weights.
 
-    Float32, an estimate from above for frameworks that fuse norm and activation, from below for those that do
-    not: within a factor of two of what torch takes.
+    Float32, an estimate from above for frameworks that fuse norm and activation, from below for
+    those that do not: within a factor of two of what torch takes.
     """
     activations = sum(kernel.out_elements for kernel in network.kernels())
-    return FLOAT_BYTES * (batch_size * (network.input.elements + activations) + COPIES_OF_WEIGHTS * network.params)
+    return FLOAT_BYTES * (
+        batch_size * (network.input.elements + activations) + COPIES_OF_WEIGHTS * network.params
+    )
 
 
 def check_fits(network: Architecture, batch_size: int, available_bytes: int) -> None:

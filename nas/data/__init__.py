@@ -5,4 +5,13 @@ from nas.data.sources import load
 from nas.data.splits import Splits, split
 from nas.data.tensors import LazyTensors, Statistics, statistics, tensors
 
-__all__ = ["Dataset", "LazyTensors", "Splits", "Statistics", "load", "split", "statistics", "tensors"]
+__all__ = [
+    "Dataset",
+    "LazyTensors",
+    "Splits",
+    "Statistics",
+    "load",
+    "split",
+    "statistics",
+    "tensors",
+]

@@ -22,11 +22,12 @@ LARGEST_SIDE = 1 << 12
 class Dataset:
     """``images`` (n, height, width, 1 or 3) and ``labels`` (n,), each an index into ``classes``.
 
-    ``read_test`` opens the source's own test part, None where it has none; only `test` calls it, so that
-    nothing about the test images is read (or can fail) before a confirmation needs them. ``groups`` (n,) tie
-    images that one split must not separate. ``skipped`` names images that could not be read; ``names`` (n,) are
-    the files of the others, where they have one each. ``flip`` says whether a mirrored image is still an image of its class. ``note``: what was
-    done to the images, a line for people. Raises `DataError` where a rule is broken.
+    ``read_test`` opens the source's own test part, None where it has none; only `test` calls it, so
+    that nothing about the test images is read (or can fail) before a confirmation needs them.
+    ``groups`` (n,) tie images that one split must not separate. ``skipped`` names images that could
+    not be read; ``names`` (n,) are the files of the others, where they have one each. ``flip`` says
+    whether a mirrored image is still an image of its class. ``note``: what was done to the images,
+    a line for people. Raises `DataError` where a rule is broken.
     """
 
     name: str
@@ -42,10 +43,14 @@ class Dataset:
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
-            raise DataError(f"data set '{self.name}' needs at least two classes, not {len(self.classes)}")
+            raise DataError(
+                f"data set '{self.name}' needs at least two classes, not {len(self.classes)}"
+            )
         self._check(self.images, self.labels, self.name)
         if self.groups is not None and self.groups.shape != self.labels.shape[:1]:
-            raise DataError(f"data set '{self.name}': groups must be one per image, not {self.groups.shape}")
+            raise DataError(
+                f"data set '{self.name}': groups must be one per image, not {self.groups.shape}"
+            )
 
     def _check(self, images: Images, labels: Labels, what: str) -> None:
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
@@ -54,9 +59,13 @@ class Dataset:
                 f"not {images.dtype} {images.shape}"
             )
         if not 1 <= max(images.shape[1:3]) <= LARGEST_SIDE or min(images.shape) == 0:
-            raise DataError(f"'{what}': images must be 1 to {LARGEST_SIDE} pixels a side, not {images.shape}")
+            raise DataError(
+                f"'{what}': images must be 1 to {LARGEST_SIDE} pixels a side, not {images.shape}"
+            )
         if labels.shape != images.shape[:1]:
-            raise DataError(f"'{what}': labels must be one per image, not {labels.shape} for {len(images)} images")
+            raise DataError(
+                f"'{what}': labels must be one per image, not {labels.shape} for {len(images)} images"
+            )
         if labels.min() < 0 or labels.max() >= len(self.classes):
             raise DataError(
                 f"'{what}': labels must be 0 to {len(self.classes) - 1} for {len(self.classes)} classes, "
@@ -103,4 +112,6 @@ class Dataset:
     def __str__(self) -> str:
         n, height, width, channels = self.images.shape
         own = ", own test part" if self.has_test else ""
-        return f"{self.name}: {n} images {channels}x{height}x{width}, {len(self.classes)} classes{own}"
+        return (
+            f"{self.name}: {n} images {channels}x{height}x{width}, {len(self.classes)} classes{own}"
+        )

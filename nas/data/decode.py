@@ -14,7 +14,9 @@ from nas.errors import DataError
 __all__ = ["decode", "gather"]
 
 
-def decode(source: bytes | Path, size: int | None = None, seen: set[tuple[int, int]] | None = None) -> Images:
+def decode(
+    source: bytes | Path, size: int | None = None, seen: set[tuple[int, int]] | None = None
+) -> Images:
     """One image: (height, width, 1 or 3). ``size`` scales the shorter side to it and cuts out the middle.
 
     ``seen`` takes in the width and height that the image had.
@@ -32,17 +34,29 @@ def decode(source: bytes | Path, size: int | None = None, seen: set[tuple[int, i
                 if seen is not None:
                     seen.add(plain.size)
                 array = np.asarray(ImageOps.fit(plain, (size, size)) if size else plain)
-    except (OSError, ValueError, SyntaxError, struct.error, Warning, Image.DecompressionBombError) as error:
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        struct.error,
+        Warning,
+        Image.DecompressionBombError,
+    ) as error:
         raise DataError(f"cannot read an image: {error}") from None
     return array.reshape(*array.shape[:2], -1)
 
 
 def gather(
-    named: Iterable[tuple[str, bytes | Path]], read: Callable[[bytes | Path], Images], *, what: str, strict: bool
+    named: Iterable[tuple[str, bytes | Path]],
+    read: Callable[[bytes | Path], Images],
+    *,
+    what: str,
+    strict: bool,
 ) -> tuple[Images, list[int], tuple[str, ...]]:
     """All readable images (n, h, w, c), their positions, and the names of the others; ``strict`` allows no others.
 
-    Grey images become colour where any of them has colour. Raises `DataError` for unequal sizes, or if none is left.
+    Grey images become colour where any of them has colour. Raises `DataError` for unequal sizes, or
+    if none is left.
     """
     found: list[Images] = []
     positions, skipped = [], []
@@ -52,12 +66,20 @@ def gather(
             positions.append(position)
         except DataError as error:
             if strict:
-                raise DataError(f"{what}: {name}: {error}. Remove it, or leave out --strict to skip it") from None
+                raise DataError(
+                    f"{what}: {name}: {error}. Remove it, or leave out --strict to skip it"
+                ) from None
             skipped.append(name)
     if not found:
         raise DataError(f"{what}: no readable image")
     channels = max(image.shape[2] for image in found)
     sizes = {image.shape[:2] for image in found}
     if len(sizes) > 1:
-        raise DataError(f"{what}: images must be of one size, not of {len(sizes)}, such as {sorted(sizes)[:2]}")
-    return np.stack([np.broadcast_to(i, (*i.shape[:2], channels)) for i in found]), positions, tuple(skipped)
+        raise DataError(
+            f"{what}: images must be of one size, not of {len(sizes)}, such as {sorted(sizes)[:2]}"
+        )
+    return (
+        np.stack([np.broadcast_to(i, (*i.shape[:2], channels)) for i in found]),
+        positions,
+        tuple(skipped),
+    )

@@ -17,7 +17,18 @@ from nas.errors import DataError
 __all__ = ["read", "read_idx"]
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
-CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+CLASSES = (
+    "T-shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
 HOW_TO_GET_IT = (
     "Install the Debian package dataset-fashion-mnist, or put the four files of "
     "https://github.com/zalandoresearch/fashion-mnist into DIR and say fashion-mnist:DIR"
@@ -30,7 +41,11 @@ def read(place: str | None) -> Dataset:
     train, test = _part(folder, "train"), _part(folder, "t10k")
     images, labels = _read_part(*train)
     return Dataset(
-        name="fashion-mnist", images=images, labels=labels, classes=CLASSES, read_test=lambda: _read_part(*test)
+        name="fashion-mnist",
+        images=images,
+        labels=labels,
+        classes=CLASSES,
+        read_test=lambda: _read_part(*test),
     )
 
 
@@ -58,8 +73,12 @@ def read_idx(path: Path, rank: int) -> NDArray[Any]:
         raise DataError(f"cannot read {path}: {error}") from None
     start = 4 + 4 * rank
     if data[:4] != bytes((0, 0, 8, rank)) or len(data) < start:
-        raise DataError(f"{path} is not an IDX file of bytes with {rank} axes: it starts with {data[:4].hex()}")
+        raise DataError(
+            f"{path} is not an IDX file of bytes with {rank} axes: it starts with {data[:4].hex()}"
+        )
     shape = tuple(np.frombuffer(data, ">i4", rank, 4).tolist())
     if min(shape) < 1 or len(data) - start != np.prod(shape, dtype=object):
-        raise DataError(f"{path} is truncated or damaged: {len(data) - start} bytes for shape {shape}")
+        raise DataError(
+            f"{path} is truncated or damaged: {len(data) - start} bytes for shape {shape}"
+        )
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)

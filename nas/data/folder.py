@@ -42,13 +42,20 @@ def _note(place: str, seen: set[tuple[int, int]], size: int) -> str:
     """Which sizes became which, and how to have another."""
     if seen == {(size, size)}:
         return ""
-    low, high = (f"{width}x{height}" for width, height in (min(seen, key=math.prod), max(seen, key=math.prod)))
+    low, high = (
+        f"{width}x{height}"
+        for width, height in (min(seen, key=math.prod), max(seen, key=math.prod))
+    )
     given = low if low == high else f"{low} to {high}"
     return f"images of {given} pixels are scaled and cropped to {size}x{size}; another size: folder:{place},size=96"
 
 
 def _class_names(top: Path) -> tuple[str, ...]:
-    return tuple(sorted(path.name for path in top.iterdir() if path.is_dir() and not path.name.startswith(".")))
+    return tuple(
+        sorted(
+            path.name for path in top.iterdir() if path.is_dir() and not path.name.startswith(".")
+        )
+    )
 
 
 def _part(
@@ -65,14 +72,25 @@ def _part(
     ]
     names = [path.relative_to(top).as_posix() for path, _ in files]
     named = zip(names, (path for path, _ in files), strict=True)
-    images, kept, skipped = gather(named, partial(decode, size=size, seen=seen), what=str(top), strict=strict)
-    return images, np.array([files[i][1] for i in kept], np.int64), tuple(names[i] for i in kept), skipped
+    images, kept, skipped = gather(
+        named, partial(decode, size=size, seen=seen), what=str(top), strict=strict
+    )
+    return (
+        images,
+        np.array([files[i][1] for i in kept], np.int64),
+        tuple(names[i] for i in kept),
+        skipped,
+    )
 
 
-def _read_test(top: Path, classes: tuple[str, ...], strict: bool, size: int, channels: int) -> tuple[Images, Labels]:
+def _read_test(
+    top: Path, classes: tuple[str, ...], strict: bool, size: int, channels: int
+) -> tuple[Images, Labels]:
     foreign = set(_class_names(top)) - set(classes)
     if foreign:
-        raise DataError(f"{top} has classes that training has not: {', '.join(sorted(foreign))[:120]}")
+        raise DataError(
+            f"{top} has classes that training has not: {', '.join(sorted(foreign))[:120]}"
+        )
     images, labels, _, _ = _part(top, classes, strict, size, set())
     if images.shape[3] < channels:
         images = np.repeat(images, channels, axis=3)

@@ -1,7 +1,8 @@
 """Which images belong together: a file of group ids, one per image, for splits that cut no group.
 
-One column: an id per line, in the data set's order. Two columns, ``filename,group``: for image folders, file
-names relative to the folder of the classes. Ids are any words; a first line ``group`` or ``filename,group`` is a header.
+One column: an id per line, in the data set's order. Two columns, ``filename,group``: for image
+folders, file names relative to the folder of the classes. Ids are any words; a first line ``group``
+or ``filename,group`` is a header.
 """
 
 import csv
@@ -32,19 +33,33 @@ def with_groups(dataset: Dataset, path: str | Path) -> Dataset:
     elif columns == {2}:
         ids = _by_name(dataset, dict(map(tuple, lines)), path)  # type: ignore[arg-type]
     else:
-        raise DataError(f"{path} must hold one column, group, or two, filename,group; it has {sorted(columns)}")
+        raise DataError(
+            f"{path} must hold one column, group, or two, filename,group; it has {sorted(columns)}"
+        )
     if len(ids) != len(dataset):
-        left_out = f", {len(dataset.skipped)} unreadable ones left out: use filename,group" if dataset.skipped else ""
+        left_out = (
+            f", {len(dataset.skipped)} unreadable ones left out: use filename,group"
+            if dataset.skipped
+            else ""
+        )
         raise DataError(f"{path} has {len(ids)} groups for {len(dataset)} images{left_out}")
     if "" in ids:
-        raise DataError(f"{path}: image {ids.index('')} has an empty group; give each image alone a group of its own")
-    return dataclasses.replace(dataset, groups=np.unique(ids, return_inverse=True)[1].astype(np.int64))
+        raise DataError(
+            f"{path}: image {ids.index('')} has an empty group; give each image alone a group of its own"
+        )
+    return dataclasses.replace(
+        dataset, groups=np.unique(ids, return_inverse=True)[1].astype(np.int64)
+    )
 
 
 def _by_name(dataset: Dataset, group_of: dict[str, str], path: str | Path) -> list[str]:
     if not dataset.names:
-        raise DataError(f"images of data set '{dataset.name}' have no file names: {path} must hold one group per line")
+        raise DataError(
+            f"images of data set '{dataset.name}' have no file names: {path} must hold one group per line"
+        )
     missing = [name for name in dataset.names if name not in group_of]
     if missing:
-        raise DataError(f"{path} has no group for {counted(len(missing), 'image')}, such as {missing[0]}")
+        raise DataError(
+            f"{path} has no group for {counted(len(missing), 'image')}, such as {missing[0]}"
+        )
     return [group_of[name] for name in dataset.names]

@@ -1,7 +1,8 @@
 """Data sets of Hugging Face `datasets`, by name or from a local folder: ``hf:NAME[:CONFIG]``, ``hf:/path``.
 
-A folder may be one that ``save_to_disk`` wrote, or anything ``load_dataset`` reads from a folder. Split ``train`` is
-read; ``test``, where there is one, only when the test part is opened. No code of a data set is run.
+A folder may be one that ``save_to_disk`` wrote, or anything ``load_dataset`` reads from a folder.
+Split ``train`` is read; ``test``, where there is one, only when the test part is opened. No code of
+a data set is run.
 """
 
 from collections.abc import Iterator
@@ -31,7 +32,9 @@ def read(place: str, *, strict: bool, size: int) -> Dataset:
     images, labels, skipped = _part(train, image, label, names, f"hf:{place}", strict, size)
 
     def read_test() -> tuple[Images, Labels]:
-        found, truth, _ = _part(parts["test"], image, label, names, f"hf:{place}, split test", strict, size)
+        found, truth, _ = _part(
+            parts["test"], image, label, names, f"hf:{place}, split test", strict, size
+        )
         return np.repeat(found, images.shape[3] // found.shape[3], axis=3), truth
 
     return Dataset(
@@ -44,7 +47,9 @@ def _load(place: str) -> Any:
     try:
         import datasets
     except ModuleNotFoundError:
-        raise UsageError("data set 'hf:...' needs the package datasets: pip install 'nas-toolkit[hub]'") from None
+        raise UsageError(
+            "data set 'hf:...' needs the package datasets: pip install 'nas-toolkit[hub]'"
+        ) from None
     folder = Path(place)
     name, _, config = place.partition(":")
     try:
@@ -67,7 +72,11 @@ def _columns(part: Any, place: str) -> tuple[str, str]:
 
     images = [name for name, kind in part.features.items() if isinstance(kind, datasets.Image)]
     labels = [name for name, kind in part.features.items() if isinstance(kind, datasets.ClassLabel)]
-    labels = labels if len(labels) == 1 else [name for name in part.features if name in ("label", "labels")]
+    labels = (
+        labels
+        if len(labels) == 1
+        else [name for name in part.features if name in ("label", "labels")]
+    )
     if len(images) != 1 or len(labels) != 1:
         raise DataError(
             f"hf:{place} must have one image column and one column of class labels, named label where there are several; "
@@ -109,6 +118,8 @@ def _part(
         known = {name: index for index, name in enumerate(classes)}
         foreign = {str(value) for value in values} - set(known)
         if foreign:
-            raise DataError(f"{what} has classes that training has not: {', '.join(sorted(foreign))[:120]}")
+            raise DataError(
+                f"{what} has classes that training has not: {', '.join(sorted(foreign))[:120]}"
+            )
         values = [known[str(value)] for value in values]
     return images, np.array([values[i] for i in kept], np.int64), skipped

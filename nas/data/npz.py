@@ -1,8 +1,9 @@
 """Images in a NumPy archive, as pixels or as JPEG bytes. Nothing in it is ever unpickled.
 
-Pixels: ``images`` (n, h, w[, c]) uint8, ``labels`` (n,), optional ``classes`` (names), ``groups`` (n,),
-``test_images`` and ``test_labels``. Bytes: ``jpeg`` (all files, one after the other), ``offsets`` (n + 1),
-``labels``, optional ``classes``, ``groups``. A second file, after a comma, is the test part.
+Pixels: ``images`` (n, h, w[, c]) uint8, ``labels`` (n,), optional ``classes`` (names), ``groups``
+(n,), ``test_images`` and ``test_labels``. Bytes: ``jpeg`` (all files, one after the other),
+``offsets`` (n + 1), ``labels``, optional ``classes``, ``groups``. A second file, after a comma, is
+the test part.
 """
 
 import zipfile
@@ -37,7 +38,9 @@ def read(place: str, *, strict: bool) -> Dataset:
 
     def read_test() -> tuple[Images, Labels]:
         with _open(test_path or path) as archive:
-            return _part(archive, test_path or path, strict, prefix="" if test_path else "test_")[:2]
+            return _part(archive, test_path or path, strict, prefix="" if test_path else "test_")[
+                :2
+            ]
 
     return Dataset(
         name=Path(path).stem, images=images, labels=labels, classes=classes, groups=groups, skipped=skipped,
@@ -58,7 +61,9 @@ def _array(archive: Arrays, path: str, key: str) -> NDArray[Any]:
     try:
         return archive[key]
     except KeyError:
-        raise DataError(f"{path} has no array '{key}'; it has {', '.join(sorted(archive))[:200]}") from None
+        raise DataError(
+            f"{path} has no array '{key}'; it has {', '.join(sorted(archive))[:200]}"
+        ) from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"cannot read array '{key}' of {path}: {str(error)[:120]}") from None
 
@@ -68,16 +73,28 @@ def _part(
 ) -> tuple[Images, Labels, list[int], tuple[str, ...]]:
     labels = _array(archive, path, f"{prefix}labels")
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(f"{path}: labels must be whole numbers of shape (n,), not {labels.dtype} {labels.shape}")
+        raise DataError(
+            f"{path}: labels must be whole numbers of shape (n,), not {labels.dtype} {labels.shape}"
+        )
     if f"{prefix}jpeg" not in archive:
         images = _array(archive, path, f"{prefix}images")
         images = images[..., None] if images.ndim == 3 else images
         return images, labels.astype(np.int64), list(range(len(labels))), ()
-    data, offsets = _array(archive, path, f"{prefix}jpeg"), _array(archive, path, f"{prefix}offsets")
+    data, offsets = (
+        _array(archive, path, f"{prefix}jpeg"),
+        _array(archive, path, f"{prefix}offsets"),
+    )
     bounds = offsets.astype(np.int64)
-    if len(bounds) != len(labels) + 1 or bounds[0] < 0 or bounds[-1] > len(data) or (np.diff(bounds) < 0).any():
+    if (
+        len(bounds) != len(labels) + 1
+        or bounds[0] < 0
+        or bounds[-1] > len(data)
+        or (np.diff(bounds) < 0).any()
+    ):
         raise DataError(f"{path}: offsets must be {len(labels) + 1} rising positions in jpeg")
-    images, kept, skipped = gather(_slices(data.tobytes(), bounds), decode, what=path, strict=strict)
+    images, kept, skipped = gather(
+        _slices(data.tobytes(), bounds), decode, what=path, strict=strict
+    )
     return images, labels.astype(np.int64)[kept], kept, skipped
 
 

@@ -21,13 +21,15 @@ SIZE = ",size="
 PLACES = {"folder": "DIR", "hf": "NAME", "npz": "FILE"}
 
 
-def load(spec: str, *, strict: bool = False, size: int = folder.SIZE, groups: str | None = None) -> Dataset:
+def load(
+    spec: str, *, strict: bool = False, size: int = folder.SIZE, groups: str | None = None
+) -> Dataset:
     """The data set that a spec such as ``digits`` or ``npz:FILE`` names; `SOURCES` lists them.
 
     ``strict`` refuses a source with unreadable images, which are otherwise skipped and named in
-    ``Dataset.skipped``. ``size`` is the side, in pixels, of images from a
-    folder; ``folder:DIR,size=96`` says it in the spec. Raises `UsageError` for
-    an unknown spec, `DataError` for a source that cannot be read. ``groups``: see `nas.data.groups`.
+    ``Dataset.skipped``. ``size`` is the side, in pixels, of images from a folder;
+    ``folder:DIR,size=96`` says it in the spec. Raises `UsageError` for an unknown spec, `DataError`
+    for a source that cannot be read. ``groups``: see `nas.data.groups`.
     """
     found = _read(spec, strict, size)
     return found if groups is None else with_groups(found, groups)
@@ -64,4 +66,9 @@ def digits() -> Dataset:
 
     images, labels = load_digits(return_X_y=True)
     scaled = (images * (255 / 16)).round().astype("uint8").reshape(-1, 8, 8, 1)  # 16 grey levels
-    return Dataset(name="digits", images=scaled, labels=labels.astype("int64"), classes=tuple(map(str, range(10))))
+    return Dataset(
+        name="digits",
+        images=scaled,
+        labels=labels.astype("int64"),
+        classes=tuple(map(str, range(10))),
+    )

@@ -20,7 +20,8 @@ __all__ = ["SETS", "Splits", "split"]
 
 SETS = ("weights", "search", "selection", "test")
 
-# Shares of the images in that order; with a test part of the source's own, the first three share them all.
+# Shares of the images in that order; with a test part of the source's own, the first three share
+# them all.
 SHARES = (0.50, 0.20, 0.15, 0.15)
 SHARES_WITH_OWN_TEST = (0.70, 0.15, 0.15)
 
@@ -34,7 +35,8 @@ Indices = NDArray[np.int64]
 class Splits:
     """Row numbers of each set, in a seeded random order, so that a head of one is a random sample of it.
 
-    ``test`` are rows of the data set; None where the source has a test part of its own, which is then the test set.
+    ``test`` are rows of the data set; None where the source has a test part of its own, which is
+    then the test set.
     """
 
     dataset: Dataset
@@ -48,13 +50,16 @@ class Splits:
     def duplicates(self) -> dict[str, int]:
         """Images of one set whose exact copy is in an earlier one: ``{"weights/search": 3, ...}``, zeros left out.
 
-        An own test part is not opened for this: `test_duplicates` does it, when it is opened anyway.
+        An own test part is not opened for this: `test_duplicates` does it, when it is opened
+        anyway.
         """
         named = {name: getattr(self, name) for name in SETS if getattr(self, name) is not None}
         hashes = {name: _hashes(self.dataset.images[rows]) for name, rows in named.items()}
         names = list(hashes)
         pairs = ((a, b) for i, a in enumerate(names) for b in names[i + 1 :])
-        counted = {f"{a}/{b}": sum(n for h, n in hashes[b].items() if h in hashes[a]) for a, b in pairs}
+        counted = {
+            f"{a}/{b}": sum(n for h, n in hashes[b].items() if h in hashes[a]) for a, b in pairs
+        }
         return {pair: count for pair, count in counted.items() if count}
 
     def open_test(self) -> tuple[Images, Labels]:
@@ -65,7 +70,9 @@ class Splits:
 
     def test_duplicates(self) -> int:
         """Test images with an exact copy in any other set. Opens the test set."""
-        others = _hashes(self.dataset.images[np.concatenate([self.weights, self.search, self.selection])])
+        others = _hashes(
+            self.dataset.images[np.concatenate([self.weights, self.search, self.selection])]
+        )
         return sum(n for h, n in _hashes(self.open_test()[0]).items() if h in others)
 
     def lines(self) -> list[str]:
@@ -75,8 +82,14 @@ class Splits:
             lines.append(f"           {data.note}")
         if data.skipped:
             names = ", ".join(data.skipped[:3]) + ", ..." * (len(data.skipped) > 3)
-            lines.append(f"           {counted(len(data.skipped), 'unreadable image')} left out: {names}")
-        counts = np.bincount(data.labels, minlength=len(data.classes)) if data.labels.ndim == 1 else np.ones(1)
+            lines.append(
+                f"           {counted(len(data.skipped), 'unreadable image')} left out: {names}"
+            )
+        counts = (
+            np.bincount(data.labels, minlength=len(data.classes))
+            if data.labels.ndim == 1
+            else np.ones(1)
+        )
         if counts.max() > IMBALANCE * counts.min():
             few, many = data.classes[int(counts.argmin())], data.classes[int(counts.argmax())]
             lines.append(
@@ -139,7 +152,9 @@ def _of_masks(dataset: Dataset, seed: int, shares: tuple[float, ...]) -> Splits:
         sets = [rng.permutation(np.flatnonzero(owner == index)) for index in range(len(shares))]
         if not all(map(len, sets)):
             raise DataError(f"data set '{dataset.name}' has too few groups for {len(shares)} sets")
-        return Splits(dataset, seed, sets[0], sets[1], sets[2], None if dataset.has_test else sets[3])
+        return Splits(
+            dataset, seed, sets[0], sets[1], sets[2], None if dataset.has_test else sets[3]
+        )
     order = rng.permutation(len(dataset))
     spare = len(order) - len(shares)
     ends = np.floor(np.cumsum(shares) * spare + 0.5).astype(int) + np.arange(1, len(shares) + 1)
@@ -158,7 +173,9 @@ def _by_class(dataset: Dataset, shares: tuple[float, ...], rng: np.random.Genera
     return owner
 
 
-def _by_group(groups: Indices, labels: Labels, shares: tuple[float, ...], rng: np.random.Generator) -> Indices:
+def _by_group(
+    groups: Indices, labels: Labels, shares: tuple[float, ...], rng: np.random.Generator
+) -> Indices:
     """The set of each image: groups from the largest down, each to the set that lacks most of its classes."""
     _, group = np.unique(groups, return_inverse=True)
     table = np.zeros((group.max() + 1, labels.max() + 1))

@@ -27,9 +27,14 @@ def statistics(images: Images) -> Statistics:
     """images: (n, h, w, c), the *weights* set and nothing else."""
     pixels = images.reshape(-1, images.shape[3])
     levels = np.arange(256) / 255
-    shares = [np.bincount(pixels[:, c], minlength=256) / len(pixels) for c in range(images.shape[3])]
+    shares = [
+        np.bincount(pixels[:, c], minlength=256) / len(pixels) for c in range(images.shape[3])
+    ]
     means = [float(share @ levels) for share in shares]
-    stds = [float(np.sqrt(share @ (levels - mean) ** 2)) for share, mean in zip(shares, means, strict=True)]
+    stds = [
+        float(np.sqrt(share @ (levels - mean) ** 2))
+        for share, mean in zip(shares, means, strict=True)
+    ]
     return Statistics(tuple(means), tuple(max(std, 1 / 255) for std in stds))
 
 
@@ -38,8 +43,12 @@ def tensors(images: Images, stats: Statistics, resolution: int) -> Tensor:
 
     Smaller by the mean over areas, larger bilinearly; a map that is not square is stretched.
     """
-    mean, std = (torch.tensor(v, dtype=torch.float32).view(1, -1, 1, 1) for v in (stats.mean, stats.std))
-    out = torch.empty((len(images), images.shape[3], resolution, resolution), memory_format=torch.channels_last)
+    mean, std = (
+        torch.tensor(v, dtype=torch.float32).view(1, -1, 1, 1) for v in (stats.mean, stats.std)
+    )
+    out = torch.empty(
+        (len(images), images.shape[3], resolution, resolution), memory_format=torch.channels_last
+    )
     for start in range(0, len(images), CHUNK):
         part = torch.tensor(images[start : start + CHUNK]).permute(0, 3, 1, 2).float().div_(255)
         out[start : start + CHUNK] = _resized(part, resolution).sub_(mean).div_(std)
@@ -50,7 +59,12 @@ class LazyTensors:
     """The images of some rows as `tensors` gives them, made batch by batch: as bytes they fit into memory."""
 
     def __init__(
-        self, images: Images, rows: NDArray[np.int64], stats: Statistics, resolution: int, device: torch.device
+        self,
+        images: Images,
+        rows: NDArray[np.int64],
+        stats: Statistics,
+        resolution: int,
+        device: torch.device,
     ) -> None:
         self._images, self._rows, self._stats, self._resolution = images, rows, stats, resolution
         self.device = device
@@ -71,4 +85,6 @@ def _resized(images: Tensor, resolution: int) -> Tensor:
         return images
     if height >= resolution and width >= resolution:
         return F.interpolate(images, size=(resolution, resolution), mode="area")
-    return F.interpolate(images, size=(resolution, resolution), mode="bilinear", align_corners=False)
+    return F.interpolate(
+        images, size=(resolution, resolution), mode="bilinear", align_corners=False
+    )

@@ -1,7 +1,8 @@
 """Which way to scale: one network per direction, all at one step of cost, trained on the user's data and compared.
 
-A folder holds ``fit.json`` (what the result depends on) and ``fit.jsonl`` (one line per finished training), so a fit that
-was killed goes on where it was. Training reads *weights*, scores are of *selection*; *test* stays closed.
+A folder holds ``fit.json`` (what the result depends on) and ``fit.jsonl`` (one line per finished
+training), so a fit that was killed goes on where it was. Training reads *weights*, scores are of
+*selection*; *test* stays closed.
 """
 
 import json
@@ -17,15 +18,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from nas import rows
 from nas.arch import Architecture
-from nas.capsule import check_same, write_atomic
-from nas.confirmed import interval
 from nas.data import Dataset, LazyTensors, Splits, split, statistics
 from nas.errors import RunError, TrainingError, UsageError
 from nas.family import Coefficients, Member
-from nas.journal import RunLock
 from nas.model import build
+from nas.record import ledger
+from nas.record.identity import check_same, write_atomic
+from nas.record.journal import RunLock
+from nas.run.confirmation import interval
 from nas.train import Augment, Schedule, fit, score, threads
 
 __all__ = ["Fit", "Fitted", "Short", "Step", "Trainer"]
@@ -75,10 +76,19 @@ class Trainer:
         with threads(self.thread_count):
             module = build(network, seed=seed)
             side = network.input.size
-            images = LazyTensors(self.dataset.images, self.rows, self._statistics, side, self.device)
+            images = LazyTensors(
+                self.dataset.images, self.rows, self._statistics, side, self.device
+            )
             labels = torch.from_numpy(self.dataset.labels[self.rows]).to(self.device)
             augment = Augment(pad=round(self.recipe.shift * side), flip=self.dataset.flip)
-            fit(module, images, labels, self.recipe.schedule(len(images)), seed=seed, augment=augment)
+            fit(
+                module,
+                images,
+                labels,
+                self.recipe.schedule(len(images)),
+                seed=seed,
+                augment=augment,
+            )
         return module
 
     def selection(self, module: torch.nn.Module, side: int) -> dict[str, float]:
@@ -91,7 +101,9 @@ class Trainer:
         images, labels = self.splits.open_test()
         return self._score(module, side, images, np.arange(len(labels)), labels)
 
-    def _score(self, module: torch.nn.Module, side: int, images: Any, chosen: Any, labels: Any) -> dict[str, float]:
+    def _score(
+        self, module: torch.nn.Module, side: int, images: Any, chosen: Any, labels: Any
+    ) -> dict[str, float]:
         with threads(self.thread_count):
             lazy = LazyTensors(images, chosen, self._statistics, side, self.device)
             return score(module, lazy, torch.from_numpy(labels).to(self.device))
@@ -122,24 +134,33 @@ class Fitted:
     @property
     def ranked(self) -> list[tuple[Coefficients, Member, float]]:
         """Best first; of equal ones the smaller network."""
-        scored = [(c, m, fmean(self.scores[m.network.digest])) for c, m in self.candidates if self._whole(m)]
+        scored = [
+            (c, m, fmean(self.scores[m.network.digest]))
+            for c, m in self.candidates
+            if self._whole(m)
+        ]
         return sorted(scored, key=lambda found: (-found[2], found[1].network.params))
 
     def _whole(self, member: Member) -> bool:
-        return bool(self.scores.get(member.network.digest)) and member.network.digest not in self.failed
+        return (
+            bool(self.scores.get(member.network.digest))
+            and member.network.digest not in self.failed
+        )
 
     @property
     def best(self) -> tuple[Coefficients, Member, float]:
         """The coefficients that are kept."""
         if not self.ranked:
-            raise TrainingError(f"no candidate could be trained: {next(iter(self.failed.values()), 'none was tried')}")
+            raise TrainingError(
+                f"no candidate could be trained: {next(iter(self.failed.values()), 'none was tried')}"
+            )
         return self.ranked[0]
 
     def lead(self) -> tuple[str, float, tuple[float, float] | None] | None:
         """The best candidate that grows one thing only, the winner's lead over it, and its 95 % interval over seeds.
 
-        None where the winner is such a one itself, or there is none. The winner was chosen by these scores, so the
-        lead flatters it.
+        None where the winner is such a one itself, or there is none. The winner was chosen by these
+        scores, so the lead flatters it.
         """
         winner = self.best
         others = [found for found in self.ranked if found[0].pure]
@@ -172,8 +193,16 @@ class Fit:
         trainer = self.trainer
         return {
             "candidates": [member.network.digest for _, member in self.candidates],
-            "data": {"name": trainer.dataset.name, "digest": trainer.dataset.digest, "split_seed": SPLIT_SEED},
-            "recipe": {**asdict(trainer.recipe), "threads": trainer.thread_count, "device": trainer.device.type},
+            "data": {
+                "name": trainer.dataset.name,
+                "digest": trainer.dataset.digest,
+                "split_seed": SPLIT_SEED,
+            },
+            "recipe": {
+                **asdict(trainer.recipe),
+                "threads": trainer.thread_count,
+                "device": trainer.device.type,
+            },
             "seeds": self.seeds,
         }
 
@@ -210,19 +239,25 @@ class Fit:
         return [(member, seed) for seed in self.seeds for _, member in self.candidates]
 
     def _done(self) -> dict[tuple[str, int], dict[str, Any]]:
-        return {(row["digest"], row["seed"]): row for row in rows.read(self.folder / RECORD)}
+        return {(row["digest"], row["seed"]): row for row in ledger.read(self.folder / RECORD)}
 
     def _train(self, watch: Callable[[Step], None]) -> None:
         done = self._done()
         wanted = self._wanted()
-        missing = [(member, seed) for member, seed in wanted if (member.network.digest, seed) not in done]
+        missing = [
+            (member, seed) for member, seed in wanted if (member.network.digest, seed) not in done
+        ]
         # Time is about proportional to macs; the record says how long one takes here.
         left = sum(member.network.macs for member, _ in missing)
         worked = spent = 0.0
         for number, (member, seed) in enumerate(missing, 1):
             row = self._training(member.network, seed)
-            rows.append(self.folder / RECORD, row)
-            worked, spent, left = worked + member.network.macs, spent + row["seconds"], left - member.network.macs
+            ledger.append(self.folder / RECORD, row)
+            worked, spent, left = (
+                worked + member.network.macs,
+                spent + row["seconds"],
+                left - member.network.macs,
+            )
             watch(
                 Step(
                     done=len(wanted) - len(missing) + number, planned=len(wanted), name=member.name,
@@ -234,19 +269,35 @@ class Fit:
         start = time.monotonic()
         try:
             module = self.trainer.train(network, seed)
-            found: dict[str, Any] = {"accuracy": self.trainer.selection(module, network.input.size)["accuracy"]}
+            found: dict[str, Any] = {
+                "accuracy": self.trainer.selection(module, network.input.size)["accuracy"]
+            }
         except TrainingError as error:
             found = {"reason": " ".join(str(error).split())[:300]}
         seconds = round(time.monotonic() - start, 3)
-        return {"kind": "training", "digest": network.digest, "seed": seed, **found, "seconds": seconds}
+        return {
+            "kind": "training",
+            "digest": network.digest,
+            "seed": seed,
+            **found,
+            "seconds": seconds,
+        }
 
     def _fitted(self) -> Fitted:
         done, digests = self._done(), [member.network.digest for _, member in self.candidates]
         own = {digest: [done[digest, seed] for seed in self.seeds] for digest in digests}
         return Fitted(
             candidates=self.candidates,
-            scores={digest: [row["accuracy"] for row in found if "accuracy" in row] for digest, found in own.items()},
-            failed={digest: row["reason"] for digest, found in own.items() for row in found if "reason" in row},
+            scores={
+                digest: [row["accuracy"] for row in found if "accuracy" in row]
+                for digest, found in own.items()
+            },
+            failed={
+                digest: row["reason"]
+                for digest, found in own.items()
+                for row in found
+                if "reason" in row
+            },
             core_seconds=sum(row["seconds"] for row in done.values()) * self.trainer.thread_count,
             step=1 / len(self.trainer.splits.selection),
         )

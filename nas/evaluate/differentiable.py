@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from nas.capsule import space_digest, write_atomic
 from nas.data import Dataset
 from nas.domain import Domain
 from nas.errors import DataError, RunError, TrainingError, UsageError
 from nas.evaluate.proxy import Proxy, preset
 from nas.evaluate.supernet import SupernetSession
+from nas.record.identity import space_digest, write_atomic
 from nas.report.probabilities import FILE, PICTURE, save_picture
 from nas.strategies.base import rng
 from nas.strategies.differentiable import AGAIN, DRAWS, Differentiable, read_document
-from nas.study import Preparing
+from nas.study.study import Preparing
 from nas.supernet.distribution import Distribution
 from nas.supernet.fbnet import FBNetTraining
 from nas.supernet.network import Supernet
@@ -59,7 +59,8 @@ def learn(
 
     What is worth saying of it, a line each.
 
-    Raises `DataError` for a data set too small for its sets, `TrainingError` for a loss that is not finite.
+    Raises `DataError` for a data set too small for its sets, `TrainingError` for a loss that is not
+    finite.
     """
     file = folder / FILE
     if file.exists():
@@ -97,25 +98,37 @@ def _notes(document: dict[str, Any], folder: Path) -> list[str]:
             save_picture(document, folder / PICTURE)
         costs = [row["cost"] for row in document["candidates"]]
         derived = f"{min(costs):.4g} to {max(costs):.4g}" if costs else "none inside all bounds"
-        told = (
-            f"{document['metric']}: {document['expected']:.4g} expected of the distribution, derived networks {derived}"
-        )
-        return [told, f"estimator of theta: {document['estimator']}", *map(str, document["warnings"])]
+        told = f"{document['metric']}: {document['expected']:.4g} expected of the distribution, derived networks {derived}"
+        return [
+            told,
+            f"estimator of theta: {document['estimator']}",
+            *map(str, document["warnings"]),
+        ]
     except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError) as error:
-        raise RunError(f"{folder / FILE} is damaged: {' '.join(repr(error).split())[:120]}. {AGAIN}") from None
+        raise RunError(
+            f"{folder / FILE} is damaged: {' '.join(repr(error).split())[:120]}. {AGAIN}"
+        ) from None
 
 
 def _training(strategy: Differentiable, session: SupernetSession) -> Remembered:
     domain, target = strategy.domain, strategy.target
     supernet = Supernet(
-        domain.space, session.slim, share=session.sharing.share, seed=strategy.seed, device=session.device
+        domain.space,
+        session.slim,
+        share=session.sharing.share,
+        seed=strategy.seed,
+        device=session.device,
     )
     middle = (target.lower + target.upper) / 2
     reach = (target.lower, target.upper)
-    distribution = Distribution(domain.compiled, target.metric, middle, depth=strategy.settings.depth, reach=reach)
+    distribution = Distribution(
+        domain.compiled, target.metric, middle, depth=strategy.settings.depth, reach=reach
+    )
     if strategy.settings.variant == "fbnet":
         if not target.metric.startswith("latency_ms"):
-            raise UsageError(f"variant fbnet has a loss over a latency, not over {target.metric}: give --latency")
+            raise UsageError(
+                f"variant fbnet has a loss over a latency, not over {target.metric}: give --latency"
+            )
         return FBNetTraining(
             supernet, distribution, session.weights, session.search, strategy.settings, seed=strategy.seed,
             augment=Augment(pad=session.proxy.shift, flip=session.dataset.flip),
@@ -142,7 +155,9 @@ def _skip_limit(strategy: Differentiable, distribution: Distribution) -> float:
     return float(np.mean(shares) + np.std(shares))
 
 
-def _document(strategy: Differentiable, session: SupernetSession, training: Remembered) -> dict[str, Any]:
+def _document(
+    strategy: Differentiable, session: SupernetSession, training: Remembered
+) -> dict[str, Any]:
     distribution = training.distribution
     if not all(bool(torch.isfinite(theta).all()) for theta in distribution.theta):
         raise _diverged(session)
@@ -205,7 +220,10 @@ def _diverged(session: SupernetSession) -> TrainingError:
 
 
 def _ranked(
-    strategy: Differentiable, session: SupernetSession, training: Remembered, weights: list[list[float]]
+    strategy: Differentiable,
+    session: SupernetSession,
+    training: Remembered,
+    weights: list[list[float]],
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Different networks of the distribution inside the window, by their loss on *selection*, lowest first; warnings.
 
@@ -221,7 +239,9 @@ def _ranked(
             break
     warnings = []
     if not found:
-        even = strategy.band.sample_many(strategy.settings.candidates, rng(strategy.seed, "even", 0)).tolist()
+        even = strategy.band.sample_many(
+            strategy.settings.candidates, rng(strategy.seed, "even", 0)
+        ).tolist()
         found = dict.fromkeys(map(space.canonical, even))
         warnings.append(
             f"bounds: none of {ROUNDS * DRAWS} networks drawn from the distribution is inside {strategy.band.bounds_text}; "
@@ -235,7 +255,13 @@ def _ranked(
         cost = float(strategy.domain.compiled.price(np.array([genes]))[0, column])
         skips = training.distribution.skips(genes)
         rows.append(
-            {"genes": list(genes), "cost": cost, "skips": skips, "loss": scores["loss"], "accuracy": scores["accuracy"]}
+            {
+                "genes": list(genes),
+                "cost": cost,
+                "skips": skips,
+                "loss": scores["loss"],
+                "accuracy": scores["accuracy"],
+            }
         )
     finite = [row for row in rows if math.isfinite(row["loss"])]
     if not finite:

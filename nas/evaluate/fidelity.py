@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
-from nas import rows
-from nas.capsule import write_atomic
 from nas.domain import Domain
 from nas.errors import RunError, TrainingError, UsageError
 from nas.evaluate.session import TrainingSession
 from nas.evaluate.training import TrainingEvaluator
 from nas.evaluate.zero_cost import TRIVIAL
+from nas.record import ledger
+from nas.record.identity import write_atomic
 from nas.strategies.base import rng
-from nas.study import Preparing, evaluation_seed
+from nas.study.study import Preparing, evaluation_seed
 from nas.trial import Genes, Metrics
 
 __all__ = ["Cheap", "check", "check_count", "verdict"]
@@ -32,15 +32,21 @@ Floats = NDArray[np.float64]
 
 def check_count(evaluator: str, count: int) -> None:
     """Raise `UsageError` unless so many networks can be checked: none, or enough for a rank correlation."""
-    if isinstance(count, bool) or not isinstance(count, int) or not (count == 0 or FEWEST <= count <= MOST):
-        raise UsageError(f"check of evaluator '{evaluator}' must be 0 or {FEWEST} to {MOST} networks, not {count}")
+    if (
+        isinstance(count, bool)
+        or not isinstance(count, int)
+        or not (count == 0 or FEWEST <= count <= MOST)
+    ):
+        raise UsageError(
+            f"check of evaluator '{evaluator}' must be 0 or {FEWEST} to {MOST} networks, not {count}"
+        )
 
 
 class Cheap(Protocol):
     """An evaluator that does not train each network."""
 
     def evaluate(self, architecture: Any, seed: int) -> Metrics:
-        """See `nas.study.Evaluator`."""
+        """See `nas.study.study.Evaluator`."""
 
 
 def check(
@@ -55,16 +61,20 @@ def check(
 ) -> dict[str, Any]:
     """Train ``count`` random networks of the domain for a short while each, and compare; ``fidelity.json``'s content.
 
-    The truth is the accuracy on *selection* after the training; the cheap score is read on *search*, where it is one of images.
+    The truth is the accuracy on *selection* after the training; the cheap score is read on
+    *search*, where it is one of images.
     """
     file, start = folder / ROWS, time.monotonic()
     drawn = [domain.sample(rng(seed, "fidelity", number)) for number in range(count)]
-    found = rows.read(file)[:count]
+    found = ledger.read(file)[:count]
     _check_rows(file, found, drawn)
     first = len(found)
     for number in range(first, count):
         network = domain.space.decode(drawn[number])
-        score, truth = cheap.evaluate(network, 0), trained.evaluate(network, evaluation_seed(seed, network.digest, 0))
+        score, truth = (
+            cheap.evaluate(network, 0),
+            trained.evaluate(network, evaluation_seed(seed, network.digest, 0)),
+        )
         if not math.isfinite(_quality(score)):
             raise TrainingError(
                 f"the cheap score of network {network.digest} is {_quality(score)}: the training diverged. Start anew, with another "
@@ -75,11 +85,18 @@ def check(
             "kind": "network", "genes": list(drawn[number]), "cheap": _quality(score), "trained": truth["accuracy"],
             "macs": network.macs, "params": network.params, "depth": depth,
         }  # fmt: skip
-        rows.append(file, row)
+        ledger.append(file, row)
         found.append(row)
         left = (time.monotonic() - start) / (number + 1 - first) * (count - number - 1)
-        watch(Preparing(what="fidelity", done=number + 1, steps=count, eta_seconds=left, figures={}))
-    report = _report({name: np.array([row[name] for row in found], float) for name in ("cheap", "trained", *TRIVIAL)})
+        watch(
+            Preparing(what="fidelity", done=number + 1, steps=count, eta_seconds=left, figures={})
+        )
+    report = _report(
+        {
+            name: np.array([row[name] for row in found], float)
+            for name in ("cheap", "trained", *TRIVIAL)
+        }
+    )
     write_atomic(folder / FILE, json.dumps(report, indent=1) + "\n")
     return report
 
@@ -88,7 +105,9 @@ def _check_rows(file: Path, found: Sequence[Mapping[str, Any]], drawn: Sequence[
     """Raise `RunError` unless the rows are those of these networks."""
     for row, genes in zip(found, drawn, strict=False):
         figures = [row.get(name) for name in ("cheap", "trained", *TRIVIAL)]
-        if row.get("genes") != list(genes) or not all(type(value) in (int, float) for value in figures):
+        if row.get("genes") != list(genes) or not all(
+            type(value) in (int, float) for value in figures
+        ):
             raise RunError(f"{file} is damaged, or another run's. Remove it to make it anew")
 
 
@@ -107,7 +126,13 @@ def _report(columns: dict[str, Floats]) -> dict[str, Any]:
     picks = np.random.default_rng(0).integers(len(truth), size=(RESAMPLES, len(truth)))
     leads = [_tau(columns["cheap"][p], truth[p]) - _tau(columns[best][p], truth[p]) for p in picks]
     low, high = np.percentile(leads, (2.5, 97.5))
-    return {"networks": len(truth), "tau": taus, "best_trivial": best, "lead_low": float(low), "lead_high": float(high)}
+    return {
+        "networks": len(truth),
+        "tau": taus,
+        "best_trivial": best,
+        "lead_low": float(low),
+        "lead_high": float(high),
+    }
 
 
 def verdict(report: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from nas.errors import ArchitectureError, RunError
 from nas.evaluate.proxy import Proxy, slim
 from nas.evaluate.supernet import FILE
 from nas.model.weights import Weights, read
-from nas.run import Run
+from nas.run.run import Run
 from nas.supernet.network import Supernet
 
 __all__ = ["has_supernet", "supernet_weights"]
@@ -25,13 +25,16 @@ def has_supernet(path: Path) -> bool:
 def supernet_weights(folder: Path, network: Architecture) -> Weights:
     """The weights that the run's supernet has for a network of its space, under the network's own names.
 
-    Running statistics of norms are those of a new network: the supernet has none that mean anything. Raises `RunError`
-    and `ArchitectureError` where the supernet is not finished, of another space, or was trained with fewer channels.
+    Running statistics of norms are those of a new network: the supernet has none that mean
+    anything. Raises `RunError` and `ArchitectureError` where the supernet is not finished, of
+    another space, or was trained with fewer channels.
     """
     run, file = Run(folder), folder / FILE
     state = read(file)
     if not state.get("finished"):
-        raise RunError(f"the supernet of run '{folder}' is not trained to its end: nas search --resume {folder}")
+        raise RunError(
+            f"the supernet of run '{folder}' is not trained to its end: nas search --resume {folder}"
+        )
     genes = run.space.parse(network.layers)
     if genes is None:
         raise ArchitectureError(
@@ -43,7 +46,9 @@ def supernet_weights(folder: Path, network: Architecture) -> Weights:
             f"the supernet of run '{folder}' has {proxy.width:g} times the channels of its networks: its weights fit none "
             "of them. Search with --proxy width=1 to train on from its weights"
         )
-    small = partial(slim, proxy=proxy, in_channels=network.input.channels, classes=network.out_shape.channels)
+    small = partial(
+        slim, proxy=proxy, in_channels=network.input.channels, classes=network.out_shape.channels
+    )
     supernet = Supernet(run.space, small, share=state["identity"]["share"])
     supernet.load(state["weights"])
     found = supernet.path(genes).state_dict()
@@ -54,13 +59,18 @@ def supernet_weights(folder: Path, network: Architecture) -> Weights:
         taken[f"stages.{named[int(place)]}.{rest}"] = value.clone()
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:20]
     return Weights(
-        state=taken, file=file, digest=digest, origin="of the run's supernet; running statistics of norms are new"
+        state=taken,
+        file=file,
+        digest=digest,
+        origin="of the run's supernet; running statistics of norms are new",
     )
 
 
 def _places(network: Architecture) -> Iterator[tuple[int, str]]:
     """The place of each layer in its stage, by its number in the network."""
-    yield from enumerate(f"{stage.name}.{place}" for stage in network.stages for place in range(len(stage.ops)))
+    yield from enumerate(
+        f"{stage.name}.{place}" for stage in network.stages for place in range(len(stage.ops))
+    )
 
 
 def _proxy(run: Run) -> Proxy:

@@ -19,11 +19,11 @@ __all__ = ["PRESETS", "Proxy", "preset", "slim"]
 class Proxy:
     """The recipe of a search-time training.
 
-    ``resolution``: pixels a side. ``width``: factor on all channels. ``final``: the least side of the last map; early
-    strides are dropped until it is reached. ``epochs``: passes over the weights set, but never more than ``images``
-    images in all. ``score_images``: at most so many images of each set are scored. ``batch_size``, ``lr``,
-    ``weight_decay``, ``label_smoothing``, ``average``: see `nas.train.Schedule`. ``shift``: largest random shift
-    in pixels.
+    ``resolution``: pixels a side. ``width``: factor on all channels. ``final``: the least side of
+    the last map; early strides are dropped until it is reached. ``epochs``: passes over the weights
+    set, but never more than ``images`` images in all. ``score_images``: at most so many images of
+    each set are scored. ``batch_size``, ``lr``, ``weight_decay``, ``label_smoothing``, ``average``:
+    see `nas.train.Schedule`. ``shift``: largest random shift in pixels.
     """
 
     resolution: int = 16
@@ -95,13 +95,19 @@ def preset(dataset: Dataset) -> tuple[str, Proxy]:
 def slim(architecture: Architecture, proxy: Proxy, in_channels: int, classes: int) -> Architecture:
     """The network to train instead: the same ops on fewer channels and pixels, with the data's input and classes.
 
-    Channels are scaled to multiples of 8, at least 8; an op's settings ``channels``, ``stride``, ``classes`` and
-    ``skip`` are known by these names. A block without a residual gets none, even where its shapes have become equal.
+    Channels are scaled to multiples of 8, at least 8; an op's settings ``channels``, ``stride``,
+    ``classes`` and ``skip`` are known by these names. A block without a residual gets none, even
+    where its shapes have become equal.
     """
-    strides = iter(_relaxed([getattr(layer.op, "stride", 1) for layer in architecture.layers], proxy))
+    strides = iter(
+        _relaxed([getattr(layer.op, "stride", 1) for layer in architecture.layers], proxy)
+    )
     layers = iter(architecture.layers)
     stages = tuple(
-        Stage(stage.name, tuple(_slim_op(next(layers), next(strides), proxy.width, classes) for _ in stage.ops))
+        Stage(
+            stage.name,
+            tuple(_slim_op(next(layers), next(strides), proxy.width, classes) for _ in stage.ops),
+        )
         for stage in architecture.stages
     )
     return Architecture(Shape(in_channels, proxy.resolution), stages)

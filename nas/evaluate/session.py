@@ -34,7 +34,12 @@ class TrainingSession(TrainingEvaluator):
     qualities: ClassVar[tuple[str, ...]] = QUALITY
 
     def __init__(
-        self, dataset: Dataset, proxy: Proxy, recipe: str, thread_count: int, teacher: Teacher | None = None
+        self,
+        dataset: Dataset,
+        proxy: Proxy,
+        recipe: str,
+        thread_count: int,
+        teacher: Teacher | None = None,
     ) -> None:
         self.recipe = recipe
         self.remarks: list[str] = []
@@ -48,13 +53,25 @@ class TrainingSession(TrainingEvaluator):
 
     def describe_data(self) -> dict[str, Any]:
         """What the result depends on: name, digest, seed and sizes of the splits."""
-        sizes = {name: len(getattr(self.splits, name)) for name in ("weights", "search", "selection")}
-        return {"name": self.dataset.name, "digest": self.dataset.digest, "split_seed": SPLIT_SEED, **sizes}
+        sizes = {
+            name: len(getattr(self.splits, name)) for name in ("weights", "search", "selection")
+        }
+        return {
+            "name": self.dataset.name,
+            "digest": self.dataset.digest,
+            "split_seed": SPLIT_SEED,
+            **sizes,
+        }
 
     def describe_training(self) -> dict[str, Any]:
         """The recipe, and what else decides its bits."""
         teacher = {} if self.teacher is None else {"teacher": self.teacher.describe()}
-        return {**dataclasses.asdict(self.proxy), "threads": self.thread_count, "device": self.device.type, **teacher}
+        return {
+            **dataclasses.asdict(self.proxy),
+            "threads": self.thread_count,
+            "device": self.device.type,
+            **teacher,
+        }
 
     def lines(self) -> list[str]:
         """For people: the data with its splits and doubts, the recipe."""
@@ -77,17 +94,27 @@ class Retraining(TrainingSession):
 
     def __init__(self, dataset: Dataset, recipe: Mapping[str, Any], factor: float) -> None:
         if not 0 < factor <= LARGEST_FACTOR:
-            raise UsageError(f"--epochs-factor must be above 0 and at most {LARGEST_FACTOR:g}, not {factor:g}")
+            raise UsageError(
+                f"--epochs-factor must be above 0 and at most {LARGEST_FACTOR:g}, not {factor:g}"
+            )
         given = {
-            name: value for name, value in recipe.items() if name not in ("threads", "device", "evaluator", "teacher")
+            name: value
+            for name, value in recipe.items()
+            if name not in ("threads", "device", "evaluator", "teacher")
         }
         foreign = set(given) - {field.name for field in dataclasses.fields(Proxy)}
         if foreign:
-            raise RunError(f"the run's recipe holds settings this version does not know: {', '.join(sorted(foreign))}")
+            raise RunError(
+                f"the run's recipe holds settings this version does not know: {', '.join(sorted(foreign))}"
+            )
         base = Proxy(**given)
-        longer = dataclasses.replace(base, epochs=base.epochs * factor, images=round(base.images * factor))
+        longer = dataclasses.replace(
+            base, epochs=base.epochs * factor, images=round(base.images * factor)
+        )
         teacher = _same_teacher(recipe["teacher"], dataset) if "teacher" in recipe else None
-        super().__init__(dataset, longer, f"{factor:g} times the search's schedule", recipe["threads"], teacher)
+        super().__init__(
+            dataset, longer, f"{factor:g} times the search's schedule", recipe["threads"], teacher
+        )
         self._test: tuple[Tensor, Tensor] | None = None
 
     def open_test(self) -> int:
@@ -100,7 +127,9 @@ class Retraining(TrainingSession):
     def evaluate(self, architecture: Architecture, seed: int) -> Metrics:
         """Train one network and score it once on *test*, which must be open. Raises `TrainingError`."""
         if self._test is None:
-            raise RunError("the test set must be opened, and counted, before a network is scored on it")
+            raise RunError(
+                "the test set must be opened, and counted, before a network is scored on it"
+            )
         with threads(self.thread_count):
             return score(self.trained(architecture, seed), *self._test)
 
@@ -108,9 +137,17 @@ class Retraining(TrainingSession):
 def _same_teacher(described: Mapping[str, Any], dataset: Dataset) -> Teacher:
     """The run's teacher, from where it was; one that has changed since raises `RunError`."""
     files = [*described["files"], None][:2]
-    found = load_teacher(files[0], files[1], dataset, temperature=described["temperature"], weight=described["weight"])
+    found = load_teacher(
+        files[0],
+        files[1],
+        dataset,
+        temperature=described["temperature"],
+        weight=described["weight"],
+    )
     if found.digest != described["digest"]:
-        raise RunError(f"teacher {' '.join(described['files'])} is not the one the run was made with: put that back")
+        raise RunError(
+            f"teacher {' '.join(described['files'])} is not the one the run was made with: put that back"
+        )
     return found
 
 
@@ -124,15 +161,17 @@ def make(
 ) -> TrainingSession:
     """The evaluator for a data set: its preset, changed by ``name=value,...``.
 
-    Slimmed networks are so small that a second thread gains nothing on an idle machine and costs ten times the
-    time on a busy one, where threads wait for each other at every layer: hence one.
+    Slimmed networks are so small that a second thread gains nothing on an idle machine and costs
+    ten times the time on a busy one, where threads wait for each other at every layer: hence one.
     """
     name, base = preset(dataset)
     recipe = f"preset '{name}'" + (f", changed by {proxy_text}" if proxy_text else "")
     return TrainingSession(dataset, Proxy.parse(proxy_text, base), recipe, threads, teacher)
 
 
-def open_teacher(spec: str, weights: str | None, dataset: Dataset, temperature: float, weight: float) -> Teacher:
+def open_teacher(
+    spec: str, weights: str | None, dataset: Dataset, temperature: float, weight: float
+) -> Teacher:
     """See `nas.train.teacher.load_teacher`."""
     return load_teacher(spec, weights, dataset, temperature=temperature, weight=weight)
 

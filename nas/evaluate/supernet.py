@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from nas.arch import Architecture
-from nas.capsule import space_digest
 from nas.data import Dataset, load
 from nas.domain import Domain
 from nas.errors import RunError, SpaceError, unknown
 from nas.evaluate.fidelity import check, check_count, verdict
 from nas.evaluate.proxy import Proxy, preset
 from nas.evaluate.session import TrainingSession
-from nas.study import Preparing
+from nas.record.identity import space_digest
+from nas.study.study import Preparing
 from nas.supernet.network import Supernet
 from nas.supernet.recipe import Sharing, train
 from nas.supernet.scoring import recalibrate, score_path
@@ -57,7 +57,11 @@ class SupernetSession(TrainingSession):
 
     def describe_training(self) -> dict[str, Any]:
         """See `TrainingSession`."""
-        return {**super().describe_training(), **dataclasses.asdict(self.base), "evaluator": _text(self.sharing)}
+        return {
+            **super().describe_training(),
+            **dataclasses.asdict(self.base),
+            "evaluator": _text(self.sharing),
+        }
 
     def lines(self) -> list[str]:
         """See `TrainingSession`."""
@@ -78,7 +82,9 @@ class SupernetSession(TrainingSession):
         """Train the supernet of the domain's space, or go on, or read it: ``supernet.pt`` in the folder. See `train`."""
         images, labels = self.weights
         space, schedule = domain.space, self.schedule
-        supernet = Supernet(space, self.slim, share=self.sharing.share, seed=seed, device=self.device)
+        supernet = Supernet(
+            space, self.slim, share=self.sharing.share, seed=seed, device=self.device
+        )
         training = SupernetTraining(
             supernet,
             images,
@@ -96,7 +102,11 @@ class SupernetSession(TrainingSession):
             "data": self.dataset.digest,
             "seed": seed,
             "recipe": str(self.proxy),
-            **{name: value for name, value in self.sharing.to_json().items() if name not in ("check", "recalibrate")},
+            **{
+                name: value
+                for name, value in self.sharing.to_json().items()
+                if name not in ("check", "recalibrate")
+            },
         }
         with threads(self.thread_count):
             finished = train(training, folder / FILE, identity, watch=watch, stop_after=stop_after)
@@ -104,7 +114,17 @@ class SupernetSession(TrainingSession):
         if finished and self.sharing.check:
             short = TrainingSession(self.dataset, self.base, self.recipe, self.thread_count)
             self.remarks = [
-                verdict(check(self, short, domain, folder, seed=seed, count=self.sharing.check, watch=watch))
+                verdict(
+                    check(
+                        self,
+                        short,
+                        domain,
+                        folder,
+                        seed=seed,
+                        count=self.sharing.check,
+                        watch=watch,
+                    )
+                )
             ]
         return finished
 
@@ -115,7 +135,9 @@ class SupernetSession(TrainingSession):
         self.seconds.append(time.perf_counter() - start)
         return found
 
-    def scores(self, architecture: Architecture, *, search: bool, selection: bool) -> dict[str, float]:
+    def scores(
+        self, architecture: Architecture, *, search: bool, selection: bool
+    ) -> dict[str, float]:
         """The metrics of one or both sets, with batch norms recalibrated for this network."""
         space = self._trained().space
         genes = space.parse(architecture.layers)
@@ -137,7 +159,10 @@ class SupernetSession(TrainingSession):
             if selection:
                 found |= score_path(path, *self.selection)
             if search:
-                found |= {f"search_{name}": value for name, value in score_path(path, *self.search).items()}
+                found |= {
+                    f"search_{name}": value
+                    for name, value in score_path(path, *self.search).items()
+                }
         return found
 
 
@@ -146,11 +171,15 @@ def open_data(spec: str, *, strict: bool = False, groups: str | None = None) -> 
     return load(spec, strict=strict, groups=groups)
 
 
-def make(dataset: Dataset, proxy_text: str = "", *, threads: int = 1, **settings: Any) -> SupernetSession:
+def make(
+    dataset: Dataset, proxy_text: str = "", *, threads: int = 1, **settings: Any
+) -> SupernetSession:
     """The evaluator for a data set: its preset, changed by ``name=value,...``; ``settings`` are those of `Sharing`."""
     name, base = preset(dataset)
     recipe = f"preset '{name}'" + (f", changed by {proxy_text}" if proxy_text else "")
-    return SupernetSession(dataset, Proxy.parse(proxy_text, base), recipe, threads, sharing(settings))
+    return SupernetSession(
+        dataset, Proxy.parse(proxy_text, base), recipe, threads, sharing(settings)
+    )
 
 
 def sharing(settings: dict[str, Any]) -> Sharing:

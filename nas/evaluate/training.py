@@ -25,10 +25,12 @@ PARTS = 8
 class TrainingEvaluator:
     """Trains on *weights*, scores on *search* and on *selection*; *test* is never touched.
 
-    Metrics: ``search_accuracy``, what a strategy is told, and ``accuracy`` of the selection set, what a front shows;
-    beside them ``balanced_accuracy``, ``macro_f1`` and ``loss``, with ``search_`` too. They are a function of
-    architecture, seed, data, proxy and ``thread_count``, bit for bit on one machine and version. ``seconds`` holds
-    what each evaluation took. A ``teacher`` has a share in each training's loss, by its logits on the unchanged images. ``on_step(step, loss)`` follows the training.
+    Metrics: ``search_accuracy``, what a strategy is told, and ``accuracy`` of the selection set,
+    what a front shows; beside them ``balanced_accuracy``, ``macro_f1`` and ``loss``, with
+    ``search_`` too. They are a function of architecture, seed, data, proxy and ``thread_count``,
+    bit for bit on one machine and version. ``seconds`` holds what each evaluation took. A
+    ``teacher`` has a share in each training's loss, by its logits on the unchanged images.
+    ``on_step(step, loss)`` follows the training.
     """
 
     def __init__(
@@ -94,11 +96,15 @@ class TrainingEvaluator:
         """Train one network; see the class. ``seed`` is at least 0. Raises `TrainingError`."""
         return self._evaluate(architecture, seed, None)
 
-    def evaluate_in_parts(self, architecture: Architecture, seed: int, on_part: Callable[[Metrics], None]) -> Metrics:
+    def evaluate_in_parts(
+        self, architecture: Architecture, seed: int, on_part: Callable[[Metrics], None]
+    ) -> Metrics:
         """As `evaluate`, bit for bit; ``on_part`` gets the scores on *search* after each eighth of the steps."""
         return self._evaluate(architecture, seed, on_part)
 
-    def _evaluate(self, architecture: Architecture, seed: int, on_part: Callable[[Metrics], None] | None) -> Metrics:
+    def _evaluate(
+        self, architecture: Architecture, seed: int, on_part: Callable[[Metrics], None] | None
+    ) -> Metrics:
         with threads(self.thread_count):
             start = time.perf_counter()
             network = self.trained(architecture, seed, on_part)
@@ -110,7 +116,10 @@ class TrainingEvaluator:
         return {f"search_{name}": value for name, value in score(network, *self.search).items()}
 
     def trained(
-        self, architecture: Architecture, seed: int, on_part: Callable[[Metrics], None] | None = None
+        self,
+        architecture: Architecture,
+        seed: int,
+        on_part: Callable[[Metrics], None] | None = None,
     ) -> nn.Module:
         """The slimmed network, trained on *weights*. Raises `TrainingError`."""
         images, labels = self.weights

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from nas import rows
 from nas.arch import Architecture
 from nas.data import Dataset, load
 from nas.domain import Domain
@@ -20,9 +19,10 @@ from nas.evaluate.session import TrainingSession
 from nas.evaluate.zero_cost import PROXIES, TRIVIAL, proxies
 from nas.model import build
 from nas.objectives import UNTRAINED
+from nas.record import ledger
 from nas.settings import check_kind
 from nas.strategies.base import rng
-from nas.study import Preparing
+from nas.study.study import Preparing
 from nas.train import threads
 from nas.trial import Metrics
 
@@ -32,8 +32,8 @@ FILE = "proxies.jsonl"
 IMAGES = 32
 KNOWN = (*PROXIES, *TRIVIAL)
 
-# Chosen among all sets of these scores on half of NAS-Bench-Macro's networks; the other half and FBNet's space are reported
-# (docs/supernets.md). No other set was better there.
+# Chosen among all sets of these scores on half of NAS-Bench-Macro's networks; the other half and
+# FBNet's space are reported (docs/supernets.md). No other set was better there.
 ENSEMBLE = "naswot+grad_norm"
 
 
@@ -55,7 +55,9 @@ class Untrained:
             if name not in KNOWN:
                 raise unknown("zero-cost proxy", name, KNOWN)
         if not 2 <= self.reference <= 10_000:
-            raise UsageError(f"reference of evaluator 'proxy' must be 2 to 10000 networks, not {self.reference}")
+            raise UsageError(
+                f"reference of evaluator 'proxy' must be 2 to 10000 networks, not {self.reference}"
+            )
         check_count("proxy", self.check)
 
     @property
@@ -67,12 +69,15 @@ class Untrained:
 class UntrainedSession(TrainingSession):
     """Scores networks at initialisation on a few images of *weights*; no other set is read.
 
-    Metrics: ``proxy_score``, 0..1, higher is better, and each proxy as ``proxy_NAME``. Slimmed as for a training.
+    Metrics: ``proxy_score``, 0..1, higher is better, and each proxy as ``proxy_NAME``. Slimmed as
+    for a training.
     """
 
     qualities = UNTRAINED
 
-    def __init__(self, dataset: Dataset, proxy: Proxy, recipe: str, thread_count: int, untrained: Untrained) -> None:
+    def __init__(
+        self, dataset: Dataset, proxy: Proxy, recipe: str, thread_count: int, untrained: Untrained
+    ) -> None:
         super().__init__(dataset, proxy, recipe, thread_count)
         self.untrained = untrained
         self._reference: dict[str, np.ndarray] = {}
@@ -81,13 +86,18 @@ class UntrainedSession(TrainingSession):
         """See `TrainingSession`."""
         return {
             **super().describe_training(),
-            "evaluator": ",".join(f"{k}={v}" for k, v in dataclasses.asdict(self.untrained).items()),
+            "evaluator": ",".join(
+                f"{k}={v}" for k, v in dataclasses.asdict(self.untrained).items()
+            ),
         }
 
     def lines(self) -> list[str]:
         """See `TrainingSession`."""
         told = f"no training: mean rank of {self.untrained.score} among {self.untrained.reference} random networks"
-        return [*super().lines()[:-1], f"proxy      {told}, at {self.proxy.resolution} px, width {self.proxy.width:g}"]
+        return [
+            *super().lines()[:-1],
+            f"proxy      {told}, at {self.proxy.resolution} px, width {self.proxy.width:g}",
+        ]
 
     def prepare(
         self,
@@ -101,24 +111,40 @@ class UntrainedSession(TrainingSession):
         file, start = folder / FILE, time.monotonic()
         total = self.untrained.reference
         drawn = [domain.sample(rng(seed, "reference", number)) for number in range(total)]
-        found = rows.read(file)[:total]
+        found = ledger.read(file)[:total]
         for row, genes in zip(found, drawn, strict=False):
             figures = [row.get(name) for name in KNOWN]
-            if row.get("genes") != list(genes) or not all(type(value) in (int, float) for value in figures):
+            if row.get("genes") != list(genes) or not all(
+                type(value) in (int, float) for value in figures
+            ):
                 raise RunError(f"{file} is damaged, or another run's. Remove it to make it anew")
         first = len(found)
         for number in range(first, total):
             genes = drawn[number]
             scores = self.proxies(domain.space.decode(genes), number)
-            rows.append(file, {"kind": "reference", "genes": list(genes), **scores})
+            ledger.append(file, {"kind": "reference", "genes": list(genes), **scores})
             found.append(scores)
             left = (time.monotonic() - start) / (number + 1 - first) * (total - number - 1)
-            watch(Preparing(what="proxies", done=number + 1, steps=total, eta_seconds=left, figures={}))
+            watch(
+                Preparing(
+                    what="proxies", done=number + 1, steps=total, eta_seconds=left, figures={}
+                )
+            )
         self._reference = {name: np.sort([row[name] for row in found]) for name in KNOWN}
         if self.untrained.check:
             short = TrainingSession(self.dataset, self.proxy, self.recipe, self.thread_count)
             self.remarks = [
-                verdict(check(self, short, domain, folder, seed=seed, count=self.untrained.check, watch=watch))
+                verdict(
+                    check(
+                        self,
+                        short,
+                        domain,
+                        folder,
+                        seed=seed,
+                        count=self.untrained.check,
+                        watch=watch,
+                    )
+                )
             ]
 
     def proxies(self, architecture: Architecture, seed: int) -> dict[str, float]:
@@ -135,7 +161,10 @@ class UntrainedSession(TrainingSession):
         start = time.perf_counter()
         scores = self.proxies(architecture, seed)
         self.seconds.append(time.perf_counter() - start)
-        return {"proxy_score": self.score(scores), **{f"proxy_{name}": value for name, value in scores.items()}}
+        return {
+            "proxy_score": self.score(scores),
+            **{f"proxy_{name}": value for name, value in scores.items()},
+        }
 
     def score(self, scores: Mapping[str, float]) -> float:
         """The mean over the score's proxies of the share of reference networks below, ties counted half."""
@@ -155,11 +184,15 @@ def open_data(spec: str, *, strict: bool = False, groups: str | None = None) -> 
     return load(spec, strict=strict, groups=groups)
 
 
-def make(dataset: Dataset, proxy_text: str = "", *, threads: int = 1, **settings: Any) -> UntrainedSession:
+def make(
+    dataset: Dataset, proxy_text: str = "", *, threads: int = 1, **settings: Any
+) -> UntrainedSession:
     """The evaluator for a data set; ``settings`` are those of `Untrained`."""
     known = {field.name for field in dataclasses.fields(Untrained)}
     for key in settings:
         if key not in known:
             raise unknown("setting of evaluator 'proxy'", key, known)
     name, base = preset(dataset)
-    return UntrainedSession(dataset, Proxy.parse(proxy_text, base), f"preset '{name}'", threads, Untrained(**settings))
+    return UntrainedSession(
+        dataset, Proxy.parse(proxy_text, base), f"preset '{name}'", threads, Untrained(**settings)
+    )

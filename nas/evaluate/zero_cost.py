@@ -1,9 +1,10 @@
 """Scores of untrained networks: zero-cost proxies, and their mean rank among random networks of the space.
 
-Definitions as in Abdelfattah et al. 2021 (https://arxiv.org/abs/2101.08134) for ``grad_norm`` and ``jacov``; Tanaka et al. 2020
-(https://arxiv.org/abs/2006.05467) for ``synflow``, in float64 and as a logarithm, since it overflows float32; Mellor et al. 2021
-(https://arxiv.org/abs/2006.04647) for ``naswot``; Lin et al. 2021 (https://arxiv.org/abs/2102.01063) for ``zen``.
-Higher is better for each. ``params``, ``macs`` and ``depth`` are the trivial scores that any proxy must beat.
+Definitions as in Abdelfattah et al. 2021 (https://arxiv.org/abs/2101.08134) for ``grad_norm`` and
+``jacov``; Tanaka et al. 2020 (https://arxiv.org/abs/2006.05467) for ``synflow``, in float64 and as
+a logarithm, since it overflows float32; Mellor et al. 2021 (https://arxiv.org/abs/2006.04647) for
+``naswot``; Lin et al. 2021 (https://arxiv.org/abs/2102.01063) for ``zen``. Higher is better for
+each. ``params``, ``macs`` and ``depth`` are the trivial scores that any proxy must beat.
 """
 
 import copy
@@ -60,7 +61,9 @@ def naswot(network: Network, images: Tensor, labels: Tensor) -> float:
     codes: list[Tensor] = []
     kinds = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish)
     hooks = [
-        part.register_forward_pre_hook(lambda _, given: codes.append((given[0].flatten(1) > 0).double()))
+        part.register_forward_pre_hook(
+            lambda _, given: codes.append((given[0].flatten(1) > 0).double())
+        )
         for part in network.modules()
         if isinstance(part, kinds)
     ]
@@ -72,7 +75,9 @@ def naswot(network: Network, images: Tensor, labels: Tensor) -> float:
     for code in codes:
         rows = code.reshape(len(images), -1)  # of squeeze-and-excitation too, which has no map
         agreement += rows @ rows.T + (1 - rows) @ (1 - rows).T
-    return float(torch.linalg.slogdet(agreement + torch.eye(len(images), dtype=torch.float64)).logabsdet)
+    return float(
+        torch.linalg.slogdet(agreement + torch.eye(len(images), dtype=torch.float64)).logabsdet
+    )
 
 
 def zen(network: Network, images: Tensor, labels: Tensor) -> float:
@@ -86,7 +91,10 @@ def zen(network: Network, images: Tensor, labels: Tensor) -> float:
     body = nn.Sequential(*list(found.stages)[:-1])
     norms = [part for part in body.modules() if isinstance(part, nn.BatchNorm2d)]
     scales: list[Tensor] = []
-    hooks = [n.register_forward_pre_hook(lambda _, x: scales.append(x[0].var((0, 2, 3)).mean().sqrt())) for n in norms]
+    hooks = [
+        n.register_forward_pre_hook(lambda _, x: scales.append(x[0].var((0, 2, 3)).mean().sqrt()))
+        for n in norms
+    ]
     totals = []
     with torch.no_grad():
         for _ in range(ZEN_REPEATS):
@@ -117,8 +125,15 @@ def proxies(network: Network, images: Tensor, labels: Tensor) -> dict[str, float
     architecture = network.architecture
     network = copy.deepcopy(network)
     for part in network.modules():
-        if isinstance(part, nn.BatchNorm2d):  # blocks that start as their shortcut would hide all they hold
+        if isinstance(
+            part, nn.BatchNorm2d
+        ):  # blocks that start as their shortcut would hide all they hold
             nn.init.ones_(part.weight)
     depth = sum(kernel.kind in ("conv", "dwconv", "linear") for kernel in architecture.kernels())
     found = {name: proxy(copy.deepcopy(network), images, labels) for name, proxy in PROXIES.items()}
-    return {**found, "depth": float(depth), "macs": float(architecture.macs), "params": float(architecture.params)}
+    return {
+        **found,
+        "depth": float(depth),
+        "macs": float(architecture.macs),
+        "params": float(architecture.params),
+    }

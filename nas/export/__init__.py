@@ -1,8 +1,8 @@
 """A network as files that run without the toolkit: Python, ONNX, JSON, and weights.
 
-Every export is verified in an interpreter that cannot import the toolkit before a file is seen under its name. Three more
-formats are extras: ``tflite``, which is run here by LiteRT, ``coreml``, converted and not executed here, and ``timm``, an
-architecture string.
+Every export is verified in an interpreter that cannot import the toolkit before a file is seen
+under its name. Three more formats are extras: ``tflite``, which is run here by LiteRT, ``coreml``,
+converted and not executed here, and ``timm``, an architecture string.
 """
 
 import json
@@ -18,17 +18,23 @@ from typing import Any
 import torch
 
 from nas.arch import Architecture
-from nas.archstring import arch_string
 from nas.backbone import backbone
 from nas.errors import ArchitectureError, ExistsError, UsageError, unknown
 from nas.export.coreml import require_coreml, write_coreml
 from nas.export.onnx import OPSET, require_onnx, write_onnx
-from nas.export.products import Product, backbone_product, network_product, pixel_classes, segmenter_product
+from nas.export.products import (
+    Product,
+    backbone_product,
+    network_product,
+    pixel_classes,
+    segmenter_product,
+)
 from nas.export.python import python_source
 from nas.export.tflite import require_tflite, tflite_difference, write_tflite
 from nas.export.verification import Job, check
+from nas.metadata import NONE, Notes, save_network
 from nas.model.weights import Loaded, Weights, load_weights, read_weights
-from nas.notes import NONE, Notes, save_network
+from nas.networks.archstring import arch_string
 
 __all__ = [
     "FORMATS",
@@ -58,9 +64,9 @@ ELSEWHERE = {
 class Exported:
     """Files by format (``weights`` where there are some), and the largest difference of logits from the source's.
 
-    Differences are relative to the largest logit; None where there is no such file. ``params``, ``macs``: of what was
-    written. ``weights``: what was read of a file
-    of weights; ``trained``: whether every tensor came from it.
+    Differences are relative to the largest logit; None where there is no such file. ``params``,
+    ``macs``: of what was written. ``weights``: what was read of a file of weights; ``trained``:
+    whether every tensor came from it.
     """
 
     files: dict[str, Path]
@@ -90,18 +96,21 @@ def export(
 ) -> Exported:
     """Write a network as ``name.py``, ``name.onnx``, ``name.json`` into a folder, verified; weights as ``name.pt``.
 
-    ``weights``: a state dict, or a folder of `nas train`, see `nas.model.weights`; without it an ONNX file holds the
-    untrained weights of seed 0. Those of a segmenter make the files a segmenter's, with ``architecture`` as its body.
-    ``notes``: class names and normalisation, written into every file but the weights.
-    ``features``: the network without its head, which gives maps at strides 4 to 32 for input of any size, see
-    `nas.backbone`; weights are still those of the whole network. Files that exist are overwritten only by ``force``.
-    Raises `UsageError` and `ArchitectureError`, and then leaves no file.
+    ``weights``: a state dict, or a folder of `nas train`, see `nas.model.weights`; without it an
+    ONNX file holds the untrained weights of seed 0. Those of a segmenter make the files a
+    segmenter's, with ``architecture`` as its body. ``notes``: class names and normalisation,
+    written into every file but the weights. ``features``: the network without its head, which gives
+    maps at strides 4 to 32 for input of any size, see `nas.backbone`; weights are still those of
+    the whole network. Files that exist are overwritten only by ``force``. Raises `UsageError` and
+    `ArchitectureError`, and then leaves no file.
     """
     folder = Path(folder)
     given = read_weights(weights) if isinstance(weights, str | Path) else weights
     pixels = 0 if features else pixel_classes(given)
     if pixels and (other := set(formats) - set(FORMATS)):
-        raise UsageError(f"a segmentation network is written as {', '.join(FORMATS)}, not {sorted(other)[0]}")
+        raise UsageError(
+            f"a segmentation network is written as {', '.join(FORMATS)}, not {sorted(other)[0]}"
+        )
     _check(architecture, name, formats, features)
     _check_notes(architecture, notes, pixels)
     wanted = [*formats, *(["weights"] if given is not None else [])]
@@ -123,7 +132,9 @@ def export(
             file.replace(targets[kind])
     finally:
         shutil.rmtree(made)
-    return Exported(files=targets, weights=product.loaded, params=product.params, macs=product.macs, **found)
+    return Exported(
+        files=targets, weights=product.loaded, params=product.params, macs=product.macs, **found
+    )
 
 
 def check_name(name: str) -> None:
@@ -133,7 +144,9 @@ def check_name(name: str) -> None:
             f"the name of an export must be letters, digits and _, as of a Python module, not '{name[:80]}'"
         )
     if name == "torch" or name in sys.stdlib_module_names:
-        raise UsageError(f"an export cannot be named '{name}': its Python file would hide the module of that name")
+        raise UsageError(
+            f"an export cannot be named '{name}': its Python file would hide the module of that name"
+        )
 
 
 def _check(architecture: Architecture, name: str, formats: Sequence[str], features: bool) -> None:
@@ -180,7 +193,9 @@ def _check_free(folder: Path, targets: Iterable[Path], force: bool) -> None:
         if target.is_dir():
             raise ExistsError(f"{target} is a folder: choose another --name or --out")
         if target.exists() and not force:
-            raise ExistsError(f"{target} exists: choose another --name or --out, or overwrite it with --force")
+            raise ExistsError(
+                f"{target} exists: choose another --name or --out, or overwrite it with --force"
+            )
 
 
 def _existing(folder: Path) -> Path:
@@ -201,7 +216,9 @@ def _write(product: Product, files: Mapping[str, Path]) -> None:
     if "json" in files:
         save_network(architecture, product.notes, files["json"])
         if Architecture.load(files["json"]).digest != architecture.digest:
-            raise ArchitectureError(f"the architecture does not survive its JSON form: {architecture.digest}")
+            raise ArchitectureError(
+                f"the architecture does not survive its JSON form: {architecture.digest}"
+            )
     if "weights" in files:
         torch.save(product.module.state_dict(), files["weights"])
     if "timm" in files:

@@ -2,10 +2,11 @@
 
     python -I -B _fresh.py REQUEST.json
 
-REQUEST: ``path`` (folders to import torch from) and ``jobs``; per job ``python``, ``onnx``, ``weights`` (files or
-null), ``made`` (the function of the Python file), ``images`` (a file of tensors, one for each size of input) and ``outputs``
-(a file of what each gives, a list of tensors each). Prints a list, per job ``params``, ``macs``, and the largest difference
-of outputs, ``python`` and ``onnx``, relative to the largest value.
+REQUEST: ``path`` (folders to import torch from) and ``jobs``; per job ``python``, ``onnx``,
+``weights`` (files or null), ``made`` (the function of the Python file), ``images`` (a file of
+tensors, one for each size of input) and ``outputs`` (a file of what each gives, a list of tensors
+each). Prints a list, per job ``params``, ``macs``, and the largest difference of outputs,
+``python`` and ``onnx``, relative to the largest value.
 """
 
 import importlib.util
@@ -44,7 +45,11 @@ def _largest(given: Any, expected: Any) -> float | None:
         for found, wanted in zip(given, expected, strict=True)
         for one, other in zip(found, wanted, strict=True)
     ]
-    return None if any(value is None for value in every) else max(value for value in every if value is not None)
+    return (
+        None
+        if any(value is None for value in every)
+        else max(value for value in every if value is not None)
+    )
 
 
 def _as_list(outputs: Any) -> list[Any]:
@@ -82,10 +87,15 @@ def _onnx(job: dict[str, Any], images: list[Any], outputs: list[list[Any]]) -> d
 
     def run(batch: Any) -> list[Any]:
         parts = [session.run(names, {"image": part.numpy()}) for part in (batch[:1], batch[1:])]
-        return [torch.cat([torch.from_numpy(part) for part in both]) for both in zip(*parts, strict=True)]
+        return [
+            torch.cat([torch.from_numpy(part) for part in both])
+            for both in zip(*parts, strict=True)
+        ]
 
     found = [run(batch) for batch in images]
-    if names[-1] == "mask" and not all((mask.numpy() == logits.numpy().argmax(1)).all() for logits, mask in found):
+    if names[-1] == "mask" and not all(
+        (mask.numpy() == logits.numpy().argmax(1)).all() for logits, mask in found
+    ):
         return {"onnx": None}
     return {"onnx": _largest(found, outputs)}
 
@@ -101,7 +111,9 @@ def _look(job: dict[str, Any]) -> dict[str, Any]:
 def _main() -> None:
     request = json.loads(Path(sys.argv[1]).read_text())
     sys.meta_path.insert(0, _Blocked())
-    sys.path += request["path"]  # an isolated interpreter does not look into a user's own site-packages
+    sys.path += request[
+        "path"
+    ]  # an isolated interpreter does not look into a user's own site-packages
     print(json.dumps([_look(job) for job in request["jobs"]]))
 
 

@@ -32,7 +32,8 @@ def require_coreml() -> None:
 def write_coreml(network: nn.Module, shape: Shape, path: Path, outputs: Sequence[str]) -> None:
     """Write an ML program for one ``image`` of that shape, normalised as in training; float16 inside, Apple's default.
 
-    The network is left in evaluation mode. Raises `ArchitectureError` where an operator cannot be converted.
+    The network is left in evaluation mode. Raises `ArchitectureError` where an operator cannot be
+    converted.
     """
     with _hushed():
         import coremltools
@@ -61,9 +62,13 @@ def _register_shuffle() -> None:
     def channel_shuffle(context: Any, node: Any) -> None:
         maps, groups = _get_inputs(context, node, expected=2)
         images, channels, height, width = maps.shape
-        split = Builder.reshape(x=maps, shape=(images, groups.val, channels // groups.val, height * width))
+        split = Builder.reshape(
+            x=maps, shape=(images, groups.val, channels // groups.val, height * width)
+        )
         turned = Builder.transpose(x=split, perm=[0, 2, 1, 3])
-        context.add(Builder.reshape(x=turned, shape=(images, channels, height, width), name=node.name))
+        context.add(
+            Builder.reshape(x=turned, shape=(images, channels, height, width), name=node.name)
+        )
 
     register_torch_op(channel_shuffle)
 

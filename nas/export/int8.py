@@ -19,16 +19,18 @@ __all__ = ["OnnxNetwork", "quantise_static", "write_int8"]
 
 BATCH_SIZE = 32
 
-# Signed activations, which onnxruntime advises, take 2 to 4 times as long here: its depthwise kernel knows unsigned ones
-# only. Hard sigmoids and products of small maps gain nothing from int8. Seven bits of weights keep sums from
-# saturating on CPUs without VNNI, so that the accuracy measured here holds there too.
+# Signed activations, which onnxruntime advises, take 2 to 4 times as long here: its depthwise
+# kernel knows unsigned ones only. Hard sigmoids and products of small maps gain nothing from int8.
+# Seven bits of weights keep sums from saturating on CPUs without VNNI, so that the accuracy
+# measured here holds there too.
 OPS = ("Add", "AveragePool", "Clip", "Conv", "Gemm", "MatMul", "MaxPool", "Relu")
 
 
 class OnnxNetwork(nn.Module):
     """An ONNX file with one input and one output as a module: runs in onnxruntime on one thread, without gradients.
 
-    ``shape``: what it takes, (channels, size), and ``classes`` what it gives. Raises `ArchitectureError` for other files.
+    ``shape``: what it takes, (channels, size), and ``classes`` what it gives. Raises
+    `ArchitectureError` for other files.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,12 +42,22 @@ class OnnxNetwork(nn.Module):
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
         try:
-            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises classes of its own for whatever is wrong with a file
-            raise ArchitectureError(f"cannot read {path}: {' '.join(str(error).split())[:120]}") from None
+            self.session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except (
+            Exception
+        ) as error:  # onnxruntime raises classes of its own for whatever is wrong with a file
+            raise ArchitectureError(
+                f"cannot read {path}: {' '.join(str(error).split())[:120]}"
+            ) from None
         given, out = self.session.get_inputs()[0], self.session.get_outputs()[0]
-        if len(given.shape) != 4 or not all(isinstance(n, int) for n in (*given.shape[1:3], *out.shape[1:])):
-            raise ArchitectureError(f"{path} must take images (any, channels, size, size), not {given.shape}")
+        if len(given.shape) != 4 or not all(
+            isinstance(n, int) for n in (*given.shape[1:3], *out.shape[1:])
+        ):
+            raise ArchitectureError(
+                f"{path} must take images (any, channels, size, size), not {given.shape}"
+            )
         self.given, self.out = given.name, out.name
         self.shape, self.classes = (given.shape[1], given.shape[2]), out.shape[1]
 
@@ -58,9 +70,9 @@ class OnnxNetwork(nn.Module):
 def write_int8(source: Path, images: Tensor, target: Path) -> None:
     """Write ``target``, the int8 form of the ONNX file ``source``; images: (n, channels, size, size) to calibrate with.
 
-    Weights int8 per output channel, activations uint8 by the range of the calibration images, as QDQ operators around
-    convolutions, linear layers and what sits between them. Properties of the file are kept, ``int8`` is added: the
-    number of images.
+    Weights int8 per output channel, activations uint8 by the range of the calibration images, as
+    QDQ operators around convolutions, linear layers and what sits between them. Properties of the
+    file are kept, ``int8`` is added: the number of images.
     """
     require_onnx()
     import onnx
@@ -80,7 +92,8 @@ def write_int8(source: Path, images: Tensor, target: Path) -> None:
 def quantise_static(source: Path, target: Path, reader: Any) -> None:
     """Quantise a file by onnxruntime, the same way everywhere here: networks to ship, and graphs to time.
 
-    ``reader``: a `CalibrationDataReader`. Weights int8 of seven bits with a scale per channel, activations uint8.
+    ``reader``: a `CalibrationDataReader`. Weights int8 of seven bits with a scale per channel,
+    activations uint8.
     """
     from onnxruntime import quantization
 

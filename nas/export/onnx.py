@@ -42,18 +42,26 @@ def write_onnx(
 ) -> None:
     """Write a network for inference, ``image`` (batch, *shape) to ``logits``, and let onnx check it.
 
-    ``any_size``: outputs are maps, and height and width are free too; the output ``mask`` has no channels.
-    ``metadata``: JSON values by name, kept in the file as properties. The network is left in evaluation mode.
+    ``any_size``: outputs are maps, and height and width are free too; the output ``mask`` has no
+    channels. ``metadata``: JSON values by name, kept in the file as properties. The network is left
+    in evaluation mode.
     """
     import onnx
 
     register_shuffle()
     free = {"image": {0: "batch", **({2: "height", 3: "width"} if any_size else {})}}
     for name in outputs:
-        sides = {} if not any_size else {1: "height", 2: "width"} if name == "mask" else {2: "height", 3: "width"}
+        sides = (
+            {}
+            if not any_size
+            else {1: "height", 2: "width"}
+            if name == "mask"
+            else {2: "height", 3: "width"}
+        )
         free[name] = {0: "batch", **{axis: f"{name}_{side}" for axis, side in sides.items()}}
     with warnings.catch_warnings():
-        # This exporter is called old (the new one needs onnxscript) and warns of every `if` over a shape.
+        # This exporter is called old (the new one needs onnxscript) and warns of every `if` over a
+        # shape.
         warnings.simplefilter("ignore")
         try:
             torch.onnx.export(
@@ -67,10 +75,16 @@ def write_onnx(
                 dynamic_axes=free,
             )
         except torch.onnx.errors.OnnxExporterError as error:
-            raise ArchitectureError(f"torch cannot write this network as ONNX: {str(error).splitlines()[0]}") from None
+            raise ArchitectureError(
+                f"torch cannot write this network as ONNX: {str(error).splitlines()[0]}"
+            ) from None
     model = with_gemms(onnx.load(path))
     onnx.helper.set_model_props(
-        model, {name: value if isinstance(value, str) else json.dumps(value) for name, value in metadata.items()}
+        model,
+        {
+            name: value if isinstance(value, str) else json.dumps(value)
+            for name, value in metadata.items()
+        },
     )
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
@@ -79,19 +93,27 @@ def write_onnx(
 def with_gemms(model: Any) -> Any:
     """An ONNX model with every linear layer over tokens, (batch, positions, channels), as one Gemm over all rows.
 
-    torch writes MatMul and Add. onnxruntime makes a Gemm of them only where the batch is a fixed number, and is
-    slower by a tenth where it is not. A layer whose positions are not known is left as it is.
+    torch writes MatMul and Add. onnxruntime makes a Gemm of them only where the batch is a fixed
+    number, and is slower by a tenth where it is not. A layer whose positions are not known is left
+    as it is.
     """
     import onnx
 
-    known = {value.name: value for value in onnx.shape_inference.infer_shapes(model).graph.value_info}
+    known = {
+        value.name: value for value in onnx.shape_inference.infer_shapes(model).graph.value_info
+    }
     weights = {value.name: list(value.dims) for value in model.graph.initializer}
     products = {node.output[0]: node for node in model.graph.node if node.op_type == "MatMul"}
     uses = Counter(name for node in model.graph.node for name in node.input)
     nodes, used = [], set()
     for node in model.graph.node:
         bias, product = (*node.input, "")[0], products.get((*node.input, "", "")[1])
-        if node.op_type != "Add" or product is None or uses[product.output[0]] > 1 or len(weights.get(bias, ())) != 1:
+        if (
+            node.op_type != "Add"
+            or product is None
+            or uses[product.output[0]] > 1
+            or len(weights.get(bias, ())) != 1
+        ):
             nodes.append(node)
             continue
         rows, weight = product.input
@@ -100,7 +122,14 @@ def with_gemms(model: Any) -> Any:
             nodes.append(node)
             continue
         used.add(product.output[0])
-        nodes += _gemm(rows, weight, bias, node.output[0], [positions, *weights[weight]], model.graph.initializer)
+        nodes += _gemm(
+            rows,
+            weight,
+            bias,
+            node.output[0],
+            [positions, *weights[weight]],
+            model.graph.initializer,
+        )
     kept = [node for node in nodes if node.output[0] not in used]
     del model.graph.node[:]
     model.graph.node.extend(kept)
@@ -122,7 +151,10 @@ def _shuffle(graph: Any, maps: Any, groups: int) -> Any:
     if None in (height, width):  # a backbone takes any size, known when it runs; 0 keeps the batch
         parts, whole = constant(0, groups, channels // groups, -1), graph.op("Shape", maps)
     else:
-        parts, whole = constant(-1, groups, channels // groups, height * width), constant(-1, channels, height, width)
+        parts, whole = (
+            constant(-1, groups, channels // groups, height * width),
+            constant(-1, channels, height, width),
+        )
     turned = graph.op("Transpose", graph.op("Reshape", maps, parts), perm_i=[0, 2, 1, 3])
     return graph.op("Reshape", turned, whole).setType(maps.type())
 
@@ -133,13 +165,17 @@ def _positions(value: Any) -> int | None:
     return sizes[1].dim_value or None if len(sizes) == 3 else None
 
 
-def _gemm(rows: str, weight: str, bias: str, out: str, sizes: Sequence[int], initializers: Any) -> list[Any]:
+def _gemm(
+    rows: str, weight: str, bias: str, out: str, sizes: Sequence[int], initializers: Any
+) -> list[Any]:
     """Reshape to rows, Gemm, reshape back; ``sizes``: positions, channels in, channels out."""
     from onnx import helper, numpy_helper
 
     positions, inputs, outputs = sizes
     shapes = {f"{out}.rows": [-1, inputs], f"{out}.tokens": [-1, positions, outputs]}
-    initializers.extend(numpy_helper.from_array(np.array(shape), name) for name, shape in shapes.items())
+    initializers.extend(
+        numpy_helper.from_array(np.array(shape), name) for name, shape in shapes.items()
+    )
     return [
         helper.make_node("Reshape", [rows, f"{out}.rows"], [f"{out}.in"]),
         helper.make_node("Gemm", [f"{out}.in", weight, bias], [f"{out}.out"]),

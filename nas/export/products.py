@@ -11,11 +11,11 @@ from nas.arch import Architecture
 from nas.backbone import backbone, takes_any_size
 from nas.export.python import features_source, masks_source, python_source
 from nas.export.verification import macs_of, shake
+from nas.metadata import Notes
 from nas.model import build
 from nas.model.features import features_of
 from nas.model.segmenter import MARK, Segmenter, body, segmenter
 from nas.model.weights import Loaded, Weights, load_weights
-from nas.notes import Notes
 
 __all__ = ["Product", "backbone_product", "network_product", "pixel_classes", "segmenter_product"]
 
@@ -33,7 +33,8 @@ def pixel_classes(weights: Weights | None) -> int:
 class Product:
     """A module to ship. ``other``: one like it, to try the Python file with; ``architecture`` goes into the JSON file.
 
-    ``source`` is the Python file's text, ``made`` its function; ``outputs`` are the ONNX file's, of ``onnx``.
+    ``source`` is the Python file's text, ``made`` its function; ``outputs`` are the ONNX file's, of
+    ``onnx``.
     """
 
     architecture: Architecture
@@ -66,9 +67,15 @@ def network_product(architecture: Architecture, weights: Weights | None, notes: 
 
 def backbone_product(architecture: Architecture, weights: Weights | None, notes: Notes) -> Product:
     """Its layers up to the last map; of a segmenter's weights, those of its body."""
-    network, found, notes = build(architecture), backbone(architecture), dataclasses.replace(notes, classes=())
+    network, found, notes = (
+        build(architecture),
+        backbone(architecture),
+        dataclasses.replace(notes, classes=()),
+    )
     if weights is not None and pixel_classes(weights):
-        own = {n.removeprefix(MARK): value for n, value in weights.state.items() if n.startswith(MARK)}
+        own = {
+            n.removeprefix(MARK): value for n, value in weights.state.items() if n.startswith(MARK)
+        }
         weights = dataclasses.replace(weights, state=own)
     loaded = None if weights is None else load_weights(network, weights)
     other = features_of(build(architecture), found)

@@ -8,10 +8,10 @@ from nas.arch import Architecture, Layer, Stage
 from nas.backbone import Backbone, takes_any_size
 from nas.errors import ArchitectureError
 from nas.export.source import excerpt
+from nas.metadata import NONE, Notes
 from nas.model import Recipe, initialise, recipe
 from nas.model.features import Features
 from nas.model.segmenter import Segmenter, body, segmenter
-from nas.notes import NONE, Notes
 from nas.ops.conv import Classifier
 
 __all__ = ["features_source", "masks_source", "python_source"]
@@ -95,14 +95,17 @@ def network() -> Segmenter:
 def python_source(architecture: Architecture, notes: Notes = NONE) -> str:
     """The file's text: the classes of torch modules that this network uses, then its layers, stage by stage.
 
-    Its state dict has the names of `nas.model.Network`'s. Stage names and class names are
-    other people's words: they are written as literals. Raises `ArchitectureError` for a module that cannot be exported.
+    Its state dict has the names of `nas.model.Network`'s. Stage names and class names are other
+    people's words: they are written as literals. Raises `ArchitectureError` for a module that
+    cannot be exported.
     """
     out = architecture.out_shape
     logits = isinstance(architecture.layers[-1].op, Classifier)
     return FILE.format(
         **_parts(architecture, [], notes),
-        gives=f"logits (n, {out.channels})" if logits else f"maps (n, {out.channels}, {out.size}, {out.size})",
+        gives=f"logits (n, {out.channels})"
+        if logits
+        else f"maps (n, {out.channels}, {out.size}, {out.size})",
         public=", ".join(f'"{name}"' for name in (*_known(notes), "network")),
     )
 
@@ -198,18 +201,30 @@ def _call(made: Recipe, indent: str) -> list[str]:
     """A constructor call without the arguments that say what the default says, wrapped where it is too long."""
     defaults = {name: p.default for name, p in inspect.signature(made.func).parameters.items()}
     arguments = [_literal(value) for value in made.args]
-    arguments += [f"{name}={_literal(value)}" for name, value in made.keywords.items() if value != defaults[name]]
+    arguments += [
+        f"{name}={_literal(value)}"
+        for name, value in made.keywords.items()
+        if value != defaults[name]
+    ]
     name, inner = f"{indent}{made.func.__name__}", ", ".join(arguments)
     if len(f"{name}({inner}),") <= WIDTH:
         return [f"{name}({inner}),"]
     within = f"{indent}    "
-    rows = [within + inner] if len(within + inner) <= WIDTH else [f"{within}{argument}," for argument in arguments]
+    rows = (
+        [within + inner]
+        if len(within + inner) <= WIDTH
+        else [f"{within}{argument}," for argument in arguments]
+    )
     return [f"{name}(", *rows, f"{indent}),"]
 
 
 def _literal(value: object) -> str:
     """A number or a word as Python reads it back; a word in double quotes where it holds none."""
     if not isinstance(value, str | int | float | None):
-        raise ArchitectureError(f"a torch module to export takes numbers and words, not {type(value).__name__}")
+        raise ArchitectureError(
+            f"a torch module to export takes numbers and words, not {type(value).__name__}"
+        )
     text = repr(value)
-    return f'"{text[1:-1]}"' if isinstance(value, str) and text[0] == "'" and '"' not in text else text
+    return (
+        f'"{text[1:-1]}"' if isinstance(value, str) and text[0] == "'" and '"' not in text else text
+    )

@@ -37,7 +37,9 @@ class Excerpt:
         for module in sorted(self.modules):
             (torch if _root(module) == "torch" else own).append(f"import {module}")
         for module, names in sorted(self.names.items()):
-            (torch if _root(module) == "torch" else own).append(f"from {module} import {', '.join(sorted(names))}")
+            (torch if _root(module) == "torch" else own).append(
+                f"from {module} import {', '.join(sorted(names))}"
+            )
         return "\n\n".join("\n".join(lines) for lines in (own, torch) if lines)
 
 
@@ -67,7 +69,9 @@ class _Cutter:
         elif statement is not None:
             self._define(module, name, statement)
         elif not hasattr(builtins, name):
-            raise ArchitectureError(f"'{name}' is not defined at the top of {module.__name__}: it cannot be exported")
+            raise ArchitectureError(
+                f"'{name}' is not defined at the top of {module.__name__}: it cannot be exported"
+            )
 
     def _import(self, statement: ast.Import | ast.ImportFrom, name: str) -> None:
         alias = next(alias for alias in statement.names if (alias.asname or alias.name) == name)
@@ -79,7 +83,11 @@ class _Cutter:
             self.found.modules.add(written)
         elif _root(home) in ALLOWED:
             self.found.names.setdefault(home, set()).add(written)
-        elif _root(home) in self.own and isinstance(statement, ast.ImportFrom) and alias.asname is None:
+        elif (
+            _root(home) in self.own
+            and isinstance(statement, ast.ImportFrom)
+            and alias.asname is None
+        ):
             self.follow(importlib.import_module(home), name)
         else:
             raise ArchitectureError(
@@ -89,7 +97,9 @@ class _Cutter:
     def _define(self, module: ModuleType, name: str, statement: ast.stmt) -> None:
         home = self.homes.get(name)
         if home is not None and home != module.__name__:
-            raise ArchitectureError(f"{home} and {module.__name__} both define '{name}': one of them must be renamed")
+            raise ArchitectureError(
+                f"{home} and {module.__name__} both define '{name}': one of them must be renamed"
+            )
         if home is not None:
             return
         self.homes[name] = module.__name__
@@ -136,7 +146,9 @@ def _bound(node: ast.stmt) -> Iterator[str]:
 def _text(module: ModuleType, statement: ast.stmt) -> str:
     """A statement as it is written, with its decorators and the comment above it."""
     lines = _source(module).splitlines()
-    first = min([statement.lineno, *(d.lineno for d in getattr(statement, "decorator_list", ()))]) - 1
+    first = (
+        min([statement.lineno, *(d.lineno for d in getattr(statement, "decorator_list", ()))]) - 1
+    )
     while first and lines[first - 1].startswith("#"):
         first -= 1
     return "\n".join(lines[first : statement.end_lineno])
@@ -149,5 +161,9 @@ def _globals_of(text: str) -> set[str]:
         table = todo.pop()
         todo += table.get_children()
         top = table.get_type() == "module"
-        found |= {s.get_name() for s in table.get_symbols() if s.is_referenced() and (top or s.is_global())}
+        found |= {
+            s.get_name()
+            for s in table.get_symbols()
+            if s.is_referenced() and (top or s.is_global())
+        }
     return found

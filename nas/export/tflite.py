@@ -63,7 +63,10 @@ def tflite_difference(network: nn.Module, shape: Shape, path: Path) -> float:
         model.allocate_tensors()
         model.set_tensor(model.get_input_details()[0]["index"], image.numpy())
         model.invoke()
-        made = [torch.from_numpy(model.get_tensor(output["index"])) for output in model.get_output_details()]
+        made = [
+            torch.from_numpy(model.get_tensor(output["index"]))
+            for output in model.get_output_details()
+        ]
     due = sorted(found if isinstance(found, tuple) else (found,), key=lambda one: one.shape)
     made = sorted(made, key=lambda one: one.shape)
     if [one.shape for one in made] != [one.shape for one in due]:
@@ -71,12 +74,16 @@ def tflite_difference(network: nn.Module, shape: Shape, path: Path) -> float:
     largest = max(float(one.abs().max()) for one in due)
     difference = max(float((a - b).abs().max()) for a, b in zip(made, due, strict=True)) / largest
     if not difference <= TOLERANCE:
-        raise ArchitectureError(f"the TFLite file's outputs are {difference:.1e} off, more than {TOLERANCE:g}")
+        raise ArchitectureError(
+            f"the TFLite file's outputs are {difference:.1e} off, more than {TOLERANCE:g}"
+        )
     return difference
 
 
 def _image(shape: Shape) -> torch.Tensor:
-    return torch.randn(1, shape.channels, shape.size, shape.size, generator=torch.Generator().manual_seed(0))
+    return torch.randn(
+        1, shape.channels, shape.size, shape.size, generator=torch.Generator().manual_seed(0)
+    )
 
 
 @contextmanager

@@ -27,8 +27,8 @@ SCRIPT = Path(__file__).with_name("_fresh.py")
 class Job:
     """A source network and the files made from it. The ONNX file holds the network's own weights.
 
-    ``shape`` of one image; ``params`` and ``macs`` that a Python file must have; ``made``: its function. ``any_size``:
-    another, oblong input must work as well.
+    ``shape`` of one image; ``params`` and ``macs`` that a Python file must have; ``made``: its
+    function. ``any_size``: another, oblong input must work as well.
     """
 
     shape: Shape
@@ -53,11 +53,16 @@ def check(jobs: Sequence[Job]) -> list[Verdict]:
     """Run all files in one new interpreter that cannot import the toolkit.
 
     Parameters and MACs of a Python file must be the job's; logits of a random batch, split into a
-    batch of one and the rest, the source network's. Raises `ArchitectureError` on the first difference.
+    batch of one and the rest, the source network's. Raises `ArchitectureError` on the first
+    difference.
     """
     with TemporaryDirectory(prefix="nas-export-") as folder:
         requests = [_request(job, Path(folder), number) for number, job in enumerate(jobs)]
-        found = _run(requests, Path(folder)) if any(job.python or job.onnx for job in jobs) else [{} for _ in jobs]
+        found = (
+            _run(requests, Path(folder))
+            if any(job.python or job.onnx for job in jobs)
+            else [{} for _ in jobs]
+        )
     return [_judge(job, measured) for job, measured in zip(jobs, found, strict=True)]
 
 
@@ -79,7 +84,10 @@ def macs_of(network: nn.Module, shape: Shape) -> int:
 
 def _request(job: Job, folder: Path, number: int) -> dict[str, Any]:
     shape, draw = job.shape, torch.Generator().manual_seed(number)
-    sizes = [(shape.size, shape.size), *([(shape.size + 32, shape.size + 17)] if job.any_size else [])]
+    sizes = [
+        (shape.size, shape.size),
+        *([(shape.size + 32, shape.size + 17)] if job.any_size else []),
+    ]
     images = [torch.randn(IMAGES, shape.channels, *size, generator=draw) for size in sizes]
     with torch.no_grad():
         made = [job.network.eval()(batch) for batch in images]
@@ -88,19 +96,32 @@ def _request(job: Job, folder: Path, number: int) -> dict[str, Any]:
         raise ArchitectureError(
             "the network gives logits that are not finite for random images: its weights are broken"
         )
-    saved: dict[str, Any] = {"weights": job.network.state_dict(), "images": images, "outputs": outputs}
+    saved: dict[str, Any] = {
+        "weights": job.network.state_dict(),
+        "images": images,
+        "outputs": outputs,
+    }
     for name, value in saved.items():
         torch.save(value, folder / f"{number}.{name}.pt")
     files = {name: str(folder / f"{number}.{name}.pt") for name in saved}
-    named = {"python": job.python and str(job.python), "onnx": job.onnx and str(job.onnx), "made": job.made}
+    named = {
+        "python": job.python and str(job.python),
+        "onnx": job.onnx and str(job.onnx),
+        "made": job.made,
+    }
     return {**files, **named}
 
 
 def _run(requests: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
     file = folder / "request.json"
-    file.write_text(json.dumps({"path": [str(Path(torch.__file__).parent.parent)], "jobs": requests}))
+    file.write_text(
+        json.dumps({"path": [str(Path(torch.__file__).parent.parent)], "jobs": requests})
+    )
     done = subprocess.run(
-        [sys.executable, "-I", "-B", str(SCRIPT), str(file)], capture_output=True, text=True, check=False
+        [sys.executable, "-I", "-B", str(SCRIPT), str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
@@ -113,7 +134,9 @@ def _judge(job: Job, measured: dict[str, Any]) -> Verdict:
     declared = {"params": job.params, "macs": job.macs}
     for name, value in declared.items():
         if name in measured and measured[name] != value:
-            raise ArchitectureError(f"the exported Python file has {measured[name]:,.0f} {name}, its source {value:,}")
+            raise ArchitectureError(
+                f"the exported Python file has {measured[name]:,.0f} {name}, its source {value:,}"
+            )
     for name in ("python", "onnx"):
         if name in measured and not (measured[name] is not None and measured[name] <= TOLERANCE):
             raise ArchitectureError(

@@ -21,8 +21,8 @@ PIXELS = 4
 class Member:
     """One network of a family. ``depth``, ``width``, ``resolution``: factors on the base's layers, channels and pixels.
 
-    They are None where the network is a published configuration that no such factors give; then ``note`` says so.
-    ``target``: the planned cost, where there is a plan, in its own unit.
+    They are None where the network is a published configuration that no such factors give; then
+    ``note`` says so. ``target``: the planned cost, where there is a plan, in its own unit.
     """
 
     name: str
@@ -79,7 +79,9 @@ def check_base(base: Architecture, divisor: int) -> None:
     for stage in base.stages:
         for op in stage.ops:
             for name in ("channels", "hidden"):
-                if any(f.name == name for f in dataclasses.fields(op)) and (value := getattr(op, name)):
+                if any(f.name == name for f in dataclasses.fields(op)) and (
+                    value := getattr(op, name)
+                ):
                     counts.setdefault(value, f"{op.key} of {stage.name}")
     odd = [value for value in counts if value % divisor]
     if odd:

@@ -1,8 +1,9 @@
 """Published families as presets for any network: EfficientNet, EfficientNetV2, UniNet.
 
-Tan and Le 2019, https://arxiv.org/abs/1905.11946; Tan and Le 2021, https://arxiv.org/abs/2104.00298; Liu et al. 2022,
-https://arxiv.org/abs/2207.05420. The figures are those of `nas.networks`, so a published base gives the published
-family to the last parameter. What a paper leaves open is filled in by a rule of ours, and marked so.
+Tan and Le 2019, https://arxiv.org/abs/1905.11946; Tan and Le 2021,
+https://arxiv.org/abs/2104.00298; Liu et al. 2022, https://arxiv.org/abs/2207.05420. The figures are
+those of `nas.networks`, so a published base gives the published family to the last parameter. What
+a paper leaves open is filled in by a rule of ours, and marked so.
 """
 
 import math
@@ -23,7 +24,9 @@ __all__ = ["FORMULA", "PRESETS", "Deviation", "deviations", "preset"]
 
 # EfficientNet, section 3.3: depth, width and resolution are these to the power phi (equation 3).
 FORMULA = (1.2, 1.1, 1.15)
-LARGEST_PIXELS = 480  # EfficientNetV2, section 3.3: "we restrict the maximum inference image size to 480"
+LARGEST_PIXELS = (
+    480  # EfficientNetV2, section 3.3: "we restrict the maximum inference image size to 480"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +48,12 @@ def _efficientnet_rows() -> tuple[Row, ...]:
 
 def _formula_rows() -> tuple[Row, ...]:
     return tuple(
-        Row(depth=FORMULA[0] ** phi, width=FORMULA[1] ** phi, resolution=FORMULA[2] ** phi, note=f"phi {phi}")
+        Row(
+            depth=FORMULA[0] ** phi,
+            width=FORMULA[1] ** phi,
+            resolution=FORMULA[2] ** phi,
+            note=f"phi {phi}",
+        )
         for phi in range(1, 9)
     )
 
@@ -58,7 +66,13 @@ def _v2_rows() -> tuple[Row, ...]:
     beyond = _efficientnet_rows()[3:7]
     note = "beyond B3: EfficientNet's factors, at most 480 px, {} layers more in each of the last two stages (ours)"
     return known + tuple(
-        Row(depth=row.depth, width=row.width, resolution=row.resolution, late=late, note=note.format(late))
+        Row(
+            depth=row.depth,
+            width=row.width,
+            resolution=row.resolution,
+            late=late,
+            note=note.format(late),
+        )
         for late, row in enumerate(beyond, 1)
     )
 
@@ -66,7 +80,9 @@ def _v2_rows() -> tuple[Row, ...]:
 def _uninet_rows() -> tuple[Row, ...]:
     """Depth of the last stage, mean width of the stages, relative to B0."""
     repeats, channels, pixels = uninet.VARIANTS["b0"]
-    note = "UniNet's factors, the mean over its stages (ours): its own members are not pure scalings"
+    note = (
+        "UniNet's factors, the mean over its stages (ours): its own members are not pure scalings"
+    )
     return tuple(
         Row(depth=r[-1] / repeats[-1], width=fmean(a / b for a, b in zip(c, channels, strict=True)),
             resolution=p / pixels, note=note)
@@ -118,8 +134,9 @@ def preset(
 ) -> tuple[Member, ...]:
     """The base and ``count`` members made from it, by the rules of a paper; see `PRESETS`.
 
-    ``formula``: EfficientNet's formula at phi 1, 2, ... instead of its table. Raises `UsageError` for an unknown
-    preset or too many members, `ArchitectureError` for a base that does not scale by these rules.
+    ``formula``: EfficientNet's formula at phi 1, 2, ... instead of its table. Raises `UsageError`
+    for an unknown preset or too many members, `ArchitectureError` for a base that does not scale by
+    these rules.
     """
     if name not in PRESETS:
         raise unknown("preset", name, PRESETS)
@@ -129,7 +146,10 @@ def preset(
     first = Member(name=base_name, network=base, depth=1.0, width=1.0, resolution=1.0)
     known = dict(found.published).get(_published_name(base, [n for n, _ in found.published]))
     if known is not None:
-        members = (first, *(_published(n, base) for n in known[: _count(name, count, len(known), len(known))]))
+        members = (
+            first,
+            *(_published(n, base) for n in known[: _count(name, count, len(known), len(known))]),
+        )
     else:
         check_base(base, divisor)
         rows = _formula_rows() if formula else found.rows()
@@ -147,14 +167,17 @@ def preset(
             ),
         )  # fmt: skip
     check_distinct(
-        members, "the base is too small for these steps. Try fewer --members, or a finer --divisor or --pixels"
+        members,
+        "the base is too small for these steps. Try fewer --members, or a finer --divisor or --pixels",
     )
     return members
 
 
 def _count(name: str, asked: int | None, default: int, most: int) -> int:
     if asked is not None and asked > most:
-        raise UsageError(f"preset '{name}' has {most} members beyond this base, not {asked}: ask for fewer --members")
+        raise UsageError(
+            f"preset '{name}' has {most} members beyond this base, not {asked}: ask for fewer --members"
+        )
     return default if asked is None else asked
 
 
@@ -162,7 +185,10 @@ def _published_name(base: Architecture, names: Sequence[str]) -> str:
     """Which of these networks the base is, whatever its classes; empty for none."""
     for name in names:
         same = networks.get(
-            name, classes=base.out_shape.channels, in_channels=base.input.channels, resolution=base.input.size
+            name,
+            classes=base.out_shape.channels,
+            in_channels=base.input.channels,
+            resolution=base.input.size,
         )
         if same.digest == base.digest and base.input.size == networks.get(name).input.size:
             return name
@@ -171,7 +197,9 @@ def _published_name(base: Architecture, names: Sequence[str]) -> str:
 
 def _published(name: str, base: Architecture) -> Member:
     network = networks.get(name, classes=base.out_shape.channels, in_channels=base.input.channels)
-    return Member(name=name, network=network, note="as published: the paper's own figures, not a pure scaling")
+    return Member(
+        name=name, network=network, note="as published: the paper's own figures, not a pure scaling"
+    )
 
 
 # -- what the formula would have given ------------------------------------------------------------
@@ -181,8 +209,8 @@ def _published(name: str, base: Architecture) -> Member:
 class Deviation:
     """A member of EfficientNet's table beside its formula: (depth, width, pixels) of both.
 
-    ``phi``, which the paper does not state per member, is where the formula has the member's nominal cost, depth x
-    width² x resolution².
+    ``phi``, which the paper does not state per member, is where the formula has the member's
+    nominal cost, depth x width² x resolution².
     """
 
     name: str
@@ -197,7 +225,9 @@ def deviations(base_pixels: int = 224) -> tuple[Deviation, ...]:
     found = []
     for number in range(1, 8):
         width, depth, side = efficientnet.V1[f"b{number}"]
-        phi = math.log(depth * width**2 * (side / base_pixels) ** 2) / math.log(alpha * beta**2 * gamma**2)
+        phi = math.log(depth * width**2 * (side / base_pixels) ** 2) / math.log(
+            alpha * beta**2 * gamma**2
+        )
         found.append(
             Deviation(
                 name=f"b{number}", phi=phi, published=(depth, width, side),

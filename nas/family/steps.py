@@ -1,8 +1,9 @@
 """Coefficients of compound scaling, and networks planned by what they cost: macs, or milliseconds of a device.
 
-Tan and Le 2019, https://arxiv.org/abs/1905.11946, section 3.3, fix the cost of a step and search the three coefficients
-on a small grid. On a small network rounding moves the cost by tens of percent, and latency does not follow alpha *
-beta² * gamma² at all; so here a plan is a direction, and phi is searched until the network itself costs what it should.
+Tan and Le 2019, https://arxiv.org/abs/1905.11946, section 3.3, fix the cost of a step and search
+the three coefficients on a small grid. On a small network rounding moves the cost by tens of
+percent, and latency does not follow alpha * beta² * gamma² at all; so here a plan is a direction,
+and phi is searched until the network itself costs what it should.
 """
 
 import math
@@ -94,7 +95,10 @@ class Plan:
 
     def nearest(self, name: str, coefficients: Coefficients, steps: float) -> Member:
         """The network along the direction whose own cost is nearest to the target."""
-        return min(self.near(name, coefficients, steps), key=lambda member: abs(math.log1p(self.deviation(member))))
+        return min(
+            self.near(name, coefficients, steps),
+            key=lambda member: abs(math.log1p(self.deviation(member))),
+        )
 
     def near(self, name: str, coefficients: Coefficients, steps: float) -> list[Member]:
         """The distinct networks along the direction around the target, nearest phi first."""
@@ -140,14 +144,18 @@ def directions(step: float, divisions: int) -> Iterator[Coefficients]:
     for depth in range(divisions + 1):
         for width in range(divisions + 1 - depth):
             parts = depth / divisions, width / divisions, (divisions - depth - width) / divisions
-            yield Coefficients(depth=step ** parts[0], width=step ** (parts[1] / 2), resolution=step ** (parts[2] / 2))
+            yield Coefficients(
+                depth=step ** parts[0],
+                width=step ** (parts[1] / 2),
+                resolution=step ** (parts[2] / 2),
+            )
 
 
 def candidates(plan: Plan, divisions: int) -> tuple[list[tuple[Coefficients, Member]], list[str]]:
     """One network per direction at one step of cost, and a line for each direction that has none.
 
-    The coefficients are those of the direction at the phi that was found, so that they cost one step themselves. Raises
-    `ArchitectureError` where fewer than two are left.
+    The coefficients are those of the direction at the phi that was found, so that they cost one
+    step themselves. Raises `ArchitectureError` where fewer than two are left.
     """
     found: dict[str, tuple[Coefficients, Member]] = {}
     dropped = []
@@ -173,11 +181,17 @@ def candidates(plan: Plan, divisions: int) -> tuple[list[tuple[Coefficients, Mem
     return list(found.values()), dropped
 
 
-def family(plan: Plan, coefficients: Coefficients, count: int, *, name: str = "network") -> tuple[Member, ...]:
+def family(
+    plan: Plan, coefficients: Coefficients, count: int, *, name: str = "network"
+) -> tuple[Member, ...]:
     """The base and ``count`` members, each a step of cost above the one before, within the tolerance."""
-    base = Member(name=name, network=plan.base, depth=1.0, width=1.0, resolution=1.0, target=plan.target(0))
+    base = Member(
+        name=name, network=plan.base, depth=1.0, width=1.0, resolution=1.0, target=plan.target(0)
+    )
     members = (base, *(plan.nearest(f"{name}_x{k}", coefficients, k) for k in range(1, count + 1)))
-    check_distinct(members, "try a larger --step, fewer --members, or a finer --divisor or --pixels")
+    check_distinct(
+        members, "try a larger --step, fewer --members, or a finer --divisor or --pixels"
+    )
     for member in members[1:]:
         off = plan.deviation(member)
         if abs(off) > plan.tolerance:

@@ -1,7 +1,7 @@
 """A table of what the runner reaches: which rows, timed, journalled, fitted, written.
 
-The journal lies beside the table, one JSON line per timed row, made durable block by block. A build that was killed
-goes on from it, under the same conditions only; a later build adds rows to it.
+The journal lies beside the table, one JSON line per timed row, made durable block by block. A build
+that was killed goes on from it, under the same conditions only; a later build adds rows to it.
 """
 
 import fcntl
@@ -19,14 +19,23 @@ from pathlib import Path
 from typing import Any
 
 from nas.arch import Layer
-from nas.cost.fitting import COMMON_SD, FEWEST_ROWS, fit_model
-from nas.cost.table import PRICED, Row, Table, kernel_from_key, kernel_key, layer_from_key, layer_key, write_table
 from nas.errors import TableError
-from nas.journal import repair
+from nas.latency.fitting import COMMON_SD, FEWEST_ROWS, fit_model
+from nas.latency.table import (
+    PRICED,
+    Row,
+    Table,
+    kernel_from_key,
+    kernel_key,
+    layer_from_key,
+    layer_key,
+    write_table,
+)
 from nas.measure.graphs import kernel_graph, layer_graph
 from nas.measure.runners import Runner
 from nas.measure.timing import Block, Quality, Subject, Timing, measure, remarks
 from nas.measure.training import TrainingStep, layer_document
+from nas.record.journal import repair
 from nas.shape import Kernel, make_divisible
 from nas.space import SearchSpace
 
@@ -60,7 +69,9 @@ def layers_of(spaces: Iterable[SearchSpace]) -> list[Layer]:
     return list(found.values())
 
 
-def grid(layers: Iterable[Layer], per_kind: int = KERNELS_PER_KIND, *, seed: int = 0) -> list[Kernel]:
+def grid(
+    layers: Iterable[Layer], per_kind: int = KERNELS_PER_KIND, *, seed: int = 0
+) -> list[Kernel]:
     """Kernels of these layers, at most so many of a kind, evenly over their work, and each once wider and on a larger map."""
     kinds: dict[str, dict[str, Kernel]] = {}
     for kernel in (kernel for layer in layers for kernel in layer.kernels):
@@ -69,7 +80,9 @@ def grid(layers: Iterable[Layer], per_kind: int = KERNELS_PER_KIND, *, seed: int
             kinds.setdefault(kernel.kind, {})[kernel_key(plain)] = plain
     rng, picked = random.Random(seed), dict[str, Kernel]()
     for known in kinds.values():
-        ordered = sorted(known.values(), key=lambda k: (k.macs, k.in_elements + k.out_elements, kernel_key(k)))
+        ordered = sorted(
+            known.values(), key=lambda k: (k.macs, k.in_elements + k.out_elements, kernel_key(k))
+        )
         count = min(per_kind, len(ordered))
         for kernel in (ordered[i * (len(ordered) - 1) // max(1, count - 1)] for i in range(count)):
             wider = (_scaled(kernel, rng.choice((1.0, 1.5)), rng.choice((1.0, 1.5))),)
@@ -103,7 +116,9 @@ def _scaled(kernel: Kernel, width: float, size: float) -> Kernel:
     return replace(
         kernel,
         in_channels=inside,
-        out_channels=inside if kernel.in_channels == kernel.out_channels else wide(kernel.out_channels),
+        out_channels=inside
+        if kernel.in_channels == kernel.out_channels
+        else wide(kernel.out_channels),
         groups=inside if grouped else kernel.groups,
         in_size=larger,
         out_size=1 if pooled else -(-larger // kernel.stride),
@@ -155,7 +170,9 @@ class Journal:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise TableError(f"{self.path} is in use by another build: wait for it, or choose another name") from None
+            raise TableError(
+                f"{self.path} is in use by another build: wait for it, or choose another name"
+            ) from None
 
     def _read(self, number: int, line: str, conditions: Mapping[str, Any]) -> None:
         try:
@@ -220,13 +237,22 @@ def build_table(
     folder.mkdir(parents=True, exist_ok=True)
     with Journal(folder / f"{name}.journal", runner.conditions()) as journal:
         batch = runner.conditions().get("batch", 1)
-        subjects = [subject(key, batch=batch if isinstance(batch, int) else 1) for key in keys_of(spaces, seed=seed)]
+        subjects = [
+            subject(key, batch=batch if isinstance(batch, int) else 1)
+            for key in keys_of(spaces, seed=seed)
+        ]
         time_missing(journal, subjects, runner, threads, seconds_per_row, seed, watch)
         return table_of(journal, name, spaces, runner, folder, threads=threads)
 
 
 def table_of(
-    journal: Journal, name: str, spaces: Sequence[SearchSpace], runner: Runner, folder: Path, *, threads: int = 1
+    journal: Journal,
+    name: str,
+    spaces: Sequence[SearchSpace],
+    runner: Runner,
+    folder: Path,
+    *,
+    threads: int = 1,
 ) -> Table:
     """Write the table that the journal's rows make; whatever else was timed beside them is left out.
 
@@ -238,13 +264,21 @@ def table_of(
     if training.exists():
         rows, more = _with_training(rows, training)
         info["training"] = more
-    columns = {each: _column(rows, each) for each in PRICED if any(each in row.extra for row in rows.values())}
+    columns = {
+        each: _column(rows, each)
+        for each in PRICED
+        if any(each in row.extra for row in rows.values())
+    }
     return Table.load(write_table(rows, info | ({"columns": columns} if columns else {}), folder))
 
 
 def _fitted(rows: Mapping[str, Row]) -> dict[str, Any]:
     fit = fit_model(rows)
-    model = {"prices": dict(fit.model.prices), "row_sd": fit.model.row_sd, "common_sd": fit.model.common_sd}
+    model = {
+        "prices": dict(fit.model.prices),
+        "row_sd": fit.model.row_sd,
+        "common_sd": fit.model.common_sd,
+    }
     return {"model": model, "known_error": dict(fit.known_error)}
 
 
@@ -260,7 +294,9 @@ def _with_training(rows: Mapping[str, Row], path: Path) -> tuple[dict[str, Row],
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     times = {str(line["key"]): Timing(**line["timing"]) for line in lines if "key" in line}
     found = {
-        key: replace(row, extra={**row.extra, "train_ms": times[key].warm_ms or times[key].latency_ms})
+        key: replace(
+            row, extra={**row.extra, "train_ms": times[key].warm_ms or times[key].latency_ms}
+        )
         if key in times
         else row
         for key, row in rows.items()
@@ -284,7 +320,8 @@ def time_training(
     runner = TrainingStep(threads, batch=batch)
     with Journal(folder / f"{name}{TRAINING}", runner.conditions()) as journal:
         subjects = [
-            Subject(layer_key(layer.op, layer.shape), partial(layer_document, layer)) for layer in layers_of(spaces)
+            Subject(layer_key(layer.op, layer.shape), partial(layer_document, layer))
+            for layer in layers_of(spaces)
         ]
         time_missing(journal, subjects, runner, threads, seconds_per_row, seed, watch)
 
@@ -313,7 +350,9 @@ def time_missing(
     start, had, wanted = time.monotonic(), len(subjects) - len(missing), len(subjects)
     watch(Progress(done=had, wanted=wanted, seconds=0.0, eta_seconds=None))
     done = 0
-    for block in measure(missing, runner, threads=threads, seconds_per_row=seconds, seed=seed + had):
+    for block in measure(
+        missing, runner, threads=threads, seconds_per_row=seconds, seed=seed + had
+    ):
         journal.add(block)
         done += len(block.timings)
         gone = time.monotonic() - start
@@ -321,7 +360,9 @@ def time_missing(
         watch(Progress(done=had + done, wanted=wanted, seconds=gone, eta_seconds=left))
 
 
-def _info(name: str, spaces: Sequence[SearchSpace], journal: Journal, runner: Runner, threads: int) -> dict[str, Any]:
+def _info(
+    name: str, spaces: Sequence[SearchSpace], journal: Journal, runner: Runner, threads: int
+) -> dict[str, Any]:
     noisy = sorted(key for key, timing in journal.rows.items() if timing.noisy and _is_row(key))
     unreliable = remarks(journal.blocks, threads=threads) if runner.in_process else []
     references = [block.reference_ms for block in journal.blocks if block.reference_ms]
@@ -343,7 +384,12 @@ def _info(name: str, spaces: Sequence[SearchSpace], journal: Journal, runner: Ru
         "spaces": [f"{space.name} {space.input}" for space in spaces],
         "reference_ms": statistics.median(references) if references else None,
         "noisy": noisy,
-        "sources": [{"what": "medians of single runs, with robust standard deviations", "who": "nas latency build"}],
+        "sources": [
+            {
+                "what": "medians of single runs, with robust standard deviations",
+                "who": "nas latency build",
+            }
+        ],
         "fitted": "Non-negative prices by least squares on relative errors, ops and kernels weighing the same.",
         "rows_common_sd": COMMON_SD,
         "caveats": caveats,

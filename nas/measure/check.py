@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nas.cost.table import Row, Table, kernel_from_key, layer_from_key
 from nas.errors import TableError
+from nas.latency.table import Row, Table, kernel_from_key, layer_from_key
 from nas.measure.build import subject
 from nas.measure.runners import Runner
 from nas.measure.timing import Block, Timing, measure
@@ -71,17 +71,25 @@ def suspects(table: Table, count: int) -> list[str]:
 
 
 def check(
-    table: Table, runner: Runner, *, sample: int = 20, threads: int = 1, seconds_per_row: float = 0.25, seed: int = 0
+    table: Table,
+    runner: Runner,
+    *,
+    sample: int = 20,
+    threads: int = 1,
+    seconds_per_row: float = 0.25,
+    seed: int = 0,
 ) -> Report:
     """Time a sample of rows again: half at random, half those the device model finds oddest.
 
-    What an empty call into the runtime takes was taken off each row, so no row is known better than that: differences below it are
-    nobody's fault. A sample that is too slow is timed up to twice more and the least of each row held against the table: other
-    programs only ever add time.
+    What an empty call into the runtime takes was taken off each row, so no row is known better than
+    that: differences below it are nobody's fault. A sample that is too slow is timed up to twice
+    more and the least of each row held against the table: other programs only ever add time.
     """
     timeable = [key for key in table.rows if kernel_from_key(key) or layer_from_key(key)]
     if not timeable:
-        raise TableError(f"table '{table.name}' has no row that can be timed here: its ops are not installed")
+        raise TableError(
+            f"table '{table.name}' has no row that can be timed here: its ops are not installed"
+        )
     odd = [key for key in suspects(table, sample // 2) if key in timeable]
     rest = sorted(set(timeable) - set(odd))
     picked = odd + random.Random(seed).sample(rest, min(sample - len(odd), len(rest)))
@@ -89,26 +97,40 @@ def check(
     ready = [subject(key, batch=batch if isinstance(batch, int) else 1) for key in picked]
     blocks: list[Block] = []
     for turn in range(ROUNDS):
-        blocks += measure(ready, runner, threads=threads, seconds_per_row=seconds_per_row, seed=seed + turn)
+        blocks += measure(
+            ready, runner, threads=threads, seconds_per_row=seconds_per_row, seed=seed + turn
+        )
         report = _report(
-            table, picked, blocks, all_remarks(table, runner, [b.quality for b in blocks], threads=threads)
+            table,
+            picked,
+            blocks,
+            all_remarks(table, runner, [b.quality for b in blocks], threads=threads),
         )
         if report.ok or report.drift < -DRIFT:
             break
     return report
 
 
-def _report(table: Table, picked: Sequence[str], blocks: Sequence[Block], remarks: Sequence[str]) -> Report:
+def _report(
+    table: Table, picked: Sequence[str], blocks: Sequence[Block], remarks: Sequence[str]
+) -> Report:
     rows = []
     for key in picked:
-        held = [_held(key, table.rows[key], block.timings[key]) for block in blocks if key in block.timings]
+        held = [
+            _held(key, table.rows[key], block.timings[key])
+            for block in blocks
+            if key in block.timings
+        ]
         rows.append(min(held, key=lambda row: row.now_ms))
     blur = max((block.quality.call_ms for block in blocks), default=0.0)
-    middle = statistics.median(row.now_ms / row.then_ms for row in [row for row in rows if row.then_ms > blur] or rows)
+    middle = statistics.median(
+        row.now_ms / row.then_ms for row in [row for row in rows if row.then_ms > blur] or rows
+    )
     wrong = [
         row
         for row in rows
-        if not 1 / WRONG < row.now_ms / row.then_ms / middle < WRONG and abs(row.now_ms - middle * row.then_ms) > blur
+        if not 1 / WRONG < row.now_ms / row.then_ms / middle < WRONG
+        and abs(row.now_ms - middle * row.then_ms) > blur
     ]
     return Report(rows=rows, drift=middle - 1, wrong=wrong, remarks=remarks)
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from nas.cost.fitting import COMMON_SD, fit_model
-from nas.cost.table import Row, Table, write_table
 from nas.errors import TableError
+from nas.latency.fitting import COMMON_SD, fit_model
+from nas.latency.table import Row, Table, write_table
 from nas.measure.build import keys_of, subject
 from nas.space import SearchSpace
 
@@ -29,7 +29,9 @@ def emit(
     """Write an ONNX file for every row of a table, and ``manifest.json``, which names them. Returns bytes written."""
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
-        raise TableError(f"{folder} is not empty: files of two tables must not mix. Choose another --out")
+        raise TableError(
+            f"{folder} is not empty: files of two tables must not mix. Choose another --out"
+        )
     files, total = {}, 0
     keys = keys_of(spaces, seed=seed)
     for number, key in enumerate(keys):
@@ -44,13 +46,17 @@ def emit(
     return total
 
 
-def collect(folder: Path, timings: Path, name: str, out: Path, *, hardware: str = "not stated") -> Table:
+def collect(
+    folder: Path, timings: Path, name: str, out: Path, *, hardware: str = "not stated"
+) -> Table:
     """Read timings, ``file,latency_ms`` with ``sd_ms`` and ``count`` if known, and write the table they make."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         keys = {file: str(entry["key"]) for file, entry in manifest["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TableError(f"{folder / MANIFEST} is no manifest of nas latency emit: {error!r}") from None
+        raise TableError(
+            f"{folder / MANIFEST} is no manifest of nas latency emit: {error!r}"
+        ) from None
     rows = _read(timings, keys)
     missing = len(keys) - len(rows)
     fit = fit_model(rows)
@@ -67,9 +73,18 @@ def collect(folder: Path, timings: Path, name: str, out: Path, *, hardware: str 
             "date": f"{datetime.now(UTC):%Y-%m-%d}",
         },
         "spaces": manifest.get("spaces", []),
-        "sources": [{"what": f"{len(rows)} timings of {timings.name}", "who": "nas latency emit and collect"}],
+        "sources": [
+            {
+                "what": f"{len(rows)} timings of {timings.name}",
+                "who": "nas latency emit and collect",
+            }
+        ],
         "fitted": "Non-negative prices by least squares on relative errors, ops and kernels weighing the same.",
-        "model": {"prices": dict(fit.model.prices), "row_sd": fit.model.row_sd, "common_sd": fit.model.common_sd},
+        "model": {
+            "prices": dict(fit.model.prices),
+            "row_sd": fit.model.row_sd,
+            "common_sd": fit.model.common_sd,
+        },
         "rows_common_sd": COMMON_SD,
         "known_error": dict(fit.known_error),
         "caveats": [
@@ -88,7 +103,9 @@ def _read(path: Path, keys: dict[str, str]) -> dict[str, Row]:
         raise TableError(f"cannot read {path}: {error}") from None
     header = lines[0] if lines else []
     if not {"file", "latency_ms"} <= set(header) <= {"file", "latency_ms", "sd_ms", "count"}:
-        raise TableError(f"{path} line 1: the columns must be file, latency_ms, and sd_ms and count if known")
+        raise TableError(
+            f"{path} line 1: the columns must be file, latency_ms, and sd_ms and count if known"
+        )
     rows: dict[str, Row] = {}
     for number, fields in enumerate(lines[1:], 2):
         where = f"{path} line {number}"
@@ -105,10 +122,16 @@ def _read(path: Path, keys: dict[str, str]) -> dict[str, Row]:
 def _row(where: str, given: dict[str, str]) -> Row:
     try:
         row = Row(
-            latency_ms=float(given["latency_ms"]), sd_ms=float(given.get("sd_ms", 0)), count=int(given.get("count", 1))
+            latency_ms=float(given["latency_ms"]),
+            sd_ms=float(given.get("sd_ms", 0)),
+            count=int(given.get("count", 1)),
         )
     except (KeyError, ValueError) as error:
         raise TableError(f"{where}: {error!r}") from None
-    if not (math.isfinite(row.latency_ms) and row.latency_ms > 0 and row.sd_ms >= 0 and row.count >= 1):
-        raise TableError(f"{where}: latency_ms must be above 0, sd_ms at least 0 and count at least 1, not {given}")
+    if not (
+        math.isfinite(row.latency_ms) and row.latency_ms > 0 and row.sd_ms >= 0 and row.count >= 1
+    ):
+        raise TableError(
+            f"{where}: latency_ms must be above 0, sd_ms at least 0 and count at least 1, not {given}"
+        )
     return row

@@ -1,8 +1,9 @@
 """What is timed, as ONNX: one kernel, all kernels of a layer, a whole network.
 
-A kernel's graph is written by hand from its `Kernel`, in milliseconds. A layer's and a network's come from torch
-by way of `nas.export`, 20 to 40 ms a layer: the kernels do not say how an op wires them (attention, the path beside
-a block), and what is timed is then what ``nas export`` ships, node for node.
+A kernel's graph is written by hand from its `Kernel`, in milliseconds. A layer's and a network's
+come from torch by way of `nas.export`, 20 to 40 ms a layer: the kernels do not say how an op wires
+them (attention, the path beside a block), and what is timed is then what ``nas export`` ships, node
+for node.
 """
 
 import io
@@ -54,7 +55,9 @@ def network_graph(architecture: Architecture) -> bytes:
                 dynamic_axes={"image": {0: "batch"}, "logits": {0: "batch"}},
             )
         except torch.onnx.errors.OnnxExporterError as error:
-            raise ArchitectureError(f"torch cannot write this network as ONNX: {str(error).splitlines()[0]}") from None
+            raise ArchitectureError(
+                f"torch cannot write this network as ONNX: {str(error).splitlines()[0]}"
+            ) from None
     return made.getvalue()
 
 
@@ -98,7 +101,9 @@ class _Graph:
         """``first`` counts what stands beside each other in one image; the batch multiplies it."""
         from onnx import TensorProto, helper
 
-        self.inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, (self.batch * first, *shape)))
+        self.inputs.append(
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, (self.batch * first, *shape))
+        )
         return name
 
     def constant(self, value: NDArray[Any]) -> str:
@@ -126,7 +131,9 @@ class _Graph:
 
         out = helper.make_tensor_value_info(self.nodes[-1].output[0], TensorProto.FLOAT, None)
         graph = helper.make_graph(self.nodes, "kernel", self.inputs, [out], self.constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
+        )
         return bytes(shape_inference.infer_shapes(model).SerializeToString())
 
 
@@ -171,13 +178,19 @@ def _matmul(graph: _Graph, k: Kernel) -> str:
 
 
 def _softmax(graph: _Graph, k: Kernel) -> str:
-    return graph.node("Softmax", [graph.input("image", k.rows, k.groups, k.in_size**2, k.in_channels // k.groups)])
+    return graph.node(
+        "Softmax", [graph.input("image", k.rows, k.groups, k.in_size**2, k.in_channels // k.groups)]
+    )
 
 
 def _pool(graph: _Graph, k: Kernel) -> str:
     if k.out_size == 1 and k.kernel == k.in_size:
         return graph.node("GlobalAveragePool", [_map(graph, k)])
-    window = {"kernel_shape": [k.kernel] * 2, "strides": [k.stride] * 2, "pads": [k.kernel // 2] * 4}
+    window = {
+        "kernel_shape": [k.kernel] * 2,
+        "strides": [k.stride] * 2,
+        "pads": [k.kernel // 2] * 4,
+    }
     return graph.node("MaxPool", [_map(graph, k)], **window)
 
 
@@ -186,19 +199,29 @@ def _norm(graph: _Graph, k: Kernel) -> str:
         moments = [graph.constant(np.ones(k.in_channels, np.float32)) for _ in range(4)]
         return graph.node("BatchNormalization", [_map(graph, k), *moments])
     tokens = graph.input("image", 1, k.in_size**2, k.in_channels)
-    return graph.node("LayerNormalization", [tokens, graph.weights(k.in_channels), graph.weights(k.in_channels)])
+    return graph.node(
+        "LayerNormalization", [tokens, graph.weights(k.in_channels), graph.weights(k.in_channels)]
+    )
 
 
 def _scale(graph: _Graph, k: Kernel) -> str:
-    return graph.node("Mul", [graph.input("image", 1, k.in_size**2, k.in_channels), graph.weights(k.in_channels)])
+    return graph.node(
+        "Mul", [graph.input("image", 1, k.in_size**2, k.in_channels), graph.weights(k.in_channels)]
+    )
 
 
 def _shuffle(graph: _Graph, k: Kernel) -> str:
     split = graph.node(
-        "Reshape", [_map(graph, k), graph.sizes(graph.batch, k.groups, k.in_channels // k.groups, k.in_size**2)]
+        "Reshape",
+        [
+            _map(graph, k),
+            graph.sizes(graph.batch, k.groups, k.in_channels // k.groups, k.in_size**2),
+        ],
     )
     turned = graph.node("Transpose", [split], perm=[0, 2, 1, 3])
-    return graph.node("Reshape", [turned, graph.sizes(graph.batch, k.in_channels, k.in_size, k.in_size)])
+    return graph.node(
+        "Reshape", [turned, graph.sizes(graph.batch, k.in_channels, k.in_size, k.in_size)]
+    )
 
 
 _WRITERS: dict[str, Callable[[_Graph, Kernel], str]] = {
@@ -212,6 +235,8 @@ _WRITERS: dict[str, Callable[[_Graph, Kernel], str]] = {
     "scale": _scale,
     "shuffle": _shuffle,
     "add": lambda graph, k: graph.node("Add", [_map(graph, k), _map(graph, k, "other")]),
-    "mul": lambda graph, k: graph.node("Mul", [_map(graph, k), graph.input("gate", 1, k.in_channels, 1, 1)]),
+    "mul": lambda graph, k: graph.node(
+        "Mul", [_map(graph, k), graph.input("gate", 1, k.in_channels, 1, 1)]
+    ),
     "act": lambda graph, k: _map(graph, k),
 }

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nas import rows
 from nas.data import Dataset, LazyTensors, Splits, split, statistics
 from nas.errors import DataError
 from nas.export.int8 import OnnxNetwork, write_int8
 from nas.export.verification import Job, check
 from nas.measure.runners import OnnxRuntime
 from nas.measure.timing import Subject, Timing, measure
+from nas.record import ledger
 from nas.shape import Shape
 from nas.train import score
 from nas.train.tasks import SPLIT_SEED
@@ -83,7 +83,9 @@ def quantise(
     after = OnnxNetwork(target)
     _verify(after, target)
     pair = before, after
-    accuracy = [source.accuracy(net, dataset.images, dataset.labels, splits.selection) for net in pair]
+    accuracy = [
+        source.accuracy(net, dataset.images, dataset.labels, splits.selection) for net in pair
+    ]
     opened, openings = None, 0
     if test:
         openings = _count(target.parent, len(splits.open_test()[1]))
@@ -107,7 +109,9 @@ class _Source:
     def of(self, images: np.ndarray, chosen: np.ndarray) -> LazyTensors:
         return LazyTensors(images, chosen, self.statistics, self.size, torch.device("cpu"))
 
-    def accuracy(self, net: OnnxNetwork, images: np.ndarray, labels: np.ndarray, chosen: np.ndarray) -> float:
+    def accuracy(
+        self, net: OnnxNetwork, images: np.ndarray, labels: np.ndarray, chosen: np.ndarray
+    ) -> float:
         truth: Tensor = torch.from_numpy(labels[chosen])
         return score(net, self.of(images, chosen), truth)["accuracy"]
 
@@ -132,15 +136,17 @@ def _verify(net: OnnxNetwork, path: Path) -> None:
 
 def _count(folder: Path, images: int) -> int:
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    rows.append(folder / OPENINGS, {"kind": "opening", "time": now, "images": images})
-    return len(rows.read(folder / OPENINGS))
+    ledger.append(folder / OPENINGS, {"kind": "opening", "time": now, "images": images})
+    return len(ledger.read(folder / OPENINGS))
 
 
 def _timed(model: Path, target: Path, threads: int, seconds: float) -> tuple[Timing, Timing]:
     subjects = [Subject("before", model.read_bytes), Subject("after", target.read_bytes)]
     found = {
         key: timing
-        for block in measure(subjects, OnnxRuntime(threads), threads=threads, seconds_per_row=seconds)
+        for block in measure(
+            subjects, OnnxRuntime(threads), threads=threads, seconds_per_row=seconds
+        )
         for key, timing in block.timings.items()
     }
     return found["before"], found["after"]

@@ -45,7 +45,10 @@ class _Random:
         if not self._left:
             return None
         self._left -= 1
-        return {name: self._rng.normal(size=shape).astype(np.float32) for name, shape in self._shapes.items()}
+        return {
+            name: self._rng.normal(size=shape).astype(np.float32)
+            for name, shape in self._shapes.items()
+        }
 
     def __len__(self) -> int:
         return SAMPLES

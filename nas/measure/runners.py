@@ -22,7 +22,16 @@ from nas.measure.graphs import empty_graph, kernel_graph
 from nas.measure.quantized import quantized
 from nas.shape import Kernel
 
-__all__ = ["REFERENCE", "Command", "OnnxRuntime", "Reading", "Runner", "as_built", "cpu_model", "pinned"]
+__all__ = [
+    "REFERENCE",
+    "Command",
+    "OnnxRuntime",
+    "Reading",
+    "Runner",
+    "as_built",
+    "cpu_model",
+    "pinned",
+]
 
 COMMAND_SECONDS = 600.0
 CPU = "CPUExecutionProvider"
@@ -63,19 +72,28 @@ class Runner(Protocol):
 class OnnxRuntime:
     """onnxruntime here, with a fixed number of threads; inputs are random numbers.
 
-    ``provider``: cpu, or another execution provider by its short name. ``dtype``: float32, or int8: static quantisation as
-    ``nas export --int8`` does it, calibrated on random numbers, so its speed is true and its outputs mean nothing.
+    ``provider``: cpu, or another execution provider by its short name. ``dtype``: float32, or int8:
+    static quantisation as ``nas export --int8`` does it, calibrated on random numbers, so its speed
+    is true and its outputs mean nothing.
 
-    One thread of the CPU is timed by its own CPU time: the same as wall time on a quiet machine, and without the time that
-    another process took on one that is not. All else is timed by the wall.
+    One thread of the CPU is timed by its own CPU time: the same as wall time on a quiet machine,
+    and without the time that another process took on one that is not. All else is timed by the
+    wall.
     """
 
     in_process = True
     fewest_rounds = 7
 
-    def __init__(self, threads: int = 1, *, provider: str = "cpu", dtype: str = "float32", batch: int = 1) -> None:
+    def __init__(
+        self, threads: int = 1, *, provider: str = "cpu", dtype: str = "float32", batch: int = 1
+    ) -> None:
         require_onnx()
-        self.threads, self.provider, self.dtype, self.batch = threads, _provider(provider), dtype, batch
+        self.threads, self.provider, self.dtype, self.batch = (
+            threads,
+            _provider(provider),
+            dtype,
+            batch,
+        )
         if dtype not in DTYPES:
             raise unknown("dtype", dtype, DTYPES)
         self._cpu_clock = threads == 1 and self.provider == CPU
@@ -97,9 +115,9 @@ class OnnxRuntime:
         session = onnxruntime.InferenceSession(model, options, providers=[self.provider])
         rng = np.random.default_rng(0)
         feed = {
-            given.name: rng.normal(size=[n if isinstance(n, int) else self.batch for n in given.shape]).astype(
-                np.float32
-            )
+            given.name: rng.normal(
+                size=[n if isinstance(n, int) else self.batch for n in given.shape]
+            ).astype(np.float32)
             for given in session.get_inputs()
         }
         names = [given.name for given in session.get_outputs()]
@@ -134,7 +152,8 @@ def _provider(name: str) -> str:
     import onnxruntime
 
     here: dict[str, str] = {
-        full.removesuffix("ExecutionProvider").lower(): full for full in onnxruntime.get_available_providers()
+        full.removesuffix("ExecutionProvider").lower(): full
+        for full in onnxruntime.get_available_providers()
     }
     if name.lower() not in here:
         raise UsageError(
@@ -151,7 +170,9 @@ def as_built(conditions: Mapping[str, Any], *, threads: int | None = None) -> On
     batch = conditions.get("batch", 1)
     return OnnxRuntime(
         threads or (stated if isinstance(stated, int) else 1),
-        provider=provider.removesuffix("ExecutionProvider") if provider.endswith("ExecutionProvider") else "cpu",
+        provider=provider.removesuffix("ExecutionProvider")
+        if provider.endswith("ExecutionProvider")
+        else "cpu",
         dtype="int8" if str(conditions.get("dtype")).startswith("int8") else "float32",
         batch=batch if isinstance(batch, int) else 1,
     )
@@ -160,8 +181,8 @@ def as_built(conditions: Mapping[str, Any], *, threads: int | None = None) -> On
 class Command:
     """A command with ``{model}`` where the ONNX file's path goes; its last output line must end in milliseconds.
 
-    Where it can tell energy, the last line is ``MILLISECONDS ms MILLIJOULES mJ``. One run of the command is one timing, so it
-    should warm up and average by itself.
+    Where it can tell energy, the last line is ``MILLISECONDS ms MILLIJOULES mJ``. One run of the
+    command is one timing, so it should warm up and average by itself.
     """
 
     in_process = False
@@ -169,7 +190,9 @@ class Command:
 
     def __init__(self, command: str, *, hardware: str = "not stated") -> None:
         if "{model}" not in command:
-            raise UsageError(f"a runner is a command with {{model}} where the ONNX file goes, not '{command}'")
+            raise UsageError(
+                f"a runner is a command with {{model}} where the ONNX file goes, not '{command}'"
+            )
         self.command, self.hardware = command, hardware
         self._folder = Path(tempfile.mkdtemp(prefix="nas-latency-"))
         self._files = 0
@@ -199,15 +222,21 @@ class Command:
 
 def _printed_ms(words: list[str]) -> Reading:
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
+        done = subprocess.run(
+            words, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
+        )
     except OSError as error:
         raise UsageError(f"the runner does not start: {words[0]}: {error.strerror}") from None
     except subprocess.TimeoutExpired:
-        raise TableError(f"the runner took over {COMMAND_SECONDS:.0f} s on one model: {shlex.join(words)}") from None
+        raise TableError(
+            f"the runner took over {COMMAND_SECONDS:.0f} s on one model: {shlex.join(words)}"
+        ) from None
     lines = done.stdout.strip().splitlines()
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
-        raise TableError(f"the runner failed with exit code {done.returncode} and said: {said[:200]}")
+        raise TableError(
+            f"the runner failed with exit code {done.returncode} and said: {said[:200]}"
+        )
     found = _reading(lines[-1]) if lines else None
     if found is None:
         raise TableError(

@@ -1,13 +1,14 @@
 """Many graphs timed beside each other: random interleaved rounds, medians, and whether the machine was quiet.
 
-One graph after the other would meet warm caches that no layer meets inside a network, and would put a slow minute
-of the machine on a few rows. So every round visits all graphs of a block once, in random order. A visit in this process
-runs a graph five times: the first run meets cold caches, and is its latency; three settle it; the last is its warm time. What
-holds inside a network lies between, and `nas.cost.correction` learns where. The time of an empty call, cold and warm, is
-measured in the same rounds and taken off. A visit during which the scheduler gave the core to another process is thrown
-away. A whole network is ``looped``: only the last run counts, nothing is taken off, which is what a loop over images, or a
-benchmark tool, sees. (Seen here: small networks take 1.5 times as long in the first run, 1.4 in the second, 1.13 in the third,
-1.03 in the fourth.)
+One graph after the other would meet warm caches that no layer meets inside a network, and would put
+a slow minute of the machine on a few rows. So every round visits all graphs of a block once, in
+random order. A visit in this process runs a graph five times: the first run meets cold caches, and
+is its latency; three settle it; the last is its warm time. What holds inside a network lies
+between, and `nas.latency.correction` learns where. The time of an empty call, cold and warm, is
+measured in the same rounds and taken off. A visit during which the scheduler gave the core to
+another process is thrown away. A whole network is ``looped``: only the last run counts, nothing is
+taken off, which is what a loop over images, or a benchmark tool, sees. (Seen here: small networks
+take 1.5 times as long in the first run, 1.4 in the second, 1.13 in the third, 1.03 in the fourth.)
 """
 
 import gc
@@ -28,10 +29,15 @@ __all__ = ["Block", "Quality", "Subject", "Timing", "measure", "remarks"]
 
 WARM_UPS = 2
 RUNS = 5  # of a visit: cold, three to settle, warm
-MOST_DISTURBED = 4  # visits thrown away for each that counts, before one that was interrupted counts too
+MOST_DISTURBED = (
+    4  # visits thrown away for each that counts, before one that was interrupted counts too
+)
 LOOPED = 3  # times a row's seconds, for a whole network
 MOST_ROUNDS = 201
-PRECISE, NOISY = 0.01, 0.05  # relative standard error of a median: at which to stop, above which a row is marked
+PRECISE, NOISY = (
+    0.01,
+    0.05,
+)  # relative standard error of a median: at which to stop, above which a row is marked
 RESOLUTION_MS = 5e-4
 BLOCK_ROWS, BLOCK_BYTES = 128, 512 << 20
 REFERENCE_EVERY = 24
@@ -50,8 +56,8 @@ class Subject:
 class Timing:
     """Median of ``count`` runs, their robust standard deviation (the quartiles' distance over 1.349).
 
-    ``warm_ms``: median of the runs straight after them, None where a command was the runner. ``energy_mj``: median of a run, None
-    where the runner does not tell.
+    ``warm_ms``: median of the runs straight after them, None where a command was the runner.
+    ``energy_mj``: median of a run, None where the runner does not tell.
     """
 
     latency_ms: float
@@ -96,8 +102,14 @@ class _Row:
         before = _interruptions()
         runs = [self.run() for _ in range(RUNS if self.settled else 1)]
         self.spent_ms += sum(runs)
-        if self.settled and _interruptions() > before and self.disturbed <= MOST_DISTURBED * (1 + len(self.times)):
-            self.disturbed += 1  # another process ran in between, and left its own content in the caches
+        if (
+            self.settled
+            and _interruptions() > before
+            and self.disturbed <= MOST_DISTURBED * (1 + len(self.times))
+        ):
+            self.disturbed += (
+                1  # another process ran in between, and left its own content in the caches
+            )
             return
         self.times.append(runs[-1] if self.looped else runs[0])
         if self.settled and not self.looped:
@@ -112,7 +124,11 @@ class _Row:
 
 def _interruptions() -> int:
     """How often the scheduler took this thread off its core for another process."""
-    return resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw if hasattr(resource, "RUSAGE_THREAD") else 0
+    return (
+        resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
+        if hasattr(resource, "RUSAGE_THREAD")
+        else 0
+    )
 
 
 def _spread(times: Sequence[float]) -> tuple[float, float]:
@@ -121,7 +137,12 @@ def _spread(times: Sequence[float]) -> tuple[float, float]:
 
 
 def measure(
-    subjects: Sequence[Subject], runner: Runner, *, threads: int = 1, seconds_per_row: float = 0.25, seed: int = 0
+    subjects: Sequence[Subject],
+    runner: Runner,
+    *,
+    threads: int = 1,
+    seconds_per_row: float = 0.25,
+    seed: int = 0,
 ) -> Iterator[Block]:
     """Time all subjects, in blocks of a random mix that memory holds. A row gets at most twice its seconds."""
     rng = np.random.default_rng(seed)
@@ -134,7 +155,9 @@ def measure(
                 subject = waiting.pop()
                 model = subject.graph()
                 held += len(model)
-                rows.append(_Row(subject.key, runner.open(model), subject.looped, runner.in_process))
+                rows.append(
+                    _Row(subject.key, runner.open(model), subject.looped, runner.in_process)
+                )
             yield _block(rows, runner, seconds_per_row, rng)
 
 
@@ -155,7 +178,9 @@ def _block(rows: list[_Row], runner: Runner, seconds: float, rng: np.random.Gene
         _rounds(rows, [*empty, *reference], seconds, runner.fewest_rounds, rng)
     finally:
         gc.enable()
-    lost = 1 - (time.process_time() - cpu) / (time.perf_counter() - wall) if runner.in_process else 0.0
+    lost = (
+        1 - (time.process_time() - cpu) / (time.perf_counter() - wall) if runner.in_process else 0.0
+    )
     call = statistics.median(empty[0].times) if empty else 0.0
     warm_call = statistics.median(empty[0].warm) if empty else 0.0
     middle, spread = _spread(reference[0].times) if reference else (0.0, 0.0)
@@ -169,7 +194,9 @@ def _block(rows: list[_Row], runner: Runner, seconds: float, rng: np.random.Gene
     return Block({row.key: _timing(row, call, warm_call) for row in rows}, quality)
 
 
-def _rounds(rows: list[_Row], aside: list[_Row], seconds: float, fewest: int, rng: np.random.Generator) -> None:
+def _rounds(
+    rows: list[_Row], aside: list[_Row], seconds: float, fewest: int, rng: np.random.Generator
+) -> None:
     active = rows
     while active:
         for place, i in enumerate(rng.permutation(len(active))):
@@ -200,7 +227,9 @@ def _timing(row: _Row, call: float, warm_call: float) -> Timing:
 
 
 def _energy(times: Sequence[float]) -> float | None:
-    told = [time.energy_mj for time in times if isinstance(time, Reading) and time.energy_mj is not None]
+    told = [
+        time.energy_mj for time in times if isinstance(time, Reading) and time.energy_mj is not None
+    ]
     return statistics.median(told) if told else None
 
 
@@ -224,9 +253,13 @@ def remarks(blocks: Sequence[Quality], *, threads: int = 1, cores: int | None = 
     elif load > cores + 0.5 * threads:
         found.append(f"the load average was {load:.1f} on {cores} cores: other processes ran")
     if spread > SPREAD:
-        found.append(f"the reference kernel's time spread by {100 * spread:.0f} % within a block, above 10 %")
+        found.append(
+            f"the reference kernel's time spread by {100 * spread:.0f} % within a block, above 10 %"
+        )
     references = [block.reference_ms for block in blocks if block.reference_ms]
     drift = max(references) / min(references) - 1 if references else 0.0
     if drift > DRIFT:
-        found.append(f"the reference kernel drifted by {100 * drift:.0f} % between blocks: clock or load changed")
+        found.append(
+            f"the reference kernel drifted by {100 * drift:.0f} % between blocks: clock or load changed"
+        )
     return found

@@ -32,7 +32,8 @@ def layer_document(layer: Layer) -> bytes:
 class TrainingStep:
     """One step of training in torch, float32, on random numbers: forward, backward down to the input, SGD with momentum.
 
-    A network's own step needs no gradient at its input; its layers' do, but for the first. Timed by the CPU time of the process.
+    A network's own step needs no gradient at its input; its layers' do, but for the first. Timed by
+    the CPU time of the process.
     """
 
     in_process = True
@@ -58,7 +59,9 @@ class TrainingStep:
         image = torch.randn(self.batch, shape.channels, shape.size, shape.size, generator=generator)
         image.requires_grad_(single)
         parameters = list(module.parameters())
-        optimiser = torch.optim.SGD(parameters, lr=LEARNING_RATE, momentum=MOMENTUM) if parameters else None
+        optimiser = (
+            torch.optim.SGD(parameters, lr=LEARNING_RATE, momentum=MOMENTUM) if parameters else None
+        )
 
         def once() -> float:
             start = time.process_time_ns() if self.threads == 1 else time.perf_counter_ns()

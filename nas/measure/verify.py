@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from nas.arch import Architecture
-from nas.cost.audit import Audit, audit
-from nas.cost.correction import Parts, fit_correction
-from nas.cost.table import Table, write_table
 from nas.errors import TableError
+from nas.latency.audit import Audit, audit
+from nas.latency.correction import Parts, fit_correction
+from nas.latency.table import Table, write_table
 from nas.measure.graphs import network_graph
 from nas.measure.runners import Runner
 from nas.measure.timing import LOOPED, Quality, Subject, measure, remarks
@@ -95,14 +95,21 @@ def time_networks(
     blocks: list[Quality] = []
     for number in (1, 2):
         times: dict[str, float] = {}
-        for block in measure(subjects, runner, threads=threads, seconds_per_row=seconds / LOOPED, seed=seed + number):
+        for block in measure(
+            subjects, runner, threads=threads, seconds_per_row=seconds / LOOPED, seed=seed + number
+        ):
             times.update({digest: timing.latency_ms for digest, timing in block.timings.items()})
             blocks.append(block.quality)
             watch(f"measurement {number} of 2: {len(times)}/{len(subjects)} networks")
         passes.append(times)
     first, second = passes
     found = [
-        Timed(space=space, network=network, first_ms=first[network.digest], second_ms=second[network.digest])
+        Timed(
+            space=space,
+            network=network,
+            first_ms=first[network.digest],
+            second_ms=second[network.digest],
+        )
         for space, network in networks
     ]
     return found, blocks
@@ -129,9 +136,10 @@ def verify(
 ) -> Verdict:
     """Audit the table on timed networks and store the audit with it.
 
-    With ``correct``, a correction is fitted to ``seen``, or to every second network of each space, and the audit is of the
-    others. A correction that the table had is replaced. ``column``: hold that column of the table against the networks, not its
-    latencies; the verdict's table is then that column.
+    With ``correct``, a correction is fitted to ``seen``, or to every second network of each space,
+    and the audit is of the others. A correction that the table had is replaced. ``column``: hold
+    that column of the table against the networks, not its latencies; the verdict's table is then
+    that column.
     """
     if len(timed) < FEWEST:
         raise TableError(f"an audit needs at least {FEWEST} timed networks, not {len(timed)}")
@@ -140,13 +148,16 @@ def verify(
     if correct:
         seen, held = (seen, list(timed)) if seen else _halves(timed)
         bare = table.uncorrected()
-        fitted = fit_correction([_parts(bare, one.network) for one in seen], [one.latency_ms for one in seen])
+        fitted = fit_correction(
+            [_parts(bare, one.network) for one in seen], [one.latency_ms for one in seen]
+        )
         info["correction"] = None if fitted is None else fitted.to_json()
         before = _audit(bare, held)
         table = Table(table.name, table.rows, table.model, info, table.digest, table.path)
     every = _audit(table, held)
     spaces = {
-        name: _audit(table, [one for one in held if one.space == name]) for name in {one.space: 0 for one in held}
+        name: _audit(table, [one for one in held if one.space == name])
+        for name in {one.space: 0 for one in held}
     }
     info["audit"] = {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
@@ -159,24 +170,34 @@ def verify(
         info = {**whole.info, "columns": {**whole.info.get("columns", {}), column: info}}
     stored = Table.load(write_table(whole.rows, info, whole.path.parent))
     stored = stored if column is None else stored.column(column)
-    return Verdict(table=stored, every=every, spaces=spaces, before=before, held=held, unreliable=unreliable)
+    return Verdict(
+        table=stored, every=every, spaces=spaces, before=before, held=held, unreliable=unreliable
+    )
 
 
 def conditions_changed(table: Table, runner: Runner) -> list[str]:
     """Where the runner's conditions differ from those of the table, a line each."""
     then: Mapping[str, Any] = table.info.get("conditions", {})
     now = runner.conditions()
-    return [f"{name} was {then[name]}, now {now[name]}" for name in now if name in then and then[name] != now[name]]
+    return [
+        f"{name} was {then[name]}, now {now[name]}"
+        for name in now
+        if name in then and then[name] != now[name]
+    ]
 
 
-def all_remarks(table: Table, runner: Runner, blocks: Sequence[Quality], *, threads: int) -> list[str]:
+def all_remarks(
+    table: Table, runner: Runner, blocks: Sequence[Quality], *, threads: int
+) -> list[str]:
     """What makes an audit doubtful: a machine that is not quiet, conditions or a pace other than the table's."""
     found = remarks(blocks, threads=threads) if runner.in_process else []
     found += conditions_changed(table, runner)
     then = table.info.get("reference_ms")
     now = float(np.median([block.reference_ms for block in blocks])) if blocks else 0.0
     if then and now and abs(now / then - 1) > 0.05:
-        found.append(f"the reference kernel takes {now:.3f} ms, when the table was built {then:.3f} ms")
+        found.append(
+            f"the reference kernel takes {now:.3f} ms, when the table was built {then:.3f} ms"
+        )
     return found
 
 

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 __all__ = ["ConvNorm", "PoolShortcut", "Shuffle", "SqueezeExcite", "activation", "shortcut"]
 
-# torch's momentum is the share of the new batch. 0.1 follows the weights within the few hundred steps of a
-# search's training; the 0.01 of EfficientNet would still remember the initialisation.
+# torch's momentum is the share of the new batch. 0.1 follows the weights within the few hundred
+# steps of a search's training; the 0.01 of EfficientNet would still remember the initialisation.
 NORM_MOMENTUM = 0.1
 NORM_EPS = 1e-3
 
@@ -39,7 +39,9 @@ class ConvNorm(nn.Sequential):
         act: str = "",
         bias: bool = False,
     ) -> None:
-        conv = nn.Conv2d(in_channels, channels, kernel, stride, kernel // 2, groups=groups, bias=bias)
+        conv = nn.Conv2d(
+            in_channels, channels, kernel, stride, kernel // 2, groups=groups, bias=bias
+        )
         norm = nn.BatchNorm2d(channels, eps=NORM_EPS, momentum=NORM_MOMENTUM)
         parts: list[tuple[str, nn.Module]] = [("conv", conv), ("norm", norm)]
         super().__init__(OrderedDict([*parts, ("act", activation(act))] if act else parts))
@@ -70,8 +72,8 @@ class Shuffle(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """maps: (n, channels, s, s), the same out."""
-        # Spelt out as reshapes, torch takes 2.5 times as long, and an ONNX file with 22 of them 1.4 times:
-        # it would compute sizes at run time. `nas.export.onnx` knows how to write this one.
+        # Spelt out as reshapes, torch takes 2.5 times as long, and an ONNX file with 22 of them 1.4
+        # times: it would compute sizes at run time. `nas.export.onnx` knows how to write this one.
         return nn.functional.channel_shuffle(maps, self.groups)
 
 
@@ -79,7 +81,9 @@ class PoolShortcut(nn.Sequential):
     """3x3 average pool of the block's stride (``pool``), 1x1 convolution where channels change (``project``)."""
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
-        parts: list[tuple[str, nn.Module]] = [("pool", nn.AvgPool2d(3, stride, 1, count_include_pad=False))]
+        parts: list[tuple[str, nn.Module]] = [
+            ("pool", nn.AvgPool2d(3, stride, 1, count_include_pad=False))
+        ]
         if channels != in_channels:
             parts.append(("project", ConvNorm(in_channels, channels)))
         super().__init__(OrderedDict(parts))

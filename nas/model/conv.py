@@ -15,7 +15,15 @@ __all__ = ["Head"]
 @recipe.register
 def _conv(op: ops.Conv, shape: Shape) -> Recipe:
     channels = op.channels or shape.channels
-    return partial(ConvNorm, shape.channels, channels, kernel=op.kernel, stride=op.stride, groups=op.groups, act=op.act)
+    return partial(
+        ConvNorm,
+        shape.channels,
+        channels,
+        kernel=op.kernel,
+        stride=op.stride,
+        groups=op.groups,
+        act=op.act,
+    )
 
 
 class Head(nn.Module):
@@ -36,4 +44,6 @@ class Head(nn.Module):
 
 @recipe.register
 def _classifier(op: ops.Classifier, shape: Shape) -> Recipe:
-    return partial(Head, shape.channels, op.classes, hidden=op.hidden, act=op.act if op.hidden else "")
+    return partial(
+        Head, shape.channels, op.classes, hidden=op.hidden, act=op.act if op.hidden else ""
+    )

@@ -23,21 +23,24 @@ def recipe(op: Op, shape: Shape) -> Recipe:
     """How an op is built at an input shape: a class of torch modules and its arguments, not yet called.
 
     The class takes numbers and words alone, and needs torch and the standard library alone, so that
-    `nas.export` can write its source and this call into a file of their own.
-    Others register theirs with ``@recipe.register`` in a Python module that an entry point of the group ``nas.model`` names.
+    `nas.export` can write its source and this call into a file of their own. Others register theirs
+    with ``@recipe.register`` in a Python module that an entry point of the group ``nas.model``
+    names.
     """
     _register_all()
     made = recipe.dispatch(type(op))
     if made is recipe.dispatch(object):
-        raise ArchitectureError(f"op '{op.key}' has no torch module: register one in the entry-point group 'nas.model'")
+        raise ArchitectureError(
+            f"op '{op.key}' has no torch module: register one in the entry-point group 'nas.model'"
+        )
     return made(op, shape)
 
 
 def module(op: Op, shape: Shape) -> nn.Module:
     """The torch module of an op at an input shape: ``(n, *shape)`` to ``(n, *op.out_shape(shape))``.
 
-    A classifier hands over ``(n, classes)``. Its parameters and MACs equal those that the op's kernels
-    declare: `nas.testing.ops.check_op` holds it to that.
+    A classifier hands over ``(n, classes)``. Its parameters and MACs equal those that the op's
+    kernels declare: `nas.testing.ops.check_op` holds it to that.
     """
     made: nn.Module = recipe(op, shape)()
     return made

@@ -61,10 +61,22 @@ class AttendingDown(nn.Module):
     """``query`` of the small map attends to all tokens (``kv``); ``project``, and ``shortcut`` added."""
 
     def __init__(
-        self, in_channels: int, channels: int, *, query: nn.Module, size: int, stride: int, heads: int
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        query: nn.Module,
+        size: int,
+        stride: int,
+        heads: int,
     ) -> None:
         super().__init__()
-        self.in_channels, self.channels, self.in_size, self.size = in_channels, channels, size, -(-size // stride)
+        self.in_channels, self.channels, self.in_size, self.size = (
+            in_channels,
+            channels,
+            size,
+            -(-size // stride),
+        )
         self.query = query
         self.query_norm = nn.LayerNorm(channels)
         self.kv_norm = nn.LayerNorm(in_channels)
@@ -97,7 +109,9 @@ class LocalDown(Block):
 class LocalGlobalDown(AttendingDown):
     """Queries from a strided 3x3 depthwise convolution."""
 
-    def __init__(self, in_channels: int, channels: int, *, size: int, stride: int, heads: int) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, *, size: int, stride: int, heads: int
+    ) -> None:
         query = nn.Sequential(local_convolutions(in_channels, channels, stride))
         super().__init__(in_channels, channels, query=query, size=size, stride=stride, heads=heads)
 
@@ -105,7 +119,9 @@ class LocalGlobalDown(AttendingDown):
 class GlobalDown(AttendingDown):
     """Queries from a 1-D convolution over the token sequence."""
 
-    def __init__(self, in_channels: int, channels: int, *, size: int, stride: int, heads: int) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, *, size: int, stride: int, heads: int
+    ) -> None:
         query = TokenConv(in_channels, channels, size=size, stride=stride)
         super().__init__(in_channels, channels, query=query, size=size, stride=stride, heads=heads)
 
@@ -115,10 +131,17 @@ def _local_down(op: ops.LocalDown, shape: Shape) -> Recipe:
     return partial(LocalDown, shape.channels, op.out_shape(shape).channels, stride=op.stride)
 
 
-def _attending(made: type[nn.Module], op: ops.LocalGlobalDown | ops.GlobalDown, shape: Shape) -> Recipe:
+def _attending(
+    made: type[nn.Module], op: ops.LocalGlobalDown | ops.GlobalDown, shape: Shape
+) -> Recipe:
     channels = op.out_shape(shape).channels
     return partial(
-        made, shape.channels, channels, size=shape.size, stride=op.stride, heads=heads(channels, op.head_channels)
+        made,
+        shape.channels,
+        channels,
+        size=shape.size,
+        stride=op.stride,
+        heads=heads(channels, op.head_channels),
     )
 
 

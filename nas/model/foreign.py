@@ -12,8 +12,9 @@ The map follows from both networks' structure, by four rules:
 4. Norms here divide by sqrt(variance + 1e-3), there mostly by sqrt(variance + 1e-5). The weight of each norm is
    multiplied by what makes the quotient the same, so that predictions are the file's.
 
-The file does not say its epsilon: it is assumed by source and family, as `EPSILONS` lists, and the report says which. timm's
-``tf_`` variants have the same names, but pad unevenly: their weights load, and their predictions are not reproduced.
+The file does not say its epsilon: it is assumed by source and family, as `EPSILONS` lists, and the
+report says which. timm's ``tf_`` variants have the same names, but pad unevenly: their weights
+load, and their predictions are not reproduced.
 """
 
 from collections.abc import Mapping
@@ -57,7 +58,9 @@ class Unit:
     def shape(self) -> tuple[int, ...]:
         """Of the weight; a 1x1 convolution with bias counts as the linear layer that it is."""
         shape = tuple(self.parts["weight"].shape)
-        return shape[:2] if len(shape) == 4 and shape[2:] == (1, 1) and "bias" in self.parts else shape
+        return (
+            shape[:2] if len(shape) == 4 and shape[2:] == (1, 1) and "bias" in self.parts else shape
+        )
 
 
 def translate(given: Mapping[str, Tensor], network: Network) -> tuple[Mapping[str, Tensor], str]:
@@ -86,8 +89,13 @@ def translate(given: Mapping[str, Tensor], network: Network) -> tuple[Mapping[st
         found.update(_taken(there, here, eps))
     for name, value in network.state_dict().items():
         if name.endswith(COUNTER):
-            found[name] = value  # how many batches a norm has seen: of no use, as the momentum is fixed
-    return found, f"names of {origin}, mapped by order and shape; norms assumed to have epsilon {eps:g}"
+            found[name] = (
+                value  # how many batches a norm has seen: of no use, as the momentum is fixed
+            )
+    return (
+        found,
+        f"names of {origin}, mapped by order and shape; norms assumed to have epsilon {eps:g}",
+    )
 
 
 def units(state: Mapping[str, Tensor]) -> list[Unit]:
@@ -113,13 +121,18 @@ def _taken(there: Unit, here: Unit, eps: float) -> dict[str, Tensor]:
         factor = torch.sqrt((variance + NORM_EPS) / (variance + eps))
         parts["weight"] = (parts["weight"].double() * factor).to(there.parts["weight"].dtype)
     elif here.parts["weight"].dim() != parts["weight"].dim():
-        parts["weight"] = parts["weight"].reshape(parts["weight"].shape[:2] + here.parts["weight"].shape[2:])
+        parts["weight"] = parts["weight"].reshape(
+            parts["weight"].shape[:2] + here.parts["weight"].shape[2:]
+        )
     return {f"{here.name}.{part}": value for part, value in parts.items()}
 
 
 def _epsilon(source: tuple[str, str, float], network: Network) -> float:
     layers = network.architecture.layers
-    late = any(layer.op.key == "fused_mbconv" or getattr(layer.op, "act", "") == "hswish" for layer in layers)
+    late = any(
+        layer.op.key == "fused_mbconv" or getattr(layer.op, "act", "") == "hswish"
+        for layer in layers
+    )
     coarse = source[1] == "torchvision" and (late or len(layers) > LAYERS_OF_B4)
     return COARSE_EPS if coarse else source[2]
 

@@ -26,11 +26,16 @@ class Block(nn.Sequential):
     def initialise(self) -> None:
         """Start as the shortcut: the last norm beside it at 0 (Goyal et al. 2017, https://arxiv.org/abs/1706.02677).
 
-        Slimmed FBNet networks then learn digits in 100 steps to an accuracy of 0.93 to 0.97; without, to 0.65 to 0.88.
-        A norm under an activation is left alone: from 0, a ReLU would never let it go.
+        Slimmed FBNet networks then learn digits in 100 steps to an accuracy of 0.93 to 0.97;
+        without, to 0.65 to 0.88. A norm under an activation is left alone: from 0, a ReLU would
+        never let it go.
         """
         last = self.get_submodule(self.parts[-1])
-        if "shortcut" in self._modules and isinstance(last, ConvNorm) and isinstance(last[-1], nn.BatchNorm2d):
+        if (
+            "shortcut" in self._modules
+            and isinstance(last, ConvNorm)
+            and isinstance(last[-1], nn.BatchNorm2d)
+        ):
             nn.init.zeros_(last[-1].weight)
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -69,7 +74,9 @@ class MBConv(Block):
             parts["expand"] = ConvNorm(in_channels, wide, groups=groups, act=act)
             if groups > 1:
                 parts["shuffle"] = Shuffle(groups)
-        parts["depthwise"] = ConvNorm(wide, wide, kernel=kernel, stride=stride, groups=wide, act=act)
+        parts["depthwise"] = ConvNorm(
+            wide, wide, kernel=kernel, stride=stride, groups=wide, act=act
+        )
         if se:
             parts["se"] = SqueezeExcite(wide, se, se_act, se_gate)
         parts["project"] = ConvNorm(wide, channels, groups=groups)
@@ -112,7 +119,11 @@ def _skip(op: ops.MBConv | ops.FusedMBConv, shape: Shape) -> str:
 
 
 def _squeeze(op: ops.MBConv | ops.FusedMBConv, shape: Shape) -> dict[str, Any]:
-    return {"se": op.squeeze(shape), "se_act": op.se_act or op.act, "se_gate": op.se_gate} if op.se else {}
+    return (
+        {"se": op.squeeze(shape), "se_act": op.se_act or op.act, "se_gate": op.se_gate}
+        if op.se
+        else {}
+    )
 
 
 @recipe.register

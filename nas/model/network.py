@@ -15,12 +15,13 @@ __all__ = ["Network", "build", "initialise"]
 class Network(nn.Module):
     """Stages of layers by name: ``stages.<stage>.<position>.<part>.<conv|norm|...>.<weight|...>``.
 
-    So ``stages.stage2.0.expand.conv.weight`` is the kernel of the first 1x1 convolution of the first
-    layer of ``stage2``. Parts: of an MBConv ``expand``, ``depthwise``, ``se``, ``project``, ``shortcut``;
-    of a FusedMBConv ``fused``, ``se``, ``project``, ``shortcut``; of a Classifier ``hidden``, ``linear``; a Conv is its own
-    part. Of UniNet's ConvBlock ``norm``, ``expand``, ``depthwise`` or ``dense``, ``se``, ``project``,
-    ``shortcut``; of its token blocks ``position``, ``mixer``, ``mlp``; of its down-sampling modules ``depthwise``,
-    ``norm``, ``project``, ``shortcut``, or ``query``, ``query_norm``, ``kv_norm``, ``kv``, ``project``, ``shortcut``.
+    So ``stages.stage2.0.expand.conv.weight`` is the kernel of the first 1x1 convolution of the
+    first layer of ``stage2``. Parts: of an MBConv ``expand``, ``depthwise``, ``se``, ``project``,
+    ``shortcut``; of a FusedMBConv ``fused``, ``se``, ``project``, ``shortcut``; of a Classifier
+    ``hidden``, ``linear``; a Conv is its own part. Of UniNet's ConvBlock ``norm``, ``expand``,
+    ``depthwise`` or ``dense``, ``se``, ``project``, ``shortcut``; of its token blocks ``position``,
+    ``mixer``, ``mlp``; of its down-sampling modules ``depthwise``, ``norm``, ``project``,
+    ``shortcut``, or ``query``, ``query_norm``, ``kv_norm``, ``kv``, ``project``, ``shortcut``.
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -29,7 +30,12 @@ class Network(nn.Module):
         layers = iter(architecture.layers)
         stages: OrderedDict[str, nn.Module] = OrderedDict()
         for stage in architecture.stages:
-            if stage.name in stages or not stage.name or "." in stage.name or hasattr(nn.Sequential, stage.name):
+            if (
+                stage.name in stages
+                or not stage.name
+                or "." in stage.name
+                or hasattr(nn.Sequential, stage.name)
+            ):
                 raise ArchitectureError(
                     f"stage '{stage.name[:40]}' cannot name a torch module: names are unique, "
                     "without dots, and not a method of torch modules"
@@ -65,9 +71,9 @@ def build(architecture: Architecture, *, dropout: float = 0.0, seed: int = 0) ->
 def initialise(network: nn.Module) -> None:
     """Draw convolutions and linear layers from the global generator, as MobileNet and EfficientNet do.
 
-    Convolutions: normal, He et al. 2015 (https://arxiv.org/abs/1502.01852), fan-out of the whole kernel
-    over the groups; linear: normal with deviation 0.01, bias 0; norms: 1 and 0. A module with a method
-    ``initialise`` then draws its own part anew.
+    Convolutions: normal, He et al. 2015 (https://arxiv.org/abs/1502.01852), fan-out of the whole
+    kernel over the groups; linear: normal with deviation 0.01, bias 0; norms: 1 and 0. A module
+    with a method ``initialise`` then draws its own part anew.
     """
     for part in network.modules():
         if isinstance(part, nn.Conv2d):

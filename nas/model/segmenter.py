@@ -20,16 +20,21 @@ MARK = "backbone."
 class Segmenter(nn.Module):
     """A body with a Lite R-ASPP head: Howard et al. 2019, section 6.4, https://arxiv.org/abs/1905.02244.
 
-    ``project`` and ``gate`` (a mean over the map, as the paper's large pooling window has it for images of any size) see
-    stride 16; their product, enlarged, and stride 8 give logits by ``high`` and ``low``, which are enlarged to the image.
-    ``far``, ``near``: channels of the body's maps at strides 16 and 8.
+    ``project`` and ``gate`` (a mean over the map, as the paper's large pooling window has it for
+    images of any size) see stride 16; their product, enlarged, and stride 8 give logits by ``high``
+    and ``low``, which are enlarged to the image. ``far``, ``near``: channels of the body's maps at
+    strides 16 and 8.
     """
 
-    def __init__(self, backbone: Features, far: int, near: int, classes: int, width: int = 128) -> None:
+    def __init__(
+        self, backbone: Features, far: int, near: int, classes: int, width: int = 128
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.project = ConvNorm(far, width, act="relu")
-        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(far, width, 1, bias=False), nn.Sigmoid())
+        self.gate = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(far, width, 1, bias=False), nn.Sigmoid()
+        )
         self.dropout = nn.Dropout(0.0)
         self.high = nn.Conv2d(width, classes, 1)
         self.low = nn.Conv2d(near, classes, 1)

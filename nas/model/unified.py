@@ -17,15 +17,16 @@ from nas.shape import Shape
 
 __all__ = ["Attend", "LayerScale", "draw_linears", "to_map", "to_tokens"]
 
-# The released networks start layer scales at 1e-6, for 300 epochs. A search trains a few: there an operator
-# that starts as the identity stays one, and could not be ranked. 0.1 is what CaiT
+# The released networks start layer scales at 1e-6, for 300 epochs. A search trains a few: there an
+# operator that starts as the identity stays one, and could not be ranked. 0.1 is what CaiT
 # (https://arxiv.org/abs/2103.17239) gives networks of up to 18 blocks.
 LAYER_SCALE = 0.1
 LINEAR_DEVIATION = 0.02
 
 
-# Every size but the batch's is a number that a module was built with, never one read from a tensor: an ONNX file with
-# any batch would compute those anew in every run, and a runtime could not fuse what stands between them.
+# Every size but the batch's is a number that a module was built with, never one read from a tensor:
+# an ONNX file with any batch would compute those anew in every run, and a runtime could not fuse
+# what stands between them.
 
 
 def to_tokens(maps: Tensor, channels: int, size: int) -> Tensor:
@@ -66,18 +67,25 @@ class Attend(nn.Module):
         self.channels, self.queries, self.keys = channels, queries, keys
         self.heads, self.width = heads, channels // heads
 
-    def forward(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
         """queries: (n, queries, channels), keys and values: (n, keys, channels), out as queries.
 
-        ``mask`` is added to the scores, (windows, 1, 1, keys) for n a multiple of the windows, the fast index.
+        ``mask`` is added to the scores, (windows, 1, 1, keys) for n a multiple of the windows, the
+        fast index.
         """
         q = queries.reshape(-1, self.queries, self.heads, self.width).transpose(1, 2)
-        k, v = (x.reshape(-1, self.keys, self.heads, self.width).transpose(1, 2) for x in (keys, values))
+        k, v = (
+            x.reshape(-1, self.keys, self.heads, self.width).transpose(1, 2) for x in (keys, values)
+        )
         scores = q @ k.transpose(2, 3) * self.width**-0.5
         if mask is not None:
             windowed = scores.reshape(-1, len(mask), self.heads, self.queries, self.keys) + mask
             scores = windowed.reshape(-1, self.heads, self.queries, self.keys)
-        mixed: Tensor = (scores.softmax(dim=-1) @ v).transpose(1, 2).reshape(-1, self.queries, self.channels)
+        mixed: Tensor = (
+            (scores.softmax(dim=-1) @ v).transpose(1, 2).reshape(-1, self.queries, self.channels)
+        )
         return mixed
 
 
@@ -107,7 +115,11 @@ class Attention(nn.Module):
     def _split(self, maps: Tensor, channels: int) -> Tensor:
         """maps: (n, padded, padded, channels). Windows: (n * windows, tokens of a window, channels)."""
         n, side = self.windows, self.side
-        return maps.reshape(-1, n, side, n, side, channels).transpose(2, 3).reshape(-1, side * side, channels)
+        return (
+            maps.reshape(-1, n, side, n, side, channels)
+            .transpose(2, 3)
+            .reshape(-1, side * side, channels)
+        )
 
     def _windows(self, tokens: Tensor) -> Tensor:
         """tokens: (n, size * size, 3 * channels). Windows of them, padded: (n * windows, side * side, 3 * channels)."""
@@ -115,7 +127,9 @@ class Attention(nn.Module):
         if self.side == size:
             return tokens
         maps = tokens.reshape(-1, size, size, channels)
-        return self._split(nn.functional.pad(maps, (0, 0, 0, beyond, 0, beyond)) if beyond else maps, channels)
+        return self._split(
+            nn.functional.pad(maps, (0, 0, 0, beyond, 0, beyond)) if beyond else maps, channels
+        )
 
     def _tokens(self, windows: Tensor) -> Tensor:
         """windows: (n * windows, side * side, channels). Tokens without the padding: (n, size * size, channels)."""
@@ -123,7 +137,9 @@ class Attention(nn.Module):
         if side == size:
             return windows
         rows = windows.reshape(-1, n, n, side, side, channels).transpose(2, 3)
-        return rows.reshape(-1, n * side, n * side, channels)[:, :size, :size].reshape(-1, size * size, channels)
+        return rows.reshape(-1, n * side, n * side, channels)[:, :size, :size].reshape(
+            -1, size * size, channels
+        )
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens: (n, size * size, channels), the same out."""
@@ -189,10 +205,14 @@ class FeedForward(nn.Sequential):
 class TokenBlock(nn.Module):
     """``mixer`` over positions, then ``mlp`` over channels; ``position`` comes first where there is one."""
 
-    def __init__(self, channels: int, *, size: int, middle: int, mixer: nn.Module, position: bool) -> None:
+    def __init__(
+        self, channels: int, *, size: int, middle: int, mixer: nn.Module, position: bool
+    ) -> None:
         super().__init__()
         self.channels, self.size = channels, size
-        self.position = nn.Conv2d(channels, channels, 3, padding=1, groups=channels) if position else None
+        self.position = (
+            nn.Conv2d(channels, channels, 3, padding=1, groups=channels) if position else None
+        )
         self.mixer = Residual(channels, "mix", mixer)
         self.mlp = Residual(channels, "mlp", FeedForward(channels, middle))
 
@@ -204,7 +224,9 @@ class TokenBlock(nn.Module):
         """maps: (n, channels, size, size), the same out; a map of another size raises ArchitectureError."""
         if maps.shape[2] != self.size:
             built = f"{self.channels}x{self.size}x{self.size}"
-            raise ArchitectureError(f"this block was built for maps of {built}, not {tuple(maps.shape[1:])}")
+            raise ArchitectureError(
+                f"this block was built for maps of {built}, not {tuple(maps.shape[1:])}"
+            )
         if self.position is not None:
             maps = maps + self.position(maps)
         tokens = to_tokens(maps, self.channels, self.size)
@@ -223,14 +245,23 @@ class TokenMLPBlock(TokenBlock):
     """Token mixing over all positions with ``tokens`` hidden units, feed-forward network."""
 
     def __init__(self, channels: int, *, size: int, middle: int, tokens: int) -> None:
-        super().__init__(channels, size=size, middle=middle, mixer=TokenMix(size**2, tokens), position=False)
+        super().__init__(
+            channels, size=size, middle=middle, mixer=TokenMix(size**2, tokens), position=False
+        )
 
 
 class ConvBlock(Block):
     """Batch norm and 1x1 expansion to ``middle`` channels (0: neither), kernel, squeeze to ``se``, projection."""
 
     def __init__(
-        self, in_channels: int, channels: int, *, middle: int = 0, kernel: int = 3, depthwise: bool = True, se: int
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        middle: int = 0,
+        kernel: int = 3,
+        depthwise: bool = True,
+        se: int,
     ) -> None:
         wide = middle or in_channels
         parts: OrderedDict[str, nn.Module] = OrderedDict()
@@ -241,8 +272,13 @@ class ConvBlock(Block):
         parts[name] = ConvNorm(wide, wide, kernel=kernel, groups=groups, act="gelu")
         parts["se"] = SqueezeExcite(wide, se, "relu", "hsigmoid")
         parts["project"] = ConvNorm(wide, channels, bias=True)
-        beside: dict[str, nn.Module] = {"pool": nn.MaxPool2d(3, 1, 1), "project": nn.Conv2d(in_channels, channels, 1)}
-        super().__init__(parts, nn.Identity() if channels == in_channels else nn.Sequential(OrderedDict(beside)))
+        beside: dict[str, nn.Module] = {
+            "pool": nn.MaxPool2d(3, 1, 1),
+            "project": nn.Conv2d(in_channels, channels, 1),
+        }
+        super().__init__(
+            parts, nn.Identity() if channels == in_channels else nn.Sequential(OrderedDict(beside))
+        )
 
     def initialise(self) -> None:
         """The last norm starts at zero, so the block starts as its path beside: as the authors start it."""

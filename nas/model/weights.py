@@ -38,8 +38,8 @@ class Weights:
 class Loaded:
     """What of a state dict went into a network. Names are the network's, ``unknown`` ones the file's.
 
-    ``head``: names of the classifier or segmentation head that keeps its fresh weights, as classes or task differ. ``origin``: whose names the file
-    had, and what was assumed of it.
+    ``head``: names of the classifier or segmentation head that keeps its fresh weights, as classes
+    or task differ. ``origin``: whose names the file had, and what was assumed of it.
     """
 
     loaded: tuple[str, ...]
@@ -56,9 +56,13 @@ class Loaded:
 
     def lines(self) -> list[str]:
         """For people."""
-        found = [f"weights    {len(self.loaded)} tensors loaded{f'; {self.origin}' if self.origin else ''}"]
+        found = [
+            f"weights    {len(self.loaded)} tensors loaded{f'; {self.origin}' if self.origin else ''}"
+        ]
         if self.head:
-            found.append(f"           {len(self.head)} of the head are new, as its classes or its task differ")
+            found.append(
+                f"           {len(self.head)} of the head are new, as its classes or its task differ"
+            )
         for kind in ("missing", "mismatched", "unknown"):
             names = getattr(self, kind)
             if names:
@@ -80,7 +84,9 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except (OSError, RuntimeError) as error:
-        raise RunError(f"cannot write '{path}': {error}. Mend that, then give the same command again") from None
+        raise RunError(
+            f"cannot write '{path}': {error}. Mend that, then give the same command again"
+        ) from None
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -89,9 +95,13 @@ def read(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes the restricted unpickler raise anything
         why = " ".join(str(error).split())[:120] or "it is empty or cut short"
-        raise TrainingError(f"cannot read {path} as tensors: {why}. Remove it, or put the right file there") from None
+        raise TrainingError(
+            f"cannot read {path} as tensors: {why}. Remove it, or put the right file there"
+        ) from None
     if not isinstance(state, dict):
-        raise TrainingError(f"cannot read {path} as tensors: it holds a {type(state).__name__}, not a state dict")
+        raise TrainingError(
+            f"cannot read {path} as tensors: it holds a {type(state).__name__}, not a state dict"
+        )
     return state
 
 
@@ -116,27 +126,36 @@ def read_weights(path: str | Path) -> Weights:
         raise ArchitectureError(
             f"{path} is not a file of weights: save them with torch.save(network.state_dict(), file)"
         ) from None
-    if not isinstance(given, Mapping) or not all(isinstance(value, Tensor) for value in given.values()):
+    if not isinstance(given, Mapping) or not all(
+        isinstance(value, Tensor) for value in given.values()
+    ):
         raise ArchitectureError(
             f"{path} holds no state dict, tensors by name: give a training's weights.pt, not its checkpoint, or save "
             "torch.save(network.state_dict(), file)"
         )
     state = {str(name)[:200]: value for name, value in given.items()}
-    return Weights(state=state, file=path, digest=hashlib.sha256(path.read_bytes()).hexdigest()[:20])
+    return Weights(
+        state=state, file=path, digest=hashlib.sha256(path.read_bytes()).hexdigest()[:20]
+    )
 
 
-def load_weights(network: nn.Module, weights: str | Path | Weights, *, partial: bool = False) -> Loaded:
+def load_weights(
+    network: nn.Module, weights: str | Path | Weights, *, partial: bool = False
+) -> Loaded:
     """Fill a network from weights that were read, from a file, or from the ``weights.pt`` of a folder; see `load`."""
     given = weights if isinstance(weights, Weights) else read_weights(weights)
     found = load(network, given.state, given.file, partial=partial)
     return replace(found, origin=given.origin) if given.origin else found
 
 
-def load(network: nn.Module, given: Mapping[str, Tensor], path: str | Path, *, partial: bool = False) -> Loaded:
+def load(
+    network: nn.Module, given: Mapping[str, Tensor], path: str | Path, *, partial: bool = False
+) -> Loaded:
     """Fill a network from a state dict with its own names, or those of timm or torchvision; see `nas.model.foreign`.
 
-    A classifier or a segmentation head of other classes keeps its fresh weights. Anything else that does not fit raises `ArchitectureError`,
-    which names the first of it, unless ``partial`` takes what fits. Not one tensor may be other than finite.
+    A classifier or a segmentation head of other classes keeps its fresh weights. Anything else that
+    does not fit raises `ArchitectureError`, which names the first of it, unless ``partial`` takes
+    what fits. Not one tensor may be other than finite.
     """
     found, origin = translate(given, network) if isinstance(network, Network) else (given, "")
     own = network.state_dict()

@@ -39,7 +39,12 @@ def published(name: str) -> Published:
 
 
 def get(
-    name: str, *, width: float = 1.0, resolution: int | None = None, classes: int = 1000, in_channels: int = 3
+    name: str,
+    *,
+    width: float = 1.0,
+    resolution: int | None = None,
+    classes: int = 1000,
+    in_channels: int = 3,
 ) -> Architecture:
     """The published network, at its own resolution unless another is given; the strides stay the published ones.
 

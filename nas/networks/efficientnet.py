@@ -1,8 +1,9 @@
 """EfficientNet B0 to B8 and L2, EfficientNetV2 S, M, L, XL and B0 to B3.
 
-Tan and Le 2019, https://arxiv.org/abs/1905.11946, table 1; Tan and Le 2021, https://arxiv.org/abs/2104.00298,
-table 4; the larger ones from the authors' code, https://github.com/google/automl (efficientnetv2) and
-https://github.com/tensorflow/tpu (models/official/efficientnet).
+Tan and Le 2019, https://arxiv.org/abs/1905.11946, table 1; Tan and Le 2021,
+https://arxiv.org/abs/2104.00298, table 4; the larger ones from the authors' code,
+https://github.com/google/automl (efficientnetv2) and https://github.com/tensorflow/tpu
+(models/official/efficientnet).
 """
 
 from functools import partial
@@ -16,7 +17,9 @@ from nas.shape import Op, make_divisible
 
 __all__ = ["NETWORKS"]
 
-V1_SOURCE = "https://github.com/tensorflow/tpu, models/official/efficientnet/efficientnet_builder.py"
+V1_SOURCE = (
+    "https://github.com/tensorflow/tpu, models/official/efficientnet/efficientnet_builder.py"
+)
 V2_SOURCE = "https://github.com/google/automl, efficientnetv2/effnetv2_configs.py"
 
 # Layers, kernel, stride, expansion, channels; squeeze-and-excitation 0.25 everywhere.
@@ -43,9 +46,15 @@ V1 = {
     "b8": (2.2, 3.6, 672),
     "l2": (4.3, 5.3, 800),
 }
-V2_BASE = {"b0": (1.0, 1.0, 224), "b1": (1.0, 1.1, 240), "b2": (1.1, 1.2, 260), "b3": (1.2, 1.4, 300)}
+V2_BASE = {
+    "b0": (1.0, 1.0, 224),
+    "b1": (1.0, 1.1, 240),
+    "b2": (1.1, 1.2, 260),
+    "b3": (1.2, 1.4, 300),
+}
 
-# Fused or not, layers, stride, expansion, channels; kernel 3; unfused stages have squeeze-and-excitation 0.25.
+# Fused or not, layers, stride, expansion, channels; kernel 3; unfused stages have
+# squeeze-and-excitation 0.25.
 V2Row = tuple[bool, int, int, int, int]
 V2: dict[str, tuple[int, int, tuple[V2Row, ...]]] = {
     "s": (24, 384, (
@@ -99,7 +108,10 @@ def v1(width: float, depth: float, resolution: int) -> Architecture:
     base = chain_stages(
         224,
         Conv(kernel=3, channels=32, stride=2, act="swish"),
-        (repeat(MBConv(kernel=k, expand=e, channels=c, se=0.25, act="swish"), n, s) for n, k, s, e, c in B0),
+        (
+            repeat(MBConv(kernel=k, expand=e, channels=c, se=0.25, act="swish"), n, s)
+            for n, k, s, e, c in B0
+        ),
         (Conv(channels=1280, act="swish"), Classifier()),
     )
     return scaled(base, width=width, depth=depth, resolution=resolution, head="scale")
@@ -125,7 +137,14 @@ def v2(name: str) -> Architecture:
 
 def v2_scaled(width: float, depth: float, resolution: int) -> Architecture:
     """The base scaled by the compound rule."""
-    return scaled(v2("b0"), width=width, depth=depth, resolution=resolution, head="scale", rounding=round_plain)
+    return scaled(
+        v2("b0"),
+        width=width,
+        depth=depth,
+        resolution=resolution,
+        head="scale",
+        rounding=round_plain,
+    )
 
 
 def _published(
@@ -137,7 +156,13 @@ def _published(
     macs_rule: str = "conv+linear",
 ) -> Published:
     return Published(
-        name=name, build=build, source=source, space=space, head="scale", rounding=rounding, macs_rule=macs_rule
+        name=name,
+        build=build,
+        source=source,
+        space=space,
+        head="scale",
+        rounding=rounding,
+        macs_rule=macs_rule,
     )
 
 
@@ -158,7 +183,12 @@ NETWORKS = (
     ),
     *(
         _published(
-            f"efficientnet_v2_{n}", partial(v2_scaled, *row), V2_SOURCE, "fused_mbconv:base=b0", round_plain, "fvcore"
+            f"efficientnet_v2_{n}",
+            partial(v2_scaled, *row),
+            V2_SOURCE,
+            "fused_mbconv:base=b0",
+            round_plain,
+            "fvcore",
         )
         for n, row in V2_BASE.items()
     ),

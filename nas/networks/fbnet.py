@@ -1,8 +1,9 @@
 """FBNet A, B and C, as released.
 
 Wu et al. 2019, https://arxiv.org/abs/1812.03443; layer by layer from the authors' code,
-https://github.com/facebookresearch/mobile-vision (fbnet_v2/fbnet_modeldef_cls_fbnet.py). The released
-blocks have no first 1x1 convolution at expansion 1, which the paper's figure and the search space have.
+https://github.com/facebookresearch/mobile-vision (fbnet_v2/fbnet_modeldef_cls_fbnet.py). The
+released blocks have no first 1x1 convolution at expansion 1, which the paper's figure and the
+search space have.
 """
 
 from functools import partial
@@ -54,7 +55,11 @@ def block(name: str, channels: int, stride: int) -> Op:
     """A block by its name: ``k5_e1_g2`` is kernel 5, expansion 1, two groups."""
     settings = {part[0]: int(part[1:]) for part in name.split("_")}
     return MBConv(
-        kernel=settings["k"], expand=settings["e"], groups=settings.get("g", 1), channels=channels, stride=stride
+        kernel=settings["k"],
+        expand=settings["e"],
+        groups=settings.get("g", 1),
+        channels=channels,
+        stride=stride,
     )
 
 
@@ -62,11 +67,15 @@ def fbnet(rows: tuple[str, ...], head: int) -> Architecture:
     """One released network."""
     stages = (
         tuple(
-            block(name, channels, stride if index == 0 else 1) for index, name in enumerate(row.split()) if name != "-"
+            block(name, channels, stride if index == 0 else 1)
+            for index, name in enumerate(row.split())
+            if name != "-"
         )
         for row, (channels, stride) in zip(rows, STAGES, strict=True)
     )
-    return chain_stages(224, Conv(kernel=3, channels=16, stride=2), stages, (Conv(channels=head), Classifier()))
+    return chain_stages(
+        224, Conv(kernel=3, channels=16, stride=2), stages, (Conv(channels=head), Classifier())
+    )
 
 
 NETWORKS = tuple(

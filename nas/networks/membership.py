@@ -1,7 +1,8 @@
 """Whether a network is a point of a search space, and if not, which point is nearest and what differs.
 
-A published network need not be a point of the space its paper describes: MnasNet-A1 has a block of 112
-channels where the paper's filters allow 72, 96 and 120. Then it is said, and the space stays as it is.
+A published network need not be a point of the space its paper describes: MnasNet-A1 has a block of
+112 channels where the paper's filters allow 72, 96 and 120. Then it is said, and the space stays as
+it is.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -35,8 +36,8 @@ class Difference:
 class Membership:
     """``in``: a point. ``near``: genes of the nearest point, and what differs, all of it searched.
 
-    ``outside``: something differs that the space does not search at all; ``genes`` None where the stages do
-    not even correspond.
+    ``outside``: something differs that the space does not search at all; ``genes`` None where the
+    stages do not even correspond.
     """
 
     verdict: Literal["in", "near", "outside"]
@@ -49,7 +50,9 @@ class Membership:
 
 def membership(network: Architecture, space: SearchSpace) -> Membership:
     """Where the network stands in the space, which should have the same input and number of classes."""
-    exact = space.parse([layer.__class__(layer.op.at(layer.shape), layer.shape) for layer in network.layers])
+    exact = space.parse(
+        [layer.__class__(layer.op.at(layer.shape), layer.shape) for layer in network.layers]
+    )
     if exact is not None and network.input == space.input:
         return Membership("in", exact)
     if network.input != space.input:
@@ -58,7 +61,9 @@ def membership(network: Architecture, space: SearchSpace) -> Membership:
     parts = _align(network, space)
     if parts is None:
         counts = len(network.stages), len(list(_stages(space)))
-        text = "{} stages ({}) instead of {}".format(counts[0], ", ".join(s.name for s in network.stages), counts[1])
+        text = "{} stages ({}) instead of {}".format(
+            counts[0], ", ".join(s.name for s in network.stages), counts[1]
+        )
         return Membership("outside", None, (Difference("stages", (), text),))
     options, found = _nearest(parts, space)
     genes = tuple(g for slot, option in enumerate(options) for g in space.slot_genes(slot, option))
@@ -93,7 +98,9 @@ def _align(network: Architecture, space: SearchSpace) -> list[tuple[tuple[int, .
 Path = tuple[float, tuple[tuple[int, Ops], ...]]
 
 
-def _nearest(parts: Sequence[tuple[tuple[int, ...], Ops]], space: SearchSpace) -> tuple[list[int], list[Difference]]:
+def _nearest(
+    parts: Sequence[tuple[tuple[int, ...], Ops]], space: SearchSpace
+) -> tuple[list[int], list[Difference]]:
     """The cheapest path: least differing settings, then least distance between numbers, then least genes."""
     paths: dict[int, Path] = {0: (0.0, ())}
     for slots, ops in parts:
@@ -113,7 +120,9 @@ def _nearest(parts: Sequence[tuple[tuple[int, ...], Ops]], space: SearchSpace) -
     return options, found
 
 
-def _advance(step: Step, last: bool, ops: Ops, positions: dict[tuple[int, int], Path]) -> dict[tuple[int, int], Path]:
+def _advance(
+    step: Step, last: bool, ops: Ops, positions: dict[tuple[int, int], Path]
+) -> dict[tuple[int, int], Path]:
     """All ways to let a slot stand for the next few ops; the last slot of a stage takes what is left."""
     after: dict[tuple[int, int], Path] = {}
     for (start, state), (cost, way) in positions.items():
@@ -180,7 +189,9 @@ def _aspects(word: Ops, ops: Ops) -> dict[str, str]:
     return found
 
 
-def _difference(space: SearchSpace, slot: int, state: int, option: int, ops: Ops) -> Difference | None:
+def _difference(
+    space: SearchSpace, slot: int, state: int, option: int, ops: Ops
+) -> Difference | None:
     words = _words(space.chain[slot], state)
     aspects = _aspects(words[option], ops)
     if not aspects:
@@ -189,15 +200,23 @@ def _difference(space: SearchSpace, slot: int, state: int, option: int, ops: Ops
     names = tuple(
         f"{space.slots[slot].name}.{choice.name}"
         for position, choice in enumerate(space.slots[slot].choices)
-        if any(_decides(aspects, words[option], words[other]) for other in _variants(space, slot, genes, position))
+        if any(
+            _decides(aspects, words[option], words[other])
+            for other in _variants(space, slot, genes, position)
+        )
     )
-    return Difference(space.slots[slot].name, names, f"{space.slots[slot].name}: {', '.join(aspects.values())}")
+    return Difference(
+        space.slots[slot].name, names, f"{space.slots[slot].name}: {', '.join(aspects.values())}"
+    )
 
 
 def _variants(space: SearchSpace, slot: int, genes: Genes, position: int) -> Iterable[int]:
     """Option indices that differ in one gene of the slot."""
     weight = space.radix[slot][2][position]
-    base = sum(g * w for g, w in zip(genes, space.radix[slot][2], strict=True)) - genes[position] * weight
+    base = (
+        sum(g * w for g, w in zip(genes, space.radix[slot][2], strict=True))
+        - genes[position] * weight
+    )
     size = len(space.slots[slot].choices[position])
     return (base + gene * weight for gene in range(size) if gene != genes[position])
 

@@ -52,7 +52,10 @@ def mnasnet(rows: tuple[Row, ...], stem: int) -> Architecture:
     return chain_stages(
         224,
         Conv(kernel=3, channels=stem, stride=2),
-        (repeat(MBConv(kernel=k, expand=e, channels=c, se=se, skip=skip), n, s) for n, k, s, e, c, se, skip in rows),
+        (
+            repeat(MBConv(kernel=k, expand=e, channels=c, se=se, skip=skip), n, s)
+            for n, k, s, e, c, se, skip in rows
+        ),
         (Conv(channels=1280), Classifier()),
     )
 

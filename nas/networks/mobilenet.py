@@ -16,7 +16,15 @@ from nas.shape import Op
 __all__ = ["NETWORKS"]
 
 # Expansion, channels, layers, stride of the first layer.
-V2 = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+V2 = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
 
 
 def mobilenet_v2() -> Architecture:
@@ -66,7 +74,11 @@ V3_SMALL: tuple[V3Row, ...] = (
 def v3_block(kernel: int, expand: float, channels: int, se: bool, act: str, stride: int) -> MBConv:
     """Squeeze-and-excitation takes a quarter of the expanded channels, with ReLU and a hard sigmoid."""
     made = MBConv(kernel=kernel, expand=expand, channels=channels, act=act, stride=stride)
-    return dataclasses.replace(made, se=0.25, se_base="expanded", se_act="relu", se_gate="hsigmoid") if se else made
+    return (
+        dataclasses.replace(made, se=0.25, se_base="expanded", se_act="relu", se_gate="hsigmoid")
+        if se
+        else made
+    )
 
 
 def mobilenet_v3(rows: tuple[V3Row, ...], last: int, hidden: int) -> Architecture:
@@ -86,11 +98,17 @@ def mobilenet_v3(rows: tuple[V3Row, ...], last: int, hidden: int) -> Architectur
 
 V3_SOURCE = "https://arxiv.org/abs/1905.02244"
 NETWORKS = (
-    Published(name="mobilenet_v2", build=mobilenet_v2, source="https://arxiv.org/abs/1801.04381, table 2"),
     Published(
-        name="mobilenet_v3_large", build=partial(mobilenet_v3, V3_LARGE, 960, 1280), source=f"{V3_SOURCE}, table 1"
+        name="mobilenet_v2", build=mobilenet_v2, source="https://arxiv.org/abs/1801.04381, table 2"
     ),
     Published(
-        name="mobilenet_v3_small", build=partial(mobilenet_v3, V3_SMALL, 576, 1024), source=f"{V3_SOURCE}, table 2"
+        name="mobilenet_v3_large",
+        build=partial(mobilenet_v3, V3_LARGE, 960, 1280),
+        source=f"{V3_SOURCE}, table 1",
+    ),
+    Published(
+        name="mobilenet_v3_small",
+        build=partial(mobilenet_v3, V3_SMALL, 576, 1024),
+        source=f"{V3_SOURCE}, table 2",
     ),
 )

@@ -17,8 +17,9 @@ __all__ = ["Published", "chain_stages", "repeat"]
 class Published:
     """A network by name: how it is built at width 1 for 1000 classes, and how its family scales.
 
-    ``space`` is the search space it came from, empty where this toolkit has none; ``source`` says where
-    the configuration was read. ``params_rule`` and ``macs_rule``: how its authors count, see `nas.networks.rules`.
+    ``space`` is the search space it came from, empty where this toolkit has none; ``source`` says
+    where the configuration was read. ``params_rule`` and ``macs_rule``: how its authors count, see
+    `nas.networks.rules`.
     """
 
     name: str
@@ -45,7 +46,9 @@ def repeat(op: Op, count: int, stride: int) -> tuple[Op, ...]:
     return tuple(op.replace(stride=stride if index == 0 else 1) for index in range(count))
 
 
-def chain_stages(resolution: int, stem: Op, stages: Iterable[tuple[Op, ...]], head: Iterable[Op]) -> Architecture:
+def chain_stages(
+    resolution: int, stem: Op, stages: Iterable[tuple[Op, ...]], head: Iterable[Op]
+) -> Architecture:
     """Stem, numbered stages, head. A stage without ops is left out."""
 
     def named() -> Iterator[Stage]:

@@ -1,8 +1,8 @@
 """How published figures count: each rule a function of a network's kernels.
 
-Papers and repositories do not agree on what a parameter or a multiply-add is. `Architecture.params` and
-`Architecture.macs` follow one rule (all trained values; convolutions, linear layers and matrix products);
-these rebuild the figures of others.
+Papers and repositories do not agree on what a parameter or a multiply-add is. `Architecture.params`
+and `Architecture.macs` follow one rule (all trained values; convolutions, linear layers and matrix
+products); these rebuild the figures of others.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -40,9 +40,10 @@ def with_average_pool(kernels: Iterable[Kernel]) -> int:
 def half_of_float_operations(kernels: Iterable[Kernel]) -> int:
     """Half of all float operations of the inference graph: tensorflow/tpu's table of MnasNet-A1.
 
-    Two per multiply-add, one per value that a folded norm shifts, a residual adds, squeeze-and-excitation scales
-    or a pool averages. Stated nowhere, but found to meet the table's 25 rows within 0.3 %, where
-    `conv_and_linear` is 0.9 to 2.7 % below it (and at the paper's 312 million for A1).
+    Two per multiply-add, one per value that a folded norm shifts, a residual adds,
+    squeeze-and-excitation scales or a pool averages. Stated nowhere, but found to meet the table's
+    25 rows within 0.3 %, where `conv_and_linear` is 0.9 to 2.7 % below it (and at the paper's 312
+    million for A1).
     """
     kernels = tuple(kernels)
     shifted = sum(k.out_elements for k in kernels if k.norm or k.kind in ("add", "mul"))
@@ -53,8 +54,8 @@ def half_of_float_operations(kernels: Iterable[Kernel]) -> int:
 def fvcore(kernels: Iterable[Kernel]) -> int:
     """The operation count of fvcore: the UniNet repository, timm's tables.
 
-    Multiply-adds of convolutions, linear layers and matrix products; two per value of a batch norm, five per
-    value of a layer norm, one per value averaged by a global pool.
+    Multiply-adds of convolutions, linear layers and matrix products; two per value of a batch norm,
+    five per value of a layer norm, one per value averaged by a global pool.
     """
     total = 0
     for k in kernels:

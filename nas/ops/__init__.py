@@ -37,7 +37,9 @@ def registry() -> dict[str, type[Op]]:
             if not (isinstance(value, type) and issubclass(value, Op) and "key" in vars(value)):
                 continue
             if known.setdefault(value.key, value) is not value:
-                raise ArchitectureError(f"two ops claim the key '{value.key}': {known[value.key]} and {value}")
+                raise ArchitectureError(
+                    f"two ops claim the key '{value.key}': {known[value.key]} and {value}"
+                )
     return known
 
 
@@ -74,7 +76,9 @@ def op_from_signature(text: str) -> Op:
         name, _, value = pair.partition("=")
         try:
             settings[name] = (
-                {"True": True, "False": False}.get(value) if value in ("True", "False") else json.loads(value)
+                {"True": True, "False": False}.get(value)
+                if value in ("True", "False")
+                else json.loads(value)
             )
         except ValueError:
             settings[name] = value
@@ -90,10 +94,16 @@ _TYPES: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), str: (s
 def _check_type(key: str, name: str, value: object, declared: Any) -> None:
     allowed = _TYPES[declared]
     if not isinstance(value, allowed) or (isinstance(value, bool) and declared is not bool):
-        raise ArchitectureError(f"setting '{name}' of op '{key}' must be {declared.__name__}, not {str(value)[:40]!r}")
-    if isinstance(value, int | float) and not -LARGEST_SETTING <= value <= LARGEST_SETTING:  # NaN too
+        raise ArchitectureError(
+            f"setting '{name}' of op '{key}' must be {declared.__name__}, not {str(value)[:40]!r}"
+        )
+    if (
+        isinstance(value, int | float) and not -LARGEST_SETTING <= value <= LARGEST_SETTING
+    ):  # NaN too
         raise ArchitectureError(
             f"setting '{name}' of op '{key}' must be a number of an operator, not {str(value)[:40]}"
         )
     if isinstance(value, str) and not WORD.fullmatch(value):
-        raise ArchitectureError(f"setting '{name}' of op '{key}' must be one short word, not {value[:40]!r}")
+        raise ArchitectureError(
+            f"setting '{name}' of op '{key}' must be one short word, not {value[:40]!r}"
+        )

@@ -31,11 +31,21 @@ LARGEST_KERNEL = 31
 
 
 def check_settings(
-    key: str, *, kernel: int, channels: int, stride: int, act: str, expand: float = 1, se: float = 0, skip: str = "none"
+    key: str,
+    *,
+    kernel: int,
+    channels: int,
+    stride: int,
+    act: str,
+    expand: float = 1,
+    se: float = 0,
+    skip: str = "none",
 ) -> None:
     """Raise unless the settings describe something that can be built."""
     if kernel % 2 == 0 or not 1 <= kernel <= LARGEST_KERNEL:
-        raise ArchitectureError(f"op '{key}': kernel must be odd and 1 to {LARGEST_KERNEL}, not {kernel}")
+        raise ArchitectureError(
+            f"op '{key}': kernel must be odd and 1 to {LARGEST_KERNEL}, not {kernel}"
+        )
     if not 0 <= channels <= LARGEST_CHANNELS:
         raise ArchitectureError(
             f"op '{key}': channels must be 1 to {LARGEST_CHANNELS} (0: as the input), not {channels}"
@@ -43,13 +53,17 @@ def check_settings(
     if stride not in (1, 2):
         raise ArchitectureError(f"op '{key}': stride must be 1 or 2, not {stride}")
     if act not in ACTIVATIONS:
-        raise ArchitectureError(f"op '{key}': act must be one of {', '.join(map(repr, ACTIVATIONS))}, not {act[:40]!r}")
+        raise ArchitectureError(
+            f"op '{key}': act must be one of {', '.join(map(repr, ACTIVATIONS))}, not {act[:40]!r}"
+        )
     if not 0 < expand <= 64:
         raise ArchitectureError(f"op '{key}': expand must be above 0 and at most 64, not {expand}")
     if not 0 <= se <= 1:
         raise ArchitectureError(f"op '{key}': se must be a ratio from 0 to 1, not {se}")
     if skip not in SHORTCUTS:
-        raise ArchitectureError(f"op '{key}': skip must be one of {', '.join(SHORTCUTS)}, not {skip[:40]!r}")
+        raise ArchitectureError(
+            f"op '{key}': skip must be one of {', '.join(SHORTCUTS)}, not {skip[:40]!r}"
+        )
 
 
 def check_squeeze(key: str, *, base: str, gate: str, act: str) -> None:
@@ -78,7 +92,9 @@ def conv(
 ) -> tuple[Kernel, Shape]:
     """Convolution, batch norm (unless told otherwise) and activation; groups must divide both channel counts."""
     if shape.channels % groups or channels % groups:
-        raise ArchitectureError(f"{groups} groups do not divide {shape.channels} and {channels} channels")
+        raise ArchitectureError(
+            f"{groups} groups do not divide {shape.channels} and {channels} channels"
+        )
     out = shape.strided(stride, channels)
     made = Kernel(
         kind="conv",
@@ -97,7 +113,13 @@ def conv(
 
 
 def depthwise(
-    shape: Shape, *, kernel: int, stride: int = 1, act: str = "", bias: bool = False, norm: bool = True
+    shape: Shape,
+    *,
+    kernel: int,
+    stride: int = 1,
+    act: str = "",
+    bias: bool = False,
+    norm: bool = True,
 ) -> tuple[Kernel, Shape]:
     """One filter per channel, batch norm (unless told otherwise) and activation."""
     out = shape.strided(stride)
@@ -117,7 +139,9 @@ def depthwise(
     return made, out
 
 
-def _pointlike(kind: str, shape: Shape, out_channels: int, act: str = "", bias: bool = False) -> Kernel:
+def _pointlike(
+    kind: str, shape: Shape, out_channels: int, act: str = "", bias: bool = False
+) -> Kernel:
     return Kernel(
         kind=kind,
         in_channels=shape.channels,
@@ -142,7 +166,9 @@ def linear(shape: Shape, channels: int, act: str = "") -> Kernel:
     return _pointlike("linear", shape, channels, act, bias=True)
 
 
-def squeeze_excite(shape: Shape, width: int, *, act: str = "relu", gate: str = "sigmoid") -> tuple[Kernel, ...]:
+def squeeze_excite(
+    shape: Shape, width: int, *, act: str = "relu", gate: str = "sigmoid"
+) -> tuple[Kernel, ...]:
     """Pool, squeeze to ``width``, back, gate, scale (Hu et al. 2018, https://arxiv.org/abs/1709.01507)."""
     pooled = Shape(shape.channels, 1)
     return (

@@ -23,7 +23,9 @@ class Conv(Op):
     act: str = "relu"
 
     def __post_init__(self) -> None:
-        blocks.check_settings(self.key, kernel=self.kernel, channels=self.channels, stride=self.stride, act=self.act)
+        blocks.check_settings(
+            self.key, kernel=self.kernel, channels=self.channels, stride=self.stride, act=self.act
+        )
         if self.groups < 1:
             raise ArchitectureError(f"op 'conv': groups must be at least 1, not {self.groups}")
 
@@ -34,7 +36,14 @@ class Conv(Op):
     def kernels(self, shape: Shape) -> tuple[Kernel, ...]:
         """See `Op`."""
         channels = self.channels or shape.channels
-        made, _ = blocks.conv(shape, channels, kernel=self.kernel, stride=self.stride, groups=self.groups, act=self.act)
+        made, _ = blocks.conv(
+            shape,
+            channels,
+            kernel=self.kernel,
+            stride=self.stride,
+            groups=self.groups,
+            act=self.act,
+        )
         return (made,)
 
 

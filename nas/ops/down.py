@@ -1,8 +1,8 @@
 """UniNet's down-sampling modules: local, local-global and global. Each changes size and channels.
 
-Liu et al. 2022, https://arxiv.org/abs/2207.05420; local and local-global layer by layer from the authors'
-code, https://github.com/Sense-X/UniNet. All have a path beside: a 3x3 maximum pool at stride 2, and a 1x1
-convolution with bias.
+Liu et al. 2022, https://arxiv.org/abs/2207.05420; local and local-global layer by layer from the
+authors' code, https://github.com/Sense-X/UniNet. All have a path beside: a 3x3 maximum pool at
+stride 2, and a 1x1 convolution with bias.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,9 @@ class _Down(Op):
     stride: int = 2
 
     def __post_init__(self) -> None:
-        blocks.check_settings(self.key, kernel=1, channels=self.channels, stride=self.stride, act="")
+        blocks.check_settings(
+            self.key, kernel=1, channels=self.channels, stride=self.stride, act=""
+        )
 
     def out_shape(self, shape: Shape) -> Shape:
         """See `Op`."""
@@ -107,9 +109,9 @@ class LocalGlobalDown(_AttendingDown):
 class GlobalDown(_AttendingDown):
     """Queries from a 1-D convolution over the token sequence attend to all tokens of the full map.
 
-    Ours, as the paper gives no formula: the convolution's kernel and stride are ``stride`` squared tokens in
-    row order (the map padded below and on the right to a multiple of the stride); the rest is as in
-    `LocalGlobalDown`. Weights do not depend on the resolution.
+    Ours, as the paper gives no formula: the convolution's kernel and stride are ``stride`` squared
+    tokens in row order (the map padded below and on the right to a multiple of the stride); the
+    rest is as in `LocalGlobalDown`. Weights do not depend on the resolution.
     """
 
     key = "down_global"

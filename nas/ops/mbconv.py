@@ -1,8 +1,9 @@
 """Inverted residual blocks: MBConv and Fused-MBConv.
 
 MobileNetV2 (Sandler et al. 2018, https://arxiv.org/abs/1801.04381), FBNet (Wu et al. 2019,
-https://arxiv.org/abs/1812.03443), MobileNetV3 (Howard et al. 2019, https://arxiv.org/abs/1905.02244),
-EfficientNetV2 (Tan and Le 2021, https://arxiv.org/abs/2104.00298).
+https://arxiv.org/abs/1812.03443), MobileNetV3 (Howard et al. 2019,
+https://arxiv.org/abs/1905.02244), EfficientNetV2 (Tan and Le 2021,
+https://arxiv.org/abs/2104.00298).
 """
 
 from dataclasses import dataclass
@@ -50,7 +51,8 @@ class _InvertedResidual(Op):
     def middle(self, shape: Shape) -> int:
         """Channels between expansion and projection: ``in * expand``.
 
-        Where ``expand`` is a fraction, rounded to a multiple of 8 as in MobileNetV3: 2.3 of 80 is 184.
+        Where ``expand`` is a fraction, rounded to a multiple of 8 as in MobileNetV3: 2.3 of 80 is
+        184.
         """
         wide = shape.channels * self.expand
         return round(wide) if float(self.expand).is_integer() else make_divisible(wide)
@@ -58,8 +60,8 @@ class _InvertedResidual(Op):
     def squeeze(self, shape: Shape) -> int:
         """Width of squeeze-and-excitation, 0 for none.
 
-        ``se_base`` input: ``max(1, int(in * se))`` (MnasNet, EfficientNet); expanded: ``middle * se``
-        rounded to a multiple of 8 (MobileNetV3).
+        ``se_base`` input: ``max(1, int(in * se))`` (MnasNet, EfficientNet); expanded: ``middle *
+        se`` rounded to a multiple of 8 (MobileNetV3).
         """
         if not self.se:
             return 0
@@ -70,7 +72,9 @@ class _InvertedResidual(Op):
     def _squeeze_excite(self, shape: Shape, now: Shape) -> tuple[Kernel, ...]:
         if not self.se:
             return ()
-        return blocks.squeeze_excite(now, self.squeeze(shape), act=self.se_act or self.act, gate=self.se_gate)
+        return blocks.squeeze_excite(
+            now, self.squeeze(shape), act=self.se_act or self.act, gate=self.se_gate
+        )
 
     def has_residual(self, shape: Shape) -> bool:
         """Whether the input is added back, directly or pooled."""
@@ -85,8 +89,9 @@ class _InvertedResidual(Op):
 class MBConv(_InvertedResidual):
     """1x1 expansion, depthwise kernel, squeeze-and-excitation, linear 1x1 projection.
 
-    ``expand`` 1 has no expansion unless ``pointwise`` asks for it (FBNet). ``groups`` splits both 1x1
-    convolutions, with a channel shuffle after the first (FBNet). ``skip``: identity, pool or none.
+    ``expand`` 1 has no expansion unless ``pointwise`` asks for it (FBNet). ``groups`` splits both
+    1x1 convolutions, with a channel shuffle after the first (FBNet). ``skip``: identity, pool or
+    none.
     """
 
     key = "mbconv"
@@ -123,8 +128,8 @@ class MBConv(_InvertedResidual):
 class FusedMBConv(_InvertedResidual):
     """Dense kernel that expands, squeeze-and-excitation, linear 1x1 projection.
 
-    At ``expand`` 1 the whole block is one convolution with activation, and squeeze-and-excitation (which
-    EfficientNetV2 never uses there) acts on its output.
+    At ``expand`` 1 the whole block is one convolution with activation, and squeeze-and-excitation
+    (which EfficientNetV2 never uses there) acts on its output.
     """
 
     key = "fused_mbconv"

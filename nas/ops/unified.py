@@ -1,9 +1,10 @@
 """UniNet's general operators in one inverted-residual format: convolution, attention, token mixing.
 
 Liu et al. 2022, UniNet: Unified Architecture Search with Convolution, Transformer, and MLP,
-https://arxiv.org/abs/2207.05420; layer by layer from the authors' code, https://github.com/Sense-X/UniNet.
-Convolutions expand inside: ``x + project(conv(expand(x)))``. Attention and token mixing are followed by
-a feed-forward network: ``y = x + mix(x)``, then ``y + ffn(y)``. All of them keep the map's size.
+https://arxiv.org/abs/2207.05420; layer by layer from the authors' code,
+https://github.com/Sense-X/UniNet. Convolutions expand inside: ``x + project(conv(expand(x)))``.
+Attention and token mixing are followed by a feed-forward network: ``y = x + mix(x)``, then ``y +
+ffn(y)``. All of them keep the map's size.
 """
 
 import math
@@ -30,10 +31,11 @@ def heads(channels: int, head_channels: int) -> int:
 class ConvBlock(Op):
     """Batch norm, 1x1 expansion, kernel (depthwise or dense), squeeze-and-excitation, 1x1 projection, batch norm.
 
-    GELU between; squeeze-and-excitation takes a quarter of the expanded channels, with ReLU and a hard sigmoid.
-    At ``expand`` 1 the leading batch norm and the expansion are absent. Where the channels change, the path
-    beside is a 3x3 maximum pool and a 1x1 convolution with bias. The dense kernel (``depthwise`` false) works
-    on all expanded channels, as the paper writes it; its squeeze-and-excitation is ours, by analogy.
+    GELU between; squeeze-and-excitation takes a quarter of the expanded channels, with ReLU and a
+    hard sigmoid. At ``expand`` 1 the leading batch norm and the expansion are absent. Where the
+    channels change, the path beside is a 3x3 maximum pool and a 1x1 convolution with bias. The
+    dense kernel (``depthwise`` false) works on all expanded channels, as the paper writes it; its
+    squeeze-and-excitation is ours, by analogy.
     """
 
     key = "uni_conv"
@@ -46,7 +48,12 @@ class ConvBlock(Op):
 
     def __post_init__(self) -> None:
         blocks.check_settings(
-            self.key, kernel=self.kernel, channels=self.channels, stride=1, act="gelu", expand=self.expand
+            self.key,
+            kernel=self.kernel,
+            channels=self.channels,
+            stride=1,
+            act="gelu",
+            expand=self.expand,
         )
 
     def out_shape(self, shape: Shape) -> Shape:
@@ -125,10 +132,11 @@ def attend(queries: Shape, keys: Shape, count: int, rows: int = 1) -> tuple[Kern
 class AttentionBlock(Op):
     """Positional 3x3 depthwise convolution, multi-head self-attention, feed-forward network.
 
-    Each with a residual; layer norms come first, layer scales last. ``window`` 0 attends to the whole map.
-    Ours, as the paper gives no formula for local attention: windows of ``window`` x ``window`` tokens that do not
-    overlap, the map padded on the right and below where they do not divide it, padded tokens masked out; a
-    window not smaller than the map is the whole map. Weights do not depend on the resolution.
+    Each with a residual; layer norms come first, layer scales last. ``window`` 0 attends to the
+    whole map. Ours, as the paper gives no formula for local attention: windows of ``window`` x
+    ``window`` tokens that do not overlap, the map padded on the right and below where they do not
+    divide it, padded tokens masked out; a window not smaller than the map is the whole map. Weights
+    do not depend on the resolution.
     """
 
     key = "uni_attention"
@@ -139,7 +147,9 @@ class AttentionBlock(Op):
     head_channels: int = 32
 
     def __post_init__(self) -> None:
-        blocks.check_settings(self.key, kernel=1, channels=0, stride=1, act="gelu", expand=self.expand)
+        blocks.check_settings(
+            self.key, kernel=1, channels=0, stride=1, act="gelu", expand=self.expand
+        )
         if not 1 <= self.head_channels <= LARGEST_HEAD:
             raise ArchitectureError(
                 f"op '{self.key}': head_channels must be 1 to {LARGEST_HEAD}, not {self.head_channels}"
@@ -187,9 +197,10 @@ class AttentionBlock(Op):
 class TokenMLPBlock(Op):
     """Token-mixing network over all positions, then a feed-forward network over channels.
 
-    Ours, as the paper gives no formula: MLP-Mixer's (Tolstikhin et al. 2021, https://arxiv.org/abs/2105.01601), two
-    linear layers over the positions of each channel with ``tokens`` hidden units and GELU between, layer norm
-    first and layer scale last. Its weights depend on the resolution, and a network of another size refuses them.
+    Ours, as the paper gives no formula: MLP-Mixer's (Tolstikhin et al. 2021,
+    https://arxiv.org/abs/2105.01601), two linear layers over the positions of each channel with
+    ``tokens`` hidden units and GELU between, layer norm first and layer scale last. Its weights
+    depend on the resolution, and a network of another size refuses them.
     """
 
     key = "uni_mlp"
@@ -199,9 +210,13 @@ class TokenMLPBlock(Op):
     tokens: int = 256
 
     def __post_init__(self) -> None:
-        blocks.check_settings(self.key, kernel=1, channels=0, stride=1, act="gelu", expand=self.expand)
+        blocks.check_settings(
+            self.key, kernel=1, channels=0, stride=1, act="gelu", expand=self.expand
+        )
         if not 1 <= self.tokens <= LARGEST_TOKENS:
-            raise ArchitectureError(f"op '{self.key}': tokens must be 1 to {LARGEST_TOKENS}, not {self.tokens}")
+            raise ArchitectureError(
+                f"op '{self.key}': tokens must be 1 to {LARGEST_TOKENS}, not {self.tokens}"
+            )
 
     def out_shape(self, shape: Shape) -> Shape:
         """See `Op`."""

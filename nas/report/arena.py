@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.arena import Arena, band
+from nas.benchmarks.arena import Arena, band
 from nas.units import counted
 
 if TYPE_CHECKING:
@@ -20,7 +20,15 @@ def arena_table(arena: Arena, checkpoints: Sequence[int] = ()) -> str:
     """One line per strategy, best first: means with half the width of their 95 % intervals, and the verdict."""
     scores = arena.scores(checkpoints or (arena.budget // 2,))
     at = list(scores[0].regret)
-    header = ["strategy", *(f"regret@{n}" for n in at), "hypervolume", "area", "against random", "s/ask", "asks/eval"]
+    header = [
+        "strategy",
+        *(f"regret@{n}" for n in at),
+        "hypervolume",
+        "area",
+        "against random",
+        "s/ask",
+        "asks/eval",
+    ]
     rows = [header]
     for score in scores:
         rows.append(
@@ -31,12 +39,14 @@ def arena_table(arena: Arena, checkpoints: Sequence[int] = ()) -> str:
                 _with_error(*score.area),
                 score.verdict or "no difference",
                 f"{score.ask_seconds:.4f}",
-                f"{score.asks_per_evaluation:.2f}" + (f" ({score.stalled} stalled)" if score.stalled else ""),
+                f"{score.asks_per_evaluation:.2f}"
+                + (f" ({score.stalled} stalled)" if score.stalled else ""),
             ]
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
     )
 
 
@@ -57,20 +67,33 @@ def arena_figure(arena: Arena) -> "Figure":
         for index, strategy in enumerate(arena.strategies):
             curve, color = arena.curve(strategy, column), colormaps["tab10"](index % 10)
             axes.plot(
-                evaluations, curve.mean(axis=0), color=color, lw=3 - 1.8 * index / len(arena.strategies), label=strategy
+                evaluations,
+                curve.mean(axis=0),
+                color=color,
+                lw=3 - 1.8 * index / len(arena.strategies),
+                label=strategy,
             )
             axes.fill_between(evaluations, *band(curve), color=color, alpha=0.18, lw=0)
         if column == "regret":
-            means = np.array([arena.curve(strategy, column).mean(axis=0) for strategy in arena.strategies])
+            means = np.array(
+                [arena.curve(strategy, column).mean(axis=0) for strategy in arena.strategies]
+            )
             least = max(float(means.min()), LEAST_SHOWN)
             if least < means.max() / LOGARITHMIC_FROM:
                 axes.set_yscale("symlog", linthresh=least)
             axes.set_ylim(bottom=0)
         axes.set_xlabel("evaluations (new networks)")
-        axes.set_ylabel(f"regret of the recommendation ({arena.losses[0]})" if column == "regret" else column)
+        axes.set_ylabel(
+            f"regret of the recommendation ({arena.losses[0]})" if column == "regret" else column
+        )
         axes.grid(alpha=0.25, lw=0.6)
         axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
     seeds = len(arena.of(arena.strategies[0]))
-    figure.suptitle(f"{arena.name}: mean of {counted(seeds, 'seed')}, 95 % bands", fontsize=10, x=0.01, ha="left")
+    figure.suptitle(
+        f"{arena.name}: mean of {counted(seeds, 'seed')}, 95 % bands",
+        fontsize=10,
+        x=0.01,
+        ha="left",
+    )
     return figure

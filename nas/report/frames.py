@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nas.cost.table import Table
+from nas.latency.table import Table
 from nas.objectives import Objectives
 from nas.pareto import front
 from nas.space import SearchSpace
@@ -47,7 +47,9 @@ def front_trials(trials: Sequence[Trial], objectives: Objectives) -> list[Trial]
     return sorted(chosen, key=lambda trial: objectives.losses(trial.metrics)[::-1])
 
 
-def front_rows(found: Sequence[Trial], space: SearchSpace, tables: Sequence[Table]) -> list[dict[str, Any]]:
+def front_rows(
+    found: Sequence[Trial], space: SearchSpace, tables: Sequence[Table]
+) -> list[dict[str, Any]]:
     """The front as ``--json`` prints it: metrics, and per device the latency with its sd and shares."""
     rows = []
     for trial in found:
@@ -59,7 +61,11 @@ def front_rows(found: Sequence[Trial], space: SearchSpace, tables: Sequence[Tabl
             "trial": trial.number,
             "digest": trial.digest,
             "genes": list(trial.genes),
-            **{name: value for name, value in trial.metrics.items() if not name.startswith("latency_ms@")},
+            **{
+                name: value
+                for name, value in trial.metrics.items()
+                if not name.startswith("latency_ms@")
+            },
             **latency,
             "macs": network.macs,
             "params": network.params,

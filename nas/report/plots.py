@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from plotly.graph_objects import Figure as Plot
 
-__all__ = ["audit_figure", "axis_label", "family_figure", "fit_figure", "front_figure", "interactive_front", "save"]
+__all__ = [
+    "audit_figure",
+    "axis_label",
+    "family_figure",
+    "fit_figure",
+    "front_figure",
+    "interactive_front",
+    "save",
+]
 
 INK, ACCENT, QUIET, CONFIRMED = "#22262b", "#c2410c", "#9aa5b1", "#15803d"
 LABEL_SHARE = 0.07  # of an axis: labels that are nearer overlap
@@ -45,8 +53,9 @@ def front_figure(
     """All complete trials and the front, first objective upwards, second to the right.
 
     ``spread``: the standard deviation of the second objective for each front trial, drawn as a bar.
-    ``confirmed``: score on the test set by digest, drawn above or below its network, if the first objective is a quality; ``confirmed_as`` says in the legend what that score is.
-    With one objective the trial number is on the horizontal axis.
+    ``confirmed``: score on the test set by digest, drawn above or below its network, if the first
+    objective is a quality; ``confirmed_as`` says in the legend what that score is. With one
+    objective the trial number is on the horizontal axis.
     """
     from matplotlib.figure import Figure
 
@@ -74,12 +83,18 @@ def front_figure(
     if spread and across:
         scale = axis_label(across)[1]
         for trial, sd in zip(front, spread, strict=True):
-            axes.errorbar(*place(trial), xerr=sd / scale, color=ACCENT, alpha=0.45, lw=1, capsize=2, zorder=3)
-    tested = [(*place(trial), confirmed[trial.digest]) for trial in front if trial.digest in confirmed]
+            axes.errorbar(
+                *place(trial), xerr=sd / scale, color=ACCENT, alpha=0.45, lw=1, capsize=2, zorder=3
+            )
+    tested = [
+        (*place(trial), confirmed[trial.digest]) for trial in front if trial.digest in confirmed
+    ]
     if tested and objectives[0].direction == "maximize":
         across_values, searched, sure = zip(*tested, strict=True)
         axes.vlines(across_values, searched, sure, color=CONFIRMED, lw=1, ls=":", zorder=3)
-        axes.scatter(across_values, sure, s=52, marker="D", color=CONFIRMED, label=confirmed_as, zorder=5)
+        axes.scatter(
+            across_values, sure, s=52, marker="D", color=CONFIRMED, label=confirmed_as, zorder=5
+        )
     axes.set_xlabel(axis_label(across)[0] if across else "trial")
     axes.set_ylabel(axis_label(up)[0])
     axes.set_title(title, fontsize=10, color=INK, loc="left")
@@ -103,17 +118,31 @@ def interactive_front(
     try:
         import plotly.graph_objects as go
     except ImportError:
-        raise UsageError("an interactive plot needs plotly: pip install 'nas-toolkit[notebook]'") from None
+        raise UsageError(
+            "an interactive plot needs plotly: pip install 'nas-toolkit[notebook]'"
+        ) from None
     up, across = objectives[0].name, objectives[1].name if len(objectives) > 1 else ""
 
     def points(found: Sequence[Trial], **style: Any) -> Any:
         tips = [
-            "<br>".join([f"trial {t.number}", t.digest, *(f"{name} {value:.6g}" for name, value in t.metrics.items())])
-            + (f"<br>confirmed {confirmed[t.digest]:.4f}" if confirmed and t.digest in confirmed else "")
+            "<br>".join(
+                [
+                    f"trial {t.number}",
+                    t.digest,
+                    *(f"{name} {value:.6g}" for name, value in t.metrics.items()),
+                ]
+            )
+            + (
+                f"<br>confirmed {confirmed[t.digest]:.4f}"
+                if confirmed and t.digest in confirmed
+                else ""
+            )
             for t in found
         ]
         x = [_value(t.metrics, across) if across else t.number for t in found]
-        return go.Scatter(x=x, y=[_value(t.metrics, up) for t in found], text=tips, hoverinfo="text", **style)
+        return go.Scatter(
+            x=x, y=[_value(t.metrics, up) for t in found], text=tips, hoverinfo="text", **style
+        )
 
     rest = [trial for trial in trials if trial.state == "complete"]
     ordered = sorted(front, key=lambda t: _value(t.metrics, across) if across else t.number)
@@ -129,7 +158,10 @@ def interactive_front(
     tested = [trial for trial in ordered if trial.digest in (confirmed or {})]
     if confirmed and tested and objectives[0].direction == "maximize":
         diamonds = points(
-            tested, mode="markers", name=confirmed_as, marker={"color": CONFIRMED, "symbol": "diamond", "size": 10}
+            tested,
+            mode="markers",
+            name=confirmed_as,
+            marker={"color": CONFIRMED, "symbol": "diamond", "size": 10},
         )
         diamonds.y = [confirmed[trial.digest] for trial in tested]
         figure.add_trace(diamonds)
@@ -140,7 +172,9 @@ def interactive_front(
     return figure
 
 
-def audit_figure(spaces: Mapping[str, Sequence[tuple[float, float]]], *, title: str = "") -> "Figure":
+def audit_figure(
+    spaces: Mapping[str, Sequence[tuple[float, float]]], *, title: str = ""
+) -> "Figure":
     """(measured ms, estimated ms) of whole networks by space, on logarithmic axes; the band is ±10 %."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
@@ -149,7 +183,9 @@ def audit_figure(spaces: Mapping[str, Sequence[tuple[float, float]]], *, title: 
     axes = figure.add_subplot()
     every = [value for points in spaces.values() for point in points for value in point]
     ends = [0.9 * min(every), 1.1 * max(every)]
-    axes.fill_between(ends, [0.9 * e for e in ends], [1.1 * e for e in ends], color=QUIET, alpha=0.25, lw=0)
+    axes.fill_between(
+        ends, [0.9 * e for e in ends], [1.1 * e for e in ends], color=QUIET, alpha=0.25, lw=0
+    )
     axes.plot(ends, ends, color=INK, lw=0.8)
     for (name, points), marker in zip(spaces.items(), cycle("osD^v"), strict=False):
         axes.scatter(*_columns(points), s=18, marker=marker, label=name)
@@ -177,7 +213,8 @@ def family_figure(
 ) -> "Figure":
     """Where a family lies: upright lines at each member's (cost, sd) in metric ``across``, with the front it came from.
 
-    The members' accuracy is not known before they are trained, so none is drawn. Without a front, their params are upwards.
+    The members' accuracy is not known before they are trained, so none is drawn. Without a front,
+    their params are upwards.
     """
     from matplotlib.figure import Figure
 
@@ -187,13 +224,27 @@ def family_figure(
     places = [cost / scale for cost, _ in costs]
     if front:
         points = sorted((_value(t.metrics, across), _value(t.metrics, up)) for t in front)
-        rest = [(_value(t.metrics, across), _value(t.metrics, up)) for t in trials if t.state == "complete"]
+        rest = [
+            (_value(t.metrics, across), _value(t.metrics, up))
+            for t in trials
+            if t.state == "complete"
+        ]
         axes.scatter(*_columns(rest), s=22, color=QUIET, label=f"{len(rest)} networks", zorder=2)
-        axes.plot(*_columns(points), color=ACCENT, lw=1.4, marker="o", drawstyle="steps-post", label="front", zorder=3)
+        axes.plot(
+            *_columns(points),
+            color=ACCENT,
+            lw=1.4,
+            marker="o",
+            drawstyle="steps-post",
+            label="front",
+            zorder=3,
+        )
         for number, (place, (_, sd)) in enumerate(zip(places, costs, strict=True)):
             axes.axvline(place, color=INK, lw=0.9, ls="--", zorder=1)
             band = "member ± 1 sd" if number == 0 else None
-            axes.axvspan(place - sd / scale, place + sd / scale, color=QUIET, alpha=0.2, lw=0, label=band)
+            axes.axvspan(
+                place - sd / scale, place + sd / scale, color=QUIET, alpha=0.2, lw=0, label=band
+            )
         for place, name in zip(places, names, strict=True):
             axes.annotate(
                 name, (place, 0.02), xycoords=("data", "axes fraction"), textcoords="offset points", xytext=(-3, 0),
@@ -201,15 +252,35 @@ def family_figure(
                 bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5},
             )  # fmt: skip
         axes.set_ylabel(axis_label(up)[0])
-        axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderaxespad=0.2, fontsize=9)
+        axes.legend(
+            frameon=False,
+            loc="lower right",
+            bbox_to_anchor=(1, 1),
+            ncols=3,
+            borderaxespad=0.2,
+            fontsize=9,
+        )
     else:
         heights = [count / 1e6 for count in params]
         axes.plot(places, heights, color=ACCENT, lw=1.2, marker="o", zorder=3)
         axes.errorbar(
-            places, heights, xerr=[sd / scale for _, sd in costs], fmt="none", color=ACCENT, alpha=0.45, capsize=2
+            places,
+            heights,
+            xerr=[sd / scale for _, sd in costs],
+            fmt="none",
+            color=ACCENT,
+            alpha=0.45,
+            capsize=2,
         )
         for place, height, name in zip(places, heights, names, strict=True):
-            axes.annotate(name, (place, height), textcoords="offset points", xytext=(-5, 6), fontsize=8, ha="right")
+            axes.annotate(
+                name,
+                (place, height),
+                textcoords="offset points",
+                xytext=(-5, 6),
+                fontsize=8,
+                ha="right",
+            )
         axes.set_yscale("log")
         axes.set_yticks(heights, [_short(height) for height in heights])
         axes.set_yticks([], minor=True)
@@ -226,7 +297,11 @@ def family_figure(
 
 
 def fit_figure(
-    names: Sequence[str], scores: Sequence[Sequence[float]], pure: Sequence[bool], *, title: str = ""
+    names: Sequence[str],
+    scores: Sequence[Sequence[float]],
+    pure: Sequence[bool],
+    *,
+    title: str = "",
 ) -> "Figure":
     """Candidates of one cost, best on top: a dot per seed, a bar at the mean; ``pure`` ones grow one thing only."""
     from matplotlib.figure import Figure

@@ -27,10 +27,17 @@ def figure(document: Mapping[str, Any]) -> "Figure":
     history = document["history"]
     names = [name for name, row in history[-1]["probabilities"].items() if len(row) > 1]
     blocks = [np.array([row["probabilities"][name] for row in history]).T for name in names]
-    made = Figure(figsize=(9, max(5.0, 2.5 + 0.09 * sum(len(block) for block in blocks))), layout="constrained")
-    top, bottom = made.subplots(2, 1, height_ratios=(max(2.0, 0.09 * sum(len(b) for b in blocks)), 2.0))
+    made = Figure(
+        figsize=(9, max(5.0, 2.5 + 0.09 * sum(len(block) for block in blocks))),
+        layout="constrained",
+    )
+    top, bottom = made.subplots(
+        2, 1, height_ratios=(max(2.0, 0.09 * sum(len(b) for b in blocks)), 2.0)
+    )
     steps = [row["step"] for row in history]
-    top.imshow(np.concatenate(blocks), aspect="auto", cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    top.imshow(
+        np.concatenate(blocks), aspect="auto", cmap="Blues", vmin=0, vmax=1, interpolation="nearest"
+    )
     ends = np.cumsum([len(block) for block in blocks])
     top.set_yticks(ends - [len(block) / 2 for block in blocks] - 0.5, names, fontsize=6)
     for end in ends[:-1]:
@@ -41,10 +48,14 @@ def figure(document: Mapping[str, Any]) -> "Figure":
         for name, block, best in zip(names, blocks, likeliest, strict=True)
     ]
     named = top.secondary_yaxis("right")
-    named.set_yticks([end - len(b) + best for end, b, best in zip(ends, blocks, likeliest, strict=True)], labels)
+    named.set_yticks(
+        [end - len(b) + best for end, b, best in zip(ends, blocks, likeliest, strict=True)], labels
+    )
     named.tick_params(labelsize=6, length=0)
     top.set_xticks([])
-    top.set_title(f"probability of each option; {document['metric']} aims at {_window(document)}", fontsize=10)
+    top.set_title(
+        f"probability of each option; {document['metric']} aims at {_window(document)}", fontsize=10
+    )
     temperatures = [row["temperature"] for row in history]
     lines = {name: [row[name] for row in history] for name in ("entropy", "skips")}
     if max(temperatures) > min(temperatures):
@@ -60,7 +71,9 @@ def figure(document: Mapping[str, Any]) -> "Figure":
     bottom.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, fontsize=8, frameon=False)
     cost.plot(steps, expected, color="black", linestyle=":")
     costs = (*document["window"], *expected)
-    cost.set_ylim(0.9 * min(costs), 1.1 * max(costs))  # a cost that stays on its target is a line, not rounding errors
+    cost.set_ylim(
+        0.9 * min(costs), 1.1 * max(costs)
+    )  # a cost that stays on its target is a line, not rounding errors
     cost.set_ylabel(f"expected {document['metric']}")
     return made
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from nas.arch import Architecture
 from nas.cost.confidence import sure_latency_ms
-from nas.cost.table import Estimate, Table
 from nas.domain import Domain
 from nas.family import Member
+from nas.latency.table import Estimate, Table
 from nas.lint import Report
 from nas.objectives import Objectives
 from nas.space import SearchSpace
@@ -37,10 +37,16 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns two spaces apart; a column of numbers is right-aligned."""
     columns = list(zip(header, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
-    numeric = [bool(rows) and all(not cell or cell[0] in "-+.0123456789" for cell in column[1:]) for column in columns]
+    numeric = [
+        bool(rows) and all(not cell or cell[0] in "-+.0123456789" for cell in column[1:])
+        for column in columns
+    ]
     lines = []
     for row in (header, ["-" * width for width in widths], *rows):
-        cells = [c.rjust(w) if right else c.ljust(w) for c, w, right in zip(row, widths, numeric, strict=True)]
+        cells = [
+            c.rjust(w) if right else c.ljust(w)
+            for c, w, right in zip(row, widths, numeric, strict=True)
+        ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 
@@ -53,23 +59,41 @@ def milliseconds(estimate: Estimate) -> str:
 def _shares(estimate: Estimate) -> str:
     shares = estimate.to_json()
     return ", ".join(
-        f"{100 * shares[name]:.0f} % {name}" for name in ("measured", "summed", "predicted") if shares[name] > 0.0005
+        f"{100 * shares[name]:.0f} % {name}"
+        for name in ("measured", "summed", "predicted")
+        if shares[name] > 0.0005
     )
 
 
 def layers(architecture: Architecture, tables: Sequence[Table]) -> str:
     """One line per layer."""
-    header = ["layer", "op", "input", "params", "macs (M)", *(f"{table.name} ms" for table in tables)]
+    header = [
+        "layer",
+        "op",
+        "input",
+        "params",
+        "macs (M)",
+        *(f"{table.name} ms" for table in tables),
+    ]
     rows, stage_of = [], [stage.name for stage in architecture.stages for _ in stage.ops]
     for name, layer in zip(stage_of, architecture.layers, strict=True):
         times = [f"{table.layer(layer).latency_ms:.3f}" for table in tables]
         rows.append(
-            [name, layer.op.signature, str(layer.shape), f"{layer.params:,}", f"{layer.macs / 1e6:.2f}", *times]
+            [
+                name,
+                layer.op.signature,
+                str(layer.shape),
+                f"{layer.params:,}",
+                f"{layer.macs / 1e6:.2f}",
+                *times,
+            ]
         )
     return table(header, rows)
 
 
-def costs(name: str, architecture: Architecture, tables: Sequence[Table], confidence: float | None = None) -> str:
+def costs(
+    name: str, architecture: Architecture, tables: Sequence[Table], confidence: float | None = None
+) -> str:
     """Totals of one network; with a ``confidence`` also the latency that is kept with that probability."""
     lines = [
         f"{name}  input {architecture.input}  digest {architecture.digest}",
@@ -97,7 +121,15 @@ def costs(name: str, architecture: Architecture, tables: Sequence[Table], confid
 def spaces(found: Sequence[SearchSpace]) -> str:
     """One line per space."""
     rows = [
-        [s.name, str(s.input), str(len(s.choices)), f"{s.cardinality:.3g}", f"{s.distinct:,}", s.paper] for s in found
+        [
+            s.name,
+            str(s.input),
+            str(len(s.choices)),
+            f"{s.cardinality:.3g}",
+            f"{s.distinct:,}",
+            s.paper,
+        ]
+        for s in found
     ]
     return table(["space", "input", "choices", "gene tuples", "distinct networks", "paper"], rows)
 
@@ -109,7 +141,9 @@ def spread(domain: Domain, metric: str) -> str:
     """How a latency is spread over all gene tuples: exact ends, and what shares of them stay under."""
     low, high = domain.compiled.extreme(metric)[0], domain.compiled.extreme(metric, largest=True)[0]
     found = domain.quantiles(metric, SHARES)
-    under = ", ".join(f"{100 * share:g} % under {ms:.4g}" for share, ms in zip(SHARES, found, strict=True))
+    under = ", ".join(
+        f"{100 * share:g} % under {ms:.4g}" for share, ms in zip(SHARES, found, strict=True)
+    )
     return f"{low:.4g} to {high:.4g} ms; {under}"
 
 
@@ -132,7 +166,9 @@ def devices(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = []
     for row in rows:
         aliases = f" ({', '.join(row['aliases'])})" if row.get("aliases") else ""
-        error = ", ".join(f"{name} {100 * value:.1f} %" for name, value in list(row["known_error"].items())[:2])
+        error = ", ".join(
+            f"{name} {100 * value:.1f} %" for name, value in list(row["known_error"].items())[:2]
+        )
         lines += [
             f"{row['name']}{aliases}: {row.get('title', row['name'])}",
             f"  kind        {row['kind']}",
@@ -141,7 +177,9 @@ def devices(rows: Sequence[Mapping[str, Any]]) -> str:
             f"  error       {error or 'not known'}",
             "",
         ]
-    return "\n".join([*lines, "More of one: nas devices NAME. A table file of yours: --device my_board.csv"])
+    return "\n".join(
+        [*lines, "More of one: nas devices NAME. A table file of yours: --device my_board.csv"]
+    )
 
 
 def _coverage(row: Mapping[str, Any]) -> str:
@@ -151,7 +189,9 @@ def _coverage(row: Mapping[str, Any]) -> str:
         for resolution, share in shares.items()
         if share >= 0.005
     ]
-    return ", ".join(found) + ("; the rest is predicted" if found else "nothing here: all predicted")
+    return ", ".join(found) + (
+        "; the rest is predicted" if found else "nothing here: all predicted"
+    )
 
 
 def _conditions(row: Mapping[str, Any]) -> str:
@@ -208,8 +248,14 @@ def front(
             [
                 str(trial.number),
                 *(f"{trial.metrics[name]:.4f}" for name in quality),
-                *(f"{confirmed[trial.digest]:.4f}" if trial.digest in confirmed else "" for _ in marked),
-                *(f"{estimate.latency_ms:.2f} ± {estimate.latency_sd_ms:.2f}" for estimate in times),
+                *(
+                    f"{confirmed[trial.digest]:.4f}" if trial.digest in confirmed else ""
+                    for _ in marked
+                ),
+                *(
+                    f"{estimate.latency_ms:.2f} ± {estimate.latency_sd_ms:.2f}"
+                    for estimate in times
+                ),
                 *(f"{trial.metrics[name]:.4g}" for name in others),
                 f"{network.params / 1e6:.2f}",
                 f"{network.macs / 1e6:.0f}",
@@ -233,10 +279,14 @@ def networks(rows: Sequence[Mapping[str, Any]]) -> str:
         ]
         for row in rows
     ]
-    return table(["network", "input", "params", "macs (M)", "counted as", "space", "membership"], cells)
+    return table(
+        ["network", "input", "params", "macs (M)", "counted as", "space", "membership"], cells
+    )
 
 
-def family(members: Sequence[Member], tables: Sequence[Table], costs: Sequence[float] = (), unit: str = "") -> str:
+def family(
+    members: Sequence[Member], tables: Sequence[Table], costs: Sequence[float] = (), unit: str = ""
+) -> str:
     """One line per member, then what was rounded to make it; ``costs``: what was planned for, where there is a plan."""
     header = ["member", "depth", "width", "input", "params", "macs (M)"]
     for entry in tables:
@@ -274,12 +324,20 @@ def lint(report: Report) -> str:
         "",
         table(
             ["cost", "least", "greatest"],
-            [[name, amount(found.least), amount(found.greatest)] for name, found in report.ranges.items()],
+            [
+                [name, amount(found.least), amount(found.greatest)]
+                for name, found in report.ranges.items()
+            ],
         ),
     ]
     if report.coverage:
-        rows = [[name, *map(str, (c.measured, c.summed, c.predicted))] for name, c in report.coverage.items()]
+        rows = [
+            [name, *map(str, (c.measured, c.summed, c.predicted))]
+            for name, c in report.coverage.items()
+        ]
         lines += ["", table(["device", "layers measured", "summed", "predicted"], rows)]
     lines += ["", *(str(found) for found in report.findings)]
-    errors, warnings = (sum(f.severity == kind for f in report.findings) for kind in ("error", "warning"))
+    errors, warnings = (
+        sum(f.severity == kind for f in report.findings) for kind in ("error", "warning")
+    )
     return "\n".join([*lines, f"{counted(errors, 'error')}, {counted(warnings, 'warning')}"])

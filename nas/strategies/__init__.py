@@ -35,7 +35,9 @@ def known() -> dict[str, Callable[[], Factory]]:
             found[module.name.replace("_", "-")] = _file_loader(f"{__name__}.{module.name}")
     for point in entry_points(group="nas.strategies"):
         if point.name in found:
-            raise UsageError(f"two strategies claim the name '{point.name}': rename the one of {point.value}")
+            raise UsageError(
+                f"two strategies claim the name '{point.name}': rename the one of {point.value}"
+            )
         found[point.name] = point.load
     return found
 
@@ -64,11 +66,15 @@ def make(spec: str, domain: Domain, *, seed: int, objectives: int = 1, **setting
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for key in given:
         if key == "variant" and key not in takes and not takes_all:
-            raise UsageError(f"strategy '{name}' has no variants, so '{spec}' means nothing: write '{name}'")
+            raise UsageError(
+                f"strategy '{name}' has no variants, so '{spec}' means nothing: write '{name}'"
+            )
         if key not in takes and not takes_all:
             raise unknown(f"setting of strategy '{name}'", key, takes)
         if key in takes:
-            check_kind(f"setting {key} of strategy '{name}'", given[key], parameters[key].annotation)
+            check_kind(
+                f"setting {key} of strategy '{name}'", given[key], parameters[key].annotation
+            )
     try:
         return factory(domain, seed=seed, objectives=objectives, **given)
     except ValueError as error:  # a library's word on a setting
@@ -92,4 +98,6 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
 def _value(text: str) -> Any:
     with suppress(ValueError):
         return json.loads(text)
-    return float(text) if re.fullmatch(r"[+-]?(\d+\.|\.\d+)", text) else text  # numbers that are no JSON: .15 and 1.
+    return (
+        float(text) if re.fullmatch(r"[+-]?(\d+\.|\.\d+)", text) else text
+    )  # numbers that are no JSON: .15 and 1.

@@ -18,8 +18,9 @@ Floats = NDArray[np.float64]
 class Features:
     """Columns in groups; a Gaussian process learns how much each group matters.
 
-    Per choice of more than two options two groups: whether the options are the same, and their attributes: the place
-    in the order of an ordinal choice, the numeric settings (kernel, expansion) of ops. One group per cost.
+    Per choice of more than two options two groups: whether the options are the same, and their
+    attributes: the place in the order of an ordinal choice, the numeric settings (kernel,
+    expansion) of ops. One group per cost.
     """
 
     def __init__(self, domain: Domain) -> None:
@@ -60,7 +61,9 @@ def _attributes(choice: Choice) -> Floats:
         return np.linspace(0, 1, len(choice))[:, None]
     settings = [_numbers(option) for option in choice.options]
     names = sorted({name for found in settings for name in found})
-    table = np.array([[found.get(name, 0.0) for name in names] for found in settings]).reshape(len(choice), -1)
+    table = np.array([[found.get(name, 0.0) for name in names] for found in settings]).reshape(
+        len(choice), -1
+    )
     low, high = table.min(axis=0, initial=np.inf), table.max(axis=0, initial=-np.inf)
     varies = high > low
     scaled = (table[:, varies] - low[varies]) / (high - low)[varies]

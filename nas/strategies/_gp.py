@@ -1,13 +1,15 @@
 """A small Gaussian process over genes: numpy and scipy alone, hundreds of observations, milliseconds a fit.
 
-The covariance of two networks is exp(-sum of w_g d_g) + sum of b_k s_k. d_g is the squared distance of their
-genes in feature group g: for a categorical gene one where they differ (the Hamming-exponential kernel of
-CASMOPOLITAN, Wan et al. 2021, https://arxiv.org/abs/2102.07188). s_k is the share of the k consecutive genes
-that they have in common at the same place: the weighted degree kernel (Rätsch and Sonnenburg 2004, Accurate
-Splice Site Detection for Caenorhabditis elegans). It is additive over the chain: what neighbours are worth
-together holds whatever is far away.
+The covariance of two networks is exp(-sum of w_g d_g) + sum of b_k s_k. d_g is the squared distance
+of their genes in feature group g: for a categorical gene one where they differ (the
+Hamming-exponential kernel of CASMOPOLITAN, Wan et al. 2021, https://arxiv.org/abs/2102.07188). s_k
+is the share of the k consecutive genes that they have in common at the same place: the weighted
+degree kernel (Rätsch and Sonnenburg 2004, Accurate Splice Site Detection for Caenorhabditis
+elegans). It is additive over the chain: what neighbours are worth together holds whatever is far
+away.
 
-Weights are fitted by their posterior probability; mean and variance are profiled out, the noise is fitted.
+Weights are fitted by their posterior probability; mean and variance are profiled out, the noise is
+fitted.
 """
 
 import math
@@ -83,7 +85,9 @@ def shared(first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
         part = theirs[:, :, column : column + CHUNK]
         for block in range(0, genes, starts):
             bits = np.zeros((len(first), part.shape[2]), np.uint8)
-            for bit, (a, b) in enumerate(zip(ours[block : block + 8], part[block : block + 8], strict=True)):
+            for bit, (a, b) in enumerate(
+                zip(ours[block : block + 8], part[block : block + 8], strict=True)
+            ):
                 bits |= (a == b).view(np.uint8) << np.uint8(bit)
             runs = bits & np.uint8((1 << starts) - 1)
             for degree in range(DEGREES):
@@ -101,7 +105,9 @@ def fit(points: Points, y: Floats) -> Weights:
     squared = np.stack([_squared(part, part).ravel() for part in parts])
     runs = shared(points.genes, points.genes).reshape(DEGREES, -1)
     centre = math.log(1 / (groups * max(float(squared.mean()), 1e-9)))
-    medians = np.array([0.0, *np.zeros(groups), *[math.log(SHARE_MEDIAN)] * DEGREES, math.log(NOISE_MEDIAN)])
+    medians = np.array(
+        [0.0, *np.zeros(groups), *[math.log(SHARE_MEDIAN)] * DEGREES, math.log(NOISE_MEDIAN)]
+    )
     sds = np.array([SCALE_SD, *[SPREAD_SD] * groups, *[SHARE_SD] * DEGREES, NOISE_SD])
 
     def loss(theta: Floats) -> tuple[float, Floats]:
@@ -123,8 +129,14 @@ def fit(points: Points, y: Floats) -> Weights:
         by_weight = -weights * (squared @ (slope * same))
         by_noise = float(slope[:: count + 1].sum()) * (noise - LEAST_NOISE)
         off = (theta - medians) / sds
-        value = 0.5 * count * math.log(variance) + float(np.log(lower.diagonal()).sum()) + 0.5 * float(off @ off)
-        return value, np.array([by_weight.sum(), *by_weight, *(shares * (runs @ slope)), by_noise]) + off / sds
+        value = (
+            0.5 * count * math.log(variance)
+            + float(np.log(lower.diagonal()).sum())
+            + 0.5 * float(off @ off)
+        )
+        return value, np.array(
+            [by_weight.sum(), *by_weight, *(shares * (runs @ slope)), by_noise]
+        ) + off / sds
 
     bounds = [(m - 5, m + 5) for m in medians]
     options = {"maxiter": ITERATIONS}
@@ -152,7 +164,9 @@ class Posterior:
         """With other networks, in units of the variance: (n, m)."""
         scale = np.repeat(np.sqrt(self.weights.groups), self.points.sizes)
         near = np.exp(-_squared(self.points.features * scale, other.features * scale))
-        return np.asarray(near + np.tensordot(self.weights.shares, shared(self.points.genes, other.genes), 1))
+        return np.asarray(
+            near + np.tensordot(self.weights.shares, shared(self.points.genes, other.genes), 1)
+        )
 
     def _solve(self, right: Floats) -> Floats:
         return np.asarray(solve_triangular(self.lower, right, lower=True, check_finite=False))

@@ -42,7 +42,9 @@ class History:
         if trial.state == "complete":
             count = self._counts[key] = self._counts.get(key, 0) + 1
             mean = self.losses.get(key, trial.losses)
-            self.losses[key] = tuple(m + (x - m) / count for m, x in zip(mean, trial.losses, strict=True))
+            self.losses[key] = tuple(
+                m + (x - m) / count for m, x in zip(mean, trial.losses, strict=True)
+            )
         return key
 
     def taken(self, pending: Sequence[Proposal]) -> set[Genes]:
@@ -58,14 +60,17 @@ class History:
                 return genes
         return None
 
-    def unseen_neighbour(self, genes: Genes, rng: np.random.Generator, pending: Sequence[Proposal]) -> Genes | None:
+    def unseen_neighbour(
+        self, genes: Genes, rng: np.random.Generator, pending: Sequence[Proposal]
+    ) -> Genes | None:
         """A random one of the neighbours that were neither told nor are pending."""
         return self.unseen(rng.permutation(self.domain.neighbours(genes)), pending)
 
     def draw(self, rng: np.random.Generator, pending: Sequence[Proposal] = ()) -> Genes:
         """An unseen network, uniform over gene tuples inside the bounds.
 
-        One seen before where `DRAWS` draws find none and the space is too large to list (or exhausted).
+        One seen before where `DRAWS` draws find none and the space is too large to list (or
+        exhausted).
         """
         tried = 0
         while tried < DRAWS:
@@ -82,8 +87,9 @@ class History:
     def order(self, weights: NDArray[np.float64], among: Sequence[Genes] = ()) -> list[Genes]:
         """Canonical genes of complete trials, all of them or those given, best first.
 
-        Several objectives are weighed by the augmented Chebyshev distance to the best of each, in units
-        of the range told (Knowles 2006, ParEGO, https://doi.org/10.1109/TEVC.2005.851274, equation 2).
+        Several objectives are weighed by the augmented Chebyshev distance to the best of each, in
+        units of the range told (Knowles 2006, ParEGO, https://doi.org/10.1109/TEVC.2005.851274,
+        equation 2).
         """
         keys = list(among or self.losses)
         losses = np.array([self.losses[key] for key in keys])
@@ -95,9 +101,10 @@ class History:
     def best(self) -> Genes | None:
         """Genes of the best network on average over its evaluations, objectives weighed equally.
 
-        Tried and dropped on NAS-Bench-Macro, 60 seeds, 100 evaluations of local search: the best posterior
-        mean of a Gaussian process over the genes. With one noisy training per network it recommends no
-        better (regret .135 against .135 points), without noise worse (.061 against .023).
+        Tried and dropped on NAS-Bench-Macro, 60 seeds, 100 evaluations of local search: the best
+        posterior mean of a Gaussian process over the genes. With one noisy training per network it
+        recommends no better (regret .135 against .135 points), without noise worse (.061 against
+        .023).
         """
         if not self.losses:
             return None

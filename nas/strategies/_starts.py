@@ -18,16 +18,21 @@ MIXTURES = 8
 def warm(names: str, domain: Domain, seed: int) -> list[Genes]:
     """The points of the domain nearest to published networks; ``names`` are joined by ``+``.
 
-    `UsageError` for an unknown name, and where the space has no stages that correspond to the network's.
+    `UsageError` for an unknown name, and where the space has no stages that correspond to the
+    network's.
     """
     found = []
     last = domain.space.chain[-1].words[0][0][-1].out_shape
     given = domain.space.input
     for place, name in enumerate(filter(None, names.split("+"))):
-        network = networks.get(name, resolution=given.size, classes=last.channels, in_channels=given.channels)
+        network = networks.get(
+            name, resolution=given.size, classes=last.channels, in_channels=given.channels
+        )
         member = membership(network, domain.space)
         if member.genes is None:
-            raise UsageError(f"no search of space '{domain.space.name}' can start from '{name}': {member}")
+            raise UsageError(
+                f"no search of space '{domain.space.name}' can start from '{name}': {member}"
+            )
         found.append(inside(member.genes, domain, rng(seed, "warm", place)))
     return found
 

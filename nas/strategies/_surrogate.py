@@ -28,8 +28,8 @@ MARGIN = 0.1
 class Column:
     """One number that every complete network has, (n,), as a process is fitted to it.
 
-    ``cost``: the domain's cost that it equals: priced up to ``most``, not predicted, so it has no weights. ``limit``: the
-    largest allowed value of a metric that is no objective.
+    ``cost``: the domain's cost that it equals: priced up to ``most``, not predicted, so it has no
+    weights. ``limit``: the largest allowed value of a metric that is no objective.
     """
 
     values: Floats
@@ -43,7 +43,11 @@ class Model:
     """Columns over the same networks: the objectives first, then metrics under a limit."""
 
     def __init__(
-        self, features: Features, keys: Sequence[Genes], columns: Sequence[Column], failed: Sequence[Genes]
+        self,
+        features: Features,
+        keys: Sequence[Genes],
+        columns: Sequence[Column],
+        failed: Sequence[Genes],
     ) -> None:
         self.features, self.keys, self.columns = features, keys, columns
         self.objectives = sum(column.limit is None for column in columns)
@@ -65,7 +69,9 @@ class Model:
         """Means and standard deviations, (n, columns) each; a price has no deviation."""
         costs = self.features.costs(points)
         found = [
-            (costs[:, column.cost or 0], np.zeros(len(costs))) if process is None else process.predict(points)
+            (costs[:, column.cost or 0], np.zeros(len(costs)))
+            if process is None
+            else process.predict(points)
             for process, column in zip(processes, self.columns, strict=True)
         ]
         mean, sd = zip(*found, strict=True)
@@ -82,7 +88,11 @@ class Model:
 
     def excess(self, values: Floats) -> Floats:
         """values: (n, columns). By how much limits are exceeded in all: (n,)."""
-        over = [np.maximum(v - c.limit, 0) for v, c in zip(values.T, self.columns, strict=True) if c.limit is not None]
+        over = [
+            np.maximum(v - c.limit, 0)
+            for v, c in zip(values.T, self.columns, strict=True)
+            if c.limit is not None
+        ]
         return np.asarray(np.sum(over, axis=0) if over else np.zeros(len(values)))
 
     def rank(self, values: Floats, weights: Floats) -> NDArray[np.int64]:
@@ -113,7 +123,11 @@ class Value:
         means = model.means[:, : model.objectives]
         self.kept = means[model.excess(model.means) == 0]
         """Posterior means of the networks told that keep all limits: (n, objectives)."""
-        self.steps = _Staircase(self.kept, model.columns) if len(self.kept) and model.objectives == 2 else None
+        self.steps = (
+            _Staircase(self.kept, model.columns)
+            if len(self.kept) and model.objectives == 2
+            else None
+        )
 
     def __call__(self, genes: NDArray[np.int64]) -> Floats:
         """genes: (n, number of choices). Higher is better: (n,)."""
@@ -140,19 +154,23 @@ class Value:
 class _Staircase:
     """The front of two objectives, as the best of one of them at most so much of the other.
 
-    Given a network's second loss c, its hypervolume improvement is the integral over c' >= c of how far its first
-    loss lies below the best that costs at most c'. So the expectation over a normal first loss is a sum of expected
-    improvements, one per step and times its width: exact where c is a price, else averaged over draws of c. In two
-    dimensions this is the expected hypervolume improvement of Emmerich et al. 2011,
-    https://doi.org/10.1109/CEC.2011.5949880. The reference is the largest price, or a tenth of the front's range
-    beyond its worst, and at most `_gp.FAR`: networks that are worse than nearly all told are not aimed at.
+    Given a network's second loss c, its hypervolume improvement is the integral over c' >= c of how
+    far its first loss lies below the best that costs at most c'. So the expectation over a normal
+    first loss is a sum of expected improvements, one per step and times its width: exact where c is
+    a price, else averaged over draws of c. In two dimensions this is the expected hypervolume
+    improvement of Emmerich et al. 2011, https://doi.org/10.1109/CEC.2011.5949880. The reference is
+    the largest price, or a tenth of the front's range beyond its worst, and at most `_gp.FAR`:
+    networks that are worse than nearly all told are not aimed at.
     """
 
     def __init__(self, kept: Floats, columns: Sequence[Column]) -> None:
         self.first = 1 if columns[0].cost is not None and columns[1].cost is None else 0
         edge = kept[front(kept)]
         worst = np.minimum(edge.max(axis=0) + MARGIN * (np.ptp(edge, axis=0) + 1e-9), _gp.FAR)
-        corner = [w if column.cost is None else column.most for w, column in zip(worst, columns, strict=True)]
+        corner = [
+            w if column.cost is None else column.most
+            for w, column in zip(worst, columns, strict=True)
+        ]
         edge = edge[edge[:, 1 - self.first].argsort(kind="stable")]
         self.lower = np.concatenate([[-np.inf], edge[:, 1 - self.first]])
         self.upper = np.concatenate([edge[:, 1 - self.first], [corner[1 - self.first]]])
@@ -160,7 +178,10 @@ class _Staircase:
 
     def improvement(self, mean: Floats, sd: Floats, normals: Floats) -> Floats:
         """mean, sd: (n, 2); normals: (draws, 1, 2). Expected gain of hypervolume: (n,)."""
-        other, draws = 1 - self.first, normals if sd[:, 1 - self.first].any() else np.zeros((1, 1, 2))
+        other, draws = (
+            1 - self.first,
+            normals if sd[:, 1 - self.first].any() else np.zeros((1, 1, 2)),
+        )
         gains = expected_improvement(self.best - mean[:, self.first, None], sd[:, self.first, None])
         total = np.zeros(len(mean))
         for normal in draws[:, 0, other]:

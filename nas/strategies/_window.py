@@ -17,12 +17,14 @@ Floats = NDArray[np.float64]
 class Window:
     """Exact draws from independent slots, conditioned on ``lower <= metric <= upper``, by dynamic programming.
 
-    ``weights``: per slot (options,), at least 0, in any scale. The cost is counted in `TICKS` ticks, rounded up, so
-    what is drawn is inside; networks within those few ticks of a border are not drawn. Raises `BoundError` where
-    no network of positive weight is inside.
+    ``weights``: per slot (options,), at least 0, in any scale. The cost is counted in `TICKS`
+    ticks, rounded up, so what is drawn is inside; networks within those few ticks of a border are
+    not drawn. Raises `BoundError` where no network of positive weight is inside.
     """
 
-    def __init__(self, costs: Compiled, metric: str, lower: float, upper: float, weights: Sequence[Floats]) -> None:
+    def __init__(
+        self, costs: Compiled, metric: str, lower: float, upper: float, weights: Sequence[Floats]
+    ) -> None:
         self.space = costs.space
         self.weights = [np.asarray(w, np.float64) / np.max(w) for w in weights]
         column = costs.column(metric)
@@ -33,8 +35,12 @@ class Window:
             raise _empty(costs, metric, lower, upper)
         self.tick = (room or 1.0) / TICKS
         self.ticks = [np.ceil(v / self.tick - 1e-9).astype(np.int64) for v in above]
-        excess = sum(float((t - v / self.tick).max()) for t, v in zip(self.ticks, above, strict=True))
-        self.highest = min(int((upper - sum(floors)) / self.tick + 1e-9), sum(int(t.max()) for t in self.ticks))
+        excess = sum(
+            float((t - v / self.tick).max()) for t, v in zip(self.ticks, above, strict=True)
+        )
+        self.highest = min(
+            int((upper - sum(floors)) / self.tick + 1e-9), sum(int(t.max()) for t in self.ticks)
+        )
         lowest = (lower - sum(floors)) / self.tick
         self.lowest = max(0, int(np.ceil(lowest + excess - 1e-6))) if lowest > 0 else 0
         self.tables = self._masses()
@@ -47,13 +53,19 @@ class Window:
         after = np.zeros((int(steps[-1].next.max()) + 1, self.highest + 1))
         after[:, self.lowest :] = 1
         tables = [after]
-        for step, ticks, weights in zip(reversed(steps), reversed(self.ticks), reversed(self.weights), strict=True):
+        for step, ticks, weights in zip(
+            reversed(steps), reversed(self.ticks), reversed(self.weights), strict=True
+        ):
             now = np.zeros((len(step.states), self.highest + 1))
             for state, option in zip(*np.nonzero(ticks <= self.highest), strict=True):
                 used = int(ticks[state, option])
-                now[state, : self.highest + 1 - used] += weights[option] * after[step.next[state, option], used:]
+                now[state, : self.highest + 1 - used] += (
+                    weights[option] * after[step.next[state, option], used:]
+                )
             tables.append(now)
-            after = now / (now.max() or 1)  # only ratios matter, and products of many weights would vanish
+            after = now / (
+                now.max() or 1
+            )  # only ratios matter, and products of many weights would vanish
             tables[-1] = after
         return tables[::-1]
 
@@ -69,7 +81,10 @@ class Window:
             options[:, slot] = option
             used = used + ticks[state, option]
             state = step.next[state, option]
-        rows = [[g for slot, o in enumerate(row) for g in self.space.slot_genes(slot, o)] for row in options.tolist()]
+        rows = [
+            [g for slot, o in enumerate(row) for g in self.space.slot_genes(slot, o)]
+            for row in options.tolist()
+        ]
         return np.array(rows, np.int64).reshape(count, len(self.space.choices))
 
 

@@ -1,8 +1,9 @@
 """Differentiable search: the networks of a distribution that the training of a supernet has learned.
 
-The training (`nas.supernet.theta`) comes first and gives a document; this strategy, which needs no torch, proposes its candidates
-in the order of their rank, then draws more. So what a gradient found is trained, recorded and compared as
-everything else is. It aims at the run's first bound: derived networks lie in a window under it.
+The training (`nas.supernet.theta`) comes first and gives a document; this strategy, which needs no
+torch, proposes its candidates in the order of their rank, then draws more. So what a gradient found
+is trained, recorded and compared as everything else is. It aims at the run's first bound: derived
+networks lie in a window under it.
 """
 
 import dataclasses
@@ -46,16 +47,20 @@ LOSSES = ("product", "absolute")
 class Settings:
     """How the distribution is learned. ``variant`` fbnet is the paper's own way, path (the default) ours.
 
-    ``window``: share of the bound that a derived network may stay below it. ``frozen``: share of the steps before theta
-    moves. ``ramp``: during these, networks depart from the largest one (`nas.supernet.training`). ``lr``: Adam's, for theta. ``samples``: networks of a theta step. ``beside``: every second step trains a
-    uniformly random network instead of a drawn one. ``guard``: act on skips and on early collapse. ``candidates``: networks
-    drawn at the end and ranked. ``longer``: times the images and epochs of one network's short training. ``epochs``: of
-    fbnet, which follows the paper in all else; its ``loss`` product is the paper's, which weighs the latency and takes what
-    falls under the bound, and absolute seeks the window (TF-NAS). ``share``: see `nas.supernet.network.Supernet`. ``accumulate``:
-    parts that a batch is worked off in, to save memory.
+    ``window``: share of the bound that a derived network may stay below it. ``frozen``: share of
+    the steps before theta moves. ``ramp``: during these, networks depart from the largest one
+    (`nas.supernet.training`). ``lr``: Adam's, for theta. ``samples``: networks of a theta step.
+    ``beside``: every second step trains a uniformly random network instead of a drawn one.
+    ``guard``: act on skips and on early collapse. ``candidates``: networks drawn at the end and
+    ranked. ``longer``: times the images and epochs of one network's short training. ``epochs``: of
+    fbnet, which follows the paper in all else; its ``loss`` product is the paper's, which weighs
+    the latency and takes what falls under the bound, and absolute seeks the window (TF-NAS).
+    ``share``: see `nas.supernet.network.Supernet`. ``accumulate``: parts that a batch is worked off
+    in, to save memory.
 
-    ``depth``: how many slots of a stage are filled is a choice of its own (`nas.supernet.distribution`). ``prune`` and
-    ``two_path``: options fall away while theta is learned (`nas.supernet.shrinking`).
+    ``depth``: how many slots of a stage are filled is a choice of its own
+    (`nas.supernet.distribution`). ``prune`` and ``two_path``: options fall away while theta is
+    learned (`nas.supernet.shrinking`).
     """
 
     variant: str = "path"
@@ -91,7 +96,9 @@ class Settings:
         foreign = [n for variant, names in OWN.items() if variant != self.variant for n in names]
         for name in foreign:
             if getattr(self, name) != fields[name].default:
-                raise UsageError(f"variant {self.variant} of strategy 'differentiable' has no {name}: leave it out")
+                raise UsageError(
+                    f"variant {self.variant} of strategy 'differentiable' has no {name}: leave it out"
+                )
         if not self.aims and self.window != fields["window"].default:
             raise UsageError(
                 "variant fbnet takes whatever falls under the bound: give window together with loss=absolute"
@@ -119,14 +126,16 @@ _RANGES: Mapping[str, tuple[float, float]] = {
 class Differentiable(Strategy):
     """Candidates in order of rank, then draws from the distribution inside the window, no network twice.
 
-    ``band``: the window together with the domain's other bounds; where the distribution has nothing there, draws are even.
-    Raises `BoundError` where nothing is in it.
+    ``band``: the window together with the domain's other bounds; where the distribution has nothing
+    there, draws are even. Raises `BoundError` where nothing is in it.
     """
 
     trials = 6
     """As many of its samples FBNet trains from scratch, to keep the best."""
 
-    def __init__(self, domain: Domain, *, seed: int, objectives: int = 1, settings: Settings | None = None) -> None:
+    def __init__(
+        self, domain: Domain, *, seed: int, objectives: int = 1, settings: Settings | None = None
+    ) -> None:
         self.domain, self.seed = domain, seed
         self.settings = settings or Settings()
         self.history = History(domain)
@@ -134,9 +143,13 @@ class Differentiable(Strategy):
         self._candidates: list[tuple[Genes, dict[str, Any]]] = []
         self._window: Window | None = None
         even = [np.ones(slot.options) for slot in domain.space.slots]
-        Window(domain.compiled, self.target.metric, self.target.lower, self.target.upper, even)  # raises if it is empty
+        Window(
+            domain.compiled, self.target.metric, self.target.lower, self.target.upper, even
+        )  # raises if it is empty
         others = [bound for bound in domain.bounds if bound.metric != self.target.metric]
-        self.band = Domain(domain.space, domain.compiled, [self.target, *others]) if others else domain
+        self.band = (
+            Domain(domain.space, domain.compiled, [self.target, *others]) if others else domain
+        )
 
     def learn(self, document: Mapping[str, Any]) -> None:
         """Take over what a training found: ``weights`` per slot and option, and ranked ``candidates``.
@@ -146,11 +159,15 @@ class Differentiable(Strategy):
         try:
             weights = [np.asarray(row, np.float64) for row in document["weights"]]
             candidates = [self.domain.space.check(row["genes"]) for row in document["candidates"]]
-            sound = all(row.ndim == 1 and np.isfinite(row).all() and (row >= 0).all() for row in weights)
+            sound = all(
+                row.ndim == 1 and np.isfinite(row).all() and (row >= 0).all() for row in weights
+            )
         except (KeyError, TypeError, ValueError, OverflowError, SpaceError):
             sound = False
         if not sound:
-            raise RunError(f"the distribution is damaged: it must hold weights and candidates. {AGAIN}")
+            raise RunError(
+                f"the distribution is damaged: it must hold weights and candidates. {AGAIN}"
+            )
         if [len(row) for row in weights] != [slot.options for slot in self.domain.space.slots]:
             raise RunError(
                 f"the distribution is not one over space '{self.domain.space.name}': its slots differ. {AGAIN}"
@@ -161,7 +178,9 @@ class Differentiable(Strategy):
     def window(self, weights: Sequence[Sequence[float] | NDArray[np.float64]]) -> Window:
         """Draws from the distribution, inside the window that the run aims at."""
         raised = [np.maximum(np.asarray(row, np.float64), 1e-9) for row in weights]
-        return Window(self.domain.compiled, self.target.metric, self.target.lower, self.target.upper, raised)
+        return Window(
+            self.domain.compiled, self.target.metric, self.target.lower, self.target.upper, raised
+        )
 
     def draw(self, window: Window, draw: np.random.Generator) -> np.ndarray:
         """Networks inside all bounds of the domain, (n, number of choices), n may be 0."""
@@ -193,7 +212,11 @@ class Differentiable(Strategy):
         best = self.history.best()
         if best is not None:
             return best
-        return self._candidates[0][0] if self._candidates else self.history.draw(rng(self.seed, "recommend", 0))
+        return (
+            self._candidates[0][0]
+            if self._candidates
+            else self.history.draw(rng(self.seed, "recommend", 0))
+        )
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -203,9 +226,13 @@ def read_document(path: Path) -> dict[str, Any]:
             raise RunError(f"{path} has over {LARGEST_FILE_BYTES >> 20} MiB: not a distribution")
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror}. Strategy 'differentiable' proposes from it") from None
+        raise RunError(
+            f"cannot read {path}: {error.strerror}. Strategy 'differentiable' proposes from it"
+        ) from None
     except (ValueError, RecursionError) as error:
-        raise RunError(f"{path} is damaged: {' '.join(str(error).split())[:120]}. {AGAIN}") from None
+        raise RunError(
+            f"{path} is damaged: {' '.join(str(error).split())[:120]}. {AGAIN}"
+        ) from None
     if not isinstance(found, dict):
         raise RunError(f"{path} is damaged: it holds a {type(found).__name__}. {AGAIN}")
     return found
@@ -214,8 +241,13 @@ def read_document(path: Path) -> dict[str, Any]:
 def _target(domain: Domain, window: float) -> Bound:
     """The first bound that a sum has from above, with the window's lower end."""
     for bound in domain.bounds:
-        if bound.upper < math.inf and not domain.compiled.maxima[domain.compiled.column(bound.metric)]:
-            low, high = (domain.compiled.extreme(bound.metric, largest=side)[0] for side in (False, True))
+        if (
+            bound.upper < math.inf
+            and not domain.compiled.maxima[domain.compiled.column(bound.metric)]
+        ):
+            low, high = (
+                domain.compiled.extreme(bound.metric, largest=side)[0] for side in (False, True)
+            )
             lower = max(bound.lower, (1 - window) * bound.upper)
             if lower > high:
                 raise BoundError(
@@ -223,7 +255,9 @@ def _target(domain: Domain, window: float) -> Bound:
                     f"'{domain.space.name}' reaches {low:.4g} to {high:.4g}: ask for at most {high:.4g}"
                 )
             return Bound(bound.metric, bound.upper, lower)
-    raise UsageError("strategy 'differentiable' aims at a cost: give it one, such as --latency 60ms or --max macs=300M")
+    raise UsageError(
+        "strategy 'differentiable' aims at a cost: give it one, such as --latency 60ms or --max macs=300M"
+    )
 
 
 def strategy(domain: Domain, *, seed: int, objectives: int = 1, **settings: Any) -> Differentiable:

@@ -21,15 +21,23 @@ __all__ = ["Evolution", "strategy"]
 class Evolution(Strategy):
     """Mutates one gene of the best of a random sample of the population: the networks told last.
 
-    Unlike the paper it never repeats a network while an unseen one is near, and several objectives are
-    weighed anew for every proposal.
+    Unlike the paper it never repeats a network while an unseen one is near, and several objectives
+    are weighed anew for every proposal.
     """
 
     def __init__(
-        self, domain: Domain, *, seed: int, objectives: int = 1, population: int = 100, sample: int = 25
+        self,
+        domain: Domain,
+        *,
+        seed: int,
+        objectives: int = 1,
+        population: int = 100,
+        sample: int = 25,
     ) -> None:
         if not 1 <= sample <= population:
-            raise UsageError(f"evolution needs 1 <= sample <= population, not sample {sample} of {population}")
+            raise UsageError(
+                f"evolution needs 1 <= sample <= population, not sample {sample} of {population}"
+            )
         self.domain, self.seed, self.objectives, self.sample = domain, seed, objectives, sample
         self.history = History(domain)
         self.population: deque[Genes] = deque(maxlen=population)

@@ -1,10 +1,11 @@
 """Bayesian optimisation with a Gaussian process over the genes of networks.
 
-Mockus 1978 and Jones et al. 1998, https://doi.org/10.1023/A:1008306431147, equation 15; candidates are
-found by hill climbing over genes, as in BANANAS, White et al. 2021, https://arxiv.org/abs/1910.11858. Two objectives:
-expected hypervolume improvement; more are weighed anew for every proposal (Knowles 2006, ParEGO,
-https://doi.org/10.1109/TEVC.2005.851274). Limits on metrics known only after an evaluation have a process of their own
-(SCBO, Eriksson and Poloczek 2021, https://arxiv.org/abs/2002.08526).
+Mockus 1978 and Jones et al. 1998, https://doi.org/10.1023/A:1008306431147, equation 15; candidates
+are found by hill climbing over genes, as in BANANAS, White et al. 2021,
+https://arxiv.org/abs/1910.11858. Two objectives: expected hypervolume improvement; more are weighed
+anew for every proposal (Knowles 2006, ParEGO, https://doi.org/10.1109/TEVC.2005.851274). Limits on
+metrics known only after an evaluation have a process of their own (SCBO, Eriksson and Poloczek
+2021, https://arxiv.org/abs/2002.08526).
 """
 
 import re
@@ -48,16 +49,24 @@ def everywhere(genes: NDArray[np.int64]) -> NDArray[np.bool_]:
 class GaussianProcess(Strategy):
     """Proposes the unseen network that is worth most, see `nas.strategies._surrogate.Value`.
 
-    Observations and candidates are canonical genes, so a network is one point however it is written. The
-    first ``initial`` networks are those nearest to the published ones named in ``warm`` (``mnasnet_a1+fbnet_c``), then
-    random ones. Pending networks count as told with the mean expected of them (kriging believer), failed ones with a
-    bad value. An objective that has equalled a cost of the domain in every trial is priced, not predicted. ``limit``
-    (``train_ms<=200``, several joined by ``+``) bounds metrics of trials. The weights of the kernel are fitted anew
-    whenever the observations have grown by a tenth.
+    Observations and candidates are canonical genes, so a network is one point however it is
+    written. The first ``initial`` networks are those nearest to the published ones named in
+    ``warm`` (``mnasnet_a1+fbnet_c``), then random ones. Pending networks count as told with the
+    mean expected of them (kriging believer), failed ones with a bad value. An objective that has
+    equalled a cost of the domain in every trial is priced, not predicted. ``limit``
+    (``train_ms<=200``, several joined by ``+``) bounds metrics of trials. The weights of the kernel
+    are fitted anew whenever the observations have grown by a tenth.
     """
 
     def __init__(
-        self, domain: Domain, *, seed: int, objectives: int = 1, initial: int = 10, warm: str = "", limit: str = ""
+        self,
+        domain: Domain,
+        *,
+        seed: int,
+        objectives: int = 1,
+        initial: int = 10,
+        warm: str = "",
+        limit: str = "",
     ) -> None:
         if initial < 2:
             raise UsageError(f"a Gaussian process needs at least 2 initial networks, not {initial}")
@@ -115,21 +124,29 @@ class GaussianProcess(Strategy):
         failed = [key for key in self.history.genes if key not in losses][-MOST // 4 :]
         told = np.array([losses[key] for key in kept])
         columns = [
-            self._priced(values, cost) if cost is not None else Column(_gp.squash(values), next(weights))
+            self._priced(values, cost)
+            if cost is not None
+            else Column(_gp.squash(values), next(weights))
             for values, cost in zip(told.T, self._costs(), strict=True)
         ]
         measured = np.array([self.metrics[key] for key in kept]).reshape(len(kept), -1)
         for values, most in zip(measured.T, self.limits.values(), strict=True):
             scale = float(values.std()) or 1.0
             columns.append(
-                Column((values - values.mean()) / scale, next(weights), limit=(most - values.mean()) / scale)
+                Column(
+                    (values - values.mean()) / scale,
+                    next(weights),
+                    limit=(most - values.mean()) / scale,
+                )
             )
         return Model(self.features, kept, columns, failed)
 
     def _costs(self) -> list[int | None]:
         """By objective, the cost that it is: equal to it in every trial told."""
         if self._unpriced:
-            prices = self.domain.compiled.price(np.array([trial.genes for trial in self._unpriced]))[:, None, :]
+            prices = self.domain.compiled.price(
+                np.array([trial.genes for trial in self._unpriced])
+            )[:, None, :]
             losses = np.array([trial.losses for trial in self._unpriced])[:, :, None]
             self.equals &= np.isclose(losses, prices, rtol=1e-9, atol=0).all(axis=0)
             self._unpriced = []
@@ -171,7 +188,11 @@ class GaussianProcess(Strategy):
     # -- candidates -------------------------------------------------------------------------------
 
     def best_unseen(
-        self, value: Value, within: Within, generator: np.random.Generator, pending: Sequence[Proposal]
+        self,
+        value: Value,
+        within: Within,
+        generator: np.random.Generator,
+        pending: Sequence[Proposal],
     ) -> Genes | None:
         """The best network found that was neither told nor is pending, scored by its canonical genes."""
         pool, scores = self._climb(value, within, generator)
@@ -189,19 +210,26 @@ class GaussianProcess(Strategy):
         keys = list(found)
         return found[keys[int(value(np.array(keys)).argmax())]]
 
-    def _climb(self, value: Value, within: Within, generator: np.random.Generator) -> tuple[NDArray[np.int64], Floats]:
+    def _climb(
+        self, value: Value, within: Within, generator: np.random.Generator
+    ) -> tuple[NDArray[np.int64], Floats]:
         """Networks seen on the way uphill from the best told and from the best of some draws, with their scores.
 
-        The first step leads to the best neighbour whatever it is worth: a network told is worth nothing now. So all
-        neighbours of the best told are seen, of fronts those of a random part.
+        The first step leads to the best neighbour whatever it is worth: a network told is worth
+        nothing now. So all neighbours of the best told are seen, of fronts those of a random part.
         """
         starts = np.array(value.model.keys)[value.model.starts(generator)]
         starts = starts[within(starts)]
-        drawn = np.concatenate([self.domain.sample_many(DRAWS, generator), self._perturbed(starts, generator)])
+        drawn = np.concatenate(
+            [self.domain.sample_many(DRAWS, generator), self._perturbed(starts, generator)]
+        )
         pool = [drawn[within(drawn)]]
         scores = [value(pool[0])]
         best_drawn = pool[0][np.argsort(-scores[0])[:STARTS]]
-        here = [self.history.canonical(tuple(genes)) for genes in (*starts.tolist(), *best_drawn.tolist())]
+        here = [
+            self.history.canonical(tuple(genes))
+            for genes in (*starts.tolist(), *best_drawn.tolist())
+        ]
         at = [-np.inf] * len(here)
         for _ in range(STEPS):
             moved: dict[Genes, float] = {}
@@ -215,12 +243,16 @@ class GaussianProcess(Strategy):
             parts = np.split(scores[-1], np.cumsum([len(block) for block in near])[:-1])
             for block, part, before in zip(near, parts, at, strict=True):
                 if len(block) and part.max() > before:
-                    moved[self.history.canonical(tuple(block[part.argmax()].tolist()))] = float(part.max())
+                    moved[self.history.canonical(tuple(block[part.argmax()].tolist()))] = float(
+                        part.max()
+                    )
             here = sorted(moved, key=lambda genes: -moved[genes])[: 2 * STARTS]
             at = [moved[genes] for genes in here]
         return np.concatenate(pool), np.concatenate(scores)
 
-    def _perturbed(self, starts: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
+    def _perturbed(
+        self, starts: NDArray[np.int64], generator: np.random.Generator
+    ) -> NDArray[np.int64]:
         """Networks inside the bounds that share most genes with a start."""
         drawn = self.domain.sample_many(DRAWS, generator)
         if not len(starts):
@@ -233,10 +265,10 @@ class GaussianProcess(Strategy):
     def recommend(self) -> Genes:
         """The complete network with the best posterior mean of itself, limits first, objectives weighed equally.
 
-        What the process takes for noise is in part the network's own. How much cannot be told from single
-        evaluations; `OWN` is our guess. On NAS-Bench-Macro, 16 seeds, 100 evaluations, shares of 0, .5, .8 and 1
-        leave a regret of .090, .011, .000 and .000 points, with one noisy training per network .110, .086,
-        .093 and .093 (standard errors of the latter .02).
+        What the process takes for noise is in part the network's own. How much cannot be told from
+        single evaluations; `OWN` is our guess. On NAS-Bench-Macro, 16 seeds, 100 evaluations,
+        shares of 0, .5, .8 and 1 leave a regret of .090, .011, .000 and .000 points, with one noisy
+        training per network .110, .086, .093 and .093 (standard errors of the latter .02).
         """
         if len(self.history.losses) < self.initial:
             return self.history.best() or self.history.draw(rng(self.seed, "recommend", 0))
@@ -249,7 +281,9 @@ def _limit(text: str, given: str) -> tuple[str, float]:
     """``metric<=value``."""
     match = re.fullmatch(r"\s*([\w@]+)\s*<=\s*(-?\d*\.?\d+(?:e[+-]?\d+)?)\s*", text)
     if match is None:
-        raise UsageError(f"a limit is written metric<=value, such as train_ms<=200, several joined by +, not '{given}'")
+        raise UsageError(
+            f"a limit is written metric<=value, such as train_ms<=200, several joined by +, not '{given}'"
+        )
     return match[1], float(match[2])
 
 

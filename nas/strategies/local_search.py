@@ -22,10 +22,11 @@ FRONT_CENTRES = 32
 class LocalSearch(Strategy):
     """Hill climbing with random restarts; several objectives are weighed anew for every proposal.
 
-    One objective: a climb starts at a random network and visits neighbours of its best in random order: it
-    moves on to known better ones and tries the unseen ones. Where none is left a new climb begins; the note
-    carries the climb's number. Several objectives: after a few random networks, each proposal is a
-    neighbour of the network that is best under random weights, so that the whole front moves.
+    One objective: a climb starts at a random network and visits neighbours of its best in random
+    order: it moves on to known better ones and tries the unseen ones. Where none is left a new
+    climb begins; the note carries the climb's number. Several objectives: after a few random
+    networks, each proposal is a neighbour of the network that is best under random weights, so that
+    the whole front moves.
     """
 
     def __init__(self, domain: Domain, *, seed: int, objectives: int = 1) -> None:
@@ -47,12 +48,17 @@ class LocalSearch(Strategy):
             climb += 1
         return Proposal(self.history.draw(generator, pending), {"climb": climb})
 
-    def _uphill(self, centre: Genes, generator: np.random.Generator, pending: Sequence[Proposal]) -> Genes | None:
+    def _uphill(
+        self, centre: Genes, generator: np.random.Generator, pending: Sequence[Proposal]
+    ) -> Genes | None:
         """An unseen neighbour of the centre, or of a better network that it leads to; none at a summit."""
         losses, taken = self.history.losses, self.history.taken(pending)
         while True:
             here = centre
-            for genes in map(tuple, generator.permutation(self.domain.neighbours(self.history.genes[here])).tolist()):
+            for genes in map(
+                tuple,
+                generator.permutation(self.domain.neighbours(self.history.genes[here])).tolist(),
+            ):
                 key = self.history.canonical(genes)
                 if key not in taken and key not in self.history.genes:
                     return genes
@@ -64,7 +70,9 @@ class LocalSearch(Strategy):
 
     def _ask_front(self, generator: np.random.Generator, pending: Sequence[Proposal]) -> Genes:
         if len(self.history.losses) >= FRONT_STARTS:
-            for key in self.history.order(generator.dirichlet(np.ones(self.objectives)))[:FRONT_CENTRES]:
+            for key in self.history.order(generator.dirichlet(np.ones(self.objectives)))[
+                :FRONT_CENTRES
+            ]:
                 found = self.history.unseen_neighbour(self.history.genes[key], generator, pending)
                 if found is not None:
                     return found

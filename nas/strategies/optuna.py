@@ -1,7 +1,7 @@
 """Optuna's samplers as strategies (``optuna:TPE``), and any strategy as an Optuna sampler.
 
-Akiba et al. 2019, Optuna, https://arxiv.org/abs/1907.10902. A gene is a categorical parameter, or an integer
-where its options are ordered; its value is the option's index, its name the gene's.
+Akiba et al. 2019, Optuna, https://arxiv.org/abs/1907.10902. A gene is a categorical parameter, or
+an integer where its options are ordered; its value is the option's index, its name the gene's.
 """
 
 import inspect
@@ -61,7 +61,9 @@ class _NumberedQMC(QMCSampler):
         super().__init__(seed=seed, scramble=scramble, **settings)
         self.number = number
 
-    def _find_sample_id(self, study: optuna.Study, search_space: Mapping[str, BaseDistribution]) -> int:
+    def _find_sample_id(
+        self, study: optuna.Study, search_space: Mapping[str, BaseDistribution]
+    ) -> int:
         return self.number
 
 
@@ -78,7 +80,9 @@ SAMPLERS: Mapping[str, type[BaseSampler]] = {
 def distributions(domain: Domain) -> dict[str, BaseDistribution]:
     """Optuna's view of the genes, by name."""
     return {
-        name: IntDistribution(0, len(choice) - 1) if choice.ordinal else CategoricalDistribution(range(len(choice)))
+        name: IntDistribution(0, len(choice) - 1)
+        if choice.ordinal
+        else CategoricalDistribution(range(len(choice)))
         for name, choice in zip(domain.space.gene_names, domain.space.choices, strict=True)
     }
 
@@ -96,16 +100,19 @@ def suggest(trial: optuna.Trial, domain: Domain) -> Genes:
 class OptunaStrategy(Strategy):
     """One of Optuna's samplers over a shadow study in memory.
 
-    The shadow holds what was told. To ask, pending proposals are added as running trials and a sampler is
-    made with a seed of the trial's number; afterwards these trials are marked failed, which samplers
-    ignore. The system attributes that a sampler leaves on a trial (NSGA-II's generation) travel in the note.
+    The shadow holds what was told. To ask, pending proposals are added as running trials and a
+    sampler is made with a seed of the trial's number; afterwards these trials are marked failed,
+    which samplers ignore. The system attributes that a sampler leaves on a trial (NSGA-II's
+    generation) travel in the note.
 
-    A sampler knows no bounds: a proposal outside is moved towards a random network inside, gene by gene,
-    until it fits. One whose network is pending is replaced by a neighbour. One told before stands: the
-    record answers it.
+    A sampler knows no bounds: a proposal outside is moved towards a random network inside, gene by
+    gene, until it fits. One whose network is pending is replaced by a neighbour. One told before
+    stands: the record answers it.
     """
 
-    def __init__(self, domain: Domain, *, seed: int, objectives: int, sampler: partial[BaseSampler]) -> None:
+    def __init__(
+        self, domain: Domain, *, seed: int, objectives: int, sampler: partial[BaseSampler]
+    ) -> None:
         self.domain, self.seed, self.sampler = domain, seed, sampler
         self.history = History(domain)
         self.distributions = _Shared(distributions(domain))
@@ -119,12 +126,14 @@ class OptunaStrategy(Strategy):
     def _relative_space(self, sampler: BaseSampler, objectives: int) -> dict[str, BaseDistribution]:
         """The parameters that the sampler draws jointly, as it infers them from a study of one trial.
 
-        All trials have the same parameters, so this holds for every study; a new sampler would infer it
-        at each ask from all trials, which takes a second at 10,000.
+        All trials have the same parameters, so this holds for every study; a new sampler would
+        infer it at each ask from all trials, which takes a second at 10,000.
         """
         study = _quiet_study(optuna.storages.InMemoryStorage(), objectives)
         trial = create_trial(
-            params=dict.fromkeys(self.distributions, 0), distributions=self.distributions, values=[0.0] * objectives
+            params=dict.fromkeys(self.distributions, 0),
+            distributions=self.distributions,
+            values=[0.0] * objectives,
         )
         study.add_trial(trial)
         inferred: dict[str, BaseDistribution] = sampler.infer_relative_search_space(study, trial)
@@ -136,10 +145,14 @@ class OptunaStrategy(Strategy):
         generator = rng(self.seed, "repair", number)
         genes = inside(genes, self.domain, generator)
         if self.history.canonical(genes) in self.history.taken(pending):
-            genes = self.history.unseen_neighbour(genes, generator, pending) or self.history.draw(generator, pending)
+            genes = self.history.unseen_neighbour(genes, generator, pending) or self.history.draw(
+                generator, pending
+            )
         return Proposal(genes, {ATTRS: attrs} if attrs else {})
 
-    def _propose(self, stream: str, number: int, pending: Sequence[Proposal] = ()) -> tuple[Genes, dict[str, Any]]:
+    def _propose(
+        self, stream: str, number: int, pending: Sequence[Proposal] = ()
+    ) -> tuple[Genes, dict[str, Any]]:
         """The sampler's genes and the system attributes of its trial; no trace of them remains in the study."""
         first = len(self.study.get_trials(deepcopy=False))
         for proposal in pending:
@@ -155,7 +168,9 @@ class OptunaStrategy(Strategy):
     def _sampler(self, stream: str, number: int) -> BaseSampler:
         """A new sampler, whose state is its seed."""
         given = {"seed": self._seed(stream, number)}
-        if self.sampler.func is _NumberedQMC:  # one sequence for the whole run: its seed has no number
+        if (
+            self.sampler.func is _NumberedQMC
+        ):  # one sequence for the whole run: its seed has no number
             given = {"seed": self._seed("sequence", 0), "number": max(number - 1, 0)}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
@@ -168,9 +183,14 @@ class OptunaStrategy(Strategy):
         return int(rng(self.seed, stream, number).integers(1 << 31))
 
     def _add(
-        self, state: TrialState, genes: Genes, note: Mapping[str, Any], losses: Sequence[float] | None = None
+        self,
+        state: TrialState,
+        genes: Genes,
+        note: Mapping[str, Any],
+        losses: Sequence[float] | None = None,
     ) -> None:
-        # `Study.add_trial` would validate and copy every distribution of every trial: a resume of 10,000 took 12 s.
+        # `Study.add_trial` would validate and copy every distribution of every trial: a resume of
+        # 10,000 took 12 s.
         trial = _Told(
             number=-1,
             trial_id=-1,
@@ -193,7 +213,9 @@ class OptunaStrategy(Strategy):
         complete = trial.state == "complete"
         state = TrialState.COMPLETE if complete else TrialState.FAIL
         self._add(state, trial.genes, trial.note, trial.losses if complete else None)
-        generations = [g for key, g in trial.note.get(ATTRS, {}).items() if key.endswith(GENERATION)]
+        generations = [
+            g for key, g in trial.note.get(ATTRS, {}).items() if key.endswith(GENERATION)
+        ]
         if complete and generations:
             self._count_generation(*generations)
 
@@ -233,9 +255,13 @@ def strategy(
     takes = inspect.signature(sampler.__init__).parameters
     for key in settings:
         if key not in takes or key in ("self", "seed", "number"):
-            raise unknown(f"setting of {sampler.__name__}", key, set(takes) - {"self", "seed", "number"})
+            raise unknown(
+                f"setting of {sampler.__name__}", key, set(takes) - {"self", "seed", "number"}
+            )
         check_kind(f"setting {key} of {sampler.__name__}", settings[key], takes[key].annotation)
-    return OptunaStrategy(domain, seed=seed, objectives=objectives, sampler=partial(sampler, **settings))
+    return OptunaStrategy(
+        domain, seed=seed, objectives=objectives, sampler=partial(sampler, **settings)
+    )
 
 
 def _plain(name: str) -> str:
@@ -245,9 +271,9 @@ def _plain(name: str) -> str:
 class StrategySampler(BaseSampler):
     """A strategy of ours as the sampler of anybody's Optuna study; the objective takes its genes by `suggest`.
 
-    ``spec`` and ``settings`` are those of `nas.strategies.make`. Parameters that are no genes are sampled
-    at random. Running trials are pending; failed and pruned ones count as failed, those that violate a
-    constraint as infeasible; objectives to maximize are told negated.
+    ``spec`` and ``settings`` are those of `nas.strategies.make`. Parameters that are no genes are
+    sampled at random. Running trials are pending; failed and pruned ones count as failed, those
+    that violate a constraint as infeasible; objectives to maximize are told negated.
     """
 
     def __init__(self, spec: str, domain: Domain, *, seed: int, **settings: Any) -> None:
@@ -262,7 +288,9 @@ class StrategySampler(BaseSampler):
         """Reseed what samples parameters that are no genes: a strategy depends on trial numbers alone."""
         self.others.reseed_rng()
 
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
         """The genes."""
         return dict(self.distributions)
 
@@ -278,7 +306,11 @@ class StrategySampler(BaseSampler):
             if other.state.is_finished() and other.number not in self.told:
                 self.told.add(other.number)
                 self._tell(study, other)
-        pending = [p for t in trials if t.state == TrialState.RUNNING and (p := self._proposal(t)) is not None]
+        pending = [
+            p
+            for t in trials
+            if t.state == TrialState.RUNNING and (p := self._proposal(t)) is not None
+        ]
         proposal = self.strategy.ask(trial.number, pending)
         study._storage.set_trial_system_attr(
             trial._trial_id, NOTE, {"genes": list(proposal.genes), "note": dict(proposal.note)}
@@ -315,7 +347,11 @@ class StrategySampler(BaseSampler):
         )
 
     def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
     ) -> Any:
         """A parameter that is no gene."""
         return self.others.sample_independent(study, trial, param_name, param_distribution)

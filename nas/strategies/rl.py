@@ -1,8 +1,9 @@
 """Reinforcement learning over the tokens of a network: a policy writes its genes one after the other.
 
-``rl``: the recurrent controller of MnasNet (Tan et al. 2019, https://arxiv.org/abs/1807.11626, section 4.3),
-trained by proximal policy optimisation (Schulman et al. 2017, https://arxiv.org/abs/1707.06347, equation 7).
-``rl:tunas``: independent logits trained by REINFORCE (Bender et al. 2020, https://arxiv.org/abs/2008.06120).
+``rl``: the recurrent controller of MnasNet (Tan et al. 2019, https://arxiv.org/abs/1807.11626,
+section 4.3), trained by proximal policy optimisation (Schulman et al. 2017,
+https://arxiv.org/abs/1707.06347, equation 7). ``rl:tunas``: independent logits trained by REINFORCE
+(Bender et al. 2020, https://arxiv.org/abs/2008.06120).
 """
 
 import io
@@ -35,8 +36,9 @@ DRAWS = 8
 class Preset:
     """``epochs``: gradient steps per batch. ``clip``: of the probability ratio, 0 for plain REINFORCE.
 
-    Rates are ours, for hundreds of trials and not thousands: on NK, K = 2, over `mnasnet`, 3 seeds, 500 evaluations,
-    .002, .006 and .015 leave the controller a regret of 2.7, 2.4 and 2.4; .2 and .5 the logits one of 2.1.
+    Rates are ours, for hundreds of trials and not thousands: on NK, K = 2, over `mnasnet`, 3 seeds,
+    500 evaluations, .002, .006 and .015 leave the controller a regret of 2.7, 2.4 and 2.4; .2 and
+    .5 the logits one of 2.1.
     """
 
     recurrent: bool
@@ -48,7 +50,9 @@ class Preset:
 
 
 PRESETS: Mapping[str, Preset] = {
-    "mnasnet": Preset(recurrent=True, rate=6e-3, betas=(0.9, 0.999), epochs=5, clip=CLIP, entropy=1e-3),
+    "mnasnet": Preset(
+        recurrent=True, rate=6e-3, betas=(0.9, 0.999), epochs=5, clip=CLIP, entropy=1e-3
+    ),
     "tunas": Preset(recurrent=False, rate=0.2, betas=(0.0, 0.999), epochs=1, clip=0.0, entropy=0.0),
 }
 
@@ -64,8 +68,9 @@ class _Sample:
 class ReinforcementLearning(Strategy):
     """A policy that is updated after every ``batch`` trials told, in the order told.
 
-    Options that no network inside the bounds can follow are masked. The note carries the log-probability. The
-    advantage is the reward minus its moving average, in standard deviations of the rewards told.
+    Options that no network inside the bounds can follow are masked. The note carries the
+    log-probability. The advantage is the reward minus its moving average, in standard deviations of
+    the rewards told.
     """
 
     def __init__(
@@ -104,7 +109,9 @@ class ReinforcementLearning(Strategy):
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             policy: _Policy = _Controller(sizes) if self.preset.recurrent else _Logits(sizes)
             for parameter in policy.double().parameters():
-                parameter.copy_(torch.from_numpy(generator.uniform(-0.1, 0.1, tuple(parameter.shape))))
+                parameter.copy_(
+                    torch.from_numpy(generator.uniform(-0.1, 0.1, tuple(parameter.shape)))
+                )
         policy.start()
         return policy
 
@@ -112,7 +119,9 @@ class ReinforcementLearning(Strategy):
         """See `Strategy`."""
         generator = rng(self.seed, "ask", number)
         drawn = self._draw(DRAWS, generator)
-        inside = drawn[self.domain.inside(drawn)]  # masks are exact for one additive bound, not for several
+        inside = drawn[
+            self.domain.inside(drawn)
+        ]  # masks are exact for one additive bound, not for several
         found = self.history.unseen(inside, pending)
         if found is None and len(inside):
             found = self.history.unseen_neighbour(tuple(inside[0].tolist()), generator, pending)
@@ -127,11 +136,15 @@ class ReinforcementLearning(Strategy):
         state: _State = None
         with torch.no_grad():
             for position, size in enumerate(self.domain.space.gene_sizes):
-                previous = torch.from_numpy(genes[:, position - 1] if position else np.full(count, -1))
+                previous = torch.from_numpy(
+                    genes[:, position - 1] if position else np.full(count, -1)
+                )
                 logits, state = self.policy.step(previous, position, state)
                 allowed = np.array([self._options(tuple(row[:position].tolist())) for row in genes])
                 odds = np.where(allowed, np.exp(logits.numpy()[:, :size]), 0).cumsum(axis=1)
-                genes[:, position] = (odds <= generator.random((count, 1)) * odds[:, -1:]).sum(axis=1)
+                genes[:, position] = (odds <= generator.random((count, 1)) * odds[:, -1:]).sum(
+                    axis=1
+                )
         return genes
 
     def _options(self, prefix: Genes) -> Masks:
@@ -143,13 +156,19 @@ class ReinforcementLearning(Strategy):
         """genes: (n, genes). What could have been chosen, (n, genes, most options); what was chosen counts as possible."""
         sizes = self.domain.space.gene_sizes
         masks = np.zeros((*genes.shape, max(sizes)), bool)
-        counts = self.domain.completions_along(genes) if self.domain.bounds else [np.ones(1)] * len(sizes)
+        counts = (
+            self.domain.completions_along(genes)
+            if self.domain.bounds
+            else [np.ones(1)] * len(sizes)
+        )
         for position, size in enumerate(sizes):
             masks[:, position, :size] = counts[position] > 0
         np.put_along_axis(masks, genes[:, :, None], True, axis=2)
         return masks
 
-    def _log_probabilities(self, genes: Sequence[Genes], masks: Masks | None = None) -> tuple[Tensor, Tensor]:
+    def _log_probabilities(
+        self, genes: Sequence[Genes], masks: Masks | None = None
+    ) -> tuple[Tensor, Tensor]:
         """masks: those of the genes. Log-probabilities of whole networks, and mean entropies of a gene: (n,)."""
         chosen = torch.tensor(genes)
         masks = self._masks(chosen.numpy()) if masks is None else masks
@@ -200,7 +219,9 @@ class ReinforcementLearning(Strategy):
         if not self.rewards:
             return
         worst, spread = min(self.rewards), float(np.std(self.rewards)) or 1.0
-        rewards = np.array([worst if sample.reward is None else sample.reward for sample in samples])
+        rewards = np.array(
+            [worst if sample.reward is None else sample.reward for sample in samples]
+        )
         if self.baseline == 0.0 and len(self.rewards) <= self.batch:
             self.baseline = float(rewards.mean())
         advantage = torch.from_numpy((rewards - self.baseline) / spread)
@@ -210,7 +231,9 @@ class ReinforcementLearning(Strategy):
         with torch.no_grad():
             now, _ = self._log_probabilities(genes, masks)
         told = [sample.log_probability for sample in samples]
-        before = torch.stack([now[i] if t is None else now.new_tensor(t) for i, t in enumerate(told)])
+        before = torch.stack(
+            [now[i] if t is None else now.new_tensor(t) for i, t in enumerate(told)]
+        )
         for _ in range(self.preset.epochs):
             logged, entropy = self._log_probabilities(genes, masks)
             gain = self._gain(logged, before, advantage)

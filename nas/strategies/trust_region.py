@@ -1,9 +1,10 @@
 """Bayesian optimisation inside trust regions of genes that grow with success and shrink with failure.
 
-TuRBO-m, Eriksson et al. 2019, https://arxiv.org/abs/1910.01739, with the Hamming regions of CASMOPOLITAN, Wan et
-al. 2021, https://arxiv.org/abs/2102.07188, and the Gaussian process of the strategy `gp` over all networks told. Limits
-count as in SCBO, https://arxiv.org/abs/2002.08526; with several objectives a region is centred as in MORBO, Daulton et
-al. 2022, https://arxiv.org/abs/2109.10964.
+TuRBO-m, Eriksson et al. 2019, https://arxiv.org/abs/1910.01739, with the Hamming regions of
+CASMOPOLITAN, Wan et al. 2021, https://arxiv.org/abs/2102.07188, and the Gaussian process of the
+strategy `gp` over all networks told. Limits count as in SCBO, https://arxiv.org/abs/2002.08526;
+with several objectives a region is centred as in MORBO, Daulton et al. 2022,
+https://arxiv.org/abs/2109.10964.
 """
 
 from collections.abc import Sequence
@@ -43,7 +44,9 @@ class Region:
 
     def count(self, gained: bool, tolerance: int) -> None:
         """One more trial: three successes in a row widen, so many failures in a row shrink."""
-        self.successes, self.failures = (self.successes + 1, 0) if gained else (0, self.failures + 1)
+        self.successes, self.failures = (
+            (self.successes + 1, 0) if gained else (0, self.failures + 1)
+        )
         if self.successes == SUCCESSES:
             self.length, self.successes = min(self.length * FACTOR, LONGEST), 0
         elif self.failures == tolerance:
@@ -53,9 +56,10 @@ class Region:
 class TrustRegion(GaussianProcess):
     """Proposes what is worth most within so many genes of the centre of any of the ``regions``.
 
-    A centre is the region's network with the best posterior mean; with several objectives the one that adds most to
-    the hypervolume. The note carries the region's number. Where a region has shrunk to nothing another begins around the
-    network that is worth most anywhere; each of the ``warm`` networks may have a region of its own.
+    A centre is the region's network with the best posterior mean; with several objectives the one
+    that adds most to the hypervolume. The note carries the region's number. Where a region has
+    shrunk to nothing another begins around the network that is worth most anywhere; each of the
+    ``warm`` networks may have a region of its own.
     """
 
     def __init__(
@@ -70,9 +74,13 @@ class TrustRegion(GaussianProcess):
         regions: int = 1,
         failures: int = FAILURES,
     ) -> None:
-        super().__init__(domain, seed=seed, objectives=objectives, initial=initial, warm=warm, limit=limit)
+        super().__init__(
+            domain, seed=seed, objectives=objectives, initial=initial, warm=warm, limit=limit
+        )
         if regions < 1 or failures < 1:
-            raise UsageError(f"trust-region needs at least 1 region and 1 failure, not {regions} and {failures}")
+            raise UsageError(
+                f"trust-region needs at least 1 region and 1 failure, not {regions} and {failures}"
+            )
         self.tolerance = failures
         self.begun = 0
         self.regions = [self._new() for _ in range(regions)]
@@ -98,7 +106,10 @@ class TrustRegion(GaussianProcess):
         """Take a complete trial in; whether it is the first to keep the limits, or better than all before."""
         key, best = self.history.canonical(trial.genes), region.best
         region.members.add(key)
-        if any(value > most for value, most in zip(self.metrics[key], self.limits.values(), strict=True)):
+        if any(
+            value > most
+            for value, most in zip(self.metrics[key], self.limits.values(), strict=True)
+        ):
             return False
         gained = best is None or any(
             new < old - LEAST_GAIN * abs(old) for new, old in zip(trial.losses, best, strict=True)
@@ -118,7 +129,9 @@ class TrustRegion(GaussianProcess):
         for begun, centre in centres.items():
             if centre is None and begun not in waiting:
                 return Proposal(self._afresh(value, generator, pending), {"region": begun})
-        return self._within(value, {n: c for n, c in centres.items() if c is not None}, generator, pending)
+        return self._within(
+            value, {n: c for n, c in centres.items() if c is not None}, generator, pending
+        )
 
     def _within(
         self, value: Value, centres: dict[int, NDArray[np.int64]], generator: np.random.Generator,
@@ -136,7 +149,10 @@ class TrustRegion(GaussianProcess):
         genes = found or self._afresh(value, generator, pending)
         if not centres:
             return Proposal(genes, {"region": self.regions[0].number})
-        return Proposal(genes, {"region": list(centres)[int((distances(np.array([genes]))[0] - lengths).argmin())]})
+        return Proposal(
+            genes,
+            {"region": list(centres)[int((distances(np.array([genes]))[0] - lengths).argmin())]},
+        )
 
     def _centre(self, region: Region, model: Model) -> NDArray[np.int64] | None:
         """None where no network of the region has been told of yet."""
@@ -146,10 +162,15 @@ class TrustRegion(GaussianProcess):
             return None
         best = members[0]
         if self.objectives > 1:
-            best = max(members, key=dict(zip(ranked, _contributions(model, ranked), strict=True)).__getitem__)
+            best = max(
+                members,
+                key=dict(zip(ranked, _contributions(model, ranked), strict=True)).__getitem__,
+            )
         return np.array(model.keys[best])
 
-    def _afresh(self, value: Value, generator: np.random.Generator, pending: Sequence[Proposal]) -> Genes:
+    def _afresh(
+        self, value: Value, generator: np.random.Generator, pending: Sequence[Proposal]
+    ) -> Genes:
         """Of random networks, the one that is worth most."""
         drawn = self.domain.sample_many(DRAWS, generator)
         found = self.history.unseen(drawn[np.argsort(-value(drawn), kind="stable")], pending)

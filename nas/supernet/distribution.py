@@ -1,12 +1,13 @@
 """A distribution over the networks of a space, and exact expectations under it that can be differentiated.
 
-Every choice has its own logits, theta; an option of a slot has the sum of its choices' logits. Slots are independent, so the
-shape handed over is a Markov chain: its distribution, passed forward through the compiled costs, gives expectations
-without sampling.
+Every choice has its own logits, theta; an option of a slot has the sum of its choices' logits.
+Slots are independent, so the shape handed over is a Markov chain: its distribution, passed forward
+through the compiled costs, gives expectations without sampling.
 
-With ``depth``, how many slots of a stage are filled is a choice of its own, as in TF-NAS (Hu et al. 2020,
-https://arxiv.org/abs/2008.05314): a slot is empty with the probability that the stage ends before it, and its filled options
-share the rest among themselves. So leaving a slot empty does not compete with each single option, and wins by no default.
+With ``depth``, how many slots of a stage are filled is a choice of its own, as in TF-NAS (Hu et al.
+2020, https://arxiv.org/abs/2008.05314): a slot is empty with the probability that the stage ends
+before it, and its filled options share the rest among themselves. So leaving a slot empty does not
+compete with each single option, and wins by no default.
 """
 
 import math
@@ -41,14 +42,16 @@ TILT_STEP = 0.5
 class Distribution:
     """A distribution in which slots are independent.
 
-    ``theta``: one float64 tensor (options,) per choice, zeros at first: uniform; then, with ``depth``, one per stage that
-    has slots to leave empty, over how many are filled. ``allowed``: (options,) bool per choice; what is not has no probability.
+    ``theta``: one float64 tensor (options,) per choice, zeros at first: uniform; then, with
+    ``depth``, one per stage that has slots to leave empty, over how many are filled. ``allowed``:
+    (options,) bool per choice; what is not has no probability.
 
-    ``metric`` names an additive cost, ``reach`` the figures of it that options must leave possible. ``tilt`` shifts every
-    option's logit by ``tilt`` times its share of ``target`` in that cost (expected over the shapes that reach the slot): with `aim`, the expected cost is the target whatever theta
-    says. That is the distribution nearest to theta's, in Kullback-Leibler divergence, among those that meet
-    the target on average, exact where the shape handed over does not depend on the options. Raises `UsageError` for ``depth``
-    in a space of fixed depth.
+    ``metric`` names an additive cost, ``reach`` the figures of it that options must leave possible.
+    ``tilt`` shifts every option's logit by ``tilt`` times its share of ``target`` in that cost
+    (expected over the shapes that reach the slot): with `aim`, the expected cost is the target
+    whatever theta says. That is the distribution nearest to theta's, in Kullback-Leibler
+    divergence, among those that meet the target on average, exact where the shape handed over does
+    not depend on the options. Raises `UsageError` for ``depth`` in a space of fixed depth.
     """
 
     def __init__(
@@ -72,8 +75,12 @@ class Distribution:
         self._skips = [rows.all(0) for rows in self._empty]
         self._runs = self._stages() if depth else []
         if depth and not self._runs:
-            raise UsageError(f"depth has nothing to choose: no slot of space '{self.space.name}' can be left empty")
-        sizes = [len(choice) for choice in self.space.choices] + [len(run) + 1 for run in self._runs]
+            raise UsageError(
+                f"depth has nothing to choose: no slot of space '{self.space.name}' can be left empty"
+            )
+        sizes = [len(choice) for choice in self.space.choices] + [
+            len(run) + 1 for run in self._runs
+        ]
         self.theta = [torch.zeros(size, dtype=torch.float64, requires_grad=True) for size in sizes]
         self.allowed = [torch.ones(len(choice), dtype=torch.bool) for choice in self.space.choices]
         self.temperature = 1.0
@@ -82,7 +89,9 @@ class Distribution:
     def _stages(self) -> list[list[int]]:
         """The slots of each stage that can be left empty, in order."""
         able = [slot for slot, skips in enumerate(self._skips) if skips.any() and not skips.all()]
-        return [list(run) for _, run in groupby(able, key=lambda slot: self.space.slots[slot].stage)]
+        return [
+            list(run) for _, run in groupby(able, key=lambda slot: self.space.slots[slot].stage)
+        ]
 
     # -- probabilities ----------------------------------------------------------------------------
 
@@ -91,13 +100,18 @@ class Distribution:
         found = []
         for slot, (first, last, _) in zip(self.space.slots, self.space.radix, strict=True):
             total = torch.zeros((), dtype=torch.float64)
-            for theta, allowed in zip(self.theta[first:last], self.allowed[first:last], strict=True):
+            for theta, allowed in zip(
+                self.theta[first:last], self.allowed[first:last], strict=True
+            ):
                 total = total[..., None] + (theta / self.temperature).masked_fill(~allowed, NEVER)
             found.append(total.reshape(slot.options))
         for theta, run in zip(self.theta[len(self.allowed) :], self._runs, strict=True):
             lengths = (theta / self.temperature).log_softmax(0)
             for position, place in enumerate(run):
-                ends, goes_on = lengths[: position + 1].logsumexp(0), lengths[position + 1 :].logsumexp(0)
+                ends, goes_on = (
+                    lengths[: position + 1].logsumexp(0),
+                    lengths[position + 1 :].logsumexp(0),
+                )
                 found[place] = _filled_or_not(found[place], self._skips[place], ends, goes_on)
         return found
 
@@ -121,7 +135,9 @@ class Distribution:
             low, high = max(self.tilt - reach, -LARGEST_TILT), min(self.tilt + reach, LARGEST_TILT)
             ends = self._excess(low, logits), self._excess(high, logits)
             if ends[0] < 0 < ends[1]:
-                self.tilt = float(brentq(self._excess, low, high, args=(logits,), xtol=1e-9, rtol=1e-7))
+                self.tilt = float(
+                    brentq(self._excess, low, high, args=(logits,), xtol=1e-9, rtol=1e-7)
+                )
                 return
         self.tilt = low if ends[0] >= 0 else high
 
@@ -157,7 +173,10 @@ class Distribution:
 
     def entropy(self, log_probs: Sequence[Tensor]) -> Tensor:
         """Mean over slots of the entropy as a share of the largest possible, 0..1. Differentiable."""
-        counts = [math.prod(int(a.sum()) for a in self.allowed[first:last]) for first, last, _ in self.space.radix]
+        counts = [
+            math.prod(int(a.sum()) for a in self.allowed[first:last])
+            for first, last, _ in self.space.radix
+        ]
         shares = [
             -(logs.exp() * logs).sum() / math.log(count)
             for logs, count in zip(log_probs, counts, strict=True)
@@ -168,7 +187,9 @@ class Distribution:
     def reaches(self) -> bool:
         """Whether some tilt brings the expected cost into ``reach``, with what is allowed."""
         logits = [row.detach().numpy() for row in self.logits()]
-        low, high = ((1 + self._excess(tilt, logits)) * self.target for tilt in (-LARGEST_TILT, LARGEST_TILT))
+        low, high = (
+            (1 + self._excess(tilt, logits)) * self.target for tilt in (-LARGEST_TILT, LARGEST_TILT)
+        )
         return low <= self.reach[1] and high >= self.reach[0]
 
     def skips(self, genes: Genes) -> float:
@@ -180,7 +201,9 @@ class Distribution:
 
     def sample(self, log_probs: Sequence[Tensor], draw: np.random.Generator) -> Genes:
         """One network."""
-        options = [int((logs.detach().exp().cumsum(0) <= draw.random()).sum()) for logs in log_probs]
+        options = [
+            int((logs.detach().exp().cumsum(0) <= draw.random()).sum()) for logs in log_probs
+        ]
         pairs = enumerate(min(o, len(logs) - 1) for o, logs in zip(options, log_probs, strict=True))
         return tuple(gene for slot, option in pairs for gene in self.space.slot_genes(slot, option))
 
@@ -190,7 +213,9 @@ class Distribution:
 
     def log_prob(self, log_probs: Sequence[Tensor], genes: Genes) -> Tensor:
         """Logarithm of the network's probability, (), differentiable."""
-        return torch.stack([logs[self.space.slot_option(slot, genes)] for slot, logs in enumerate(log_probs)]).sum()
+        return torch.stack(
+            [logs[self.space.slot_option(slot, genes)] for slot, logs in enumerate(log_probs)]
+        ).sum()
 
     def by_choice(self, log_probs: Sequence[Tensor]) -> dict[str, list[float]]:
         """Probability of every option by gene name: a slot's distribution, summed over its other choices."""
@@ -199,7 +224,9 @@ class Distribution:
             table = logs.detach().exp().reshape([len(choice) for choice in slot.choices] or [1])
             for axis, choice in enumerate(slot.choices):
                 others = [d for d in range(table.ndim) if d != axis]
-                found[f"{slot.name}.{choice.name}"] = (table.sum(others) if others else table).tolist()
+                found[f"{slot.name}.{choice.name}"] = (
+                    table.sum(others) if others else table
+                ).tolist()
         return found
 
     # -- state ------------------------------------------------------------------------------------
@@ -208,7 +235,12 @@ class Distribution:
         """For ``weights_only`` files."""
         theta = [value.detach().clone() for value in self.theta]
         allowed = [mask.clone() for mask in self.allowed]
-        return {"theta": theta, "allowed": allowed, "tilt": self.tilt, "temperature": self.temperature}
+        return {
+            "theta": theta,
+            "allowed": allowed,
+            "tilt": self.tilt,
+            "temperature": self.temperature,
+        }
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take over another `state`. Raises `ValueError` for one that is none."""
@@ -218,8 +250,12 @@ class Distribution:
             raise ValueError("theta is that of other choices")
         if [(m.shape, m.dtype) for m in allowed] != [(m.shape, m.dtype) for m in self.allowed]:
             raise ValueError("the allowed options are those of other choices")
-        if not all(bool(mask.any()) for mask in allowed) or not (math.isfinite(tilt) and temperature > 0):
-            raise ValueError("a choice has no option left, or tilt or temperature is no number that can be")
+        if not all(bool(mask.any()) for mask in allowed) or not (
+            math.isfinite(tilt) and temperature > 0
+        ):
+            raise ValueError(
+                "a choice has no option left, or tilt or temperature is no number that can be"
+            )
         with torch.no_grad():
             for value, given in zip(self.theta, theta, strict=True):
                 value.copy_(given)

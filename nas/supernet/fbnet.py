@@ -1,13 +1,16 @@
 """FBNet's own search: all blocks of a layer at once, weighted by a Gumbel softmax.
 
-Wu et al. 2019, https://arxiv.org/abs/1812.03443, sections 3.2 and 3.3. The gradient of theta is the exact one of the relaxed loss, by
-the reparameterisation of Jang et al. 2017 (https://arxiv.org/abs/1611.01144); as an estimate for the loss of drawn networks it is biased,
-the more so the higher the temperature: what is trained is a mixture, what is derived is not.
+Wu et al. 2019, https://arxiv.org/abs/1812.03443, sections 3.2 and 3.3. The gradient of theta is the
+exact one of the relaxed loss, by the reparameterisation of Jang et al. 2017
+(https://arxiv.org/abs/1611.01144); as an estimate for the loss of drawn networks it is biased, the
+more so the higher the temperature: what is trained is a mixture, what is derived is not.
 
-A step costs about as much as all options together, in time and memory. Slots must hand over one shape.
+A step costs about as much as all options together, in time and memory. Slots must hand over one
+shape.
 
-Two improvements can be switched on: TF-NAS's loss (Hu et al. 2020, https://arxiv.org/abs/2008.05314), which seeks a latency
-instead of weighing it, and a distribution that shrinks (`nas.supernet.shrinking`).
+Two improvements can be switched on: TF-NAS's loss (Hu et al. 2020,
+https://arxiv.org/abs/2008.05314), which seeks a latency instead of weighing it, and a distribution
+that shrinks (`nas.supernet.shrinking`).
 """
 
 import math
@@ -53,12 +56,16 @@ class Mixture:
     def __init__(self, supernet: Supernet) -> None:
         slots = [supernet.options(slot) for slot in range(len(supernet.space.slots))]
         self.slots = [[nn.Sequential(*layers) for layers, _ in options] for options in slots]
-        self.views: list[View] = [view for options in slots for _, views in options for view in views]
+        self.views: list[View] = [
+            view for options in slots for _, views in options for view in views
+        ]
 
     def __call__(self, images: Tensor, weights: list[Tensor]) -> Tensor:
         """images: (n, c, s, s), weights: per slot (options,). Logits (n, classes), with batch statistics."""
         fast = images.device.type == "cpu" and images.shape[3] <= SWIFT_SIDE
-        maps = swift.turned(images) if fast else images.contiguous(memory_format=torch.channels_last)
+        maps = (
+            swift.turned(images) if fast else images.contiguous(memory_format=torch.channels_last)
+        )
         with precision(images.device):
             for options, shares in zip(self.slots, weights, strict=True):
                 places = [place for place, share in enumerate(shares.tolist()) if share > 0]
@@ -67,7 +74,9 @@ class Mixture:
                 if len(options) == 1:
                     [maps] = outs
                 else:
-                    maps = torch.stack([out * shares[place] for out, place in zip(outs, places, strict=True)]).sum(0)
+                    maps = torch.stack(
+                        [out * shares[place] for out, place in zip(outs, places, strict=True)]
+                    ).sum(0)
         return (swift.turned(maps) if fast else maps).float()
 
 
@@ -84,9 +93,10 @@ def schedule(images: int, search: int, epochs: int, accumulate: int = 1) -> Sche
 class FBNetTraining(Remembered):
     """Every epoch trains the weights on all of *weights*, then theta on all of *search*, after `FROZEN_EPOCHS`.
 
-    With fewer than `EPOCHS` the frozen part and the fall of the temperature shrink in proportion. Both minimise
-    ``CE * ALPHA * log(LAT)^BETA`` with LAT in microseconds, expected under the sampled weights of the options, or with
-    ``loss`` absolute ``CE + TARGET_WEIGHT * |LAT / target - 1|``. Of the settings those of the path variant are not used.
+    With fewer than `EPOCHS` the frozen part and the fall of the temperature shrink in proportion.
+    Both minimise ``CE * ALPHA * log(LAT)^BETA`` with LAT in microseconds, expected under the
+    sampled weights of the options, or with ``loss`` absolute ``CE + TARGET_WEIGHT * |LAT / target -
+    1|``. Of the settings those of the path variant are not used.
     """
 
     def __init__(
@@ -107,7 +117,9 @@ class FBNetTraining(Remembered):
         self.mixture = Mixture(supernet)
         self.weight_steps = math.ceil(len(weights[0]) / planned.batch_size)
         self.theta_steps = math.ceil(len(search[0]) / planned.batch_size)
-        self.search_batches = Batches(len(search[0]), planned.batch_size, seed=seed, stream="search")
+        self.search_batches = Batches(
+            len(search[0]), planned.batch_size, seed=seed, stream="search"
+        )
         self.shrinking = Shrinking(distribution, prune=settings.prune, two_path=settings.two_path)
         self.adam = torch.optim.Adam(distribution.theta, THETA_LR, weight_decay=THETA_DECAY)
         self.history: list[dict[str, Any]] = []
@@ -143,7 +155,9 @@ class FBNetTraining(Remembered):
         rows = self.batches.rows(number).to(self.images.device)
         images, labels = self.images[rows], self.labels[rows]
         if self.augment is not None:
-            generator = torch.Generator().manual_seed(int(rng(self.seed, "augment", self.done).integers(2**62)))
+            generator = torch.Generator().manual_seed(
+                int(rng(self.seed, "augment", self.done).integers(2**62))
+            )
             images, labels = self.augment(images, labels, generator)
         value = self._gradients(images, labels)
         self.optimiser.step(self.mixture.views, self.schedule.lr_at(self.done))
@@ -178,10 +192,15 @@ class FBNetTraining(Remembered):
     def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
         draw = rng(self.seed, "gumbel", self.done)
         logits = self.distribution.logits()
-        noise = [torch.from_numpy(draw.gumbel(size=len(row))) / self.distribution.temperature for row in logits]
+        noise = [
+            torch.from_numpy(draw.gumbel(size=len(row))) / self.distribution.temperature
+            for row in logits
+        ]
         weights = [(row + extra).softmax(0) for row, extra in zip(logits, noise, strict=True)]
         latency = self.distribution.expected([row.clamp(min=SMALLEST).log() for row in weights])
-        entropy = F.cross_entropy(self.mixture(images, [row.to(images.dtype) for row in weights]), labels)
+        entropy = F.cross_entropy(
+            self.mixture(images, [row.to(images.dtype) for row in weights]), labels
+        )
         loss = self._weighed(entropy, latency)
         if not math.isfinite(loss.item()):
             raise TrainingError(
@@ -193,7 +212,9 @@ class FBNetTraining(Remembered):
     def _weighed(self, entropy: Tensor, latency: Tensor) -> Tensor:
         """entropy: () nats; latency: () ms. The loss, (). Raises `BoundError` where a factor would not be positive."""
         if self.settings.loss == "absolute":
-            return entropy + (TARGET_WEIGHT * (latency / self.distribution.target - 1).abs()).to(entropy.dtype)
+            return entropy + (TARGET_WEIGHT * (latency / self.distribution.target - 1).abs()).to(
+                entropy.dtype
+            )
         latency = latency * MICROSECONDS
         if latency.item() <= 1:
             raise BoundError(

@@ -1,9 +1,10 @@
 """A supernet: shared weights of all networks of a space, and one network of it at a time as a torch module.
 
-Per slot, position in the slot's layers and kind of op, each parameter exists once, in the largest shape that any
-option asks for. A layer of a picked network holds views of them: the leading channels, the middle of a kernel. So
-a step trains, and pays for, the picked network alone. Batch norms keep running statistics per layer, which mean nothing
-before they are recalibrated: see `nas.supernet.scoring`.
+Per slot, position in the slot's layers and kind of op, each parameter exists once, in the largest
+shape that any option asks for. A layer of a picked network holds views of them: the leading
+channels, the middle of a kernel. So a step trains, and pays for, the picked network alone. Batch
+norms keep running statistics per layer, which mean nothing before they are recalibrated: see
+`nas.supernet.scoring`.
 """
 
 from collections import Counter, OrderedDict
@@ -73,8 +74,10 @@ class Path(nn.Module):
 class Supernet:
     """The weights of all networks of ``space``, each slimmed by ``slim``, drawn from ``seed`` alone.
 
-    ``share`` none: every option has weights of its own; elastic: options of one kind of op share, sliced by the settings
-    that the op declares elastic; auto: none where at no place more than `MOST_OWN` different layers can stand. Raises `ArchitectureError` for an op without a torch module.
+    ``share`` none: every option has weights of its own; elastic: options of one kind of op share,
+    sliced by the settings that the op declares elastic; auto: none where at no place more than
+    `MOST_OWN` different layers can stand. Raises `ArchitectureError` for an op without a torch
+    module.
     """
 
     def __init__(
@@ -97,7 +100,9 @@ class Supernet:
         self.shared: dict[str, Tensor] = {}
         for place, layers in grouped.items():
             self._allocate(place, layers)
-        self._layers: OrderedDict[tuple[int, int, Layer], tuple[nn.Module, tuple[View, ...]]] = OrderedDict()
+        self._layers: OrderedDict[tuple[int, int, Layer], tuple[nn.Module, tuple[View, ...]]] = (
+            OrderedDict()
+        )
 
     @property
     def params(self) -> int:
@@ -109,7 +114,9 @@ class Supernet:
     def _places(self) -> list[tuple[int, int, Layer]]:
         """Every (slot, position, slimmed layer) of the space, each once."""
         networks = ((genes, self.slim(self.space.decode(genes))) for genes in covering(self.space))
-        return list(dict.fromkeys(found for genes, small in networks for found in self._walk(genes, small)))
+        return list(
+            dict.fromkeys(found for genes, small in networks for found in self._walk(genes, small))
+        )
 
     def _walk(self, genes: Genes, small: Architecture) -> Iterator[tuple[int, int, Layer]]:
         layers = iter(small.layers)
@@ -122,7 +129,9 @@ class Supernet:
         if self.share == "none":
             return Place(slot, position, str(layer))
         op = layer.op
-        fixed = ",".join(f"{name}={value}" for name, value in op.settings.items() if name not in op.elastic)
+        fixed = ",".join(
+            f"{name}={value}" for name, value in op.settings.items() if name not in op.elastic
+        )
         width = "" if "channels" in op.elastic else f"@{layer.shape.channels}"
         return Place(slot, position, f"{op.key}({fixed}){width}")
 
@@ -137,7 +146,11 @@ class Supernet:
         values = {name: torch.zeros(shape) for name, shape in largest.items()}
         filled: dict[str, list[tuple[int, ...]]] = {name: [] for name in largest}
         for layer in sorted(asked, key=lambda layer: (-layer.params, str(layer))):
-            new = [n for n, s in asked[layer].items() if not any(all(map(int.__le__, s, f)) for f in filled[n])]
+            new = [
+                n
+                for n, s in asked[layer].items()
+                if not any(all(map(int.__le__, s, f)) for f in filled[n])
+            ]
             if new:
                 made = self._initialised(place, layer)
                 for name in new:
@@ -192,7 +205,9 @@ class Supernet:
             genes = (*zeros[:first], *self.space.slot_genes(slot, option), *zeros[last:])
             small = self.slim(self.space.decode(genes))
             made = [self._layer(*place) for place in self._walk(genes, small) if place[0] == slot]
-            found.append(([layer for layer, _ in made], [view for _, views in made for view in views]))
+            found.append(
+                ([layer for layer, _ in made], [view for _, views in made for view in views])
+            )
         return found
 
     def _layer(self, slot: int, position: int, layer: Layer) -> tuple[nn.Module, tuple[View, ...]]:
@@ -212,7 +227,9 @@ class Supernet:
             known = self._name(place, name)
             shared, shape = self.shared.get(known), tuple(parameter.shape)
             if shared is None or any(map(int.__gt__, shape, shared.shape)):
-                raise ArchitectureError(f"the supernet of space '{self.space.name}' was not made for layer {layer}")
+                raise ArchitectureError(
+                    f"the supernet of space '{self.space.name}' was not made for layer {layer}"
+                )
             cut = _cut(tuple(shared.shape), shape)
             leaf = nn.Parameter(shared[cut])
             owner, _, last = name.rpartition(".")
@@ -237,7 +254,11 @@ class Supernet:
             self.shared[name].copy_(value)
 
     def __str__(self) -> str:
-        alone = "weights of its own for each option" if self.share == "none" else "weights shared by elastic settings"
+        alone = (
+            "weights of its own for each option"
+            if self.share == "none"
+            else "weights shared by elastic settings"
+        )
         return f"{self.params / 1e6:.2f} M parameters, {alone}"
 
 
@@ -257,6 +278,7 @@ def _shapes(op: object, shape: Shape) -> dict[str, tuple[int, ...]]:
 def _cut(whole: Sequence[int], part: Sequence[int]) -> Cut:
     """The leading part along every dimension, the middle one along the two of a convolution's kernel."""
     starts = [
-        (w - p) // 2 if len(part) == 4 and d >= 2 else 0 for d, (w, p) in enumerate(zip(whole, part, strict=True))
+        (w - p) // 2 if len(part) == 4 and d >= 2 else 0
+        for d, (w, p) in enumerate(zip(whole, part, strict=True))
     ]
     return tuple(slice(start, start + size) for start, size in zip(starts, part, strict=True))

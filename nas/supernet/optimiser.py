@@ -53,10 +53,16 @@ class SharedSGD:
         return weight, total, velocity
 
     @torch.no_grad()
-    def _apply(self, weights: list[Tensor], gradients: list[Tensor], velocities: list[Tensor], lr: float) -> None:
+    def _apply(
+        self, weights: list[Tensor], gradients: list[Tensor], velocities: list[Tensor], lr: float
+    ) -> None:
         decayed = [i for i, weight in enumerate(weights) if weight.ndim > 1]
         if self.weight_decay:
-            torch._foreach_add_([gradients[i] for i in decayed], [weights[i] for i in decayed], alpha=self.weight_decay)
+            torch._foreach_add_(
+                [gradients[i] for i in decayed],
+                [weights[i] for i in decayed],
+                alpha=self.weight_decay,
+            )
         torch._foreach_mul_(velocities, self.momentum)
         torch._foreach_add_(velocities, gradients)
         torch._foreach_add_(gradients, velocities, alpha=self.momentum)

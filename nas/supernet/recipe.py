@@ -9,7 +9,7 @@ from typing import Any
 from nas.errors import RunError, UsageError
 from nas.model import weights
 from nas.settings import check_kind
-from nas.study import Preparing
+from nas.study.study import Preparing
 from nas.supernet.network import SHARING
 from nas.supernet.training import SAMPLING, SupernetTraining
 
@@ -24,10 +24,12 @@ RECENT = 50
 class Sharing:
     """How a supernet shares and trains its weights.
 
-    ``share``: see `Supernet`. ``accumulate``: parts that a batch is worked off in, to save memory. ``sampling`` and ``paths``: `nas.supernet.training.sampler`; a sandwich distils from
-    the largest network. ``canonical``: see `Uniform`. ``longer``: times the images and epochs of the short training of
-    one network. ``ramp``: as a share of the steps, see `SupernetTraining`. ``recalibrate``: images of *weights* from which a network's batch norm statistics are taken. ``check``:
-    networks trained alone for a short while to see what the score is worth; 0 for none.
+    ``share``: see `Supernet`. ``accumulate``: parts that a batch is worked off in, to save memory.
+    ``sampling`` and ``paths``: `nas.supernet.training.sampler`; a sandwich distils from the largest
+    network. ``canonical``: see `Uniform`. ``longer``: times the images and epochs of the short
+    training of one network. ``ramp``: as a share of the steps, see `SupernetTraining`.
+    ``recalibrate``: images of *weights* from which a network's batch norm statistics are taken.
+    ``check``: networks trained alone for a short while to see what the score is worth; 0 for none.
     """
 
     share: str = "auto"
@@ -42,8 +44,13 @@ class Sharing:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            check_kind(f"{field.name} of evaluator 'supernet'", getattr(self, field.name), field.type)
-        for name, value, known in (("share", self.share, SHARING), ("sampling", self.sampling, SAMPLING)):
+            check_kind(
+                f"{field.name} of evaluator 'supernet'", getattr(self, field.name), field.type
+            )
+        for name, value, known in (
+            ("share", self.share, SHARING),
+            ("sampling", self.sampling, SAMPLING),
+        ):
             if value not in known:
                 raise UsageError(f"{name} must be one of {', '.join(known)}, not '{value}'")
         for name, low, high in (
@@ -73,8 +80,9 @@ def train(
 ) -> bool:
     """Train to the last step, or for ``stop_after`` seconds, from the checkpoint in ``file`` if there is one.
 
-    Whether the training is finished; the file then holds the supernet's final weights. A file made under
-    another ``identity`` raises `RunError`. A loss that is not finite raises `TrainingError`, the last good checkpoint stays.
+    Whether the training is finished; the file then holds the supernet's final weights. A file made
+    under another ``identity`` raises `RunError`. A loss that is not finite raises `TrainingError`,
+    the last good checkpoint stays.
     """
     steps = training.schedule.steps
     before, finished = _restore(training, file, identity)
@@ -94,7 +102,10 @@ def train(
                 what="supernet",
                 done=training.done,
                 steps=steps,
-                figures={"loss": sum(losses[-RECENT:]) / len(losses[-RECENT:]), **training.figures()},
+                figures={
+                    "loss": sum(losses[-RECENT:]) / len(losses[-RECENT:]),
+                    **training.figures(),
+                },
                 eta_seconds=(now - begun) / (training.done - first) * (steps - training.done),
             )
         )
@@ -107,13 +118,22 @@ def train(
 
 
 def _save(
-    training: SupernetTraining, file: Path, identity: Mapping[str, Any], seconds: float, *, finished: bool
+    training: SupernetTraining,
+    file: Path,
+    identity: Mapping[str, Any],
+    seconds: float,
+    *,
+    finished: bool,
 ) -> None:
     state = training.result() if finished else training.state()
-    weights.save(file, {**state, "identity": dict(identity), "seconds": seconds, "finished": finished})
+    weights.save(
+        file, {**state, "identity": dict(identity), "seconds": seconds, "finished": finished}
+    )
 
 
-def _restore(training: SupernetTraining, file: Path, identity: Mapping[str, Any]) -> tuple[float, bool]:
+def _restore(
+    training: SupernetTraining, file: Path, identity: Mapping[str, Any]
+) -> tuple[float, bool]:
     """Seconds spent before, and whether that was all of it."""
     if not file.exists():
         return 0.0, False
@@ -131,7 +151,9 @@ def _restore(training: SupernetTraining, file: Path, identity: Mapping[str, Any]
         (training.take if finished else training.restore)(state)
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         text = " ".join(str(error).split())[:120]
-        raise RunError(f"'{file}' is not a checkpoint of this supernet: {text}. Remove it to start anew") from None
+        raise RunError(
+            f"'{file}' is not a checkpoint of this supernet: {text}. Remove it to start anew"
+        ) from None
     return seconds, finished
 
 
@@ -141,4 +163,8 @@ def _plain(value: Any) -> Any:
         return {str(name): _plain(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
-    return value if value is None or isinstance(value, str | int | float) else f"a {type(value).__name__}"
+    return (
+        value
+        if value is None or isinstance(value, str | int | float)
+        else f"a {type(value).__name__}"
+    )

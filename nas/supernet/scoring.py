@@ -27,7 +27,9 @@ def recalibrate(path: Path, images: Source, count: int) -> None:
     norms = [part for part in path.modules() if isinstance(part, nn.BatchNorm2d)]
     before = [norm.momentum for norm in norms]
     path.train()
-    for number, rows in enumerate(torch.split(torch.arange(min(count, len(images)), device=images.device), BATCH), 1):
+    for number, rows in enumerate(
+        torch.split(torch.arange(min(count, len(images)), device=images.device), BATCH), 1
+    ):
         for norm in norms:
             norm.momentum = 1 / number
         run(path, images[rows])

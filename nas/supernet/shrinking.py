@@ -1,8 +1,9 @@
 """A distribution that loses options while it is learned.
 
-Our reconstruction of the tiered pruning of PruNet (Kierat et al. 2022, https://arxiv.org/abs/2209.11785), whose code is not
-public: an option is dropped when its probability falls below a threshold that rises with time, a layer with its last
-option but the empty one; and of an ordered choice only two options, a pair of widths say, are in play at any time. What
+Our reconstruction of the tiered pruning of PruNet (Kierat et al. 2022,
+https://arxiv.org/abs/2209.11785), whose code is not public: an option is dropped when its
+probability falls below a threshold that rises with time, a layer with its last option but the empty
+one; and of an ordered choice only two options, a pair of widths say, are in play at any time. What
 a step costs then does not grow with their number.
 """
 
@@ -24,8 +25,9 @@ DECIDED = 0.8
 class Pair:
     """Options ``low`` and ``low + stride`` of an ordered choice; ``came``: 1 or -1 for a pair that a move up or down led to.
 
-    The pair walks towards the winner. Where it turns, the best option lies between the last two moves, and the
-    stride is halved: so whatever single-peaked order the options have, their best is found.
+    The pair walks towards the winner. Where it turns, the best option lies between the last two
+    moves, and the stride is halved: so whatever single-peaked order the options have, their best is
+    found.
     """
 
     low: int
@@ -58,17 +60,23 @@ class Pair:
 class Shrinking:
     """What becomes of a distribution's options.
 
-    ``prune``: an option is dropped below this share of the even probability, times the share of the training that
-    has passed; 0 drops none. No option is pruned that the distribution's ``reach`` needs. ``two_path``: ordered choices of more
-    than two options play in pairs, which walk freely: the target may lie beyond what they leave. Raises `UsageError` where no
-    choice is ordered.
+    ``prune``: an option is dropped below this share of the even probability, times the share of the
+    training that has passed; 0 drops none. No option is pruned that the distribution's ``reach``
+    needs. ``two_path``: ordered choices of more than two options play in pairs, which walk freely:
+    the target may lie beyond what they leave. Raises `UsageError` where no choice is ordered.
     """
 
-    def __init__(self, distribution: Distribution, *, prune: float = 0.0, two_path: bool = False) -> None:
+    def __init__(
+        self, distribution: Distribution, *, prune: float = 0.0, two_path: bool = False
+    ) -> None:
         self.distribution, self.prune = distribution, prune
         choices = enumerate(distribution.space.choices)
-        ordered = [(place, choice) for place, choice in choices if choice.ordinal and len(choice) > 2]
-        self.pairs = {place: Pair.first(len(choice)) for place, choice in ordered} if two_path else {}
+        ordered = [
+            (place, choice) for place, choice in choices if choice.ordinal and len(choice) > 2
+        ]
+        self.pairs = (
+            {place: Pair.first(len(choice)) for place, choice in ordered} if two_path else {}
+        )
         if two_path and not self.pairs:
             raise UsageError(
                 f"two_path compares two of at least three ordered options, and no choice of space '{distribution.space.name}' "
@@ -88,7 +96,9 @@ class Shrinking:
             if max(low, high) >= DECIDED * (low + high):
                 self._move(place, pair.after(high > low, len(shares[place])))
                 self.distribution.theta[place].zero_()
-                adam.state.pop(self.distribution.theta[place], None)  # its scale is that of other options
+                adam.state.pop(
+                    self.distribution.theta[place], None
+                )  # its scale is that of other options
         for place, share in enumerate(shares):
             if place not in self.pairs:
                 self._prune(place, torch.tensor(share) >= self.prune * progress / len(share))

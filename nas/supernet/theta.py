@@ -1,13 +1,15 @@
 """One-path differentiable search: weights and distribution trained in turn, on images of their own.
 
-A weight step trains one network on *weights*: drawn from the distribution, or, every second time, uniformly random
-(TF-NAS, Hu et al. 2020, https://arxiv.org/abs/2008.05314, trains both), so that what is rarely drawn is still judged by trained
-weights. A theta step draws a few networks, reads their losses on one batch of *search*, without gradients, and follows
-the score function estimator (REINFORCE, Williams 1992) with the mean loss of the others as each one's baseline: it is
-unbiased for the gradient of the expected loss at the present weights, and costs forward passes only. Advantages
-are divided by their running deviation, which changes its length, not its direction.
+A weight step trains one network on *weights*: drawn from the distribution, or, every second time,
+uniformly random (TF-NAS, Hu et al. 2020, https://arxiv.org/abs/2008.05314, trains both), so that
+what is rarely drawn is still judged by trained weights. A theta step draws a few networks, reads
+their losses on one batch of *search*, without gradients, and follows the score function estimator
+(REINFORCE, Williams 1992) with the mean loss of the others as each one's baseline: it is unbiased
+for the gradient of the expected loss at the present weights, and costs forward passes only.
+Advantages are divided by their running deviation, which changes its length, not its direction.
 
-The cost needs no gradient: after each step the distribution is tilted onto its target (`Distribution.aim`).
+The cost needs no gradient: after each step the distribution is tilted onto its target
+(`Distribution.aim`).
 """
 
 import math
@@ -43,7 +45,8 @@ GUARD = 20.0
 def reinforce(losses: Tensor, log_probs: Tensor) -> Tensor:
     """losses, log_probs: (k,), k at least 2. What has the estimated gradient of the expected loss, ().
 
-    Each network's loss is compared with the mean of the others, which does not depend on it: unbiased.
+    Each network's loss is compared with the mean of the others, which does not depend on it:
+    unbiased.
     """
     count = len(losses)
     advantages = (losses - losses.mean()) * (count / (count - 1))
@@ -66,7 +69,12 @@ class Remembered(SupernetTraining):
             return
         with torch.no_grad():
             log_probs = self.distribution.log_probs()
-            row = {"step": self.done, "loss": loss, **self.figures(), "tilt": self.distribution.tilt}
+            row = {
+                "step": self.done,
+                "loss": loss,
+                **self.figures(),
+                "tilt": self.distribution.tilt,
+            }
             self.history.append({**row, "probabilities": self.distribution.by_choice(log_probs)})
 
     @torch.no_grad()
@@ -82,7 +90,11 @@ class Remembered(SupernetTraining):
         }
 
     def _theta_state(self) -> dict[str, Any]:
-        found = {"distribution": self.distribution.state(), "shrinking": self.shrinking.state(), "scale": self.scale}
+        found = {
+            "distribution": self.distribution.state(),
+            "shrinking": self.shrinking.state(),
+            "scale": self.scale,
+        }
         return {**found, "history": list(self.history), "warnings": list(self.warnings)}
 
     def state(self) -> dict[str, Any]:
@@ -111,7 +123,11 @@ class Remembered(SupernetTraining):
             raise ValueError("its history is none")
         self.distribution.load(state["distribution"])
         self.shrinking.load(state["shrinking"])
-        self.scale, self.history, self.warnings = state["scale"], list(state["history"]), list(state["warnings"])
+        self.scale, self.history, self.warnings = (
+            state["scale"],
+            list(state["history"]),
+            list(state["warnings"]),
+        )
 
 
 class ThetaTraining(Remembered):
@@ -192,7 +208,9 @@ class ThetaTraining(Remembered):
                 f"the loss on the search set is not finite at step {self.done}: try a lower learning rate"
             )
         spread = float(losses.std())
-        self.scale = spread if not self.scale else SCALE_MEMORY * self.scale + (1 - SCALE_MEMORY) * spread
+        self.scale = (
+            spread if not self.scale else SCALE_MEMORY * self.scale + (1 - SCALE_MEMORY) * spread
+        )
         logs = torch.stack([self.distribution.log_prob(log_probs, genes) for genes in networks])
         objective = reinforce(losses / max(self.scale, 1e-6), logs) + self._guard(log_probs)
         self.adam.zero_grad()
@@ -208,17 +226,31 @@ class ThetaTraining(Remembered):
         images, labels = self.search[0][rows], self.search[1][rows]
         space = self.supernet.space
         paths = [self.supernet.path(space.canonical(genes)).train() for genes in networks]
-        return torch.tensor([float(F.cross_entropy(run(path, images), labels)) for path in paths], dtype=torch.float64)
+        return torch.tensor(
+            [float(F.cross_entropy(run(path, images), labels)) for path in paths],
+            dtype=torch.float64,
+        )
 
     def _guard(self, log_probs: list[Tensor]) -> Tensor:
         """Pushes back where skips exceed their limit, or the distribution collapses before it has seen much."""
         left = 1 - self.progress
-        entropy, skips = self.distribution.entropy(log_probs), self.distribution.skip_share(log_probs)
-        self._warn(entropy.item() < EARLY_ENTROPY * left, "entropy", "the distribution narrows early")
-        self._warn(skips.item() > self.skip_limit, "skips", "more slots are empty than in random networks of that cost")
+        entropy, skips = (
+            self.distribution.entropy(log_probs),
+            self.distribution.skip_share(log_probs),
+        )
+        self._warn(
+            entropy.item() < EARLY_ENTROPY * left, "entropy", "the distribution narrows early"
+        )
+        self._warn(
+            skips.item() > self.skip_limit,
+            "skips",
+            "more slots are empty than in random networks of that cost",
+        )
         if not self.settings.guard:
             return torch.zeros((), dtype=torch.float64)
-        return GUARD * ((EARLY_ENTROPY * left - entropy).clamp(min=0) + (skips - self.skip_limit).clamp(min=0))
+        return GUARD * (
+            (EARLY_ENTROPY * left - entropy).clamp(min=0) + (skips - self.skip_limit).clamp(min=0)
+        )
 
     def _warn(self, found: bool, name: str, text: str) -> None:
         acts = "pushing back" if self.settings.guard else "guard is off"

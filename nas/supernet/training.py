@@ -38,7 +38,9 @@ class Batches:
         """(batch_size,) int64; step counts from 0. A batch may reach over into the next pass."""
         places = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
         epochs, within = np.divmod(places, self.images)
-        return torch.from_numpy(np.array([self._order(int(e))[w] for e, w in zip(epochs, within, strict=True)]))
+        return torch.from_numpy(
+            np.array([self._order(int(e))[w] for e, w in zip(epochs, within, strict=True)])
+        )
 
     def _order(self, epoch: int) -> np.ndarray:
         if epoch not in self._orders:
@@ -52,8 +54,9 @@ class Uniform:
     """``count`` networks a step, uniform over genes each; together they show each option of a slot equally often.
 
     So the ``count`` of the largest slot makes every step strictly fair (Chu et al. 2019, FairNAS,
-    https://arxiv.org/abs/1907.01845), and 1 is the single path of Guo et al. 2019, https://arxiv.org/abs/1904.00420.
-    ``canonical``: each network in its least spelling, so that those that several genes spell share one training.
+    https://arxiv.org/abs/1907.01845), and 1 is the single path of Guo et al. 2019,
+    https://arxiv.org/abs/1904.00420. ``canonical``: each network in its least spelling, so that
+    those that several genes spell share one training.
     """
 
     space: SearchSpace
@@ -63,11 +66,17 @@ class Uniform:
     def __call__(self, draw: np.random.Generator) -> list[Genes]:
         """The step's networks."""
         columns = [
-            np.resize(draw.permutation(slot.options), self.count) if slot.options > 1 else np.zeros(self.count, int)
+            np.resize(draw.permutation(slot.options), self.count)
+            if slot.options > 1
+            else np.zeros(self.count, int)
             for slot in self.space.slots
         ]
         found = [
-            tuple(g for slot, option in enumerate(row) for g in self.space.slot_genes(slot, int(option)))
+            tuple(
+                g
+                for slot, option in enumerate(row)
+                for g in self.space.slot_genes(slot, int(option))
+            )
             for row in zip(*columns, strict=True)
         ]
         return [self.space.canonical(genes) for genes in found] if self.canonical else found
@@ -82,12 +91,14 @@ def extremes(space: SearchSpace) -> tuple[Genes, Genes]:
 class SupernetTraining:
     """A training that goes a step at a time, and can be stopped and taken up again without a trace.
 
-    ``sample(rng)`` gives a step's networks; their losses on one batch are averaged. ``distil``: the first of
-    them teaches the others (Yu et al. 2020, BigNAS, https://arxiv.org/abs/2003.11142): they learn its probabilities
-    instead of the labels. ``ramp``: over so many first steps networks depart from the one of most multiply-adds, which
-    the first tenth of them train alone: a slot takes its drawn option with a probability that rises to 1. So every option learns
-    inside a network that works (``canonical``: in its least spelling); without it FBNet's 22 slots of nine stay at chance for hundreds of steps. All that is random follows from ``seed`` and the step's number.
-    Raises `UsageError` where the schedule's batch cannot be cut as its ``accumulate`` asks.
+    ``sample(rng)`` gives a step's networks; their losses on one batch are averaged. ``distil``: the
+    first of them teaches the others (Yu et al. 2020, BigNAS, https://arxiv.org/abs/2003.11142):
+    they learn its probabilities instead of the labels. ``ramp``: over so many first steps networks
+    depart from the one of most multiply-adds, which the first tenth of them train alone: a slot
+    takes its drawn option with a probability that rises to 1. So every option learns inside a
+    network that works (``canonical``: in its least spelling); without it FBNet's 22 slots of nine
+    stay at chance for hundreds of steps. All that is random follows from ``seed`` and the step's
+    number. Raises `UsageError` where the schedule's batch cannot be cut as its ``accumulate`` asks.
     """
 
     def __init__(
@@ -104,14 +115,19 @@ class SupernetTraining:
         ramp: int = 0,
         canonical: bool = True,
     ) -> None:
-        if schedule.batch_size % schedule.accumulate or schedule.batch_size < 2 * schedule.accumulate:
+        if (
+            schedule.batch_size % schedule.accumulate
+            or schedule.batch_size < 2 * schedule.accumulate
+        ):
             raise UsageError(
                 f"a batch of {schedule.batch_size} images cannot be cut into {schedule.accumulate} equal parts of two or more: "
                 "choose another accumulate or batch_size"
             )
         self.supernet, self.images, self.labels, self.schedule = supernet, images, labels, schedule
         self.sample, self.seed, self.augment, self.distil = sample, seed, augment, distil
-        self.optimiser = SharedSGD(supernet, momentum=schedule.momentum, weight_decay=schedule.weight_decay)
+        self.optimiser = SharedSGD(
+            supernet, momentum=schedule.momentum, weight_decay=schedule.weight_decay
+        )
         self.batches = Batches(len(images), schedule.batch_size, seed=seed, stream="weights")
         self.done = 0
         self.ramp, self.canonical, self._largest = ramp, canonical, extremes(supernet.space)[0]
@@ -147,13 +163,19 @@ class SupernetTraining:
         rows = self.batches.rows(self.done).to(self.images.device)
         images, labels = self.images[rows], self.labels[rows]
         if self.augment is not None:
-            generator = torch.Generator().manual_seed(int(rng(self.seed, "augment", self.done).integers(2**62)))
+            generator = torch.Generator().manual_seed(
+                int(rng(self.seed, "augment", self.done).integers(2**62))
+            )
             images, labels = self.augment(images, labels, generator)
         return images, labels
 
     def parts(self, images: Tensor, labels: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
         """The equal parts that a batch is worked off in."""
-        return zip(images.chunk(self.schedule.accumulate), labels.chunk(self.schedule.accumulate), strict=True)
+        return zip(
+            images.chunk(self.schedule.accumulate),
+            labels.chunk(self.schedule.accumulate),
+            strict=True,
+        )
 
     def _backward(self, networks: Sequence[Genes], images: Tensor, labels: Tensor) -> float:
         """Add the gradients of a part of the batch; its share of the mean loss."""
@@ -164,7 +186,9 @@ class SupernetTraining:
             path.train()
             logits = run(path, images)
             if teacher is None:
-                loss = F.cross_entropy(logits, labels, label_smoothing=self.schedule.label_smoothing)
+                loss = F.cross_entropy(
+                    logits, labels, label_smoothing=self.schedule.label_smoothing
+                )
                 teacher = logits.detach().softmax(1) if self.distil else None
             else:
                 loss = F.cross_entropy(logits, teacher)
@@ -180,7 +204,10 @@ class SupernetTraining:
 
     @torch.no_grad()
     def _average(self) -> None:
-        if self.done <= self.schedule.steps * (1 - self.schedule.average) or self.done % AVERAGED_EVERY:
+        if (
+            self.done <= self.schedule.steps * (1 - self.schedule.average)
+            or self.done % AVERAGED_EVERY
+        ):
             return
         self._mean_count += 1
         if not self._mean:

@@ -1,7 +1,7 @@
 """Files as a stranger, a broken disk or a careless editor leaves them: edits of a sound file, as Hypothesis strategies.
 
-An edit is small, so that what it breaks is deep inside a reader: one value of another type or size, a key too many
-or missing, a line cut or doubled, bytes flipped.
+An edit is small, so that what it breaks is deep inside a reader: one value of another type or size,
+a key too many or missing, a line cut or doubled, bytes flipped.
 """
 
 import copy
@@ -34,7 +34,9 @@ def json_edits() -> "SearchStrategy[list[Edit]]":
     from hypothesis import strategies as st
 
     return st.lists(
-        st.tuples(st.integers(0, 10**6), st.sampled_from(OPERATIONS), st.sampled_from(NASTY)), min_size=1, max_size=3
+        st.tuples(st.integers(0, 10**6), st.sampled_from(OPERATIONS), st.sampled_from(NASTY)),
+        min_size=1,
+        max_size=3,
     )
 
 

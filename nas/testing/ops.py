@@ -13,8 +13,9 @@ __all__ = ["check_op"]
 def check_op(op: Op, shape: Shape, module: Callable[[Op, Shape], Any]) -> None:
     """Raise AssertionError unless torch's own parameters, MACs and output shape equal the declared ones exactly.
 
-    ``module`` builds the torch module: `nas.model.module` does for every registered op. It runs on torch's
-    meta device, where nothing is computed, so every (op, shape) of a space takes milliseconds.
+    ``module`` builds the torch module: `nas.model.module` does for every registered op. It runs on
+    torch's meta device, where nothing is computed, so every (op, shape) of a space takes
+    milliseconds.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -25,9 +26,13 @@ def check_op(op: Op, shape: Shape, module: Callable[[Op, Shape], Any]) -> None:
         built = module(op, shape).eval()
         out = built(torch.empty(1, shape.channels, shape.size, shape.size))
     params = sum(p.numel() for p in built.parameters())
-    assert params == layer.params, f"{layer}: torch has {params} parameters, {layer.params} are declared"
+    assert params == layer.params, (
+        f"{layer}: torch has {params} parameters, {layer.params} are declared"
+    )
     macs, odd = divmod(counter.get_total_flops(), 2)  # torch counts a multiply-add as two
-    assert (macs, odd) == (layer.macs, 0), f"{layer}: torch does {macs} MACs, {layer.macs} are declared"
+    assert (macs, odd) == (layer.macs, 0), (
+        f"{layer}: torch does {macs} MACs, {layer.macs} are declared"
+    )
     given = (*out.shape[1:], 1, 1)[:3]
     declared = (layer.out_shape.channels, layer.out_shape.size, layer.out_shape.size)
     assert given == declared, f"{layer}: torch hands over {given}, {declared} is declared"

@@ -26,10 +26,16 @@ def bounded_domain(space: SearchSpace) -> Domain:
     return Domain(space, costs, [Bound("macs", upper=half)])
 
 
-def toy_trial(domain: Domain, number: int, proposal: Proposal, objectives: int, state: State = "complete") -> Trial:
+def toy_trial(
+    domain: Domain, number: int, proposal: Proposal, objectives: int, state: State = "complete"
+) -> Trial:
     """A trial whose losses are smooth in the canonical genes; the note has been through JSON, as in a record."""
-    genes = np.array(domain.canonical(proposal.genes)) / np.maximum(np.array(domain.space.gene_sizes) - 1, 1)
-    losses = tuple(float(np.square(genes - target).sum()) for target in np.linspace(0.3, 1, objectives))
+    genes = np.array(domain.canonical(proposal.genes)) / np.maximum(
+        np.array(domain.space.gene_sizes) - 1, 1
+    )
+    losses = tuple(
+        float(np.square(genes - target).sum()) for target in np.linspace(0.3, 1, objectives)
+    )
     return Trial(
         number=number,
         genes=proposal.genes,
@@ -40,13 +46,15 @@ def toy_trial(domain: Domain, number: int, proposal: Proposal, objectives: int, 
     )
 
 
-def check_strategy(make: Make, domain: Domain | None = None, *, objectives: int = 1, trials: int = 24) -> None:
+def check_strategy(
+    make: Make, domain: Domain | None = None, *, objectives: int = 1, trials: int = 24
+) -> None:
     """Raise AssertionError unless the strategy keeps the contract of `Strategy`, over ``trials`` trials.
 
-    Asking twice gives the same; asking without telling changes nothing; retelling any prefix gives the same
-    next proposal; any order of telling is digested, and failed and infeasible trials too; pending networks
-    are not proposed again; every proposal and recommendation lies inside the domain. Without a domain:
-    NAS-Bench-Macro's space under a bound on macs.
+    Asking twice gives the same; asking without telling changes nothing; retelling any prefix gives
+    the same next proposal; any order of telling is digested, and failed and infeasible trials too;
+    pending networks are not proposed again; every proposal and recommendation lies inside the
+    domain. Without a domain: NAS-Bench-Macro's space under a bound on macs.
     """
     domain = bounded_domain(nas_bench_macro.space()) if domain is None else domain
 
@@ -60,7 +68,12 @@ def check_strategy(make: Make, domain: Domain | None = None, *, objectives: int 
 
 
 def check_ask_seconds(
-    make: Make, domain: Domain | None = None, *, objectives: int = 1, told: int = 10_000, seconds: float = 1.0
+    make: Make,
+    domain: Domain | None = None,
+    *,
+    objectives: int = 1,
+    told: int = 10_000,
+    seconds: float = 1.0,
 ) -> float:
     """Seconds of one ask after so many trials told; AssertionError from ``seconds`` on. Default domain: FBNet's."""
     domain = bounded_domain(fbnet.space()) if domain is None else domain
@@ -70,7 +83,9 @@ def check_ask_seconds(
     start = time.perf_counter()
     strategy.ask(told)
     took = time.perf_counter() - start
-    assert took < seconds, f"an ask after {told} trials took {took:.2f} s, {seconds:g} s is the limit"
+    assert took < seconds, (
+        f"an ask after {told} trials took {took:.2f} s, {seconds:g} s is the limit"
+    )
     return took
 
 
@@ -85,17 +100,25 @@ def _check_inside(domain: Domain, genes: Genes, what: str) -> None:
     assert domain.contains(genes), f"{what} {genes} lies outside the domain: {domain.bounds_text}"
 
 
-def _check_sequence(new: Callable[[], Strategy], domain: Domain, objectives: int, count: int) -> list[Trial]:
+def _check_sequence(
+    new: Callable[[], Strategy], domain: Domain, objectives: int, count: int
+) -> list[Trial]:
     """A run, asked more than it needs to be; the trials told."""
     strategy, trials = new(), list[Trial]()
     _check_inside(domain, strategy.recommend(), "before anything is told, the recommendation")
     for number in range(count):
         proposal = strategy.ask(number)
         _check_inside(domain, proposal.genes, "the proposal")
-        assert strategy.ask(number) == proposal, f"asking twice for trial {number} gave two proposals"
+        assert strategy.ask(number) == proposal, (
+            f"asking twice for trial {number} gave two proposals"
+        )
         strategy.ask(number + 7, [proposal])
-        assert strategy.ask(number) == proposal, f"asking for another trial changed the proposal for {number}"
-        state: State = "failed" if number % 7 == 2 else "infeasible" if number % 7 == 5 else "complete"
+        assert strategy.ask(number) == proposal, (
+            f"asking for another trial changed the proposal for {number}"
+        )
+        state: State = (
+            "failed" if number % 7 == 2 else "infeasible" if number % 7 == 5 else "complete"
+        )
         trials.append(toy_trial(domain, number, proposal, objectives, state))
         strategy.tell(trials[-1])
         _check_inside(domain, strategy.recommend(), "the recommendation")
@@ -105,16 +128,24 @@ def _check_sequence(new: Callable[[], Strategy], domain: Domain, objectives: int
 def _check_prefixes(new: Callable[[], Strategy], trials: Sequence[Trial]) -> None:
     for count, trial in enumerate(trials):
         again = _told(new(), trials[:count]).ask(count)
-        assert again.genes == trial.genes, f"retelling {count} trials gave another proposal for trial {count}"
-        assert json.loads(json.dumps(dict(again.note))) == trial.note, f"retelling {count} trials gave another note"
+        assert again.genes == trial.genes, (
+            f"retelling {count} trials gave another proposal for trial {count}"
+        )
+        assert json.loads(json.dumps(dict(again.note))) == trial.note, (
+            f"retelling {count} trials gave another note"
+        )
 
 
 def _check_orders(new: Callable[[], Strategy], domain: Domain, trials: Sequence[Trial]) -> None:
     shuffled = [trials[i] for i in np.random.default_rng(1).permutation(len(trials))]
     for order in (shuffled, trials[::-1], [trial for trial in trials if trial.state != "complete"]):
         strategy = _told(new(), order)
-        _check_inside(domain, strategy.ask(len(trials)).genes, "after another order of telling, the proposal")
-        _check_inside(domain, strategy.recommend(), "after another order of telling, the recommendation")
+        _check_inside(
+            domain, strategy.ask(len(trials)).genes, "after another order of telling, the proposal"
+        )
+        _check_inside(
+            domain, strategy.recommend(), "after another order of telling, the recommendation"
+        )
 
 
 def _check_pending(new: Callable[[], Strategy], domain: Domain, trials: Sequence[Trial]) -> None:
@@ -124,7 +155,9 @@ def _check_pending(new: Callable[[], Strategy], domain: Domain, trials: Sequence
             proposal = strategy.ask(number, pending)
             _check_inside(domain, proposal.genes, "beside pending ones, the proposal")
             _check_free(domain, proposal, pending)
-            if number % 4 == 0:  # another driver claims this very network, in its least spelling and without a note
+            if (
+                number % 4 == 0
+            ):  # another driver claims this very network, in its least spelling and without a note
                 others = [*pending, Proposal(domain.canonical(proposal.genes))]
                 _check_free(domain, strategy.ask(number, others), others)
             pending.append(proposal)
@@ -132,4 +165,6 @@ def _check_pending(new: Callable[[], Strategy], domain: Domain, trials: Sequence
 
 def _check_free(domain: Domain, proposal: Proposal, pending: Sequence[Proposal]) -> None:
     waiting = {domain.canonical(other.genes) for other in pending}
-    assert domain.canonical(proposal.genes) not in waiting, f"{proposal.genes} is pending and was proposed again"
+    assert domain.canonical(proposal.genes) not in waiting, (
+        f"{proposal.genes} is pending and was proposed again"
+    )

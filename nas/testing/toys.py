@@ -24,9 +24,17 @@ def toy_space(layers: int = 4) -> SearchSpace:
     def make(picked: Mapping[str, Any], shape: Shape) -> Sequence[Op]:
         return (Conv(kernel=picked["kernel"], channels=picked["channels"]),)
 
-    choices = (Choice("kernel", {"k1": 1, "k3": 3, "k5": 5}), Choice("channels", (8, 16, 24, 32), ordinal=True))
-    slots = (Slot(name=f"layer{i}", stage=f"layer{i}", choices=choices, make=make) for i in range(1, layers + 1))
-    return SearchSpace(name="toy", input=Shape(3, 8), slots=(*slots, fixed("head", Classifier(classes=10))))
+    choices = (
+        Choice("kernel", {"k1": 1, "k3": 3, "k5": 5}),
+        Choice("channels", (8, 16, 24, 32), ordinal=True),
+    )
+    slots = (
+        Slot(name=f"layer{i}", stage=f"layer{i}", choices=choices, make=make)
+        for i in range(1, layers + 1)
+    )
+    return SearchSpace(
+        name="toy", input=Shape(3, 8), slots=(*slots, fixed("head", Classifier(classes=10)))
+    )
 
 
 def toy_domain(bounds: Sequence[Bound] = (), layers: int = 4) -> Domain:
@@ -39,7 +47,9 @@ def toy_domain(bounds: Sequence[Bound] = (), layers: int = 4) -> Domain:
 class HashEvaluator:
     """Accuracies that depend on the digest and the seed alone; a share of the networks fails."""
 
-    def __init__(self, *, noisy: bool = False, failing: float = 0.0, sleep_seconds: float = 0.0) -> None:
+    def __init__(
+        self, *, noisy: bool = False, failing: float = 0.0, sleep_seconds: float = 0.0
+    ) -> None:
         self.noisy, self.failing, self.sleep_seconds = noisy, failing, sleep_seconds
         self.calls: list[str] = []
 
@@ -76,4 +86,8 @@ class Climber(Strategy):
 
     def recommend(self) -> Genes:
         """The best network told."""
-        return self.best.genes if self.best is not None else self.domain.sample(rng(self.seed, "recommend", 0))
+        return (
+            self.best.genes
+            if self.best is not None
+            else self.domain.sample(rng(self.seed, "recommend", 0))
+        )

@@ -7,4 +7,14 @@ from nas.train.schedule import Schedule
 from nas.train.scores import predict, score
 from nas.train.threads import threads
 
-__all__ = ["Augment", "Distillation", "Schedule", "Source", "Training", "fit", "predict", "score", "threads"]
+__all__ = [
+    "Augment",
+    "Distillation",
+    "Schedule",
+    "Source",
+    "Training",
+    "fit",
+    "predict",
+    "score",
+    "threads",
+]

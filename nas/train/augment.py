@@ -1,7 +1,7 @@
 """Random changes of a batch: shifts and mirrors, RandAugment by kornia, images and labels mixed.
 
-All but `RandAugment` draw from the training's own generator. Kornia draws from torch's global one, which the loop
-therefore seeds for each step and puts back (`nas.train.chance`).
+All but `RandAugment` draw from the training's own generator. Kornia draws from torch's global one,
+which the loop therefore seeds for each step and puts back (`nas.train.chance`).
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,9 @@ class Change(Protocol):
     def random(self) -> bool:
         """Whether it draws from torch's global generator."""
 
-    def __call__(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, images: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         """images: (n, c, s, s); labels: (n,) int64, masks (n, s, s) int64, or shares (n, classes). The same out."""
 
 
@@ -42,14 +44,17 @@ class Change(Protocol):
 class Augment:
     """Shift by up to ``pad`` pixels (a random crop of the padded image); mirror half of the images if ``flip``.
 
-    Labels that are masks are moved with their images; what is shifted in repeats the border of both.
+    Labels that are masks are moved with their images; what is shifted in repeats the border of
+    both.
     """
 
     pad: int = 0
     flip: bool = False
     random: bool = field(default=False, init=False)
 
-    def __call__(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, images: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         """On the images' device; the generator is the CPU's."""
         masks = labels.ndim == 3
         if self.pad:
@@ -57,7 +62,9 @@ class Augment:
             images = _taken(images, rows, columns)
             labels = _taken(labels[:, None], rows, columns)[:, 0] if masks else labels
         if self.flip:
-            mirrored = (torch.rand(len(images), generator=generator).to(images.device) < 0.5).view(-1, 1, 1, 1)
+            mirrored = (torch.rand(len(images), generator=generator).to(images.device) < 0.5).view(
+                -1, 1, 1, 1
+            )
             images = torch.where(mirrored, images.flip(3), images)
             labels = torch.where(mirrored[:, 0], labels.flip(2), labels) if masks else labels
         return images, labels
@@ -65,7 +72,10 @@ class Augment:
     def _places(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Rows and columns, (n, s) each, of the shifted images; outside of the image the border's."""
         count, _, height, width = images.shape
-        offsets = torch.randint(2 * self.pad + 1, (2, count), generator=generator).to(images.device) - self.pad
+        offsets = (
+            torch.randint(2 * self.pad + 1, (2, count), generator=generator).to(images.device)
+            - self.pad
+        )
         rows = offsets[0, :, None] + torch.arange(height, device=images.device)
         columns = offsets[1, :, None] + torch.arange(width, device=images.device)
         return rows.clamp(0, height - 1), columns.clamp(0, width - 1)
@@ -74,15 +84,18 @@ class Augment:
 def _taken(maps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """maps: (n, c, s, s). The pixels at those places, channels last in memory."""
     number = torch.arange(len(maps), device=maps.device)[:, None, None]
-    return maps.permute(0, 2, 3, 1)[number, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return maps.permute(0, 2, 3, 1)[number, rows[:, :, None], columns[:, None, :]].permute(
+        0, 3, 1, 2
+    )
 
 
 class RandAugment:
     """``count`` random operations of strength ``magnitude``, above 0, by kornia.
 
-    Cubuk et al. 2019, https://arxiv.org/abs/1909.13719. Magnitudes are those of the papers' code, where `FULL` is the whole range of
-    an operation. Kornia goes no further: more acts as `FULL`, and `nas train` says so. Kornia works on pixels 0..1 with three channels: images are taken
-    out of their normalisation and put back, grey ones tripled and averaged. Masks are not supported.
+    Cubuk et al. 2019, https://arxiv.org/abs/1909.13719. Magnitudes are those of the papers' code,
+    where `FULL` is the whole range of an operation. Kornia goes no further: more acts as `FULL`,
+    and `nas train` says so. Kornia works on pixels 0..1 with three channels: images are taken out
+    of their normalisation and put back, grey ones tripled and averaged. Masks are not supported.
     """
 
     random = True
@@ -96,9 +109,13 @@ class RandAugment:
             ) from None
         kornia: Any = auto  # its annotations want a whole magnitude, its code does not
         self._kornia = kornia.RandAugment(n=count, m=min(magnitude / FULL, LARGEST) * KORNIA_FULL)
-        self._mean, self._std = (torch.tensor(v).view(1, -1, 1, 1) for v in (statistics.mean, statistics.std))
+        self._mean, self._std = (
+            torch.tensor(v).view(1, -1, 1, 1) for v in (statistics.mean, statistics.std)
+        )
 
-    def __call__(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, images: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         """See `Change`."""
         mean, std = self._mean.to(images.device), self._std.to(images.device)
         pixels = (images * std + mean).clamp(0, 1)
@@ -113,9 +130,10 @@ class RandAugment:
 class Mix:
     """Two images in one, by mixup or cutmix, an even chance where both are on; labels become shares of classes.
 
-    ``mixup``, ``cutmix``: alpha of the Beta distribution of the share, 0 for none; one share a batch. Zhang et al. 2017,
-    https://arxiv.org/abs/1710.09412; Yun et al. 2019, https://arxiv.org/abs/1905.04899. Kornia's mixup draws its shares
-    uniformly, so a published alpha could not be said with it; the tests hold both to kornia's pixels.
+    ``mixup``, ``cutmix``: alpha of the Beta distribution of the share, 0 for none; one share a
+    batch. Zhang et al. 2017, https://arxiv.org/abs/1710.09412; Yun et al. 2019,
+    https://arxiv.org/abs/1905.04899. Kornia's mixup draws its shares uniformly, so a published
+    alpha could not be said with it; the tests hold both to kornia's pixels.
     """
 
     classes: int
@@ -123,9 +141,13 @@ class Mix:
     cutmix: float = 0.0
     random: bool = field(default=False, init=False)
 
-    def __call__(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, images: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         """labels: (n,) int64. Shares out: (n, classes)."""
-        cut = self.cutmix > 0 and (self.mixup == 0 or bool(torch.rand((), generator=generator) < 0.5))
+        cut = self.cutmix > 0 and (
+            self.mixup == 0 or bool(torch.rand((), generator=generator) < 0.5)
+        )
         other = torch.randperm(len(images), generator=generator).to(images.device)
         share = _share(self.cutmix if cut else self.mixup, generator)
         if cut:
@@ -142,13 +164,16 @@ def _share(alpha: float, generator: torch.Generator) -> float:
     return float(np.random.default_rng(seed).beta(alpha, alpha))
 
 
-def _cut(images: Tensor, other: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, float]:
+def _cut(
+    images: Tensor, other: Tensor, share: float, generator: torch.Generator
+) -> tuple[Tensor, float]:
     """A random box of the other images, clipped at the border, and the share that is left of the first."""
     size = images.shape[2]
     half = size * (1 - share) ** 0.5 / 2
     row, column = (size * torch.rand(2, generator=generator)).tolist()
     top, bottom, left, right = (
-        min(max(round(edge), 0), size) for edge in (row - half, row + half, column - half, column + half)
+        min(max(round(edge), 0), size)
+        for edge in (row - half, row + half, column - half, column + half)
     )
     mixed = images.clone()
     mixed[:, :, top:bottom, left:right] = images[other, :, top:bottom, left:right]
@@ -162,7 +187,9 @@ class Changes:
         self._changes = changes
         self.random = any(change.random for change in changes)
 
-    def __call__(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, images: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         """See `Change`."""
         for change in self._changes:
             images, labels = change(images, labels, generator)

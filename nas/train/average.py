@@ -14,8 +14,8 @@ __all__ = ["Average"]
 class Average:
     """The mean of the last steps, or an exponential mean over all of them, as the schedule says.
 
-    The exponential one starts with a smaller decay, ``(1 + n) / (10 + n)`` after n steps, as TensorFlow's does:
-    else a decay of 0.9999 would remember the initialisation for 30,000 steps.
+    The exponential one starts with a smaller decay, ``(1 + n) / (10 + n)`` after n steps, as
+    TensorFlow's does: else a decay of 0.9999 would remember the initialisation for 30,000 steps.
     """
 
     def __init__(self, network: nn.Module, schedule: Schedule) -> None:
@@ -38,7 +38,9 @@ class Average:
             torch._foreach_lerp_(self.mean, self.state, self._share())
 
     def _share(self) -> float:
-        return 1 - min(self.ema, (1 + self.count) / (10 + self.count)) if self.ema else 1 / self.count
+        return (
+            1 - min(self.ema, (1 + self.count) / (10 + self.count)) if self.ema else 1 / self.count
+        )
 
     def store(self) -> None:
         """Write the mean, if there is one, into the network."""

@@ -1,7 +1,7 @@
 """Randomness of a step by counting: torch's global generator seeded inside, as it was outside.
 
-Dropout, dropped paths and kornia know no other generator. Seeded from the step's number, they need nothing saved: a
-training taken up again draws what it would have drawn.
+Dropout, dropped paths and kornia know no other generator. Seeded from the step's number, they need
+nothing saved: a training taken up again draws what it would have drawn.
 """
 
 from collections.abc import Iterator

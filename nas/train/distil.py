@@ -16,8 +16,9 @@ Teacher = Callable[[Tensor, Tensor], Tensor]
 class Distillation:
     """``weight`` of the loss is the divergence from the teacher's softened classes, the rest that of the labels.
 
-    Hinton, Vinyals, Dean 2015, https://arxiv.org/abs/1503.02531: logits are divided by ``temperature``, and the
-    divergence multiplied by its square, so that its gradients keep their size.
+    Hinton, Vinyals, Dean 2015, https://arxiv.org/abs/1503.02531: logits are divided by
+    ``temperature``, and the divergence multiplied by its square, so that its gradients keep their
+    size.
     """
 
     teacher: Teacher
@@ -28,5 +29,7 @@ class Distillation:
         """logits: (n, classes), of these images, which are the given rows, changed."""
         wanted = F.log_softmax(self.teacher(images, rows).float() / self.temperature, 1)
         given = F.log_softmax(logits.float() / self.temperature, 1)
-        divergence = F.kl_div(given, wanted, log_target=True, reduction="batchmean") * self.temperature**2
+        divergence = (
+            F.kl_div(given, wanted, log_target=True, reduction="batchmean") * self.temperature**2
+        )
         return loss * (1 - self.weight) + divergence * self.weight

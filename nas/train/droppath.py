@@ -1,7 +1,7 @@
 """Stochastic depth: in training, a block's own path is left out for some images, its shortcut stays.
 
-Huang et al. 2016, https://arxiv.org/abs/1603.09382; the rate grows linearly with the depth as in EfficientNet: layer i of
-n drops ``rate * i / n``.
+Huang et al. 2016, https://arxiv.org/abs/1603.09382; the rate grows linearly with the depth as in
+EfficientNet: layer i of n drops ``rate * i / n``.
 """
 
 import torch
@@ -40,7 +40,11 @@ def add_drop_path(network: nn.Module, rate: float) -> int:
             for part in (block.mixer, block.mlp):
                 _extend(part, share)
             changed += 1
-        elif share and isinstance(block._modules.get("shortcut"), nn.Identity) and isinstance(block, Block):
+        elif (
+            share
+            and isinstance(block._modules.get("shortcut"), nn.Identity)
+            and isinstance(block, Block)
+        ):
             block.add_module("drop", DropPath(share))
             block.parts = (*block.parts, "drop")
             changed += 1

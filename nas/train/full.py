@@ -1,8 +1,9 @@
 """Train one network in full: checkpoints, exact resume, a watch on *selection*, one score on *test*.
 
-A folder holds ``train.json`` (what the result depends on), ``checkpoint.pt``, and at the end ``weights.pt`` (a state
-dict of the torch module), ``architecture.json`` and ``result.json``. The same call goes on after a kill and
-ends in the same bits. Training reads *weights* and *search*; normalisation is that of *weights*.
+A folder holds ``train.json`` (what the result depends on), ``checkpoint.pt``, and at the end
+``weights.pt`` (a state dict of the torch module), ``architecture.json`` and ``result.json``. The
+same call goes on after a kill and ends in the same bits. Training reads *weights* and *search*;
+normalisation is that of *weights*.
 """
 
 import dataclasses
@@ -18,15 +19,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from nas import rows
 from nas.arch import Architecture
-from nas.capsule import check_same, write_atomic
 from nas.data import Dataset
 from nas.data.masks import MaskDataset
 from nas.errors import RunError, UsageError
-from nas.journal import RunLock
+from nas.metadata import Notes, save_network
 from nas.model.weights import Loaded, Weights, read, read_weights, save
-from nas.notes import Notes, save_network
+from nas.record import ledger
+from nas.record.identity import check_same, write_atomic
+from nas.record.journal import RunLock
 from nas.train.augment import FULL
 from nas.train.droppath import add_drop_path
 from nas.train.logs import Curves
@@ -58,9 +59,10 @@ class Watched:
 class FullTraining:
     """One network on one data set, in one folder. Raises `NasError` in one line for whatever cannot be.
 
-    The data set decides the task: a `nas.data.masks.MaskDataset` is segmented. Started by torch's launcher, each
-    process makes the same one, and the first writes the files. ``tensorboard`` writes curves into the folder.
-    ``weights``: a file, a folder that holds one, or weights that were read, to start from; ``partial`` takes of them what fits.
+    The data set decides the task: a `nas.data.masks.MaskDataset` is segmented. Started by torch's
+    launcher, each process makes the same one, and the first writes the files. ``tensorboard``
+    writes curves into the folder. ``weights``: a file, a folder that holds one, or weights that
+    were read, to start from; ``partial`` takes of them what fits.
     """
 
     def __init__(
@@ -76,7 +78,12 @@ class FullTraining:
         teacher: Teacher | None = None,
         tensorboard: bool = False,
     ) -> None:
-        self.folder, self.recipe, self.dataset, self.thread_count = Path(out), recipe, dataset, thread_count
+        self.folder, self.recipe, self.dataset, self.thread_count = (
+            Path(out),
+            recipe,
+            dataset,
+            thread_count,
+        )
         self.processes, self.device = launched()
         self.task = task_of(network, dataset, recipe, self.device)
         self.network, self.splits, self.rows = self.task.network, self.task.splits, self.task.rows
@@ -84,7 +91,9 @@ class FullTraining:
         self.phases: list[Phase] = self.task.phases(recipe, self.schedule.steps)
         self.teacher, self.tensorboard = teacher, tensorboard
         if teacher is not None and isinstance(dataset, MaskDataset):
-            raise UsageError("a teacher gives a class per image: --teacher and --task segmentation exclude each other")
+            raise UsageError(
+                "a teacher gives a class per image: --teacher and --task segmentation exclude each other"
+            )
         self.partial = partial
         self.start = read_weights(weights) if isinstance(weights, str | Path) else weights
         self.loaded: Loaded | None = None
@@ -96,7 +105,11 @@ class FullTraining:
         """What the result depends on, as plain JSON."""
         return {
             "network": self.network.digest,
-            "data": {"name": self.dataset.name, "digest": self.dataset.digest, "split_seed": SPLIT_SEED},
+            "data": {
+                "name": self.dataset.name,
+                "digest": self.dataset.digest,
+                "split_seed": SPLIT_SEED,
+            },
             "recipe": {
                 **dataclasses.asdict(self.recipe),
                 "threads": self.thread_count,
@@ -125,11 +138,16 @@ class FullTraining:
             f"folder     {self.folder}",
         ]
         if max(self.recipe.randaugment, self.recipe.randaugment_start) > FULL:
-            lines.append(f"           randaugment above {FULL:g} acts as {FULL:g}: kornia's operations go no further")
+            lines.append(
+                f"           randaugment above {FULL:g} acts as {FULL:g}: kornia's operations go no further"
+            )
         return lines if self.teacher is None else [*lines, f"teacher    {self.teacher}"]
 
     def run(
-        self, *, checkpoint_seconds: float = 60.0, watch: Callable[[Watched], None] = lambda watched: None
+        self,
+        *,
+        checkpoint_seconds: float = 60.0,
+        watch: Callable[[Watched], None] = lambda watched: None,
     ) -> dict[str, Any]:
         """Train from the last checkpoint, or from the start, to the end; ``result.json``'s content."""
         try:
@@ -166,7 +184,9 @@ class FullTraining:
         while training.done < self.schedule.steps:
             loss = training.advance()
             if training.done % self.epoch_steps == 0:
-                history.append({"step": training.done, "loss": loss, **self._watched_selection(training)})
+                history.append(
+                    {"step": training.done, "loss": loss, **self._watched_selection(training)}
+                )
             now = time.monotonic()
             if curves is not None:
                 self._draw(curves, training.done, loss, history)
@@ -176,7 +196,9 @@ class FullTraining:
                     steps=self.schedule.steps,
                     loss=loss,
                     selection=history[-1][self.task.metric] if history else None,
-                    eta_seconds=(now - begun) / (training.done - first) * (self.schedule.steps - training.done),
+                    eta_seconds=(now - begun)
+                    / (training.done - first)
+                    * (self.schedule.steps - training.done),
                 )
             )
             if self._due(now - saved, checkpoint_seconds, training.done):
@@ -203,10 +225,14 @@ class FullTraining:
     def _draws(self) -> bool:
         return self.tensorboard and self.processes.first
 
-    def _draw(self, curves: Curves, done: int, loss: float, history: list[dict[str, float]]) -> None:
+    def _draw(
+        self, curves: Curves, done: int, loss: float, history: list[dict[str, float]]
+    ) -> None:
         curves.add(done, {"loss": loss, "lr": self.schedule.lr_at(done - 1)})
         if history and history[-1]["step"] == done:
-            scores = {name: value for name, value in history[-1].items() if name not in ("step", "loss")}
+            scores = {
+                name: value for name, value in history[-1].items() if name not in ("step", "loss")
+            }
             curves.add(done, {f"selection/{name}": value for name, value in scores.items()})
 
     def _due(self, seconds: float, every: float, done: int) -> bool:
@@ -223,7 +249,9 @@ class FullTraining:
         found = self.task.score(network, self.splits.selection)
         return {name: value for name, value in found.items() if name != "loss"}
 
-    def _checkpoint(self, training: Training, history: list[dict[str, float]], seconds: float) -> None:
+    def _checkpoint(
+        self, training: Training, history: list[dict[str, float]], seconds: float
+    ) -> None:
         state = {**training.state(), "history": history, "seconds": seconds}
         if self.processes.first:
             save(self.folder / "checkpoint.pt", state)
@@ -239,10 +267,14 @@ class FullTraining:
             training.restore(state)
         except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             text = " ".join(str(error).split())[:120]
-            raise RunError(f"{file} is not a checkpoint of this training: {text}. Remove it to start anew") from None
+            raise RunError(
+                f"{file} is not a checkpoint of this training: {text}. Remove it to start anew"
+            ) from None
         return history, seconds
 
-    def _finish(self, network: nn.Module, history: list[dict[str, float]], seconds: float) -> dict[str, Any]:
+    def _finish(
+        self, network: nn.Module, history: list[dict[str, float]], seconds: float
+    ) -> dict[str, Any]:
         """Save the network, then open *test* and score it once; the first process does."""
         if self.processes.first:
             self._ship(network, history, seconds)
@@ -250,14 +282,17 @@ class FullTraining:
         return _read_json(self.folder / "result.json")
 
     def _ship(self, network: nn.Module, history: list[dict[str, float]], seconds: float) -> None:
-        save(self.folder / "weights.pt", {name: value.cpu() for name, value in network.state_dict().items()})
+        save(
+            self.folder / "weights.pt",
+            {name: value.cpu() for name, value in network.state_dict().items()},
+        )
         found = self.task.statistics
         notes = Notes(classes=self.dataset.classes, mean=found.mean, std=found.std)
         save_network(self.network, notes, self.folder / "architecture.json")
         selection = self._selection(network)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         images = len(self.splits.open_test()[1])
-        rows.append(self.folder / OPENINGS, {"kind": "opening", "time": now, "images": images})
+        ledger.append(self.folder / OPENINGS, {"kind": "opening", "time": now, "images": images})
         test, images = self.task.score_test(network)
         result = {
             "task": type(self.task).__name__.lower(),
@@ -273,19 +308,25 @@ class FullTraining:
             "selection": selection,
             "test": test,
             "test_images": images,
-            "test_openings": len(rows.read(self.folder / OPENINGS)),
+            "test_openings": len(ledger.read(self.folder / OPENINGS)),
             "history": history,
         }
-        write_atomic(self.folder / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
+        write_atomic(
+            self.folder / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n"
+        )
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST_JSON_BYTES:
-            raise RunError(f"{path} has over {LARGEST_JSON_BYTES >> 20} MiB: not a file of a training")
+            raise RunError(
+                f"{path} has over {LARGEST_JSON_BYTES >> 20} MiB: not a file of a training"
+            )
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"cannot read {path}: {' '.join(str(error).split())[:120]}. Remove it to start anew") from None
+        raise RunError(
+            f"cannot read {path}: {' '.join(str(error).split())[:120]}. Remove it to start anew"
+        ) from None
     if not isinstance(found, dict):
         raise RunError(
             f"{path} is not a file of a training: it holds a {type(found).__name__}. Remove it to start anew"

@@ -51,7 +51,8 @@ class Source(Protocol):
 class Phase:
     """The part of a training before step ``end``: images of one size, their changes, the classifier's dropout.
 
-    ``labels``: as `Training` takes them; None for those given there. ``random``: whether the network itself draws.
+    ``labels``: as `Training` takes them; None for those given there. ``random``: whether the
+    network itself draws.
     """
 
     end: int
@@ -70,9 +71,10 @@ class Phase:
 class Training:
     """A training that goes a step at a time, and can be stopped and taken up again without a trace.
 
-    ``images``: n at least 2; ``labels``: (n,) int64, or masks (n, s, s) where the network gives logits per pixel, on the same
-    device. ``phases`` follow each other and replace ``images`` and ``augment``, the last one ends with the schedule. All that is random
-    comes from ``seed`` alone. Mixed precision on CUDA. ``done`` counts the steps taken. A network that the machine's memory
+    ``images``: n at least 2; ``labels``: (n,) int64, or masks (n, s, s) where the network gives
+    logits per pixel, on the same device. ``phases`` follow each other and replace ``images`` and
+    ``augment``, the last one ends with the schedule. All that is random comes from ``seed`` alone.
+    Mixed precision on CUDA. ``done`` counts the steps taken. A network that the machine's memory
     cannot hold raises `TrainingError` before the first step.
     """
 
@@ -96,7 +98,9 @@ class Training:
                 f"({processes.count} processes, accumulate={schedule.accumulate})"
             )
         if isinstance(network, Network):
-            check_fits(network.architecture, schedule.batch_size // parts, available_bytes(images.device))
+            check_fits(
+                network.architecture, schedule.batch_size // parts, available_bytes(images.device)
+            )
         network.to(images.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if processes.count > 1:
             synchronise(network)
@@ -136,7 +140,10 @@ class Training:
         rows = self._rows().to(phase.images.device)
         own = rows.chunk(self.processes.count)[self.processes.rank]
         self.optimiser.zero_grad(set_to_none=True)
-        value = sum(self._gradients(phase, part, number) for number, part in enumerate(own.chunk(schedule.accumulate)))
+        value = sum(
+            self._gradients(phase, part, number)
+            for number, part in enumerate(own.chunk(schedule.accumulate))
+        )
         self.optimiser.step()
         self.average.after(self.done)
         self.done += 1
@@ -147,7 +154,11 @@ class Training:
         accumulate, last = self.schedule.accumulate, number == self.schedule.accumulate - 1
         with nullcontext() if last else self.processes.apart(self._forward):
             with self._chance(phase, number):
-                loss = self._loss(phase, rows) / accumulate if accumulate > 1 else self._loss(phase, rows)
+                loss = (
+                    self._loss(phase, rows) / accumulate
+                    if accumulate > 1
+                    else self._loss(phase, rows)
+                )
             value = self.processes.mean(loss.detach().clone()).item()
             if not math.isfinite(value):
                 raise TrainingError(
@@ -158,7 +169,10 @@ class Training:
         return value
 
     def _loss(self, phase: Phase, rows: Tensor) -> Tensor:
-        images, labels = phase.images[rows], (self.labels if phase.labels is None else phase.labels)[rows]
+        images, labels = (
+            phase.images[rows],
+            (self.labels if phase.labels is None else phase.labels)[rows],
+        )
         if phase.change is not None:
             images, labels = phase.change(images, labels, self._changing)
         smoothing = self.schedule.label_smoothing
@@ -166,7 +180,9 @@ class Training:
             logits = self._forward(images)
             ignored = IGNORED if logits.ndim == 4 else -100
             loss = F.cross_entropy(logits, labels, label_smoothing=smoothing, ignore_index=ignored)
-            return loss if self.distillation is None else self.distillation(loss, logits, images, rows)
+            return (
+                loss if self.distillation is None else self.distillation(loss, logits, images, rows)
+            )
 
     def _chance(self, phase: Phase, number: int) -> AbstractContextManager[None]:
         if not phase.draws:
@@ -189,7 +205,9 @@ class Training:
         """The next batch: passes over all images, each in a new order, cut across pass borders."""
         size = self.schedule.batch_size
         while len(self._order) < size:
-            self._order = torch.cat([self._order, torch.randperm(len(self.images), generator=self.generator)])
+            self._order = torch.cat(
+                [self._order, torch.randperm(len(self.images), generator=self.generator)]
+            )
         rows, self._order = self._order[:size], self._order[size:]
         return rows
 
@@ -240,7 +258,9 @@ def fit(
 
     ``on_step(step, loss)`` is called after each step, from 1; what it raises ends the training.
     """
-    training = Training(network, images, labels, schedule, seed=seed, augment=augment, distillation=distillation)
+    training = Training(
+        network, images, labels, schedule, seed=seed, augment=augment, distillation=distillation
+    )
     while training.done < schedule.steps:
         loss = training.advance()
         if on_step is not None:
@@ -258,10 +278,16 @@ class _Fast(nn.Module):
 
     def choose(self, images: Source) -> None:
         """`swift` on the CPU up to `SWIFT_SIDE`, else torch's channels-last."""
-        if isinstance(self.network, Network) and images.device.type == "cpu" and images.shape[3] <= SWIFT_SIDE:
+        if (
+            isinstance(self.network, Network)
+            and images.device.type == "cpu"
+            and images.shape[3] <= SWIFT_SIDE
+        ):
             self._run = partial(swift.forward, self.network)
         else:
-            self._run = lambda batch: self.network(batch.contiguous(memory_format=torch.channels_last))
+            self._run = lambda batch: self.network(
+                batch.contiguous(memory_format=torch.channels_last)
+            )
 
     def forward(self, images: Tensor) -> Tensor:
         """images: (n, c, s, s). The network's logits."""

@@ -26,18 +26,23 @@ def make(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
 def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     matrices = [p for p in network.parameters() if p.ndim > 1]
     vectors = [p for p in network.parameters() if p.ndim <= 1]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return [
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
 
 
 class RMSprop(torch.optim.Optimizer):
     """RMSProp as MnasNet and EfficientNet were trained by, with decay 0.9.
 
-    TensorFlow's form differs from torch's in three ways that its published rates rely on: the mean square starts
-    at 1, ``eps`` is added under the root, and the rate is inside the momentum (so a falling rate does not
-    scale what has been gathered). ``weight_decay`` is added to the gradient.
+    TensorFlow's form differs from torch's in three ways that its published rates rely on: the mean
+    square starts at 1, ``eps`` is added under the root, and the rate is inside the momentum (so a
+    falling rate does not scale what has been gathered). ``weight_decay`` is added to the gradient.
     """
 
-    def __init__(self, groups: list[dict[str, Any]], lr: float, *, momentum: float, eps: float) -> None:
+    def __init__(
+        self, groups: list[dict[str, Any]], lr: float, *, momentum: float, eps: float
+    ) -> None:
         super().__init__(groups, {"lr": lr, "momentum": momentum, "eps": eps, "weight_decay": 0.0})
 
     @torch.no_grad()

@@ -1,7 +1,7 @@
 """Several processes that train one network, as torch's launcher starts them: ``torchrun --nproc-per-node 2 -m nas train ...``.
 
-Each process works off an equal part of every batch. Gradients are averaged, and batch norms see the whole batch, so that
-the result is that of one process up to the order of sums.
+Each process works off an equal part of every batch. Gradients are averaged, and batch norms see the
+whole batch, so that the result is that of one process up to the order of sums.
 """
 
 import os

@@ -1,10 +1,12 @@
 """Recipes of trainings: a table of what papers did, each a frozen value that can be changed setting by setting.
 
-Sources. MnasNet: Tan et al. 2018, https://arxiv.org/abs/1807.11626. FBNet: Wu et al. 2018, https://arxiv.org/abs/1812.03443, the
-weights' recipe of its search. EfficientNet: Tan and Le 2019, https://arxiv.org/abs/1905.11946 (its AutoAugment is left out).
-EfficientNetV2: Tan and Le 2021, https://arxiv.org/abs/2104.00298; the growth presets ``s`` to ``xl`` are those of its code,
-``paper-s`` to ``paper-l`` those of its table 6. UniNet: Liu et al. 2022, https://arxiv.org/abs/2207.05420, and its code's
-settings. Rates are stated per ``lr_batch`` images, as published, and scaled to the batch.
+Sources. MnasNet: Tan et al. 2018, https://arxiv.org/abs/1807.11626. FBNet: Wu et al. 2018,
+https://arxiv.org/abs/1812.03443, the weights' recipe of its search. EfficientNet: Tan and Le 2019,
+https://arxiv.org/abs/1905.11946 (its AutoAugment is left out). EfficientNetV2: Tan and Le 2021,
+https://arxiv.org/abs/2104.00298; the growth presets ``s`` to ``xl`` are those of its code,
+``paper-s`` to ``paper-l`` those of its table 6. UniNet: Liu et al. 2022,
+https://arxiv.org/abs/2207.05420, and its code's settings. Rates are stated per ``lr_batch`` images,
+as published, and scaled to the batch.
 """
 
 import dataclasses
@@ -37,12 +39,13 @@ class Step:
 class Recipe:
     """All that decides a training beside network and data.
 
-    ``steps`` overrides ``epochs``. ``lr`` is the peak rate for ``lr_batch`` images a batch (0: for any). ``shift``: random
-    shift as a share of the side. ``drop_path``: rate at the last block. ``randaugment``: magnitude as in the papers' code, where 10 is
-    the whole range, 0 for none.
-    ``mixup``, ``cutmix``: alpha, 0 for none. ``resolution``: None is the network's own; ``train_share`` is the largest
-    size that is trained at, as a share of it. ``stages`` above 1 is progressive learning: the size grows from ``smallest``, a
-    share of the largest, and dropout, randaugment and mixup grow from ``..._start`` to their values. The rest: see
+    ``steps`` overrides ``epochs``. ``lr`` is the peak rate for ``lr_batch`` images a batch (0: for
+    any). ``shift``: random shift as a share of the side. ``drop_path``: rate at the last block.
+    ``randaugment``: magnitude as in the papers' code, where 10 is the whole range, 0 for none.
+    ``mixup``, ``cutmix``: alpha, 0 for none. ``resolution``: None is the network's own;
+    ``train_share`` is the largest size that is trained at, as a share of it. ``stages`` above 1 is
+    progressive learning: the size grows from ``smallest``, a share of the largest, and dropout,
+    randaugment and mixup grow from ``..._start`` to their values. The rest: see
     `nas.train.schedule.Schedule`.
     """
 
@@ -105,8 +108,8 @@ class Recipe:
     def plan(self, resolution: int) -> tuple[Step, ...]:
         """The stages for a network of that resolution; a single one where nothing grows.
 
-        As EfficientNetV2's code has it: with k of n stages done, the size is ``(k + 1) / n`` of the way from the
-        smallest to the largest, and the rest ``k / (n - 1)`` of the way.
+        As EfficientNetV2's code has it: with k of n stages done, the size is ``(k + 1) / n`` of the
+        way from the smallest to the largest, and the rest ``k / (n - 1)`` of the way.
         """
         largest = max(1, round(resolution * self.train_share))
         smallest = self.smallest * largest
@@ -166,7 +169,8 @@ _RANGES: Ranges = {
 }
 _PLAIN = Recipe()
 
-# Training and evaluation size, smallest size 128; dropout, RandAugment, mixup at the end. Four stages, RandAugment from 5.
+# Training and evaluation size, smallest size 128; dropout, RandAugment, mixup at the end. Four
+# stages, RandAugment from 5.
 _CODE = {
     "s": (300, 384, 0.2, 10, 0.0),
     "m": (384, 480, 0.3, 15, 0.2),
@@ -174,10 +178,16 @@ _CODE = {
     "xl": (384, 512, 0.4, 20, 0.5),
 }
 # Table 6: dropout grows too, from 0.1. Evaluation sizes as in the code.
-_PAPER = {"s": (300, 384, 0.3, 15, 0.0), "m": (380, 480, 0.4, 20, 0.2), "l": (380, 480, 0.5, 25, 0.5)}
+_PAPER = {
+    "s": (300, 384, 0.3, 15, 0.0),
+    "m": (380, 480, 0.4, 20, 0.2),
+    "l": (380, 480, 0.5, 25, 0.5),
+}
 
 
-def _growth(train: int, test: int, dropout: float, randaugment: float, mixup: float, start: float) -> Mapping[str, Any]:
+def _growth(
+    train: int, test: int, dropout: float, randaugment: float, mixup: float, start: float
+) -> Mapping[str, Any]:
     return MappingProxyType(
         {
             "stages": 4, "smallest": 128 / train, "train_share": train / test, "dropout": dropout, "dropout_start": start,

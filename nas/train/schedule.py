@@ -15,12 +15,13 @@ DECAYS = ("cosine", "exponential")
 class Schedule:
     """``steps`` batches of ``batch_size`` images; ``lr`` is the peak rate.
 
-    ``warmup`` and ``average`` are shares of the steps: a linear rise at the start, and the part at the end whose
-    weights (and batch norm statistics) are averaged into the result. ``ema`` is the decay of an exponential average
-    instead, 0 for none. ``weight_decay`` spares norms and biases. ``decay``: ``cosine`` falls to 0, ``exponential`` is
-    multiplied by ``drop`` whenever ``drop_every``, a share of the steps, has passed. ``optimiser``: see
-    `nas.train.optimisers`; ``eps`` is that of ``rmsprop`` and ``adamw``. A batch is worked off in ``accumulate`` equal parts,
-    which saves memory and gives batch norms the statistics of a part.
+    ``warmup`` and ``average`` are shares of the steps: a linear rise at the start, and the part at
+    the end whose weights (and batch norm statistics) are averaged into the result. ``ema`` is the
+    decay of an exponential average instead, 0 for none. ``weight_decay`` spares norms and biases.
+    ``decay``: ``cosine`` falls to 0, ``exponential`` is multiplied by ``drop`` whenever
+    ``drop_every``, a share of the steps, has passed. ``optimiser``: see `nas.train.optimisers`;
+    ``eps`` is that of ``rmsprop`` and ``adamw``. A batch is worked off in ``accumulate`` equal
+    parts, which saves memory and gives batch norms the statistics of a part.
     """
 
     steps: int
@@ -45,13 +46,17 @@ class Schedule:
                 f"a schedule needs at least one step and two images a batch, not {self.steps} and {self.batch_size}"
             )
         if not (0 <= self.warmup < 1 and 0 <= self.average <= 1):
-            raise TrainingError(f"warmup and average are shares of the steps, not {self.warmup} and {self.average}")
+            raise TrainingError(
+                f"warmup and average are shares of the steps, not {self.warmup} and {self.average}"
+            )
         if self.optimiser not in OPTIMISERS:
             raise unknown("optimiser", self.optimiser, OPTIMISERS)
         if self.decay not in DECAYS:
             raise unknown("decay of the rate", self.decay, DECAYS)
         if self.average and self.ema:
-            raise TrainingError(f"weights are averaged one way: average={self.average:g} or ema={self.ema:g}, not both")
+            raise TrainingError(
+                f"weights are averaged one way: average={self.average:g} or ema={self.ema:g}, not both"
+            )
 
     def lr_at(self, step: int) -> float:
         """The rate of a step, counted from 0."""

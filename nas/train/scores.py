@@ -26,12 +26,19 @@ def predict(network: nn.Module, images: Source, batch_size: int = BATCH_SIZE) ->
 def score(network: nn.Module, images: Source, labels: Tensor) -> dict[str, float]:
     """images: (n, c, s, s); labels: (n,) int64. Fractions 0..1, and ``loss``, the mean cross-entropy in nats.
 
-    ``balanced_accuracy`` is the mean recall, ``macro_f1`` the mean F1, both over the classes among the labels.
+    ``balanced_accuracy`` is the mean recall, ``macro_f1`` the mean F1, both over the classes among
+    the labels.
     """
     logits = predict(network, images).double()
     classes = logits.shape[1]
-    confusion = torch.bincount(labels * classes + logits.argmax(1), minlength=classes**2).view(classes, classes)
-    hits, actual, named = confusion.diag().double(), confusion.sum(1).double(), confusion.sum(0).double()
+    confusion = torch.bincount(labels * classes + logits.argmax(1), minlength=classes**2).view(
+        classes, classes
+    )
+    hits, actual, named = (
+        confusion.diag().double(),
+        confusion.sum(1).double(),
+        confusion.sum(0).double(),
+    )
     present = actual > 0
     return {
         "accuracy": float(hits.sum() / actual.sum()),

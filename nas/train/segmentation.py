@@ -14,8 +14,8 @@ BATCH_SIZE = 32
 def score_masks(network: nn.Module, images: Source, masks: Source) -> dict[str, float]:
     """images: (n, c, s, s); masks: (n, s, s), `IGNORED` pixels aside. Fractions 0..1.
 
-    ``miou``: intersection over union, counted over all pixels of all images, mean of the classes that are there or
-    are named; ``pixel_accuracy``.
+    ``miou``: intersection over union, counted over all pixels of all images, mean of the classes
+    that are there or are named; ``pixel_accuracy``.
     """
     network.eval()
     confusion = torch.zeros(0)

@@ -1,10 +1,11 @@
 """The forward pass of a network on the CPU, on small maps, several times faster than torch's own modules.
 
-Depthwise convolutions dominate the training of mobile networks on a CPU, and torch's backward pass of them costs
-milliseconds even where a map has four pixels. Here activations are kept channel-major, (c, n, h, w): then a 1x1
-convolution is one matrix product, a depthwise convolution one batched product with each filter spread out as an (h w, h'
-w') matrix, and batch norm runs along contiguous rows; nothing is copied in between. Parameters,
-gradients and running statistics are those of the modules; sums differ in their order only.
+Depthwise convolutions dominate the training of mobile networks on a CPU, and torch's backward pass
+of them costs milliseconds even where a map has four pixels. Here activations are kept
+channel-major, (c, n, h, w): then a 1x1 convolution is one matrix product, a depthwise convolution
+one batched product with each filter spread out as an (h w, h' w') matrix, and batch norm runs along
+contiguous rows; nothing is copied in between. Parameters, gradients and running statistics are
+those of the modules; sums differ in their order only.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,8 +23,8 @@ from nas.train.droppath import DropPath
 
 __all__ = ["Staged", "forward", "run", "turned"]
 
-# Entries of a spread filter, per channel: 8x8 to 8x8 has 4096, 16x16 to 8x8 has 16384, where 64 images are still a tenth
-# faster; from 16x16 to 16x16 torch's own kernel is.
+# Entries of a spread filter, per channel: 8x8 to 8x8 has 4096, 16x16 to 8x8 has 16384, where 64
+# images are still a tenth faster; from 16x16 to 16x16 torch's own kernel is.
 LARGEST_SPREAD = 1 << 14
 
 
@@ -89,7 +90,9 @@ def _conv(part: nn.Conv2d, maps: Tensor) -> Tensor:
     if kernel == 1:
         taken = maps if stride == 1 else maps[:, :, ::stride, ::stride]
         rows = taken.reshape(groups, channels // groups, -1)
-        return torch.bmm(weight.reshape(groups, -1, channels // groups), rows).view(-1, count, *taken.shape[2:])
+        return torch.bmm(weight.reshape(groups, -1, channels // groups), rows).view(
+            -1, count, *taken.shape[2:]
+        )
     out = -(-side // stride)
     if groups == channels == part.out_channels and (side * out) ** 2 <= LARGEST_SPREAD:
         spread = (weight.reshape(channels, -1) @ _places(side, kernel, stride).to(weight)).view(
@@ -104,7 +107,9 @@ def _places(side: int, kernel: int, stride: int) -> Tensor:
     """(kernel², side² out²): 1 where a filter's tap meets that input for that output."""
     out = -(-side // stride)
     there = torch.arange(out) * stride - kernel // 2
-    meets = (there[None, :] + torch.arange(kernel)[:, None])[:, None, :] == torch.arange(side)[None, :, None]
+    meets = (there[None, :] + torch.arange(kernel)[:, None])[:, None, :] == torch.arange(side)[
+        None, :, None
+    ]
     return torch.einsum("iax,jby->ijabxy", meets.float(), meets.float()).reshape(kernel**2, -1)
 
 
@@ -113,7 +118,9 @@ def _norm(part: nn.BatchNorm2d, maps: Tensor) -> Tensor:
         part.num_batches_tracked.add_(1)
     rows = maps.reshape(1, len(maps), -1)
     mean, var = part.running_mean, part.running_var
-    normed = F.batch_norm(rows, mean, var, part.weight, part.bias, part.training, part.momentum or 0.0, part.eps)
+    normed = F.batch_norm(
+        rows, mean, var, part.weight, part.bias, part.training, part.momentum or 0.0, part.eps
+    )
     return normed.view(maps.shape)
 
 
@@ -147,6 +154,14 @@ _FASTER: Mapping[Any, Callable[[Any, Tensor], Tensor]] = {
     nn.ReLU.forward: _relu,
     **{
         kind.forward: _as_it_is
-        for kind in (nn.AvgPool2d, nn.GELU, nn.Hardswish, nn.Identity, nn.MaxPool2d, nn.ReLU6, nn.SiLU)
+        for kind in (
+            nn.AvgPool2d,
+            nn.GELU,
+            nn.Hardswish,
+            nn.Identity,
+            nn.MaxPool2d,
+            nn.ReLU6,
+            nn.SiLU,
+        )
     },
 }

@@ -67,10 +67,15 @@ def task_of(network: Architecture, dataset: Dataset, recipe: Recipe, device: tor
 class _Images:
     """What both tasks share. Training reads *weights* and *search*; normalisation is that of *weights*."""
 
-    def __init__(self, network: Architecture, dataset: Dataset, recipe: Recipe, device: torch.device) -> None:
+    def __init__(
+        self, network: Architecture, dataset: Dataset, recipe: Recipe, device: torch.device
+    ) -> None:
         self.dataset, self.device = dataset, device
         self.network = scaled(
-            network, resolution=recipe.resolution, classes=len(dataset.classes), in_channels=dataset.in_channels
+            network,
+            resolution=recipe.resolution,
+            classes=len(dataset.classes),
+            in_channels=dataset.in_channels,
         )
         self.splits: Splits = split(dataset, SPLIT_SEED)
         self.rows: Rows = np.concatenate([self.splits.weights, self.splits.search])
@@ -92,7 +97,9 @@ class _Images:
         return LazyTensors(self.dataset.images, rows, self.statistics, size, self.device)
 
     def _test_images(self, images: Any) -> LazyTensors:
-        return LazyTensors(images, np.arange(len(images)), self.statistics, self.network.input.size, self.device)
+        return LazyTensors(
+            images, np.arange(len(images)), self.statistics, self.network.input.size, self.device
+        )
 
 
 class Classification(_Images):
@@ -123,11 +130,15 @@ class Classification(_Images):
         ]  # fmt: skip
 
     def _change(self, recipe: Recipe, step: Step) -> Change:
-        changes: list[Change] = [Augment(pad=round(recipe.shift * step.size), flip=self.dataset.flip)]
+        changes: list[Change] = [
+            Augment(pad=round(recipe.shift * step.size), flip=self.dataset.flip)
+        ]
         if step.randaugment:
             changes.append(RandAugment(self.statistics, magnitude=step.randaugment))
         if step.mixup or step.cutmix:
-            changes.append(Mix(classes=len(self.dataset.classes), mixup=step.mixup, cutmix=step.cutmix))
+            changes.append(
+                Mix(classes=len(self.dataset.classes), mixup=step.mixup, cutmix=step.cutmix)
+            )
         return Changes(changes)
 
     def score(self, network: nn.Module, rows: Rows) -> dict[str, float]:
@@ -137,7 +148,9 @@ class Classification(_Images):
     def score_test(self, network: nn.Module) -> tuple[dict[str, float], int]:
         """See `Task`."""
         images, labels = self.splits.open_test()
-        return score(network, self._test_images(images), torch.from_numpy(labels).to(self.device)), len(labels)
+        return score(
+            network, self._test_images(images), torch.from_numpy(labels).to(self.device)
+        ), len(labels)
 
 
 class Segmentation(_Images):
@@ -145,10 +158,14 @@ class Segmentation(_Images):
 
     metric = "miou"
 
-    def __init__(self, network: Architecture, dataset: Dataset, recipe: Recipe, device: torch.device) -> None:
+    def __init__(
+        self, network: Architecture, dataset: Dataset, recipe: Recipe, device: torch.device
+    ) -> None:
         for name in ("randaugment", "mixup", "cutmix"):
             if getattr(recipe, name):
-                raise UsageError(f"{name} changes images, not their masks: leave it out by --set {name}=0")
+                raise UsageError(
+                    f"{name} changes images, not their masks: leave it out by --set {name}=0"
+                )
         super().__init__(network, dataset, recipe, device)
         self.whole = self.network
         self.network = body(self.whole).architecture
@@ -164,7 +181,11 @@ class Segmentation(_Images):
         whole = build(self.whole)
         found = load_weights(whole, weights, partial=partial)
         own = network.state_dict()
-        taken = {f"{MARK}{name}": value for name, value in whole.state_dict().items() if f"{MARK}{name}" in own}
+        taken = {
+            f"{MARK}{name}": value
+            for name, value in whole.state_dict().items()
+            if f"{MARK}{name}" in own
+        }
         network.load_state_dict(taken, strict=False)
         return replace(
             found,
@@ -197,4 +218,6 @@ class Segmentation(_Images):
         """See `Task`."""
         images, masks = self.splits.open_test()
         every, size = np.arange(len(images)), self.network.input.size
-        return score_masks(network, self._test_images(images), LazyMasks(masks, every, size, self.device)), len(masks)
+        return score_masks(
+            network, self._test_images(images), LazyMasks(masks, every, size, self.device)
+        ), len(masks)

@@ -31,7 +31,8 @@ Logits = Callable[[Tensor], Tensor]
 class Teacher:
     """``logits``: images (n, c, s, s), normalised as the student's, to (n, classes); ``size``: the s it wants, 0 for any.
 
-    ``files`` and ``digest`` say where it came from. ``temperature``, ``weight``: see `nas.train.distil.Distillation`.
+    ``files`` and ``digest`` say where it came from. ``temperature``, ``weight``: see
+    `nas.train.distil.Distillation`.
     """
 
     logits: Callable[[torch.device], Logits]
@@ -64,12 +65,18 @@ class Teacher:
         logits = self.logits(images.device)
         parts = torch.split(torch.arange(len(images), device=images.device), batch_size)
         known = torch.cat([logits(self._resized(images[rows])) for rows in parts])
-        return Distillation(teacher=lambda changed, rows: known[rows], temperature=self.temperature, weight=self.weight)
+        return Distillation(
+            teacher=lambda changed, rows: known[rows],
+            temperature=self.temperature,
+            weight=self.weight,
+        )
 
     def _resized(self, images: Tensor) -> Tensor:
         if not self.size or images.shape[2] == self.size:
             return images
-        return F.interpolate(images, size=(self.size, self.size), mode="bilinear", align_corners=False)
+        return F.interpolate(
+            images, size=(self.size, self.size), mode="bilinear", align_corners=False
+        )
 
     def __str__(self) -> str:
         return f"{' '.join(self.files)} ({self.digest}), temperature {self.temperature:g}, weight {self.weight:g}"
@@ -121,7 +128,9 @@ def _of_network(spec: str, path: Path, dataset: Dataset) -> Teacher:
     _check_classes(classes, dataset, str(path))
     network = build(scaled(architecture, classes=classes))
     if not load_weights(network, weights).whole:
-        raise TrainingError(f"teacher's weights {path} lack its classifier: give those of the whole network")
+        raise TrainingError(
+            f"teacher's weights {path} lack its classifier: give those of the whole network"
+        )
 
     def ready(device: torch.device) -> Logits:
         network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
@@ -133,21 +142,31 @@ def _of_network(spec: str, path: Path, dataset: Dataset) -> Teacher:
 
         return logits
 
-    return Teacher(logits=ready, size=architecture.input.size, files=(spec, str(path)), digest=weights.digest)
+    return Teacher(
+        logits=ready, size=architecture.input.size, files=(spec, str(path)), digest=weights.digest
+    )
 
 
 def _of_onnx(path: Path, dataset: Dataset) -> Teacher:
     try:
         import onnxruntime
     except ImportError:
-        raise UsageError("an ONNX teacher needs onnxruntime: pip install 'nas-toolkit[export]'") from None
+        raise UsageError(
+            "an ONNX teacher needs onnxruntime: pip install 'nas-toolkit[export]'"
+        ) from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises classes of its own for whatever is wrong with a file
-        raise TrainingError(f"cannot read teacher {path}: {' '.join(str(error).split())[:120]}") from None
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+    except (
+        Exception
+    ) as error:  # onnxruntime raises classes of its own for whatever is wrong with a file
+        raise TrainingError(
+            f"cannot read teacher {path}: {' '.join(str(error).split())[:120]}"
+        ) from None
     given, out = session.get_inputs()[0], session.get_outputs()[0]
     shape = [n if isinstance(n, int) else 0 for n in given.shape]
     if len(shape) != 4 or shape[0] > 1 or shape[1] not in (0, dataset.in_channels):
@@ -162,4 +181,6 @@ def _of_onnx(path: Path, dataset: Dataset) -> Teacher:
         found = session.run([out.name], {given.name: images.detach().cpu().contiguous().numpy()})[0]
         return torch.from_numpy(found).to(images.device)
 
-    return Teacher(logits=lambda device: logits, size=shape[2], files=(str(path),), digest=_digest(path))
+    return Teacher(
+        logits=lambda device: logits, size=shape[2], files=(str(path),), digest=_digest(path)
+    )

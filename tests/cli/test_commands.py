@@ -115,10 +115,20 @@ def test_bad_input_is_one_line_and_no_traceback(run, arguments, code, message):
 def test_an_imported_table_is_a_device(run, tmp_path):
     rows = "\n".join(f'"mbconv(channels={c},kernel={k})",24,{s},{c * k * s / 9e3}' for c in (24, 32, 48) for k in (3, 5) for s in (14, 28))  # fmt: skip
     (tmp_path / "timings.csv").write_text(f"op,in_channels,in_size,latency_ms\n{rows}\n")
-    arguments = ("latency", "import", str(tmp_path / "timings.csv"), "--device", "board", "--out", str(tmp_path))
+    arguments = (
+        "latency",
+        "import",
+        str(tmp_path / "timings.csv"),
+        "--device",
+        "board",
+        "--out",
+        str(tmp_path),
+    )
     out, _ = run(*arguments)
     assert "12 rows" in out
-    found = json.loads(run("cost", "mobilenet_v2", "--device", str(tmp_path / "board.csv"), "--json")[0])
+    found = json.loads(
+        run("cost", "mobilenet_v2", "--device", str(tmp_path / "board.csv"), "--json")[0]
+    )
     assert found["devices"]["board"]["latency_ms"] > 0
     _, err = run(*arguments, code=1)
     assert "exists: choose another --device or --out" in err
@@ -130,7 +140,9 @@ def test_a_table_is_adapted_from_timed_networks(run, tmp_path):
 
     space, source = catalog.space("fbnet", resolution=32, classes=100), catalog.device("pixel3")
     genes = [[(7 * i + 3 * j + i * j) % 9 for j in range(22)] for i in range(30)]
-    lines = [f"{' '.join(map(str, g))},{2 * source.estimate(space.decode(g)).latency_ms}" for g in genes]
+    lines = [
+        f"{' '.join(map(str, g))},{2 * source.estimate(space.decode(g)).latency_ms}" for g in genes
+    ]
     (tmp_path / "timed.csv").write_text("genes,latency_ms\n" + "\n".join(lines) + "\n")
     arguments = ("latency", "adapt", "--from", "pixel3", "--space", "fbnet", "--resolution", "32", "--classes", "100",
                  "--measurements", str(tmp_path / "timed.csv"), "--device", "phone", "--out", str(tmp_path))  # fmt: skip
@@ -156,7 +168,15 @@ def test_scale_gives_the_published_family_with_files(run, tmp_path):
     assert found["members"][2]["devices"]["pixel1"]["predicted"] == 1
     assert Architecture.load(tmp_path / "family" / "efficientnet_b0_x1.json").params == 7_794_184
     assert (tmp_path / "family" / "family.png").stat().st_size > 10_000
-    _, err = run("scale", "efficientnet_b0", "--preset", "efficientnet", "--out", str(tmp_path / "family"), code=1)
+    _, err = run(
+        "scale",
+        "efficientnet_b0",
+        "--preset",
+        "efficientnet",
+        "--out",
+        str(tmp_path / "family"),
+        code=1,
+    )
     assert "holds a family: choose another --out, or overwrite it with --force" in err
 
 
@@ -165,12 +185,32 @@ def test_scale_gives_the_published_family_with_files(run, tmp_path):
     [
         ((), 2, "give either --preset NAME or --fit"),
         (("--preset", "efficientnet", "--fit"), 2, "give either --preset NAME or --fit"),
-        (("--preset", "efficentnet"), 2, "no preset named 'efficentnet'. Did you mean 'efficientnet'?"),
-        (("--preset", "uninet", "--members", "7"), 2, "preset 'uninet' has 6 members beyond this base, not 7"),
+        (
+            ("--preset", "efficentnet"),
+            2,
+            "no preset named 'efficentnet'. Did you mean 'efficientnet'?",
+        ),
+        (
+            ("--preset", "uninet", "--members", "7"),
+            2,
+            "preset 'uninet' has 6 members beyond this base, not 7",
+        ),
         (("--fit",), 2, "--fit trains candidates: give --data"),
-        (("--fit", "--data", "digits"), 2, "--fit needs a folder to go on from after a kill: give --out"),
-        (("--fit", "--data", "digits", "--out", "x", "--formula"), 2, "--formula belongs to --preset efficientnet"),
-        (("--preset", "uninet", "--out", "setup.cfg"), 1, "setup.cfg is a file: a family needs a folder"),
+        (
+            ("--fit", "--data", "digits"),
+            2,
+            "--fit needs a folder to go on from after a kill: give --out",
+        ),
+        (
+            ("--fit", "--data", "digits", "--out", "x", "--formula"),
+            2,
+            "--formula belongs to --preset efficientnet",
+        ),
+        (
+            ("--preset", "uninet", "--out", "setup.cfg"),
+            1,
+            "setup.cfg is a file: a family needs a folder",
+        ),
     ],
 )
 def test_what_scale_refuses(run, monkeypatch, arguments, code, message):

@@ -27,14 +27,25 @@ def run(*arguments):
     return done.stdout
 
 
-BUILD = ("latency", "build", "--device", "here", "--space", "small.py", "--seconds-per-row", "0.002")
+BUILD = (
+    "latency",
+    "build",
+    "--device",
+    "here",
+    "--space",
+    "small.py",
+    "--seconds-per-row",
+    "0.002",
+)
 
 
 def test_a_table_is_built_and_prices_networks_it_never_saw(folder):
     said = run(*BUILD)
     assert "here.csv" in said
     assert "nas latency verify" in said
-    found = json.loads(run("cost", "mobilenet_v2", "--resolution", "32", "--device", "here.csv", "--json"))
+    found = json.loads(
+        run("cost", "mobilenet_v2", "--resolution", "32", "--device", "here.csv", "--json")
+    )
     assert found["devices"]["here"]["latency_ms"] > 0
     assert found["devices"]["here"]["latency_sd_ms"] > 0
     again = json.loads(run(*BUILD, "--json"))
@@ -58,7 +69,17 @@ def test_a_provider_that_is_not_here_and_a_runner_with_settings_of_ours(folder):
 def test_training_steps_are_built_and_verified(folder):
     run(*BUILD, "--training", "--training-batch", "2")
     with pytest.raises(UsageError, match="--training goes without --runner"):
-        run("latency", "verify", "--device", "here.csv", "--space", "small.py", "--training", "--runner", "x {model}")
+        run(
+            "latency",
+            "verify",
+            "--device",
+            "here.csv",
+            "--space",
+            "small.py",
+            "--training",
+            "--runner",
+            "x {model}",
+        )
     verified = (
         "latency",
         "verify",
@@ -90,7 +111,9 @@ def test_a_command_times_too(folder):
 
 def test_help_and_mistakes(folder):
     assert "build" in run("latency", "--help")
-    with pytest.raises(UsageError, match=r"no step of nas latency named 'biuld'. Did you mean 'build'"):
+    with pytest.raises(
+        UsageError, match=r"no step of nas latency named 'biuld'. Did you mean 'build'"
+    ):
         run("latency", "biuld")
     with pytest.raises(UsageError, match=r"not '../x'"):
         run("latency", "build", "--device", "../x", "--space", "small.py")
@@ -133,7 +156,9 @@ def test_a_check_names_the_row_that_is_off(folder):
     path.write_text(path.read_text().replace(",0.5,", ",5,", 1))
     done = CliRunner().invoke(nas, check, standalone_mode=False)
     assert "10.0 times off" in done.stdout
-    with pytest.raises(NasError, match="cannot be relied on: 1 of 40 rows are off by a factor of 2 or more"):
+    with pytest.raises(
+        NasError, match="cannot be relied on: 1 of 40 rows are off by a factor of 2 or more"
+    ):
         raise done.exception
 
 
@@ -144,7 +169,9 @@ def test_given_networks_are_timed_beside_the_table(folder):
     (one,) = found["networks"]
     assert one["network"] == "mobilenet_v2"
     assert one["first_ms"] > 0
-    assert one["error"] == pytest.approx(2 * one["latency_ms"] / (one["first_ms"] + one["second_ms"]) - 1)
+    assert one["error"] == pytest.approx(
+        2 * one["latency_ms"] / (one["first_ms"] + one["second_ms"]) - 1
+    )
     catalog.network("mobilenet_v2", resolution=32).save(folder / "same.json")
     said = run("latency", "time", "mobilenet_v2", "same.json", *how)
     assert "table off by" in said

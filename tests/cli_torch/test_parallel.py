@@ -31,8 +31,14 @@ def train(folder, network, *launcher):
 
 
 def test_two_processes_give_the_weights_of_one_with_the_whole_batch(tmp_path):
-    layers = (Conv(kernel=3, channels=8), MBConv(expand=2, se=0.25), MBConv(expand=2, stride=2, channels=16))
-    network = Architecture(Shape(1, 8), (Stage("body", layers), Stage("head", (Classifier(classes=10),))))
+    layers = (
+        Conv(kernel=3, channels=8),
+        MBConv(expand=2, se=0.25),
+        MBConv(expand=2, stride=2, channels=16),
+    )
+    network = Architecture(
+        Shape(1, 8), (Stage("body", layers), Stage("head", (Classifier(classes=10),)))
+    )
     network.save(tmp_path / "network.json")
     result, several = train(tmp_path / "two", tmp_path / "network.json", *LAUNCHER)
     _, alone = train(tmp_path / "one", tmp_path / "network.json")

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import nas
-from nas import store
+from nas.record import store
 
 ROOT = Path(nas.__file__).parent.parent
 TINY = ("--proxy", "images=64,resolution=8,score_images=40", "--seed", "3")
@@ -49,7 +49,16 @@ def test_json_names_all_that_is_promised(done):
     assert document["run"] == str(folder)
     assert document["trials"] == 4
     for entry in document["front"]:
-        assert {"trial", "digest", "genes", "accuracy", "latency_ms", "latency_sd_ms", "macs", "params"} <= set(entry)
+        assert {
+            "trial",
+            "digest",
+            "genes",
+            "accuracy",
+            "latency_ms",
+            "latency_sd_ms",
+            "macs",
+            "params",
+        } <= set(entry)
         assert list(entry["devices"]) == ["pixel1", "raspi4"]
         assert entry["latency_ms"] == entry["devices"]["pixel1"]["latency_ms"] <= 60
         for device in entry["devices"].values():
@@ -74,7 +83,9 @@ def test_the_run_folder_is_complete(done):
     assert set(capsule["identity"]["tables"]) == {"pixel1", "raspi4"}
     assert capsule["environment"]["cpu"]
     assert (folder / "front.png").read_bytes().startswith(b"\x89PNG")
-    assert list(pd.read_csv(folder / "front.csv")["digest"]) == [entry["digest"] for entry in document["front"]]
+    assert list(pd.read_csv(folder / "front.csv")["digest"]) == [
+        entry["digest"] for entry in document["front"]
+    ]
 
 
 def test_the_front_can_be_shown_again_and_loaded_in_python(done):
@@ -108,7 +119,10 @@ def test_an_impossible_bound_is_refused_before_training(tmp_path):
         (("--reward", "tunsa", "--target", "60ms"), "Did you mean 'tunas'"),
         (("--reward", "tunas"), "needs a target above 0 in latency_ms@pixel1, none was given"),
         (("--target", "60ms"), "it needs --reward NAME"),
-        (("--strategy", "rl"), "learns from one reward, not from 2 objectives: name one with --reward"),
+        (
+            ("--strategy", "rl"),
+            "learns from one reward, not from 2 objectives: name one with --reward",
+        ),
         (("--data", "folder:/nowhere"), "/nowhere"),
         (("--data", "npz:/nowhere.npz"), "/nowhere.npz"),
     ],
@@ -142,7 +156,11 @@ def test_killed_anywhere_and_resumed_it_ends_the_same(done, tmp_path):
     for _ in range(3):
         process = start(*arguments)
         deadline = time.monotonic() + 60
-        while not (folder / "journal.log").exists() and process.poll() is None and time.monotonic() < deadline:
+        while (
+            not (folder / "journal.log").exists()
+            and process.poll() is None
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.02)
         time.sleep(draw.uniform(0, 2.5))
         process.send_signal(signal.SIGKILL)
@@ -161,7 +179,13 @@ def test_no_test_image_is_opened_by_a_search(tmp_path):
 
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 255, (120, 8, 8), dtype=np.uint8), np.arange(120) % 3
-    np.savez(tmp_path / "data.npz", images=images, labels=labels, test_images=np.zeros(3), test_labels=np.zeros(3))
+    np.savez(
+        tmp_path / "data.npz",
+        images=images,
+        labels=labels,
+        test_images=np.zeros(3),
+        test_labels=np.zeros(3),
+    )
     run(
         "search", "--data", f"npz:{tmp_path / 'data.npz'}", "--trials", 2, "--out", tmp_path / "run",
         "--objective", "balanced_accuracy,macs", *TINY,
@@ -175,8 +199,26 @@ def test_class_names_reach_the_exported_files_as_data(tmp_path):
     rng, names = np.random.default_rng(0), ['a"\n"""', "b'", "猫 ünï"]
     images, labels = rng.integers(0, 255, (120, 8, 8), dtype=np.uint8), np.arange(120) % 3
     np.savez(tmp_path / "data.npz", images=images, labels=labels, classes=names)
-    run("search", "--data", f"npz:{tmp_path / 'data.npz'}", "--trials", 1, "--out", tmp_path / "run", *TINY)
-    run("export", tmp_path / "run", "--to", "python,json", "--out", tmp_path / "out", "--name", "net")
+    run(
+        "search",
+        "--data",
+        f"npz:{tmp_path / 'data.npz'}",
+        "--trials",
+        1,
+        "--out",
+        tmp_path / "run",
+        *TINY,
+    )
+    run(
+        "export",
+        tmp_path / "run",
+        "--to",
+        "python,json",
+        "--out",
+        tmp_path / "out",
+        "--name",
+        "net",
+    )
     nas.load(tmp_path / "run").pick().export(tmp_path / "out", formats=("python",), name="picked")
     for file in ("net.py", "picked.py"):
         found: dict[str, object] = {}
@@ -188,7 +230,9 @@ def test_class_names_reach_the_exported_files_as_data(tmp_path):
 def test_a_run_with_a_space_of_ones_own_is_self_contained(tmp_path, monkeypatch):
     """Its program runs unasked only while one's own file says the same: a run folder may come from anybody."""
     (tmp_path / "mine.py").write_text((ROOT / "search_spaces" / "nas_bench_macro.py").read_text())
-    out, _ = run("search", "--space", tmp_path / "mine.py", "--trials", 1, "--out", tmp_path / "run", *TINY)
+    out, _ = run(
+        "search", "--space", tmp_path / "mine.py", "--trials", 1, "--out", tmp_path / "run", *TINY
+    )
     assert out.count("digest") == out.count("1 network trained in") == 1
     run("front", tmp_path / "run")
     (tmp_path / "mine.py").unlink()

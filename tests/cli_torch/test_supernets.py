@@ -12,10 +12,11 @@ import torch
 from click.testing import CliRunner
 
 import nas
-from nas import catalog, store
+from nas import catalog
 from nas.cli import nas as command
 from nas.cost.costs import latency_metric, space_costs
 from nas.errors import ArchitectureError, BoundError, UsageError
+from nas.record import store
 
 ROOT = Path(nas.__file__).parent.parent
 COMMON = (
@@ -34,7 +35,9 @@ def run(*arguments):
 def target() -> float:
     """A latency that the space reaches, between its extremes."""
     tables = (catalog.device("pixel1"),)
-    costs = space_costs(catalog.space("nas_bench_macro", resolution=32, classes=10, in_channels=1), tables)
+    costs = space_costs(
+        catalog.space("nas_bench_macro", resolution=32, classes=10, in_channels=1), tables
+    )
     low, high = (costs.extreme(latency_metric("pixel1"), largest=side)[0] for side in (False, True))
     return round((low + high) / 2, 3)
 
@@ -44,7 +47,9 @@ def test_a_differentiable_search_lands_in_its_window_and_survives_a_kill(tmp_pat
     document = run(*DIFFERENTIABLE, "--latency", f"{target}ms", "--out", unbroken)
     assert document["trials"] == 2
     assert all(0.95 * target <= row["latency_ms"] <= target for row in document["front"])
-    assert any("expected of the distribution, derived networks" in remark for remark in document["remarks"])
+    assert any(
+        "expected of the distribution, derived networks" in remark for remark in document["remarks"]
+    )
     assert (unbroken / "distribution.png").exists()
     process = subprocess.Popen(
         [sys.executable, "-m", "nas", *DIFFERENTIABLE, "--latency", f"{target}ms", "--out", str(killed)],
@@ -72,16 +77,30 @@ def test_a_supernet_and_proxies_score_for_any_strategy(tmp_path) -> None:
             "--trials", 5, "--out", folder,
         )  # fmt: skip
         assert document["trials"] == 5
-        assert document["remarks"][0].startswith("Kendall's tau with short training over 4 networks")
+        assert document["remarks"][0].startswith(
+            "Kendall's tau with short training over 4 networks"
+        )
         assert objective in document["front"][0] or objective in nas.load(folder).frame()
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (("--strategy", "differentiable"), UsageError, "aims at a cost: give it one, such as --latency 60ms"),
-        (("--strategy", "differentiable", "--latency", "900ms"), BoundError, "reaches .* ask for at most"),
-        (("--evaluator", "proxy"), UsageError, "evaluator 'proxy' gives no accuracy: try --objective proxy_score"),
+        (
+            ("--strategy", "differentiable"),
+            UsageError,
+            "aims at a cost: give it one, such as --latency 60ms",
+        ),
+        (
+            ("--strategy", "differentiable", "--latency", "900ms"),
+            BoundError,
+            "reaches .* ask for at most",
+        ),
+        (
+            ("--evaluator", "proxy"),
+            UsageError,
+            "evaluator 'proxy' gives no accuracy: try --objective proxy_score",
+        ),
         (("--evaluator", "training:paths=2"), UsageError, "evaluator 'training' has no settings"),
         (
             ("--strategy", "differentiable:accumulate=3", "--latency", "20ms"),
@@ -95,10 +114,16 @@ def test_a_supernet_and_proxies_score_for_any_strategy(tmp_path) -> None:
         ),
         (("--evaluator", "supernet", "--stop-hopeless"), UsageError, "leave out --stop-hopeless"),
         (("--evaluator", "supernet:paths=2,paths=3"), UsageError, "gives paths twice"),
-        (("--evaluator", "supernt"), UsageError, r"no evaluator named 'supernt'. Did you mean 'supernet'"),
+        (
+            ("--evaluator", "supernt"),
+            UsageError,
+            r"no evaluator named 'supernt'. Did you mean 'supernet'",
+        ),
     ],
 )
-def test_what_cannot_be_is_told_before_anything_is_made(tmp_path, arguments, error, message: str) -> None:
+def test_what_cannot_be_is_told_before_anything_is_made(
+    tmp_path, arguments, error, message: str
+) -> None:
     with pytest.raises(error, match=message):
         run(*COMMON, *arguments, "--out", tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -124,13 +149,20 @@ def test_a_winner_trains_on_from_its_supernet(tmp_path) -> None:
     )
     document = run(*words, "--weights", folder, "--out", tmp_path / "on")
     assert document["weights"]["origin"].startswith("of the run's supernet")
-    assert not any(document["weights"][kind] for kind in ("head", "missing", "mismatched", "unknown"))
+    assert not any(
+        document["weights"][kind] for kind in ("head", "missing", "mismatched", "unknown")
+    )
     kept = torch.load(folder / "supernet.pt", weights_only=True)["weights"]
     mine = torch.load(tmp_path / "on" / "weights.pt", weights_only=True)
-    stem = next(value for name, value in kept.items() if name.startswith("stem/0/") and name.endswith("conv.weight"))
+    stem = next(
+        value
+        for name, value in kept.items()
+        if name.startswith("stem/0/") and name.endswith("conv.weight")
+    )
     assert torch.allclose(mine["stages.stem.0.conv.weight"], stem, atol=1e-4)
     with pytest.raises(
-        ArchitectureError, match=r"is none of run .*, whose supernet has no weights for it: name .*:TRIAL"
+        ArchitectureError,
+        match=r"is none of run .*, whose supernet has no weights for it: name .*:TRIAL",
     ):
         run("train", "mobilenet_v2", *words[2:], "--weights", folder, "--out", tmp_path / "x")
 
@@ -138,5 +170,18 @@ def test_a_winner_trains_on_from_its_supernet(tmp_path) -> None:
 def test_weights_of_a_narrow_supernet_are_refused(tmp_path) -> None:
     folder = tmp_path / "run"
     run(*COMMON, "--evaluator", "supernet:longer=0.5,check=0", "--trials", 1, "--out", folder)
-    with pytest.raises(ArchitectureError, match=r"has 0.25 times the channels of its networks: .*--proxy width=1"):
-        run("train", f"{folder}:0", "--data", "digits", "--steps", 1, "--weights", folder, "--out", tmp_path / "x")
+    with pytest.raises(
+        ArchitectureError, match=r"has 0.25 times the channels of its networks: .*--proxy width=1"
+    ):
+        run(
+            "train",
+            f"{folder}:0",
+            "--data",
+            "digits",
+            "--steps",
+            1,
+            "--weights",
+            folder,
+            "--out",
+            tmp_path / "x",
+        )

@@ -11,9 +11,9 @@ from nas.data import load, statistics, tensors
 from nas.errors import ArchitectureError, RunError, TrainingError, UsageError
 from nas.evaluate.session import make, retraining
 from nas.export.onnx import write_onnx
-from nas.job import Plan, Search
 from nas.model import Network, build
 from nas.ops.conv import Classifier, Conv
+from nas.run.search import Plan, Search
 from nas.shape import Shape
 from nas.train.distil import Distillation
 from nas.train.full import FullTraining
@@ -22,7 +22,10 @@ from nas.train.teacher import load_teacher
 
 
 def network(classes: int = 10, size: int = 8) -> Architecture:
-    stages = Stage("stem", (Conv(kernel=3, channels=8, stride=2),)), Stage("head", (Classifier(classes=classes),))
+    stages = (
+        Stage("stem", (Conv(kernel=3, channels=8, stride=2),)),
+        Stage("head", (Classifier(classes=classes),)),
+    )
     return Architecture(Shape(1, size), stages)
 
 
@@ -57,9 +60,15 @@ def test_the_loss_is_hintons():
 
 def test_a_network_alone_with_its_teacher_comes_to_agree(saved, tmp_path):
     data = load("digits")
-    teacher = load_teacher(str(saved / "big.json"), saved / "big.pt", data, weight=1.0, temperature=2.0)
-    recipe = Recipe(steps=150, batch_size=32, lr=0.5, shift=0, resolution=8, average=0.2, weight_decay=0, seed=5)
-    training = FullTraining(network(), data, tmp_path / "x", recipe, teacher=teacher, tensorboard=False)
+    teacher = load_teacher(
+        str(saved / "big.json"), saved / "big.pt", data, weight=1.0, temperature=2.0
+    )
+    recipe = Recipe(
+        steps=150, batch_size=32, lr=0.5, shift=0, resolution=8, average=0.2, weight_decay=0, seed=5
+    )
+    training = FullTraining(
+        network(), data, tmp_path / "x", recipe, teacher=teacher, tensorboard=False
+    )
     training.run()
     student = build(network())
     student.load_state_dict(torch.load(tmp_path / "x" / "weights.pt", weights_only=True))
@@ -86,7 +95,10 @@ def test_an_onnx_file_teaches_as_its_network_does(saved, tmp_path):
         for teacher in (ours, theirs)
     ]
     assert found[0] == pytest.approx(found[1], rel=1e-4)
-    fixed = [teacher.fixed(images)(torch.tensor(1.0), logits, images[:2], rows).item() for teacher in (ours, theirs)]
+    fixed = [
+        teacher.fixed(images)(torch.tensor(1.0), logits, images[:2], rows).item()
+        for teacher in (ours, theirs)
+    ]
     assert fixed[0] == pytest.approx(fixed[1], rel=1e-4)
     assert fixed[0] != pytest.approx(found[0], rel=1e-4)  # rows 3 and 1, whatever the images shown
 
@@ -116,7 +128,8 @@ def test_a_teacher_with_other_classes_is_refused(saved, tmp_path):
     write_onnx(opinionated(7), network().input, tmp_path / "seven.onnx", {})
     for spec, weights in (("seven.json", tmp_path / "seven.pt"), ("seven.onnx", None)):
         with pytest.raises(
-            TrainingError, match=r"knows 7 classes, data set 'digits' has 10: train a teacher on this data"
+            TrainingError,
+            match=r"knows 7 classes, data set 'digits' has 10: train a teacher on this data",
         ):
             load_teacher(str(tmp_path / spec), weights, load("digits"))
     colour = dataclasses.replace(load("digits"), images=np.repeat(load("digits").images, 3, axis=3))
@@ -127,16 +140,27 @@ def test_a_teacher_with_other_classes_is_refused(saved, tmp_path):
 def test_a_search_trains_with_a_teacher_and_says_so(saved):
     data = load("digits")
     teacher = load_teacher(str(saved / "big.json"), saved / "big.pt", data)
-    with_it, without = (make(data, "images=320,score_images=50", teacher=t) for t in (teacher, None))
+    with_it, without = (
+        make(data, "images=320,score_images=50", teacher=t) for t in (teacher, None)
+    )
     assert with_it.describe_training()["teacher"] == teacher.describe()
     assert "teacher" not in without.describe_training()
     assert any("teacher" in line for line in with_it.lines())
-    assert with_it.evaluate(network(), 0) == with_it.evaluate(network(), 0) != without.evaluate(network(), 0)
+    assert (
+        with_it.evaluate(network(), 0)
+        == with_it.evaluate(network(), 0)
+        != without.evaluate(network(), 0)
+    )
 
 
 def test_a_confirmation_takes_the_runs_teacher_as_it_was(saved, tmp_path):
     plan = Plan(
-        Search(data="digits", teacher=str(saved / "big.json"), teacher_weights=str(saved / "big.pt"), proxy="images=64")
+        Search(
+            data="digits",
+            teacher=str(saved / "big.json"),
+            teacher_weights=str(saved / "big.pt"),
+            proxy="images=64",
+        )
     )
     described = plan.identity["proxy"]
     assert described["teacher"]["digest"]

@@ -28,7 +28,9 @@ SMALL = Recipe(steps=6, batch_size=16, resolution=16, seed=4)
 
 
 def small(folder, recipe=SMALL, **settings):
-    return FullTraining(catalog.network(NETWORK, width=0.25), load("digits"), folder, recipe, **settings)
+    return FullTraining(
+        catalog.network(NETWORK, width=0.25), load("digits"), folder, recipe, **settings
+    )
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,9 @@ def test_given_again_it_only_reads_the_result(done):
 
 def test_another_training_is_refused_in_the_same_folder(done):
     folder, _ = done
-    with pytest.raises(RunError, match=r"was begun with another recipe: recipe.lr is 0.05 there and 0.1 here"):
+    with pytest.raises(
+        RunError, match=r"was begun with another recipe: recipe.lr is 0.05 there and 0.1 here"
+    ):
         small(folder, Recipe(steps=6, batch_size=16, resolution=16, seed=4, lr=0.1)).run()
 
 
@@ -69,7 +73,8 @@ def test_stopped_at_every_step_it_ends_in_the_same_bits(done, tmp_path):
 
     folder = tmp_path / "stopped"
     for _ in range(SMALL.steps):
-        # The checkpoint comes after the watch: each session saves one step, and stops in the next, which is repeated.
+        # The checkpoint comes after the watch: each session saves one step, and stops in the next,
+        # which is repeated.
         stops = iter((False, True))
 
         def second(watched, stops=stops):
@@ -94,14 +99,22 @@ def test_killed_in_the_shell_it_ends_in_the_same_bits(tmp_path):
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     subprocess.run(command(whole), check=True, cwd=ROOT, capture_output=True)
-    process = subprocess.Popen(command(killed), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command(killed), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     deadline = time.monotonic() + 120
-    while not (killed / "checkpoint.pt").exists() and process.poll() is None and time.monotonic() < deadline:
+    while (
+        not (killed / "checkpoint.pt").exists()
+        and process.poll() is None
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.01)
     time.sleep(0.2)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    out = subprocess.run(command(killed), check=True, cwd=ROOT, capture_output=True, text=True).stdout
+    out = subprocess.run(
+        command(killed), check=True, cwd=ROOT, capture_output=True, text=True
+    ).stdout
     assert json.loads(out)["steps"] == 12
     assert_equal_weights(killed, whole)
 
@@ -126,7 +139,8 @@ def test_a_checkpoint_is_plain_data_and_fit_is_the_same_loop():
         training.advance()
     training.finish()
     assert all(
-        torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+        torch.equal(a, b)
+        for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
     )
 
 
@@ -161,7 +175,9 @@ def test_weights_beside_their_network_bring_its_normalisation(done, tmp_path, na
 
 def test_training_starts_from_weights(done, tmp_path):
     folder, _ = done
-    again = small(tmp_path / "more", Recipe(steps=1, lr=1e-6, resolution=16), weights=folder / "weights.pt")
+    again = small(
+        tmp_path / "more", Recipe(steps=1, lr=1e-6, resolution=16), weights=folder / "weights.pt"
+    )
     again.run()
     a, b = (torch.load(f / "weights.pt", weights_only=True) for f in (folder, tmp_path / "more"))
     assert all(torch.allclose(a[name], b[name], atol=1e-3) for name in a if name.endswith("weight"))
@@ -170,7 +186,11 @@ def test_training_starts_from_weights(done, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "is not a file of weights"), (b"\x80\x04garbage", "is not a file of weights"), (None, "cannot read")],
+    [
+        (b"", "is not a file of weights"),
+        (b"\x80\x04garbage", "is not a file of weights"),
+        (None, "cannot read"),
+    ],
 )
 def test_bad_weights_are_one_line(tmp_path, content, message):
     path = tmp_path / "weights.pt"
@@ -182,10 +202,14 @@ def test_bad_weights_are_one_line(tmp_path, content, message):
 
 def test_weights_of_another_network_and_checkpoints_are_refused(done, tmp_path):
     folder, _ = done
-    with pytest.raises(ArchitectureError, match=r"give a training's weights.pt, not its checkpoint"):
+    with pytest.raises(
+        ArchitectureError, match=r"give a training's weights.pt, not its checkpoint"
+    ):
         small(tmp_path / "x", weights=folder / "checkpoint.pt")
     whole = catalog.network(NETWORK)
-    with pytest.raises(ArchitectureError, match=r"weights.pt are not this network's: .* of another shape"):
+    with pytest.raises(
+        ArchitectureError, match=r"weights.pt are not this network's: .* of another shape"
+    ):
         FullTraining(whole, load("digits"), tmp_path / "y", SMALL, weights=folder / "weights.pt")
     taken = FullTraining(whole, load("digits"), tmp_path / "y", SMALL, weights=folder, partial=True)
     assert any("mismatched: stages.stem.0.conv.weight" in line for line in taken.lines())
@@ -197,7 +221,11 @@ def test_weights_of_another_network_and_checkpoints_are_refused(done, tmp_path):
     [
         ("train.json", b"{", r"cannot read .*train\.json: .*Remove it to start anew"),
         ("result.json", b"[]", "is not a file of a training: it holds a list"),
-        ("checkpoint.pt", None, r"checkpoint\.pt is not a checkpoint of this training: .*Remove it to start anew"),
+        (
+            "checkpoint.pt",
+            None,
+            r"checkpoint\.pt is not a checkpoint of this training: .*Remove it to start anew",
+        ),
     ],
 )
 def test_a_folder_that_was_tampered_with_is_refused(done, tmp_path, name, content, message):
@@ -218,7 +246,9 @@ def test_a_checkpoint_of_fewer_processes_is_refused(done, tmp_path):
     (folder / "result.json").unlink()
     state = torch.load(folder / "checkpoint.pt", weights_only=True)
     torch.save({**state, "changing": []}, folder / "checkpoint.pt")
-    with pytest.raises(RunError, match=r"checkpoint\.pt is not a checkpoint of this training: list index"):
+    with pytest.raises(
+        RunError, match=r"checkpoint\.pt is not a checkpoint of this training: list index"
+    ):
         small(folder).run()
 
 
@@ -230,9 +260,9 @@ def shell(*words):
 
 @pytest.fixture
 def tiny(tmp_path):
-    nas.scale.scaled(catalog.network(NETWORK, width=0.25), resolution=16, classes=10, in_channels=1).save(
-        tmp_path / "n.json"
-    )
+    nas.scale.scaled(
+        catalog.network(NETWORK, width=0.25), resolution=16, classes=10, in_channels=1
+    ).save(tmp_path / "n.json")
     return tmp_path
 
 
@@ -253,9 +283,12 @@ def test_a_papers_recipe_is_printed_and_drawn(tiny):
 def test_without_tensorboard_the_way_out_is_told(tiny, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(
-        UsageError, match=r"--tensorboard needs the package tensorboard: pip install 'nas-toolkit\[train\]'"
+        UsageError,
+        match=r"--tensorboard needs the package tensorboard: pip install 'nas-toolkit\[train\]'",
     ):
-        shell(tiny / "n.json", "--data", "digits", "--steps", 1, "--tensorboard", "--out", tiny / "o")
+        shell(
+            tiny / "n.json", "--data", "digits", "--steps", 1, "--tensorboard", "--out", tiny / "o"
+        )
 
 
 @pytest.mark.parametrize(
@@ -263,10 +296,16 @@ def test_without_tensorboard_the_way_out_is_told(tiny, monkeypatch):
     [
         (("--recipe", "sgd"), "no recipe named 'sgd'"),
         (("--progressive", "z"), "no preset of progressive learning named 'z'"),
-        (("--set", "accumulate=3"), r"a batch of 64 images cannot be cut into 3 equal parts of two or more"),
+        (
+            ("--set", "accumulate=3"),
+            r"a batch of 64 images cannot be cut into 3 equal parts of two or more",
+        ),
         (("--teacher-weights", "w.pt"), "--teacher-weights needs --teacher NETWORK"),
         (("--teacher", NETWORK), "needs its weights: --teacher-weights FILE"),
-        (("--task", "segmentation"), "segmentation reads folder:DIR with images/ and masks/, not 'digits'"),
+        (
+            ("--task", "segmentation"),
+            "segmentation reads folder:DIR with images/ and masks/, not 'digits'",
+        ),
     ],
 )
 def test_bad_options_are_one_line(tiny, words, message):
@@ -279,6 +318,7 @@ def test_a_network_of_fixed_size_refuses_to_grow(tmp_path):
     network = catalog.network("uninet_b0", resolution=64)
     recipe = Recipe(steps=4, batch_size=4, stages=4, smallest=0.4)
     with pytest.raises(
-        TrainingError, match=r"takes maps of 128x4x4 only: it cannot be trained at 35 px; leave --progressive"
+        TrainingError,
+        match=r"takes maps of 128x4x4 only: it cannot be trained at 35 px; leave --progressive",
     ):
         FullTraining(network, load("digits"), tmp_path / "x", recipe)

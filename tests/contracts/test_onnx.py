@@ -21,7 +21,9 @@ OPS = (
     Conv(kernel=3, channels=12, stride=2, act="hswish"),
     MBConv(expand=1, groups=2, pointwise=True),
     MBConv(expand=3, stride=2, channels=24, skip="pool", kernel=5, se=0.25, act="swish"),
-    MBConv(expand=2.3, se=0.25, se_base="expanded", se_act="relu", se_gate="hsigmoid", act="hswish"),
+    MBConv(
+        expand=2.3, se=0.25, se_base="expanded", se_act="relu", se_gate="hsigmoid", act="hswish"
+    ),
     FusedMBConv(expand=1, channels=24, skip="pool", act="relu6"),
     FusedMBConv(expand=4, kernel=5),
     AttentionBlock(head_channels=8),
@@ -47,7 +49,9 @@ def test_onnx_agrees_with_torch(op, tmp_path):
     write_onnx(network, Shape(16, 7), tmp_path / "network.onnx", {})
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(tmp_path / "network.onnx"), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        str(tmp_path / "network.onnx"), options, providers=["CPUExecutionProvider"]
+    )
     images = torch.randn(3, 16, 7, 7, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = network(images)

@@ -16,13 +16,19 @@ from search_spaces import fbnet, mnasnet
 
 
 def distinct_layers(space: SearchSpace) -> list[Layer]:
-    found = {layer: None for step in space.chain for row in step.words for word in row for layer in word}
+    found = {
+        layer: None for step in space.chain for row in step.words for word in row for layer in word
+    }
     return list(found)
 
 
 @pytest.mark.parametrize(
     ("space", "least"),
-    [(fbnet.space(), 100), (fbnet.space(32, classes=10, in_channels=1), 100), (mnasnet.space(32), 2000)],
+    [
+        (fbnet.space(), 100),
+        (fbnet.space(32, classes=10, in_channels=1), 100),
+        (mnasnet.space(32), 2000),
+    ],
     ids=["fbnet", "fbnet-32", "mnasnet-32"],
 )
 def test_every_layer_of_a_space(space: SearchSpace, least: int) -> None:

@@ -11,14 +11,29 @@ from nas.model import build, module
 from nas.testing.ops import check_op
 from nas.train import swift
 
-NAMES = ("fbnet", "mnasnet", "fused_mbconv", "fused_mbconv:base=b0", "fused_mbconv:base=b4", "uninet")
+NAMES = (
+    "fbnet",
+    "mnasnet",
+    "fused_mbconv",
+    "fused_mbconv:base=b0",
+    "fused_mbconv:base=b4",
+    "uninet",
+)
 
 
 @pytest.mark.parametrize("name", NAMES[2:])
 def test_a_sample_of_the_layers_of_every_space(name):
     """The full sweep, every distinct layer at several resolutions, is in experiments."""
     space = catalog.space(name, resolution=64)
-    layers = list({layer: None for step in space.chain for row in step.words for word in row for layer in word})
+    layers = list(
+        {
+            layer: None
+            for step in space.chain
+            for row in step.words
+            for word in row
+            for layer in word
+        }
+    )
     for layer in layers[::5]:
         check_op(layer.op, layer.shape, module)
 
@@ -31,7 +46,9 @@ def test_published_networks_layer_by_layer(name):
 
 def agree(network):
     made = build(network, seed=1)
-    images = torch.randn(4, 3, network.input.size, network.input.size, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(
+        4, 3, network.input.size, network.input.size, generator=torch.Generator().manual_seed(0)
+    )
     with torch.no_grad():
         torch.testing.assert_close(swift.forward(made, images), made(images), rtol=1e-3, atol=1e-4)
 

@@ -26,7 +26,10 @@ SPECS = (
 
 
 def test_no_strategy_is_left_out():
-    elsewhere = {"rl", "differentiable"}  # the one needs torch, the other a distribution that was learnt before
+    elsewhere = {
+        "rl",
+        "differentiable",
+    }  # the one needs torch, the other a distribution that was learnt before
     assert {spec.partition(":")[0] for spec in SPECS} | elsewhere >= set(known())
 
 

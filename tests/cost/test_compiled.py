@@ -45,7 +45,9 @@ def test_extremes_are_reached_and_never_passed(module, name):
 
 def test_extremes_by_enumeration():
     space = fbnet.space(resolution=32)
-    compiled = compile_costs(space, ("cost", "worst"), lambda layer: (layer.macs % 97, layer.params % 89), ("worst",))
+    compiled = compile_costs(
+        space, ("cost", "worst"), lambda layer: (layer.macs % 97, layer.params % 89), ("worst",)
+    )
     genes = random_genes(space, 1)[0]
     near = np.array([np.concatenate([[a, b], genes[2:]]) for a in range(9) for b in range(9)])
     assert compiled.extreme("cost")[0] <= compiled.price(near)[:, 0].min()

@@ -7,21 +7,28 @@ import pytest
 from nas import catalog
 from nas.cost.confidence import Margin, margin, sure_latency_ms
 from nas.cost.costs import latency_metric, plain_metric, space_costs, sure_metric
-from nas.cost.table import Estimate, Row
 from nas.domain import Bound, Domain
 from nas.errors import UsageError
+from nas.latency.table import Estimate, Row
 from search_spaces import fbnet
 
 
 def spread_table(row_sd, common):
     """pixel1 with rows and common errors of the sizes given."""
     table = catalog.device("pixel1")
-    rows = {key: Row(latency_ms=row.latency_ms, sd_ms=row_sd * row.latency_ms) for key, row in table.rows.items()}
+    rows = {
+        key: Row(latency_ms=row.latency_ms, sd_ms=row_sd * row.latency_ms)
+        for key, row in table.rows.items()
+    }
     model = replace(table.model, row_sd=row_sd, common_sd=common)
-    return replace(table, rows=rows, model=model, info={**table.info, "rows_common_sd": common}, _known={})
+    return replace(
+        table, rows=rows, model=model, info={**table.info, "rows_common_sd": common}, _known={}
+    )
 
 
-@pytest.mark.parametrize(("row_sd", "common"), [(0.1, 0.06), (0.3, 0.0), (0.0, 0.05), (0.02, 0.01), (0.0, 0.0)])
+@pytest.mark.parametrize(
+    ("row_sd", "common"), [(0.1, 0.06), (0.3, 0.0), (0.0, 0.05), (0.02, 0.01), (0.0, 0.0)]
+)
 @pytest.mark.parametrize("upper", [42.0, 75.0])
 def test_every_network_drawn_keeps_the_bound_and_little_is_lost(row_sd, common, upper):
     space, table = fbnet.space(), spread_table(row_sd, common)
@@ -31,7 +38,9 @@ def test_every_network_drawn_keeps_the_bound_and_little_is_lost(row_sd, common, 
     domain = Domain(space, costs, [Bound(name, upper)])
     drawn = domain.sample_many(40, np.random.default_rng(0))
     linear = costs.price(drawn)[:, costs.column(name)]
-    exact = np.array([sure_latency_ms(table.estimate(space.decode(genes)), 0.95) for genes in drawn])
+    exact = np.array(
+        [sure_latency_ms(table.estimate(space.decode(genes)), 0.95) for genes in drawn]
+    )
     assert (exact <= linear + 1e-9).all()
     assert (exact <= upper).all()
     near = linear > 0.93 * upper
@@ -44,14 +53,18 @@ def test_the_linear_bound_is_never_below_the_root():
         sigma, most = rng.uniform(0.01, 3, 2)
         given = Margin(confidence=0.9, sigma_ms=sigma, most_common_ms=most)
         common, variance = rng.uniform(0, most), rng.uniform(0, 4)
-        linear = given.constant_ms + given.layer_ms(Estimate(common_sd_ms=common, variance_ms2=variance))
+        linear = given.constant_ms + given.layer_ms(
+            Estimate(common_sd_ms=common, variance_ms2=variance)
+        )
         assert linear >= given.z * math.sqrt(variance + common**2) - 1e-12
 
 
 def test_a_network_whose_common_error_passes_the_most_counted_on_does_not_slip_in():
     space, table = fbnet.space(), spread_table(0.0, 0.2)
     found = margin(space, table, 45.0, 0.95)
-    worst = table.estimate(space.decode(space_costs(space, [table]).extreme("latency_ms@pixel1", largest=True)[1]))
+    worst = table.estimate(
+        space.decode(space_costs(space, [table]).extreme("latency_ms@pixel1", largest=True)[1])
+    )
     assert worst.common_sd_ms > found.most_common_ms
     assert found.layer_ms(worst) + found.constant_ms > 45.0
 
@@ -60,7 +73,9 @@ def test_half_means_the_mean():
     space, table = fbnet.space(), catalog.device("pixel1")
     costs = space_costs(space, [table], {"pixel1": margin(space, table, 60.0, 0.5)})
     genes = (0,) * 22
-    assert costs.of(genes)[sure_metric("pixel1", 0.5)] == pytest.approx(costs.of(genes)[latency_metric("pixel1")])
+    assert costs.of(genes)[sure_metric("pixel1", 0.5)] == pytest.approx(
+        costs.of(genes)[latency_metric("pixel1")]
+    )
 
 
 def test_names():

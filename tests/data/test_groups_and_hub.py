@@ -20,7 +20,10 @@ ROOT = Path(nas.__file__).parent.parent
 def archive(path, count=120, classes=3, **more):
     draw = np.random.default_rng(0)
     np.savez(
-        path, images=draw.integers(0, 255, (count, 8, 8), dtype=np.uint8), labels=np.arange(count) % classes, **more
+        path,
+        images=draw.integers(0, 255, (count, 8, 8), dtype=np.uint8),
+        labels=np.arange(count) % classes,
+        **more,
     )
     return f"npz:{path}"
 
@@ -51,7 +54,10 @@ def test_no_split_cuts_a_group(tmp_path, header):
     (tmp_path / "groups.txt").write_text(header + "\n".join(names) + "\n")
     data = load(spec, groups=str(tmp_path / "groups.txt"))
     found = split(data)
-    sets = [set(data.groups[rows]) for rows in (found.weights, found.search, found.selection, found.test)]
+    sets = [
+        set(data.groups[rows])
+        for rows in (found.weights, found.search, found.selection, found.test)
+    ]
     assert sum(map(len, sets)) == len(set.union(*sets)) == 20
     assert data.digest != load(spec).digest
 
@@ -100,7 +106,9 @@ def hub():
 
 
 def hub_set(hub, count, classes=("cat", "d'og\n"), broken=()):
-    images = [{"bytes": b"no image" if i in broken else picture(i), "path": None} for i in range(count)]
+    images = [
+        {"bytes": b"no image" if i in broken else picture(i), "path": None} for i in range(count)
+    ]
     features = hub.Features({"image": hub.Image(), "label": hub.ClassLabel(names=list(classes))})
     return hub.Dataset.from_dict(
         {"image": images, "label": [i % len(classes) for i in range(count)]}, features=features
@@ -108,7 +116,9 @@ def hub_set(hub, count, classes=("cat", "d'og\n"), broken=()):
 
 
 def test_a_saved_data_set_with_its_test_part(hub, tmp_path):
-    hub.DatasetDict(train=hub_set(hub, 20), test=hub_set(hub, 6)).save_to_disk(str(tmp_path / "pets"))
+    hub.DatasetDict(train=hub_set(hub, 20), test=hub_set(hub, 6)).save_to_disk(
+        str(tmp_path / "pets")
+    )
     data = load(f"hf:{tmp_path / 'pets'}")
     assert data.images.shape == (20, 10, 10, 3)
     assert data.classes == ("cat", "d'og\n")
@@ -127,7 +137,9 @@ def test_a_single_saved_split_and_unreadable_images(hub, tmp_path):
 
 
 def test_labels_without_names(hub, tmp_path):
-    features = hub.Features({"image": hub.Image(), "label": hub.Value("string"), "id": hub.Value("int64")})
+    features = hub.Features(
+        {"image": hub.Image(), "label": hub.Value("string"), "id": hub.Value("int64")}
+    )
     rows = {
         "image": [{"bytes": picture(i), "path": None} for i in range(6)],
         "label": list("abcabc"),
@@ -163,9 +175,13 @@ def test_without_the_package_the_way_out_is_named(monkeypatch):
 def test_unequal_classes_are_reported(tmp_path):
     draw = np.random.default_rng(0)
     labels = np.repeat([0, 1], [100, 20])
-    np.savez(tmp_path / "a.npz", images=draw.integers(0, 255, (120, 8, 8), dtype=np.uint8), labels=labels)
+    np.savez(
+        tmp_path / "a.npz", images=draw.integers(0, 255, (120, 8, 8), dtype=np.uint8), labels=labels
+    )
     text = "\n".join(make(load(f"npz:{tmp_path / 'a.npz'}")).lines())
-    assert "classes are unequal: 100 of '0', 20 of '1'; consider --objective balanced_accuracy" in text
+    assert (
+        "classes are unequal: 100 of '0', 20 of '1'; consider --objective balanced_accuracy" in text
+    )
     assert "unequal" not in "\n".join(make(load("digits")).lines())
 
 
@@ -173,7 +189,10 @@ def test_unequal_classes_are_reported(tmp_path):
 def test_other_qualities_from_search_to_pick(tmp_path, metric):
     def run(*arguments):
         done = subprocess.run(
-            [sys.executable, "-m", "nas", *map(str, arguments), "--json"], cwd=ROOT, capture_output=True, text=True
+            [sys.executable, "-m", "nas", *map(str, arguments), "--json"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
@@ -184,7 +203,9 @@ def test_other_qualities_from_search_to_pick(tmp_path, metric):
         "search", "--data", spec, "--groups", tmp_path / "groups.txt", "--trials", 3, "--objective",
         f"{metric},latency_ms", "--proxy", "images=64,resolution=8", "--out", tmp_path / "run",
     )  # fmt: skip
-    found = run("confirm", tmp_path / "run", "--top", 1, "--random", 1, "--seeds", 1, "--epochs-factor", 1)
+    found = run(
+        "confirm", tmp_path / "run", "--top", 1, "--random", 1, "--seeds", 1, "--epochs-factor", 1
+    )
     assert found["metric"] == metric
     assert found["test_openings"] == 1
     assert found["claim"] == "no evidence"

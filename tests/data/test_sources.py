@@ -15,14 +15,20 @@ from nas.data import load, split
 from nas.errors import DataError, UsageError
 
 
-def picture(seed: int, mode: str = "RGB", size: tuple[int, int] = (12, 10), kind: str = "PNG") -> bytes:
+def picture(
+    seed: int, mode: str = "RGB", size: tuple[int, int] = (12, 10), kind: str = "PNG"
+) -> bytes:
     shape = (size[1], size[0], 3) if mode == "RGB" else (size[1], size[0])
     out = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(256, size=shape).astype("uint8")).save(out, kind)
+    Image.fromarray(np.random.default_rng(seed).integers(256, size=shape).astype("uint8")).save(
+        out, kind
+    )
     return out.getvalue()
 
 
-def folder(root: Path, classes: tuple[str, ...] = ("cat", "dog"), count: int = 5, **settings) -> Path:
+def folder(
+    root: Path, classes: tuple[str, ...] = ("cat", "dog"), count: int = 5, **settings
+) -> Path:
     for label, name in enumerate(classes):
         (root / name).mkdir(parents=True)
         for i in range(count):
@@ -58,7 +64,11 @@ def test_an_unknown_spec(spec: str, message: str) -> None:
 
 
 def idx(values: np.ndarray) -> bytes:
-    return bytes((0, 0, 8, values.ndim)) + struct.pack(f">{values.ndim}i", *values.shape) + values.tobytes()
+    return (
+        bytes((0, 0, 8, values.ndim))
+        + struct.pack(f">{values.ndim}i", *values.shape)
+        + values.tobytes()
+    )
 
 
 def fashion(root: Path, zipped: bool = False) -> Path:
@@ -83,7 +93,9 @@ def test_fashion_mnist(tmp_path: Path, zipped: bool) -> None:
 
 
 def test_fashion_mnist_absent_names_both_ways_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no file train-images.*dataset-fashion-mnist.*fashion-mnist:DIR"):
+    with pytest.raises(
+        DataError, match=r"no file train-images.*dataset-fashion-mnist.*fashion-mnist:DIR"
+    ):
         load(f"fashion-mnist:{tmp_path}")
 
 
@@ -120,7 +132,10 @@ def pixels(**changes) -> dict[str, np.ndarray]:
 
 def test_npz_of_pixels(tmp_path: Path) -> None:
     test = {"test_images": np.zeros((4, 6, 6), np.uint8), "test_labels": np.arange(4) % 2}
-    np.savez(tmp_path / "a.npz", **pixels(classes=np.array(["cat", "dog"]), groups=np.arange(20) // 2, **test))
+    np.savez(
+        tmp_path / "a.npz",
+        **pixels(classes=np.array(["cat", "dog"]), groups=np.arange(20) // 2, **test),
+    )
     data = load(f"npz:{tmp_path / 'a.npz'}")
     assert (data.name, data.classes, data.images.shape) == ("a", ("cat", "dog"), (20, 6, 6, 1))
     assert data.test[0].shape == (4, 6, 6, 1)
@@ -137,12 +152,20 @@ def test_npz_of_pixels(tmp_path: Path) -> None:
         ({"labels": np.arange(20) / 2}, "labels must be whole numbers"),
         ({"labels": np.arange(20) - 1}, "labels must be 0 to 18"),
         ({"labels": np.zeros(20, int)}, "at least two classes, not 1"),
-        ({"classes": np.array(["cat", "dog"]), "labels": np.arange(20) % 3}, "labels must be 0 to 1 for 2 classes"),
+        (
+            {"classes": np.array(["cat", "dog"]), "labels": np.arange(20) % 3},
+            "labels must be 0 to 1 for 2 classes",
+        ),
         ({"groups": np.arange(3)}, "groups must be one per image"),
-        ({"images": np.array([{}] * 20, dtype=object)}, "cannot read array 'images'.*allow_pickle=False"),
+        (
+            {"images": np.array([{}] * 20, dtype=object)},
+            "cannot read array 'images'.*allow_pickle=False",
+        ),
     ],
 )
-def test_npz_that_breaks_a_rule(tmp_path: Path, changes: dict[str, np.ndarray], message: str) -> None:
+def test_npz_that_breaks_a_rule(
+    tmp_path: Path, changes: dict[str, np.ndarray], message: str
+) -> None:
     np.savez(tmp_path / "a.npz", **pixels(**changes))
     with pytest.raises(DataError, match=message):
         load(f"npz:{tmp_path / 'a.npz'}")

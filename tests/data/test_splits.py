@@ -12,7 +12,9 @@ def noise(counts: tuple[int, ...], **changes) -> Dataset:
     labels = np.repeat(np.arange(len(counts)), counts)
     images = np.random.default_rng(0).integers(256, size=(len(labels), 4, 4, 1), dtype=np.uint8)
     names = tuple("abcdefgh"[: len(counts)])
-    return Dataset(**{"name": "noise", "images": images, "labels": labels, "classes": names} | changes)
+    return Dataset(
+        **{"name": "noise", "images": images, "labels": labels, "classes": names} | changes
+    )
 
 
 def rows(splits) -> list[np.ndarray]:
@@ -30,7 +32,10 @@ def test_four_sets_are_disjoint_whole_and_stratified() -> None:
 
 def test_the_seed_decides() -> None:
     data = load("digits")
-    assert all(np.array_equal(a, b) for a, b in zip(rows(split(data, 1)), rows(split(data, 1)), strict=True))
+    assert all(
+        np.array_equal(a, b)
+        for a, b in zip(rows(split(data, 1)), rows(split(data, 1)), strict=True)
+    )
     assert not np.array_equal(split(data, 1).weights, split(data, 2).weights)
 
 
@@ -64,7 +69,9 @@ def test_every_class_is_in_every_set(counts: tuple[int, ...]) -> None:
 
 
 def test_a_class_with_too_few_images() -> None:
-    with pytest.raises(DataError, match="class 'b' of data set 'noise' has 3 images; every class needs at least 4"):
+    with pytest.raises(
+        DataError, match="class 'b' of data set 'noise' has 3 images; every class needs at least 4"
+    ):
         split(noise((20, 3)))
     with pytest.raises(DataError, match="class 'b' of data set 'noise' has 0 images"):
         split(noise((20,), classes=("a", "b")))
@@ -76,7 +83,9 @@ def test_no_group_is_cut() -> None:
     splits = split(data)
     owners = [set(groups[part]) for part in rows(splits)]
     assert sum(map(len, owners)) == len(set(groups))
-    assert [len(part) / 400 for part in rows(splits)] == pytest.approx([0.5, 0.2, 0.15, 0.15], abs=0.06)
+    assert [len(part) / 400 for part in rows(splits)] == pytest.approx(
+        [0.5, 0.2, 0.15, 0.15], abs=0.06
+    )
 
 
 def test_too_few_groups() -> None:
@@ -95,7 +104,11 @@ def test_duplicates_across_sets_are_counted() -> None:
 def test_every_command_says_what_is_doubtful_about_the_data() -> None:
     images = noise((20, 20)).images
     said = split(
-        noise((100, 20), images=np.concatenate([images[:1].repeat(100, 0), images[:20]]), skipped=("a/x.png",))
+        noise(
+            (100, 20),
+            images=np.concatenate([images[:1].repeat(100, 0), images[:20]]),
+            skipped=("a/x.png",),
+        )
     )
     text = "\n".join(said.lines())
     for words in (

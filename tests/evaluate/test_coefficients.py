@@ -28,7 +28,14 @@ def base():
     )
 
 
-PLAN = Plan(base=base(), cost=lambda network: float(network.macs), unit="macs", step=2.0, tolerance=0.4, pixels=1)
+PLAN = Plan(
+    base=base(),
+    cost=lambda network: float(network.macs),
+    unit="macs",
+    step=2.0,
+    tolerance=0.4,
+    pixels=1,
+)
 RECIPE = Short(epochs=0.2, images=200, batch_size=16)
 
 
@@ -45,7 +52,9 @@ def trainer():
 def test_what_was_trained_is_not_trained_again(found, trainer, tmp_path, monkeypatch):
     seen = []
     first = Fit(found, trainer, tmp_path / "fit", seeds=2).run(watch=seen.append)
-    assert [(step.done, step.planned) for step in seen] == [(n, 2 * len(found)) for n in range(1, 2 * len(found) + 1)]
+    assert [(step.done, step.planned) for step in seen] == [
+        (n, 2 * len(found)) for n in range(1, 2 * len(found) + 1)
+    ]
     assert seen[-1].eta_seconds == 0
     assert set(first.scores) == {member.network.digest for _, member in found}
     assert first.core_seconds > 0
@@ -69,13 +78,17 @@ def test_a_folder_of_another_fit_is_refused(found, trainer, tmp_path):
         Fit(found[:1], trainer, tmp_path / "fit", seeds=1, seed=5).run()
 
 
-def test_the_best_is_kept_and_its_lead_is_told_with_an_interval(found, trainer, tmp_path, monkeypatch):
+def test_the_best_is_kept_and_its_lead_is_told_with_an_interval(
+    found, trainer, tmp_path, monkeypatch
+):
     mixed = Coefficients(depth=1.3, width=1.2, resolution=1.0)
     grown = [*found, (mixed, PLAN.at("mixed", mixed, 1.0))]
     monkeypatch.setattr(Trainer, "train", lambda self, network, seed: (network.digest, seed))
     value = {member.network.digest: 0.5 for _, member in found} | {grown[-1][1].network.digest: 0.9}
     monkeypatch.setattr(
-        Trainer, "selection", lambda self, module, side: {"accuracy": value[module[0]] + 0.01 * module[1]}
+        Trainer,
+        "selection",
+        lambda self, module, side: {"accuracy": value[module[0]] + 0.01 * module[1]},
     )
     fitted = Fit(grown, trainer, tmp_path / "fit", seeds=3).run()
     assert fitted.best[0] == mixed
@@ -111,11 +124,16 @@ def test_the_command_fits_plans_and_goes_on(tmp_path):
     done = CliRunner().invoke(command_line, arguments, catch_exceptions=False)
     assert "kept: depth" in done.stdout
     assert "fitting took" in done.stdout
-    document = json.loads(CliRunner().invoke(command_line, [*arguments, "--json"], catch_exceptions=False).stdout)
+    document = json.loads(
+        CliRunner().invoke(command_line, [*arguments, "--json"], catch_exceptions=False).stdout
+    )
     assert document == json.loads((tmp_path / "family" / "family.json").read_text())
     first, *members = document["members"]
     for number, member in enumerate(members, 1):
         assert member["planned"] == 2**number * first["macs"]
         assert abs(member["cost"] / member["planned"] - 1) <= 0.4
-        assert Architecture.load(tmp_path / "family" / f"{member['name']}.json").digest == member["digest"]
+        assert (
+            Architecture.load(tmp_path / "family" / f"{member['name']}.json").digest
+            == member["digest"]
+        )
     assert (tmp_path / "family" / "fit.png").exists()

@@ -68,7 +68,9 @@ def strides(architecture: Architecture) -> list[int]:
     return [layer.op.stride for layer in architecture.layers if getattr(layer.op, "stride", 1) > 1]
 
 
-@pytest.mark.parametrize(("resolution", "final", "kept"), [(8, 1, 3), (8, 2, 2), (16, 1, 4), (15, 1, 3), (64, 1, 5)])
+@pytest.mark.parametrize(
+    ("resolution", "final", "kept"), [(8, 1, 3), (8, 2, 2), (16, 1, 4), (15, 1, 3), (64, 1, 5)]
+)
 def test_early_strides_are_dropped_first(resolution: int, final: int, kept: int) -> None:
     full = fbnet.space(224).decode([0] * 22)
     small = slim(full, Proxy(resolution=resolution, final=final), in_channels=3, classes=10)
@@ -81,12 +83,23 @@ def test_early_strides_are_dropped_first(resolution: int, final: int, kept: int)
 
 def test_channels_are_multiples_of_eight_with_a_floor() -> None:
     small = slim(fbnet.space(224).decode([7] * 22), Proxy(width=0.3), 3, 10)
-    assert all(layer.op.channels % 8 == 0 for layer in small.layers if hasattr(layer.op, "channels"))
+    assert all(
+        layer.op.channels % 8 == 0 for layer in small.layers if hasattr(layer.op, "channels")
+    )
     assert small.layers[0].op.channels == 8
 
 
 def test_no_residual_appears_where_the_full_network_has_none() -> None:
-    ops = (Conv(channels=16), MBConv(channels=24), MBConv(channels=24), MBConv(channels=24, stride=2, skip="pool"))
+    ops = (
+        Conv(channels=16),
+        MBConv(channels=24),
+        MBConv(channels=24),
+        MBConv(channels=24, stride=2, skip="pool"),
+    )
     full = Architecture(Shape(3, 64), (Stage("body", ops), Stage("head", (Classifier(),))))
     small = slim(full, Proxy(resolution=8, width=0.25), 3, 10)
-    assert [layer.op.has_residual(layer.shape) for layer in small.layers[1:4]] == [False, True, True]
+    assert [layer.op.has_residual(layer.shape) for layer in small.layers[1:4]] == [
+        False,
+        True,
+        True,
+    ]

@@ -14,7 +14,7 @@ from nas.errors import BoundError, RunError, SpaceError, TrainingError, UsageErr
 from nas.evaluate import differentiable, supernet
 from nas.evaluate.fidelity import verdict
 from nas.strategies.differentiable import strategy
-from nas.study import Evaluator
+from nas.study.study import Evaluator
 from nas.supernet.recipe import train
 from search_spaces import fbnet, nas_bench_macro
 
@@ -38,7 +38,9 @@ def test_one_training_scores_every_network_and_repeats_to_the_bit(tmp_path) -> N
     network = SPACE.decode([1] * 8)
     scores = found.evaluate(network, seed=0)
     assert set(scores) == {
-        f"{part}{name}" for part in ("", "search_") for name in ("accuracy", "balanced_accuracy", "macro_f1", "loss")
+        f"{part}{name}"
+        for part in ("", "search_")
+        for name in ("accuracy", "balanced_accuracy", "macro_f1", "loss")
     }
     found.evaluate(SPACE.decode([2] * 8), seed=0)
     assert found.evaluate(network, seed=7) == scores
@@ -50,7 +52,9 @@ def test_one_training_scores_every_network_and_repeats_to_the_bit(tmp_path) -> N
 def test_equal_networks_have_equal_scores_however_they_are_spelled(tmp_path) -> None:
     found = session()
     found.prepare(DOMAIN, tmp_path, seed=0)
-    first, second = (SPACE.decode(genes) for genes in [(1, 0, 1, 0, 1, 1, 1, 1), (1, 0, 1, 1, 0, 1, 1, 1)])
+    first, second = (
+        SPACE.decode(genes) for genes in [(1, 0, 1, 0, 1, 1, 1, 1), (1, 0, 1, 1, 0, 1, 1, 1)]
+    )
     assert first.digest == second.digest
     assert found.evaluate(first, 0) == found.evaluate(second, 0)
 
@@ -62,19 +66,28 @@ def test_what_cannot_be_is_told_in_one_line(tmp_path) -> None:
     found.prepare(DOMAIN, tmp_path, seed=0)
     with pytest.raises(SpaceError, match="is not one of space 'nas_bench_macro'"):
         found.evaluate(fbnet.space().decode([0] * 22), 0)
-    with pytest.raises(RunError, match="is the checkpoint of another supernet: its seed is 0, here it is 1"):
+    with pytest.raises(
+        RunError, match="is the checkpoint of another supernet: its seed is 0, here it is 1"
+    ):
         session().prepare(DOMAIN, tmp_path, seed=1)
     state = torch.load(tmp_path / "supernet.pt", weights_only=True)
-    torch.save({**state, "identity": {**state["identity"], "seed": torch.zeros(2)}}, tmp_path / "supernet.pt")
+    torch.save(
+        {**state, "identity": {**state["identity"], "seed": torch.zeros(2)}},
+        tmp_path / "supernet.pt",
+    )
     with pytest.raises(RunError, match="its seed is a Tensor, here it is 0"):
         session().prepare(DOMAIN, tmp_path, seed=0)
-    with pytest.raises(UsageError, match=r"no setting of evaluator 'supernet' named 'path'. Did you mean 'paths'"):
+    with pytest.raises(
+        UsageError, match=r"no setting of evaluator 'supernet' named 'path'. Did you mean 'paths'"
+    ):
         session(path=1)
 
 
 def learned(folder, seed: int = 0, **given):
     high = COSTS.extreme("macs", largest=True)[0]
-    made = strategy(Domain(SPACE, COSTS, [Bound("macs", upper=0.6 * high)]), seed=seed, longer=2, candidates=5)
+    made = strategy(
+        Domain(SPACE, COSTS, [Bound("macs", upper=0.6 * high)]), seed=seed, longer=2, candidates=5
+    )
     differentiable.learn(made, load("digits"), folder, proxy_text=PROXY, **given)
     return made
 
@@ -85,11 +98,17 @@ def test_a_distribution_is_learned_and_gives_ranked_networks_in_the_window(tmp_p
     losses = [row["loss"] for row in document["candidates"]]
     assert len(losses) == 5
     assert losses == sorted(losses)
-    assert all(document["window"][0] <= row["cost"] <= document["window"][1] for row in document["candidates"])
+    assert all(
+        document["window"][0] <= row["cost"] <= document["window"][1]
+        for row in document["candidates"]
+    )
     assert document["expected"] == pytest.approx(sum(document["window"]) / 2, rel=1e-3)
     assert (tmp_path / "distribution.png").stat().st_size > 1000
     assert made.ask(0).genes == tuple(document["candidates"][0]["genes"])
-    assert any("the supernet was trained too little to tell networks apart" in line for line in document["warnings"])
+    assert any(
+        "the supernet was trained too little to tell networks apart" in line
+        for line in document["warnings"]
+    )
 
 
 def test_the_same_seed_learns_the_same_and_a_finished_training_is_read(tmp_path) -> None:
@@ -128,7 +147,9 @@ def test_killed_in_the_middle_a_supernet_names_the_same_network(tmp_path, monkey
     assert [again.evaluate(n, 0) for n in networks] == [unbroken.evaluate(n, 0) for n in networks]
 
 
-def test_killed_in_the_middle_a_differentiable_search_ends_with_the_same_network(tmp_path, monkeypatch) -> None:
+def test_killed_in_the_middle_a_differentiable_search_ends_with_the_same_network(
+    tmp_path, monkeypatch
+) -> None:
     for name in "ab":
         (tmp_path / name).mkdir()
     unbroken = learned(tmp_path / "a")
@@ -149,7 +170,9 @@ def test_the_run_asks_what_the_score_is_worth(tmp_path) -> None:
     assert report["networks"] == 4
     assert set(report["tau"]) == {"cheap", "depth", "macs", "params"}
     assert found.remarks[0].startswith("Kendall's tau with short training over 4 networks: ")
-    with pytest.raises(UsageError, match="check of evaluator 'supernet' must be 0 or 4 to 1000 networks, not 2"):
+    with pytest.raises(
+        UsageError, match="check of evaluator 'supernet' must be 0 or 4 to 1000 networks, not 2"
+    ):
         session(check=2)
 
 
@@ -173,28 +196,43 @@ def test_the_verdict_says_use_macs_unless_the_score_is_better(cheap, macs, low, 
 
 
 def test_a_training_that_diverged_is_told_and_not_written_down(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(differentiable, "score_path", lambda *given: {"loss": float("nan"), "accuracy": 0.1})
-    with pytest.raises(TrainingError, match=r"the supernet's training diverged.*a learning rate below 0.1"):
+    monkeypatch.setattr(
+        differentiable, "score_path", lambda *given: {"loss": float("nan"), "accuracy": 0.1}
+    )
+    with pytest.raises(
+        TrainingError, match=r"the supernet's training diverged.*a learning rate below 0.1"
+    ):
         learned(tmp_path)
     assert not (tmp_path / "distribution.json").exists()
     found = session(check=4)
-    monkeypatch.setattr(supernet, "score_path", lambda *given: {"loss": float("inf"), "accuracy": 0.1})
-    with pytest.raises(TrainingError, match=r"the cheap score of network .* is -inf: the training diverged"):
+    monkeypatch.setattr(
+        supernet, "score_path", lambda *given: {"loss": float("inf"), "accuracy": 0.1}
+    )
+    with pytest.raises(
+        TrainingError, match=r"the cheap score of network .* is -inf: the training diverged"
+    ):
         found.prepare(DOMAIN, tmp_path, seed=0)
 
 
 def test_under_several_bounds_networks_are_inside_all_of_them(tmp_path, monkeypatch) -> None:
     costs = compile_costs(SPACE, ("macs", "params"), lambda layer: (layer.macs, layer.params))
-    middle = {name: sum(costs.extreme(name, largest=side)[0] for side in (False, True)) / 2 for name in costs.names}
+    middle = {
+        name: sum(costs.extreme(name, largest=side)[0] for side in (False, True)) / 2
+        for name in costs.names
+    }
     bounds = [Bound("macs", upper=middle["macs"]), Bound("params", upper=0.7 * middle["params"])]
     domain = Domain(SPACE, costs, bounds)
     made = strategy(domain, seed=0, longer=2, candidates=5)
     differentiable.learn(made, load("digits"), tmp_path, proxy_text=PROXY)
     document = json.loads((tmp_path / "distribution.json").read_text())
     assert document["candidates"]
-    genes = [row["genes"] for row in document["candidates"]] + [list(made.ask(n).genes) for n in range(3)]
+    genes = [row["genes"] for row in document["candidates"]] + [
+        list(made.ask(n).genes) for n in range(3)
+    ]
     assert made.band.inside(np.array(genes)).all()
-    monkeypatch.setattr(type(made), "draw", lambda self, window, draw: np.zeros((0, len(SPACE.choices)), int))
+    monkeypatch.setattr(
+        type(made), "draw", lambda self, window, draw: np.zeros((0, len(SPACE.choices)), int)
+    )
     (tmp_path / "distribution.json").unlink()
     differentiable.learn(made, load("digits"), tmp_path, proxy_text=PROXY)
     document = json.loads((tmp_path / "distribution.json").read_text())
@@ -208,5 +246,7 @@ def test_under_several_bounds_networks_are_inside_all_of_them(tmp_path, monkeypa
 def test_rows_of_another_run_are_no_rows_of_this_one(tmp_path) -> None:
     session(check=4).prepare(DOMAIN, tmp_path, seed=0)
     (tmp_path / "supernet.pt").unlink()
-    with pytest.raises(RunError, match=r"fidelity.jsonl is damaged, or another run's. Remove it to make it anew"):
+    with pytest.raises(
+        RunError, match=r"fidelity.jsonl is damaged, or another run's. Remove it to make it anew"
+    ):
         session(check=4).prepare(DOMAIN, tmp_path, seed=1)

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 
 from nas.data import load, split
 from nas.evaluate import Proxy, TrainingEvaluator
-from nas.study import Evaluator
+from nas.study.study import Evaluator
 from search_spaces import fbnet
 
 PROXY = Proxy(resolution=8, images=640, score_images=50)
@@ -23,7 +23,9 @@ def test_metrics_repeat_bit_for_bit() -> None:
     network = space.decode([0] * 22)
     first = found.evaluate(network, seed=1)
     assert set(first) == {
-        f"{part}{name}" for part in ("", "search_") for name in ("accuracy", "balanced_accuracy", "macro_f1", "loss")
+        f"{part}{name}"
+        for part in ("", "search_")
+        for name in ("accuracy", "balanced_accuracy", "macro_f1", "loss")
     }
     found.evaluate(space.decode([8] * 22), seed=3)  # what was evaluated in between does not matter
     assert found.evaluate(network, seed=1) == first
@@ -43,7 +45,9 @@ def test_the_test_set_is_never_opened() -> None:
         raise AssertionError
 
     digits = dataclasses.replace(load("digits"), read_test=fail)
-    metrics = TrainingEvaluator(split(digits), PROXY, thread_count=1).evaluate(fbnet.space().decode([8] * 22), 0)
+    metrics = TrainingEvaluator(split(digits), PROXY, thread_count=1).evaluate(
+        fbnet.space().decode([8] * 22), 0
+    )
     assert 0 <= metrics["accuracy"] <= 1
 
 

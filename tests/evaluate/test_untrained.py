@@ -24,7 +24,11 @@ def scored(genes, space=SPACE, seed: int = 0):
 
 
 def test_every_proxy_is_finite_and_repeats() -> None:
-    for space in (SPACE, mnasnet.space(classes=10, in_channels=1), uninet.space(classes=10, in_channels=1)):
+    for space in (
+        SPACE,
+        mnasnet.space(classes=10, in_channels=1),
+        uninet.space(classes=10, in_channels=1),
+    ):
         found = scored([size // 2 for size in space.gene_sizes], space)
         assert set(found) == {*PROXIES, "depth", "macs", "params"}
         assert all(torch.isfinite(torch.tensor(value)) for value in found.values())
@@ -55,15 +59,21 @@ def test_synflow_is_that_of_the_definition() -> None:
 
 
 def test_the_score_is_the_mean_rank_among_random_networks(tmp_path) -> None:
-    made = untrained.make(load("digits"), "resolution=8,images=64", score="macs+params", reference=6, check=0)
-    with pytest.raises(RunError, match="the networks that ranks refer to must be scored before any other"):
+    made = untrained.make(
+        load("digits"), "resolution=8,images=64", score="macs+params", reference=6, check=0
+    )
+    with pytest.raises(
+        RunError, match="the networks that ranks refer to must be scored before any other"
+    ):
         made.evaluate(SPACE.decode([1] * 8), 0)
     said = []
     made.prepare(DOMAIN, tmp_path, seed=0, watch=said.append)
     assert [row.done for row in said] == [1, 2, 3, 4, 5, 6]
     assert made.evaluate(SPACE.decode([2] * 8), 0)["proxy_score"] == 1
     assert made.evaluate(SPACE.decode([0] * 8), 0)["proxy_score"] == 0
-    again = untrained.make(load("digits"), "resolution=8,images=64", score="macs+params", reference=6, check=0)
+    again = untrained.make(
+        load("digits"), "resolution=8,images=64", score="macs+params", reference=6, check=0
+    )
     again.prepare(DOMAIN, tmp_path, seed=0, watch=said.append)
     assert len(said) == 6
     assert again.evaluate(SPACE.decode([1] * 8), 0) == made.evaluate(SPACE.decode([1] * 8), 0)

@@ -17,14 +17,18 @@ from nas.cli.export import default_name
 from nas.errors import ArchitectureError, ExistsError, UsageError
 from nas.export import export, load_weights, verification
 from nas.export.verification import Job, check, shake
+from nas.metadata import Notes, read_notes
 from nas.model import build
 from nas.model.segmenter import segmenter
-from nas.notes import Notes, read_notes
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import MBConv
 from nas.shape import Shape
 
-BODY = (Conv(kernel=3, channels=8), MBConv(expand=2, se=0.5), MBConv(expand=1, groups=2, pointwise=True))
+BODY = (
+    Conv(kernel=3, channels=8),
+    MBConv(expand=2, se=0.5),
+    MBConv(expand=1, groups=2, pointwise=True),
+)
 SMALL = Architecture(Shape(1, 8), (Stage("body", BODY), Stage("head", (Classifier(classes=3),))))
 HOSTILE = ('a"\n"""', "b'", "\\ ünï 猫 \u2028")
 NOTES = Notes(classes=HOSTILE, mean=(0.25,), std=(0.5,))
@@ -49,7 +53,10 @@ def test_all_formats_with_weights(tmp_path, trained):
     assert made.onnx_difference <= 1e-5
     assert Architecture.load(made.files["json"]) == SMALL
     given = torch.load(made.files["weights"], weights_only=True)
-    assert all(torch.equal(value, given[name]) for name, value in torch.load(trained, weights_only=True).items())
+    assert all(
+        torch.equal(value, given[name])
+        for name, value in torch.load(trained, weights_only=True).items()
+    )
 
     model = onnx.load(made.files["onnx"])
     assert [i.name for i in model.graph.input] == ["image"]
@@ -71,7 +78,10 @@ def test_all_formats_with_weights(tmp_path, trained):
 def test_a_path_that_exists_is_refused_without_force(tmp_path):
     export(SMALL, tmp_path, formats=["json"])
     before = (tmp_path / "network.json").read_text()
-    with pytest.raises(ExistsError, match=r"network.json exists: choose another --name or --out, or overwrite it with"):
+    with pytest.raises(
+        ExistsError,
+        match=r"network.json exists: choose another --name or --out, or overwrite it with",
+    ):
         export(SMALL, tmp_path, formats=["json"])
     (tmp_path / "network.json").write_text("old")
     export(SMALL, tmp_path, formats=["json"], force=True)
@@ -94,8 +104,14 @@ def needs_the_toolkit(text: str) -> str:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (no_shortcut, "logits of the exported python file differ from the source's by 0.*at most 1e-05 is allowed"),
-        (needs_the_toolkit, "does not run without the toolkit: ImportError: an exported file must not import nas"),
+        (
+            no_shortcut,
+            "logits of the exported python file differ from the source's by 0.*at most 1e-05 is allowed",
+        ),
+        (
+            needs_the_toolkit,
+            "does not run without the toolkit: ImportError: an exported file must not import nas",
+        ),
     ],
 )
 def test_a_mismatch_leaves_no_file(tmp_path, monkeypatch, spoil, message):
@@ -170,7 +186,9 @@ def test_formats_and_classes_are_checked(tmp_path):
 def test_missing_onnx_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.setitem(sys.modules, "onnx", type(sys)("onnx"))
-    with pytest.raises(UsageError, match=r"need the package onnxruntime: pip install 'nas-toolkit\[export\]'"):
+    with pytest.raises(
+        UsageError, match=r"need the package onnxruntime: pip install 'nas-toolkit\[export\]'"
+    ):
         export(SMALL, tmp_path, formats=["onnx"])
 
 
@@ -209,7 +227,14 @@ def test_weights_that_are_not_this_networks(tmp_path, capsys):
 
 def test_command(tmp_path, monkeypatch):
     SMALL.save(tmp_path / "my net.json")
-    arguments = ["export", str(tmp_path / "my net.json"), "--to", "python,json", "--out", str(tmp_path / "out")]
+    arguments = [
+        "export",
+        str(tmp_path / "my net.json"),
+        "--to",
+        "python,json",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     done = CliRunner().invoke(command_line, [*arguments, "--json"], catch_exceptions=False)
     document = json.loads(done.stdout)
     assert document["digest"] == SMALL.digest
@@ -246,7 +271,11 @@ def test_features_are_maps_of_any_size_without_the_head(tmp_path, monkeypatch):
     whole = build(FEATURED, seed=3)
     shake(whole)
     made = export(
-        FEATURED, tmp_path / "out", name="back", features=True, weights=save(tmp_path / "w.pt", whole.state_dict())
+        FEATURED,
+        tmp_path / "out",
+        name="back",
+        features=True,
+        weights=save(tmp_path / "w.pt", whole.state_dict()),
     )
     assert made.python_difference <= 1e-5
     assert made.onnx_difference <= 1e-4
@@ -267,7 +296,9 @@ def test_features_are_maps_of_any_size_without_the_head(tmp_path, monkeypatch):
 def test_a_backbone_with_a_channel_shuffle_takes_any_size(tmp_path):
     block = MBConv(kernel=3, expand=1, groups=2, pointwise=True, channels=16)
     down = tuple(Conv(kernel=3, channels=16, stride=2) for _ in range(2))
-    network = Architecture(Shape(1, 16), (Stage("body", (*down, block)), Stage("head", (Classifier(classes=3),))))
+    network = Architecture(
+        Shape(1, 16), (Stage("body", (*down, block)), Stage("head", (Classifier(classes=3),)))
+    )
     made = export(network, tmp_path, name="back", features=True, formats=("onnx",))
     assert made.onnx_difference <= 1e-5
 
@@ -283,11 +314,15 @@ def test_a_backbone_that_hands_out_another_map_is_noticed(tmp_path, monkeypatch)
 
 
 def test_weights_of_a_segmenter_ship_a_class_per_pixel(tmp_path, monkeypatch):
-    deep = dataclasses.replace(FEATURED, stages=(*FEATURED.stages[:-1], Stage("more", (Conv(channels=8, stride=2),))))
+    deep = dataclasses.replace(
+        FEATURED, stages=(*FEATURED.stages[:-1], Stage("more", (Conv(channels=8, stride=2),)))
+    )
     made = segmenter(deep, 3, seed=1)
     shake(made)
     weights = save(tmp_path / "w.pt", made.state_dict())
-    found = export(deep, tmp_path / "out", name="masks", weights=weights, notes=Notes(classes=("a", "b", "c")))
+    found = export(
+        deep, tmp_path / "out", name="masks", weights=weights, notes=Notes(classes=("a", "b", "c"))
+    )
     assert found.trained
     assert found.python_difference <= 1e-5
     assert found.onnx_difference <= 1e-5
@@ -302,8 +337,12 @@ def test_weights_of_a_segmenter_ship_a_class_per_pixel(tmp_path, monkeypatch):
     session = pytest.importorskip("onnxruntime").InferenceSession(str(found.files["onnx"]))
     logits, mask = session.run(["logits", "mask"], {"image": images.numpy()})
     assert (logits.shape, mask.shape) == ((2, 3, 40, 48), (2, 40, 48))
-    assert (mask == shipped.masks(images).numpy()).mean() > 0.999  # equal logits may fall either way
-    with pytest.raises(UsageError, match="a segmentation network is written as python, onnx, json, not timm"):
+    assert (
+        mask == shipped.masks(images).numpy()
+    ).mean() > 0.999  # equal logits may fall either way
+    with pytest.raises(
+        UsageError, match="a segmentation network is written as python, onnx, json, not timm"
+    ):
         export(deep, tmp_path / "more", weights=weights, formats=["timm"])
     with pytest.raises(ArchitectureError, match="2 class names do not fit 3 logits"):
         export(deep, tmp_path / "more", weights=weights, notes=Notes(classes=("a", "b")))
@@ -312,8 +351,14 @@ def test_weights_of_a_segmenter_ship_a_class_per_pixel(tmp_path, monkeypatch):
 
 
 def test_weights_of_other_classes_leave_the_head_untrained(tmp_path):
-    other = build(dataclasses.replace(SMALL, stages=(*SMALL.stages[:-1], Stage("head", (Classifier(classes=7),)))))
-    made = export(SMALL, tmp_path, weights=save(tmp_path / "w.pt", other.state_dict()), formats=["json"])
+    other = build(
+        dataclasses.replace(
+            SMALL, stages=(*SMALL.stages[:-1], Stage("head", (Classifier(classes=7),)))
+        )
+    )
+    made = export(
+        SMALL, tmp_path, weights=save(tmp_path / "w.pt", other.state_dict()), formats=["json"]
+    )
     assert not made.trained
     assert made.weights.head == ("stages.head.0.linear.weight", "stages.head.0.linear.bias")
 
@@ -329,11 +374,15 @@ def test_formats_that_are_not_run_here(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="timm's strings are of whole networks"):
         export(FEATURED, tmp_path, formats=["timm"], features=True)
     monkeypatch.setitem(sys.modules, "coremltools", None)
-    with pytest.raises(UsageError, match=r"need the package coremltools: pip install 'nas-toolkit\[coreml\]'"):
+    with pytest.raises(
+        UsageError, match=r"need the package coremltools: pip install 'nas-toolkit\[coreml\]'"
+    ):
         export(SMALL, tmp_path, formats=["coreml"])
     monkeypatch.setitem(sys.modules, "litert_torch", None)
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
-    with pytest.raises(UsageError, match=r"need the package \S+: pip install 'nas-toolkit\[tflite\]'"):
+    with pytest.raises(
+        UsageError, match=r"need the package \S+: pip install 'nas-toolkit\[tflite\]'"
+    ):
         export(SMALL, tmp_path, formats=["tflite"])
 
 

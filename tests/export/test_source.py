@@ -12,10 +12,10 @@ from nas.arch import Architecture, Stage
 from nas.errors import ArchitectureError
 from nas.export import python_source
 from nas.export.source import excerpt
+from nas.metadata import Notes
 from nas.model import build
 from nas.model.mbconv import MBConv
 from nas.model.unified import TokenMLPBlock
-from nas.notes import Notes
 from nas.ops.conv import Classifier, Conv
 from nas.ops.down import GlobalDown, LocalDown, LocalGlobalDown
 from nas.ops.mbconv import FusedMBConv
@@ -36,7 +36,9 @@ OPS = (
     TokenMLPOp(tokens=8, expand=2),
     Classifier(classes=3, hidden=8),
 )
-EVERYTHING = Architecture(Shape(3, 40), (Stage("stem", OPS[:1]), Stage("body", OPS[1:-1]), Stage("head", OPS[-1:])))
+EVERYTHING = Architecture(
+    Shape(3, 40), (Stage("stem", OPS[:1]), Stage("body", OPS[1:-1]), Stage("head", OPS[-1:]))
+)
 
 
 def run(text: str) -> dict:
@@ -46,7 +48,9 @@ def run(text: str) -> dict:
 
 
 @pytest.mark.parametrize(
-    "architecture", [EVERYTHING, networks.get("mobilenet_v2", resolution=32)], ids=["every op", "mobilenet_v2"]
+    "architecture",
+    [EVERYTHING, networks.get("mobilenet_v2", resolution=32)],
+    ids=["every op", "mobilenet_v2"],
 )
 def test_the_exported_network_is_the_same_from_the_first_draw(architecture):
     names = run(python_source(architecture))
@@ -95,7 +99,14 @@ def test_other_peoples_words_stay_data():
 
 def test_long_calls_are_wrapped():
     op = MBConvOp(
-        expand=64, kernel=31, channels=60000, groups=50, se=1, act="hswish", se_act="relu6", se_gate="hsigmoid"
+        expand=64,
+        kernel=31,
+        channels=60000,
+        groups=50,
+        se=1,
+        act="hswish",
+        se_act="relu6",
+        se_gate="hsigmoid",
     )
     architecture = Architecture(Shape(50000, 8), (Stage("s", (op, op.replace(channels=50000))),))
     assert max(map(len, python_source(architecture).splitlines())) <= 120
@@ -109,7 +120,9 @@ def foreign(monkeypatch, text, name):
     module.__file__ = "/their_blocks.py"
     monkeypatch.setitem(sys.modules, "their_blocks", module)
     monkeypatch.setitem(
-        linecache.cache, "/their_blocks.py", (len(text), None, text.splitlines(True), "/their_blocks.py")
+        linecache.cache,
+        "/their_blocks.py",
+        (len(text), None, text.splitlines(True), "/their_blocks.py"),
     )
     exec(compile(text, "/their_blocks.py", "exec"), vars(module))
     return getattr(module, name)

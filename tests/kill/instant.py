@@ -7,11 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from nas import catalog
-from nas.confirm import confirm
 from nas.errors import DataError, TrainingError
-from nas.job import Plan, Search
 from nas.objectives import QUALITY
-from nas.run import Run
+from nas.run.confirm import confirm
+from nas.run.run import Run
+from nas.run.search import Plan, Search
 
 SPACE = """
 from nas.testing.toys import toy_space
@@ -75,10 +75,18 @@ def searched(folder, **settings):
     catalog.EVALUATORS["instant"] = "instant"
     space = Path(folder).parent / "toy.py"
     space.write_text(SPACE)
-    given = {"data": "fake", "trials": 30, "strategy": "random", "objectives": ("accuracy", "latency_ms"), **settings}
+    given = {
+        "data": "fake",
+        "trials": 30,
+        "strategy": "random",
+        "objectives": ("accuracy", "latency_ms"),
+        **settings,
+    }
     return Plan(Search(space=str(space), evaluator="instant", **given)).run(folder).run
 
 
 if __name__ == "__main__":
     catalog.EVALUATORS["instant"] = "instant"
-    confirm(Run(sys.argv[1]), top=4, random=4, seeds=4, watch=lambda step: time.sleep(SLEEP_SECONDS))
+    confirm(
+        Run(sys.argv[1]), top=4, random=4, seeds=4, watch=lambda step: time.sleep(SLEEP_SECONDS)
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.store import canonical, read
+from nas.record.store import canonical, read
 
 KILLS = 20
 TRIALS = 130

@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from nas.capsule import identity
 from nas.objectives import Objectives, parse_objectives
-from nas.store import Store
-from nas.study import run_study
+from nas.record.identity import identity
+from nas.record.store import Store
+from nas.study.study import run_study
 from nas.testing.toys import Climber, HashEvaluator, toy_domain
 
 
@@ -17,7 +17,11 @@ def main(folder: Path, trials: int) -> None:
     evaluator = HashEvaluator(failing=0.15, sleep_seconds=0.003)
     print("opening", flush=True)
     found = (folder / "run.json").exists()
-    store = Store.resume(folder, domain.space, conditions) if found else Store.create(folder, domain.space, conditions)
+    store = (
+        Store.resume(folder, domain.space, conditions)
+        if found
+        else Store.create(folder, domain.space, conditions)
+    )
     print("open", flush=True)
     with store:
         run_study(domain, Climber(domain, seed=11), evaluator, store, trials=trials)

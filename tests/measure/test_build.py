@@ -8,9 +8,9 @@ from made_up import ByName, Killed
 
 from nas import catalog
 from nas.cost.costs import space_costs
-from nas.cost.table import Table, kernel_from_key, layer_key
 from nas.domain import Bound, Domain
 from nas.errors import TableError
+from nas.latency.table import Table, kernel_from_key, layer_key
 from nas.measure import build, timing
 from nas.measure.build import build_table, grid, layers_of
 from nas.measure.runners import Reading
@@ -31,7 +31,9 @@ def test_every_layer_and_kind_of_kernel_gets_a_row_and_any_network_a_price(tmp_p
     for layer in layers:
         assert layer_key(layer.op, layer.shape) in table.rows
         assert table.layer(layer).measured_ms > 0
-    assert {k.kind for k in grid(layers)} == {kernel_from_key(key).kind for key in table.rows if "@" not in key}
+    assert {k.kind for k in grid(layers)} == {
+        kernel_from_key(key).kind for key in table.rows if "@" not in key
+    }
     foreign = table.estimate(catalog.network("mobilenet_v2", resolution=64))
     assert foreign.predicted_ms > 0
     assert foreign.latency_sd_ms > 0
@@ -70,14 +72,17 @@ def test_a_torn_line_is_cut(tmp_path, monkeypatch):
 
 def test_another_space_adds_its_rows(tmp_path):
     first = build_table("board", [SPACE], ByName(), tmp_path)
-    second = build_table("board", [toy_space(4), catalog.space("nas_bench_macro")], ByName(), tmp_path)
+    second = build_table(
+        "board", [toy_space(4), catalog.space("nas_bench_macro")], ByName(), tmp_path
+    )
     assert set(first.rows) < set(second.rows)
 
 
 def test_rows_of_other_conditions_do_not_mix(tmp_path):
     build_table("board", [SPACE], ByName(), tmp_path)
     with pytest.raises(
-        TableError, match=r"was begun with runtime made up, now it is newer.*remove the file to start anew"
+        TableError,
+        match=r"was begun with runtime made up, now it is newer.*remove the file to start anew",
     ):
         build_table("board", [SPACE], ByName(runtime="newer"), tmp_path)
 
@@ -114,7 +119,9 @@ def test_noisy_rows_are_named(tmp_path):
     class Jumpy(ByName):
         def open(self, model):
             steady, count = super().open(model), iter(range(10**6))
-            return lambda: steady() * (1 + 9 * (next(count) % 2)) if b"channels=24" in model else steady()
+            return lambda: (
+                steady() * (1 + 9 * (next(count) % 2)) if b"channels=24" in model else steady()
+            )
 
     info = build_table("board", [SPACE], Jumpy(), tmp_path, seconds_per_row=0.01).info
     assert info["noisy"]
@@ -139,7 +146,9 @@ def test_training_steps_are_a_column_and_survive_another_build(tmp_path):
         assert table.info["training"]["batch"] == 2
         network = small.decode([0] * 2)
         step = table.column("train_ms").estimate(network)
-        assert step.measured_ms == pytest.approx(sum(table.row(x).extra["train_ms"] for x in network.layers))
+        assert step.measured_ms == pytest.approx(
+            sum(table.row(x).extra["train_ms"] for x in network.layers)
+        )
         costs = space_costs(small, [table]).of((0,) * 2)
         assert costs["train_ms@board"] == pytest.approx(step.latency_ms)
         assert costs["latency_ms@board"] == pytest.approx(table.estimate(network).latency_ms)
@@ -160,10 +169,14 @@ def test_energy_is_a_column_where_the_runner_tells_it(tmp_path):
     table = build_table("board", [SPACE], Meter(), tmp_path)
     network = SPACE.decode([0] * 6)
     energy = table.column("energy_mj")
-    assert energy.estimate(network).latency_ms == pytest.approx(3 * table.estimate(network).latency_ms, rel=0.05)
+    assert energy.estimate(network).latency_ms == pytest.approx(
+        3 * table.estimate(network).latency_ms, rel=0.05
+    )
     assert energy.estimate(catalog.network("mobilenet_v2", resolution=64)).predicted_ms > 0
     domain = Domain(SPACE, space_costs(SPACE, [table]), [Bound("energy_mj@board", 0.1)])
-    assert (domain.compiled.price(domain.sample_many(20, np.random.default_rng(0)))[:, 1] <= 0.1).all()
+    assert (
+        domain.compiled.price(domain.sample_many(20, np.random.default_rng(0)))[:, 1] <= 0.1
+    ).all()
     assert "board  energy_mj: " in text.costs("one", network, [table])
     with pytest.raises(TableError, match="has no column train_ms: it has energy_mj"):
         table.column("train_ms")

@@ -40,8 +40,14 @@ def test_what_goes_out_comes_back_as_a_table(models, tmp_path):
     manifest = json.loads((models / "manifest.json").read_text())
     for name in manifest["files"]:
         onnx.checker.check_model(str(models / name))
-    table = collect(models, timings(tmp_path / "t.csv", models), "board", tmp_path, hardware="a board")
-    assert set(table.rows) == set(keys_of([SPACE])) == {entry["key"] for entry in manifest["files"].values()}
+    table = collect(
+        models, timings(tmp_path / "t.csv", models), "board", tmp_path, hardware="a board"
+    )
+    assert (
+        set(table.rows)
+        == set(keys_of([SPACE]))
+        == {entry["key"] for entry in manifest["files"].values()}
+    )
     first = manifest["files"]["00000.onnx"]["key"]
     assert table.rows[first].latency_ms == 0.01
     assert table.rows[first].count == 5
@@ -52,7 +58,9 @@ def test_what_goes_out_comes_back_as_a_table(models, tmp_path):
 def test_files_without_a_timing_are_counted(models, tmp_path):
     path = timings(tmp_path / "t.csv", models)
     path.write_text("\n".join(path.read_text().splitlines()[:-3]) + "\n")
-    assert any("3 of " in caveat for caveat in collect(models, path, "board", tmp_path).info["caveats"])
+    assert any(
+        "3 of " in caveat for caveat in collect(models, path, "board", tmp_path).info["caveats"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 
 from nas import catalog
 from nas.arch import Layer
-from nas.cost.table import kernel_from_key, kernel_key
 from nas.errors import ArchitectureError
+from nas.latency.table import kernel_from_key, kernel_key
 from nas.measure.build import grid, layers_of
 from nas.measure.graphs import empty_graph, kernel_graph, layer_graph
 from nas.ops.mbconv import MBConv
@@ -36,7 +36,10 @@ def run(model):
 def one_of_each_kind():
     found = {}
     for kernel in (kernel for layer in layers_of(SPACES) for kernel in layer.kernels):
-        found.setdefault((kernel.kind, kernel.act, kernel.groups > 1, kernel.rows > 1, kernel.in_size > 1), kernel)
+        found.setdefault(
+            (kernel.kind, kernel.act, kernel.groups > 1, kernel.rows > 1, kernel.in_size > 1),
+            kernel,
+        )
     return list(found.values())
 
 
@@ -49,7 +52,9 @@ def test_a_kernels_graph_reads_and_writes_what_the_kernel_says(kernel):
 
 
 @pytest.mark.parametrize(
-    "kernel", [k for k in one_of_each_kind() if k.kind in ("conv", "dwconv", "linear")], ids=kernel_key
+    "kernel",
+    [k for k in one_of_each_kind() if k.kind in ("conv", "dwconv", "linear")],
+    ids=kernel_key,
 )
 def test_a_kernels_graph_holds_the_kernels_weights(kernel):
     graph = onnx.load_model_from_string(kernel_graph(kernel)).graph
@@ -59,7 +64,8 @@ def test_a_kernels_graph_holds_the_kernels_weights(kernel):
 def test_an_unknown_kind_of_kernel_says_what_to_do():
     kernel = Kernel(kind="fft", in_channels=8, out_channels=8, in_size=8, out_size=8)
     with pytest.raises(
-        ArchitectureError, match=r"no ONNX graph is known for kernels of kind 'fft'.*time the op as a whole"
+        ArchitectureError,
+        match=r"no ONNX graph is known for kernels of kind 'fft'.*time the op as a whole",
     ):
         kernel_graph(kernel)
 

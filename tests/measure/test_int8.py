@@ -8,7 +8,6 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from nas import rows
 from nas.arch import Architecture, Stage
 from nas.cli.export import command
 from nas.data import Splits, load
@@ -19,6 +18,7 @@ from nas.measure.int8 import quantise
 from nas.model import build
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import MBConv
+from nas.record import ledger
 from nas.shape import Shape
 from nas.train.full import FullTraining
 from nas.train.recipe import Recipe
@@ -30,7 +30,9 @@ def network(classes: int = 10, channels: int = 1) -> Architecture:
         MBConv(expand=2, se=0.25, act="hswish"),
         MBConv(expand=2, stride=2, channels=32),
     )
-    return Architecture(Shape(channels, 8), (Stage("body", layers), Stage("head", (Classifier(classes=classes),))))
+    return Architecture(
+        Shape(channels, 8), (Stage("body", layers), Stage("head", (Classifier(classes=classes),)))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +68,14 @@ def test_the_shell_scores_the_test_set_only_when_asked_and_counts(trained, tmp_p
     network().save(tmp_path / "net.json")
     words = [str(tmp_path / "net.json"), "--weights", str(folder / "t/weights.pt"), "--to", "onnx", "--int8", "--calibrate",
              "digits", "--calibration-images", "64", "--out", str(tmp_path), "--score-test"]  # fmt: skip
-    done = CliRunner().invoke(command, [*words, "--json"], standalone_mode=False, catch_exceptions=False)
+    done = CliRunner().invoke(
+        command, [*words, "--json"], standalone_mode=False, catch_exceptions=False
+    )
     found = json.loads(done.stdout)["int8"]
     assert found["test_openings"] == 1
     assert found["test_accuracy"]["after"] > found["test_accuracy"]["before"] - 0.05 > 0.7
     assert found["calibration_images"] == 64
-    assert len(rows.read(tmp_path / "test.jsonl")) == 1
+    assert len(ledger.read(tmp_path / "test.jsonl")) == 1
     with pytest.raises(ExistsError, match=r"net.int8.onnx exists|net.onnx exists"):
         CliRunner().invoke(command, words, standalone_mode=False, catch_exceptions=False)
 
@@ -82,13 +86,19 @@ def test_the_shell_scores_the_test_set_only_when_asked_and_counts(trained, tmp_p
         (["--int8"], "--int8 needs --calibrate DATA"),
         (["--int8", "--calibrate", "digits"], "--int8 needs --weights FILE"),
         (["--calibrate", "digits"], "have a meaning only with --int8"),
-        (["--int8", "--calibrate", "digits", "--weights", "w.pt", "--to", "json"], "put onnx into --to"),
+        (
+            ["--int8", "--calibrate", "digits", "--weights", "w.pt", "--to", "json"],
+            "put onnx into --to",
+        ),
     ],
 )
 def test_bad_options_are_one_line(words, message, tmp_path):
     with pytest.raises(UsageError, match=message):
         CliRunner().invoke(
-            command, ["mobilenet_v2", "--out", str(tmp_path), *words], standalone_mode=False, catch_exceptions=False
+            command,
+            ["mobilenet_v2", "--out", str(tmp_path), *words],
+            standalone_mode=False,
+            catch_exceptions=False,
         )
 
 
@@ -96,7 +106,10 @@ def test_other_data_and_other_files_are_refused(trained, tmp_path):
     _, model = trained
     digits = load("digits")
     colour = type(digits)(
-        name="colour", images=np.repeat(digits.images, 3, axis=3), labels=digits.labels, classes=digits.classes
+        name="colour",
+        images=np.repeat(digits.images, 3, axis=3),
+        labels=digits.labels,
+        classes=digits.classes,
     )
     with pytest.raises(DataError, match=r"takes images of 1 channels, data set 'colour' has 3"):
         quantise(model, colour, tmp_path / "x.onnx")

@@ -38,7 +38,11 @@ def subjects(names):
 
 
 def timings(runner, names, **settings):
-    return {key: t for block in measure(subjects(names), runner, **settings) for key, t in block.timings.items()}
+    return {
+        key: t
+        for block in measure(subjects(names), runner, **settings)
+        for key, t in block.timings.items()
+    }
 
 
 def test_every_round_visits_all_rows_in_another_order():
@@ -182,7 +186,11 @@ def test_energy_of_nothing_is_refused():
         ("printf '0 ms' {model}", TableError, "must end in milliseconds above 0, not '0 ms'"),
         ("printf '-3' {model}", TableError, "must end in milliseconds above 0"),
         ("true {model}", TableError, "must end in milliseconds above 0, not ''"),
-        ("no-such-command-here {model}", UsageError, "the runner does not start: no-such-command-here"),
+        (
+            "no-such-command-here {model}",
+            UsageError,
+            "the runner does not start: no-such-command-here",
+        ),
     ],
 )
 def test_a_command_that_does_not_time_is_told(command, error, message):

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from made_up import ByName
 
-from nas.cost.table import Table
 from nas.errors import TableError
-from nas.job import Plan, Search
+from nas.latency.table import Table
 from nas.measure import build, timing, verify
 from nas.measure.build import build_table
 from nas.measure.verify import Timed, draw
+from nas.run.search import Plan, Search
 from nas.testing.toys import toy_space
 
 SPACE = toy_space(4)
@@ -25,7 +25,9 @@ def timed(table, truth, count=40):
     """Networks that take what ``truth`` makes of the table's sum and their number of layers."""
     found, rng = [], np.random.default_rng(0)
     for network in draw(SPACE, count, seed=0):
-        ms = truth(table.estimate(network).latency_ms, len(network.layers)) * (1 + 0.02 * rng.normal())
+        ms = truth(table.estimate(network).latency_ms, len(network.layers)) * (
+            1 + 0.02 * rng.normal()
+        )
         found.append(Timed(space="toy", network=network, first_ms=ms, second_ms=1.001 * ms))
     return found
 
@@ -56,7 +58,9 @@ def test_a_correction_is_audited_on_networks_it_has_not_seen(table):
     assert found.every.networks == len(found.held) == 20
     assert found.every.coverage_90 >= 0.8
     again = Table.load(table.path)
-    assert again.estimate(networks[1].network).latency_ms == pytest.approx(networks[1].latency_ms, rel=0.1)
+    assert again.estimate(networks[1].network).latency_ms == pytest.approx(
+        networks[1].latency_ms, rel=0.1
+    )
 
 
 def test_a_second_correction_replaces_the_first(table):
@@ -73,7 +77,9 @@ def test_too_few_networks_are_refused(table):
 
 def test_other_conditions_are_told(table):
     assert verify.conditions_changed(table, ByName()) == []
-    assert verify.conditions_changed(table, ByName(runtime="newer")) == ["runtime was made up, now newer"]
+    assert verify.conditions_changed(table, ByName(runtime="newer")) == [
+        "runtime was made up, now newer"
+    ]
 
 
 def test_whole_networks_are_timed_twice(monkeypatch):
@@ -99,4 +105,6 @@ def test_a_search_says_what_is_known_of_its_table(table):
     assert any(line.startswith("audit      pixel1: none on record") for line in plan.lines())
     verify.verify(table, timed(table, lambda ms, layers: 2 * ms))
     plan = Plan(Search(space="fbnet", devices=(str(table.path),)))
-    assert any(line.startswith("audit      board: POOR: 40 whole networks") for line in plan.lines())
+    assert any(
+        line.startswith("audit      board: POOR: 40 whole networks") for line in plan.lines()
+    )

@@ -15,7 +15,11 @@ from search_spaces import fbnet, mnasnet
 
 
 def small(name: str = "body") -> Architecture:
-    ops = (Conv(kernel=3, channels=8), MBConv(expand=2, se=0.5), MBConv(expand=1, groups=2, pointwise=True))
+    ops = (
+        Conv(kernel=3, channels=8),
+        MBConv(expand=2, se=0.5),
+        MBConv(expand=1, groups=2, pointwise=True),
+    )
     return Architecture(Shape(1, 8), (Stage(name, ops), Stage("head", (Classifier(classes=3),))))
 
 
@@ -29,10 +33,14 @@ def test_parameter_names_are_stable() -> None:
         "stages.body.2.project.norm.weight",
         "stages.head.0.linear.bias",
     } <= names
-    assert "stages.stage2.0.expand.conv.weight" in build(fbnet.space(32).decode([0] * 22)).state_dict()
+    assert (
+        "stages.stage2.0.expand.conv.weight" in build(fbnet.space(32).decode([0] * 22)).state_dict()
+    )
 
 
-@pytest.mark.parametrize("space", [fbnet.space(32, classes=5), mnasnet.space(32, classes=5)], ids=str)
+@pytest.mark.parametrize(
+    "space", [fbnet.space(32, classes=5), mnasnet.space(32, classes=5)], ids=str
+)
 def test_whole_networks(space) -> None:
     architecture = space.decode([size - 1 for size in space.gene_sizes])
     network = build(architecture)
@@ -59,7 +67,9 @@ def test_shuffle_mixes_groups() -> None:
     block = module(MBConv(expand=1, groups=2, pointwise=True, skip="none"), Shape(8, 4)).eval()
     first = torch.randn(1, 8, 4, 4, generator=torch.Generator().manual_seed(0))
     second = first.clone()
-    second[:, 0] += 1  # only the first group's input changes; without a shuffle only half of the output would
+    second[:, 0] += (
+        1  # only the first group's input changes; without a shuffle only half of the output would
+    )
     with torch.no_grad():
         changed = (block(first) != block(second)).flatten(2).any(2)[0]
     assert changed[:4].any()
@@ -91,5 +101,7 @@ class Unbuilt(Op):
 
 
 def test_an_op_without_a_module_says_where_to_register_it() -> None:
-    with pytest.raises(ArchitectureError, match=r"op 'unbuilt' has no torch module.*entry-point group 'nas.model'"):
+    with pytest.raises(
+        ArchitectureError, match=r"op 'unbuilt' has no torch module.*entry-point group 'nas.model'"
+    ):
         module(Unbuilt(), Shape(8, 8))

@@ -61,8 +61,16 @@ def test_a_local_window_is_attention_among_its_own_real_tokens():
             for columns in (slice(0, 4), slice(4, 8), slice(8, 10)):
                 window = tokens.reshape(3, 10, 10, 8)[:, rows, columns]
                 height, width = window.shape[1:3]
-                qkv = local.qkv(window.flatten(1, 2)).reshape(3, height * width, 3, 2, 4).permute(2, 0, 3, 1, 4)
-                mixed = torch.nn.functional.scaled_dot_product_attention(*qkv).transpose(1, 2).flatten(2)
+                qkv = (
+                    local.qkv(window.flatten(1, 2))
+                    .reshape(3, height * width, 3, 2, 4)
+                    .permute(2, 0, 3, 1, 4)
+                )
+                mixed = (
+                    torch.nn.functional.scaled_dot_product_attention(*qkv)
+                    .transpose(1, 2)
+                    .flatten(2)
+                )
                 expected = local.project(mixed).reshape(3, height, width, 8)
                 torch.testing.assert_close(maps[:, rows, columns], expected, rtol=1e-4, atol=1e-5)
 
@@ -78,14 +86,19 @@ def test_global_down_sampling_convolves_the_token_sequence():
 
 def test_weights_that_depend_on_the_resolution_are_refused_in_one_line():
     small, large = module(TokenMLPBlock(), Shape(8, 4)), module(TokenMLPBlock(), Shape(8, 7))
-    with pytest.raises(ArchitectureError, match=r"^token mixing over 49 positions cannot take weights for 16: .*$"):
+    with pytest.raises(
+        ArchitectureError, match=r"^token mixing over 49 positions cannot take weights for 16: .*$"
+    ):
         large.load_state_dict(small.state_dict())
     with pytest.raises(ArchitectureError, match="was built for maps of 8x4x4, not"):
         small(torch.zeros(1, 8, 7, 7))
 
 
 def test_weights_of_attention_and_down_sampling_fit_every_resolution():
-    small, large = networks.get("uninet_b0", resolution=64), networks.get("uninet_b0", resolution=96)
+    small, large = (
+        networks.get("uninet_b0", resolution=64),
+        networks.get("uninet_b0", resolution=96),
+    )
     build(large).load_state_dict(build(small).state_dict())
 
 

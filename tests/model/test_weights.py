@@ -67,8 +67,16 @@ def test_every_tensor_of_a_published_file_is_loaded(name):
     assert f"epsilon {eps:g}" in found.origin
     own = network.state_dict()
     assert len(own) == len(given)
-    total = sum(value.double().sum() for key, value in given.items() if not key.endswith(("tracked", "weight")))
-    mine = sum(value.double().sum() for key, value in own.items() if not key.endswith(("tracked", "weight")))
+    total = sum(
+        value.double().sum()
+        for key, value in given.items()
+        if not key.endswith(("tracked", "weight"))
+    )
+    mine = sum(
+        value.double().sum()
+        for key, value in own.items()
+        if not key.endswith(("tracked", "weight"))
+    )
     assert float(mine) == pytest.approx(float(total))
 
 
@@ -89,7 +97,10 @@ def test_parts_of_a_block_meet_their_names_in_timm():
         "head.1.linear.weight": "classifier.weight",
     }.items():
         assert torch.equal(own[f"stages.{here}"], given[there]), here
-    assert torch.equal(own["stages.stage2.1.se.reduce.weight"], given["blocks.1.1.se.conv_reduce.weight"].flatten(1))
+    assert torch.equal(
+        own["stages.stage2.1.se.reduce.weight"],
+        given["blocks.1.1.se.conv_reduce.weight"].flatten(1),
+    )
 
 
 def test_a_norm_of_another_epsilon_gives_the_same_values():
@@ -113,7 +124,9 @@ def test_a_published_file_takes_a_head_of_other_classes():
 
 def test_a_published_file_for_colours_meets_grey_images():
     network = build(networks.get("mobilenet_v2", resolution=32, in_channels=1))
-    with pytest.raises(ArchitectureError, match=r"1 of another shape \(stages.stem.0.conv.weight\)"):
+    with pytest.raises(
+        ArchitectureError, match=r"1 of another shape \(stages.stem.0.conv.weight\)"
+    ):
         load(network, synthetic("torchvision_mobilenet_v2"), "file")
     found = load(network, synthetic("torchvision_mobilenet_v2"), "file", partial=True)
     assert found.mismatched == ("stages.stem.0.conv.weight",)
@@ -121,11 +134,18 @@ def test_a_published_file_for_colours_meets_grey_images():
 
 
 def test_a_published_file_of_another_network_is_refused():
-    with pytest.raises(ArchitectureError, match="timm's file has 131 layers and norms, this network 105"):
-        load(build(networks.get("mobilenet_v2", resolution=32)), synthetic("timm_efficientnet_b0"), "file")
+    with pytest.raises(
+        ArchitectureError, match="timm's file has 131 layers and norms, this network 105"
+    ):
+        load(
+            build(networks.get("mobilenet_v2", resolution=32)),
+            synthetic("timm_efficientnet_b0"),
+            "file",
+        )
     wider = build(networks.get("mobilenet_v2", resolution=32, width=1.4))
     with pytest.raises(
-        ArchitectureError, match=r"timm's conv_stem \(32x3x3x3\) does not fit this network's .*48x3x3x3"
+        ArchitectureError,
+        match=r"timm's conv_stem \(32x3x3x3\) does not fit this network's .*48x3x3x3",
     ):
         load(wider, synthetic("timm_mobilenetv2_100"), "file")
 
@@ -143,7 +163,8 @@ def test_a_head_of_other_classes_stays_fresh_and_the_rest_is_loaded():
 def test_what_does_not_fit_is_refused_or_left_out():
     source, target = build(small(channels=16), seed=1), build(small(channels=24), seed=2)
     with pytest.raises(
-        ArchitectureError, match=r"weights old.pt are not this network's: .* of another shape \(stages.stage1"
+        ArchitectureError,
+        match=r"weights old.pt are not this network's: .* of another shape \(stages.stage1",
     ):
         load(target, source.state_dict(), "old.pt")
     found = load(target, source.state_dict(), "old.pt", partial=True)

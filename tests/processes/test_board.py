@@ -4,14 +4,14 @@ import threading
 
 import pytest
 
-from nas.board import Board
-from nas.capsule import identity
 from nas.errors import RunError, UsageError
 from nas.objectives import Objectives, parse_objectives
-from nas.store import Claim, Store, read
+from nas.record.identity import identity
+from nas.record.store import Claim, Store, read
 from nas.strategies import make
 from nas.strategies.base import Proposal
-from nas.study import Study
+from nas.study.board import Board
+from nas.study.study import Study
 from nas.testing.toys import HashEvaluator, toy_domain
 
 DOMAIN = toy_domain()
@@ -29,7 +29,9 @@ def board(folder, name, conditions=IDENTITY):
 
 def drive(folder, name, trials):
     run = folder / name
-    opened = (Store.resume if (run / "run.json").exists() else Store.create)(run, DOMAIN.space, IDENTITY)
+    opened = (Store.resume if (run / "run.json").exists() else Store.create)(
+        run, DOMAIN.space, IDENTITY
+    )
     evaluator = HashEvaluator(sleep_seconds=0.01)
     with opened as store:
         strategy = make("local-search", DOMAIN, seed=1, objectives=2)
@@ -40,7 +42,10 @@ def drive(folder, name, trials):
 def test_two_drivers_with_one_seed_share_a_study_and_repeat_nothing(tmp_path):
     board(tmp_path, "first")  # the study exists before they race
     paid = {}
-    crew = [threading.Thread(target=lambda n=n: paid.update({n: drive(tmp_path, n, 8)})) for n in ("a", "b")]
+    crew = [
+        threading.Thread(target=lambda n=n: paid.update({n: drive(tmp_path, n, 8)}))
+        for n in ("a", "b")
+    ]
     for thread in crew:
         thread.start()
     for thread in crew:

@@ -10,15 +10,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nas import confirmed, networks
+from nas import networks
 from nas.arch import Architecture
-from nas.cost.table import Table, write_table
 from nas.errors import ArchitectureError, NasError, RunError
-from nas.job import Search
-from nas.run import Run
+from nas.latency.table import Table, write_table
+from nas.run import confirmation
+from nas.run.run import Run
+from nas.run.search import Search
 from nas.testing.hostile import byte_edits, edited_bytes, edited_json, json_edits
 
-FEW = settings(max_examples=40, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+FEW = settings(
+    max_examples=40,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
 
 
 def refused_or_sound(read):
@@ -55,9 +62,14 @@ def test_a_stages_name_cannot_be_code(name, message):
 def test_settings_are_finite_and_short_and_networks_have_a_size():
     data = networks.get("mobilenet_v2").to_json()
     layer = data["stages"][0]["layers"][0]
-    for key, value, message in (("channels", 1 << 40, "a number of an operator"), ("act", "x\ny", "one short word")):
+    for key, value, message in (
+        ("channels", 1 << 40, "a number of an operator"),
+        ("act", "x\ny", "one short word"),
+    ):
         with pytest.raises(ArchitectureError, match=message):
-            Architecture.from_json({**data, "stages": [{"name": "a", "layers": [{**layer, key: value}]}]})
+            Architecture.from_json(
+                {**data, "stages": [{"name": "a", "layers": [{**layer, key: value}]}]}
+            )
     with pytest.raises(ArchitectureError, match="input must be at most"):
         Architecture.from_json({**data, "input": {"channels": 3, "size": 1 << 20}})
 
@@ -65,7 +77,9 @@ def test_settings_are_finite_and_short_and_networks_have_a_size():
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
     whole = Table.load("latency_tables/pixel3.csv")
-    return write_table(dict(list(whole.rows.items())[:8]), whole.info, tmp_path_factory.mktemp("table"))
+    return write_table(
+        dict(list(whole.rows.items())[:8]), whole.info, tmp_path_factory.mktemp("table")
+    )
 
 
 def test_tables(table):
@@ -127,28 +141,51 @@ def test_a_table_outside_the_run_is_refused(run):
     kept = (run / "run.json").read_text()
     data["identity"]["tables"] = {"../../elsewhere": "ab"}
     (run / "run.json").write_text(json.dumps(data))
-    with pytest.raises(RunError, match=r"identity.tables has the name \"../../elsewhere\", which is none of ours"):
+    with pytest.raises(
+        RunError, match=r"identity.tables has the name \"../../elsewhere\", which is none of ours"
+    ):
         Run(run)
     (run / "run.json").write_text(kept)
 
 
 def test_confirmations(tmp_path):
-    plan = {"kind": "plan", "metric": "accuracy", "seed": 0, "seeds": 1, "recipe": {"epochs": 2}, "threads": 1}
+    plan = {
+        "kind": "plan",
+        "metric": "accuracy",
+        "seed": 0,
+        "seeds": 1,
+        "recipe": {"epochs": 2},
+        "threads": 1,
+    }
     entry = {"digest": "ab", "genes": [0], "costs": {"macs": 1.0}}
     plan["members"] = [{**entry, "trial": 0, "band": 0.05, "random": [{**entry, "digest": "cd"}]}]
-    training = {"kind": "training", "digest": "ab", "repeat": 0, "seed": 0, "recipe": {"epochs": 2}, "seconds": 1.5}
+    training = {
+        "kind": "training",
+        "digest": "ab",
+        "repeat": 0,
+        "seed": 0,
+        "recipe": {"epochs": 2},
+        "seconds": 1.5,
+    }
     lines = [
-        json.dumps(row) for row in (plan, {"kind": "opening", "images": 9}, {**training, "metrics": {"accuracy": 1}})
+        json.dumps(row)
+        for row in (
+            plan,
+            {"kind": "opening", "images": 9},
+            {**training, "metrics": {"accuracy": 1}},
+        )
     ]
 
     @FEW
     @given(json_edits(), st.integers(0, 2))
     def check(edits, place):
         new = [edited_json(line, edits) if i == place else line for i, line in enumerate(lines)]
-        (tmp_path / confirmed.FILE).write_bytes(("\n".join(new) + "\n").encode("utf-8", "surrogatepass"))
+        (tmp_path / confirmation.FILE).write_bytes(
+            ("\n".join(new) + "\n").encode("utf-8", "surrogatepass")
+        )
 
         def read():
-            found = confirmed.read(tmp_path)
+            found = confirmation.read(tmp_path)
             if found is not None:
                 _ = found.pairs, found.missing, found.seconds
 

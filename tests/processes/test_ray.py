@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import nas
-from nas.cluster import Cluster, _searcher
 from nas.errors import UsageError
-from nas.store import read
+from nas.record.store import read
+from nas.study.ray import Cluster, _searcher
 from tests.processes.test_workers import study
 
 ROOT = Path(nas.__file__).parent.parent
@@ -18,22 +18,28 @@ CODE = """
 import sys
 from functools import partial
 from pathlib import Path
-from nas import cluster
+from nas.study import ray
 from tests.processes.test_workers import study
 from tests.processes.evaluators import Wild
 folder = Path(sys.argv[1])
 (folder / "calls").mkdir()
 made = partial(Wild, folder / "calls", {1: "die", 3: "odd"})
-given = cluster.Cluster(workers=2, scheduler=sys.argv[2] or None, parts=4)
-print(cluster.run(study(folder), made, given, trials=6).reason)
+given = ray.Cluster(workers=2, scheduler=sys.argv[2] or None, parts=4)
+print(ray.run(study(folder), made, given, trials=6).reason)
 """
 
 
-@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'nas-toolkit[ray]'")
+@pytest.mark.skipif(
+    find_spec("ray") is None, reason="Ray is not installed: pip install 'nas-toolkit[ray]'"
+)
 @pytest.mark.parametrize("scheduler", ["", "asha"])
 def test_a_search_on_ray_survives_a_worker(tmp_path, scheduler):
     done = subprocess.run(
-        [sys.executable, "-c", CODE, str(tmp_path), scheduler], capture_output=True, text=True, cwd=ROOT, timeout=300
+        [sys.executable, "-c", CODE, str(tmp_path), scheduler],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=300,
     )
     assert done.stdout == "6 trials are done\n", done.stderr
     record = read(tmp_path / "run")
@@ -46,7 +52,11 @@ def test_a_search_on_ray_survives_a_worker(tmp_path, scheduler):
         assert len(list((tmp_path / "calls").iterdir())) == 7
     else:
         assert {trial.state for trial in record.trials} <= {"complete", "stopped"}
-        assert all("stopped early by asha after part" in t.reason for t in record.trials if t.state == "stopped")
+        assert all(
+            "stopped early by asha after part" in t.reason
+            for t in record.trials
+            if t.state == "stopped"
+        )
 
 
 def test_a_network_whose_worker_is_lost_is_suggested_again(tmp_path):
@@ -64,7 +74,10 @@ def test_a_network_whose_worker_is_lost_is_suggested_again(tmp_path):
     assert not driver.again
     searched.store.close()
     [trial] = read(tmp_path / "run").trials
-    assert (trial.state, trial.reason) == ("failed", "its Ray worker was lost 3 times: out of memory?")
+    assert (trial.state, trial.reason) == (
+        "failed",
+        "its Ray worker was lost 3 times: out of memory?",
+    )
 
 
 def test_a_scheduler_nobody_knows_is_refused():

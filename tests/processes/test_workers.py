@@ -4,14 +4,14 @@ from functools import partial
 
 import pytest
 
-from nas.capsule import identity
 from nas.errors import RunError, UsageError
 from nas.objectives import Objectives, parse_objectives
-from nas.store import Store, read
+from nas.record.identity import identity
+from nas.record.store import Store, read
 from nas.strategies import make
-from nas.study import Study, evaluation_seed
+from nas.study.study import Study, evaluation_seed
+from nas.study.workers import Processes, Task
 from nas.testing.toys import HashEvaluator, toy_domain
-from nas.workers import Processes, Task
 from tests.processes.evaluators import Wild, dies, refuses
 
 DOMAIN = toy_domain()
@@ -54,7 +54,9 @@ def test_two_workers_give_what_one_gives_and_survive_deaths_and_failures(tmp_pat
 
 def test_a_network_that_kills_its_workers_fails_and_one_that_hangs_is_ended(tmp_path):
     found = study(tmp_path)
-    with Processes(wild(tmp_path, {0: "die", 1: "die", 2: "die", 3: "hang"}), 1, timeout_seconds=0.5) as workers:
+    with Processes(
+        wild(tmp_path, {0: "die", 1: "die", 2: "die", 3: "hang"}), 1, timeout_seconds=0.5
+    ) as workers:
         outcome = found.run(trials=3, workers=workers)
     assert [trial.reason for trial in outcome.trials] == [
         "3 worker processes died of it, the last one by SIGKILL: out of memory?",
@@ -64,11 +66,17 @@ def test_a_network_that_kills_its_workers_fails_and_one_that_hangs_is_ended(tmp_
 
 
 def test_what_is_no_networks_fault_ends_the_run(tmp_path):
-    with Processes(wild(tmp_path, {"all": "usage"}), 1) as workers, pytest.raises(UsageError, match="no such setting"):
+    with (
+        Processes(wild(tmp_path, {"all": "usage"}), 1) as workers,
+        pytest.raises(UsageError, match="no such setting"),
+    ):
         study(tmp_path).run(trials=3, workers=workers)
     with Processes(refuses, 1) as workers, pytest.raises(RunError, match="the data are gone"):
         _one(workers)
-    with Processes(dies, 1) as workers, pytest.raises(RunError, match="3 worker processes in a row died while start"):
+    with (
+        Processes(dies, 1) as workers,
+        pytest.raises(RunError, match="3 worker processes in a row died while start"),
+    ):
         _one(workers)
     with pytest.raises(UsageError, match="workers need a number of at least 1"):
         Processes(dies, 0)

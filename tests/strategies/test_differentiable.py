@@ -16,7 +16,9 @@ LEAST, MOST = COSTS.extreme("macs")[0], COSTS.extreme("macs", largest=True)[0]
 
 
 def weights(seed: int):
-    return [np.random.default_rng([seed, i]).random(slot.options) for i, slot in enumerate(SPACE.slots)]
+    return [
+        np.random.default_rng([seed, i]).random(slot.options) for i, slot in enumerate(SPACE.slots)
+    ]
 
 
 def learned(domain: Domain, **settings):
@@ -31,8 +33,13 @@ def test_draws_follow_the_distribution_given_the_window() -> None:
     lower, upper, given = LEAST + 0.4 * (MOST - LEAST), LEAST + 0.6 * (MOST - LEAST), weights(1)
     genes = np.stack(np.meshgrid(*[np.arange(3)] * 8, indexing="ij"), axis=-1).reshape(-1, 8)
     macs = COSTS.price(genes)[:, 0]
-    mass = np.prod([given[i + 1][genes[:, i]] for i in range(8)], axis=0) * ((macs >= lower) & (macs <= upper))
-    exact = np.array([[mass[genes[:, i] == option].sum() for option in range(3)] for i in range(8)]) / mass.sum()
+    mass = np.prod([given[i + 1][genes[:, i]] for i in range(8)], axis=0) * (
+        (macs >= lower) & (macs <= upper)
+    )
+    exact = (
+        np.array([[mass[genes[:, i] == option].sum() for option in range(3)] for i in range(8)])
+        / mass.sum()
+    )
     drawn = Window(COSTS, "macs", lower, upper, given).draw(4000, np.random.default_rng(0))
     inside = COSTS.price(drawn)[:, 0]
     assert lower <= inside.min()
@@ -48,7 +55,9 @@ def test_a_concentrated_distribution_outside_the_window_still_gives_networks_ins
 
 
 def test_a_window_without_networks_is_refused() -> None:
-    with pytest.raises(BoundError, match="no network of space 'nas_bench_macro' has macs of 0 to 10: it reaches"):
+    with pytest.raises(
+        BoundError, match="no network of space 'nas_bench_macro' has macs of 0 to 10: it reaches"
+    ):
         Window(COSTS, "macs", 0, 10, weights(0))
 
 
@@ -71,30 +80,41 @@ def test_candidates_come_first_in_their_order_and_all_is_in_the_window() -> None
 def test_without_a_target_or_a_training_it_says_so() -> None:
     with pytest.raises(UsageError, match="aims at a cost: give it one, such as --latency 60ms"):
         strategy(Domain(SPACE, COSTS), seed=0)
-    with pytest.raises(UsageError, match="proposes what a supernet has learned: it works in nas search only"):
+    with pytest.raises(
+        UsageError, match="proposes what a supernet has learned: it works in nas search only"
+    ):
         strategy(bounded_domain(SPACE), seed=0).ask(0)
 
 
 def test_a_spec_names_its_variant() -> None:
-    assert make("differentiable:fbnet,epochs=3", bounded_domain(SPACE), seed=0).settings.variant == "fbnet"
+    assert (
+        make("differentiable:fbnet,epochs=3", bounded_domain(SPACE), seed=0).settings.variant
+        == "fbnet"
+    )
 
 
 def test_a_target_beyond_the_space_is_refused() -> None:
     with pytest.raises(
-        BoundError, match=r"aims at macs of .*, and space 'nas_bench_macro' reaches .*: ask for at most"
+        BoundError,
+        match=r"aims at macs of .*, and space 'nas_bench_macro' reaches .*: ask for at most",
     ):
         strategy(Domain(SPACE, COSTS, [Bound("macs", upper=2 * MOST)]), seed=0)
 
 
 def test_the_distribution_of_another_space_is_refused() -> None:
-    with pytest.raises(RunError, match="the distribution is not one over space 'nas_bench_macro': its slots differ"):
+    with pytest.raises(
+        RunError, match="the distribution is not one over space 'nas_bench_macro': its slots differ"
+    ):
         strategy(bounded_domain(SPACE), seed=0).learn({"weights": [[1.0]], "candidates": []})
 
 
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ({"weights": [[1.0, float("nan")]], "candidates": []}, "the distribution is damaged: it must hold weights"),
+        (
+            {"weights": [[1.0, float("nan")]], "candidates": []},
+            "the distribution is damaged: it must hold weights",
+        ),
         ({"weights": [["x"]], "candidates": []}, "the distribution is damaged"),
         ({"weights": [[1.0]], "candidates": [{"genes": [9] * 8}]}, "the distribution is damaged"),
         ({"candidates": []}, "Remove distribution.json: nas search --resume makes it again"),
@@ -107,7 +127,11 @@ def test_a_damaged_distribution_is_refused(document, message: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "is damaged: Expecting"), ("[]", "is damaged: it holds a list"), (None, "cannot read .*: No such file")],
+    [
+        ("{", "is damaged: Expecting"),
+        ("[]", "is damaged: it holds a list"),
+        (None, "cannot read .*: No such file"),
+    ],
 )
 def test_a_file_that_is_no_distribution_is_refused(tmp_path, text, message: str) -> None:
     file = tmp_path / "distribution.json"
@@ -120,14 +144,23 @@ def test_a_file_that_is_no_distribution_is_refused(tmp_path, text, message: str)
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"windw": 1}, "no setting of strategy 'differentiable' named 'windw'. Did you mean 'window'"),
+        (
+            {"windw": 1},
+            "no setting of strategy 'differentiable' named 'windw'. Did you mean 'window'",
+        ),
         ({"window": 0.9}, "window of strategy 'differentiable' must be 0.001 to 0.5, not 0.9"),
         ({"samples": 1}, "samples of strategy 'differentiable' must be 2 to 64, not 1"),
         ({"guard": 1}, "guard of strategy 'differentiable' must be true or false, not '1'"),
-        ({"samples": 2.5}, "samples of strategy 'differentiable' must be a whole number, not '2.5'"),
+        (
+            {"samples": 2.5},
+            "samples of strategy 'differentiable' must be a whole number, not '2.5'",
+        ),
         ({"share": 3}, "share of strategy 'differentiable' must be text, not '3'"),
         ({"epochs": 5}, "variant path of strategy 'differentiable' has no epochs: leave it out"),
-        ({"variant": "fbnet", "samples": 8}, "variant fbnet of strategy 'differentiable' has no samples"),
+        (
+            {"variant": "fbnet", "samples": 8},
+            "variant fbnet of strategy 'differentiable' has no samples",
+        ),
         ({"variant": "fbnet", "window": 0.1}, "give window together with loss=absolute"),
         ({"variant": "darts"}, "no variant of strategy 'differentiable' named 'darts'"),
         ({"loss": "square"}, "no loss of strategy 'differentiable' named 'square'"),

@@ -57,7 +57,10 @@ def test_the_posterior_is_the_textbook_s(domain):
     """With the mean as one more unknown: the block inverse of the bordered system."""
     points, y = Features(domain).points(drawn(domain, 30)), np.random.default_rng(1).normal(size=30)
     weights = _gp.Weights(np.full(len(points.sizes), 0.05), np.full(_gp.DEGREES, 0.2), 0.1)
-    posterior, new = _gp.Posterior(points, y, weights), Features(domain).points(drawn(domain, 5, seed=2))
+    posterior, new = (
+        _gp.Posterior(points, y, weights),
+        Features(domain).points(drawn(domain, 5, seed=2)),
+    )
     bordered = np.ones((31, 31))
     bordered[:30, :30] = posterior.covariance(points) + (0.1 + _gp.JITTER) * np.eye(30)
     bordered[30, 30] = 0
@@ -88,7 +91,9 @@ def test_squash_keeps_the_order_and_shortens_the_bad_tail():
 
 def test_expected_improvement_is_an_expectation():
     gap, sd = np.array([-1.0, 0.0, 0.5]), np.array([0.5, 1.0, 0.1])
-    sampled = np.maximum(gap + sd * np.random.default_rng(0).normal(size=(400_000, 3)), 0).mean(axis=0)
+    sampled = np.maximum(gap + sd * np.random.default_rng(0).normal(size=(400_000, 3)), 0).mean(
+        axis=0
+    )
     assert expected_improvement(gap, sd) == pytest.approx(sampled, abs=5e-3)
 
 
@@ -127,7 +132,9 @@ def test_an_objective_that_equals_a_cost_is_priced(domain):
     genes = drawn(domain, 5)
     mean, sd = model.predict(model.processes, model.features.points(genes))
     prices = domain.compiled.price(genes)[:, 0]
-    assert mean[:, 1] == pytest.approx((prices - strategy.features.low[0]) / strategy.features.span[0])
+    assert mean[:, 1] == pytest.approx(
+        (prices - strategy.features.low[0]) / strategy.features.span[0]
+    )
     assert not sd[:, 1].any()
     told_pairs(strategy, [(0.1, 7.0)])
     assert [column.cost for column in strategy.model().columns] == [None, None]
@@ -166,7 +173,9 @@ def test_a_warm_start_begins_at_the_published_networks(domain):
     strategy, proposals = make("gp:warm=mnasnet_a1+mnasnet_b1", domain, seed=0), []
     for number, name in enumerate(("mnasnet_a1", "mnasnet_b1")):
         proposals.append(strategy.ask(number, proposals))
-        assert proposals[-1].genes == membership(networks.get(name, resolution=32), domain.space).genes
+        assert (
+            proposals[-1].genes == membership(networks.get(name, resolution=32), domain.space).genes
+        )
     assert strategy.ask(2, proposals).genes not in [proposal.genes for proposal in proposals]
 
 
@@ -183,10 +192,16 @@ def test_a_warm_start_outside_the_bounds_begins_inside_and_near():
 def test_what_a_warm_start_and_a_limit_refuse(domain):
     with pytest.raises(UsageError, match="no published network named 'mnasnet_a9'"):
         make("gp:warm=mnasnet_a9", domain, seed=0)
-    with pytest.raises(UsageError, match="no search of space 'mnasnet' can start from 'uninet_b0': outside"):
+    with pytest.raises(
+        UsageError, match="no search of space 'mnasnet' can start from 'uninet_b0': outside"
+    ):
         make("gp:warm=uninet_b0", domain, seed=0)
-    with pytest.raises(UsageError, match=r"a limit is written metric<=value, .*, not 'train_ms=200'"):
+    with pytest.raises(
+        UsageError, match=r"a limit is written metric<=value, .*, not 'train_ms=200'"
+    ):
         make("gp:limit=train_ms=200", domain, seed=0)
     strategy = make("gp:limit=train_ms<=200", domain, seed=0)
-    with pytest.raises(UsageError, match="a limit on 'train_ms' needs that metric of every trial; trial 0 has none"):
+    with pytest.raises(
+        UsageError, match="a limit on 'train_ms' needs that metric of every trial; trial 0 has none"
+    ):
         strategy.tell(toy_trial(domain, 0, strategy.ask(0), 1))

@@ -119,7 +119,9 @@ def test_local_search_in_somebody_s_study():
         proposal = plain.ask(number)
         found.append(proposal.genes)
         plain.tell(toy_trial(domain, number, proposal, 1, "failed" if number == 3 else "complete"))
-    assert [tuple(t.params[name] for name in domain.space.gene_names) for t in study.trials] == found
+    assert [
+        tuple(t.params[name] for name in domain.space.gene_names) for t in study.trials
+    ] == found
 
 
 def test_a_sampler_takes_up_a_study_that_another_began():

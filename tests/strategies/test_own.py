@@ -23,7 +23,9 @@ def small_domain(*bounds: Bound) -> Domain:
     return Domain(space, costs, bounds)
 
 
-def run(strategy: Strategy, domain: Domain, loss: Callable[[Genes], tuple[float, ...]], count: int) -> list[Trial]:
+def run(
+    strategy: Strategy, domain: Domain, loss: Callable[[Genes], tuple[float, ...]], count: int
+) -> list[Trial]:
     trials = []
     for number in range(count):
         proposal = strategy.ask(number)
@@ -54,7 +56,11 @@ def test_importing_and_listing_loads_no_strategy():
 
 
 def test_a_number_in_a_spec_may_begin_with_its_point():
-    assert parse_spec("nk:noise=.15,k=2,space=fbnet")[1] == {"noise": 0.15, "k": 2, "space": "fbnet"}
+    assert parse_spec("nk:noise=.15,k=2,space=fbnet")[1] == {
+        "noise": 0.15,
+        "k": 2,
+        "space": "fbnet",
+    }
 
 
 def test_a_spec_names_what_is_wrong():
@@ -63,27 +69,40 @@ def test_a_spec_names_what_is_wrong():
         make("randon", domain, seed=0)
     with pytest.raises(UsageError, match=r"no setting of strategy 'random' named 'population'"):
         make("random:population=3", domain, seed=0)
-    with pytest.raises(UsageError, match=r"no setting of strategy 'evolution' named 'sampel'. Did you mean 'sample'"):
+    with pytest.raises(
+        UsageError,
+        match=r"no setting of strategy 'evolution' named 'sampel'. Did you mean 'sample'",
+    ):
         make("evolution:population=3,sampel=2", domain, seed=0)
     with pytest.raises(UsageError, match=r"strategy 'random' has no variants, .* write 'random'"):
         make("random:TPE", domain, seed=0)
     with pytest.raises(UsageError, match=r"are written key=value, not '3'"):
         make("evolution:population=3,3", domain, seed=0)
-    with pytest.raises(UsageError, match=r"evolution needs 1 <= sample <= population, not sample 25 of 3"):
+    with pytest.raises(
+        UsageError, match=r"evolution needs 1 <= sample <= population, not sample 25 of 3"
+    ):
         make("evolution:population=3", domain, seed=0)
     with pytest.raises(UsageError, match=r"no Optuna sampler named 'TPF'. Did you mean 'TPE'\?"):
         make("optuna:TPF", domain, seed=0)
     with pytest.raises(UsageError, match=r"no setting of TPESampler named 'population_size'"):
         make("optuna:TPE,population_size=2", domain, seed=0)
-    with pytest.raises(UsageError, match=r"population of strategy 'evolution' must be a whole number, not 'abc'"):
+    with pytest.raises(
+        UsageError, match=r"population of strategy 'evolution' must be a whole number, not 'abc'"
+    ):
         make("evolution:population=abc", domain, seed=0)
-    with pytest.raises(UsageError, match=r"initial of strategy 'gp' must be a whole number, not '2.5'"):
+    with pytest.raises(
+        UsageError, match=r"initial of strategy 'gp' must be a whole number, not '2.5'"
+    ):
         make("gp:initial=2.5", domain, seed=0)
     with pytest.raises(UsageError, match=r"warm of strategy 'gp' must be text, not '3'"):
         make("gp:warm=3", domain, seed=0)
-    with pytest.raises(UsageError, match=r"n_startup_trials of TPESampler must be a whole number, not 'abc'"):
+    with pytest.raises(
+        UsageError, match=r"n_startup_trials of TPESampler must be a whole number, not 'abc'"
+    ):
         make("optuna:TPE,n_startup_trials=abc", domain, seed=0)
-    with pytest.raises(UsageError, match=r"strategy 'optuna:NSGA-II,population_size=1': `population_size` must be"):
+    with pytest.raises(
+        UsageError, match=r"strategy 'optuna:NSGA-II,population_size=1': `population_size` must be"
+    ):
         make("optuna:NSGA-II,population_size=1", domain, seed=0)
 
 
@@ -109,7 +128,9 @@ def test_local_search_tries_all_neighbours_before_it_climbs_anew():
     assert summit.losses == (0.0,)
     assert strategy.recommend() == summit.genes
     tried = {domain.canonical(trial.genes) for trial in trials}
-    assert {domain.canonical(tuple(map(int, genes))) for genes in domain.neighbours(summit.genes)} <= tried
+    assert {
+        domain.canonical(tuple(map(int, genes))) for genes in domain.neighbours(summit.genes)
+    } <= tried
     assert trials[-1].note["climb"] > 0
 
 
@@ -117,7 +138,10 @@ def test_local_search_beats_random_search():
     space = fbnet.space()
     domain = Domain(space, compile_costs(space, ("macs",), lambda layer: (layer.macs,)))
     losses = {
-        name: [min(t.losses for t in run(make(name, domain, seed=s), domain, distance, 100)) for s in range(5)]
+        name: [
+            min(t.losses for t in run(make(name, domain, seed=s), domain, distance, 100))
+            for s in range(5)
+        ]
         for name in ("random", "local-search")
     }
     assert max(losses["local-search"]) < min(losses["random"])
@@ -142,7 +166,9 @@ def test_a_repeated_network_counts_by_its_mean():
     domain = small_domain()
     strategy = make("random", domain, seed=0)
     for number, (genes, loss) in enumerate([((0,) * 8, 1.0), ((1,) * 8, 2.0), ((0,) * 8, 5.0)]):
-        strategy.tell(Trial(number=number, genes=genes, digest="", state="complete", losses=(loss,)))
+        strategy.tell(
+            Trial(number=number, genes=genes, digest="", state="complete", losses=(loss,))
+        )
     assert strategy.recommend() == (1,) * 8
 
 

@@ -19,7 +19,11 @@ def told(strategy: TrustRegion, losses: list[float], first: int = 0) -> TrustReg
     for number, loss in enumerate(losses, first):
         genes = strategy.domain.sample(generator)
         note = {"region": strategy.regions[0].number}
-        strategy.tell(Trial(number=number, genes=genes, digest="", state="complete", losses=(loss,), note=note))
+        strategy.tell(
+            Trial(
+                number=number, genes=genes, digest="", state="complete", losses=(loss,), note=note
+            )
+        )
     return strategy
 
 
@@ -48,7 +52,11 @@ def test_late_trials_of_an_old_region_do_not_count():
     strategy = told(new("failures=1"), [1.0] + [2.0] * 8)
     region = strategy.regions[0]
     before = region.failures, region.successes
-    strategy.tell(toy_trial(strategy.domain, 9, Proposal(strategy.domain.sample(np.random.default_rng(9)), {}), 1))
+    strategy.tell(
+        toy_trial(
+            strategy.domain, 9, Proposal(strategy.domain.sample(np.random.default_rng(9)), {}), 1
+        )
+    )
     assert (region.failures, region.successes) == before
 
 
@@ -81,7 +89,16 @@ def test_several_objectives_centre_on_what_adds_most_to_the_front():
     losses = [(0.0, 1.0), (0.02, 0.02), (1.0, 0.0), (1.0, 1.0), (0.9, 0.9)]
     for number, pair in enumerate(losses):
         genes = strategy.domain.sample(generator)
-        strategy.tell(Trial(number=number, genes=genes, digest="", state="complete", losses=pair, note={"region": 0}))
+        strategy.tell(
+            Trial(
+                number=number,
+                genes=genes,
+                digest="",
+                state="complete",
+                losses=pair,
+                note={"region": 0},
+            )
+        )
     centre = strategy._centre(strategy.regions[0], strategy.model())
     assert tuple(centre) == list(strategy.history.losses)[1]
 
@@ -93,7 +110,9 @@ def test_the_first_network_inside_a_limit_is_a_success():
     drawn = domain.sample_many(4, np.random.default_rng(0)).tolist()
     for number, (genes, ms) in enumerate(zip(drawn, (3, 2, 2, 1), strict=True)):
         given = {"losses": (float(number),), "metrics": {"train_ms": ms}, "note": {"region": 0}}
-        strategy.tell(Trial(number=number, genes=tuple(genes), digest="", state="complete", **given))
+        strategy.tell(
+            Trial(number=number, genes=tuple(genes), digest="", state="complete", **given)
+        )
     assert (strategy.regions[0].successes, strategy.regions[0].failures) == (1, 0)
     assert strategy.recommend() == tuple(drawn[3])
 

@@ -5,14 +5,14 @@ import functools
 import numpy as np
 import pytest
 
-from nas import cache
-from nas.capsule import identity
 from nas.errors import RunError, UsageError
 from nas.objectives import Objectives, parse_objectives
-from nas.store import Store, canonical
+from nas.record.identity import identity
+from nas.record.store import Store, canonical
 from nas.strategies import make
 from nas.strategies.base import Proposal
-from nas.study import Study
+from nas.study import snapshots
+from nas.study.study import Study
 from nas.testing.strategies import bounded_domain, check_strategy, toy_trial
 from nas.testing.toys import HashEvaluator, toy_domain
 from search_spaces import nas_bench_macro
@@ -48,7 +48,9 @@ def test_only_networks_inside_are_drawn_and_their_probabilities_sum_to_one(spec)
     every = every[domain.inside(every)]
     with torch.no_grad():
         logged, _ = strategy._log_probabilities(every.tolist())
-    assert float(logged.exp().sum()) == pytest.approx(1, abs=5e-3)  # networks within a tick of the border are left out
+    assert float(logged.exp().sum()) == pytest.approx(
+        1, abs=5e-3
+    )  # networks within a tick of the border are left out
 
 
 def test_steps_and_whole_strings_have_the_same_logits():
@@ -81,7 +83,9 @@ def test_what_it_refuses():
     domain = toy_domain()
     with pytest.raises(UsageError, match="learns from one reward, not from 2 objectives"):
         make("rl", domain, seed=0, objectives=2)
-    with pytest.raises(UsageError, match=r"no variant of strategy 'rl' named 'tunsa'. Did you mean 'tunas'"):
+    with pytest.raises(
+        UsageError, match=r"no variant of strategy 'rl' named 'tunsa'. Did you mean 'tunas'"
+    ):
         make("rl:tunsa", domain, seed=0)
     with pytest.raises(UsageError, match="needs a batch of at least 1 trial, not 0"):
         make("rl:batch=0", domain, seed=0)
@@ -91,24 +95,28 @@ def test_a_snapshot_is_the_strategy_bit_for_bit(tmp_path, monkeypatch):
     domain = toy_domain()
     objectives = Objectives(parse_objectives(["accuracy"], domain.compiled.names))
     conditions = identity(domain, objectives, strategy="rl:mnasnet,batch=4", seed=3)
-    monkeypatch.setattr(cache, "EVERY", 5)
+    monkeypatch.setattr(snapshots, "EVERY", 5)
 
     def go(folder, trials):
-        opened = (Store.resume if folder.exists() else Store.create)(folder, domain.space, conditions)
+        opened = (Store.resume if folder.exists() else Store.create)(
+            folder, domain.space, conditions
+        )
         with opened as store:
-            study = Study(domain, make("rl:mnasnet,batch=4", domain, seed=3), HashEvaluator(), store)
+            study = Study(
+                domain, make("rl:mnasnet,batch=4", domain, seed=3), HashEvaluator(), store
+            )
             study.run(trials=trials)
         return study
 
     go(tmp_path / "whole", 18)
     go(tmp_path / "parts", 12)
-    assert (tmp_path / "parts" / cache.FILE).exists()
+    assert (tmp_path / "parts" / snapshots.FILE).exists()
     assert go(tmp_path / "parts", 18)._cached == 10
     assert canonical(tmp_path / "parts") == canonical(tmp_path / "whole")
-    file = tmp_path / "whole" / cache.FILE
+    file = tmp_path / "whole" / snapshots.FILE
     file.write_bytes(file.read_bytes().replace(b'"told": 15', b'"told": 14'))
     assert go(tmp_path / "whole", 19)._cached == 0
-    file = tmp_path / "parts" / cache.FILE
+    file = tmp_path / "parts" / snapshots.FILE
     file.write_bytes(file.read_bytes()[:-300])
     with pytest.raises(RunError, match=r"strategy\.cache is damaged: remove it"):
         go(tmp_path / "parts", 20)

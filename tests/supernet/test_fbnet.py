@@ -28,20 +28,26 @@ def training(epochs: int = 9, scale: float = 1e-6, **settings) -> FBNetTraining:
     images, labels = torch.randn(24, 1, 8, 8, generator=generator), torch.arange(24) % 4
     supernet = Supernet(SPACE, small, seed=1)
     given = Settings(variant="fbnet", epochs=epochs, **settings)
-    return FBNetTraining(supernet, latency(scale=scale), (images, labels), (images[:8], labels[:8]), given, seed=1)
+    return FBNetTraining(
+        supernet, latency(scale=scale), (images, labels), (images[:8], labels[:8]), given, seed=1
+    )
 
 
 def test_a_mixture_with_one_weight_of_one_is_that_network() -> None:
     supernet, genes = Supernet(SPACE, small), (0, 1, 2, 0, 2, 1, 0, 2)
     images = torch.randn(4, 1, 8, 8)
-    weights = [torch.eye(slot.options)[SPACE.slot_option(i, genes)] for i, slot in enumerate(SPACE.slots)]
+    weights = [
+        torch.eye(slot.options)[SPACE.slot_option(i, genes)] for i, slot in enumerate(SPACE.slots)
+    ]
     with torch.no_grad():
         mixed = Mixture(supernet)(images, weights)
         assert torch.allclose(mixed, run(supernet.path(genes).train(), images), atol=1e-5)
 
 
 def test_a_space_whose_slots_meet_several_shapes_is_refused() -> None:
-    with pytest.raises(UsageError, match="needs one shape handed over, and slot 'head' of space 'tiny' can meet 2"):
+    with pytest.raises(
+        UsageError, match="needs one shape handed over, and slot 'head' of space 'tiny' can meet 2"
+    ):
         Mixture(Supernet(tiny(), small))
 
 
@@ -76,12 +82,20 @@ def test_a_training_taken_up_again_ends_in_the_same_bits() -> None:
     again.restore(first.state())
     while again.done < 12:
         again.advance()
-    assert all(torch.equal(a, b) for a, b in zip(unbroken.distribution.theta, again.distribution.theta, strict=True))
-    assert all(torch.equal(v, again.supernet.shared[n]) for n, v in unbroken.supernet.shared.items())
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(unbroken.distribution.theta, again.distribution.theta, strict=True)
+    )
+    assert all(
+        torch.equal(v, again.supernet.shared[n]) for n, v in unbroken.supernet.shared.items()
+    )
 
 
 def test_a_latency_whose_logarithm_is_not_positive_and_a_loss_that_is_not_finite_stop_it() -> None:
-    with pytest.raises(BoundError, match=r"FBNet's loss takes log\(LAT\)\^0.6, and LAT is .* µs: it must be above 1"):
+    with pytest.raises(
+        BoundError,
+        match=r"FBNet's loss takes log\(LAT\)\^0.6, and LAT is .* µs: it must be above 1",
+    ):
         training(scale=1e-15).advance()
     broken = training()
     broken.images = torch.full_like(broken.images, float("nan"))

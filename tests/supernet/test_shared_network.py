@@ -63,8 +63,16 @@ def test_weights_start_as_those_of_a_network_built_alone() -> None:
 
 def test_elastic_options_share_what_they_have_in_common() -> None:
     supernet = Supernet(tiny(), lambda architecture: architecture, share="elastic")
-    by_name = {view.name.rpartition("/")[2]: view for view in supernet.views((0, 0)) if view.name.startswith("one/")}
-    wide = {view.name.rpartition("/")[2]: view for view in supernet.views((1, 1)) if view.name.startswith("one/")}
+    by_name = {
+        view.name.rpartition("/")[2]: view
+        for view in supernet.views((0, 0))
+        if view.name.startswith("one/")
+    }
+    wide = {
+        view.name.rpartition("/")[2]: view
+        for view in supernet.views((1, 1))
+        if view.name.startswith("one/")
+    }
     with torch.no_grad():
         wide["depthwise.conv.weight"].leaf.fill_(7.0)
     assert by_name["depthwise.conv.weight"].leaf.shape[2:] == (3, 3)
@@ -93,5 +101,7 @@ def test_the_weights_follow_from_the_seed_alone() -> None:
 
 def test_weights_of_another_space_are_refused() -> None:
     supernet = Supernet(tiny(), small)
-    with pytest.raises(ArchitectureError, match="the checkpoint is that of another supernet than 'nas_bench_macro'"):
+    with pytest.raises(
+        ArchitectureError, match="the checkpoint is that of another supernet than 'nas_bench_macro'"
+    ):
         Supernet(nas_bench_macro.space(), small).load(supernet.state())

@@ -29,7 +29,9 @@ def data(count: int = 40):
     return torch.randn(count, 1, 8, 8, generator=generator), torch.arange(count) % 4
 
 
-def training(schedule: Schedule = SCHEDULE, share: str = "elastic", sampling: str = "uniform") -> SupernetTraining:
+def training(
+    schedule: Schedule = SCHEDULE, share: str = "elastic", sampling: str = "uniform"
+) -> SupernetTraining:
     space = tiny()
     return SupernetTraining(
         Supernet(space, small, share=share, seed=1), *data(), schedule, sampler(space, sampling, 2, True), seed=1,
@@ -46,7 +48,9 @@ def test_one_path_trains_as_sgd_trains_the_network_alone() -> None:
     alone = build(small(space.decode(genes)))
     for theirs, view in zip(alone.parameters(), supernet.views(genes), strict=True):
         theirs.data.copy_(view.leaf.data)
-    matrices, vectors = [[p for p in alone.parameters() if (p.ndim > 1) is big] for big in (True, False)]
+    matrices, vectors = [
+        [p for p in alone.parameters() if (p.ndim > 1) is big] for big in (True, False)
+    ]
     groups = [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}]
     sgd = torch.optim.SGD(groups, 0.1, 0.9, nesterov=True)
     for step in range(4):
@@ -62,7 +66,9 @@ def test_one_path_trains_as_sgd_trains_the_network_alone() -> None:
 
 
 def test_gradients_of_overlapping_views_are_added() -> None:
-    found = training(Schedule(steps=1, batch_size=8, warmup=0, momentum=0.0, weight_decay=0.0, lr=1.0))
+    found = training(
+        Schedule(steps=1, batch_size=8, warmup=0, momentum=0.0, weight_decay=0.0, lr=1.0)
+    )
     found.sample, found.ramp = (lambda draw: [(0, 0), (1, 1)]), 0
     before = {name: value.clone() for name, value in found.supernet.shared.items()}
     images, labels = found._batch()
@@ -90,21 +96,29 @@ def test_a_training_taken_up_again_ends_in_the_same_bits(sampling: str, tmp_path
     finished = training(sampling=sampling)
     assert train(finished, tmp_path / "s.pt", identity)
     for other in (again, finished):
-        assert all(torch.equal(unbroken.supernet.shared[n], v) for n, v in other.supernet.shared.items())
+        assert all(
+            torch.equal(unbroken.supernet.shared[n], v) for n, v in other.supernet.shared.items()
+        )
 
 
 def test_the_checkpoint_of_another_supernet_is_refused(tmp_path) -> None:
     train(training(), tmp_path / "s.pt", {"space": "a"}, stop_after=-1)
-    with pytest.raises(RunError, match="is the checkpoint of another supernet: its space is a, here it is b"):
+    with pytest.raises(
+        RunError, match="is the checkpoint of another supernet: its space is a, here it is b"
+    ):
         train(training(), tmp_path / "s.pt", {"space": "b"})
 
 
-@pytest.mark.parametrize("edit", [{"weights": 3}, {"finished": None, "velocity": 3}, {"done": "x", "mean": 1}])
+@pytest.mark.parametrize(
+    "edit", [{"weights": 3}, {"finished": None, "velocity": 3}, {"done": "x", "mean": 1}]
+)
 def test_an_edited_checkpoint_is_refused(edit, tmp_path) -> None:
     train(training(), tmp_path / "s.pt", {"space": "a"}, stop_after=-1)
     state = torch.load(tmp_path / "s.pt", weights_only=True)
     torch.save({**state, **edit}, tmp_path / "s.pt")
-    with pytest.raises(RunError, match=r"is not a checkpoint of this supernet: .* Remove it to start anew"):
+    with pytest.raises(
+        RunError, match=r"is not a checkpoint of this supernet: .* Remove it to start anew"
+    ):
         train(training(), tmp_path / "s.pt", {"space": "a"})
 
 
@@ -114,14 +128,17 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_keeps_the_checkpoint(
     broken = training()
     broken.images = torch.full_like(broken.images, float("nan"))
     with pytest.raises(
-        TrainingError, match=r"the supernet's loss is nan at step 2 of 6: start anew with a learning rate below 0.1"
+        TrainingError,
+        match=r"the supernet's loss is nan at step 2 of 6: start anew with a learning rate below 0.1",
     ):
         train(broken, tmp_path / "s.pt", {})
     assert (tmp_path / "s.pt").read_bytes() == kept
 
 
 def test_a_batch_in_parts_adds_up_to_the_mean_of_the_parts() -> None:
-    schedule = Schedule(steps=1, batch_size=8, warmup=0, momentum=0.0, weight_decay=0.0, lr=1.0, accumulate=2)
+    schedule = Schedule(
+        steps=1, batch_size=8, warmup=0, momentum=0.0, weight_decay=0.0, lr=1.0, accumulate=2
+    )
     found = training(schedule)
     found.sample, found.ramp = (lambda draw: [(1, 1)]), 0
     before = {name: value.clone() for name, value in found.supernet.shared.items()}
@@ -131,13 +148,19 @@ def test_a_batch_in_parts_adds_up_to_the_mean_of_the_parts() -> None:
         loss = F.cross_entropy(run(found.supernet.path((1, 1)).train(), part), truth)
         loss.div(2).backward()
         losses.append(loss.item())
-    wanted = {view.name: before[view.name][view.cut] - view.leaf.grad for view in found.supernet.views((1, 1))}
+    wanted = {
+        view.name: before[view.name][view.cut] - view.leaf.grad
+        for view in found.supernet.views((1, 1))
+    }
     for view in found.supernet.views((1, 1)):
         view.leaf.grad = None
     assert found.advance() == pytest.approx(np.mean(losses))
     for view in found.supernet.views((1, 1)):
         assert torch.allclose(view.leaf, wanted[view.name], atol=1e-5), view.name
-    with pytest.raises(UsageError, match="a batch of 8 images cannot be cut into 3 equal parts of two or more: choose"):
+    with pytest.raises(
+        UsageError,
+        match="a batch of 8 images cannot be cut into 3 equal parts of two or more: choose",
+    ):
         training(Schedule(steps=1, batch_size=8, accumulate=3))
 
 
@@ -145,13 +168,18 @@ def test_mixed_precision_trains_weights_that_stay_whole(monkeypatch) -> None:
     """What a GPU runs, on the CPU: products in bfloat16, logits, gradients and weights in float32."""
     whole, mixed = training(share="none"), training(share="none")
     plain = [whole.advance() for _ in range(6)]
-    monkeypatch.setattr(scoring, "precision", lambda device: torch.autocast(device.type, dtype=torch.bfloat16))
+    monkeypatch.setattr(
+        scoring, "precision", lambda device: torch.autocast(device.type, dtype=torch.bfloat16)
+    )
     images, _ = mixed._batch()
     logits = run(mixed.supernet.path((1, 1)).train(), images)
     assert logits.dtype == torch.float32
     assert [mixed.advance() for _ in range(6)] == pytest.approx(plain, abs=0.05)
     assert all(value.dtype == torch.float32 for value in mixed.supernet.shared.values())
-    assert any(not torch.equal(value, whole.supernet.shared[name]) for name, value in mixed.supernet.shared.items())
+    assert any(
+        not torch.equal(value, whole.supernet.shared[name])
+        for name, value in mixed.supernet.shared.items()
+    )
 
 
 @pytest.mark.filterwarnings("ignore:CUDA is not available")
@@ -171,13 +199,20 @@ def test_as_many_paths_as_options_show_each_option_once() -> None:
     found = Uniform(nas_bench_macro.space(), 3, canonical=False)(np.random.default_rng(0))
     assert all(sorted(column) == [0, 1, 2] for column in zip(*found, strict=True))
     space = nas_bench_macro.space()
-    assert all(space.canonical(genes) == genes for genes in Uniform(space, 3)(np.random.default_rng(0)))
+    assert all(
+        space.canonical(genes) == genes for genes in Uniform(space, 3)(np.random.default_rng(0))
+    )
 
 
 def test_on_the_ramp_networks_depart_from_the_largest_slot_by_slot() -> None:
     space = nas_bench_macro.space()
     found = SupernetTraining(
-        Supernet(space, small), *data(), Schedule(steps=40, batch_size=8), lambda draw: [(0,) * 8] * 20, seed=0, ramp=20
+        Supernet(space, small),
+        *data(),
+        Schedule(steps=40, batch_size=8),
+        lambda draw: [(0,) * 8] * 20,
+        seed=0,
+        ramp=20,
     )
     shares = []
     for found.done in (0, 1, 5, 10, 15, 20):
@@ -225,7 +260,9 @@ def test_settings_that_break_a_rule(settings, message: str) -> None:
 @pytest.mark.parametrize("canonical", [True, False])
 def test_on_the_ramp_networks_keep_the_spelling_that_was_asked_for(canonical: bool) -> None:
     space = nas_bench_macro.space()
-    supernet = Supernet(space, lambda architecture: slim(architecture, Proxy(resolution=8, width=0.25), 3, 10))
+    supernet = Supernet(
+        space, lambda architecture: slim(architecture, Proxy(resolution=8, width=0.25), 3, 10)
+    )
     found = SupernetTraining(
         supernet, torch.zeros(8, 3, 8, 8), torch.zeros(8, dtype=torch.int64), Schedule(steps=1000, batch_size=8),
         lambda draw: [(1, 1, 1, 1, 0, 1, 1, 0)], seed=0, ramp=1000, canonical=canonical,

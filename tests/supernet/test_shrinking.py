@@ -20,9 +20,14 @@ def widths(count: int = 64) -> SearchSpace:
     """One layer of so many widths."""
     choice = Choice("width", tuple(range(1, count + 1)), ordinal=True)
     slot = Slot(
-        name="one", stage="one", choices=(choice,), make=lambda picked, shape: [Conv(channels=8 * picked["width"])]
+        name="one",
+        stage="one",
+        choices=(choice,),
+        make=lambda picked, shape: [Conv(channels=8 * picked["width"])],
     )
-    return SearchSpace(name="widths", input=Shape(1, 4), slots=(slot, fixed("head", Classifier(classes=2))))
+    return SearchSpace(
+        name="widths", input=Shape(1, 4), slots=(slot, fixed("head", Classifier(classes=2)))
+    )
 
 
 def over(space: SearchSpace, share: float = 0.5) -> Distribution:
@@ -55,9 +60,13 @@ def found_width(seed: int, planted: int) -> int:
             break
         logs = distribution.log_probs()
         networks = [distribution.sample(logs, draw) for _ in range(4)]
-        losses = torch.tensor([abs(width - planted) / 64 + draw.normal() / 8 for (width,) in networks])
+        losses = torch.tensor(
+            [abs(width - planted) / 64 + draw.normal() / 8 for (width,) in networks]
+        )
         adam.zero_grad()
-        reinforce(losses / losses.std(), torch.stack([distribution.log_prob(logs, g) for g in networks])).backward()
+        reinforce(
+            losses / losses.std(), torch.stack([distribution.log_prob(logs, g) for g in networks])
+        ).backward()
         adam.step()
         shrinking.after(0.0, adam)
     [allowed] = distribution.allowed
@@ -66,7 +75,10 @@ def found_width(seed: int, planted: int) -> int:
 
 def test_a_planted_width_is_found_in_nine_of_ten_seeds() -> None:
     planted = np.random.default_rng(7).integers(64, size=10)
-    assert sum(abs(found_width(seed, int(width)) - width) <= 6 for seed, width in enumerate(planted)) >= 9
+    assert (
+        sum(abs(found_width(seed, int(width)) - width) <= 6 for seed, width in enumerate(planted))
+        >= 9
+    )
 
 
 def test_options_fall_away_as_the_threshold_rises_but_not_the_target() -> None:
@@ -81,11 +93,16 @@ def test_options_fall_away_as_the_threshold_rises_but_not_the_target() -> None:
     shrinking.after(1.0, adam)
     assert distribution.allowed[0].tolist() == [False, False, True]
     assert distribution.reaches()
-    assert sum(int(mask[2]) for mask in distribution.allowed) > 5  # 0.9 of the range needs the large blocks
+    assert (
+        sum(int(mask[2]) for mask in distribution.allowed) > 5
+    )  # 0.9 of the range needs the large blocks
 
 
 def test_two_paths_need_an_ordered_choice() -> None:
-    with pytest.raises(UsageError, match="two_path compares two of at least three ordered options, and no choice of"):
+    with pytest.raises(
+        UsageError,
+        match="two_path compares two of at least three ordered options, and no choice of",
+    ):
         Shrinking(over(nas_bench_macro.space()), two_path=True)
 
 

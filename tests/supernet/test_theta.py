@@ -51,8 +51,12 @@ def test_expectations_are_exact(tilt: float) -> None:
     logs = found.log_probs()
     probs = torch.stack([found.log_prob(logs, genes).exp() for genes in every(space)])
     assert probs.sum().item() == pytest.approx(1)
-    costs = compile_costs(space, ("macs",), lambda layer: (layer.macs,)).price(np.array(every(space)))[:, 0]
-    assert found.expected(logs).item() == pytest.approx(float(probs.detach() @ torch.from_numpy(costs)))
+    costs = compile_costs(space, ("macs",), lambda layer: (layer.macs,)).price(
+        np.array(every(space))
+    )[:, 0]
+    assert found.expected(logs).item() == pytest.approx(
+        float(probs.detach() @ torch.from_numpy(costs))
+    )
     skips = torch.tensor([found.skips(genes) for genes in every(space)], dtype=torch.float64)
     assert found.skip_share(logs).item() == pytest.approx(float(probs.detach() @ skips))
     table = found.by_choice(logs)["one.width"]
@@ -69,12 +73,20 @@ def test_the_gradient_of_the_expected_cost_is_that_of_the_enumeration() -> None:
     for theta in found.theta:
         theta.grad = None
     logs = found.log_probs()
-    costs = compile_costs(space, ("macs",), lambda layer: (layer.macs,)).price(np.array(every(space)))[:, 0]
-    sum(found.log_prob(logs, g).exp() * c for g, c in zip(every(space), costs, strict=True)).backward()
-    assert all(torch.allclose(theta.grad, grad) for theta, grad in zip(found.theta, mine, strict=True))
+    costs = compile_costs(space, ("macs",), lambda layer: (layer.macs,)).price(
+        np.array(every(space))
+    )[:, 0]
+    sum(
+        found.log_prob(logs, g).exp() * c for g, c in zip(every(space), costs, strict=True)
+    ).backward()
+    assert all(
+        torch.allclose(theta.grad, grad) for theta, grad in zip(found.theta, mine, strict=True)
+    )
 
 
-@pytest.mark.parametrize("space", [tiny(), nas_bench_macro.space(), mnasnet.space()], ids=lambda s: s.name)
+@pytest.mark.parametrize(
+    "space", [tiny(), nas_bench_macro.space(), mnasnet.space()], ids=lambda s: s.name
+)
 @pytest.mark.parametrize("share", [0.2, 0.8])
 def test_the_tilt_meets_the_target_whatever_theta_says(space, share: float) -> None:
     found = shuffled(distribution(space, share))
@@ -96,11 +108,17 @@ def test_the_estimated_gradient_points_where_the_enumerated_one_does() -> None:
     """Two slots of three options, real losses of a supernet: mean of 400 estimates, cosine at least 0.9."""
     space = nas_bench_macro.space()
     supernet = Supernet(space, small, seed=2)
-    images, labels = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(16) % 4
+    images, labels = (
+        torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0)),
+        torch.arange(16) % 4,
+    )
     found, slots = distribution(space), (3, 7)
     networks = [(0, 0, a, 0, 0, 0, b, 0) for a in range(3) for b in range(3)]
     with torch.no_grad():
-        losses = {g: float(F.cross_entropy(run(supernet.path(g).train(), images), labels)) for g in networks}
+        losses = {
+            g: float(F.cross_entropy(run(supernet.path(g).train(), images), labels))
+            for g in networks
+        }
 
     def log_prob(logs, genes):
         return logs[slots[0]][genes[2]] + logs[slots[1]][genes[6]]
@@ -134,7 +152,9 @@ def training(**settings) -> ThetaTraining:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("settings", [{}, {"prune": 0.9, "lr": 0.5, "depth": True}], ids=["plain", "shrinking"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"prune": 0.9, "lr": 0.5, "depth": True}], ids=["plain", "shrinking"]
+)
 def test_a_training_taken_up_again_learns_the_same_distribution(settings) -> None:
     unbroken, first, again = (training(**settings) for _ in range(3))
     for _ in range(12):
@@ -144,10 +164,15 @@ def test_a_training_taken_up_again_learns_the_same_distribution(settings) -> Non
     again.restore(first.state())
     while again.done < 12:
         again.advance()
-    assert all(torch.equal(a, b) for a, b in zip(unbroken.distribution.theta, again.distribution.theta, strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(unbroken.distribution.theta, again.distribution.theta, strict=True)
+    )
     assert unbroken.history == again.history
     assert unbroken.warnings == again.warnings
-    assert all(torch.equal(v, again.supernet.shared[n]) for n, v in unbroken.supernet.shared.items())
+    assert all(
+        torch.equal(v, again.supernet.shared[n]) for n, v in unbroken.supernet.shared.items()
+    )
 
 
 def test_theta_is_frozen_at_first_then_moves_and_stays_on_target() -> None:
@@ -167,7 +192,10 @@ def test_the_guard_warns_of_skips_and_acts_where_it_is_on() -> None:
     for _ in range(12):
         guarded.advance()
         free.advance()
-    assert any(line.startswith("skips: at step 4") and line.endswith("pushing back") for line in guarded.warnings)
+    assert any(
+        line.startswith("skips: at step 4") and line.endswith("pushing back")
+        for line in guarded.warnings
+    )
     assert any(line.startswith("skips") and line.endswith("guard is off") for line in free.warnings)
     assert guarded.figures()["skips"] < free.figures()["skips"]
 
@@ -187,7 +215,10 @@ def test_depth_is_a_choice_of_its_own() -> None:
     assert (probs[8][2] / probs[8][1]).item() == pytest.approx(math.e)
     assert all(p.sum().item() == pytest.approx(1) for p in probs)
     assert torch.allclose(plain.log_probs()[8].exp(), torch.full((3,), 1 / 3, dtype=torch.float64))
-    with pytest.raises(UsageError, match="depth has nothing to choose: no slot of space 'mnasnet' can be left empty"):
+    with pytest.raises(
+        UsageError,
+        match="depth has nothing to choose: no slot of space 'mnasnet' can be left empty",
+    ):
         Distribution(costs_of(mnasnet.space()), "macs", 1.0, depth=True)
 
 

@@ -15,7 +15,9 @@ def small(architecture):
 
 def tiny() -> SearchSpace:
     """Widths, kernels and expansions of a block that may be left out; then a fixed one."""
-    ops = Choice("block", {"a": MBConv(kernel=3, expand=2), "b": MBConv(kernel=5, expand=4), "skip": None})
+    ops = Choice(
+        "block", {"a": MBConv(kernel=3, expand=2), "b": MBConv(kernel=5, expand=4), "skip": None}
+    )
 
     def make(picked, shape):
         if picked["block"] is not None:

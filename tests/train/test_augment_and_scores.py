@@ -20,7 +20,9 @@ def test_a_shift_moves_each_image_by_at_most_the_pad() -> None:
 
 def test_half_of_the_images_are_mirrored() -> None:
     images = torch.arange(3.0).expand(400, 1, 3, 3)
-    mirrored = Augment(flip=True)(images, LABELS, torch.Generator().manual_seed(0))[0][:, 0, 0, 0] == 2
+    mirrored = (
+        Augment(flip=True)(images, LABELS, torch.Generator().manual_seed(0))[0][:, 0, 0, 0] == 2
+    )
     assert 150 < mirrored.sum() < 250  # a fair coin leaves these bounds less than once in a million
 
 
@@ -36,8 +38,14 @@ def test_scores_equal_scikit_learns() -> None:
     found = score(torch.nn.Flatten(), images, labels)
     named = predict(torch.nn.Flatten(), images).argmax(1)
     assert found["accuracy"] == pytest.approx((named == labels).float().mean().item())
-    recalls = [((named == c) & (labels == c)).sum().item() / (labels == c).sum().item() for c in range(3)]
+    recalls = [
+        ((named == c) & (labels == c)).sum().item() / (labels == c).sum().item() for c in range(3)
+    ]
     assert found["balanced_accuracy"] == pytest.approx(sum(recalls) / 3)
-    assert found["macro_f1"] == pytest.approx(f1_score(labels, named, average="macro", labels=[0, 1, 2]))
+    assert found["macro_f1"] == pytest.approx(
+        f1_score(labels, named, average="macro", labels=[0, 1, 2])
+    )
     probabilities = predict(torch.nn.Flatten(), images).double().softmax(1)
-    assert found["loss"] == pytest.approx(log_loss(labels, probabilities, labels=[0, 1, 2, 3]), rel=1e-5)
+    assert found["loss"] == pytest.approx(
+        log_loss(labels, probabilities, labels=[0, 1, 2, 3]), rel=1e-5
+    )

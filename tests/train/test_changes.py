@@ -100,7 +100,10 @@ def test_magnitude_ten_is_all_of_kornias_range():
 
 def test_without_kornia_the_way_out_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "kornia.augmentation", None)
-    with pytest.raises(UsageError, match=r"RandAugment needs the package kornia: pip install 'nas-toolkit\[train\]'"):
+    with pytest.raises(
+        UsageError,
+        match=r"RandAugment needs the package kornia: pip install 'nas-toolkit\[train\]'",
+    ):
         RandAugment(Statistics((0.5,), (0.2,)), magnitude=9)
 
 
@@ -149,7 +152,10 @@ def test_paths_are_dropped_alike_on_both_forward_passes(size):
 
 
 def test_token_blocks_drop_both_of_their_paths():
-    stem, blocks = (Conv(kernel=3, channels=32, stride=2),), (AttentionBlock(expand=2), AttentionBlock(expand=2))
+    stem, blocks = (
+        (Conv(kernel=3, channels=32, stride=2),),
+        (AttentionBlock(expand=2), AttentionBlock(expand=2)),
+    )
     net = build(Architecture(Shape(3, 8), (Stage("stem", stem), Stage("body", blocks))))
     names = list(net.state_dict())
     assert add_drop_path(net, 0.9) == 1  # the first of two at rate 0, the second at 0.45
@@ -166,26 +172,43 @@ def test_token_blocks_drop_both_of_their_paths():
 
 def made(schedule: Schedule, **changes) -> Training:
     """Three phases of two sizes, all of it random."""
-    body = (Conv(kernel=3, channels=8, stride=2), MBConv(expand=2), MBConv(expand=2), MBConv(expand=2))
-    net = build(Architecture(Shape(3, 16), (Stage("body", body), Stage("head", (Classifier(classes=4),)))))
+    body = (
+        Conv(kernel=3, channels=8, stride=2),
+        MBConv(expand=2),
+        MBConv(expand=2),
+        MBConv(expand=2),
+    )
+    net = build(
+        Architecture(Shape(3, 16), (Stage("body", body), Stage("head", (Classifier(classes=4),))))
+    )
     assert add_drop_path(net, 0.2) == 2
     pytest.importorskip("kornia")
     randaugment = RandAugment(Statistics((0.0,) * 3, (1.0,) * 3), magnitude=5)
-    change = Changes([Augment(pad=1, flip=True), randaugment, Mix(classes=4, mixup=0.2, cutmix=1.0)])
+    change = Changes(
+        [Augment(pad=1, flip=True), randaugment, Mix(classes=4, mixup=0.2, cutmix=1.0)]
+    )
     phases = [
-        Phase(end=end, images=noise(32, 3, size, size), change=change, dropout=0.1 * end, random=True)
+        Phase(
+            end=end, images=noise(32, 3, size, size), change=change, dropout=0.1 * end, random=True
+        )
         for end, size in ((2, 8), (4, 12), (6, 16))
     ]
-    return Training(net, phases[-1].images, torch.arange(32) % 4, schedule, seed=3, phases=phases, **changes)
+    return Training(
+        net, phases[-1].images, torch.arange(32) % 4, schedule, seed=3, phases=phases, **changes
+    )
 
 
 def weights(training: Training) -> torch.Tensor:
     return torch.cat([v.flatten().double() for v in training.network.state_dict().values()])
 
 
-@pytest.mark.parametrize("settings", [{"ema": 0.9, "optimiser": "rmsprop"}, {"average": 0.5, "optimiser": "adamw"}])
+@pytest.mark.parametrize(
+    "settings", [{"ema": 0.9, "optimiser": "rmsprop"}, {"average": 0.5, "optimiser": "adamw"}]
+)
 def test_phases_and_chance_go_on_in_the_same_bits_from_any_step(settings):
-    schedule = Schedule(steps=6, batch_size=8, lr=0.01, accumulate=2, label_smoothing=0.1, **settings)
+    schedule = Schedule(
+        steps=6, batch_size=8, lr=0.01, accumulate=2, label_smoothing=0.1, **settings
+    )
     whole = made(schedule)
     states = []
     for _ in range(6):
@@ -199,7 +222,9 @@ def test_phases_and_chance_go_on_in_the_same_bits_from_any_step(settings):
             again.advance()
         again.finish()
         assert torch.equal(weights(again), weights(whole))
-    assert [part.p for part in whole.network.modules() if isinstance(part, torch.nn.Dropout)] == [pytest.approx(0.6)]
+    assert [part.p for part in whole.network.modules() if isinstance(part, torch.nn.Dropout)] == [
+        pytest.approx(0.6)
+    ]
 
 
 def torch_copy(state):

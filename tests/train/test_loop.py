@@ -29,7 +29,13 @@ def stripes(count: int = 64, size: int = 6) -> tuple[torch.Tensor, torch.Tensor]
 def trained(seed: int = 0, **changes) -> Network:
     net = toy()
     augment = changes.pop("augment", None)
-    fit(net, *stripes(), Schedule(**{"steps": 12, "batch_size": 16} | changes), seed=seed, augment=augment)
+    fit(
+        net,
+        *stripes(),
+        Schedule(**{"steps": 12, "batch_size": 16} | changes),
+        seed=seed,
+        augment=augment,
+    )
     return net
 
 
@@ -46,9 +52,13 @@ def test_it_learns() -> None:
 @pytest.mark.parametrize(
     ("count", "steps", "augment"), [(1, 12, None), (1, 12, Augment(pad=1, flip=True)), (2, 2, None)]
 )
-def test_equal_seeds_and_threads_give_equal_bits(count: int, steps: int, augment: Augment | None) -> None:
+def test_equal_seeds_and_threads_give_equal_bits(
+    count: int, steps: int, augment: Augment | None
+) -> None:
     with threads(count):
-        first, again, other = (trained(seed, steps=steps, augment=augment, average=0.5) for seed in (1, 1, 2))
+        first, again, other = (
+            trained(seed, steps=steps, augment=augment, average=0.5) for seed in (1, 1, 2)
+        )
     assert torch.equal(state(first), state(again))
     assert not torch.equal(state(first), state(other))
 
@@ -83,7 +93,14 @@ def test_the_average_of_the_last_steps() -> None:
     images, labels = stripes()
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(36, 2))
     schedule = Schedule(steps=10, batch_size=16, average=0.3)
-    fit(net, images, labels, schedule, seed=0, on_step=lambda step, loss: states.append(net[1].weight.detach().clone()))
+    fit(
+        net,
+        images,
+        labels,
+        schedule,
+        seed=0,
+        on_step=lambda step, loss: states.append(net[1].weight.detach().clone()),
+    )
     torch.testing.assert_close(net[1].weight.detach(), torch.stack(states[-3:]).mean(0))
 
 
@@ -102,7 +119,9 @@ def test_on_step_counts_from_one_and_may_end_the_training() -> None:
 
 def test_a_loss_that_is_not_finite_names_the_step() -> None:
     images, labels = stripes()
-    with pytest.raises(TrainingError, match=r"the loss is nan at step 1 of 4: try a learning rate below 0.1"):
+    with pytest.raises(
+        TrainingError, match=r"the loss is nan at step 1 of 4: try a learning rate below 0.1"
+    ):
         fit(toy(), images * torch.nan, labels, Schedule(steps=4), seed=0)
 
 
@@ -111,7 +130,9 @@ def test_lack_of_memory_is_told_in_one_line() -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    with pytest.raises(TrainingError, match=r"out of memory with 64 images of \(1, 6, 6\) a batch: try fewer"):
+    with pytest.raises(
+        TrainingError, match=r"out of memory with 64 images of \(1, 6, 6\) a batch: try fewer"
+    ):
         fit(Greedy(1, 1), *stripes(), Schedule(steps=4), seed=0)
 
 

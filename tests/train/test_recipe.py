@@ -34,7 +34,9 @@ def test_growth_is_that_of_efficientnetv2s_code(preset, sizes, randaugment, mixu
 
 def test_in_the_papers_table_dropout_grows_too():
     plan = recipe("mnasnet", "paper-s").plan(384)
-    assert [step.dropout for step in plan] == pytest.approx([0.1, 0.1 + 0.2 / 3, 0.1 + 0.4 / 3, 0.3])
+    assert [step.dropout for step in plan] == pytest.approx(
+        [0.1, 0.1 + 0.2 / 3, 0.1 + 0.4 / 3, 0.3]
+    )
     assert plan[-1].size == 300
 
 
@@ -70,10 +72,19 @@ def test_every_recipe_makes_a_schedule_and_prints_what_differs(name):
         (("fbnet", "q"), r"no preset of progressive learning named 'q'. Known: l, m, paper-l"),
         (("default", "", "lr=fast"), "recipe lr must be a number, not 'fast'"),
         (("default", "", "steps=1.5"), "recipe steps must be a whole number, not '1.5'"),
-        (("default", "", "momentun=1"), r"no recipe setting named 'momentun'. Did you mean 'momentum'\?"),
-        (("default", "", "ema=0.9"), "weights are averaged one way: --set average=0 or --set ema=0"),
+        (
+            ("default", "", "momentun=1"),
+            r"no recipe setting named 'momentun'. Did you mean 'momentum'\?",
+        ),
+        (
+            ("default", "", "ema=0.9"),
+            "weights are averaged one way: --set average=0 or --set ema=0",
+        ),
         (("default", "", "randaugment=31"), "recipe randaugment must be 0 to 30, not 31"),
-        (("default", "", "optimiser=adam"), r"no recipe optimiser named 'adam'. Did you mean 'adamw'\?"),
+        (
+            ("default", "", "optimiser=adam"),
+            r"no recipe optimiser named 'adam'. Did you mean 'adamw'\?",
+        ),
         (("default", "", "decay=linear"), "no recipe decay named 'linear'"),
     ],
 )

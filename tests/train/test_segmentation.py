@@ -23,7 +23,9 @@ from nas.train.segmentation import score_masks
 
 def network(size: int = 32) -> Architecture:
     body = tuple(Conv(kernel=3, channels=16, stride=2) for _ in range(5))
-    return Architecture(Shape(1, size), (Stage("body", body), Stage("head", (Classifier(classes=9),))))
+    return Architecture(
+        Shape(1, size), (Stage("body", body), Stage("head", (Classifier(classes=9),)))
+    )
 
 
 @pytest.mark.parametrize("size", [64, 50])
@@ -31,7 +33,11 @@ def test_features_are_the_networks_own_maps_at_each_stride(size):
     net = build(get("mobilenet_v3_small", width=0.5, resolution=224, classes=3)).eval()
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     seen = []
-    hooks = [layer.register_forward_hook(lambda m, i, out: seen.append(out)) for stage in net.stages for layer in stage]
+    hooks = [
+        layer.register_forward_hook(lambda m, i, out: seen.append(out))
+        for stage in net.stages
+        for layer in stage
+    ]
     with torch.no_grad():
         net(images)
         whole = list(seen)
@@ -55,7 +61,8 @@ def test_a_trunk_takes_the_weights_of_its_network():
 def test_a_network_without_such_a_stride_is_one_line():
     shallow = Architecture(Shape(1, 8), (Stage("body", (Conv(kernel=3, channels=8, stride=2),)),))
     with pytest.raises(
-        ArchitectureError, match=r"no map of stride 8: its strides are 2\. Take a network with that stride"
+        ArchitectureError,
+        match=r"no map of stride 8: its strides are 2\. Take a network with that stride",
     ):
         segmenter(shallow, 2, 0)
 
@@ -106,7 +113,9 @@ def test_garments_are_found_on_their_canvas_and_a_kill_changes_nothing(clothes, 
     FullTraining(network(), data, tmp_path / "b", recipe).run()
     first, second = (torch.load(tmp_path / n / "weights.pt", weights_only=True) for n in "ab")
     assert all(torch.equal(first[name], second[name]) for name in first)
-    again = FullTraining(network(), data, tmp_path / "c", Recipe(steps=1, resolution=32), weights=tmp_path / "a")
+    again = FullTraining(
+        network(), data, tmp_path / "c", Recipe(steps=1, resolution=32), weights=tmp_path / "a"
+    )
     assert again.loaded.whole
     again.run()
 
@@ -115,24 +124,37 @@ def test_a_classifier_gives_its_body(clothes, tmp_path):
     source = build(network(), seed=3)
     torch.save(source.state_dict(), tmp_path / "w.pt")
     training = FullTraining(
-        network(), load_masks(f"folder:{clothes}"), tmp_path / "d", Recipe(steps=1), weights=tmp_path / "w.pt"
+        network(),
+        load_masks(f"folder:{clothes}"),
+        tmp_path / "d",
+        Recipe(steps=1),
+        weights=tmp_path / "w.pt",
     )
     made = training._training().network.state_dict()
     own = source.state_dict()
     assert all(torch.equal(own[name], made[f"backbone.{name}"]) for name in training.loaded.loaded)
-    assert len(training.loaded.head) == len([name for name in made if not name.startswith("backbone.")])
+    assert len(training.loaded.head) == len(
+        [name for name in made if not name.startswith("backbone.")]
+    )
     assert not training.loaded.missing
 
 
 def test_groups_of_masked_images_stay_together(clothes, tmp_path):
     file = tmp_path / "groups.csv"
-    file.write_text("filename,group\n" + "".join(f"{number}.png,{number // 6}\n" for number in range(120)))
+    file.write_text(
+        "filename,group\n" + "".join(f"{number}.png,{number // 6}\n" for number in range(120))
+    )
     data = load_masks(f"folder:{clothes}", groups=str(file))
     parts = split(data)
-    sets = [set(data.groups[rows].tolist()) for rows in (parts.weights, parts.search, parts.selection, parts.test)]
+    sets = [
+        set(data.groups[rows].tolist())
+        for rows in (parts.weights, parts.search, parts.selection, parts.test)
+    ]
     assert all(sets)
     assert sum(map(len, sets)) == 20
-    file.write_text("filename,group\n" + "".join(f"{number}.png,{number % 3}\n" for number in range(120)))
+    file.write_text(
+        "filename,group\n" + "".join(f"{number}.png,{number % 3}\n" for number in range(120))
+    )
     with pytest.raises(DataError, match="data set 'clothes' has too few groups for 4 sets"):
         split(load_masks(f"folder:{clothes}", groups=str(file)))
 
@@ -146,7 +168,9 @@ def test_miou_is_the_mean_of_intersections_over_unions():
             return torch.nn.functional.one_hot(named, 4).permute(0, 3, 1, 2).float()
 
     found = score_masks(Says(), torch.zeros(1, 1, 3, 3), truth)
-    assert found["miou"] == pytest.approx((1 / 3 + 2 / 4 + 2 / 2) / 3)  # the fourth class is nowhere
+    assert found["miou"] == pytest.approx(
+        (1 / 3 + 2 / 4 + 2 / 2) / 3
+    )  # the fourth class is nowhere
     assert found["pixel_accuracy"] == pytest.approx(5 / 7)
 
 
@@ -177,7 +201,11 @@ def test_bad_masks_are_one_line(tmp_path, spoil, message):
 
 
 def test_what_cannot_be_segmented_is_one_line(clothes, tmp_path):
-    with pytest.raises(UsageError, match=r"segmentation reads folder:DIR with images/ and masks/, not 'digits'"):
+    with pytest.raises(
+        UsageError, match=r"segmentation reads folder:DIR with images/ and masks/, not 'digits'"
+    ):
         load_masks("digits")
-    with pytest.raises(UsageError, match=r"mixup changes images, not their masks: leave it out by --set mixup=0"):
+    with pytest.raises(
+        UsageError, match=r"mixup changes images, not their masks: leave it out by --set mixup=0"
+    ):
         FullTraining(network(), load_masks(f"folder:{clothes}"), tmp_path / "x", Recipe(mixup=0.2))

@@ -13,19 +13,36 @@ from nas.train import swift
 from search_spaces import uninet
 
 BODIES: dict[str, tuple[Op, ...]] = {
-    "mbconv": (MBConv(expand=3, kernel=5), MBConv(stride=2, channels=16, se=0.25), MBConv(expand=1, skip="none")),
-    "groups": (MBConv(expand=1, groups=2, pointwise=True), Conv(kernel=3, groups=4), Conv(stride=2)),
-    "pool": (MBConv(skip="pool", stride=2, channels=16), FusedMBConv(expand=2, se=0.5, skip="pool")),
+    "mbconv": (
+        MBConv(expand=3, kernel=5),
+        MBConv(stride=2, channels=16, se=0.25),
+        MBConv(expand=1, skip="none"),
+    ),
+    "groups": (
+        MBConv(expand=1, groups=2, pointwise=True),
+        Conv(kernel=3, groups=4),
+        Conv(stride=2),
+    ),
+    "pool": (
+        MBConv(skip="pool", stride=2, channels=16),
+        FusedMBConv(expand=2, se=0.5, skip="pool"),
+    ),
     "acts": tuple(Conv(kernel=3, act=act) for act in ("", "relu6", "hswish", "swish", "gelu")),
 }
 
 
 def network(*body: Op, size: int) -> Network:
-    stages = Stage("stem", (Conv(kernel=3, channels=8),)), Stage("body", body), Stage("head", (Classifier(classes=5),))
+    stages = (
+        Stage("stem", (Conv(kernel=3, channels=8),)),
+        Stage("body", body),
+        Stage("head", (Classifier(classes=5),)),
+    )
     return build(Architecture(Shape(3, size), stages))
 
 
-def gradients(net: Network, images: torch.Tensor, swiftly: bool) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+def gradients(
+    net: Network, images: torch.Tensor, swiftly: bool
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     net.zero_grad()
     logits = swift.forward(net, images) if swiftly else net(images)
     torch.nn.functional.cross_entropy(logits, torch.arange(len(images)) % 5).backward()
@@ -37,12 +54,16 @@ def gradients(net: Network, images: torch.Tensor, swiftly: bool) -> tuple[torch.
 @pytest.mark.parametrize("body", BODIES)
 def test_logits_gradients_and_statistics_are_the_modules_own(body: str, size: int) -> None:
     images = torch.randn(7, 3, size, size, generator=torch.Generator().manual_seed(0))
-    plain, expected = gradients(network(*BODIES[body], size=size).double().train(), images.double(), swiftly=False)
+    plain, expected = gradients(
+        network(*BODIES[body], size=size).double().train(), images.double(), swiftly=False
+    )
     fast, found = gradients(network(*BODIES[body], size=size).train(), images, swiftly=True)
     torch.testing.assert_close(fast.double(), plain, rtol=1e-3, atol=1e-4)
     assert found.keys() == expected.keys()
     for name, value in found.items():
-        torch.testing.assert_close(value.to(expected[name].dtype), expected[name], rtol=1e-2, atol=1e-3, msg=name)
+        torch.testing.assert_close(
+            value.to(expected[name].dtype), expected[name], rtol=1e-2, atol=1e-3, msg=name
+        )
 
 
 def test_any_other_module_is_run_as_it_is() -> None:

@@ -1,0 +1,69 @@
+"""``nas latency emit``: ONNX files of every row, to time on a device that this machine does not reach."""
+
+from pathlib import Path
+
+import click
+
+from nas import catalog
+from nas.cli._options import seed_option
+from nas.measure.emit import MANIFEST, emit
+from nas.units import counted
+
+__all__ = ["command"]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  nas latency emit --space fbnet --out models
+  nas latency collect --models models --timings timings.csv --device my_board"""
+)
+@click.option(
+    "--space",
+    "spaces",
+    multiple=True,
+    required=True,
+    metavar="NAME",
+    help="Search space; repeatable.",
+)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder for the files; must be empty.",
+)
+@click.option(
+    "--resolution", type=click.IntRange(8, 4096), help="Input size.  [default: the space's]"
+)
+@click.option("--classes", type=click.IntRange(2, 65536), help="Classes.  [default: the space's]")
+@click.option(
+    "--in-channels",
+    type=click.IntRange(1, 1024),
+    help="Channels of the input.  [default: the space's]",
+)
+@seed_option
+def command(
+    spaces: tuple[str, ...],
+    out: Path,
+    resolution: int | None,
+    classes: int | None,
+    in_channels: int | None,
+    seed: int,
+) -> None:
+    """Write an ONNX file for every layer of the spaces and a grid of kernels, and a manifest.
+
+    Time each in random order, several times over, and hand file,latency_ms to nas latency collect.
+    """
+    made = [
+        catalog.space(name, resolution=resolution, classes=classes, in_channels=in_channels)
+        for name in spaces
+    ]
+    total = emit(made, out, seed=seed, watch=_say)
+    click.echo(
+        f"{out / MANIFEST}: {counted(len(list(out.glob('*.onnx'))), 'file')}, {total / 1e6:.0f} MB"
+    )
+
+
+def _say(done: int, of: int) -> None:
+    if done % 100 == 0:
+        click.echo(f"file {done}/{of}", err=True)

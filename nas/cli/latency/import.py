@@ -1,0 +1,97 @@
+"""``nas latency import``: a table of another toolkit, or a CSV of yours, as a device."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nas.cli._options import json_option, print_json
+from nas.errors import ExistsError, UsageError
+from nas.latency.fitting import COMMON_SD, FEWEST_ROWS, fit_model
+from nas.latency.importing import Imported, read_foreign
+from nas.latency.table import Table, write_table
+from nas.units import counted
+
+__all__ = ["command"]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  nas latency import mobile_trim.yaml --device pixel_trim
+  nas latency import op_latency.json --unit ms --device edge_board
+  nas latency import timings.csv --device my_board --out tables"""
+)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--device", required=True, metavar="NAME", help="Name of the table to write.")
+@click.option("--unit", metavar="UNIT", help="ms, us or s, where the file does not state it.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    help="Folder of the table.  [default: .]",
+)
+@click.option("--force", is_flag=True, help="Overwrite a table of that name.")
+@json_option
+def command(
+    file: Path, device: str, unit: str | None, out: Path, force: bool, as_json: bool
+) -> None:
+    """Read FILE: YAML of once-for-all or ProxylessNAS, JSON with HW-NAS-Bench's keys, FBNet's records, or CSV.
+
+    Every line is checked; a pickle is refused. Keys that name nothing known here are left out and
+    counted. With enough rows a device model is fitted, so that other networks can be priced too.
+    """
+    if not device.isidentifier():
+        raise UsageError(f"a table's name is letters, digits and _, not '{device[:80]}'")
+    if (out / f"{device}.csv").exists() and not force:
+        raise ExistsError(
+            f"{out / device}.csv exists: choose another --device or --out, or overwrite it with --force"
+        )
+    found = read_foreign(file, unit=unit)
+    out.mkdir(parents=True, exist_ok=True)
+    table = Table.load(write_table(found.rows, _info(file, device, found), out))
+    if as_json:
+        print_json(
+            {
+                "table": str(table.path),
+                "rows": len(table.rows),
+                "left_out": found.left_out,
+                **table.info,
+            }
+        )
+        return
+    click.echo(
+        f"{table.path}: {counted(len(table.rows), 'row')}{'' if table.model else '; too few for a device model'}"
+    )
+    if found.left_out:
+        click.echo(
+            f"left out    {len(found.left_out)} keys that name nothing known here, such as {found.left_out[0][:100]}"
+        )
+
+
+def _info(file: Path, device: str, found: Imported) -> dict[str, Any]:
+    fit = fit_model(found.rows) if len(found.rows) >= FEWEST_ROWS else None
+    model = fit and {
+        "prices": dict(fit.model.prices),
+        "row_sd": fit.model.row_sd,
+        "common_sd": fit.model.common_sd,
+    }
+    return {
+        "name": device,
+        "aliases": [],
+        "title": f"{device}, from {file.name}",
+        "kind": "imported; device model fitted to the rows" if fit else "imported; no device model",
+        "unit": "ms",
+        "conditions": dict.fromkeys(
+            ("runtime", "dtype", "threads", "hardware"), "not stated with the figures"
+        ),
+        "sources": [{"what": f"{len(found.rows)} rows of {file.name}"}],
+        "fitted": "Non-negative prices by least squares on relative errors." if fit else "nothing",
+        "model": model,
+        "rows_common_sd": COMMON_SD,
+        "known_error": dict(fit.known_error) if fit else {},
+        "caveats": [
+            f"rows_common_sd is {COMMON_SD}, a judgement, until whole networks are timed beside the table.",
+            *([f"{len(found.left_out)} keys of the file were left out."] if found.left_out else []),
+        ],
+    }

@@ -1,0 +1,121 @@
+"""``nas latency time``: time given networks as a whole, beside what a table says."""
+
+from typing import Any
+
+import click
+
+from nas import catalog
+from nas.arch import Architecture
+from nas.cli._options import json_option, print_json, seed_option
+from nas.errors import UsageError
+from nas.latency.audit import NINETY
+from nas.latency.table import Table
+from nas.measure.runners import Command, Runner, as_built
+from nas.measure.verify import Timed, all_remarks, threads_of, time_networks
+from nas.report import text
+
+__all__ = ["command"]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  nas latency time runs/mine:12 --device ./my_cpu.csv
+  nas latency time best.json mobilenet_v2 --device ./my_cpu.csv --seconds 5 --json"""
+)
+@click.argument("networks", nargs=-1, required=True, metavar="NETWORK...")
+@click.option(
+    "--device",
+    required=True,
+    metavar="NAME",
+    help="Device or table file, whose conditions are kept.",
+)
+@click.option("--resolution", type=click.IntRange(8, 4096), help="Input size in pixels.")
+@click.option(
+    "--threads", type=click.IntRange(1), help="Threads inside an operator.  [default: the table's]"
+)
+@click.option("--runner", metavar="CMD", help="Time with a command instead, as the table was.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.001, 600),
+    default=2.0,
+    show_default=True,
+    help="Budget of a network.",
+)
+@seed_option
+@json_option
+def command(
+    networks: tuple[str, ...],
+    device: str,
+    resolution: int | None,
+    threads: int | None,
+    runner: str | None,
+    seconds: float,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Time each NETWORK as a whole, in turn and twice, beside the table's estimate.
+
+    NETWORK is a published name (nas networks), an architecture.json, or RUN[:TRIAL]. Only a table
+    made on this machine, or one given the --runner that reaches its device, says anything here.
+    """
+    table = catalog.device(device)
+    runtime = str(table.info.get("conditions", {}).get("runtime", "not stated"))
+    if runner is None and not runtime.startswith("onnxruntime"):
+        raise UsageError(
+            f"the milliseconds of table '{table.name}' are of another runtime ({runtime}): nothing timed here can be held "
+            f"against it. Give the --runner that reaches the device, or build a table of this machine (nas latency build)"
+        )
+    count = threads or threads_of(table)
+    how: Runner = Command(runner) if runner else as_built(table.info["conditions"], threads=threads)
+    asked: dict[Architecture, list[str]] = {}  # two names may be of one network
+    for name in dict.fromkeys(networks):
+        asked.setdefault(catalog.network(name, resolution=resolution), []).append(name)
+    timed, blocks = time_networks(
+        [(" = ".join(names), network) for network, names in asked.items()], how, threads=count, seconds=seconds, seed=seed,
+        watch=lambda line: None if as_json else click.echo(line, err=True),
+    )  # fmt: skip
+    remarks = all_remarks(table, how, blocks, threads=count)
+    found = [_held(one, table) for one in timed]
+    if as_json:
+        print_json({"device": table.name, "networks": found, "unreliable": remarks})
+        return
+    header = [
+        "network",
+        "measured ms",
+        "again",
+        "table ms",
+        "sd",
+        "table off by",
+        "in 90 % interval",
+    ]
+    click.echo(text.table(header, [_row(one) for one in found]))
+    for remark in remarks:
+        click.echo(f"unreliable  {remark}")
+
+
+def _held(one: Timed, table: Table) -> dict[str, Any]:
+    estimate = table.estimate(one.network)
+    off = estimate.latency_ms / one.latency_ms - 1
+    return {
+        "network": one.space,
+        "digest": one.network.digest,
+        "first_ms": one.first_ms,
+        "second_ms": one.second_ms,
+        "latency_ms": estimate.latency_ms,
+        "latency_sd_ms": estimate.latency_sd_ms,
+        "error": off,
+        "inside": abs(estimate.latency_ms - one.latency_ms) <= NINETY * estimate.latency_sd_ms,
+    }
+
+
+def _row(found: dict[str, Any]) -> list[str]:
+    numbers = [
+        f"{found[name]:.4g}" for name in ("first_ms", "second_ms", "latency_ms", "latency_sd_ms")
+    ]
+    return [
+        found["network"],
+        *numbers,
+        f"{100 * found['error']:+.1f} %",
+        "yes" if found["inside"] else "no",
+    ]

@@ -1,0 +1,1 @@
+"""Latency tables: what they hold, what they predict, how far they are off."""

@@ -1,0 +1,1 @@
+"""What a run leaves on disk: its identity, the journal of its trials, ledgers that only grow."""

@@ -1,0 +1,1 @@
+"""A run from names to a folder, and what can be done with the folder."""

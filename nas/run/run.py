@@ -1,0 +1,371 @@
+"""A finished or running search: its trials, its front, its networks."""
+
+import math
+import shutil
+from collections.abc import Mapping
+from functools import cached_property, partial
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas import catalog
+from nas.arch import Architecture
+from nas.cost.confidence import Margin, sure_latency_ms
+from nas.cost.costs import latency_metric, space_costs
+from nas.domain import Bound, Domain
+from nas.errors import RunError, UsageError
+from nas.latency.table import Table
+from nas.metadata import Notes
+from nas.objectives import Objective
+from nas.record import store
+from nas.record.identity import write_atomic
+from nas.record.journal import JOURNAL
+from nas.report import devices, frames, plots, text
+from nas.run import confirmation
+from nas.run.confirmation import Confirmation
+from nas.run.pick import Pick, choose
+from nas.space import SearchSpace
+from nas.trial import Trial
+from nas.units import counted
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from plotly.graph_objects import Figure as Plot
+
+__all__ = ["Run", "freeze_space", "freeze_tables", "load", "newest"]
+
+DEVICES = "devices"
+
+
+class Run:
+    """A run folder, read afresh when built. It is self-contained: its latency tables lie in it.
+
+    ``trials``: the finished trials in number order.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.record = store.read(self.folder)
+        self.trials = self.record.trials
+        self.objectives = self.record.objectives
+        store.check_space(self.folder, self.space, self.trials)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What the run's result depends on: space, tables, data, proxy, objectives, bounds, strategy, seed."""
+        found: Mapping[str, Any] = self.record.capsule["identity"]
+        return found
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The search space, built as the run built it."""
+        arguments = dict(self.identity["space"]["arguments"])
+        return catalog.run_space(self.folder, arguments)
+
+    @cached_property
+    def tables(self) -> tuple[Table, ...]:
+        """The latency tables the run was priced with, first device first."""
+        return tuple(
+            Table.load(self.folder / DEVICES / f"{name}.csv") for name in self.identity["tables"]
+        )
+
+    @cached_property
+    def margins(self) -> dict[str, Margin]:
+        """By device, what the run's confidence adds to a latency; empty without one."""
+        found = self.identity.get("margins", {})
+        return {device: Margin.from_json(data) for device, data in found.items()}
+
+    @cached_property
+    def domain(self) -> Domain:
+        """The space with its costs, inside the run's own bounds."""
+        return Domain(
+            self.space,
+            space_costs(self.space, self.tables, self.margins),
+            [
+                Bound(
+                    name,
+                    math.inf if upper is None else upper,
+                    -math.inf if lower is None else lower,
+                )
+                for name, (lower, upper) in self.identity["bounds"].items()
+            ],
+        )
+
+    @cached_property
+    def confirmed(self) -> Confirmation | None:
+        """The last confirmation, finished or not; None where there is none."""
+        return confirmation.read(self.folder)
+
+    @property
+    def notes(self) -> Notes:
+        """Class names of the run's data; a run of an older version knows none."""
+        return Notes.from_json(self.record.capsule.get("notes", {}))
+
+    @property
+    def front_trials(self) -> list[Trial]:
+        """The trials that no other dominates on the selection set, by the last objective."""
+        return frames.front_trials(self.trials, self.objectives)
+
+    @property
+    def failed(self) -> list[Trial]:
+        """The trials whose evaluation failed; not those answered by an earlier one."""
+        return [
+            t for t in self.trials if t.state == "failed" and t.number not in self.record.answered
+        ]
+
+    def failures_text(self) -> str:
+        """How many evaluations failed, and why the last of them did; empty where none did."""
+        return (
+            f", {len(self.failed)} failed (the last one: {self.failed[-1].reason})"
+            if self.failed
+            else ""
+        )
+
+    @property
+    def core_seconds(self) -> float:
+        """What the search's evaluations took: wall seconds times threads, failed ones included."""
+        threads: int = self.identity["proxy"].get("threads", 1)
+        return sum(self.record.seconds.values()) * threads
+
+    def frame(self) -> "pd.DataFrame":
+        """All trials: number, state, digest, whether on the front, every metric, genes."""
+        return frames.trials_frame(self.trials, self.objectives)
+
+    @property
+    def confirmed_scores(self) -> dict[str, float]:
+        """Mean score on *test*, by digest, of the front's networks whose confirmation is finished."""
+        if self.confirmed is None:
+            return {}
+        scores = {trial.digest: self.confirmed.score(trial.digest) for trial in self.front_trials}
+        return {digest: score for digest, score in scores.items() if score is not None}
+
+    def front_rows(self) -> list[dict[str, Any]]:
+        """The front as ``--json`` prints it; ``confirmed`` is a score on *test*, or None."""
+        scores = self.confirmed_scores
+        rows = frames.front_rows(self.front_trials, self.space, self.tables)
+        return [{**row, "confirmed": scores.get(row["digest"])} for row in rows]
+
+    def pick(
+        self,
+        *,
+        latency_ms: float | None = None,
+        confidence: float | None = None,
+        knee: bool = False,
+        weights: Mapping[str, float] | None = None,
+        all_devices: bool = False,
+    ) -> Pick:
+        """One network of the front, confirmed ones first; see `nas.run.pick.choose`.
+
+        ``latency_ms``: upper bound on the first device, which is also what ``latency_ms`` means in
+        ``weights``; with a ``confidence`` it is to be kept with that probability, and not in the
+        mean only. ``all_devices``: the network that is least behind the best in the sum of its
+        objectives, each scaled to 0..1, on the device where it is furthest behind.
+        """
+        if confidence is not None and latency_ms is None:
+            raise UsageError(
+                "--confidence says how surely a latency is kept, so it needs --latency"
+            )
+        first = latency_metric(self.tables[0].name)
+        if all_devices and len(self.devices) < 2:
+            raise UsageError(
+                f"the run was priced on {self.devices[0]} alone: --all-devices needs a run with several --device"
+            )
+        among = (
+            devices.front_over(self.trials, self.objectives, self.devices)
+            if all_devices
+            else self.front_trials
+        )
+        trial, metric, score, sure, reason = choose(
+            among,
+            self.objectives,
+            self.confirmed_scores,
+            kept=None if confidence is None else partial(self._kept_ms, confidence),
+            latency=None if latency_ms is None else (first, latency_ms),
+            weights={
+                first if name == "latency_ms" else name: value
+                for name, value in (weights or {}).items()
+            },
+            knee=knee,
+            devices=[latency_metric(device) for device in self.devices] if all_devices else (),
+        )
+        network = self.space.decode(trial.genes)
+        return Pick(
+            trial=trial, network=network, metric=metric, score=score, confirmed=sure, reason=reason,
+            notes=self.notes.fitting(network),
+        )  # fmt: skip
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices every network was priced on, the first one first."""
+        return tuple(table.name for table in self.tables)
+
+    def device_fronts(self) -> dict[str, list[Trial]]:
+        """The front on each device: its own latency stands for all latencies among the objectives."""
+        return {
+            device: devices.front_on(self.trials, self.objectives, device)
+            for device in self.devices
+        }
+
+    def devices_text(self) -> str:
+        """A front per device and the devices' rank correlation, for the terminal; empty for a single device."""
+        if len(self.devices) < 2:
+            return ""
+        pairs = devices.rank_correlations(self.domain, self.devices)
+        return devices.summary(self.device_fronts(), self.objectives, pairs)
+
+    def _kept_ms(self, confidence: float, trial: Trial) -> float:
+        return sure_latency_ms(self.tables[0].estimate(self.space.decode(trial.genes)), confidence)
+
+    def front(self) -> "pd.DataFrame":
+        """The front: one row per network, with latency, its standard deviation and shares per device."""
+        import pandas as pd
+
+        rows = []
+        for row in self.front_rows():
+            devices = row.pop("devices")
+            spread = {
+                f"{key}@{name}": value
+                for name, found in devices.items()
+                for key, value in found.items()
+            }
+            rows.append({**row, **spread})
+        return pd.DataFrame(rows)
+
+    def trial(self, number: int) -> Trial:
+        """A finished trial by number."""
+        for trial in self.trials:
+            if trial.number == number:
+                return trial
+        raise RunError(
+            f"run '{self.folder}' has no finished trial {number}: it has {len(self.trials)} of them"
+        )
+
+    def network(self, number: int) -> Architecture:
+        """The network of a trial."""
+        return self.space.decode(self.trial(number).genes)
+
+    def best(self) -> Trial:
+        """The front's trial that is best in the first objective."""
+        if not self.front_trials:
+            raise RunError(
+                f"run '{self.folder}' has no finished trial. Go on with nas search --resume {self.folder}"
+            )
+        return min(self.front_trials, key=lambda trial: self.objectives.losses(trial.metrics))
+
+    def figure(self) -> "Figure":
+        """All trials and the front, as a matplotlib figure."""
+        shown = self.objectives.each[:2]
+        return plots.front_figure(
+            self.trials,
+            self.front_trials,
+            shown,
+            title=self.title(),
+            spread=self._spread(shown),
+            confirmed=self.confirmed_scores,
+            confirmed_as=self._confirmed_as,
+        )
+
+    def plot(self) -> "Plot":
+        """The same, interactive: point at a network to see its trial, digest and costs (plotly)."""
+        return plots.interactive_front(
+            self.trials,
+            self.front_trials,
+            self.objectives.each[:2],
+            title=self.title(),
+            confirmed=self.confirmed_scores,
+            confirmed_as=self._confirmed_as,
+        )
+
+    @property
+    def _confirmed_as(self) -> str:
+        """What a confirmed score is beside a search's, for legends: another set of images, and a longer training."""
+        if self.confirmed is None:
+            return ""
+        longer, own = (
+            self.confirmed.plan["recipe"].get("epochs"),
+            self.identity["proxy"].get("epochs"),
+        )
+        return (
+            f"confirmed: on test, trained {longer / own:g} times as long"
+            if longer and own
+            else "confirmed: on test"
+        )
+
+    def _repr_html_(self) -> str:
+        """The front as a notebook shows it."""
+        frame = self.front()
+        shown = [
+            c
+            for c in frame.columns
+            if c != "genes" and "@" not in c and not c.startswith("search_")
+        ]
+        return f"<p><b>{escape(repr(self))}</b></p>{frame[shown].to_html(index=False) if len(frame) else ''}"
+
+    def _spread(self, shown: tuple[Objective, ...]) -> list[float]:
+        metric, _, device = shown[-1].name.partition("@")
+        if metric != "latency_ms" or not self.front_trials:
+            return []
+        table = next(table for table in self.tables if table.name == device)
+        return [
+            table.estimate(self.space.decode(trial.genes)).latency_sd_ms
+            for trial in self.front_trials
+        ]
+
+    def title(self) -> str:
+        """One line: space, device, data, strategy."""
+        names = self.identity
+        parts = [
+            names["space"]["name"],
+            *names["tables"],
+            names["data"].get("name", ""),
+            names["strategy"]["name"],
+        ]
+        return "  ·  ".join(filter(None, parts))
+
+    def front_text(self) -> str:
+        """The front as a table for the terminal."""
+        return text.front(
+            self.front_trials, self.space, self.tables, self.objectives, self.confirmed_scores
+        )
+
+    def save_reports(self) -> None:
+        """Write ``front.csv`` and ``front.png`` into the run's folder, if anything has finished."""
+        if not self.front_trials:
+            return
+        write_atomic(self.folder / "front.csv", self.front().to_csv(index=False))
+        plots.save(self.figure(), self.folder / "front.png")
+
+    def __repr__(self) -> str:
+        return f"Run('{self.folder}': {counted(len(self.trials), 'trial')}, {len(self.front_trials)} on the front)"
+
+
+def load(folder: str | Path) -> Run:
+    """Open a run folder, finished or still going; nothing in it is changed."""
+    return Run(folder)
+
+
+def newest(parent: str | Path = "runs") -> Path:
+    """The run in a folder of runs whose record changed last."""
+    found = sorted(Path(parent).glob(f"*/{JOURNAL}"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise RunError(f"no run in {parent}/: name one, or make one with nas search")
+    return found[-1].parent
+
+
+def freeze_space(folder: Path, spec: str) -> None:
+    """Copy a search space that is a file of the user's into the run."""
+    copy = folder / catalog.SPACE_COPY
+    if spec.endswith(".py") and not copy.exists():
+        shutil.copyfile(spec, copy)
+
+
+def freeze_tables(folder: Path, tables: tuple[Table, ...]) -> None:
+    """Copy the latency tables into the run, so that it can be read wherever it goes."""
+    target = folder / DEVICES
+    target.mkdir(exist_ok=True)
+    for table in tables:
+        for file in (table.path.with_suffix(".csv"), table.path.with_suffix(".json")):
+            copy = target / f"{table.name}{file.suffix}"
+            if not (copy.exists() and copy.samefile(file)):
+                shutil.copyfile(file, copy)

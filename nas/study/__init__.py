@@ -1,0 +1,1 @@
+"""The loop that asks, evaluates and tells, and who evaluates for it."""

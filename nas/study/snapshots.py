@@ -1,0 +1,86 @@
+"""What a strategy has learnt, kept beside the record: a resume need not tell it all again. Only a cache.
+
+It is used only where it was made from the very trials that the record begins with, by the same
+strategy, seed and versions; else it counts for nothing. Telling everything again gives the same.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from nas.errors import RunError
+from nas.record.identity import environment
+from nas.strategies.base import Strategy
+from nas.trial import Trial
+
+__all__ = ["EVERY", "FILE", "Cache"]
+
+FILE = "strategy.cache"
+EVERY = 200
+"""Trials told between two snapshots."""
+LARGEST_FILE_BYTES = 256 << 20
+
+
+class Cache:
+    """The file of one run."""
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+        self._path = folder / FILE
+        made_by = [
+            identity["strategy"],
+            identity["seed"],
+            identity["space"],
+            environment()["packages"],
+        ]
+        self._digest = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode())
+        self._count = 0
+
+    def restore(self, strategy: Strategy, trials: Sequence[Trial]) -> int:
+        """How many of the trials, the first, the strategy need not be told."""
+        found = self._read()
+        if found is None or found[0] > len(trials):
+            return 0
+        count, digest, snapshot = found
+        before = self._digest.copy()
+        for trial in trials[:count]:
+            self._take(trial)
+        if self._digest.hexdigest() == digest:
+            try:
+                strategy.restore(snapshot, trials[:count])
+            except Exception:  # the restricted reader of a damaged file raises anything
+                raise RunError(f"{self._path} is damaged: remove it, it is only a cache") from None
+            return count
+        self._digest, self._count = before, 0
+        return 0
+
+    def told(self, strategy: Strategy, trial: Trial) -> None:
+        """One more; now and then a new snapshot."""
+        self._take(trial)
+        if self._count % EVERY == 0 and (snapshot := strategy.snapshot()) is not None:
+            head = json.dumps({"told": self._count, "digest": self._digest.hexdigest()})
+            temporary = self._path.with_name(f".{FILE}")
+            with suppress(OSError):  # a full disk costs no more than time
+                temporary.write_bytes(head.encode() + b"\n" + snapshot)
+                temporary.replace(self._path)
+
+    def _take(self, trial: Trial) -> None:
+        self._count += 1
+        self._digest.update(trial.canonical().encode())
+
+    def _read(self) -> tuple[int, str, bytes] | None:
+        try:
+            if self._path.stat().st_size > LARGEST_FILE_BYTES:
+                return None
+            head, _, snapshot = self._path.read_bytes().partition(b"\n")
+            found = json.loads(head)
+            count, digest = found["told"], found["digest"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+        return (
+            (count, digest, snapshot)
+            if type(count) is int and count > 0 and isinstance(digest, str)
+            else None
+        )

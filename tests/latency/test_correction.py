@@ -1,0 +1,153 @@
+import numpy as np
+import pytest
+
+from nas.arch import Layer
+from nas.cost.costs import latency_metric, space_costs
+from nas.errors import TableError
+from nas.latency.correction import Correction, Part, fit_correction
+from nas.latency.table import Row, Table, layer_key
+from nas.testing.toys import toy_space
+
+KEYS = ("mbconv", "conv", "classifier")
+
+
+def networks(count=40, seed=0):
+    rng = np.random.default_rng(seed)
+    return [
+        [
+            Part(str(rng.choice(KEYS)), float(rng.uniform(0.2, 3)))
+            for _ in range(rng.integers(5, 25))
+        ]
+        for _ in range(count)
+    ]
+
+
+def held_out_error(truth, noise=0.0):
+    seen, held, rng = networks(40), networks(40, seed=1), np.random.default_rng(2)
+    fitted = fit_correction(seen, [truth(parts) * (1 + noise * rng.normal()) for parts in seen])
+    latency = fitted.latency_ms if fitted else lambda parts: sum(part.ms for part in parts)
+    return fitted, float(np.mean([abs(latency(parts) / truth(parts) - 1) for parts in held]))
+
+
+@pytest.mark.parametrize(
+    "truth",
+    [
+        lambda parts: 1.15 * sum(part.ms for part in parts),
+        lambda parts: 1.1 * sum(part.ms for part in parts) - 0.05 * len(parts),
+        lambda parts: 0.9 * sum(part.ms for part in parts) + 2.0,
+        lambda parts: sum(
+            part.ms * {"mbconv": 1.2, "conv": 0.8, "classifier": 1.0}[part.op] for part in parts
+        ),
+    ],
+    ids=["slope", "layers", "constant", "slopes"],
+)
+def test_what_a_sum_misses_is_learnt(truth):
+    naive = np.mean(
+        [abs(sum(part.ms for part in parts) / truth(parts) - 1) for parts in networks(40, seed=1)]
+    )
+    fitted, error = held_out_error(truth)
+    assert fitted is not None
+    assert error < 0.01 < naive
+    assert fitted.common_sd < 0.02
+
+
+def test_a_correction_that_does_not_help_is_dropped():
+    assert (
+        fit_correction(networks(), [sum(part.ms for part in parts) for parts in networks()]) is None
+    )
+
+
+def test_its_own_error_is_that_of_networks_left_out():
+    fitted, _ = held_out_error(lambda parts: 1.2 * sum(part.ms for part in parts), noise=0.05)
+    assert 0.03 < fitted.common_sd < 0.08
+
+
+def test_too_few_networks_raise():
+    with pytest.raises(TableError, match="needs at least 10 timed networks, not 4"):
+        fit_correction(networks(4), [1.0] * 4)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"slopes": {"*": 1.0}}, "needs slopes, layer_ms, constant_ms and common_sd"),
+        (
+            {"slopes": {"*": 0.0}, "layer_ms": 0, "constant_ms": 0, "common_sd": 0},
+            "needs slopes above 0",
+        ),
+        (
+            {"slopes": {"conv": 1.0}, "layer_ms": 0, "constant_ms": 0, "common_sd": 0},
+            r"one of them '\*'",
+        ),
+        (
+            {"slopes": {"*": 1.0}, "layer_ms": "nan", "constant_ms": 0, "common_sd": 0},
+            "finite terms",
+        ),
+        (
+            {"slopes": {"*": 1.0}, "layer_ms": 0, "constant_ms": 0, "common_sd": 2},
+            "common_sd of a correction must be",
+        ),
+        ([], "needs slopes, layer_ms"),
+    ],
+)
+def test_a_broken_correction_raises(data, message):
+    with pytest.raises(TableError, match=message):
+        Correction.from_json(data)
+
+
+def test_it_survives_its_json_form():
+    made = Correction(
+        slopes={"*": 1.1, "conv": 0.9}, layer_ms=-0.01, constant_ms=0.3, common_sd=0.02
+    )
+    assert Correction.from_json(made.to_json()) == made
+
+
+# -- in a table -----------------------------------------------------------------------------------
+
+
+def table(correction=None):
+    layers = {
+        layer for step in toy_space().chain for row in step.words for word in row for layer in word
+    }
+    rng = np.random.default_rng(0)
+    rows = {layer_key(x.op, x.shape): Row(latency_ms=ms, sd_ms=0.1 * ms) for x, ms in zip(sorted(layers, key=str), rng.uniform(0.5, 2, len(layers)), strict=True)}  # fmt: skip
+    return Table(
+        "board",
+        rows,
+        None,
+        {"correction": None if correction is None else correction.to_json()},
+        "",
+    )
+
+
+def test_a_corrected_table_stays_a_sum_over_the_chain():
+    made = Correction(
+        slopes={"*": 1.2, "classifier": 0.7}, layer_ms=-0.05, constant_ms=0.4, common_sd=0.03
+    )
+    corrected, space = table(made), toy_space()
+    compiled = space_costs(space, [corrected])
+    rng = np.random.default_rng(1)
+    for genes in rng.integers(0, 3, (20, len(space.choices))):
+        network = space.decode(genes)
+        found = corrected.estimate(network)
+        parts = [table().part(layer) for layer in network.layers]
+        assert found.latency_ms == pytest.approx(made.latency_ms(parts))
+        assert compiled.of(tuple(genes))[latency_metric("board")] == pytest.approx(found.latency_ms)
+        assert found.common_sd_ms == pytest.approx(0.03 * (found.latency_ms - 0.4))
+
+
+def test_no_layer_is_ever_free():
+    made = Correction(slopes={"*": 1.0}, layer_ms=-100.0)
+    layer = Layer(*next((x.op, x.shape) for x in toy_space().decode([0] * 8).layers))
+    assert table(made).layer(layer).latency_ms == pytest.approx(
+        0.05 * table().layer(layer).latency_ms
+    )
+
+
+def test_uncorrected_gives_the_rows_back():
+    layer = toy_space().decode([0] * 8).layers[0]
+    made = table(Correction(slopes={"*": 3.0}))
+    assert made.layer(layer).latency_ms == pytest.approx(
+        3 * made.uncorrected().layer(layer).latency_ms
+    )
+    assert made.uncorrected().correction is None

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+
+from nas import catalog, networks
+from nas.networks.membership import membership
+from nas.scale import scaled
+
+
+def stand(name, space=None, **settings):
+    network = networks.get(name, **settings)
+    space = catalog.space(space or networks.published(name).space, resolution=network.input.size)
+    return network, space, membership(network, space)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_v2_s", "efficientnet_v2_b0", "efficientnet_b4"])
+def test_points_of_their_spaces(name):
+    network, space, found = stand(name)
+    assert found.verdict == "in"
+    assert space.decode(found.genes).digest == network.digest
+
+
+@pytest.mark.parametrize(
+    ("name", "genes", "text"),
+    [
+        ("mnasnet_a1", ["block5.filters"], "near; block5: channels 112 instead of 120"),
+        ("mnasnet_b1", ["block6.filters"], "near; block6: channels 192 instead of 200"),
+        ("efficientnet_v2_b1", ["stage6.layers"], "near; stage6: 9 layers instead of 8"),
+    ],
+)
+def test_the_nearest_point_and_the_genes_that_differ(name, genes, text):
+    _, space, found = stand(name)
+    assert str(found) == text
+    assert [gene for difference in found.differences for gene in difference.genes] == genes
+    assert space.check(found.genes) == found.genes
+
+
+def test_released_fbnets_lack_the_first_convolution_at_expansion_one():
+    _, space, found = stand("fbnet_c")
+    assert found.verdict == "near"
+    assert [d.text for d in found.differences] == [
+        f"{slot}: pointwise False instead of True" for slot in ("stage1_1", "stage2_3", "stage2_4")
+    ]
+    assert space.describe(found.genes)["stage2_3.block"] == "k3_e1"
+    assert space.describe(found.genes)["stage2_2.block"] == "skip"
+
+
+def test_what_the_space_does_not_search_is_outside():
+    assert stand("mnasnet_small")[2].verdict == "outside"
+    assert "head: channels 1504 instead of 1984" in str(stand("fbnet_a")[2])
+    assert "instead of 8" in str(stand("efficientnet_v2_m")[2])
+    network = networks.get("mnasnet_a1", resolution=128)
+    assert (
+        str(membership(network, catalog.space("mnasnet")))
+        == "outside; input 3x128x128 instead of 3x224x224"
+    )
+
+
+@pytest.mark.parametrize("name", ["uninet_b0", "uninet_b1"])
+def test_uninet_differs_in_channels_and_one_depth(name):
+    found = stand(name)[2]
+    genes = [gene for difference in found.differences for gene in difference.genes]
+    assert found.verdict == "near"
+    assert {gene.partition(".")[2] for gene in genes} == {"channels", "repeats"}
+
+
+@pytest.mark.parametrize("name", ["fbnet", "mnasnet", "fused_mbconv", "uninet"])
+def test_every_point_is_found_with_its_canonical_genes(name):
+    space = catalog.space(name)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        genes = tuple(int(rng.integers(size)) for size in space.gene_sizes)
+        found = membership(space.decode(genes), space)
+        assert (found.verdict, found.genes) == ("in", space.canonical(genes))
+
+
+def test_a_scaled_network_has_left_its_space():
+    space = catalog.space("fused_mbconv")
+    network = scaled(space.decode([0] * len(space.gene_sizes)), width=1.25)
+    assert membership(network, space).verdict == "outside"

@@ -1,0 +1,412 @@
+"""Confirmation: which networks, what is recorded, what is claimed. No torch."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nas
+from nas import catalog
+from nas.errors import DataError, RunError, UsageError
+from nas.run import confirmation
+from nas.run.confirm import confirm, members
+from nas.run.confirmation import claim, interval
+from nas.run.run import Run, newest
+
+ROOT = Path(nas.__file__).parent.parent
+KILL = Path(__file__).parent.parent / "kill"
+
+
+@pytest.fixture(scope="module")
+def instant():
+    sys.path.insert(0, str(KILL))
+    import instant
+
+    yield instant
+    sys.path.remove(str(KILL))
+
+
+@pytest.fixture
+def run(instant, tmp_path):
+    return instant.searched(tmp_path / "run")
+
+
+# -- the interval ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [3, 5, 10])
+@pytest.mark.parametrize("noise", ["normal", "laplace", "grid"])
+def test_better_is_claimed_rarely_where_nothing_differs(count, noise):
+    """Nominal is 2.5 %; 600 samples of a true 4 % exceed 6 % once in 100 tries, and the samples are seeded."""
+    draw = np.random.default_rng(count)
+    make = {
+        "normal": lambda: draw.normal(size=count),
+        "laplace": lambda: draw.laplace(size=count),
+        "grid": lambda: np.round(2 * draw.normal(size=count)) / 100,
+    }[noise]
+    claims = [claim(interval(make(), 0.01 if noise == "grid" else 0.0)) for _ in range(600)]
+    assert claims.count("better") / 600 <= 0.05
+    assert claims.count("worse") / 600 <= 0.05
+
+
+def test_a_clear_difference_is_found():
+    assert claim(interval([0.05, 0.06, 0.055])) == "better"
+    assert claim(interval([-0.05, -0.06, -0.055])) == "worse"
+    assert claim(interval([0.05, 0.06, -0.01])) == "no evidence"
+
+
+def test_pairs_that_agree_by_luck_are_no_evidence():
+    assert claim(interval([0.01, 0.01, 0.01], 0.01)) == "no evidence"
+    assert claim(interval([0.0, 0.0, 0.0])) == "no evidence"
+    assert interval([0.3]) is None
+    assert claim(None) == "no evidence"
+
+
+# -- which networks -------------------------------------------------------------------------------
+
+
+def test_members_are_spread_over_the_front_best_first(run):
+    ordered = sorted(run.front_trials, key=lambda trial: -trial.metrics["accuracy"])
+    assert len(ordered) >= 4
+    assert members(run, 1) == ordered[:1]
+    chosen = members(run, 3)
+    assert chosen[0] == ordered[0]
+    assert [ordered.index(trial) for trial in chosen] == [i * len(ordered) // 3 for i in range(3)]
+    assert members(run, 99) == ordered
+
+
+def test_random_networks_are_of_the_same_band_and_new(run):
+    found = confirm(run, top=3, random=7, seeds=1)
+    front = {trial.digest for trial in run.front_trials}
+    seen = set()
+    assert [len(member["random"]) for member in found.plan["members"]] == [3, 2, 2]
+    for member in found.plan["members"]:
+        own = run.trial(member["trial"]).metrics["latency_ms@pixel1"]
+        for other in member["random"]:
+            assert abs(other["costs"]["latency_ms@pixel1"] / own - 1) <= member["band"] + 1e-9
+            assert other["digest"] not in front | seen
+            seen.add(other["digest"])
+
+
+def test_random_networks_keep_the_runs_other_bounds(instant, tmp_path):
+    run = instant.searched(tmp_path / "run", maxima={"params": 15_000})
+    found = confirm(run, top=2, random=4, seeds=1)
+    for member in found.plan["members"]:
+        for other in member["random"]:
+            assert run.space.decode(tuple(other["genes"])).params <= 15_000
+
+
+def test_fewer_partners_than_members_are_refused(run):
+    with pytest.raises(UsageError, match="leaves members without a partner"):
+        confirm(run, top=3, random=2)
+
+
+def test_a_run_knows_its_class_names_and_an_older_one_none(run):
+    names = tuple(map(str, range(10)))
+    assert run.notes.classes == run.pick().notes.classes == names
+    run.pick().save(run.folder / "best.json")
+    assert (
+        catalog.notes(str(run.folder / "best.json")).classes
+        == catalog.notes(str(run.folder)).classes
+        == names
+    )
+    capsule = json.loads((run.folder / "run.json").read_text())
+    del capsule["notes"]
+    (run.folder / "run.json").write_text(json.dumps(capsule))
+    assert Run(run.folder).notes.classes == catalog.notes(f"{run.folder}:0").classes == ()
+
+
+def test_a_front_smaller_than_top_is_told(run):
+    said = []
+    confirm(run, top=99, random=99, seeds=1, say=said.extend)
+    assert any("--top is 99, but the front has no more" in line for line in said)
+    assert any("1 seed a network" in line for line in said)
+
+
+def test_the_picture_tells_a_confirmed_score_from_a_searched_one(run):
+    assert "confirmed" not in _legend(run)
+    confirm(run)
+    assert "confirmed: on test, trained 3 times as long" in _legend(Run(run.folder))
+    assert "30 networks, as searched" in _legend(run)
+
+
+def _legend(run):
+    return [text.get_text() for legend in run.figure().legends for text in legend.get_texts()]
+
+
+def test_run_json_of_another_run_is_noticed(run):
+    capsule = json.loads((run.folder / "run.json").read_text())
+    capsule["identity"]["space"]["arguments"] = {"spec": "nas_bench_macro"}
+    (run.folder / "run.json").write_text(json.dumps(capsule))
+    for read in (lambda: Run(run.folder), lambda: catalog.network(str(run.folder))):
+        with pytest.raises(
+            RunError,
+            match=r"trial \d+ of .* is no network of its space .*: run.json is another run's than journal.log",
+        ):
+            read()
+
+
+# -- the record -----------------------------------------------------------------------------------
+
+
+def test_both_sides_get_fresh_seeds_one_recipe_and_are_scored_once(run, instant, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        instant, "retraining", lambda *a: made.append(instant.Evaluator(a[0], a[2])) or made[-1]
+    )
+    found = confirm(run, top=3, random=3, seeds=2)
+    assert len(made[0].seeds) == len(set(made[0].seeds)) == 12
+    assert made[0].opened == found.openings == 1
+    assert found.plan["recipe"]["epochs"] == 6
+    assert found.missing == []
+    assert len(found.pairs) == 3
+    assert not set(made[0].seeds) & set(instant.Evaluator(None).seeds)
+
+
+def test_again_with_equal_arguments_nothing_is_done(run):
+    confirm(run)
+    before = (run.folder / confirmation.FILE).read_bytes()
+    again = confirm(run)
+    assert (run.folder / confirmation.FILE).read_bytes() == before
+    assert again.openings == 1
+
+
+def test_more_seeds_train_only_what_is_missing_and_the_opening_counts(run):
+    confirm(run, seeds=1)
+    steps = []
+    found = confirm(run, seeds=3, watch=steps.append)
+    assert len(steps) == 12
+    assert (steps[0].done, steps[-1].done, steps[0].planned) == (7, 18, 18)
+    assert found.openings == 2
+
+
+def test_another_seed_trains_all_anew(run):
+    confirm(run, seeds=1)
+    steps = []
+    confirm(run, seeds=1, seed=1, watch=steps.append)
+    assert len(steps) == 6
+
+
+def test_a_torn_last_line_is_cut(run):
+    path = run.folder / confirmation.FILE
+    whole = confirm(run)
+    path.write_bytes(path.read_bytes()[:-7])
+    assert len(confirmation.read(run.folder).missing) == 1
+    assert confirm(run).to_json()["pairs"] == whole.to_json()["pairs"]
+
+
+def test_foreign_content_is_one_line(run):
+    path = run.folder / confirmation.FILE
+    path.write_text("{}\n")
+    with pytest.raises(RunError, match="is damaged"):
+        confirmation.read(run.folder)
+    path.write_text('{"kind": "plan"}\n')
+    with pytest.raises(RunError, match="of another version or damaged"):
+        confirmation.read(run.folder)
+
+
+def test_killed_anywhere_it_ends_as_if_it_had_not_been(instant, tmp_path):
+    whole = instant.searched(tmp_path / "whole")
+    killed = instant.searched(tmp_path / "killed")
+    expected = confirm(whole, top=4, random=4, seeds=4)
+    draw, path, finished = random.Random(0), killed.folder / confirmation.FILE, []
+    for _ in range(4):
+        process = subprocess.Popen(
+            [sys.executable, str(KILL / "instant.py"), str(killed.folder)], cwd=ROOT, env=_env()
+        )
+        count, deadline = len(finished) + draw.randint(1, 6), time.monotonic() + 60
+        while (
+            process.poll() is None and time.monotonic() < deadline and len(_trainings(path)) < count
+        ):
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        now = _trainings(path)
+        assert now[: len(finished)] == finished
+        finished = now
+    found = confirm(killed, top=4, random=4, seeds=4)
+    assert found.to_json()["pairs"] == expected.to_json()["pairs"]
+    assert found.interval == expected.interval
+    assert (
+        len(_trainings(path))
+        == len({(row["digest"], row["repeat"]) for row in _trainings(path)})
+        == 32
+    )
+
+
+def _trainings(path):
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    return [row for row in map(json.loads, lines) if row["kind"] == "training"]
+
+
+def _env():
+    import os
+
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+# -- what can go wrong ----------------------------------------------------------------------------
+
+
+def test_a_corrupt_test_set_lets_the_search_complete_and_is_named(instant, tmp_path):
+    run = instant.searched(tmp_path / "run", data="corrupt")
+    assert run.front_trials
+    with pytest.raises(DataError, match=r"cannot read /data/t10k.gz"):
+        confirm(run)
+    assert confirmation.read(run.folder).openings == 0
+
+
+def test_failed_trainings_are_told_and_enter_no_pair(instant, tmp_path):
+    found = confirm(instant.searched(tmp_path / "run", data="broken"), top=4, random=8)
+    assert found.failed
+    assert found.missing == []
+    for pair in found.pairs:
+        assert pair.confirmed >= 0.3
+
+
+def test_other_data_is_refused(run):
+    with pytest.raises(RunError, match="was begun with another data"):
+        confirm(run, data="other")
+
+
+def test_a_run_without_finished_trials_is_refused(run):
+    (run.folder / "journal.log").unlink()
+    with pytest.raises(
+        RunError, match=r"the record of .* is gone: front.csv is there, journal.log holds no trial"
+    ):
+        confirm(Run(run.folder))
+    (run.folder / "front.csv").unlink()
+    with pytest.raises(RunError, match="has no finished trial"):
+        confirm(Run(run.folder))
+
+
+def test_an_unfinished_confirmation_claims_nothing(run):
+    class StoppedError(Exception):
+        pass
+
+    def stop(step):
+        if step.done == 9:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        confirm(run, watch=stop)
+    found = confirmation.read(run.folder)
+    assert found.verdict.startswith("unfinished: 3 of 12")
+    assert found.to_json()["claim"] == "unfinished"
+
+
+# -- front, pick ----------------------------------------------------------------------------------
+
+
+def test_the_front_marks_what_is_confirmed(run):
+    assert "confirmed" not in run.front_text()
+    found = confirm(run)
+    fresh = Run(run.folder)
+    scores = fresh.confirmed_scores
+    assert len(scores) == 3
+    assert "confirmed" in fresh.front_text()
+    assert fresh.front()["confirmed"].notna().sum() == 3
+    for member in found.plan["members"]:
+        assert scores[member["digest"]] == found.score(member["digest"])
+    fresh.save_reports()
+
+
+def test_pick_takes_confirmed_scores_first_and_says_so(run):
+    best = run.pick()
+    assert best.trial == members(run, 1)[0]
+    assert not best.confirmed
+    assert "none of them is confirmed" in str(best)
+    confirm(run)
+    fresh = Run(run.folder)
+    pick = fresh.pick()
+    assert pick.confirmed
+    assert pick.score == max(fresh.confirmed_scores.values())
+    assert "confirmed on the test set, among 3 confirmed" in str(pick)
+
+
+def test_pick_keeps_the_latency_and_falls_back_to_selection(run):
+    confirm(run)
+    fresh = Run(run.folder)
+    fastest = min(trial.metrics["latency_ms@pixel1"] for trial in fresh.front_trials)
+    pick = fresh.pick(latency_ms=fastest)
+    assert pick.trial.metrics["latency_ms@pixel1"] == fastest
+    assert pick.confirmed == (pick.trial.digest in fresh.confirmed_scores)
+    with pytest.raises(RunError, match="no network of the front meets"):
+        fresh.pick(latency_ms=fastest / 2)
+
+
+def test_pick_keeps_the_latency_with_a_confidence(run):
+    table, latencies = (
+        run.tables[0],
+        sorted(t.metrics["latency_ms@pixel1"] for t in run.front_trials),
+    )
+    sure = run.pick(latency_ms=latencies[-1], confidence=0.95)
+    estimate = table.estimate(sure.network)
+    assert estimate.latency_ms + 1.6449 * estimate.latency_sd_ms <= latencies[-1]
+    with pytest.raises(RunError, match="with that confidence"):
+        run.pick(latency_ms=latencies[0], confidence=0.95)
+    with pytest.raises(UsageError, match="so it needs --latency"):
+        run.pick(confidence=0.95)
+    with pytest.raises(UsageError, match="priced on pixel1 alone"):
+        run.pick(all_devices=True)
+
+
+def test_weights_choose_between_the_ends(run):
+    by = {
+        weight: run.pick(weights={"accuracy": 1, "latency_ms": weight}).trial
+        for weight in (0, 1000)
+    }
+    assert by[0] == members(run, 1)[0]
+    assert by[1000] == min(run.front_trials, key=lambda trial: trial.metrics["latency_ms@pixel1"])
+    assert run.pick(knee=True).trial == run.pick(weights={"accuracy": 1, "latency_ms": 1}).trial
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"weights": {"acuracy": 1}}, "Did you mean 'accuracy'"),
+        ({"weights": {"accuracy": -1}}, "must be at least 0"),
+        ({"weights": {"accuracy": 0}}, "all 0 choose nothing"),
+        ({"weights": {"accuracy": 1}, "knee": True}, "give one"),
+    ],
+)
+def test_bad_picks_are_refused(run, arguments, message):
+    with pytest.raises(UsageError, match=message):
+        run.pick(**arguments)
+
+
+def test_the_newest_run_is_the_one_written_last(instant, tmp_path):
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    with pytest.raises(RunError, match="no run in"):
+        newest(runs)
+    instant.searched(runs / "b", trials=2)
+    instant.searched(runs / "a", trials=2)
+    assert newest(runs) == runs / "a"
+
+
+def test_balanced_accuracy_is_what_a_confirmation_compares(instant, tmp_path, monkeypatch):
+    def evaluate(self, architecture, seed):
+        value = instant.quality(architecture.digest, seed)
+        return {"accuracy": value, "balanced_accuracy": 1 - value}
+
+    monkeypatch.setattr(instant.Evaluator, "evaluate", evaluate)
+    run = instant.searched(tmp_path / "run", objectives=("balanced_accuracy", "params"))
+    found = confirm(run)
+    assert found.metric == "balanced_accuracy"
+    assert list(found.plan["members"][0]["costs"]) == ["params"]
+
+
+def test_equal_images_may_lie_in_another_folder(instant, run, monkeypatch):
+    monkeypatch.setattr(
+        instant.Evaluator,
+        "describe_data",
+        lambda self: {"name": self.data.name, "digest": run.identity["data"]["digest"]},
+    )
+    assert confirm(run, data="moved").missing == []

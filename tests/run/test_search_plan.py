@@ -1,0 +1,85 @@
+"""Bounds with a confidence, and several devices, from settings to a run folder that is read again."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nas.cost.confidence import sure_latency_ms
+from nas.errors import BoundError, RunError, UsageError
+from nas.run.run import Run
+from nas.run.search import Plan, Search
+
+KILL = Path(__file__).parent.parent / "kill"
+
+
+@pytest.fixture(scope="module")
+def instant():
+    sys.path.insert(0, str(KILL))
+    import instant
+
+    yield instant
+    sys.path.remove(str(KILL))
+
+
+def middle(instant, tmp_path):
+    """A latency that about half of the toy space's networks meet."""
+    run = instant.searched(tmp_path / "all", trials=7)
+    return sorted(trial.metrics["latency_ms@pixel1"] for trial in run.trials)[3]
+
+
+def test_every_network_searched_keeps_the_latency_surely_and_a_resume_knows_how(instant, tmp_path):
+    upper = middle(instant, tmp_path)
+    run = instant.searched(tmp_path / "sure", latency_ms=upper, confidence=0.95, trials=4)
+    for trial in run.trials:
+        assert sure_latency_ms(run.tables[0].estimate(run.space.decode(trial.genes)), 0.95) <= upper
+    assert run.identity["margins"]["pixel1"]["confidence"] == 0.95
+    assert run.identity["bounds"] == {"latency_p95_ms@pixel1": [None, upper]}
+    assert run.identity["reference"][1] == upper
+    assert Run(run.folder).domain.compiled.names == run.domain.compiled.names
+    settings = Search.from_json(run.record.capsule["settings"])
+    again = Plan(replace(settings, trials=6)).run(run.folder, resume=True)
+    assert len(again.run.trials) == 6
+    with pytest.raises(RunError, match=r"was begun with another (margins|bounds)"):
+        Plan(replace(settings, confidence=0.9)).run(run.folder, resume=True)
+    assert any("confidence 0.95 on pixel1" in line for line in Plan(settings).lines())
+
+
+def test_what_no_network_keeps_is_refused_with_what_one_does(instant, tmp_path):
+    fastest = instant.searched(tmp_path / "all", trials=1).domain.compiled.extreme(
+        "latency_ms@pixel1"
+    )[0]
+    with pytest.raises(
+        BoundError, match=r"keeps .* on 'pixel1' with probability 0.95: .* Try ([0-9.]+) ms"
+    ) as refused:
+        instant.searched(tmp_path / "sure", latency_ms=1.01 * fastest, confidence=0.95)
+    reach = float(str(refused.value).partition("Try ")[2].split()[0])
+    assert fastest < reach < 2 * fastest
+    assert instant.searched(
+        tmp_path / "reached", latency_ms=reach, confidence=0.95, trials=1
+    ).trials
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"confidence": 0.95}, "so it needs --latency"),
+        ({"confidence": 95.0, "latency_ms": 9.0}, "a probability from 0.5 to below 1"),
+        ({"latency_ms": 9.0, "maxima": {"latency_ms@pixel": 8.0}}, "bounded twice"),
+    ],
+)
+def test_mistakes(instant, tmp_path, settings, message):
+    with pytest.raises(UsageError, match=message):
+        instant.searched(tmp_path / "run", **settings)
+
+
+def test_several_devices_share_one_training(instant, tmp_path):
+    run = instant.searched(tmp_path / "run", devices=("pixel1", "pixel3"), trials=6)
+    assert run.devices == ("pixel1", "pixel3")
+    assert set(run.device_fronts()) == {"pixel1", "pixel3"}
+    shown = run.devices_text()
+    assert "front on pixel3" in shown
+    assert "rank correlation of pixel1 and pixel3" in shown
+    assert "least regret on its worst device" in str(run.pick(all_devices=True))
+    assert instant.searched(tmp_path / "one", trials=2).devices_text() == ""
