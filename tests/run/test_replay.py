@@ -15,7 +15,7 @@ from nas.run.run import Run
 
 @pytest.fixture(scope="module")
 def searched():
-    sys.path.insert(0, str(Path(__file__).parent / "kill"))
+    sys.path.insert(0, str(Path(__file__).parent.parent / "kill"))
     import instant
 
     yield instant.searched
