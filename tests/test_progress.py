@@ -1,0 +1,32 @@
+"""Where a long job stands, and how long it will still take."""
+
+from nas.progress import Pace, Progress
+
+
+class Clock:
+    """Time that passes only when told to."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_time_left_goes_by_the_steps_of_this_session():
+    clock = Clock()
+    pace = Pace("row", 10, done=4, seconds=30.0, clock=clock)
+    clock.now += 6
+    assert pace.at(6, "conv") == Progress(
+        what="row", done=6, planned=10, seconds=36.0, eta_seconds=12.0, last="conv"
+    )
+
+
+def test_nothing_is_said_of_the_time_left_before_a_step_is_timed():
+    assert Pace("row", 10, done=4).at(4).eta_seconds is None
+
+
+def test_no_time_is_left_at_the_end():
+    clock = Clock()
+    pace = Pace("row", 2, clock=clock)
+    clock.now += 3
+    assert pace.at(2, figures={"loss": 0.5}).eta_seconds == 0.0
