@@ -39,6 +39,7 @@ from nas.model import build
 from nas.model.weights import load_weights
 from nas.record import ledger
 from nas.run import confirmation
+from nas.run.network import named_network
 from nas.run.replay import replay
 from nas.run.run import Run
 from nas.run.search import Plan, Search
@@ -83,7 +84,7 @@ def architecture(path: Path) -> None:
 
 
 def priced(path: Path) -> None:
-    found = catalog.network("mobilenet_v2")
+    found = named_network("mobilenet_v2")
     estimate = Table.load(path.with_suffix(".csv")).estimate(found)
     finite(estimate.latency_ms, estimate.latency_sd_ms)
     if estimate.latency_ms <= 0:
@@ -233,7 +234,7 @@ def names() -> Callable[[str], None]:
             catalog.device,
             catalog.benchmark,
             catalog.evaluator,
-            catalog.network,
+            named_network,
         ):
             try:
                 read(text)

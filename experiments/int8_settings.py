@@ -21,12 +21,12 @@ from onnxruntime.quantization import (
     shape_inference,
 )
 
-from nas import catalog
 from nas.export.int8 import OPS
 from nas.export.onnx import write_onnx
 from nas.measure.runners import OnnxRuntime
 from nas.measure.timing import Subject, measure
 from nas.model import build
+from nas.run.network import named_network
 
 UNSIGNED, SIGNED = QuantType.QUInt8, QuantType.QInt8
 KINDS: dict[str, dict[str, Any]] = {
@@ -61,7 +61,7 @@ def main() -> None:
     options.add_argument("--resolution", type=int, default=224)
     given = options.parse_args()
     logging.getLogger().setLevel(logging.ERROR)
-    architecture = catalog.network(given.network, resolution=given.resolution)
+    architecture = named_network(given.network, resolution=given.resolution)
     shape = architecture.input.channels, architecture.input.size, architecture.input.size
     with TemporaryDirectory() as name:
         folder = Path(name)

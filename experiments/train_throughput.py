@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from nas import catalog
 from nas.arch import Architecture
 from nas.data import load, split, statistics, tensors
 from nas.model import build
+from nas.run.network import named_network
 from nas.scale import scaled
 from nas.train import Schedule, Training
 from nas.train.recipe import Recipe
@@ -73,7 +73,7 @@ def seconds(run: Callable[[int], None], steps: int) -> float:
 
 def compare(name: str, resolution: int, steps: int, rounds: int) -> None:
     dataset = load("fashion-mnist")
-    network = scaled(catalog.network(name, resolution=resolution, classes=10), in_channels=1)
+    network = scaled(named_network(name, resolution=resolution, classes=10), in_channels=1)
     task = Classification(network, dataset, Recipe(), torch.device("cpu"))
     chosen = split(dataset, 0).weights[: steps * BATCH]
     images = tensors(dataset.images[chosen], statistics(dataset.images[chosen]), resolution)

@@ -19,15 +19,10 @@ from typing import Any
 
 import latency_tables
 import search_spaces
-from nas import benchmarks, networks
-from nas.arch import Architecture
+from nas import benchmarks
 from nas.benchmarks import Problem
 from nas.errors import NasError, RunError, SpaceError, UsageError, unknown
 from nas.latency.table import Table
-from nas.metadata import Notes, read_notes
-from nas.record import store
-from nas.report.frames import front_trials
-from nas.scale import scaled
 from nas.space import SearchSpace
 from nas.strategies import parse_spec
 
@@ -39,8 +34,6 @@ __all__ = [
     "differentiable",
     "evaluator",
     "fitting",
-    "network",
-    "notes",
     "plug_ins",
     "run_space",
     "space",
@@ -201,60 +194,7 @@ def _table(path: Path, file: Path, stamps: tuple[int, ...]) -> Table:
     return Table.load(path)
 
 
-# -- networks -------------------------------------------------------------------------------------
-
-
-def network(
-    name: str, *, width: float = 1.0, resolution: int | None = None, classes: int | None = None
-) -> Architecture:
-    """NETWORK as every command takes it: a published name, an ``architecture.json``, or ``RUN[:TRIAL]``.
-
-    A file or a trial is scaled by ``width`` with the usual rounding to multiples of 8.
-    """
-    if name in networks.names():
-        return networks.get(name, width=width, resolution=resolution, classes=classes or 1000)
-    return scaled(_stored_network(name), width=width, resolution=resolution, classes=classes)
-
-
-def notes(name: str) -> Notes:
-    """What is known beside a NETWORK: class names of a run, of a training also its normalisation; older files know none."""
-    folder = Path(name.partition(":")[0])
-    if name in networks.names():
-        return Notes()
-    if folder.is_dir():
-        return Notes.from_json(store.read(folder).capsule.get("notes", {}))
-    return read_notes(name)
-
-
-def _stored_network(name: str) -> Architecture:
-    folder, _, number = name.partition(":")
-    if Path(folder).is_dir():
-        return _trial_network(Path(folder), number)
-    if Path(name).is_file():
-        return Architecture.load(name)
-    raise unknown("network, file or run", name, networks.names())
-
-
-def _trial_network(folder: Path, number: str) -> Architecture:
-    """A trial's network; without a number, the front's best in the first objective."""
-    record = store.read(folder)
-    arguments = dict(record.capsule["identity"]["space"]["arguments"])
-    front = front_trials(record.trials, record.objectives)
-    if not front:
-        raise RunError(
-            f"run '{folder}' has no finished trial yet. Go on with nas search --resume {folder}"
-        )
-    if number:
-        found = [trial for trial in record.trials if str(trial.number) == number]
-        if not found:
-            raise RunError(
-                f"run '{folder}' has no finished trial '{number}': its trials are 0 to {record.trials[-1].number}"
-            )
-    else:
-        found = [min(front, key=lambda trial: record.objectives.losses(trial.metrics))]
-    found_space = run_space(folder, arguments)
-    store.check_space(folder, found_space, found)
-    return found_space.decode(found[0].genes)
+# -- the space of a run ---------------------------------------------------------------------------
 
 
 def run_space(folder: Path, arguments: dict[str, Any]) -> SearchSpace:

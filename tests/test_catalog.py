@@ -4,7 +4,7 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from nas import catalog
-from nas.errors import ArchitectureError, SpaceError, UsageError
+from nas.errors import SpaceError, UsageError
 from nas.space import SearchSpace
 
 SPACE_FILE = """
@@ -93,7 +93,6 @@ def test_pixel_is_an_alias():
             UsageError,
             "no device named 'pixle1'. Did you mean 'pixel1'",
         ),
-        (lambda: catalog.network("mobilenet_v22"), UsageError, "Did you mean 'mobilenet_v2'"),
         (lambda: catalog.evaluator("trainin"), UsageError, "Did you mean 'training'"),
     ],
 )
@@ -115,14 +114,3 @@ def test_a_broken_space_file_is_one_line(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(SpaceError, match=message):
         catalog.space(str(path))
-
-
-def test_a_network_is_a_name_a_file_or_a_trial(tmp_path):
-    network = catalog.network("mobilenet_v2", width=0.5, resolution=96)
-    path = tmp_path / "net.json"
-    network.save(path)
-    assert catalog.network(str(path)).digest == network.digest
-    assert catalog.network(str(path), classes=3).out_shape.channels == 3
-    path.write_text("{}")
-    with pytest.raises(ArchitectureError, match="not an architecture"):
-        catalog.network(str(path))

@@ -10,6 +10,7 @@ from nas.cli._options import json_option, print_json
 from nas.cost.confidence import sure_latency_ms
 from nas.latency.table import Estimate, Table
 from nas.report import text
+from nas.run.network import named_network
 
 __all__ = ["command"]
 
@@ -59,7 +60,7 @@ def command(
 
     NETWORK is a published name (nas networks), an architecture.json, or RUN[:TRIAL].
     """
-    architecture = catalog.network(network, width=width, resolution=resolution, classes=classes)
+    architecture = named_network(network, width=width, resolution=resolution, classes=classes)
     tables = [catalog.device(name) for name in devices]
     if as_json:
         print_json(costs(architecture, tables, confidence))

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from nas import catalog, export
+from nas import export
 from nas.arch import Architecture
 from nas.backbone import backbone
 from nas.cli._options import json_option, print_json
@@ -17,6 +17,7 @@ from nas.errors import ExistsError, UsageError
 from nas.measure.int8 import Quantised, quantise
 from nas.metadata import Notes
 from nas.model.weights import Weights, read_weights
+from nas.run.network import metadata_of, named_network
 
 __all__ = ["command"]
 
@@ -102,7 +103,7 @@ def command(
     appears, an interpreter that cannot import nas has run it: parameters, MACs and logits are the
     source's.
     """
-    architecture = catalog.network(network, width=width, resolution=resolution, classes=classes)
+    architecture = named_network(network, width=width, resolution=resolution, classes=classes)
     formats = [kind.strip() for kind in to.split(",") if kind.strip()]
     if int8 and features:
         raise UsageError("--int8 scores logits, and --features ships none: leave one of them out")
@@ -156,12 +157,12 @@ def command(
 def _notes(network: str, weights: Weights | None) -> Notes:
     """The network's own; where its weights lie beside the network of a training, that one's, with its normalisation."""
     if weights is None:
-        return catalog.notes(network)
+        return metadata_of(network)
     beside = weights.file.parent / "architecture.json"
-    known = catalog.notes(network)
+    known = metadata_of(network)
     if known.mean or not beside.is_file():
         return known
-    trained = catalog.notes(str(beside))
+    trained = metadata_of(str(beside))
     return replace(trained, classes=known.classes or trained.classes)
 
 

@@ -20,6 +20,7 @@ from nas.family.steps import TOLERANCE, Plan
 from nas.latency.table import Table
 from nas.record.identity import write_atomic
 from nas.report import plots, text
+from nas.run.network import named_network
 from nas.run.run import Run
 from nas.scale import scaled
 
@@ -183,9 +184,7 @@ class _Scale:
         self.run = _run_of(network)
         self._check()
         self.name = _name(network)
-        self.base = catalog.network(
-            network, resolution=given["resolution"], classes=given["classes"]
-        )
+        self.base = named_network(network, resolution=given["resolution"], classes=given["classes"])
         self.tables: tuple[Table, ...] = (
             (catalog.device(given["device"]),) if given["device"] else ()
         )

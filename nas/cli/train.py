@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from nas import catalog, units
+from nas import units
 from nas.arch import Architecture
 from nas.cli._options import groups_option, json_option, print_json
 from nas.cli._progress import LOG_EVERY_SECONDS, Live, duration
@@ -18,6 +18,7 @@ from nas.data.masks import load_masks
 from nas.errors import RunError, UsageError
 from nas.evaluate.inherit import has_supernet, supernet_weights
 from nas.model.weights import Weights, read_weights
+from nas.run.network import named_network
 from nas.train.full import FullTraining, Recipe, Watched
 from nas.train.recipe import GROWTH, RECIPES, recipe
 from nas.train.teacher import TEMPERATURE, WEIGHT, Teacher, load_teacher
@@ -165,7 +166,7 @@ def command(
     """
     if given["steps"] is not None and given["epochs"] is not None:
         raise UsageError("--steps and --epochs both say how long to train: give one of them")
-    chosen, architecture = _recipe(given), catalog.network(network)
+    chosen, architecture = _recipe(given), named_network(network)
     dataset = _data(task, data, strict, groups, chosen.resolution or architecture.input.size)
     training = FullTraining(
         architecture, dataset, out, chosen, weights=_weights(weights, architecture), partial=partial, thread_count=threads,

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nas import catalog
 from nas.data import Dataset
 from nas.errors import TrainingError, UsageError
 from nas.model import build
 from nas.model.weights import load_weights, read_weights
+from nas.run.network import named_network
 from nas.scale import scaled
 from nas.train.distil import Distillation
 from nas.train.loop import Source
@@ -119,7 +119,7 @@ def _digest(path: Path) -> str:
 
 
 def _of_network(spec: str, path: Path, dataset: Dataset) -> Teacher:
-    architecture = scaled(catalog.network(spec), in_channels=dataset.in_channels)
+    architecture = scaled(named_network(spec), in_channels=dataset.in_channels)
     weights = read_weights(path)
     last = [
         value for value in weights.state.values() if value.ndim == 2

@@ -5,9 +5,9 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from nas import catalog
 from nas.cli import nas
 from nas.errors import NasError, UsageError
+from nas.run.network import named_network
 
 SPACE = "from nas.testing.toys import toy_space\ndef space(resolution=8, classes=10, in_channels=3):\n    return toy_space(2)\n"
 
@@ -172,7 +172,7 @@ def test_given_networks_are_timed_beside_the_table(folder):
     assert one["error"] == pytest.approx(
         2 * one["latency_ms"] / (one["first_ms"] + one["second_ms"]) - 1
     )
-    catalog.network("mobilenet_v2", resolution=32).save(folder / "same.json")
+    named_network("mobilenet_v2", resolution=32).save(folder / "same.json")
     said = run("latency", "time", "mobilenet_v2", "same.json", *how)
     assert "table off by" in said
     assert "mobilenet_v2 = same.json" in said

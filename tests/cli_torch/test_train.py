@@ -14,11 +14,11 @@ import torch
 from click.testing import CliRunner
 
 import nas
-from nas import catalog
 from nas.cli import export, train
 from nas.data import LazyTensors, load, statistics, tensors
 from nas.errors import ArchitectureError, NasError, RunError, TrainingError, UsageError
 from nas.model import build
+from nas.run.network import metadata_of, named_network
 from nas.train import Augment, Schedule, Training, fit
 from nas.train.full import FullTraining, Recipe
 
@@ -29,7 +29,7 @@ SMALL = Recipe(steps=6, batch_size=16, resolution=16, seed=4)
 
 def small(folder, recipe=SMALL, **settings):
     return FullTraining(
-        catalog.network(NETWORK, width=0.25), load("digits"), folder, recipe, **settings
+        named_network(NETWORK, width=0.25), load("digits"), folder, recipe, **settings
     )
 
 
@@ -46,7 +46,7 @@ def test_the_folder_holds_network_weights_and_result(done):
     assert (network.input.channels, network.input.size) == (1, 16)
     module = build(network)
     module.load_state_dict(torch.load(folder / "weights.pt", weights_only=True))
-    notes = catalog.notes(str(folder / "architecture.json"))
+    notes = metadata_of(str(folder / "architecture.json"))
     assert list(notes.classes) == result["classes"]
     assert {"mean": list(notes.mean), "std": list(notes.std)} == result["normalisation"]
     assert result["test_openings"] == 1
@@ -129,7 +129,7 @@ def test_a_checkpoint_is_plain_data_and_fit_is_the_same_loop():
     data = load("digits")
     stats = statistics(data.images)
     images, labels = tensors(data.images[:64], stats, 8), torch.from_numpy(data.labels[:64])
-    network = catalog.network(NETWORK, width=0.25, resolution=8, classes=10)
+    network = named_network(NETWORK, width=0.25, resolution=8, classes=10)
     network = nas.scale.scaled(network, in_channels=1)
     schedule = Schedule(steps=4, batch_size=16, average=0.5)
     first, second = build(network), build(network)
@@ -206,7 +206,7 @@ def test_weights_of_another_network_and_checkpoints_are_refused(done, tmp_path):
         ArchitectureError, match=r"give a training's weights.pt, not its checkpoint"
     ):
         small(tmp_path / "x", weights=folder / "checkpoint.pt")
-    whole = catalog.network(NETWORK)
+    whole = named_network(NETWORK)
     with pytest.raises(
         ArchitectureError, match=r"weights.pt are not this network's: .* of another shape"
     ):
@@ -261,7 +261,7 @@ def shell(*words):
 @pytest.fixture
 def tiny(tmp_path):
     nas.scale.scaled(
-        catalog.network(NETWORK, width=0.25), resolution=16, classes=10, in_channels=1
+        named_network(NETWORK, width=0.25), resolution=16, classes=10, in_channels=1
     ).save(tmp_path / "n.json")
     return tmp_path
 
@@ -315,7 +315,7 @@ def test_bad_options_are_one_line(tiny, words, message):
 
 
 def test_a_network_of_fixed_size_refuses_to_grow(tmp_path):
-    network = catalog.network("uninet_b0", resolution=64)
+    network = named_network("uninet_b0", resolution=64)
     recipe = Recipe(steps=4, batch_size=4, stages=4, smallest=0.4)
     with pytest.raises(
         TrainingError,

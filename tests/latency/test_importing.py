@@ -12,6 +12,7 @@ from nas.latency.table import kernel_key, layer_key
 from nas.ops import blocks
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import MBConv
+from nas.run.network import named_network
 from nas.shape import Shape
 
 BLOCK = "expanded_conv-input:56x56x24-output:28x28x32-expand:6-kernel:5-stride:2-idskip:0"
@@ -55,7 +56,7 @@ def test_once_for_all_and_proxylessnas(tmp_path):
 
 def test_mobilenet_v3s_keys_price_mobilenet_v3(tmp_path):
     rows = read_foreign(save(tmp_path, "lut.yaml", V3)).rows
-    network = catalog.network("mobilenet_v3_large")
+    network = named_network("mobilenet_v3_large")
     keys = {layer_key(layer.op, layer.shape) for layer in network.layers} | {
         kernel_key(k) for k in network.kernels()
     }

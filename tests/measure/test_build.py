@@ -15,6 +15,7 @@ from nas.measure import build, timing
 from nas.measure.build import build_table, grid, layers_of
 from nas.measure.runners import Reading
 from nas.report import text
+from nas.run.network import named_network
 from nas.testing.toys import toy_space
 
 SPACE = toy_space(3)
@@ -34,7 +35,7 @@ def test_every_layer_and_kind_of_kernel_gets_a_row_and_any_network_a_price(tmp_p
     assert {k.kind for k in grid(layers)} == {
         kernel_from_key(key).kind for key in table.rows if "@" not in key
     }
-    foreign = table.estimate(catalog.network("mobilenet_v2", resolution=64))
+    foreign = table.estimate(named_network("mobilenet_v2", resolution=64))
     assert foreign.predicted_ms > 0
     assert foreign.latency_sd_ms > 0
 
@@ -172,7 +173,7 @@ def test_energy_is_a_column_where_the_runner_tells_it(tmp_path):
     assert energy.estimate(network).latency_ms == pytest.approx(
         3 * table.estimate(network).latency_ms, rel=0.05
     )
-    assert energy.estimate(catalog.network("mobilenet_v2", resolution=64)).predicted_ms > 0
+    assert energy.estimate(named_network("mobilenet_v2", resolution=64)).predicted_ms > 0
     domain = Domain(SPACE, space_costs(SPACE, [table]), [Bound("energy_mj@board", 0.1)])
     assert (
         domain.compiled.price(domain.sample_many(20, np.random.default_rng(0)))[:, 1] <= 0.1

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 import nas
-from nas import catalog
 from nas.errors import DataError, RunError, UsageError
 from nas.run import confirmation
 from nas.run.confirm import confirm, members
 from nas.run.confirmation import claim, interval
+from nas.run.network import metadata_of, named_network
 from nas.run.run import Run, newest
 
 ROOT = Path(nas.__file__).parent.parent
@@ -112,14 +112,14 @@ def test_a_run_knows_its_class_names_and_an_older_one_none(run):
     assert run.notes.classes == run.pick().notes.classes == names
     run.pick().save(run.folder / "best.json")
     assert (
-        catalog.notes(str(run.folder / "best.json")).classes
-        == catalog.notes(str(run.folder)).classes
+        metadata_of(str(run.folder / "best.json")).classes
+        == metadata_of(str(run.folder)).classes
         == names
     )
     capsule = json.loads((run.folder / "run.json").read_text())
     del capsule["notes"]
     (run.folder / "run.json").write_text(json.dumps(capsule))
-    assert Run(run.folder).notes.classes == catalog.notes(f"{run.folder}:0").classes == ()
+    assert Run(run.folder).notes.classes == metadata_of(f"{run.folder}:0").classes == ()
 
 
 def test_a_front_smaller_than_top_is_told(run):
@@ -144,7 +144,7 @@ def test_run_json_of_another_run_is_noticed(run):
     capsule = json.loads((run.folder / "run.json").read_text())
     capsule["identity"]["space"]["arguments"] = {"spec": "nas_bench_macro"}
     (run.folder / "run.json").write_text(json.dumps(capsule))
-    for read in (lambda: Run(run.folder), lambda: catalog.network(str(run.folder))):
+    for read in (lambda: Run(run.folder), lambda: named_network(str(run.folder))):
         with pytest.raises(
             RunError,
             match=r"trial \d+ of .* is no network of its space .*: run.json is another run's than journal.log",

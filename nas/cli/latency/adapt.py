@@ -14,6 +14,7 @@ from nas.errors import ExistsError, NasError, TableError, UsageError
 from nas.latency.adapt import Adapted, adapt
 from nas.latency.fitting import fit_model
 from nas.latency.table import Table, write_table
+from nas.run.network import named_network
 from nas.space import SearchSpace
 from nas.units import counted
 
@@ -130,7 +131,7 @@ def _read(path: Path, space: SearchSpace) -> Iterator[tuple[Architecture, float]
             yield (
                 space.decode([int(gene) for gene in text.split()])
                 if spelt
-                else catalog.network(text),
+                else named_network(text),
                 float(ms),
             )
         except (ValueError, NasError) as error:

@@ -13,6 +13,7 @@ from nas.latency.table import Table
 from nas.measure.runners import Command, Runner, as_built
 from nas.measure.verify import Timed, all_remarks, threads_of, time_networks
 from nas.report import text
+from nas.run.network import named_network
 
 __all__ = ["command"]
 
@@ -70,7 +71,7 @@ def command(
     how: Runner = Command(runner) if runner else as_built(table.info["conditions"], threads=threads)
     asked: dict[Architecture, list[str]] = {}  # two names may be of one network
     for name in dict.fromkeys(networks):
-        asked.setdefault(catalog.network(name, resolution=resolution), []).append(name)
+        asked.setdefault(named_network(name, resolution=resolution), []).append(name)
     timed, blocks = time_networks(
         [(" = ".join(names), network) for network, names in asked.items()], how, threads=count, seconds=seconds, seed=seed,
         watch=lambda line: None if as_json else click.echo(line, err=True),

@@ -1,0 +1,60 @@
+"""NETWORK, as every command takes it: a published name, an ``architecture.json``, or ``RUN[:TRIAL]``."""
+
+from pathlib import Path
+
+from nas import networks
+from nas.arch import Architecture
+from nas.errors import RunError, unknown
+from nas.metadata import Notes, read_notes
+from nas.record import store
+from nas.run.run import Run
+from nas.scale import scaled
+from nas.trial import Trial
+
+__all__ = ["metadata_of", "named_network"]
+
+
+def named_network(
+    name: str, *, width: float = 1.0, resolution: int | None = None, classes: int | None = None
+) -> Architecture:
+    """The network that NETWORK names; of a run without a trial, the best in the first objective.
+
+    A published network is rebuilt at another width or resolution as its authors do. A file's or a
+    trial's is scaled by `nas.scale.scaled`, channels rounded to multiples of 8.
+    """
+    if name in networks.names():
+        return networks.get(name, width=width, resolution=resolution, classes=classes or 1000)
+    return scaled(_stored(name), width=width, resolution=resolution, classes=classes)
+
+
+def metadata_of(name: str) -> Notes:
+    """Class names, and of a training also the normalisation, beside NETWORK; empty if not known."""
+    if name in networks.names():
+        return Notes()
+    folder, _ = _run_and_trial(name)
+    if folder.is_dir():
+        return Notes.from_json(store.read(folder).capsule.get("notes", {}))
+    return read_notes(name)
+
+
+def _run_and_trial(name: str) -> tuple[Path, str]:
+    folder, _, number = name.partition(":")
+    return Path(folder), number
+
+
+def _stored(name: str) -> Architecture:
+    folder, number = _run_and_trial(name)
+    if folder.is_dir():
+        run = Run(folder)
+        return run.space.decode(_trial(run, number).genes)
+    if Path(name).is_file():
+        return Architecture.load(name)
+    raise unknown("network, file or run", name, networks.names())
+
+
+def _trial(run: Run, number: str) -> Trial:
+    if not number:
+        return run.best()
+    if number.isdecimal():
+        return run.trial(int(number))
+    raise RunError(f"a trial of run '{run.folder}' is a number, not '{number}': {run.folder}:0")
