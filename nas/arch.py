@@ -140,6 +140,16 @@ class Architecture:
             raise ArchitectureError("an architecture needs at least one layer")
         return made
 
+    @cached_property
+    def layers_by_stage(self) -> tuple[tuple[Stage, tuple[Layer, ...]], ...]:
+        """Each stage with its layers, in order; a stage without layers has none."""
+        stages, start = [], 0
+        for stage in self.stages:
+            end = start + len(stage.ops)
+            stages.append((stage, self.layers[start:end]))
+            start = end
+        return tuple(stages)
+
     @property
     def out_shape(self) -> Shape:
         """What the last layer hands over; for a classifier ``classes x 1 x 1``."""

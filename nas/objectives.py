@@ -174,6 +174,16 @@ class Objectives:
         """The metrics, in order."""
         return tuple(objective.name for objective in self.each)
 
+    @property
+    def maximized(self) -> tuple[str, ...]:
+        """The metrics of which more is better, in order: the qualities, as costs are minimised."""
+        return tuple(each.name for each in self.each if each.direction == "maximize")
+
+    @property
+    def quality(self) -> str:
+        """The first metric of which more is better, or the first of all if there is none."""
+        return (*self.maximized, *self.names)[0]
+
     def losses(self, metrics: Metrics) -> tuple[float, ...]:
         """For fronts and picks: on the selection set, lower is better."""
         return tuple(objective.loss(metrics) for objective in self.each)
@@ -185,12 +195,28 @@ class Objectives:
         return tuple(objective.told(metrics) for objective in self.each)
 
     def front(self, trials: Iterable[Trial]) -> list[Trial]:
-        """The complete trials that no other beats, in order; of equal ones, the first."""
-        complete = [trial for trial in trials if trial.state == "complete"]
-        if not complete:
+        """The complete trials that no other dominates on the selection set, by the last objective.
+
+        A network that was evaluated repeatedly counts by its first evaluation, so that a noisy one
+        is not on the front for its luckiest. Of networks with equal losses the front has one: that
+        whose last trial came first.
+
+        Strategies make fronts of their own (`nas.pareto.front`): of losses on the search set, as
+        means over a network's evaluations or as a model predicts them, before there is a trial.
+        There equal losses stand for one point, whichever is kept. So it is for the front's size
+        while a search runs, which `nas.pareto.RunningFront` counts over all evaluations.
+        """
+        networks: dict[str, Trial] = {}
+        for trial in trials:
+            if trial.state == "complete":
+                # Its first trial, moved behind the other networks.
+                networks[trial.digest] = networks.pop(trial.digest, trial)
+        if not networks:
             return []
-        kept = front([self.losses(trial.metrics) for trial in complete])
-        return [complete[i] for i in np.flatnonzero(kept)]
+        first = list(networks.values())
+        losses = [self.losses(trial.metrics) for trial in first]
+        chosen = [first[i] for i in np.flatnonzero(front(losses))]
+        return sorted(chosen, key=lambda trial: self.losses(trial.metrics)[::-1])
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""

@@ -97,6 +97,15 @@ class Step:
     next: NDArray[np.int64]
 
     @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """The distinct layers of its words, in the order in which they first stand there."""
+        layers: dict[Layer, None] = {}
+        for row in self.words:
+            for word in row:
+                layers.update(dict.fromkeys(word))
+        return tuple(layers)
+
+    @cached_property
     def tries(self) -> tuple["_Node", ...]:
         """Per state, the words as a prefix tree."""
         return tuple(_trie(words) for words in self.words)
@@ -208,6 +217,14 @@ class SearchSpace:
                 word.append(layer(op, now))
                 now = word[-1].out_shape
             yield tuple(word)
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """The distinct layers of all its networks, in the order of the chain."""
+        layers: dict[Layer, None] = {}
+        for step in self.chain:
+            layers.update(dict.fromkeys(step.layers))
+        return tuple(layers)
 
     @cached_property
     def radix(self) -> tuple[tuple[int, int, tuple[int, ...]], ...]:
@@ -331,16 +348,10 @@ class SearchSpace:
         """
         last: dict[Layer, int] = {}
         for slot, step in enumerate(self.chain):
-            last.update(
-                dict.fromkeys(
-                    (layer for words in step.words for word in words for layer in word), slot
-                )
-            )
+            last.update(dict.fromkeys(step.layers, slot))
         borders, reach = [0], 0
         for slot, step in enumerate(self.chain, 1):
-            reach = max(
-                [reach, *(last[layer] for words in step.words for word in words for layer in word)]
-            )
+            reach = max([reach, *(last[layer] for layer in step.layers)])
             if reach < slot:
                 borders.append(slot)
         return tuple(pairwise(borders))

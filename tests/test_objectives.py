@@ -54,27 +54,44 @@ def test_a_metric_that_was_not_measured_is_refused():
         Objective("macro_f1", "maximize").loss({"accuracy": 0.5})
 
 
-def test_front_takes_complete_trials_and_the_first_of_equals():
-    objectives = Objectives(parse_objectives(["accuracy", "params"], COLUMNS))
+FRONT = Objectives(parse_objectives(["accuracy", "params"], COLUMNS))
 
-    def trial(number, accuracy, params, state="complete"):
-        return Trial(
-            number=number,
-            genes=(),
-            digest="",
-            state=state,
-            metrics={"accuracy": accuracy, "params": params},
-        )
 
+def trial(number, digest, accuracy, params, state="complete"):
+    metrics = {"accuracy": accuracy, "params": params}
+    return Trial(number=number, genes=(), digest=digest, state=state, metrics=metrics)
+
+
+def front(*trials):
+    return [trial.number for trial in FRONT.front(trials)]
+
+
+def test_front_takes_complete_trials_by_the_last_objective():
     trials = [
-        trial(0, 0.5, 5),
-        trial(1, 0.5, 5),
-        trial(2, 0.9, 1, "failed"),
-        trial(3, 0.4, 6),
-        trial(4, 0.6, 9),
+        trial(0, "a", 0.6, 9),
+        trial(1, "b", 0.5, 5),
+        trial(2, "c", 0.9, 1, "failed"),
+        trial(3, "d", 0.4, 6),
     ]
-    assert [t.number for t in objectives.front(trials)] == [0, 4]
-    assert objectives.front([]) == []
+    assert front(*trials) == [1, 0]
+    assert front() == []
+
+
+def test_front_takes_one_of_networks_with_equal_losses():
+    one, equal = trial(0, "a", 0.5, 5), trial(1, "b", 0.5, 5)
+    assert front(one, equal) == [0]
+    assert front(one, equal, trial(2, "a", 0.5, 5)) == [1]
+
+
+def test_front_takes_a_network_by_its_first_evaluation():
+    unlucky, lucky = trial(0, "a", 0.5, 5), trial(2, "a", 0.9, 5)
+    assert front(unlucky, trial(1, "b", 0.6, 6), lucky) == [0, 1]
+
+
+def test_a_quality_is_what_is_maximized():
+    assert (FRONT.quality, FRONT.maximized) == ("accuracy", ("accuracy",))
+    costs = Objectives(parse_objectives(["params", "macs"], COLUMNS))
+    assert (costs.quality, costs.maximized) == ("params", ())
 
 
 def test_rewards_follow_their_papers():

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from nas.arch import Architecture, Layer
 from nas.cost.compiled import Compiled, compile_costs
 from nas.cost.confidence import Margin
+from nas.cost.metric import Metric
 from nas.latency.table import Table
 from nas.shape import FLOAT_BYTES
 from nas.space import SearchSpace
@@ -24,18 +25,17 @@ SIZE_METRICS = ("params", "macs", "size_bytes", "peak_memory_bytes")
 
 def latency_metric(device: str) -> str:
     """The name of a device's latency: ``latency_ms@pixel1``."""
-    return f"latency_ms@{device}"
+    return str(Metric.latency(device))
 
 
 def sure_metric(device: str, confidence: float) -> str:
     """The name of the latency that is kept with that probability: ``latency_p95_ms@pixel1``."""
-    return f"latency_p{100 * confidence:g}_ms@{device}"
+    return str(Metric.sure_latency(device, confidence))
 
 
 def plain_metric(metric: str) -> str:
     """The metric that a bound on ``metric`` bounds too: ``latency_ms@D`` for ``latency_p95_ms@D``, else itself."""
-    kind, _, device = metric.partition("@")
-    return latency_metric(device) if kind.startswith("latency_p") else metric
+    return str(Metric.parse(metric).plain)
 
 
 def space_costs(
@@ -48,7 +48,9 @@ def space_costs(
     ``margins``: by device; each adds the latency that is kept with its confidence.
     """
     more = [
-        (f"{name}@{table.name}", table.column(name)) for table in tables for name in table.columns
+        (str(Metric(name, table.name)), table.column(name))
+        for table in tables
+        for name in table.columns
     ]
     sure = [(table, margins[table.name]) for table in tables if table.name in margins]
 
@@ -86,7 +88,8 @@ def architecture_costs(architecture: Architecture, tables: Sequence[Table]) -> d
     for table in tables:
         estimate = table.estimate(architecture)
         costs[latency_metric(table.name)] = estimate.latency_ms
-        costs[f"latency_sd_ms@{table.name}"] = estimate.latency_sd_ms
+        costs[str(Metric("latency_sd_ms", table.name))] = estimate.latency_sd_ms
         for name in table.columns:
-            costs[f"{name}@{table.name}"] = table.column(name).estimate(architecture).latency_ms
+            metric = Metric(name, table.name)
+            costs[str(metric)] = table.column(name).estimate(architecture).latency_ms
     return costs

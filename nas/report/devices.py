@@ -11,7 +11,6 @@ from nas.domain import Domain
 from nas.latency.audit import kendall_tau
 from nas.objectives import Objective, Objectives
 from nas.report import text
-from nas.report.frames import front_trials
 from nas.trial import Trial
 
 __all__ = ["front_on", "front_over", "rank_correlations", "summary"]
@@ -26,7 +25,7 @@ def _latency(device: str) -> Objective:
 def front_on(trials: Sequence[Trial], objectives: Objectives, device: str) -> list[Trial]:
     """The front with that device's latency in place of every other's, fastest first."""
     kept = [each for each in objectives.each if not each.name.startswith("latency_ms@")]
-    return front_trials(trials, replace(objectives, each=(*kept, _latency(device))))
+    return replace(objectives, each=(*kept, _latency(device))).front(trials)
 
 
 def front_over(
@@ -34,7 +33,7 @@ def front_over(
 ) -> list[Trial]:
     """The networks that no other beats in every objective and on every device."""
     kept = [each for each in objectives.each if not each.name.startswith("latency_ms@")]
-    return front_trials(trials, replace(objectives, each=(*kept, *map(_latency, devices))))
+    return replace(objectives, each=(*kept, *map(_latency, devices))).front(trials)
 
 
 def rank_correlations(

@@ -3,25 +3,22 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from nas.latency.table import Table
 from nas.objectives import Objectives
-from nas.pareto import front
 from nas.space import SearchSpace
 from nas.trial import Trial
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["front_rows", "front_trials", "trials_frame"]
+__all__ = ["front_rows", "trials_frame"]
 
 
 def trials_frame(trials: Sequence[Trial], objectives: Objectives) -> "pd.DataFrame":
     """One row per trial: number, state, digest, genes, whether it is on the front, and every metric."""
     import pandas as pd
 
-    best = {trial.number for trial in front_trials(trials, objectives)}
+    best = {trial.number for trial in objectives.front(trials)}
     rows = [
         {
             "trial": trial.number,
@@ -35,16 +32,6 @@ def trials_frame(trials: Sequence[Trial], objectives: Objectives) -> "pd.DataFra
         for trial in trials
     ]
     return pd.DataFrame(rows)
-
-
-def front_trials(trials: Sequence[Trial], objectives: Objectives) -> list[Trial]:
-    """The complete trials that no other dominates on the selection set, one per network, by the last objective."""
-    complete = list({t.digest: t for t in reversed(trials) if t.state == "complete"}.values())[::-1]
-    if not complete:
-        return []
-    losses = np.array([objectives.losses(trial.metrics) for trial in complete])
-    chosen = [trial for trial, keep in zip(complete, front(losses), strict=True) if keep]
-    return sorted(chosen, key=lambda trial: objectives.losses(trial.metrics)[::-1])
 
 
 def front_rows(

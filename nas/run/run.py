@@ -105,7 +105,7 @@ class Run:
     @property
     def front_trials(self) -> list[Trial]:
         """The trials that no other dominates on the selection set, by the last objective."""
-        return frames.front_trials(self.trials, self.objectives)
+        return self.objectives.front(self.trials)
 
     @property
     def failed(self) -> list[Trial]:
