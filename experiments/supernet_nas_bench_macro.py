@@ -17,7 +17,7 @@ import argparse
 import io
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,9 @@ from nas.evaluate.proxy import Proxy
 from nas.evaluate.supernet import SupernetSession
 from nas.evaluate.untrained import Untrained, UntrainedSession
 from nas.evaluate.zero_cost import PROXIES
+from nas.progress import Progress, Watch
 from nas.record import ledger
 from nas.space import SearchSpace
-from nas.study.study import Preparing
 from nas.supernet.recipe import Sharing
 from nas.trial import Genes
 from search_spaces import nas_bench_macro
@@ -112,16 +112,17 @@ def session(options: argparse.Namespace) -> SupernetSession:
     return SupernetSession(cifar(_path().parent), proxy, "as above", options.threads, sharing)
 
 
-def teller() -> Callable[[Preparing], None]:
+def teller() -> Watch:
     """Prints a line every half minute."""
     told = [time.monotonic()]
 
-    def watch(now: Preparing) -> None:
-        if time.monotonic() - told[0] > 30 or now.done == now.steps:
+    def watch(now: Progress[object]) -> None:
+        if time.monotonic() - told[0] > 30 or now.done == now.planned:
             told[0] = time.monotonic()
             loss = "".join(f" {name} {value:.3f}" for name, value in now.figures.items())
             print(
-                f"{now.what} {now.done}/{now.steps}{loss} {now.eta_seconds:.0f} s left", flush=True
+                f"{now.what} {now.done}/{now.planned}{loss} {now.eta_seconds or 0:.0f} s left",
+                flush=True,
             )
 
     return watch

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-__all__ = ["Pace", "Progress"]
+__all__ = ["Pace", "Progress", "Watch", "ignore"]
 
 Last = TypeVar("Last", covariant=True)
 
@@ -28,6 +28,14 @@ class Progress(Generic[Last]):
     """What the last step yielded, such as a trial or a row's name; None before the first."""
     figures: Mapping[str, float] = field(default_factory=dict)
     """Further numbers by name, such as ``loss`` or ``best``."""
+
+
+Watch = Callable[[Progress[object]], None]
+"""Is called after every step."""
+
+
+def ignore(progress: Progress[object]) -> None:
+    """A `Watch` that shows nothing."""
 
 
 class Pace:

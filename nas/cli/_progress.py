@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nas.study.study import Preparing, Progress
+from nas.progress import Progress
+from nas.trial import Trial
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-__all__ = ["Live", "duration"]
+__all__ = ["LOG_EVERY_SECONDS", "Live", "duration"]
 
 LOG_EVERY_SECONDS = 10.0
 
@@ -29,7 +30,10 @@ def duration(seconds: float) -> str:
 
 
 class Live:
-    """Shows a study's progress. Use as a context around the study, with `watch` as its callback."""
+    """Shows where a long job stands. Use as a context around the job.
+
+    `watch` follows a study, `prepare` what is done before its first trial.
+    """
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
@@ -44,17 +48,7 @@ class Live:
 
     def __enter__(self) -> "Live":
         if self._terminal:
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-            from rich.progress import Progress as RichProgress
-            from rich.table import Column
-
-            # A narrow terminal wraps the text, and nothing is cut.
-            count, text = Column(no_wrap=True), Column(no_wrap=False)
-            self._bar = RichProgress(
-                BarColumn(12), MofNCompleteColumn(table_column=count), TextColumn("{task.description}", table_column=text),
-                console=Console(stderr=True), transient=True,
-            )  # fmt: skip
+            self._bar = _new_bar()
             self._task = self._bar.add_task("starting", total=None)
             self._bar.start()
         return self
@@ -68,60 +62,64 @@ class Live:
         if self._bar is not None:
             self._bar.stop()
 
-    def watch(self, progress: Progress) -> None:
-        """Take in one step."""
-        text = self._text(progress)
-        if self._bar is not None:
-            self._bar.update(
-                self._task,
-                completed=progress.evaluated,
-                total=progress.planned,
-                description=f"trials  {text}",
-            )
-        elif not self.quiet and self._due(progress):
-            planned = "?" if progress.planned is None else progress.planned
-            click.echo(f"trial {progress.evaluated}/{planned}  {text}", err=True)
+    def watch(self, progress: Progress[Trial]) -> None:
+        """Show a study's progress; a log gets no line before the first trial."""
+        self._show(progress, _study_text(progress), "trial", loggable=progress.last is not None)
 
-    def prepare(self, preparing: Preparing) -> None:
-        """Take in where the work before the first trial stands."""
-        figures = "  ".join(f"{name} {value:.4g}" for name, value in preparing.figures.items())
-        text = f"{figures}  {duration(preparing.eta_seconds)} left"
-        if self._bar is not None:
-            self._bar.update(
-                self._task,
-                completed=preparing.done,
-                total=preparing.steps,
-                description=f"{preparing.what}  {text}",
-            )
-        elif not self.quiet and (self._passed() or preparing.done == preparing.steps):
-            click.echo(f"{preparing.what} {preparing.done}/{preparing.steps}  {text}", err=True)
+    def prepare(self, progress: Progress[object]) -> None:
+        """Show where the work before the first trial stands."""
+        self._show(progress, _preparing_text(progress), progress.what)
 
     def step(self, text: str) -> None:
-        """Say where work other than a study's stands, in a line of its own."""
+        """Say where other work stands, in a line of its own."""
         if not self.quiet:
             click.echo(text, err=True)
 
-    def _due(self, progress: Progress) -> bool:
-        return (
-            self._passed() or progress.evaluated == progress.planned
-        ) and progress.trial is not None
-
-    def _passed(self) -> bool:
-        """Whether the last line in a log is long enough ago; if so, the next one is due from now."""
+    def _show(
+        self, progress: Progress[object], text: str, unit: str, *, loggable: bool = True
+    ) -> None:
+        if self._bar is not None:
+            self._bar.update(
+                self._task,
+                completed=progress.done,
+                total=progress.planned,
+                description=f"{progress.what}  {text}",
+            )
+            return
         now = time.monotonic()
-        if now - self._logged < LOG_EVERY_SECONDS:
-            return False
-        self._logged = now
-        return True
+        overdue = now - self._logged >= LOG_EVERY_SECONDS
+        if overdue:
+            self._logged = now
+        if (overdue or progress.done == progress.planned) and loggable and not self.quiet:
+            planned = "?" if progress.planned is None else progress.planned
+            click.echo(f"{unit} {progress.done}/{planned}  {text}", err=True)
 
-    def _text(self, progress: Progress) -> str:
-        left = (
-            "measuring"
-            if progress.eta_seconds is None
-            else f"{duration(progress.eta_seconds)} left"
-        )
-        best = "none yet" if progress.best is None else f"{progress.best:.4f}"
-        return (
-            f"best {best}  front {progress.front_size}  hypervolume {progress.hypervolume:.4f}  "
-            f"{duration(progress.seconds)} gone, {left}"
-        )
+
+def _new_bar() -> "Bar":
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as RichProgress
+    from rich.table import Column
+
+    # A narrow terminal wraps the text, and nothing is cut.
+    count = MofNCompleteColumn(table_column=Column(no_wrap=True))
+    text = TextColumn("{task.description}", table_column=Column(no_wrap=False))
+    console = Console(stderr=True)
+    return RichProgress(BarColumn(12), count, text, console=console, transient=True)
+
+
+def _study_text(progress: Progress[Trial]) -> str:
+    figures = progress.figures
+    best = f"{figures['best']:.4f}" if "best" in figures else "none yet"
+    left = "measuring"
+    if progress.eta_seconds is not None:
+        left = f"{duration(progress.eta_seconds)} left"
+    return (
+        f"best {best}  front {figures['front']:g}  hypervolume {figures['hypervolume']:.4f}  "
+        f"{duration(progress.seconds)} gone, {left}"
+    )
+
+
+def _preparing_text(progress: Progress[object]) -> str:
+    figures = "  ".join(f"{name} {value:.4g}" for name, value in progress.figures.items())
+    return f"{figures}  {duration(progress.eta_seconds or 0.0)} left"

@@ -7,7 +7,6 @@ Weights train on *weights*, theta on *search*; candidates are ranked on *selecti
 import dataclasses
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,11 @@ from nas.domain import Domain
 from nas.errors import DataError, RunError, TrainingError, UsageError
 from nas.evaluate.proxy import Proxy, preset
 from nas.evaluate.supernet import SupernetSession
+from nas.progress import Watch, ignore
 from nas.record.identity import space_digest, write_atomic
 from nas.report.probabilities import FILE, PICTURE, save_picture
 from nas.strategies.base import rng
 from nas.strategies.differentiable import AGAIN, DRAWS, Differentiable, read_document
-from nas.study.study import Preparing
 from nas.supernet.distribution import Distribution
 from nas.supernet.fbnet import FBNetTraining
 from nas.supernet.network import Supernet
@@ -43,7 +42,6 @@ ESTIMATORS = {
     "path": "score function with a leave-one-out baseline: unbiased for the expected loss at the present weights",
 }
 LEAST_SEARCH = 16
-Watch = Callable[[Preparing], None]
 
 
 def learn(
@@ -53,7 +51,7 @@ def learn(
     *,
     proxy_text: str = "",
     thread_count: int = 1,
-    watch: Watch = lambda preparing: None,
+    watch: Watch = ignore,
 ) -> list[str]:
     """Train the strategy's distribution in the run's folder, or go on, or read what is finished; the strategy learns it.
 

@@ -2,8 +2,7 @@
 
 import json
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,10 +15,11 @@ from nas.errors import RunError, TrainingError, UsageError
 from nas.evaluate.session import TrainingSession
 from nas.evaluate.training import TrainingEvaluator
 from nas.evaluate.zero_cost import TRIVIAL
+from nas.progress import Pace, Watch, ignore
 from nas.record import ledger
 from nas.record.identity import write_atomic
 from nas.strategies.base import rng
-from nas.study.study import Preparing, evaluation_seed
+from nas.study.study import evaluation_seed
 from nas.trial import Genes, Metrics
 
 __all__ = ["Cheap", "check", "check_count", "verdict"]
@@ -57,19 +57,19 @@ def check(
     *,
     seed: int,
     count: int,
-    watch: Callable[[Preparing], None] = lambda preparing: None,
+    watch: Watch = ignore,
 ) -> dict[str, Any]:
     """Train ``count`` random networks of the domain for a short while each, and compare; ``fidelity.json``'s content.
 
     The truth is the accuracy on *selection* after the training; the cheap score is read on
     *search*, where it is one of images.
     """
-    file, start = folder / ROWS, time.monotonic()
+    file = folder / ROWS
     drawn = [domain.sample(rng(seed, "fidelity", number)) for number in range(count)]
     found = ledger.read(file)[:count]
     _check_rows(file, found, drawn)
-    first = len(found)
-    for number in range(first, count):
+    pace = Pace("fidelity", count, done=len(found))
+    for number in range(len(found), count):
         network = domain.space.decode(drawn[number])
         score, truth = (
             cheap.evaluate(network, 0),
@@ -87,10 +87,7 @@ def check(
         }  # fmt: skip
         ledger.append(file, row)
         found.append(row)
-        left = (time.monotonic() - start) / (number + 1 - first) * (count - number - 1)
-        watch(
-            Preparing(what="fidelity", done=number + 1, steps=count, eta_seconds=left, figures={})
-        )
+        watch(pace.at(number + 1))
     report = _report(
         {
             name: np.array([row[name] for row in found], float)

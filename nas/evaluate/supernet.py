@@ -2,7 +2,6 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ from nas.errors import RunError, SpaceError, unknown
 from nas.evaluate.fidelity import check, check_count, verdict
 from nas.evaluate.proxy import Proxy, preset
 from nas.evaluate.session import TrainingSession
+from nas.progress import Watch, ignore
 from nas.record.identity import space_digest
-from nas.study.study import Preparing
 from nas.supernet.network import Supernet
 from nas.supernet.recipe import Sharing, train
 from nas.supernet.scoring import recalibrate, score_path
@@ -76,7 +75,7 @@ class SupernetSession(TrainingSession):
         folder: Path,
         *,
         seed: int,
-        watch: Callable[[Preparing], None] = lambda preparing: None,
+        watch: Watch = ignore,
         stop_after: float | None = None,
     ) -> bool:
         """Train the supernet of the domain's space, or go on, or read it: ``supernet.pt`` in the folder. See `train`."""

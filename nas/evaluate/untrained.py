@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ from nas.evaluate.session import TrainingSession
 from nas.evaluate.zero_cost import PROXIES, TRIVIAL, proxies
 from nas.model import build
 from nas.objectives import UNTRAINED
+from nas.progress import Pace, Watch, ignore
 from nas.record import ledger
 from nas.settings import check_kind
 from nas.strategies.base import rng
-from nas.study.study import Preparing
 from nas.train import threads
 from nas.trial import Metrics
 
@@ -105,10 +105,10 @@ class UntrainedSession(TrainingSession):
         folder: Path,
         *,
         seed: int,
-        watch: Callable[[Preparing], None] = lambda preparing: None,
+        watch: Watch = ignore,
     ) -> None:
         """Score the random networks that ranks refer to; a row of ``proxies.jsonl`` each."""
-        file, start = folder / FILE, time.monotonic()
+        file = folder / FILE
         total = self.untrained.reference
         drawn = [domain.sample(rng(seed, "reference", number)) for number in range(total)]
         found = ledger.read(file)[:total]
@@ -118,18 +118,13 @@ class UntrainedSession(TrainingSession):
                 type(value) in (int, float) for value in figures
             ):
                 raise RunError(f"{file} is damaged, or another run's. Remove it to make it anew")
-        first = len(found)
-        for number in range(first, total):
+        pace = Pace("proxies", total, done=len(found))
+        for number in range(len(found), total):
             genes = drawn[number]
             scores = self.proxies(domain.space.decode(genes), number)
             ledger.append(file, {"kind": "reference", "genes": list(genes), **scores})
             found.append(scores)
-            left = (time.monotonic() - start) / (number + 1 - first) * (total - number - 1)
-            watch(
-                Preparing(
-                    what="proxies", done=number + 1, steps=total, eta_seconds=left, figures={}
-                )
-            )
+            watch(pace.at(number + 1))
         self._reference = {name: np.sort([row[name] for row in found]) for name in KNOWN}
         if self.untrained.check:
             short = TrainingSession(self.dataset, self.proxy, self.recipe, self.thread_count)

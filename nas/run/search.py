@@ -5,7 +5,7 @@ import math
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from functools import partial
@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from nas import catalog, strategies
+from nas import catalog, progress, strategies
 from nas.cost.compiled import Compiled
 from nas.cost.confidence import Margin, check_confidence, margin
 from nas.cost.costs import latency_metric, space_costs, sure_metric
@@ -23,6 +23,7 @@ from nas.latency import audit
 from nas.latency.table import Table
 from nas.metadata import Notes
 from nas.objectives import QUALITY, UNTRAINED, Objectives, Reward, parse_objectives
+from nas.progress import ignore
 from nas.record import identity as capsule
 from nas.record.journal import LOCK
 from nas.record.store import Store, check_space
@@ -33,7 +34,7 @@ from nas.strategies.differentiable import Differentiable
 from nas.study import ray
 from nas.study.board import Board
 from nas.study.ray import Cluster
-from nas.study.study import Outcome, Preparing, Progress, Study
+from nas.study.study import Outcome, Study, Watch
 from nas.study.workers import Evaluator, Processes
 
 __all__ = ["Plan", "Search", "check_free", "evaluator", "search"]
@@ -238,8 +239,8 @@ class Plan:
         out: str | Path | None,
         *,
         resume: bool = False,
-        watch: "Watch" = lambda progress: None,
-        preparing: Callable[[Preparing], None] = lambda preparing: None,
+        watch: Watch = ignore,
+        preparing: progress.Watch = ignore,
     ) -> "Result":
         """Train networks until the budget is used, recording each, and write the reports.
 
@@ -275,7 +276,7 @@ class Plan:
         run.save_reports()
         return Result(run, outcome, (*self.remarks, *self.evaluator.remarks))
 
-    def _prepare(self, folder: Path, watch: Callable[[Preparing], None]) -> None:
+    def _prepare(self, folder: Path, watch: progress.Watch) -> None:
         prepare = getattr(self.evaluator, "prepare", None)
         if prepare is not None:
             prepare(self.domain, folder, seed=self.settings.seed, watch=watch)
@@ -381,9 +382,6 @@ def _check_measured(objectives: Objectives, given: Sequence[str], evaluator: str
             )
 
 
-Watch = Callable[[Progress], None]
-
-
 def evaluator(settings: Search) -> Evaluator:
     """The evaluator of a search, as each worker builds its own."""
     evaluators = catalog.evaluator(strategies.parse_spec(settings.evaluator)[0])
@@ -401,9 +399,7 @@ class Result:
     remarks: tuple[str, ...] = ()
 
 
-def search(
-    out: str | Path | None = None, *, watch: Watch = lambda progress: None, **settings: Any
-) -> Run:
+def search(out: str | Path | None = None, *, watch: Watch = ignore, **settings: Any) -> Run:
     """Search and return the run; settings as in `Search`, ``device`` may name a single one.
 
     ``nas.search(space="fbnet", device="pixel1", trials=32).front()``

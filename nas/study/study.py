@@ -9,13 +9,14 @@ are pending.
 import hashlib
 import time
 from bisect import insort
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from nas.domain import Domain
 from nas.errors import RunError, UsageError
 from nas.pareto import RunningFront
+from nas.progress import Progress, ignore
 from nas.record.store import Claim, Store
 from nas.strategies.base import Proposal, Strategy
 from nas.study.board import Board, Foreign
@@ -25,41 +26,14 @@ from nas.study.workers import Evaluator, Measured, Serial, Task, Workers
 from nas.trial import Metrics, State, Trial
 from nas.units import counted
 
-__all__ = ["Evaluator", "Outcome", "Preparing", "Progress", "Study", "evaluation_seed", "run_study"]
+__all__ = ["Evaluator", "Outcome", "Study", "Watch", "evaluation_seed", "run_study"]
 
 FAILURES_IN_A_ROW = 10
 ANSWERS_IN_A_ROW = 200
 SYNC_SECONDS = 2.0
 
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """Where a study stands; ``trial`` is the one just told, None before the first.
-
-    ``evaluated`` counts evaluations, ``planned`` is what they will come to (None: not known yet).
-    ``hypervolume`` is a share, 0..1: each loss relative to the run's reference. ``best``: value of
-    the first objective, of all trials so far. ``eta_seconds`` is None until measured.
-    """
-
-    trial: Trial | None
-    evaluated: int
-    planned: int | None
-    seconds: float
-    front_size: int
-    hypervolume: float
-    best: float | None
-    eta_seconds: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preparing:
-    """Where the work before the first trial stands, such as the training of a supernet; ``figures`` by name."""
-
-    what: str
-    done: int
-    steps: int
-    eta_seconds: float
-    figures: Mapping[str, float]
+Watch = Callable[[Progress[Trial]], None]
+"""Is called with the trial just told; its figures are ``front``, ``hypervolume`` and ``best``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +66,7 @@ class Study:
         evaluator: Evaluator,
         store: Store,
         *,
-        watch: Callable[[Progress], None] = lambda progress: None,
+        watch: Watch = ignore,
         clock: Callable[[], float] = time.monotonic,
         hopeless: bool = False,
         board: Board | None = None,
@@ -371,19 +345,30 @@ class Study:
         return trial
 
     def _report(self, trial: Trial | None) -> None:
+        """Tell the watcher where the study stands; ``trial`` is the one just told.
+
+        Figures: ``front``, the number of trials on it; ``hypervolume``, a share, 0 to 1, as each
+        loss is relative to the run's reference; ``best``, the best value of the first objective,
+        left out until a trial is complete.
+        """
         planned = self._budget.planned(self._seconds)
         typical = median(self._seconds) if self._seconds else None
         left = None if planned is None or typical is None else (planned - self.evaluated) * typical
+        figures: dict[str, float] = {
+            "front": len(self._front),
+            "hypervolume": self._front.hypervolume,
+        }
+        if self._leader is not None:
+            figures["best"] = self._leader[1]
         self._watch(
             Progress(
-                trial=trial,
-                evaluated=self.evaluated,
+                what="trials",
+                done=self.evaluated,
                 planned=planned,
                 seconds=self._budget.elapsed(),
-                front_size=len(self._front),
-                hypervolume=self._front.hypervolume,
-                best=None if self._leader is None else self._leader[1],
                 eta_seconds=None if left is None else left / max(1, self._budget.parallel),
+                last=trial,
+                figures=figures,
             )
         )
 
@@ -454,7 +439,7 @@ def run_study(
     *,
     trials: int | None = None,
     seconds: float | None = None,
-    watch: Callable[[Progress], None] = lambda progress: None,
+    watch: Watch = ignore,
     workers: Workers | None = None,
 ) -> Outcome:
     """Build a `Study` and run it."""

@@ -1,15 +1,15 @@
 """What a weight-sharing run can be told, and how its training is kept on disk."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from nas.errors import RunError, UsageError
 from nas.model import weights
+from nas.progress import Progress, Watch, ignore
 from nas.settings import check_kind
-from nas.study.study import Preparing
 from nas.supernet.network import SHARING
 from nas.supernet.training import SAMPLING, SupernetTraining
 
@@ -74,7 +74,7 @@ def train(
     file: Path,
     identity: Mapping[str, Any],
     *,
-    watch: Callable[[Preparing], None] = lambda preparing: None,
+    watch: Watch = ignore,
     checkpoint_seconds: float = 60.0,
     stop_after: float | None = None,
 ) -> bool:
@@ -98,10 +98,11 @@ def train(
             _save(training, file, identity, before + now - begun, finished=False)
             saved = now
         watch(
-            Preparing(
+            Progress(
                 what="supernet",
                 done=training.done,
-                steps=steps,
+                planned=steps,
+                seconds=before + now - begun,
                 figures={
                     "loss": sum(losses[-RECENT:]) / len(losses[-RECENT:]),
                     **training.figures(),

@@ -34,7 +34,7 @@ def test_one_training_scores_every_network_and_repeats_to_the_bit(tmp_path) -> N
     found: Evaluator = session()
     said = []
     assert found.prepare(DOMAIN, tmp_path, seed=0, watch=said.append)
-    assert [said[-1].done, said[-1].steps] == [6, 6]
+    assert [said[-1].done, said[-1].planned] == [6, 6]
     network = SPACE.decode([1] * 8)
     scores = found.evaluate(network, seed=0)
     assert set(scores) == {

@@ -294,13 +294,14 @@ def test_progress_shows_front_hypervolume_and_time_left(tmp_path):
     with create(tmp_path) as store:
         study = Study(DOMAIN, Climber(DOMAIN), clock, store, clock=clock, watch=seen.append)
         outcome = study.run(trials=8)
-    assert [p.trial for p in seen] == [None, *outcome.trials]
+    assert [p.last for p in seen] == [None, *outcome.trials]
     assert (seen[0].eta_seconds, seen[1].eta_seconds, seen[-1].eta_seconds) == (None, 14.0, 0.0)
-    assert seen[-1].front_size == len(OBJECTIVES.front(outcome.trials))
+    assert seen[-1].figures["front"] == len(OBJECTIVES.front(outcome.trials))
     name = OBJECTIVES.each[0].name
-    assert seen[-1].best == max(t.metrics[name] for t in outcome.trials)
-    assert seen[0].best is None
+    assert seen[-1].figures["best"] == max(t.metrics[name] for t in outcome.trials)
+    assert "best" not in seen[0].figures
     top = IDENTITY["reference"]
     volume = hypervolume([OBJECTIVES.losses(t.metrics) for t in outcome.trials], top)
-    assert seen[-1].hypervolume == pytest.approx(volume / (top[0] * top[1]))
-    assert [p.hypervolume for p in seen] == sorted(p.hypervolume for p in seen)
+    assert seen[-1].figures["hypervolume"] == pytest.approx(volume / (top[0] * top[1]))
+    volumes = [p.figures["hypervolume"] for p in seen]
+    assert volumes == sorted(volumes)
