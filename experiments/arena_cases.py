@@ -23,7 +23,7 @@ from nas.benchmarks import Problem
 from nas.benchmarks.arena import Arena, compare
 from nas.pareto import hypervolume
 from nas.report.arena import arena_table
-from nas.run.confirmation import interval
+from nas.statistics import paired_interval
 
 MODELS = ("gp", "trust-region", "local-search", "optuna:TPE")
 FRONTS = (
@@ -102,7 +102,7 @@ def print_differences(what: str, arenas: Sequence[Arena], first: str) -> None:
             pairs = [
                 float(d) for a in both for d in _last(a, first, column) - _last(a, other, column)
             ]
-            edges = interval(pairs)
+            edges = paired_interval(pairs)
             within = "" if edges is None else f", 95 % {edges[0]:+.4f} to {edges[1]:+.4f}"
             print(
                 f"{what}: {column}, {first} less {other}: {sum(pairs) / len(pairs):+.4f}{within} ({len(pairs)} pairs)"

@@ -19,9 +19,9 @@ from pathlib import Path
 from statistics import fmean
 
 from nas.run.confirm import confirm
-from nas.run.confirmation import claim, interval
 from nas.run.run import Run
 from nas.run.search import Plan, Search
+from nas.statistics import claim, paired_interval
 
 
 def one(seed: int, given: argparse.Namespace) -> Path:
@@ -55,7 +55,7 @@ def report(folders: Sequence[Path]) -> None:
         spent = [a + b for a, b in zip(spent, (run.core_seconds, *found.seconds), strict=True)]
         print(f"{folder.name}: {found.verdict}")
     for unit, values in (("search seeds", means), ("pairs", differences)):
-        bounds = interval(values)
+        bounds = paired_interval(values)
         edges = "no interval" if bounds is None else f"{bounds[0]:+.4f} to {bounds[1]:+.4f}"
         print(
             f"pooled over {len(values)} {unit}: {fmean(values):+.4f}, 95 % {edges}: {claim(bounds)}"

@@ -32,7 +32,7 @@ from nas.measure.runners import OnnxRuntime, pinned
 from nas.measure.timing import remarks
 from nas.measure.verify import Timed, Verdict, draw, network_subject, verify
 from nas.space import SearchSpace
-from nas.strategies.base import rng
+from nas.statistics import rng
 
 SPACES = ("fbnet", "mnasnet", "fused_mbconv:base=b0", "uninet")
 CONFIDENCE, INSIDE = 0.95, 256

@@ -32,8 +32,8 @@ from nas.model import build
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import FusedMBConv, MBConv
 from nas.record import ledger
-from nas.run.confirmation import interval
 from nas.shape import Shape
+from nas.statistics import paired_interval
 from nas.train import Training, threads
 from nas.train.full import FullTraining
 from nas.train.recipe import GROWTH, Recipe
@@ -150,7 +150,7 @@ def one(
 
 def told(name: str, values: list[float], unit: str, least: float | None = None) -> None:
     """``least``: what the interval's lower end must be above for the goal to be met."""
-    bounds = interval(values)
+    bounds = paired_interval(values)
     edges = "" if bounds is None else f", 95 % {bounds[0]:+.2f} to {bounds[1]:+.2f}"
     goal = ""
     if least is not None:

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kendalltau
 
 from nas.arch import Architecture
 from nas.data import Splits, load, split
 from nas.evaluate import Proxy, TrainingEvaluator, preset
+from nas.statistics import bootstrap_interval, kendall_tau
 from nas.trial import Metrics
 from search_spaces import fbnet
 
@@ -29,6 +29,7 @@ LONGER = 5
 RESAMPLES = 2000
 NETWORK_SEED = 2026  # the presets were tuned on networks of seed 77
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 
 def networks(count: int) -> list[Architecture]:
@@ -60,25 +61,30 @@ def column(rows: Sequence[Sequence[Metrics]], name: str) -> Floats:
 def tau(scores: Floats, truth: Floats) -> float:
     """scores: (2, seeds, networks), truth: (2, networks), each half against the other; 0 where all scores tie."""
     pairs = ((row, other) for half, other in zip(scores, truth[::-1], strict=True) for row in half)
-    return float(np.mean([np.nan_to_num(kendalltau(row, other).statistic) for row, other in pairs]))
+    return float(np.mean([kendall_tau(row, other) or 0.0 for row, other in pairs]))
 
 
-def interval(statistic: Mapping[str, Floats], truth: Floats) -> dict[str, dict[str, float]]:
+def compared(statistic: Mapping[str, Floats], truth: Floats) -> dict[str, dict[str, float]]:
     """Each row's tau with its interval, and the interval of the first row's lead over it."""
-    rng = np.random.default_rng(0)
-    picks = rng.integers(truth.shape[1], size=(RESAMPLES, truth.shape[1]))
-    drawn = {
-        name: np.array([tau(s[..., p], truth[:, p]) for p in picks])
-        for name, s in statistic.items()
-    }
-    first = next(iter(drawn))
+    first = next(iter(statistic.values()))
     table = {}
     for name, scores in statistic.items():
-        low, high = np.percentile(drawn[name], (2.5, 97.5))
-        behind = np.percentile(drawn[first] - drawn[name], (2.5, 97.5))
+
+        def of_drawn(drawn: Integers, scores: Floats = scores) -> float:
+            return tau(scores[..., drawn], truth[:, drawn])
+
+        def lead(drawn: Integers, scores: Floats = scores) -> float:
+            return tau(first[..., drawn], truth[:, drawn]) - of_drawn(drawn, scores)
+
+        low, high = bootstrap_interval(of_drawn, truth.shape[1], resamples=RESAMPLES)
+        lead_low, lead_high = bootstrap_interval(lead, truth.shape[1], resamples=RESAMPLES)
         table[name] = {
-            "tau": tau(scores, truth), "low": low, "high": high, "lead_low": behind[0], "lead_high": behind[1],
-        }  # fmt: skip
+            "tau": tau(scores, truth),
+            "low": low,
+            "high": high,
+            "lead_low": lead_low,
+            "lead_high": lead_high,
+        }
     return table
 
 
@@ -107,7 +113,7 @@ def main() -> None:
     )
 
     truth = column(long, "accuracy").mean(axis=1)
-    table = interval(
+    table = compared(
         {
             "preset": column(short, "accuracy"),
             "preset, -loss": -column(short, "loss"),

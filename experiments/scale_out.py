@@ -31,8 +31,8 @@ from nas.objectives import Objective, Objectives
 from nas.record import ledger
 from nas.record.identity import identity, write_atomic
 from nas.record.store import Store
+from nas.statistics import rng
 from nas.strategies import make
-from nas.strategies.base import rng
 from nas.study.study import Study
 from nas.study.workers import Measured
 from nas.trial import Metrics

@@ -13,9 +13,9 @@ import numpy as np
 
 from nas.data import load
 from nas.run.confirm import confirm
-from nas.run.confirmation import claim
 from nas.run.run import Run
 from nas.run.search import Plan, Search
+from nas.statistics import claim
 
 PROXY = "images=512,average=0"
 

@@ -19,7 +19,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from supernet_nas_bench_macro import arguments, lead, session, tau, teller
+from supernet_nas_bench_macro import RESAMPLES, arguments, session, tau, teller
 
 from nas.cost.compiled import compile_costs
 from nas.domain import Domain
@@ -27,7 +27,7 @@ from nas.evaluate.session import TrainingSession
 from nas.evaluate.untrained import Untrained, UntrainedSession
 from nas.evaluate.zero_cost import PROXIES
 from nas.record import ledger
-from nas.strategies.base import rng
+from nas.statistics import rng, tau_lead_interval
 from search_spaces import fbnet
 
 NETWORK_SEED = 2026
@@ -101,10 +101,16 @@ class Experiment:
         truth = trained.mean(0)
         taus = {name: round(tau(values, truth), 3) for name, values in scores.items()}
         best = max(("macs", "params", "depth"), key=lambda name: taus[name])
+        leads = {
+            f"{name} ahead of it, 95 %": tau_lead_interval(
+                scores[name], scores[best], truth, resamples=RESAMPLES
+            )
+            for name in ("supernet", "ensemble")
+        }
         return {
             "networks": len(truth), "trainings each": len(trained), "accuracy": [float(truth.min()), float(truth.max())],
             "seed against seed": round(tau(*trained), 3) if len(trained) > 1 else None, "tau": taus, "best trivial": best,
-            **{f"{name} ahead of it, 95 %": lead(scores[name], scores[best], truth) for name in ("supernet", "ensemble")},
+            **leads,
         }  # fmt: skip
 
 

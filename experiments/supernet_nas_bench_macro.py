@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
-from scipy.stats import kendalltau, rankdata
+from scipy.stats import rankdata
 
 from nas.benchmarks.nas_bench_macro import _path, _results
 from nas.cost.compiled import compile_costs
@@ -38,6 +38,7 @@ from nas.evaluate.zero_cost import PROXIES
 from nas.progress import Progress, Watch
 from nas.record import ledger
 from nas.space import SearchSpace
+from nas.statistics import kendall_tau, tau_lead_interval
 from nas.supernet.recipe import Sharing
 from nas.trial import Genes
 from search_spaces import nas_bench_macro
@@ -77,21 +78,13 @@ def blocks(genes: Genes) -> float:
 
 
 def tau(scores: np.ndarray, truth: np.ndarray) -> float:
-    return float(np.nan_to_num(kendalltau(scores, truth).statistic))
+    """Kendall's tau-b, 0 where it is unknown."""
+    return kendall_tau(scores, truth) or 0.0
 
 
 def in_deciles(scores: np.ndarray, truth: np.ndarray, macs: np.ndarray) -> float:
     order = np.argsort(macs, kind="stable")
     return float(np.mean([tau(scores[part], truth[part]) for part in np.array_split(order, 10)]))
-
-
-def lead(score: np.ndarray, other: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """95 % percentile bootstrap over networks of how much larger the first score's tau is."""
-    draws = np.random.default_rng(0).integers(len(truth), size=(RESAMPLES, len(truth)))
-    low, high = np.percentile(
-        [tau(score[d], truth[d]) - tau(other[d], truth[d]) for d in draws], (2.5, 97.5)
-    )
-    return float(low), float(high)
 
 
 def session(options: argparse.Namespace) -> SupernetSession:
@@ -214,7 +207,9 @@ class Experiment:
             for name, s in {**scores, **trivial}.items()
         }
         first, best = next(iter(scores)), max(trivial, key=lambda name: found[name]["tau"])
-        low, high = lead(np.array(scores[first]), np.array(trivial[best]), truth)
+        low, high = tau_lead_interval(
+            np.array(scores[first]), np.array(trivial[best]), truth, resamples=RESAMPLES
+        )
         return {**found, f"{first} ahead of {best}, 95 %": {"low": low, "high": high}}
 
     def proxies(self, count: int) -> dict[str, dict[str, float]]:

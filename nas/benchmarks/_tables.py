@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from nas.domain import Domain
 from nas.errors import DataError
-from nas.strategies.base import rng
+from nas.statistics import rng
 from nas.trial import Genes
 
 __all__ = ["Lookup"]

@@ -29,19 +29,19 @@ from numpy.typing import NDArray
 from nas.benchmarks import Problem
 from nas.errors import NasError, RunError, UsageError
 from nas.pareto import RunningFront
+from nas.statistics import mean_interval
 from nas.strategies import make
-from nas.strategies.base import Strategy, rng
+from nas.strategies.base import Strategy
 from nas.trial import Genes, Trial
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CONTROL", "Arena", "Cell", "Row", "Score", "band", "compare", "interval", "run_cell"]
+__all__ = ["CONTROL", "Arena", "Cell", "Row", "Score", "compare", "run_cell"]
 
 CONTROL = "random"
 STALLED = 200
 """A strategy that asks so often in a row without naming a new network has no more to say."""
-RESAMPLES = 2000
 FORMAT = 1
 
 Floats = NDArray[np.float64]
@@ -387,7 +387,7 @@ class Arena:
         curve = self.curve(strategy, self.column)
         cells = self.of(strategy)
         over = curve[:, -1] - self.curve(CONTROL, self.column)[:, -1]
-        low, high = interval(over)
+        low, high = mean_interval(over)
         better = high < 0 if self.column == "regret" else low > 0
         worse = low > 0 if self.column == "regret" else high < 0
         at = sorted({*(c for c in checkpoints if 1 <= c <= self.budget), self.budget})
@@ -436,23 +436,6 @@ class Arena:
         _write(out / "arena.csv", self.frame().to_csv(index=False).rstrip("\n"))
 
 
-def interval(values: Floats) -> tuple[float, float]:
-    """values: (n, ...). 95 % interval of the mean over the first axis, by percentile bootstrap."""
-    low, high = band(values[:, None])
-    return float(low[0]), float(high[0])
-
-
-def band(curves: Floats) -> tuple[Floats, Floats]:
-    """curves: (seeds, points). 95 % intervals of the mean over seeds: two arrays (points,).
-
-    Efron 1979, https://doi.org/10.1214/aos/1176344552. Seeds are resampled, whole curves at a time.
-    """
-    picks = rng(0, "bootstrap", len(curves)).integers(len(curves), size=(RESAMPLES, len(curves)))
-    weights = np.apply_along_axis(np.bincount, 1, picks, minlength=len(curves)) / len(curves)
-    low, high = np.quantile(weights @ curves, [0.025, 0.975], axis=0)
-    return low, high
-
-
 def summary(values: Floats) -> tuple[float, float, float]:
     """values: (n,). Mean and its 95 % interval."""
-    return (float(values.mean()), *interval(values))
+    return (float(values.mean()), *mean_interval(values))

@@ -20,7 +20,7 @@ from nas.cost.compiled import compile_costs
 from nas.domain import Bound, Domain
 from nas.errors import UsageError
 from nas.space import SearchSpace
-from nas.strategies.base import rng
+from nas.statistics import rng
 from nas.trial import Genes
 from search_spaces import fbnet
 

@@ -26,7 +26,7 @@ from nas.model import build
 from nas.record import ledger
 from nas.record.identity import check_same, write_atomic
 from nas.record.journal import RunLock
-from nas.run.confirmation import interval
+from nas.statistics import paired_interval
 from nas.train import Augment, Schedule, fit, score, threads
 
 __all__ = ["Fit", "Fitted", "Short", "Step", "Trainer"]
@@ -168,7 +168,7 @@ class Fitted:
             return None
         mine, theirs = (self.scores[found[1].network.digest] for found in (winner, others[0]))
         each = [a - b for a, b in zip(mine, theirs, strict=True)]
-        return others[0][0].pure, fmean(each), interval(each, self.step)
+        return others[0][0].pure, fmean(each), paired_interval(each, self.step)
 
 
 class Fit:

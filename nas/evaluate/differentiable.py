@@ -21,7 +21,7 @@ from nas.evaluate.supernet import SupernetSession
 from nas.progress import Watch, ignore
 from nas.record.identity import space_digest, write_atomic
 from nas.report.probabilities import FILE, PICTURE, save_picture
-from nas.strategies.base import rng
+from nas.statistics import rng
 from nas.strategies.differentiable import AGAIN, DRAWS, Differentiable, read_document
 from nas.supernet.distribution import Distribution
 from nas.supernet.fbnet import FBNetTraining

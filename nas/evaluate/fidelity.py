@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kendalltau
 
 from nas.domain import Domain
 from nas.errors import RunError, TrainingError, UsageError
@@ -18,7 +17,7 @@ from nas.evaluate.zero_cost import TRIVIAL
 from nas.progress import Pace, Watch, ignore
 from nas.record import ledger
 from nas.record.identity import write_atomic
-from nas.strategies.base import rng
+from nas.statistics import kendall_tau, rng, tau_lead_interval
 from nas.study.study import evaluation_seed
 from nas.trial import Genes, Metrics
 
@@ -112,23 +111,17 @@ def _quality(metrics: Metrics) -> float:
     return -metrics["search_loss"] if "search_loss" in metrics else metrics["proxy_score"]
 
 
-def _tau(scores: Floats, truth: Floats) -> float:
-    return float(np.nan_to_num(kendalltau(scores, truth).statistic))
-
-
 def _report(columns: dict[str, Floats]) -> dict[str, Any]:
     truth = columns["trained"]
-    taus = {name: _tau(columns[name], truth) for name in ("cheap", *TRIVIAL)}
+    taus = {name: kendall_tau(columns[name], truth) or 0.0 for name in ("cheap", *TRIVIAL)}
     best = max(TRIVIAL, key=lambda name: taus[name])
-    picks = np.random.default_rng(0).integers(len(truth), size=(RESAMPLES, len(truth)))
-    leads = [_tau(columns["cheap"][p], truth[p]) - _tau(columns[best][p], truth[p]) for p in picks]
-    low, high = np.percentile(leads, (2.5, 97.5))
+    low, high = tau_lead_interval(columns["cheap"], columns[best], truth, resamples=RESAMPLES)
     return {
         "networks": len(truth),
         "tau": taus,
         "best_trivial": best,
-        "lead_low": float(low),
-        "lead_high": float(high),
+        "lead_low": low,
+        "lead_high": high,
     }
 
 

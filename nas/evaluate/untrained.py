@@ -22,7 +22,7 @@ from nas.objectives import UNTRAINED
 from nas.progress import Pace, Watch, ignore
 from nas.record import ledger
 from nas.settings import check_kind
-from nas.strategies.base import rng
+from nas.statistics import rng
 from nas.train import threads
 from nas.trial import Metrics
 

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from nas.arch import Layer
 from nas.errors import TableError
-from nas.latency.audit import kendall_tau
 from nas.latency.device import AMOUNTS, work
 from nas.latency.table import Row, Table, layer_key
+from nas.statistics import kendall_tau
 
 __all__ = ["GROUPS", "Adapted", "adapt"]
 

@@ -1,18 +1,15 @@
 """Estimates held against whole networks that were timed: how far off, how sure, and whether the order is right."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nas.latency.table import Estimate
+from nas.statistics import kendall_tau, kendall_tau_of_near
 
-__all__ = ["NINETY", "Audit", "audit", "kendall_tau", "told"]
-
-Floats = NDArray[np.float64]
+__all__ = ["NINETY", "Audit", "audit", "told"]
 
 NINETY = 1.6449  # standard deviations to either side that hold 90 %
 BAND = 0.10
@@ -61,19 +58,10 @@ def audit(
         within_10=float((np.abs(errors) <= 0.10).mean()),
         coverage_90=float((np.abs(estimated - measured) <= NINETY * sd).mean()),
         tau=kendall_tau(estimated, measured),
-        tau_band=kendall_tau(estimated, measured, band=BAND),
+        tau_band=kendall_tau_of_near(estimated, measured, BAND),
         tau_repeat=kendall_tau(first, second),
-        tau_repeat_band=kendall_tau(first, second, band=BAND),
+        tau_repeat_band=kendall_tau_of_near(first, second, BAND),
     )
-
-
-def kendall_tau(first: Floats, second: Floats, *, band: float = math.inf) -> float | None:
-    """Kendall's tau-b over pairs whose ``second`` differ by at most ``band`` of the smaller; None for no pairs."""
-    i, j = np.triu_indices(len(first), 1)
-    near = np.abs(second[i] - second[j]) <= band * np.minimum(second[i], second[j])
-    a, b = np.sign(first[i] - first[j])[near], np.sign(second[i] - second[j])[near]
-    untied = math.sqrt(float((a != 0).sum()) * float((b != 0).sum()))
-    return float((a * b).sum()) / untied if untied else None
 
 
 def told(info: Mapping[str, Any]) -> str:

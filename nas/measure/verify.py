@@ -18,7 +18,7 @@ from nas.measure.runners import Runner
 from nas.measure.timing import LOOPED, Quality, Subject, measure, remarks
 from nas.measure.training import network_document
 from nas.space import SearchSpace
-from nas.strategies.base import rng as stream
+from nas.statistics import rng as stream
 
 __all__ = [
     "Timed",

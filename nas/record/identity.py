@@ -18,7 +18,7 @@ from nas.domain import Domain
 from nas.errors import RunError
 from nas.objectives import Objectives, reference
 from nas.space import SearchSpace
-from nas.strategies.base import rng
+from nas.statistics import rng
 
 __all__ = [
     "check_same",

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.benchmarks.arena import Arena, band
+from nas.benchmarks.arena import Arena
+from nas.statistics import mean_band
 from nas.units import counted
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def arena_figure(arena: Arena) -> "Figure":
                 lw=3 - 1.8 * index / len(arena.strategies),
                 label=strategy,
             )
-            axes.fill_between(evaluations, *band(curve), color=color, alpha=0.18, lw=0)
+            axes.fill_between(evaluations, *mean_band(curve), color=color, alpha=0.18, lw=0)
         if column == "regret":
             means = np.array(
                 [arena.curve(strategy, column).mean(axis=0) for strategy in arena.strategies]

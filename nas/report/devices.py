@@ -8,9 +8,9 @@ import numpy as np
 
 from nas.cost.costs import latency_metric
 from nas.domain import Domain
-from nas.latency.audit import kendall_tau
 from nas.objectives import Objective, Objectives
 from nas.report import text
+from nas.statistics import kendall_tau
 from nas.trial import Trial
 
 __all__ = ["front_on", "front_over", "rank_correlations", "summary"]

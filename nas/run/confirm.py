@@ -26,7 +26,7 @@ from nas.record.journal import RunLock
 from nas.run import confirmation
 from nas.run.confirmation import Confirmation
 from nas.run.run import Run
-from nas.strategies.base import rng
+from nas.statistics import rng
 from nas.trial import Genes, Trial
 from nas.units import counted
 

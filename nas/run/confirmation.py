@@ -13,53 +13,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-
 from nas.errors import RunError
 from nas.record import ledger
-from nas.strategies.base import rng
+from nas.statistics import Interval, claim, paired_interval
 
-__all__ = ["FILE", "Confirmation", "Pair", "claim", "interval", "read"]
+__all__ = ["FILE", "Confirmation", "Pair", "read"]
 
 FILE = "confirm.jsonl"
-RESAMPLES = 9999
-
-
-def interval(differences: Sequence[float], step: float = 0.0) -> tuple[float, float] | None:
-    """95 % interval of the mean difference by bootstrap over pairs, expanded for few of them; None for one pair.
-
-    A percentile bootstrap of three pairs excludes zero in a quarter of all cases where nothing
-    differs: it takes the spread of three for the truth. So its distances from the mean are
-    multiplied by ``sqrt(n / (n - 1))``, as the resamples vary too little, and by Student's quantile
-    over the normal one (Hesterberg 2015, https://arxiv.org/abs/1411.5279, section 3.5). ``step`` is
-    what one test image is worth: pairs that agree by luck have at least that deviation.
-
-    Where the differences lean to the left it says "better" too often: 7 to 12 % under an
-    exponential or a mild lognormal for 3 to 15 pairs, nominal 2.5 %. A studentised bootstrap halves
-    that, but can claim nothing from three pairs and finds a difference of two deviations in 47
-    instead of 74 of 100 cases of four; so it is not used.
-    """
-    from scipy.stats import norm, t
-
-    count = len(differences)
-    if count < 2:
-        return None
-    values = np.asarray(differences, np.float64)
-    means = values[rng(0, "confirm", count).integers(count, size=(RESAMPLES, count))].mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    student = float(t.ppf(0.975, count - 1))
-    factor = student / float(norm.ppf(0.975)) * math.sqrt(count / (count - 1))
-    mean, least = float(values.mean()), student * step / math.sqrt(count)
-    return mean - max(factor * (mean - float(low)), least), mean + max(
-        factor * (float(high) - mean), least
-    )
-
-
-def claim(found: tuple[float, float] | None) -> str:
-    """``better``, ``worse``, or ``no evidence``: the first two only if the interval excludes zero."""
-    if found is None or found[0] <= 0 <= found[1]:
-        return "no evidence"
-    return "better" if found[0] > 0 else "worse"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,9 +103,9 @@ class Confirmation:
         return found
 
     @property
-    def interval(self) -> tuple[float, float] | None:
-        """See `interval`: of the mean over pairs. None while there are fewer than two."""
-        return interval([pair.difference for pair in self.pairs], self.step)
+    def interval(self) -> Interval | None:
+        """The mean difference of the pairs, by `paired_interval`. None while there are fewer than two."""
+        return paired_interval([pair.difference for pair in self.pairs], self.step)
 
     @property
     def seconds(self) -> tuple[float, float]:

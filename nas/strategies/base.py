@@ -4,10 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from zlib import crc32
 
-import numpy as np
-
+from nas.statistics import rng
 from nas.trial import Genes, Trial
 
 __all__ = ["Proposal", "Strategy", "rng"]
@@ -49,8 +47,3 @@ class Strategy(ABC):
     @abstractmethod
     def recommend(self) -> Genes:
         """The network it would bet on, given noise: not merely the luckiest one seen."""
-
-
-def rng(seed: int, stream: str, number: int) -> np.random.Generator:
-    """A generator that depends on nothing but its arguments: randomness is counted, not consumed."""
-    return np.random.default_rng([seed, crc32(stream.encode()), number])

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nas.errors import TrainingError
-from nas.strategies.base import rng
+from nas.statistics import rng
 from nas.strategies.differentiable import Settings
 from nas.supernet.distribution import Distribution
 from nas.supernet.network import Supernet

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from nas.cost.compiled import compile_costs
 from nas.errors import TrainingError, UsageError
 from nas.space import SearchSpace
-from nas.strategies.base import rng
+from nas.statistics import rng
 from nas.supernet.network import Supernet, View
 from nas.supernet.optimiser import SharedSGD
 from nas.supernet.scoring import run

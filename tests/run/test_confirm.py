@@ -8,14 +8,12 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import nas
 from nas.errors import DataError, RunError, UsageError
 from nas.run import confirmation
 from nas.run.confirm import confirm, members
-from nas.run.confirmation import claim, interval
 from nas.run.network import metadata_of, named_network
 from nas.run.run import Run, newest
 
@@ -35,37 +33,6 @@ def instant():
 @pytest.fixture
 def run(instant, tmp_path):
     return instant.searched(tmp_path / "run")
-
-
-# -- the interval ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("count", [3, 5, 10])
-@pytest.mark.parametrize("noise", ["normal", "laplace", "grid"])
-def test_better_is_claimed_rarely_where_nothing_differs(count, noise):
-    """Nominal is 2.5 %; 600 samples of a true 4 % exceed 6 % once in 100 tries, and the samples are seeded."""
-    draw = np.random.default_rng(count)
-    make = {
-        "normal": lambda: draw.normal(size=count),
-        "laplace": lambda: draw.laplace(size=count),
-        "grid": lambda: np.round(2 * draw.normal(size=count)) / 100,
-    }[noise]
-    claims = [claim(interval(make(), 0.01 if noise == "grid" else 0.0)) for _ in range(600)]
-    assert claims.count("better") / 600 <= 0.05
-    assert claims.count("worse") / 600 <= 0.05
-
-
-def test_a_clear_difference_is_found():
-    assert claim(interval([0.05, 0.06, 0.055])) == "better"
-    assert claim(interval([-0.05, -0.06, -0.055])) == "worse"
-    assert claim(interval([0.05, 0.06, -0.01])) == "no evidence"
-
-
-def test_pairs_that_agree_by_luck_are_no_evidence():
-    assert claim(interval([0.01, 0.01, 0.01], 0.01)) == "no evidence"
-    assert claim(interval([0.0, 0.0, 0.0])) == "no evidence"
-    assert interval([0.3]) is None
-    assert claim(None) == "no evidence"
 
 
 # -- which networks -------------------------------------------------------------------------------
