@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parents[2] / "experiments"
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_notebook_runs(path, capsys):
     cells = [
-        cell["source"]
+        "".join(cell["source"])
         for cell in json.loads(path.read_text())["cells"]
         if cell["cell_type"] == "code"
     ]
