@@ -3,17 +3,18 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from nas.errors import ArchitectureError
 from nas.ops import op_from_json, op_to_json
 from nas.shape import FLOAT_BYTES, Kernel, Op, Shape
-from nas.units import html_table
+from nas.units import html_table, text_table
 
 __all__ = ["Architecture", "Layer", "Stage"]
 
@@ -21,6 +22,7 @@ FORMAT = 1
 LARGEST_FILE_BYTES = 16 << 20
 LARGEST_SIDE = 1 << 16
 LARGEST_PARAMS = 1 << 40
+LAYER_COLUMNS = ("layer", "op", "input", "params", "macs (M)")
 STAGE_NAME = re.compile(r"[A-Za-z0-9_.+-]{1,80}")
 
 
@@ -188,12 +190,32 @@ class Architecture:
     def _repr_html_(self) -> str:
         """The layers as a notebook shows them."""
         title = f"{self.digest}: input {self.input}, {self.params:,} params, {self.macs / 1e6:,.1f} M macs"
-        names = (stage.name for stage in self.stages for _ in stage.ops)
-        rows = [
-            (name, layer.op.signature, layer.shape, f"{layer.params:,}", f"{layer.macs / 1e6:.2f}")
-            for name, layer in zip(names, self.layers, strict=True)
-        ]
-        return html_table(title, ("stage", "op", "input", "params", "macs (M)"), rows)
+        return html_table(title, LAYER_COLUMNS, self._layer_rows())
+
+    def __str__(self) -> str:
+        return self.layer_table()
+
+    def __repr__(self) -> str:
+        size = f"{len(self.layers)} layers, {self.params:,} params, {self.macs / 1e6:,.1f} M macs"
+        return f"Architecture({self.digest}: input {self.input}, {size})"
+
+    def layer_table(self, more: Mapping[str, Sequence[str]] = MappingProxyType({})) -> str:
+        """One line per layer: its stage, op, input shape, params and macs.
+
+        ``more``: further columns by heading, a cell per layer.
+        """
+        columns = [*zip(*self._layer_rows(), strict=True), *more.values()]
+        return text_table((*LAYER_COLUMNS, *more), list(zip(*columns, strict=True)))
+
+    def _layer_rows(self) -> list[tuple[str, ...]]:
+        """Cells of `LAYER_COLUMNS` per layer."""
+        rows: list[tuple[str, ...]] = []
+        for stage, layers in self.layers_by_stage:
+            for layer in layers:
+                macs = f"{layer.macs / 1e6:.2f}"
+                cells = (layer.op.signature, str(layer.shape), f"{layer.params:,}", macs)
+                rows.append((stage.name, *cells))
+        return rows
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON: format, input, stages of ops by short key."""

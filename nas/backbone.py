@@ -85,10 +85,9 @@ def _fixed(network: Architecture) -> list[tuple[str, str]]:
 def _taps(network: Architecture) -> dict[int, Tap]:
     """The last layer of each stride, the head left out."""
     found: dict[int, Tap] = {}
-    layers, stride = iter(network.layers), 1
-    for stage in network.stages:
-        for position in range(len(stage.ops)):
-            layer = next(layers)
+    stride = 1
+    for stage, layers in network.layers_by_stage:
+        for position, layer in enumerate(layers):
             if stage.name != "head" and layer.op.key != "classifier":
                 stride *= getattr(layer.op, "stride", 1)
                 channels = layer.out_shape.channels

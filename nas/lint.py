@@ -95,15 +95,7 @@ class Report:
 
 def lint(space: SearchSpace, tables: Sequence[Table] = ()) -> Report:
     """Look at the whole space, option by option; takes seconds. What cannot be priced is reported, not raised."""
-    layers = list(
-        {
-            layer: None
-            for step in space.chain
-            for row in step.words
-            for word in row
-            for layer in word
-        }
-    )
+    layers = space.layers
     priced, refused = [], []
     coverage = {}
     for table in tables:

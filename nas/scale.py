@@ -96,14 +96,13 @@ def scale(
         "head": {"scale": width, "grow": max(1.0, width), "fixed": 1.0}[head],
     }
     notes = _Notes()
-    layers, stages = iter(network.layers), []
+    stages = []
     body = [
         stage
         for stage in network.stages
         if stage.name not in ONCE and any(not op.once for op in stage.ops)
     ]
-    for stage in network.stages:
-        own = [next(layers) for _ in stage.ops]
+    for stage, own in network.layers_by_stage:
         factor = widths.get(stage.name, width)
         ops = [layer.op for layer in own]
         if stage in body:

@@ -1,4 +1,4 @@
-"""Quantities as people write them (``60ms``, ``5M``, ``5m``), and tables as notebooks show them."""
+"""Quantities as people write them (``60ms``, ``5M``, ``5m``), and tables as notebooks and terminals show them."""
 
 import math
 import re
@@ -7,7 +7,7 @@ from html import escape
 
 from nas.errors import UsageError
 
-__all__ = ["amount", "count", "counted", "html_table", "milliseconds", "seconds"]
+__all__ = ["amount", "count", "counted", "html_table", "milliseconds", "seconds", "text_table"]
 
 _MILLISECONDS = {"": 1.0, "ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}
 _COUNT = {
@@ -65,6 +65,24 @@ def html_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object
         "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
     )
     return f"<p><b>{escape(title)}</b></p><table><tr>{head}</tr>{body}</table>"
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table for the terminal: columns two spaces apart, those of numbers right-aligned."""
+    columns = list(zip(header, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    numeric = [bool(rows) and all(map(_starts_a_number, column[1:])) for column in columns]
+    lines = []
+    for row in (header, ["-" * width for width in widths], *rows):
+        cells = []
+        for cell, width, right in zip(row, widths, numeric, strict=True):
+            cells.append(cell.rjust(width) if right else cell.ljust(width))
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _starts_a_number(cell: str) -> bool:
+    return not cell or cell[0] in "-+.0123456789"
 
 
 def counted(count: int, noun: str, many: str = "") -> str:

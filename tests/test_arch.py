@@ -62,6 +62,30 @@ def test_digest_ignores_stage_borders_and_sees_everything_else():
     assert len({one.digest, *(o.digest for o in others)}) == 4
 
 
+def test_a_network_prints_as_its_layer_table():
+    built = network(*SMALL, name="body")
+    rows = str(built).splitlines()
+    assert rows[0].split() == ["layer", "op", "input", "params", "macs", "(M)"]
+    assert rows[2].split()[:3] == ["body", SMALL[0].signature, "3x32x32"]
+    assert len(rows) == 2 + len(built.layers)
+    assert built.layer_table({"more": ["1", "2", "3", "4"]}).splitlines()[-1].endswith("4")
+    assert repr(built) == (
+        f"Architecture({built.digest}: input 3x32x32, 4 layers, "
+        f"{built.params:,} params, {built.macs / 1e6:,.1f} M macs)"
+    )
+
+
+def test_stages_with_their_layers_are_all_layers():
+    stages = (Stage("stem", SMALL[:1]), Stage("empty", ()), Stage("body", SMALL[1:]))
+    built = Architecture(Shape(3, 32), stages)
+    assert [(stage.name, len(layers)) for stage, layers in built.layers_by_stage] == [
+        ("stem", 1),
+        ("empty", 0),
+        ("body", 3),
+    ]
+    assert built.layers_by_stage[2][1] == built.layers[1:]
+
+
 def test_digest_is_pinned():
     """A digest names a network in other people's records: it may never change."""
     assert network(*SMALL).digest == PINNED

@@ -8,10 +8,10 @@ import click
 from nas.cli._options import json_option, print_json, run_argument, seed_option
 from nas.cli._progress import Live, duration
 from nas.errors import RunError
-from nas.report import text
 from nas.run.confirm import EPOCHS_FACTOR, Step, confirm
 from nas.run.confirmation import Confirmation
 from nas.run.run import Run
+from nas.units import text_table
 
 __all__ = ["command"]
 
@@ -131,7 +131,7 @@ def table(run: Run, found: Confirmation) -> str:
         ])  # fmt: skip
     return (
         f"{found.metric} on the search, selection and test (confirmed, random) sets\n"
-        + text.table(header, rows)
+        + text_table(header, rows)
     )
 
 

@@ -58,7 +58,5 @@ def describe(table: Table, spaces: Sequence[SearchSpace]) -> dict[str, Any]:
 
 def coverage(table: Table, space: SearchSpace) -> float:
     """Share of the space's distinct layers that the table has a row for."""
-    layers = {
-        layer for step in space.chain for words in step.words for word in words for layer in word
-    }
-    return sum(table.row(layer) is not None for layer in layers) / len(layers)
+    covered = sum(table.row(layer) is not None for layer in space.layers)
+    return covered / len(space.layers)

@@ -23,6 +23,7 @@ from nas.report import plots, text
 from nas.run.network import named_network
 from nas.run.run import Run
 from nas.scale import scaled
+from nas.units import text_table
 
 __all__ = ["command"]
 
@@ -314,7 +315,7 @@ class _Scale:
         ]  # fmt: skip
         return [
             f"candidates at {self.given['step']:g} times the base's {self.unit}, on selection:",
-            text.table(header, table),
+            text_table(header, table),
             *(f"left out: {line}" for line in self.dropped),
             *(f"failed: {digest}: {reason}" for digest, reason in self.fitted.failed.items()),
             f"kept: {self.fitted.best[0]}; {_lead(self.fitted.lead())}",
@@ -391,9 +392,7 @@ class _Scale:
         across = latency_metric(self.tables[0].name) if self.tables else "macs"
         shown: dict[str, Any] = {}
         if self.run is not None and all(across in trial.metrics for trial in self.run.front_trials):
-            up = next(
-                (o.name for o in self.run.objectives.each if o.direction == "maximize"), "accuracy"
-            )
+            up = (*self.run.objectives.maximized, "accuracy")[0]
             shown = {"trials": self.run.trials, "front": self.run.front_trials, "up": up}
         return plots.family_figure(
             [m.name for m in self.members], costs, across, params=[m.network.params for m in self.members],
@@ -443,5 +442,5 @@ def _deviation_text() -> str:
     ]  # fmt: skip
     return (
         "the published table, and in brackets its formula 1.2, 1.1, 1.15 to the phi of equal nominal cost:\n"
-        + text.table(["", "phi", "depth", "width", "pixels"], rows)
+        + text_table(["", "phi", "depth", "width", "pixels"], rows)
     )

@@ -102,15 +102,11 @@ def slim(architecture: Architecture, proxy: Proxy, in_channels: int, classes: in
     strides = iter(
         _relaxed([getattr(layer.op, "stride", 1) for layer in architecture.layers], proxy)
     )
-    layers = iter(architecture.layers)
-    stages = tuple(
-        Stage(
-            stage.name,
-            tuple(_slim_op(next(layers), next(strides), proxy.width, classes) for _ in stage.ops),
-        )
-        for stage in architecture.stages
-    )
-    return Architecture(Shape(in_channels, proxy.resolution), stages)
+    stages = []
+    for stage, layers in architecture.layers_by_stage:
+        ops = [_slim_op(layer, next(strides), proxy.width, classes) for layer in layers]
+        stages.append(Stage(stage.name, tuple(ops)))
+    return Architecture(Shape(in_channels, proxy.resolution), tuple(stages))
 
 
 def _slim_op(layer: Layer, stride: int, width: float, classes: int) -> Op:

@@ -62,10 +62,9 @@ def layers_of(spaces: Iterable[SearchSpace]) -> list[Layer]:
     """The distinct layers that the spaces reach, one for each row of a table."""
     found: dict[str, Layer] = {}
     for space in spaces:
-        for step in space.chain:
-            for layer in (layer for row in step.words for word in row for layer in word):
-                if layer.kernels:
-                    found.setdefault(layer_key(layer.op, layer.shape), layer)
+        for layer in space.layers:
+            if layer.kernels:
+                found.setdefault(layer_key(layer.op, layer.shape), layer)
     return list(found.values())
 
 

@@ -27,9 +27,8 @@ class Network(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
-        layers = iter(architecture.layers)
         stages: OrderedDict[str, nn.Module] = OrderedDict()
-        for stage in architecture.stages:
+        for stage, layers in architecture.layers_by_stage:
             if (
                 stage.name in stages
                 or not stage.name
@@ -40,8 +39,8 @@ class Network(nn.Module):
                     f"stage '{stage.name[:40]}' cannot name a torch module: names are unique, "
                     "without dots, and not a method of torch modules"
                 )
-            made = (next(layers) for _ in stage.ops)
-            stages[stage.name] = nn.Sequential(*(module(layer.op, layer.shape) for layer in made))
+            modules = [module(layer.op, layer.shape) for layer in layers]
+            stages[stage.name] = nn.Sequential(*modules)
         self.stages = nn.Sequential(stages)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -89,10 +89,8 @@ Body = list[tuple[str, list[Layer]]]
 
 def _parts(network: Architecture) -> tuple[Layer, Body, list[Layer]]:
     """Stem, stages, head."""
-    layers, body = iter(network.layers), []
-    for stage in network.stages:
-        body.append((stage.name, [next(layers) for _ in stage.ops]))
-    flat = [layer for _, own in body for layer in own]
+    body = [(stage.name, list(layers)) for stage, layers in network.layers_by_stage]
+    flat = list(network.layers)
     stem, head = flat[0], flat[-2:]
     if not (
         isinstance(stem.op, Conv) and (stem.op.kernel, stem.op.stride, stem.op.groups) == (3, 2, 1)

@@ -81,11 +81,9 @@ def _stages(space: SearchSpace) -> Iterator[tuple[str, tuple[int, ...]]]:
 def _align(network: Architecture, space: SearchSpace) -> list[tuple[tuple[int, ...], Ops]] | None:
     """Slots and the network's ops, stage by stage: by name where the space has all of them, else by position."""
     stages = list(_stages(space))
-    ops, start = {}, 0
-    for stage in network.stages:
-        layers = network.layers[start : start + len(stage.ops)]
+    ops = {}
+    for stage, layers in network.layers_by_stage:
         ops[stage.name] = tuple(layer.op.at(layer.shape) for layer in layers)
-        start += len(layers)
     names = [name for name, _ in stages]
     if set(ops) <= set(names):
         return [(slots, ops.get(name, ())) for name, slots in stages]

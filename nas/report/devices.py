@@ -9,9 +9,9 @@ import numpy as np
 from nas.cost.costs import latency_metric
 from nas.domain import Domain
 from nas.objectives import Objective, Objectives
-from nas.report import text
 from nas.statistics import kendall_tau
 from nas.trial import Trial
+from nas.units import text_table
 
 __all__ = ["front_on", "front_over", "rank_correlations", "summary"]
 
@@ -69,7 +69,7 @@ def summary(
             for t in found
         ]
         parts.append(
-            f"front on {device}\n" + text.table(["trial", *quality, f"{device} ms", "digest"], rows)
+            f"front on {device}\n" + text_table(["trial", *quality, f"{device} ms", "digest"], rows)
         )
     parts += [
         f"rank correlation of {a} and {b}: Kendall's tau {'unknown' if tau is None else f'{tau:.2f}'} "

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from nas.cost.metric import Metric
 from nas.errors import UsageError
 from nas.objectives import Objective
 from nas.trial import Metrics, Trial
@@ -34,10 +35,10 @@ UNITS = {"params": ("params (M)", 1e6), "macs": ("multiply-adds (M)", 1e6), "siz
 
 def axis_label(name: str) -> tuple[str, float]:
     """What to write at an axis, and what to divide by."""
-    metric, _, device = name.partition("@")
-    if metric == "latency_ms":
-        return f"latency on {device} (ms)", 1.0
-    return UNITS.get(metric, (metric.replace("_", " "), 1.0))
+    metric = Metric.parse(name)
+    if metric.is_latency:
+        return f"latency on {metric.device} (ms)", 1.0
+    return UNITS.get(metric.name, (metric.name.replace("_", " "), 1.0))
 
 
 def front_figure(

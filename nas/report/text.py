@@ -13,7 +13,7 @@ from nas.lint import Report
 from nas.objectives import Objectives
 from nas.space import SearchSpace
 from nas.trial import Trial
-from nas.units import amount, counted
+from nas.units import amount, counted, text_table
 
 __all__ = [
     "choices",
@@ -29,26 +29,7 @@ __all__ = [
     "shown_share",
     "spaces",
     "spread",
-    "table",
 ]
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns two spaces apart; a column of numbers is right-aligned."""
-    columns = list(zip(header, *rows, strict=True))
-    widths = [max(map(len, column)) for column in columns]
-    numeric = [
-        bool(rows) and all(not cell or cell[0] in "-+.0123456789" for cell in column[1:])
-        for column in columns
-    ]
-    lines = []
-    for row in (header, ["-" * width for width in widths], *rows):
-        cells = [
-            c.rjust(w) if right else c.ljust(w)
-            for c, w, right in zip(row, widths, numeric, strict=True)
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
 
 
 def milliseconds(estimate: Estimate) -> str:
@@ -66,29 +47,14 @@ def _shares(estimate: Estimate) -> str:
 
 
 def layers(architecture: Architecture, tables: Sequence[Table]) -> str:
-    """One line per layer."""
-    header = [
-        "layer",
-        "op",
-        "input",
-        "params",
-        "macs (M)",
-        *(f"{table.name} ms" for table in tables),
-    ]
-    rows, stage_of = [], [stage.name for stage in architecture.stages for _ in stage.ops]
-    for name, layer in zip(stage_of, architecture.layers, strict=True):
-        times = [f"{table.layer(layer).latency_ms:.3f}" for table in tables]
-        rows.append(
-            [
-                name,
-                layer.op.signature,
-                str(layer.shape),
-                f"{layer.params:,}",
-                f"{layer.macs / 1e6:.2f}",
-                *times,
-            ]
-        )
-    return table(header, rows)
+    """One line per layer, with its latency on each device."""
+    latencies = {
+        f"{table.name} ms": [
+            f"{table.layer(layer).latency_ms:.3f}" for layer in architecture.layers
+        ]
+        for table in tables
+    }
+    return architecture.layer_table(latencies)
 
 
 def costs(
@@ -131,7 +97,9 @@ def spaces(found: Sequence[SearchSpace]) -> str:
         ]
         for s in found
     ]
-    return table(["space", "input", "choices", "gene tuples", "distinct networks", "paper"], rows)
+    return text_table(
+        ["space", "input", "choices", "gene tuples", "distinct networks", "paper"], rows
+    )
 
 
 SHARES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95)
@@ -158,7 +126,7 @@ def choices(space: SearchSpace) -> str:
         [name, "ordinal" if choice.ordinal else "", ", ".join(choice.labels)]
         for name, choice in zip(space.gene_names, space.choices, strict=True)
     ]
-    return table([f"choice of {space.name}", "", "options"], rows)
+    return text_table([f"choice of {space.name}", "", "options"], rows)
 
 
 def devices(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -262,7 +230,7 @@ def front(
                 trial.digest,
             ]
         )
-    return table(header, rows)
+    return text_table(header, rows)
 
 
 def networks(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -279,7 +247,7 @@ def networks(rows: Sequence[Mapping[str, Any]]) -> str:
         ]
         for row in rows
     ]
-    return table(
+    return text_table(
         ["network", "input", "params", "macs (M)", "counted as", "space", "membership"], cells
     )
 
@@ -314,7 +282,7 @@ def family(
         remarks = [*filter(None, [member.note]), *map(str, member.roundings)]
         if remarks:
             notes.append(f"{member.name}: {'; '.join(remarks)}")
-    return "\n".join([table(header, rows), *(["", "rounded:"] if notes else []), *notes])
+    return "\n".join([text_table(header, rows), *(["", "rounded:"] if notes else []), *notes])
 
 
 def lint(report: Report) -> str:
@@ -322,7 +290,7 @@ def lint(report: Report) -> str:
     lines = [
         f"{report.space}: {report.gene_tuples:,} gene tuples, {report.distinct:,} networks, {report.layers:,} distinct layers",
         "",
-        table(
+        text_table(
             ["cost", "least", "greatest"],
             [
                 [name, amount(found.least), amount(found.greatest)]
@@ -335,7 +303,7 @@ def lint(report: Report) -> str:
             [name, *map(str, (c.measured, c.summed, c.predicted))]
             for name, c in report.coverage.items()
         ]
-        lines += ["", table(["device", "layers measured", "summed", "predicted"], rows)]
+        lines += ["", text_table(["device", "layers measured", "summed", "predicted"], rows)]
     lines += ["", *(str(found) for found in report.findings)]
     errors, warnings = (
         sum(f.severity == kind for f in report.findings) for kind in ("error", "warning")

@@ -160,11 +160,8 @@ def _planned(run: Run, trainer: Any, top: int, random: int, seeds: int, seed: in
         share, others = band_networks(run, trial, count, seed, taken)
         entries.append({**_entry(run, trial.genes), "trial": trial.number, "band": share,
                         "random": [_entry(run, genes) for genes in others]})  # fmt: skip
-    quality = [
-        objective.name for objective in run.objectives.each if objective.direction == "maximize"
-    ]
     plan = {
-        "kind": "plan", "metric": (quality or ["accuracy"])[0], "seed": seed, "seeds": seeds,
+        "kind": "plan", "metric": (*run.objectives.maximized, "accuracy")[0], "seed": seed, "seeds": seeds,
         "recipe": trainer.describe_training(), "threads": trainer.thread_count, "members": entries,
     }  # fmt: skip
     before = confirmation.read(run.folder)

@@ -17,6 +17,7 @@ from nas import catalog, progress, strategies
 from nas.cost.compiled import Compiled
 from nas.cost.confidence import Margin, check_confidence, margin
 from nas.cost.costs import latency_metric, space_costs, sure_metric
+from nas.cost.metric import Metric
 from nas.domain import Bound, Domain
 from nas.errors import BoundError, DataError, ExistsError, NasError, RunError, UsageError, unknown
 from nas.latency import audit
@@ -457,12 +458,14 @@ def _absolute(spec: str) -> str:
 
 def _metric(name: str, tables: Sequence[Table]) -> str:
     """``latency_ms`` alone is the first device's, as is what else its table prices; a device goes by its alias too."""
-    metric, _, device = name.partition("@")
-    if device in (table.name for table in tables):
+    metric = Metric.parse(name)
+    if metric.device in (table.name for table in tables):
         return name
-    if device:
-        return f"{metric}@{catalog.device(device).name}"
-    return f"{metric}@{tables[0].name}" if metric in ("latency_ms", *tables[0].columns) else name
+    if metric.device:
+        return str(replace(metric, device=catalog.device(metric.device).name))
+    if metric.is_latency or metric.name in tables[0].columns:
+        return str(replace(metric, device=tables[0].name))
+    return name
 
 
 def _reward(tables: Sequence[Table], settings: Search) -> Reward | None:

@@ -5,7 +5,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from nas.arch import Layer
 from nas.model import module
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import FusedMBConv, MBConv
@@ -13,13 +12,6 @@ from nas.shape import Op, Shape
 from nas.space import SearchSpace
 from nas.testing.ops import check_op
 from search_spaces import fbnet, mnasnet
-
-
-def distinct_layers(space: SearchSpace) -> list[Layer]:
-    found = {
-        layer: None for step in space.chain for row in step.words for word in row for layer in word
-    }
-    return list(found)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +24,7 @@ def distinct_layers(space: SearchSpace) -> list[Layer]:
     ids=["fbnet", "fbnet-32", "mnasnet-32"],
 )
 def test_every_layer_of_a_space(space: SearchSpace, least: int) -> None:
-    layers = distinct_layers(space)
+    layers = space.layers
     assert len(layers) >= least
     for layer in layers:
         check_op(layer.op, layer.shape, module)

@@ -10,7 +10,7 @@ from nas.latency.table import layer_key
 
 SPACE = catalog.space("fbnet", resolution=32, classes=100)
 SOURCE = catalog.device("pixel3")
-EVERY = [layer for step in SPACE.chain for row in step.words for word in row for layer in word]
+EVERY = SPACE.layers
 NETWORKS = [
     SPACE.decode(genes).layers for genes in np.random.default_rng(0).integers(0, 9, (200, 22))
 ]

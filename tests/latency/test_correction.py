@@ -106,9 +106,7 @@ def test_it_survives_its_json_form():
 
 
 def table(correction=None):
-    layers = {
-        layer for step in toy_space().chain for row in step.words for word in row for layer in word
-    }
+    layers = toy_space().layers
     rng = np.random.default_rng(0)
     rows = {layer_key(x.op, x.shape): Row(latency_ms=ms, sd_ms=0.1 * ms) for x, ms in zip(sorted(layers, key=str), rng.uniform(0.5, 2, len(layers)), strict=True)}  # fmt: skip
     return Table(

@@ -77,13 +77,7 @@ def test_hw_nas_benchs_keys(tmp_path):
     assert layer_key(Conv(channels=32, stride=2), Shape(24, 32)) in found.rows
     assert found.left_out == ("Skip_H32_W32_Cin24_Cout24_stride1",)  # nothing is run for it
     space = catalog.space("fbnet", resolution=32)
-    layers = {
-        layer_key(x.op, x.shape)
-        for step in space.chain
-        for row in step.words
-        for word in row
-        for x in word
-    }
+    layers = {layer_key(layer.op, layer.shape) for layer in space.layers}
     assert set(found.rows) <= layers
 
 

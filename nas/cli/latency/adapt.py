@@ -81,14 +81,7 @@ def command(
     space = catalog.space(name, resolution=resolution, classes=classes, in_channels=in_channels)
     table = catalog.device(source)
     timed = list(_read(measurements, space))
-    every = {
-        layer
-        for step in space.chain
-        for row in step.words
-        for word in row
-        for layer in word
-        if layer.kernels
-    }
+    every = [layer for layer in space.layers if layer.kernels]
     found = adapt(
         table,
         [_layers(network) for network, _ in timed],

@@ -12,8 +12,8 @@ from nas.latency.audit import NINETY
 from nas.latency.table import Table
 from nas.measure.runners import Command, Runner, as_built
 from nas.measure.verify import Timed, all_remarks, threads_of, time_networks
-from nas.report import text
 from nas.run.network import named_network
+from nas.units import text_table
 
 __all__ = ["command"]
 
@@ -90,7 +90,7 @@ def command(
         "table off by",
         "in 90 % interval",
     ]
-    click.echo(text.table(header, [_row(one) for one in found]))
+    click.echo(text_table(header, [_row(one) for one in found]))
     for remark in remarks:
         click.echo(f"unreliable  {remark}")
 

@@ -22,7 +22,8 @@ from nas.measure.verify import (
     training_subject,
     verify,
 )
-from nas.report import plots, text
+from nas.report import plots
+from nas.units import text_table
 
 __all__ = ["command"]
 
@@ -182,7 +183,7 @@ def _summary(found: Verdict, picture: Path) -> str:
         rows.append(_row("all, uncorrected", found.before))
     header = ["networks of", "number", "MAPE %", "bias %", "within 5 %", "within 10 %", "in 90 % interval", "tau",
               "of 2 runs", "tau in ±10 %", "of 2 runs"]  # fmt: skip
-    lines = [text.table(header, rows), ""]
+    lines = [text_table(header, rows), ""]
     if found.before is not None:
         lines.append(
             f"correction  {found.table.info['correction'] or 'none: no form was better on networks left out'}"
