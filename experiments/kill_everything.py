@@ -20,9 +20,10 @@ from pathlib import Path
 
 from nas.arch import Architecture
 from nas.domain import Domain
+from nas.files import write_json
 from nas.objectives import Objectives, parse_objectives
 from nas.record import ledger, store
-from nas.record.identity import identity, write_atomic
+from nas.record.identity import identity
 from nas.strategies import make
 from nas.study.study import Study
 from nas.study.workers import Processes
@@ -284,7 +285,7 @@ def harmed(verb: Verb, out: Path, draw: random.Random, kills: int) -> Line:
         again = sum(item in tally.before for item in begun[tally.begun :])
         tally.repeated += again if verb.begun(whole) else len(now) - len(set(now))
         tally.before, tally.begun = now, len(begun)
-        write_atomic(noted, json.dumps(asdict(tally)))
+        write_json(noted, asdict(tally))
     equal = (
         "asynchronous"
         if verb.result is None

@@ -27,9 +27,10 @@ from nas.arch import Architecture
 from nas.benchmarks import Problem
 from nas.benchmarks.nk import benchmark
 from nas.domain import Domain
+from nas.files import write_json
 from nas.objectives import Objective, Objectives
 from nas.record import ledger
-from nas.record.identity import identity, write_atomic
+from nas.record.identity import identity
 from nas.record.store import Store
 from nas.statistics import rng
 from nas.strategies import make
@@ -124,9 +125,9 @@ def simulate(
             if state.done in MARKS and state.done > state.since[0]:
                 mark(folder, state)
             if time.monotonic() > until:
-                write_atomic(folder / "state.json", json.dumps(asdict(state)))
+                write_json(folder / "state.json", asdict(state))
                 return None
-    write_atomic(folder / "state.json", json.dumps(asdict(state)))
+    write_json(folder / "state.json", asdict(state))
     return {
         "hours": state.end / 3600, "trials_per_hour": evaluations / (state.end / 3600), "regret": state.best,
         "driver_busy": state.busy / state.end, "wait_s": state.waited / evaluations,

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from nas.errors import ArchitectureError
+from nas.files import UNREADABLE, read_json, write_json
 from nas.ops import op_from_json, op_to_json
 from nas.shape import FLOAT_BYTES, Kernel, Op, Shape
 from nas.units import html_table, text_table
@@ -261,17 +262,17 @@ class Architecture:
 
     def save(self, path: str | Path) -> None:
         """Write the JSON form."""
-        Path(path).write_text(json.dumps(self.to_json(), indent=1) + "\n")
+        write_json(Path(path), self.to_json())
 
     @classmethod
     def load(cls, path: str | Path) -> "Architecture":
         """Read the JSON form; a file over 16 MiB or not JSON raises."""
         path = Path(path)
         try:
-            if path.stat().st_size > LARGEST_FILE_BYTES:
-                raise ArchitectureError(f"over {LARGEST_FILE_BYTES >> 20} MiB: not an architecture")
-            return cls.from_json(json.loads(path.read_text()))
+            document = read_json(path, LARGEST_FILE_BYTES, "not an architecture", ArchitectureError)
+        except UNREADABLE as error:
+            raise ArchitectureError(f"cannot read architecture {path}: {error}") from None
+        try:
+            return cls.from_json(document)
         except ArchitectureError as error:
             raise ArchitectureError(f"{path}: {error}") from None
-        except (OSError, ValueError, RecursionError) as error:
-            raise ArchitectureError(f"cannot read architecture {path}: {error}") from None

@@ -9,6 +9,7 @@ from typing import Any
 
 from nas.arch import Architecture
 from nas.errors import ArchitectureError
+from nas.files import write_json
 
 __all__ = ["NONE", "Notes", "read_notes", "save_network"]
 
@@ -67,8 +68,7 @@ def _is(value: object, kind: type) -> bool:
 
 def save_network(network: Architecture, notes: Notes, path: str | Path) -> None:
     """Write an architecture file with the notes beside the network."""
-    text = json.dumps({**network.to_json(), **notes.to_json()}, indent=1, allow_nan=False)
-    Path(path).write_text(text + "\n", encoding="utf-8")
+    write_json(Path(path), {**network.to_json(), **notes.to_json()})
 
 
 def read_notes(path: str | Path) -> Notes:

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from nas.benchmarks import Problem
 from nas.errors import NasError, RunError, UsageError
+from nas.files import through_json, write_json, write_text
 from nas.pareto import RunningFront
 from nas.statistics import mean_interval
 from nas.strategies import make
@@ -135,7 +136,7 @@ class _Search:
             digest=f"{crc32(bytes(key)):08x}",  # a name is all that is needed: no network is built
             state="infeasible" if losses is None else "complete",
             losses=losses or (),
-            note=json.loads(json.dumps(dict(proposal.note))),
+            note=through_json(dict(proposal.note)),
         )
         self.asks += 1
         start = time.perf_counter()
@@ -280,7 +281,7 @@ class _Folder:
                     f"{out} holds an arena of {found.get('benchmark')} with budget {found.get('budget')}, "
                     f"not of {settings['benchmark']} with {settings['budget']}: choose another folder"
                 )
-        _write(path, json.dumps(settings, indent=1))
+        write_json(path, settings)
 
     def _path(self, spec: str, seed: int) -> Path:
         assert self.cells is not None
@@ -303,7 +304,8 @@ class _Folder:
 
     def save(self, cell: Cell) -> None:
         if self.cells is not None:
-            _write(self._path(cell.strategy, cell.seed), json.dumps(dataclasses.asdict(cell)))
+            text = json.dumps(dataclasses.asdict(cell))
+            write_text(self._path(cell.strategy, cell.seed), text + "\n")
 
 
 def _load_json(path: Path, what: str) -> Any:
@@ -313,13 +315,6 @@ def _load_json(path: Path, what: str) -> Any:
         raise RunError(
             f"{path} is not {what} ({error}). Delete it to run that part again"
         ) from None
-
-
-def _write(path: Path, text: str) -> None:
-    """The file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text + "\n")
-    temporary.replace(path)
 
 
 # -- what came out --------------------------------------------------------------------------------
@@ -432,8 +427,8 @@ class Arena:
 
     def write(self, out: Path) -> None:
         """``arena.json`` and ``arena.csv`` in a folder."""
-        _write(out / "arena.json", json.dumps(self.to_json()))
-        _write(out / "arena.csv", self.frame().to_csv(index=False).rstrip("\n"))
+        write_text(out / "arena.json", json.dumps(self.to_json()) + "\n")
+        write_text(out / "arena.csv", self.frame().to_csv(index=False))
 
 
 def summary(values: Floats) -> tuple[float, float, float]:

@@ -24,6 +24,7 @@ from nas.benchmarks._tables import Lookup
 from nas.cost.compiled import compile_costs
 from nas.domain import Domain
 from nas.errors import DataError, UsageError, unknown
+from nas.files import check_size
 from nas.shape import Kernel, Op, Shape
 from nas.space import Choice, SearchSpace, Slot
 from nas.trial import Genes
@@ -87,10 +88,7 @@ def _split(names: str) -> list[str]:
 @cache
 def _read(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
     try:
-        if path.stat().st_size > LARGEST_FILE_BYTES:
-            raise DataError(
-                f"{path} has over {LARGEST_FILE_BYTES >> 20} MiB: too large for a benchmark"
-            )
+        check_size(path, LARGEST_FILE_BYTES, "too large for a benchmark", DataError)
         with path.open(newline="") as file:
             reader = csv.DictReader(file, strict=True)
             rows = list(reader)

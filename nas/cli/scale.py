@@ -17,8 +17,8 @@ from nas.cost.costs import latency_metric
 from nas.errors import ExistsError, RunError, UsageError
 from nas.family import Member, candidates, deviations, family, preset
 from nas.family.steps import TOLERANCE, Plan
+from nas.files import write_text
 from nas.latency.table import Table
-from nas.record.identity import write_atomic
 from nas.report import plots, text
 from nas.run.network import named_network
 from nas.run.run import Run
@@ -367,7 +367,7 @@ class _Scale:
         out.mkdir(parents=True, exist_ok=True)
         for member in self.members:
             member.network.save(out / f"{member.name}.json")
-        write_atomic(
+        write_text(
             out / "family.json", json.dumps(self.document(), indent=1, allow_nan=False) + "\n"
         )
         plots.save(self._figure(), out / "family.png")

@@ -16,6 +16,7 @@ import numpy as np
 from nas.data.dataset import Dataset, Images, Labels
 from nas.data.decode import decode, gather
 from nas.errors import DataError, UsageError
+from nas.files import one_line
 
 __all__ = ["read"]
 
@@ -62,7 +63,7 @@ def _load(place: str) -> Any:
         return datasets.load_dataset(name, config or None)
     except Exception as error:  # the library raises whatever its readers and the network do
         raise DataError(
-            f"cannot load hf:{place}: {type(error).__name__}: {' '.join(str(error).split())[:160]}"
+            f"cannot load hf:{place}: {type(error).__name__}: {one_line(error, 160)}"
         ) from None
 
 

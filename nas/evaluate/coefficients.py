@@ -20,11 +20,12 @@ import torch
 
 from nas.arch import Architecture
 from nas.data import Dataset, LazyTensors, Splits, split, statistics
-from nas.errors import RunError, TrainingError, UsageError
+from nas.errors import TrainingError, UsageError
 from nas.family import Coefficients, Member
+from nas.files import make_folder, one_line, through_json, write_json
 from nas.model import build
 from nas.record import ledger
-from nas.record.identity import check_same, write_atomic
+from nas.record.identity import check_same
 from nas.record.journal import RunLock
 from nas.statistics import paired_interval
 from nas.train import Augment, Schedule, fit, score, threads
@@ -219,15 +220,12 @@ class Fit:
 
     def run(self, watch: Callable[[Step], None] = lambda step: None) -> Fitted:
         """Train what is missing."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"cannot make folder '{self.folder}': {error.strerror}") from None
+        make_folder(self.folder)
         lock = RunLock(self.folder)
         try:
-            file, asked = self.folder / "fit.json", json.loads(json.dumps(self.identity()))
+            file, asked = self.folder / "fit.json", through_json(self.identity())
             if not file.exists():
-                write_atomic(file, json.dumps(asked, indent=1) + "\n")
+                write_json(file, asked)
             check_same(self.folder, json.loads(file.read_text()), asked)
             self._train(watch)
             return self._fitted()
@@ -273,7 +271,7 @@ class Fit:
                 "accuracy": self.trainer.selection(module, network.input.size)["accuracy"]
             }
         except TrainingError as error:
-            found = {"reason": " ".join(str(error).split())[:300]}
+            found = {"reason": one_line(error, 300)}
         seconds = round(time.monotonic() - start, 3)
         return {
             "kind": "training",

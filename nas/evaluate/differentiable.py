@@ -5,7 +5,6 @@ Weights train on *weights*, theta on *search*; candidates are ranked on *selecti
 """
 
 import dataclasses
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,9 @@ from nas.domain import Domain
 from nas.errors import DataError, RunError, TrainingError, UsageError
 from nas.evaluate.proxy import Proxy, preset
 from nas.evaluate.supernet import SupernetSession
+from nas.files import one_line, write_json
 from nas.progress import Watch, ignore
-from nas.record.identity import space_digest, write_atomic
+from nas.record.identity import space_digest
 from nas.report.probabilities import FILE, PICTURE, save_picture
 from nas.statistics import rng
 from nas.strategies.differentiable import AGAIN, DRAWS, Differentiable, read_document
@@ -84,7 +84,7 @@ def learn(
         }  # fmt: skip
         train(training, folder / TRAINING, identity, watch=watch)
         document = _document(strategy, session, training)
-    write_atomic(file, json.dumps(document, allow_nan=False) + "\n")
+    write_json(file, document, indent=None)
     strategy.learn(document)
     return _notes(document, folder)
 
@@ -104,7 +104,7 @@ def _notes(document: dict[str, Any], folder: Path) -> list[str]:
         ]
     except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError) as error:
         raise RunError(
-            f"{folder / FILE} is damaged: {' '.join(repr(error).split())[:120]}. {AGAIN}"
+            f"{folder / FILE} is damaged: {one_line(repr(error), 120)}. {AGAIN}"
         ) from None
 
 

@@ -1,6 +1,5 @@
 """Does a cheap score rank networks as their short training does? Asked in the run itself, beside what costs nothing."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,9 +13,9 @@ from nas.errors import RunError, TrainingError, UsageError
 from nas.evaluate.session import TrainingSession
 from nas.evaluate.training import TrainingEvaluator
 from nas.evaluate.zero_cost import TRIVIAL
+from nas.files import write_json
 from nas.progress import Pace, Watch, ignore
 from nas.record import ledger
-from nas.record.identity import write_atomic
 from nas.statistics import kendall_tau, rng, tau_lead_interval
 from nas.study.study import evaluation_seed
 from nas.trial import Genes, Metrics
@@ -93,7 +92,7 @@ def check(
             for name in ("cheap", "trained", *TRIVIAL)
         }
     )
-    write_atomic(folder / FILE, json.dumps(report, indent=1) + "\n")
+    write_json(folder / FILE, report)
     return report
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from nas.errors import ArchitectureError, UsageError
+from nas.files import one_line
 from nas.shape import Shape
 
 __all__ = ["Tuple", "require_coreml", "write_coreml"]
@@ -47,7 +48,7 @@ def write_coreml(network: nn.Module, shape: Shape, path: Path, outputs: Sequence
                 outputs=[coremltools.TensorType(name=name) for name in outputs], convert_to="mlprogram",
             )  # fmt: skip
         except (NotImplementedError, ValueError, RuntimeError) as error:
-            line = " ".join(str(error).split())[:200]
+            line = one_line(error)
             raise ArchitectureError(f"coremltools cannot convert this network: {line}") from None
         made.save(str(path))
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from nas.errors import ArchitectureError, UsageError
 from nas.export.onnx import require_onnx
+from nas.files import one_line
 
 __all__ = ["OnnxNetwork", "quantise_static", "write_int8"]
 
@@ -48,9 +49,7 @@ class OnnxNetwork(nn.Module):
         except (
             Exception
         ) as error:  # onnxruntime raises classes of its own for whatever is wrong with a file
-            raise ArchitectureError(
-                f"cannot read {path}: {' '.join(str(error).split())[:120]}"
-            ) from None
+            raise ArchitectureError(f"cannot read {path}: {one_line(error, 120)}") from None
         given, out = self.session.get_inputs()[0], self.session.get_outputs()[0]
         if len(given.shape) != 4 or not all(
             isinstance(n, int) for n in (*given.shape[1:3], *out.shape[1:])

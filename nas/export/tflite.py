@@ -13,6 +13,7 @@ from torch import nn
 
 from nas.errors import ArchitectureError, UsageError
 from nas.export.coreml import Tuple
+from nas.files import one_line
 from nas.shape import Shape
 
 __all__ = ["require_tflite", "tflite_difference", "write_tflite"]
@@ -44,7 +45,7 @@ def write_tflite(network: nn.Module, shape: Shape, path: Path) -> None:
         try:
             litert_torch.convert(Tuple(network.eval()), (_image(shape),)).export(str(path))
         except Exception as error:  # whatever its compiler raises
-            line = " ".join(str(error).split())[:200]
+            line = one_line(error)
             raise ArchitectureError(f"litert-torch cannot convert this network: {line}") from None
 
 

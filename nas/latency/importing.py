@@ -23,6 +23,7 @@ from typing import Any
 
 from nas.arch import Layer
 from nas.errors import NasError, TableError
+from nas.files import read_text
 from nas.latency.table import (
     LARGEST_FILE_BYTES,
     PLAUSIBLE_MACS_PER_MS,
@@ -99,9 +100,7 @@ def _text(path: Path) -> str:
                 f"{path} is a pickle or an archive of one: reading it runs whatever its maker put in, so it is not read. "
                 "Where you trust it, write its keys and numbers as JSON, and import that"
             )
-        if path.stat().st_size > LARGEST_FILE_BYTES:
-            raise TableError(f"{path} has over {LARGEST_FILE_BYTES >> 20} MiB: not a latency table")
-        return path.read_text(encoding="utf-8")
+        return read_text(path, LARGEST_FILE_BYTES, "not a latency table", TableError)
     except (OSError, UnicodeDecodeError) as error:
         raise TableError(f"cannot read {path}: {error}") from None
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from nas.arch import Architecture, Layer
 from nas.errors import NasError, TableError
+from nas.files import read_text, write_text
 from nas.latency.correction import Correction, Part
 from nas.latency.device import DeviceModel
 from nas.ops import op_from_signature, registry
@@ -339,9 +340,7 @@ class Table:
 
 def _read(path: Path) -> str:
     try:
-        if path.stat().st_size > LARGEST_FILE_BYTES:
-            raise TableError(f"{path} has over {LARGEST_FILE_BYTES >> 20} MiB: not a latency table")
-        return path.read_text(encoding="utf-8")
+        return read_text(path, LARGEST_FILE_BYTES, "not a latency table", TableError)
     except FileNotFoundError:
         raise TableError(
             f"no file {path}: a latency table is a .csv of numbers and a .json of that name which says where they come "
@@ -485,7 +484,5 @@ def write_table(rows: Mapping[str, Row], info: Mapping[str, Any], folder: Path) 
         (path, made.getvalue()),
         (path.with_suffix(".json"), json.dumps({**info, "rows": len(rows)}, indent=1) + "\n"),
     ):
-        fresh = file.with_name(f".{file.name}.new")
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(file)
+        write_text(file, text)
     return path

@@ -4,7 +4,6 @@ Files of tensors are read without ever unpickling code, and written whole or not
 """
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.errors import ArchitectureError, RunError, TrainingError
+from nas.files import one_line, write_with
 from nas.model.foreign import translate
 from nas.model.network import Network
 from nas.model.segmenter import Segmenter
@@ -76,13 +76,8 @@ def _some(names: Sequence[str]) -> str:
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
     """Write a file of tensors and plain values, whole or not at all."""
-    temporary = path.with_name(f".{path.name}")
     try:
-        with temporary.open("wb") as file:
-            torch.save(dict(state), file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_with(path, lambda file: torch.save(dict(state), file))
     except (OSError, RuntimeError) as error:
         raise RunError(
             f"cannot write '{path}': {error}. Mend that, then give the same command again"
@@ -94,7 +89,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes the restricted unpickler raise anything
-        why = " ".join(str(error).split())[:120] or "it is empty or cut short"
+        why = one_line(error, 120) or "it is empty or cut short"
         raise TrainingError(
             f"cannot read {path} as tensors: {why}. Remove it, or put the right file there"
         ) from None

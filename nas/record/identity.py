@@ -16,6 +16,7 @@ import numpy as np
 from nas.cost.confidence import Margin
 from nas.domain import Domain
 from nas.errors import RunError
+from nas.files import UNREADABLE, one_line, read_json, through_json, write_json
 from nas.objectives import Objectives, reference
 from nas.space import SearchSpace
 from nas.statistics import rng
@@ -27,7 +28,6 @@ __all__ = [
     "identity",
     "read_capsule",
     "space_digest",
-    "write_atomic",
     "write_capsule",
 ]
 
@@ -77,7 +77,7 @@ def identity(
     }
     if margins:
         found["margins"] = {device: margin.to_json() for device, margin in margins.items()}
-    plain: dict[str, Any] = json.loads(json.dumps(found, allow_nan=False))
+    plain: dict[str, Any] = through_json(found)
     return plain
 
 
@@ -145,25 +145,6 @@ def _cpu_model() -> str:
     )
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write the file whole or not at all, and on the disk before it has its name."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 def write_capsule(
     folder: Path,
     asked: Mapping[str, Any],
@@ -185,20 +166,18 @@ def write_capsule(
         "identity": asked,
         "environment": {**environment(), **extra},
     }
-    write_atomic(folder / FILE, json.dumps(capsule, indent=1, allow_nan=False) + "\n")
+    write_json(folder / FILE, capsule)
 
 
 def read_capsule(folder: Path) -> dict[str, Any]:
     """The run's ``run.json``. A folder without one, or with one that is not ours, raises `RunError`."""
     path = folder / FILE
     try:
-        if path.stat().st_size > LARGEST_FILE_BYTES:
-            raise RunError(f"{path} has over {LARGEST_FILE_BYTES >> 20} MiB: not a run")
-        capsule = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        capsule = read_json(path, LARGEST_FILE_BYTES, "not a run")
     except FileNotFoundError:
         raise RunError(f"no run in folder '{folder}': it has no {FILE}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"cannot read {path}: {_one_line(error)}") from None
+    except UNREADABLE as error:
+        raise RunError(f"cannot read {path}: {one_line(error)}") from None
     if (
         not isinstance(capsule, dict)
         or capsule.get("format") != FORMAT
@@ -209,14 +188,6 @@ def read_capsule(folder: Path) -> dict[str, Any]:
     if wrong:
         raise RunError(f"{path} was edited, or is of another version: {wrong}")
     return capsule
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 # What run.json must look like: a type or several, a mapping of names, a list of one form, or any

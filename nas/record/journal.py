@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.errors import RunError
+from nas.files import check_size, one_line, sync
 
 if TYPE_CHECKING:
     from optuna.storages import JournalStorage
@@ -27,8 +28,8 @@ def open_journal(path: Path) -> "JournalStorage":
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-    if path.exists() and path.stat().st_size > LARGEST_FILE_BYTES:
-        raise RunError(f"{path} has over {LARGEST_FILE_BYTES >> 30} GiB: not a run's record")
+    if path.exists():
+        check_size(path, LARGEST_FILE_BYTES, "not a run's record")
     try:
         return JournalStorage(
             JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path)))
@@ -38,7 +39,7 @@ def open_journal(path: Path) -> "JournalStorage":
     except (
         Exception
     ) as error:  # Optuna trusts what it reads: a line that is not its own makes it raise anything
-        text = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        text = one_line(f"{type(error).__name__}: {error}")
         raise RunError(f"{path} is damaged and cannot be read as a journal: {text}") from None
 
 
@@ -71,7 +72,7 @@ def repair(path: Path) -> None:
         end = _end_of_last_line(file)
         if end < path.stat().st_size:
             file.truncate(end)
-            os.fsync(file.fileno())
+            sync(file)
 
 
 def _end_of_last_line(file: Any) -> int:

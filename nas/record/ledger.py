@@ -1,12 +1,12 @@
 """A file of JSON lines that only grows: a line is on the disk when `append` returns, and a torn one counts for nothing."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nas.errors import RunError
+from nas.files import check_size, one_line, parse_json, sync
 from nas.record.journal import repair
 
 __all__ = ["append", "read"]
@@ -21,8 +21,7 @@ def append(path: Path, row: Mapping[str, Any]) -> None:
         repair(path)
         with path.open("ab") as file:
             file.write(line.encode())
-            file.flush()
-            os.fsync(file.fileno())
+            sync(file)
     except OSError as error:
         raise RunError(
             f"cannot write '{path}': {error.strerror}. Mend that, then give the same command again"
@@ -32,21 +31,16 @@ def append(path: Path, row: Mapping[str, Any]) -> None:
 def read(path: Path) -> list[dict[str, Any]]:
     """All finished lines, in order; none where there is no file. Foreign content raises `RunError`."""
     try:
-        if path.stat().st_size > LARGEST_FILE_BYTES:
-            raise RunError(f"{path} has over {LARGEST_FILE_BYTES >> 20} MiB: not a file of ours")
+        check_size(path, LARGEST_FILE_BYTES, "not a file of ours")
         lines = path.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
         return []
     try:
-        rows = [json.loads(line, parse_constant=_refuse) for line in lines]
+        rows = [parse_json(line) for line in lines]
     except (ValueError, RecursionError) as error:
         raise RunError(
-            f"{path} is damaged: {' '.join(str(error).split())[:120]}. Remove it to make it anew"
+            f"{path} is damaged: {one_line(error, 120)}. Remove it to make it anew"
         ) from None
     if not all(isinstance(row, dict) and isinstance(row.get("kind"), str) for row in rows):
         raise RunError(f"{path} is damaged: a line without a kind. Remove it to make it anew")
     return rows
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number")

@@ -7,7 +7,6 @@ Killed before, it leaves an open claim, which is evaluated again with the same s
 or a full disk is cut when the run is opened, so nothing that was finished is lost, and nothing repeated.
 """
 
-import json
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, get_args
 
 from nas.errors import NasError, RunError, SpaceError
+from nas.files import make_folder, through_json
 from nas.objectives import Objectives, check_shares
 from nas.record.identity import check_same, read_capsule, write_capsule
 from nas.record.journal import JOURNAL, RunLock, open_journal, readable_errors, repair
@@ -296,10 +296,7 @@ class Store:
     ) -> "Store":
         """Start a run in a folder that holds none; makes the folder. ``identity`` is `nas.record.identity.identity`'s."""
         folder = Path(folder).resolve()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"cannot make run folder '{folder}': {error.strerror}") from None
+        make_folder(folder, "run folder")
         lock = RunLock(folder)
         try:
             if any((folder / name).exists() for name in ("run.json", JOURNAL)):
@@ -414,7 +411,7 @@ class Store:
 
         # A note goes through JSON at once, so that an unbroken run hands back what a resumed one
         # reads: lists for tuples.
-        note = json.loads(json.dumps(dict(claim.proposal.note), allow_nan=False))
+        note = through_json(dict(claim.proposal.note))
         genes = claim.proposal.genes
         state, values = TrialState.RUNNING, None
         if "result" in extra:

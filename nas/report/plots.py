@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas.cost.metric import Metric
 from nas.errors import UsageError
+from nas.files import write_with
 from nas.objectives import Objective
 from nas.trial import Metrics, Trial
 from nas.units import counted
@@ -346,6 +347,5 @@ def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[f
 
 def save(figure: "Figure", path: Path) -> None:
     """Write the picture whole or not at all."""
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, format=path.suffix.removeprefix("."))
-    temporary.replace(path)
+    kind = path.suffix.removeprefix(".")
+    write_with(path, lambda file: figure.savefig(file, format=kind))

@@ -20,6 +20,7 @@ from nas import catalog
 from nas.cost.costs import latency_metric
 from nas.domain import Bound, Domain
 from nas.errors import BoundError, NasError, RunError, UsageError
+from nas.files import one_line
 from nas.record import ledger
 from nas.record.identity import check_same
 from nas.record.journal import RunLock
@@ -237,7 +238,7 @@ def _training(trainer: Any, network: Any, seed: int) -> Mapping[str, Any]:
     except (UsageError, RunError):
         raise
     except NasError as error:
-        metrics = {"reason": " ".join(str(error).split())[:300]}
+        metrics = {"reason": one_line(error, 300)}
     return {**metrics, "seconds": round(time.monotonic() - start, 3)}
 
 

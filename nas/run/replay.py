@@ -12,6 +12,7 @@ from typing import Any
 
 from nas import strategies
 from nas.errors import NasError, RunError
+from nas.files import through_json
 from nas.record.identity import environment_changes, space_digest
 from nas.record.store import Claim
 from nas.report.probabilities import FILE
@@ -106,7 +107,7 @@ def _proposed(run: Run, claim: Claim, asked: Proposal) -> Difference | None:
         return _difference(
             run, claim, "the proposal", list(claim.proposal.genes), list(asked.genes)
         )
-    note = json.loads(json.dumps(dict(asked.note)))
+    note = through_json(dict(asked.note))
     if note != claim.proposal.note:
         return _difference(run, claim, "the note", dict(claim.proposal.note), note)
     return None

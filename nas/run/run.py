@@ -14,11 +14,11 @@ from nas.cost.confidence import Margin, sure_latency_ms
 from nas.cost.costs import latency_metric, space_costs
 from nas.domain import Bound, Domain
 from nas.errors import RunError, UsageError
+from nas.files import write_text
 from nas.latency.table import Table
 from nas.metadata import Notes
 from nas.objectives import Objective
 from nas.record import store
-from nas.record.identity import write_atomic
 from nas.record.journal import JOURNAL
 from nas.report import devices, frames, plots, text
 from nas.run import confirmation
@@ -333,7 +333,7 @@ class Run:
         """Write ``front.csv`` and ``front.png`` into the run's folder, if anything has finished."""
         if not self.front_trials:
             return
-        write_atomic(self.folder / "front.csv", self.front().to_csv(index=False))
+        write_text(self.folder / "front.csv", self.front().to_csv(index=False))
         plots.save(self.figure(), self.folder / "front.png")
 
     def __repr__(self) -> str:

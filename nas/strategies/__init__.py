@@ -18,6 +18,7 @@ from typing import Any
 
 from nas.domain import Domain
 from nas.errors import UsageError, unknown
+from nas.files import one_line
 from nas.settings import check_kind
 from nas.strategies.base import Strategy
 
@@ -78,7 +79,7 @@ def make(spec: str, domain: Domain, *, seed: int, objectives: int = 1, **setting
     try:
         return factory(domain, seed=seed, objectives=objectives, **given)
     except ValueError as error:  # a library's word on a setting
-        raise UsageError(f"strategy '{spec}': {' '.join(str(error).split())[:200]}") from error
+        raise UsageError(f"strategy '{spec}': {one_line(error)}") from error
 
 
 def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:

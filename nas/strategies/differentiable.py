@@ -7,7 +7,6 @@ networks lie in a window under it.
 """
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from nas.domain import Bound, Domain
 from nas.errors import BoundError, RunError, SpaceError, UsageError, unknown
+from nas.files import one_line, read_json
 from nas.settings import check_kind
 from nas.strategies._history import History
 from nas.strategies._window import Window
@@ -222,17 +222,13 @@ class Differentiable(Strategy):
 def read_document(path: Path) -> dict[str, Any]:
     """What a training found, as its run keeps it. Raises `RunError` for a file that is none."""
     try:
-        if path.stat().st_size > LARGEST_FILE_BYTES:
-            raise RunError(f"{path} has over {LARGEST_FILE_BYTES >> 20} MiB: not a distribution")
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path, LARGEST_FILE_BYTES, "not a distribution")
     except OSError as error:
         raise RunError(
             f"cannot read {path}: {error.strerror}. Strategy 'differentiable' proposes from it"
         ) from None
     except (ValueError, RecursionError) as error:
-        raise RunError(
-            f"{path} is damaged: {' '.join(str(error).split())[:120]}. {AGAIN}"
-        ) from None
+        raise RunError(f"{path} is damaged: {one_line(error, 120)}. {AGAIN}") from None
     if not isinstance(found, dict):
         raise RunError(f"{path} is damaged: it holds a {type(found).__name__}. {AGAIN}")
     return found

@@ -7,7 +7,6 @@ driver that never comes back leaves its last claims pending, which costs the oth
 and nothing else.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.errors import RunError, UsageError
+from nas.files import one_line, through_json
 from nas.objectives import Objectives
 from nas.record.identity import check_same
 from nas.record.store import Claim, quiet_optuna
@@ -87,7 +87,7 @@ class Board:
             raise RunError(
                 f"study '{name}' of the {self._url} storage is not one of ours: name another with --study"
             )
-        check_same(Path(name), recorded, json.loads(json.dumps(common)))
+        check_same(Path(name), recorded, through_json(common))
         return study
 
     @contextmanager
@@ -98,12 +98,12 @@ class Board:
             yield
         except (ArgumentError, NoSuchModuleError, ImportError) as error:
             raise UsageError(
-                f"--storage takes a database URL such as sqlite:///shared.db: {_line(error)}"
+                f"--storage takes a database URL such as sqlite:///shared.db: {one_line(error)}"
             ) from None
         except Exception as error:
             if isinstance(error, SQLAlchemyError) or type(error).__name__ == "StorageInternalError":
                 raise RunError(
-                    f"the {self._url} storage cannot be used: {_line(error)}. Nothing finished is lost"
+                    f"the {self._url} storage cannot be used: {one_line(error)}. Nothing finished is lost"
                 ) from None
             raise
 
@@ -207,7 +207,3 @@ def _foreign(frozen: "FrozenTrial") -> Foreign:
         digest=given["digest"],
         result=given.get("result") if frozen.state.is_finished() else None,
     )
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]

@@ -19,6 +19,7 @@ from typing import Any
 
 from nas.arch import Architecture
 from nas.errors import NasError, RunError, UsageError, unknown
+from nas.files import one_line
 from nas.objectives import QUALITY, SEARCH
 from nas.study.study import Outcome, Study
 from nas.study.workers import Evaluator, Measured, Processes, Serial, Task, Workers
@@ -104,7 +105,7 @@ def _connect(cluster: Cluster) -> Any:
             **({**here, "include_dashboard": False} if cluster.address == "local" else {}),
         )
     except (ConnectionError, ValueError, OSError, RuntimeError) as error:
-        text = " ".join(str(error).split())[:160]
+        text = one_line(error, 160)
         raise RunError(
             f"no Ray cluster at '{cluster.address}': {text}. Start one with: ray start --head"
         ) from None

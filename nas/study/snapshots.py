@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.errors import RunError
+from nas.files import UNREADABLE, check_size, write_bytes
 from nas.record.identity import environment
 from nas.strategies.base import Strategy
 from nas.trial import Trial
@@ -61,10 +62,8 @@ class Cache:
         self._take(trial)
         if self._count % EVERY == 0 and (snapshot := strategy.snapshot()) is not None:
             head = json.dumps({"told": self._count, "digest": self._digest.hexdigest()})
-            temporary = self._path.with_name(f".{FILE}")
             with suppress(OSError):  # a full disk costs no more than time
-                temporary.write_bytes(head.encode() + b"\n" + snapshot)
-                temporary.replace(self._path)
+                write_bytes(self._path, head.encode() + b"\n" + snapshot)
 
     def _take(self, trial: Trial) -> None:
         self._count += 1
@@ -72,12 +71,11 @@ class Cache:
 
     def _read(self) -> tuple[int, str, bytes] | None:
         try:
-            if self._path.stat().st_size > LARGEST_FILE_BYTES:
-                return None
+            check_size(self._path, LARGEST_FILE_BYTES, "not a snapshot")
             head, _, snapshot = self._path.read_bytes().partition(b"\n")
             found = json.loads(head)
             count, digest = found["told"], found["digest"]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (*UNREADABLE, RunError, KeyError, TypeError):
             return None
         return (
             (count, digest, snapshot)

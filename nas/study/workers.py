@@ -20,6 +20,7 @@ from typing import Protocol
 
 from nas.arch import Architecture
 from nas.errors import NasError, RunError, UsageError
+from nas.files import one_line
 from nas.objectives import check_shares
 from nas.trial import Metrics, check_metrics
 
@@ -121,20 +122,16 @@ def measure(
     except (UsageError, RunError):
         raise
     except MemoryError as error:
-        reason = _line(error) or "out of memory"
+        reason = one_line(error, LONGEST_REASON) or "out of memory"
     except NasError as error:
-        reason = _line(error)
+        reason = one_line(error, LONGEST_REASON)
     except (
         Exception
     ) as error:  # a network that breaks the evaluator is a failed trial, not the end of a run
-        reason = f"{type(error).__name__}: {_line(error)}"
+        reason = f"{type(error).__name__}: {one_line(error, LONGEST_REASON)}"
     return Measured(
         metrics=found, reason=reason, stopped=stopped, seconds=clock() - start, curve=tuple(curve)
     )
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:LONGEST_REASON]
 
 
 class Workers(Protocol):

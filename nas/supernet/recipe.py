@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.errors import RunError, UsageError
+from nas.files import one_line
 from nas.model import weights
 from nas.progress import Progress, Watch, ignore
 from nas.settings import check_kind
@@ -151,7 +152,7 @@ def _restore(
         seconds, finished = float(state["seconds"]), bool(state["finished"])
         (training.take if finished else training.restore)(state)
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        text = " ".join(str(error).split())[:120]
+        text = one_line(error, 120)
         raise RunError(
             f"'{file}' is not a checkpoint of this supernet: {text}. Remove it to start anew"
         ) from None

@@ -1,6 +1,5 @@
 """The contract of a strategy, as a check that ours and other people's strategies pass alike."""
 
-import json
 import time
 from collections.abc import Callable, Sequence
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from nas.cost.compiled import compile_costs
 from nas.domain import Bound, Domain
+from nas.files import through_json
 from nas.space import SearchSpace
 from nas.strategies.base import Proposal, Strategy
 from nas.trial import Genes, State, Trial
@@ -42,7 +42,7 @@ def toy_trial(
         digest=domain.space.decode(proposal.genes).digest,
         state=state,
         losses=losses if state == "complete" else (),
-        note=json.loads(json.dumps(dict(proposal.note))),
+        note=through_json(dict(proposal.note)),
     )
 
 
@@ -131,7 +131,7 @@ def _check_prefixes(new: Callable[[], Strategy], trials: Sequence[Trial]) -> Non
         assert again.genes == trial.genes, (
             f"retelling {count} trials gave another proposal for trial {count}"
         )
-        assert json.loads(json.dumps(dict(again.note))) == trial.note, (
+        assert through_json(dict(again.note)) == trial.note, (
             f"retelling {count} trials gave another note"
         )
 

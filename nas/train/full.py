@@ -7,7 +7,6 @@ normalisation is that of *weights*.
 """
 
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Callable
@@ -23,10 +22,11 @@ from nas.arch import Architecture
 from nas.data import Dataset
 from nas.data.masks import MaskDataset
 from nas.errors import RunError, UsageError
+from nas.files import UNREADABLE, make_folder, one_line, read_json, through_json, write_json
 from nas.metadata import Notes, save_network
 from nas.model.weights import Loaded, Weights, read, read_weights, save
 from nas.record import ledger
-from nas.record.identity import check_same, write_atomic
+from nas.record.identity import check_same
 from nas.record.journal import RunLock
 from nas.train.augment import FULL
 from nas.train.droppath import add_drop_path
@@ -150,10 +150,7 @@ class FullTraining:
         watch: Callable[[Watched], None] = lambda watched: None,
     ) -> dict[str, Any]:
         """Train from the last checkpoint, or from the start, to the end; ``result.json``'s content."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"cannot make folder '{self.folder}': {error.strerror}") from None
+        make_folder(self.folder)
         lock = RunLock(self.folder) if self.processes.first else None
         try:
             if self.processes.first:
@@ -172,8 +169,8 @@ class FullTraining:
         """Write ``train.json``, or refuse a folder that holds another training."""
         file = self.folder / "train.json"
         if not file.exists():
-            write_atomic(file, json.dumps(self.identity(), indent=1) + "\n")
-        check_same(self.folder, _read_json(file), json.loads(json.dumps(self.identity())))
+            write_json(file, self.identity())
+        check_same(self.folder, _read_json(file), through_json(self.identity()))
 
     def _run(self, checkpoint_seconds: float, watch: Callable[[Watched], None]) -> dict[str, Any]:
         training = self._training()
@@ -266,7 +263,7 @@ class FullTraining:
             history, seconds = [dict(row) for row in state["history"]], float(state["seconds"])
             training.restore(state)
         except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            text = " ".join(str(error).split())[:120]
+            text = one_line(error, 120)
             raise RunError(
                 f"{file} is not a checkpoint of this training: {text}. Remove it to start anew"
             ) from None
@@ -311,21 +308,15 @@ class FullTraining:
             "test_openings": len(ledger.read(self.folder / OPENINGS)),
             "history": history,
         }
-        write_atomic(
-            self.folder / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n"
-        )
+        write_json(self.folder / "result.json", result)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > LARGEST_JSON_BYTES:
-            raise RunError(
-                f"{path} has over {LARGEST_JSON_BYTES >> 20} MiB: not a file of a training"
-            )
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        found = read_json(path, LARGEST_JSON_BYTES, "not a file of a training")
+    except UNREADABLE as error:
         raise RunError(
-            f"cannot read {path}: {' '.join(str(error).split())[:120]}. Remove it to start anew"
+            f"cannot read {path}: {one_line(error, 120)}. Remove it to start anew"
         ) from None
     if not isinstance(found, dict):
         raise RunError(

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from nas.data import Dataset
 from nas.errors import TrainingError, UsageError
+from nas.files import one_line
 from nas.model import build
 from nas.model.weights import load_weights, read_weights
 from nas.run.network import named_network
@@ -164,9 +165,7 @@ def _of_onnx(path: Path, dataset: Dataset) -> Teacher:
     except (
         Exception
     ) as error:  # onnxruntime raises classes of its own for whatever is wrong with a file
-        raise TrainingError(
-            f"cannot read teacher {path}: {' '.join(str(error).split())[:120]}"
-        ) from None
+        raise TrainingError(f"cannot read teacher {path}: {one_line(error, 120)}") from None
     given, out = session.get_inputs()[0], session.get_outputs()[0]
     shape = [n if isinstance(n, int) else 0 for n in given.shape]
     if len(shape) != 4 or shape[0] > 1 or shape[1] not in (0, dataset.in_channels):

@@ -16,7 +16,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from nas.errors import NasError, RunError
 from nas.objectives import Objectives, parse_objectives
-from nas.record.identity import environment_changes, identity, space_digest, write_atomic
+from nas.record.identity import environment_changes, identity, space_digest
 from nas.record.store import Claim, Store, canonical, read
 from nas.strategies.base import Proposal
 from nas.study.study import Study
@@ -366,15 +366,6 @@ def test_a_run_made_under_other_conditions_is_refused(tmp_path, change, message)
 def test_the_space_digest_sees_genes_and_networks():
     assert space_digest(toy_space()) == space_digest(toy_space())
     assert space_digest(toy_space()) != space_digest(toy_space(layers=5))
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    write_atomic(tmp_path / "a", "old")
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError("full")))
-        with pytest.raises(OSError, match="full"):
-            write_atomic(tmp_path / "a", "new")
-    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a", "old")]
 
 
 def test_a_resume_elsewhere_is_told_what_changed(tmp_path):

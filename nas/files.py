@@ -1,0 +1,147 @@
+"""Files written whole or not at all, read with a limit, and failures told in one line.
+
+    write_json(folder / "report.json", report)
+
+    try:
+        document = read_json(path, LARGEST_BYTES, "not a distribution")
+    except UNREADABLE as error:
+        raise RunError(f"cannot read {path}: {one_line(error, 120)}") from None
+
+Writing raises `OSError`, and then leaves the file as it was. Reading raises one of `UNREADABLE`, which the
+caller turns into a sentence with the way out, or a `NasError` for a file that is too large to be read at all.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from nas.errors import NasError, RunError
+
+__all__ = [
+    "UNREADABLE",
+    "check_size",
+    "make_folder",
+    "one_line",
+    "parse_json",
+    "read_json",
+    "read_text",
+    "sync",
+    "through_json",
+    "write_bytes",
+    "write_json",
+    "write_text",
+    "write_with",
+]
+
+UNREADABLE = (OSError, ValueError, RecursionError)
+"""What reading and parsing a foreign file may raise; JSON nested too deeply is a `RecursionError`."""
+LONGEST_LINE = 200
+MIB, GIB = 1 << 20, 1 << 30
+
+
+# -- writing --------------------------------------------------------------------------------------
+
+
+def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file by ``write``, whole or not at all; it is on the disk before it has its name."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            sync(file)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes, whole or not at all."""
+    write_with(path, lambda file: file.write(content))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text as UTF-8, whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: object, indent: int | None = 1) -> None:
+    """Write plain JSON and a newline, whole or not at all. NaN and infinities raise `ValueError`."""
+    write_text(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")
+
+
+def sync(file: BinaryIO) -> None:
+    """Wait until what was written is on the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Wait until the names in the folder are on the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def make_folder(folder: Path, what: str = "folder") -> None:
+    """Make a folder and those above it, where missing. Raises `RunError`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot make {what} '{folder}': {error.strerror}") from None
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+def check_size(
+    path: Path, largest_bytes: int, objection: str, error: type[NasError] = RunError
+) -> None:
+    """Raise ``error`` for a larger file; ``objection`` ends the sentence, as in "not a latency table"."""
+    if path.stat().st_size <= largest_bytes:
+        return
+    in_gib = largest_bytes >= GIB
+    limit = f"{largest_bytes // GIB} GiB" if in_gib else f"{largest_bytes // MIB} MiB"
+    raise error(f"{path} has over {limit}: {objection}")
+
+
+def read_text(
+    path: Path, largest_bytes: int, objection: str, error: type[NasError] = RunError
+) -> str:
+    """The UTF-8 text of a file of limited size."""
+    check_size(path, largest_bytes, objection, error)
+    return path.read_text(encoding="utf-8")
+
+
+def read_json(
+    path: Path, largest_bytes: int, objection: str, error: type[NasError] = RunError
+) -> Any:
+    """The content of a JSON file of limited size; NaN and infinities are refused."""
+    return parse_json(read_text(path, largest_bytes, objection, error))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Plain JSON. Raises `ValueError` for NaN and infinities too, which Python would accept."""
+    return json.loads(text, parse_constant=_refuse)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
+
+
+def through_json(value: object) -> Any:
+    """The value as a reader of its JSON would get it: lists for tuples, text for keys."""
+    return json.loads(json.dumps(value, allow_nan=False))
+
+
+# -- failures -------------------------------------------------------------------------------------
+
+
+def one_line(error: object, longest: int = LONGEST_LINE) -> str:
+    """The text of an exception, or of another value, as one line of at most so many characters."""
+    return " ".join(str(error).split())[:longest]
