@@ -75,6 +75,7 @@ def run(
         raise problem
     if not study.ended:
         raise RunError(f"Ray ended before the search did. Go on with --resume {study.store.folder}")
+    study.stop_clock()
     return study.outcome()
 
 

@@ -1,0 +1,67 @@
+"""How much a study may still do: trials, seconds or both, over all sessions of a run."""
+
+import math
+from collections.abc import Callable
+
+from nas.units import counted
+
+__all__ = ["Budget"]
+
+SHORTEST_SECONDS = 1e-9  # a looked-up trial takes no time that a clock shows
+
+
+class Budget:
+    """A limit on the trials, the seconds, or both; and the clock of this session."""
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float],
+        trials: int | None = None,
+        seconds: float | None = None,
+        spent_seconds: float = 0.0,
+        evaluated_before: int = 0,
+    ) -> None:
+        """Start the clock. ``spent_seconds``, ``evaluated_before``: those of earlier sessions."""
+        self._trials = math.inf if trials is None else trials
+        self._seconds = math.inf if seconds is None else seconds
+        self._clock = clock
+        self._evaluated_before = evaluated_before
+        self._start = clock() - spent_seconds
+        self._stopped: float | None = None
+        self.spent_seconds = spent_seconds
+
+    def elapsed(self) -> float:
+        """Seconds that the run has taken, until now or until the session was stopped."""
+        now = self._clock() if self._stopped is None else self._stopped
+        return now - self._start
+
+    def stop(self) -> None:
+        """End the session: what comes after belongs to another one."""
+        self._stopped = self._clock()
+        self.spent_seconds = self.elapsed()
+
+    def why_no_more(self, evaluated: int, running: int, typical_seconds: float | None) -> str:
+        """Why no further evaluation may start beside those that run; empty if one may.
+
+        ``typical_seconds``: what an evaluation takes, None before the first.
+        """
+        if self._evaluated_before >= self._trials:
+            return (
+                f"the run holds {counted(self._evaluated_before, 'trial')} already "
+                f"and --trials is {self._trials}: nothing more was trained"
+            )
+        if evaluated + running >= self._trials:
+            return f"{counted(evaluated, 'trial')} {'is' if evaluated == 1 else 'are'} done"
+        if self.elapsed() + (typical_seconds or 0.0) > self._seconds:
+            return f"another trial would not fit into {self._seconds:g} s"
+        return ""
+
+    def planned(self, evaluated: int, typical_seconds: float | None, at_a_time: int) -> int | None:
+        """Evaluations that the run will come to; None if that is not known yet."""
+        most = max(self._trials, evaluated)
+        if math.isfinite(self._seconds) and typical_seconds is not None:
+            seconds_left = max(0.0, self._seconds - self.elapsed())
+            rounds_left = seconds_left / max(typical_seconds, SHORTEST_SECONDS)
+            most = min(self._trials, evaluated + int(rounds_left * at_a_time))
+        return int(most) if math.isfinite(most) else None
