@@ -23,7 +23,7 @@ import torch
 from scipy.stats import t as student
 
 from nas.data import load
-from nas.evaluate.session import retraining
+from nas.evaluate.retraining import retraining
 from nas.run.run import Run
 from nas.run.search import Plan, Search
 

@@ -32,7 +32,7 @@ from nas.data import load
 from nas.errors import NasError
 from nas.evaluate.differentiable import learn
 from nas.evaluate.proxy import Proxy, preset
-from nas.evaluate.supernet import SupernetSession, sharing
+from nas.evaluate.supernet import SupernetSession
 from nas.latency.importing import read_foreign
 from nas.latency.table import Table, write_table
 from nas.model import build
@@ -44,6 +44,7 @@ from nas.run.replay import replay
 from nas.run.run import Run
 from nas.run.search import Plan, Search
 from nas.strategies.differentiable import Differentiable
+from nas.supernet.recipe import Sharing
 from nas.testing.hostile import NASTY, byte_edits, edited, edited_bytes, edited_json, json_edits
 from nas.testing.strategies import bounded_domain
 from nas.testing.toys import toy_domain
@@ -172,7 +173,7 @@ def resumed_training(path: Path) -> None:
 @cache
 def supernet_session() -> SupernetSession:
     base = Proxy.parse(PROXY, preset(digits())[1])
-    return SupernetSession(digits(), base, "fuzz", 1, sharing({"check": 0, "longer": 1}))
+    return SupernetSession(digits(), base, "fuzz", 1, Sharing(check=0, longer=1))
 
 
 @cache

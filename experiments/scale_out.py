@@ -34,6 +34,7 @@ from nas.record.identity import identity
 from nas.record.store import Store
 from nas.statistics import rng
 from nas.strategies import make
+from nas.study.evaluator import Evaluator
 from nas.study.study import Study
 from nas.study.workers import Measured
 from nas.trial import Metrics
@@ -46,10 +47,8 @@ MARKS = (100, 1000, 10_000, 100_000)
 NAMES = ("trials_per_hour", "driver_busy", "driver_ms", "wait_s", "regret")
 
 
-class Truth:
+class Truth(Evaluator):
     """The landscape as an evaluator; `take` and `give` are called beside it, so it is asked for its value alone."""
-
-    noisy = False
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem

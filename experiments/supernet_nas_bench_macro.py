@@ -146,7 +146,7 @@ class Experiment:
 
     def train(self, seed: int) -> bool:
         """Whether the supernet is trained."""
-        return self.session.prepare(
+        return self.session.train_supernet(
             self.domain, self.out, seed=seed, watch=teller(), stop_after=self.end - time.monotonic()
         )
 

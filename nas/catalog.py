@@ -10,7 +10,7 @@ import inspect
 import json
 import os
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -25,6 +25,7 @@ from nas.errors import NasError, RunError, SpaceError, UsageError, unknown
 from nas.latency.table import Table
 from nas.space import SearchSpace
 from nas.strategies import parse_spec
+from nas.study.evaluator import EvaluatorKind, Retrain
 
 __all__ = [
     "SPACE_COPY",
@@ -35,16 +36,20 @@ __all__ = [
     "evaluator",
     "fitting",
     "plug_ins",
+    "retraining",
     "run_space",
     "space",
     "space_names",
 ]
 
 EVALUATORS = {
-    "proxy": "nas.evaluate.untrained",
     "supernet": "nas.evaluate.supernet",
     "training": "nas.evaluate.session",
+    "zero_cost": "nas.evaluate.untrained",
 }
+OLD_NAMES = {"proxy": "zero_cost"}
+"""Evaluators as older runs and command lines call them."""
+RETRAINING = "nas.evaluate.retraining"
 DIFFERENTIABLE = "nas.evaluate.differentiable"
 SPACE_COPY = "space.py"
 TRUST = "NAS_TRUST"
@@ -53,15 +58,23 @@ TRUST = "NAS_TRUST"
 
 def plug_ins(package: ModuleType, group: str, kind: str) -> dict[str, EntryPoint | str]:
     """Module name or entry point by command-line name: a folder's modules and an entry-point group's entries."""
-    known: dict[str, EntryPoint | str] = {
+    known = {
         found.name: f"{package.__name__}.{found.name}"
         for found in pkgutil.iter_modules(package.__path__)
         if not found.name.startswith("_")
     }
+    return _with_entry_points(known, group, kind)
+
+
+def _with_entry_points(
+    shipped: Mapping[str, str], group: str, kind: str
+) -> dict[str, EntryPoint | str]:
+    known: dict[str, EntryPoint | str] = dict(shipped)
     for point in entry_points(group=group):
         if point.name in known:
             raise UsageError(
-                f"two {kind}s are named '{point.name}': {known[point.name]} and {point.value}. Uninstall one"
+                f"two {kind}s are named '{point.name}': {known[point.name]} and {point.value}. "
+                "Uninstall one"
             )
         known[point.name] = point
     return known
@@ -264,11 +277,29 @@ def _problem(spec: str, seed: int) -> Problem:
 # -- evaluators -----------------------------------------------------------------------------------
 
 
-def evaluator(name: str) -> ModuleType:
-    """The module of an evaluator. They live on the torch side, so they are loaded by name, when needed."""
-    if name not in EVALUATORS:
-        raise unknown("evaluator", name, EVALUATORS)
-    return importlib.import_module(EVALUATORS[name])
+def evaluator(spec: str) -> EvaluatorKind:
+    """The kind of evaluator that a spec, ``name:setting=value,...``, names.
+
+    The shipped ones live on the torch side, so they are loaded by name, when needed.
+    """
+    name, _ = parse_spec(spec)
+    known = _with_entry_points(EVALUATORS, "nas.evaluators", "evaluator")
+    name = OLD_NAMES.get(name, name)
+    if name not in known:
+        raise unknown("evaluator", name, known)
+    place = known[name]
+    kind = importlib.import_module(place).KIND if isinstance(place, str) else place.load()
+    if not isinstance(kind, EvaluatorKind) or kind.name != name:
+        raise UsageError(
+            f"evaluator '{name}' must be an EvaluatorKind of that name, not {str(kind)[:80]}"
+        )
+    return kind
+
+
+def retraining() -> Retrain:
+    """What trains the networks of a confirmation, on the torch side too."""
+    retrain: Retrain = importlib.import_module(RETRAINING).retraining
+    return retrain
 
 
 def fitting() -> ModuleType:

@@ -1,37 +1,25 @@
 """Short training as the main job asks for it: a data set and a recipe by their command-line words."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from nas.arch import Architecture
-from nas.data import Dataset, load, split, tensors
-from nas.errors import RunError, UsageError
+from nas.data import Dataset, load, split
 from nas.evaluate.proxy import Proxy, preset
 from nas.evaluate.training import TrainingEvaluator
-from nas.objectives import QUALITY
-from nas.train import score, threads
+from nas.study.evaluator import EvaluatorKind
 from nas.train.teacher import Teacher, load_teacher
-from nas.trial import Metrics
 from nas.units import counted
 
-__all__ = ["Retraining", "TrainingSession", "make", "open_data", "open_teacher", "retraining"]
+__all__ = ["KIND", "SPLIT_SEED", "TrainingSession", "make", "open_data", "open_teacher"]
 
-LARGEST_FACTOR = 1000.0
 SPLIT_SEED = 0
 """Splits do not follow the run's seed: the test set is the same for every search on a data set."""
 
 
 class TrainingSession(TrainingEvaluator):
-    """A `TrainingEvaluator` that can say what it will do, for people and for ``run.json``.
-
-    ``qualities``: the objectives it measures. ``remarks``: what is worth saying when all is done.
-    """
-
-    qualities: ClassVar[tuple[str, ...]] = QUALITY
+    """A `TrainingEvaluator` that can say what it will do, for people and for ``run.json``."""
 
     def __init__(
         self,
@@ -89,68 +77,6 @@ class TrainingSession(TrainingEvaluator):
         return lines
 
 
-class Retraining(TrainingSession):
-    """A run's recipe for ``factor`` times the epochs and images. `evaluate` gives the scores on *test* and no others."""
-
-    def __init__(self, dataset: Dataset, recipe: Mapping[str, Any], factor: float) -> None:
-        if not 0 < factor <= LARGEST_FACTOR:
-            raise UsageError(
-                f"--epochs-factor must be above 0 and at most {LARGEST_FACTOR:g}, not {factor:g}"
-            )
-        given = {
-            name: value
-            for name, value in recipe.items()
-            if name not in ("threads", "device", "evaluator", "teacher")
-        }
-        foreign = set(given) - {field.name for field in dataclasses.fields(Proxy)}
-        if foreign:
-            raise RunError(
-                f"the run's recipe holds settings this version does not know: {', '.join(sorted(foreign))}"
-            )
-        base = Proxy(**given)
-        longer = dataclasses.replace(
-            base, epochs=base.epochs * factor, images=round(base.images * factor)
-        )
-        teacher = _same_teacher(recipe["teacher"], dataset) if "teacher" in recipe else None
-        super().__init__(
-            dataset, longer, f"{factor:g} times the search's schedule", recipe["threads"], teacher
-        )
-        self._test: tuple[Tensor, Tensor] | None = None
-
-    def open_test(self) -> int:
-        """Read the test set; how many images it has. The one who calls it counts it."""
-        images, labels = self.splits.open_test()
-        prepared = tensors(images, self.statistics, self.proxy.resolution)
-        self._test = prepared.to(self.device), torch.from_numpy(labels).to(self.device)
-        return len(labels)
-
-    def evaluate(self, architecture: Architecture, seed: int) -> Metrics:
-        """Train one network and score it once on *test*, which must be open. Raises `TrainingError`."""
-        if self._test is None:
-            raise RunError(
-                "the test set must be opened, and counted, before a network is scored on it"
-            )
-        with threads(self.thread_count):
-            return score(self.trained(architecture, seed), *self._test)
-
-
-def _same_teacher(described: Mapping[str, Any], dataset: Dataset) -> Teacher:
-    """The run's teacher, from where it was; one that has changed since raises `RunError`."""
-    files = [*described["files"], None][:2]
-    found = load_teacher(
-        files[0],
-        files[1],
-        dataset,
-        temperature=described["temperature"],
-        weight=described["weight"],
-    )
-    if found.digest != described["digest"]:
-        raise RunError(
-            f"teacher {' '.join(described['files'])} is not the one the run was made with: put that back"
-        )
-    return found
-
-
 def open_data(spec: str, *, strict: bool = False, groups: str | None = None) -> Dataset:
     """See `nas.data.load`."""
     return load(spec, strict=strict, groups=groups)
@@ -176,6 +102,4 @@ def open_teacher(
     return load_teacher(spec, weights, dataset, temperature=temperature, weight=weight)
 
 
-def retraining(dataset: Dataset, recipe: Mapping[str, Any], factor: float) -> Retraining:
-    """The longer training of a confirmation; ``recipe`` is what `TrainingSession.describe_training` gave the run."""
-    return Retraining(dataset, recipe, factor)
+KIND = EvaluatorKind(name="training", factory=make, open_data=open_data, open_teacher=open_teacher)

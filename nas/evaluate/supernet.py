@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from nas.arch import Architecture
-from nas.data import Dataset, load
+from nas.data import Dataset
 from nas.domain import Domain
-from nas.errors import RunError, SpaceError, unknown
+from nas.errors import RunError, SpaceError
 from nas.evaluate.fidelity import check, check_count, verdict
 from nas.evaluate.proxy import Proxy, preset
-from nas.evaluate.session import TrainingSession
+from nas.evaluate.session import TrainingSession, open_data
 from nas.progress import Watch, ignore
 from nas.record.identity import space_digest
+from nas.study.evaluator import EvaluatorKind
 from nas.supernet.network import Supernet
 from nas.supernet.recipe import Sharing, train
 from nas.supernet.scoring import recalibrate, score_path
@@ -21,7 +22,7 @@ from nas.supernet.training import SupernetTraining, sampler
 from nas.train import Augment, Schedule, threads
 from nas.trial import Genes, Metrics
 
-__all__ = ["SupernetSession", "make", "open_data"]
+__all__ = ["KIND", "SupernetSession", "make"]
 
 FILE = "supernet.pt"
 
@@ -32,6 +33,10 @@ class SupernetSession(TrainingSession):
     The supernet trains on *weights*; batch norms are recalibrated on images of *weights*; scores are of *search* and
     *selection*, under the names that `TrainingEvaluator` gives them.
     """
+
+    trains = False
+    followable = False
+    prepares = True
 
     def __init__(
         self,
@@ -76,9 +81,30 @@ class SupernetSession(TrainingSession):
         *,
         seed: int,
         watch: Watch = ignore,
+    ) -> None:
+        """Train the supernet, see `train_supernet`, and ask what its scores are worth."""
+        self.train_supernet(domain, folder, seed=seed, watch=watch)
+        if self.sharing.check:
+            short = TrainingSession(self.dataset, self.base, self.recipe, self.thread_count)
+            report = check(
+                self, short, domain, folder, seed=seed, count=self.sharing.check, watch=watch
+            )
+            self.remarks = [verdict(report)]
+
+    def train_supernet(
+        self,
+        domain: Domain,
+        folder: Path,
+        *,
+        seed: int,
+        watch: Watch = ignore,
         stop_after: float | None = None,
     ) -> bool:
-        """Train the supernet of the domain's space, or go on, or read it: ``supernet.pt`` in the folder. See `train`."""
+        """Train the supernet of the domain's space, or go on, or read it: ``supernet.pt`` in the folder.
+
+        See `train`. Whether the training is finished, which it may not be after ``stop_after``
+        seconds.
+        """
         images, labels = self.weights
         space, schedule = domain.space, self.schedule
         supernet = Supernet(
@@ -110,21 +136,6 @@ class SupernetSession(TrainingSession):
         with threads(self.thread_count):
             finished = train(training, folder / FILE, identity, watch=watch, stop_after=stop_after)
         self._supernet = supernet
-        if finished and self.sharing.check:
-            short = TrainingSession(self.dataset, self.base, self.recipe, self.thread_count)
-            self.remarks = [
-                verdict(
-                    check(
-                        self,
-                        short,
-                        domain,
-                        folder,
-                        seed=seed,
-                        count=self.sharing.check,
-                        watch=watch,
-                    )
-                )
-            ]
         return finished
 
     def evaluate(self, architecture: Architecture, seed: int) -> Metrics:
@@ -165,32 +176,24 @@ class SupernetSession(TrainingSession):
         return found
 
 
-def open_data(spec: str, *, strict: bool = False, groups: str | None = None) -> Dataset:
-    """See `nas.data.load`."""
-    return load(spec, strict=strict, groups=groups)
-
-
 def make(
     dataset: Dataset, proxy_text: str = "", *, threads: int = 1, **settings: Any
 ) -> SupernetSession:
     """The evaluator for a data set: its preset, changed by ``name=value,...``; ``settings`` are those of `Sharing`."""
     name, base = preset(dataset)
     recipe = f"preset '{name}'" + (f", changed by {proxy_text}" if proxy_text else "")
-    return SupernetSession(
-        dataset, Proxy.parse(proxy_text, base), recipe, threads, sharing(settings)
-    )
-
-
-def sharing(settings: dict[str, Any]) -> Sharing:
-    """`Sharing` of settings by name; an unknown one raises `UsageError`."""
-    known = {field.name for field in dataclasses.fields(Sharing)}
-    for name in settings:
-        if name not in known:
-            raise unknown("setting of evaluator 'supernet'", name, known)
-    found = Sharing(**settings)
-    check_count("supernet", found.check)
-    return found
+    sharing = Sharing(**settings)
+    check_count("supernet", sharing.check)
+    return SupernetSession(dataset, Proxy.parse(proxy_text, base), recipe, threads, sharing)
 
 
 def _text(sharing: Sharing) -> str:
     return ",".join(f"{name}={value}" for name, value in sharing.to_json().items())
+
+
+KIND = EvaluatorKind(
+    name="supernet",
+    factory=make,
+    open_data=open_data,
+    settings=tuple(field.name for field in dataclasses.fields(Sharing)),
+)

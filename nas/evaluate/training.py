@@ -12,6 +12,7 @@ from nas.arch import Architecture
 from nas.data import LazyTensors, Splits, Statistics, statistics, tensors
 from nas.evaluate.proxy import Proxy, slim
 from nas.model import build
+from nas.study.evaluator import Evaluator
 from nas.train import Augment, Distillation, fit, score, threads
 from nas.train.teacher import Teacher
 from nas.trial import Metrics
@@ -22,7 +23,7 @@ PARTS = 8
 """A training that is followed is scored after each eighth of its steps: passes over the images may be few, or none whole."""
 
 
-class TrainingEvaluator:
+class TrainingEvaluator(Evaluator):
     """Trains on *weights*, scores on *search* and on *selection*; *test* is never touched.
 
     Metrics: ``search_accuracy``, what a strategy is told, and ``accuracy`` of the selection set,
@@ -32,6 +33,8 @@ class TrainingEvaluator:
     ``teacher`` has a share in each training's loss, by its logits on the unchanged images.
     ``on_step(step, loss)`` follows the training.
     """
+
+    followable = True
 
     def __init__(
         self,

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from nas.arch import Architecture
-from nas.data import Dataset, load
+from nas.data import Dataset
 from nas.domain import Domain
 from nas.errors import RunError, UsageError, unknown
 from nas.evaluate.fidelity import check, check_count, verdict
 from nas.evaluate.proxy import Proxy, preset
-from nas.evaluate.session import TrainingSession
+from nas.evaluate.session import TrainingSession, open_data
 from nas.evaluate.zero_cost import PROXIES, TRIVIAL, proxies
 from nas.model import build
 from nas.objectives import UNTRAINED
@@ -23,10 +23,11 @@ from nas.progress import Pace, Watch, ignore
 from nas.record import ledger
 from nas.settings import check_kind
 from nas.statistics import rng
+from nas.study.evaluator import EvaluatorKind
 from nas.train import threads
 from nas.trial import Metrics
 
-__all__ = ["Untrained", "UntrainedSession", "make", "open_data"]
+__all__ = ["KIND", "Untrained", "UntrainedSession", "make"]
 
 FILE = "proxies.jsonl"
 IMAGES = 32
@@ -50,15 +51,17 @@ class Untrained:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            check_kind(f"{field.name} of evaluator 'proxy'", getattr(self, field.name), field.type)
+            check_kind(
+                f"{field.name} of evaluator 'zero_cost'", getattr(self, field.name), field.type
+            )
         for name in self.names:
             if name not in KNOWN:
                 raise unknown("zero-cost proxy", name, KNOWN)
         if not 2 <= self.reference <= 10_000:
             raise UsageError(
-                f"reference of evaluator 'proxy' must be 2 to 10000 networks, not {self.reference}"
+                f"reference of evaluator 'zero_cost' must be 2 to 10000 networks, not {self.reference}"
             )
-        check_count("proxy", self.check)
+        check_count("zero_cost", self.check)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -74,6 +77,9 @@ class UntrainedSession(TrainingSession):
     """
 
     qualities = UNTRAINED
+    trains = False
+    followable = False
+    prepares = True
 
     def __init__(
         self, dataset: Dataset, proxy: Proxy, recipe: str, thread_count: int, untrained: Untrained
@@ -174,20 +180,19 @@ class UntrainedSession(TrainingSession):
         return float(np.mean(ranks))
 
 
-def open_data(spec: str, *, strict: bool = False, groups: str | None = None) -> Dataset:
-    """See `nas.data.load`."""
-    return load(spec, strict=strict, groups=groups)
-
-
 def make(
     dataset: Dataset, proxy_text: str = "", *, threads: int = 1, **settings: Any
 ) -> UntrainedSession:
     """The evaluator for a data set; ``settings`` are those of `Untrained`."""
-    known = {field.name for field in dataclasses.fields(Untrained)}
-    for key in settings:
-        if key not in known:
-            raise unknown("setting of evaluator 'proxy'", key, known)
     name, base = preset(dataset)
     return UntrainedSession(
         dataset, Proxy.parse(proxy_text, base), f"preset '{name}'", threads, Untrained(**settings)
     )
+
+
+KIND = EvaluatorKind(
+    name="zero_cost",
+    factory=make,
+    open_data=open_data,
+    settings=tuple(field.name for field in dataclasses.fields(Untrained)),
+)

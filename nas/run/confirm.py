@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 
 from nas import catalog
+from nas.arch import Architecture
 from nas.cost.costs import latency_metric
 from nas.domain import Bound, Domain
 from nas.errors import BoundError, NasError, RunError, UsageError
 from nas.files import one_line
+from nas.objectives import QUALITY
 from nas.record import ledger
 from nas.record.identity import check_same
 from nas.record.journal import RunLock
@@ -28,6 +30,7 @@ from nas.run import confirmation
 from nas.run.confirmation import Confirmation
 from nas.run.run import Run
 from nas.statistics import rng
+from nas.study.evaluator import Retraining
 from nas.trial import Genes, Trial
 from nas.units import counted
 
@@ -89,14 +92,14 @@ def confirm(
     return finished
 
 
-def _trainer(run: Run, factor: float, data: str | None) -> Any:
-    """The evaluator's retraining on the run's own data, which must be what it was."""
+def _trainer(run: Run, factor: float, data: str | None) -> Retraining:
+    """What trains on the run's own data, which must be what it was."""
     settings = run.record.capsule["settings"]
-    evaluators = catalog.evaluator(settings["evaluator"])
-    dataset = evaluators.open_data(
+    kind = catalog.evaluator(settings["evaluator"])
+    dataset = kind.open_data(
         data or settings["data"], strict=settings["strict"], groups=settings.get("groups")
     )
-    trainer = evaluators.retraining(dataset, run.identity["proxy"], factor)
+    trainer = catalog.retraining()(dataset, run.identity["proxy"], factor)
     check_same(run.folder, {"data": run.identity["data"]}, {"data": trainer.describe_data()})
     return trainer
 
@@ -151,7 +154,9 @@ def band_metrics(run: Run) -> list[str]:
     return costs or [latency_metric(run.tables[0].name)]
 
 
-def _planned(run: Run, trainer: Any, top: int, random: int, seeds: int, seed: int) -> Confirmation:
+def _planned(
+    run: Run, trainer: Retraining, top: int, random: int, seeds: int, seed: int
+) -> Confirmation:
     """Record the plan, unless it is the last one recorded already."""
     chosen = members(run, top)
     taken = {trial.digest for trial in run.front_trials}
@@ -161,8 +166,10 @@ def _planned(run: Run, trainer: Any, top: int, random: int, seeds: int, seed: in
         share, others = band_networks(run, trial, count, seed, taken)
         entries.append({**_entry(run, trial.genes), "trial": trial.number, "band": share,
                         "random": [_entry(run, genes) for genes in others]})  # fmt: skip
+    # An evaluator that trains nothing has an objective of its own; what it should find is accuracy.
+    quality = [name for name in run.objectives.names if name in QUALITY]
     plan = {
-        "kind": "plan", "metric": (*run.objectives.maximized, "accuracy")[0], "seed": seed, "seeds": seeds,
+        "kind": "plan", "metric": (quality or QUALITY)[0], "seed": seed, "seeds": seeds,
         "recipe": trainer.describe_training(), "threads": trainer.thread_count, "members": entries,
     }  # fmt: skip
     before = confirmation.read(run.folder)
@@ -189,7 +196,7 @@ def training_seed(seed: int, digest: str, repeat: int) -> int:
     )
 
 
-def _open(run: Run, trainer: Any) -> None:
+def _open(run: Run, trainer: Retraining) -> None:
     """Open the test set, and count it before any score of it is known."""
     images = trainer.open_test()
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -198,7 +205,9 @@ def _open(run: Run, trainer: Any) -> None:
     )
 
 
-def _train(run: Run, found: Confirmation, trainer: Any, watch: Callable[[Step], None]) -> None:
+def _train(
+    run: Run, found: Confirmation, trainer: Retraining, watch: Callable[[Step], None]
+) -> None:
     plan = found.plan
     genes = {
         e["digest"]: tuple(e["genes"])
@@ -231,7 +240,7 @@ def _train(run: Run, found: Confirmation, trainer: Any, watch: Callable[[Step], 
         )
 
 
-def _training(trainer: Any, network: Any, seed: int) -> Mapping[str, Any]:
+def _training(trainer: Retraining, network: Architecture, seed: int) -> Mapping[str, Any]:
     start = time.monotonic()
     try:
         metrics: Mapping[str, Any] = {"metrics": dict(trainer.evaluate(network, seed))}
@@ -242,7 +251,7 @@ def _training(trainer: Any, network: Any, seed: int) -> Mapping[str, Any]:
     return {**metrics, "seconds": round(time.monotonic() - start, 3)}
 
 
-def _lines(run: Run, found: Confirmation, trainer: Any, top: int) -> list[str]:
+def _lines(run: Run, found: Confirmation, trainer: Retraining, top: int) -> list[str]:
     plan = found.plan
     others = sum(len(member["random"]) for member in plan["members"])
     widest = max(member["band"] for member in plan["members"])

@@ -1,6 +1,5 @@
 """The main job: from a space, a device and a data set to a run folder with a Pareto front."""
 
-import inspect
 import math
 import platform
 import shutil
@@ -10,7 +9,6 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from nas import catalog, progress, strategies
@@ -34,15 +32,14 @@ from nas.space import SearchSpace
 from nas.strategies.differentiable import Differentiable
 from nas.study import ray
 from nas.study.board import Board
+from nas.study.evaluator import Data, Evaluator, EvaluatorKind
 from nas.study.ray import Cluster
 from nas.study.study import Outcome, Study, Watch
-from nas.study.workers import Evaluator, Processes
+from nas.study.workers import Processes
 
 __all__ = ["Plan", "Search", "check_free", "evaluator", "search"]
 
 DEFAULT_TRIALS = 32
-WITHOUT_TRAINING = ("supernet", "proxy")
-"""Evaluators that do not train each network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,13 +148,10 @@ class Plan:
         self.settings = settings
         self.remarks: list[str] = []
         self.tables = tuple(catalog.device(name) for name in settings.devices)
-        kind = strategies.parse_spec(settings.evaluator)[0]
-        evaluators = catalog.evaluator(kind)
+        kind = catalog.evaluator(settings.evaluator)
         if settings.ray is None and (settings.scheduler is not None or settings.gpus):
             raise UsageError("--scheduler and --gpus are Ray's: they need --ray ADDRESS")
-        self.data = evaluators.open_data(
-            settings.data, strict=settings.strict, groups=settings.groups
-        )
+        self.data = _open_data(kind, settings)
         self.arguments = {
             "spec": settings.space,
             "resolution": settings.resolution,
@@ -183,12 +177,13 @@ class Plan:
             seed=settings.seed,
             objectives=len(settings.objectives) if self.objectives.reward is None else 1,
         )
-        if isinstance(self.strategy, Differentiable) and kind in WITHOUT_TRAINING:
+        self.evaluator = _evaluator(kind, self.data, settings)
+        if isinstance(self.strategy, Differentiable) and not self.evaluator.trains:
             raise UsageError(
-                f"strategy 'differentiable' has a supernet of its own and trains the best networks: leave out --evaluator {kind}"
+                "strategy 'differentiable' has a supernet of its own and trains the best networks: "
+                f"leave out --evaluator {kind.name}"
             )
-        self.evaluator = _evaluator(evaluators, self.data, settings)
-        _check_measured(self.objectives, self.evaluator.qualities, kind)
+        _check_measured(self.objectives, self.evaluator.qualities, kind.name)
         self.identity = capsule.identity(
             self.domain,
             self.objectives,
@@ -278,9 +273,8 @@ class Plan:
         return Result(run, outcome, (*self.remarks, *self.evaluator.remarks))
 
     def _prepare(self, folder: Path, watch: progress.Watch) -> None:
-        prepare = getattr(self.evaluator, "prepare", None)
-        if prepare is not None:
-            prepare(self.domain, folder, seed=self.settings.seed, watch=watch)
+        if self.evaluator.prepares:
+            self.evaluator.prepare(self.domain, folder, seed=self.settings.seed, watch=watch)
         if isinstance(self.strategy, Differentiable):
             self.remarks += catalog.differentiable().learn(
                 self.strategy, self.data, folder, proxy_text=self.settings.proxy, thread_count=self.settings.threads,
@@ -344,29 +338,28 @@ class Plan:
         )
 
 
-def _evaluator(module: ModuleType, data: Any, settings: Search) -> Any:
-    name, given = strategies.parse_spec(settings.evaluator)
-    accepted = inspect.signature(module.make).parameters
-    if given and not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
-        raise UsageError(
-            f"evaluator '{name}' has no settings, so '{settings.evaluator}' means nothing: write '{name}'"
-        )
-    if settings.teacher is not None and "teacher" not in accepted:
-        raise UsageError(
-            f"evaluator '{name}' takes no --teacher: leave it out, or use --evaluator training"
-        )
-    made = module.make(
-        data, settings.proxy, threads=settings.threads, **given, **_teacher(settings, module, data)
+def _open_data(kind: EvaluatorKind, settings: Search) -> Data:
+    return kind.open_data(settings.data, strict=settings.strict, groups=settings.groups)
+
+
+def _evaluator(kind: EvaluatorKind, data: Data, settings: Search) -> Evaluator:
+    made = kind.make(
+        data,
+        settings.proxy,
+        threads=settings.threads,
+        teacher=_teacher(kind, data, settings),
+        settings=strategies.parse_spec(settings.evaluator)[1],
     )
-    if hasattr(made, "prepare") and (
-        settings.workers > 1 or settings.ray or settings.trial_timeout_seconds
-    ):
+    elsewhere = settings.workers > 1 or settings.ray or settings.trial_timeout_seconds
+    if made.prepares and elsewhere:
         raise UsageError(
-            f"evaluator '{name}' is made ready once, in this process: leave out --workers, --trial-timeout and --ray"
+            f"evaluator '{kind.name}' is made ready once, in this process: "
+            "leave out --workers, --trial-timeout and --ray"
         )
-    if name in WITHOUT_TRAINING and settings.hopeless:
+    if settings.hopeless and not made.trains:
         raise UsageError(
-            f"evaluator '{name}' trains no network that could be stopped: leave out --stop-hopeless"
+            f"evaluator '{kind.name}' trains no network that could be stopped: "
+            "leave out --stop-hopeless"
         )
     return made
 
@@ -385,10 +378,8 @@ def _check_measured(objectives: Objectives, given: Sequence[str], evaluator: str
 
 def evaluator(settings: Search) -> Evaluator:
     """The evaluator of a search, as each worker builds its own."""
-    evaluators = catalog.evaluator(strategies.parse_spec(settings.evaluator)[0])
-    data = evaluators.open_data(settings.data, strict=settings.strict, groups=settings.groups)
-    made: Evaluator = _evaluator(evaluators, data, settings)
-    return made
+    kind = catalog.evaluator(settings.evaluator)
+    return _evaluator(kind, _open_data(kind, settings), settings)
 
 
 @dataclass(frozen=True)
@@ -428,18 +419,19 @@ def _file(path: str | None) -> str | None:
     return str(Path(path).resolve()) if path is not None and Path(path).exists() else path
 
 
-def _teacher(settings: Search, evaluators: Any, data: Any) -> dict[str, Any]:
-    """The evaluator's teacher, as its keyword; nothing where none is asked for."""
+def _teacher(kind: EvaluatorKind, data: Data, settings: Search) -> object:
+    """The teacher that has a share in each training's loss; None if none is asked for."""
     if settings.teacher is None:
         if settings.teacher_weights is not None:
             raise UsageError("--teacher-weights needs --teacher NETWORK")
-        return {}
-    temperature, weight = settings.teacher_temperature, settings.teacher_weight
-    return {
-        "teacher": evaluators.open_teacher(
-            settings.teacher, settings.teacher_weights, data, temperature, weight
-        )
-    }
+        return None
+    return kind.teacher(
+        settings.teacher,
+        settings.teacher_weights,
+        data,
+        settings.teacher_temperature,
+        settings.teacher_weight,
+    )
 
 
 def _absolute(spec: str) -> str:

@@ -21,8 +21,9 @@ from nas.arch import Architecture
 from nas.errors import NasError, RunError, UsageError, unknown
 from nas.files import one_line
 from nas.objectives import QUALITY, SEARCH
+from nas.study.evaluator import Evaluator
 from nas.study.study import Outcome, Study
-from nas.study.workers import Evaluator, Measured, Processes, Serial, Task, Workers
+from nas.study.workers import Measured, Processes, Serial, Task, Workers
 from nas.trial import Metrics
 
 __all__ = ["SCHEDULERS", "Cluster", "require_ray", "run"]

@@ -17,12 +17,13 @@ from nas.record.store import Claim, Store
 from nas.strategies.base import Proposal, Strategy
 from nas.study.board import Board, Foreign
 from nas.study.budget import Budget
+from nas.study.evaluator import Evaluator
 from nas.study.learning import Learning
 from nas.study.tally import ANSWERS_IN_A_ROW, FAILURES_IN_A_ROW
-from nas.study.workers import Evaluator, Judge, Measured, Serial, Task, Workers
+from nas.study.workers import Judge, Measured, Serial, Task, Workers
 from nas.trial import Metrics, State, Trial
 
-__all__ = ["Evaluator", "Outcome", "Study", "Watch", "evaluation_seed", "run_study"]
+__all__ = ["Outcome", "Study", "Watch", "evaluation_seed", "run_study"]
 
 SYNC_SECONDS = 2.0
 
@@ -77,7 +78,7 @@ class Study:
         `nas.study.stopping.Hopeless`, which can be wrong. ``board``: where other drivers of the
         study are heard of. Raises `UsageError` if the evaluator cannot be stopped.
         """
-        if hopeless and not hasattr(evaluator, "evaluate_in_parts"):
+        if hopeless and not evaluator.followable:
             raise UsageError(
                 "--stop-hopeless needs an evaluator that can be followed: "
                 "this one gives no scores on the way"

@@ -22,13 +22,12 @@ from nas.arch import Architecture
 from nas.errors import NasError, RunError, UsageError
 from nas.files import one_line
 from nas.objectives import check_shares
+from nas.study.evaluator import Evaluator
 from nas.trial import Metrics, check_metrics
 
 __all__ = [
-    "Evaluator",
     "Judge",
     "Measured",
-    "PartEvaluator",
     "Processes",
     "Serial",
     "Task",
@@ -42,29 +41,6 @@ GRACE_SECONDS = 5.0
 
 Judge = Callable[[int, int, Metrics], bool]
 """Called with a trial's number, the part of its training that is done (from 1), its scores: whether it goes on."""
-
-
-class Evaluator(Protocol):
-    """Gives a network its measured metrics, such as ``accuracy``.
-
-    Raises `NasError` (`TrainingError`) for a network that fails; the trial is then recorded as
-    failed.
-    """
-
-    noisy: bool
-    """Whether a second evaluation of the same network, with another seed, is worth paying for."""
-
-    def evaluate(self, architecture: Architecture, seed: int) -> Metrics:
-        """Train or look up one network. Equal arguments give equal metrics on the same machine."""
-
-
-class PartEvaluator(Evaluator, Protocol):
-    """An evaluator that can be followed, and so be stopped early."""
-
-    def evaluate_in_parts(
-        self, architecture: Architecture, seed: int, on_part: Callable[[Metrics], None]
-    ) -> Metrics:
-        """As `evaluate`, bit for bit; ``on_part`` gets the scores on *search* after each part but the last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +91,7 @@ def measure(
         if judge is None:
             found = check_shares(check_metrics(evaluator.evaluate(task.network, task.seed)))
         else:
-            found = evaluator.evaluate_in_parts(task.network, task.seed, on_part)  # type: ignore[attr-defined]
+            found = evaluator.evaluate_in_parts(task.network, task.seed, on_part)
             found = check_shares(check_metrics(found))
     except _GivenUpError:
         stopped, reason = True, f"stopped early after part {len(curve)}"

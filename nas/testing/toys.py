@@ -13,6 +13,7 @@ from nas.ops.conv import Classifier, Conv
 from nas.shape import Op, Shape
 from nas.space import Choice, SearchSpace, Slot, fixed
 from nas.strategies.base import Proposal, Strategy, rng
+from nas.study.evaluator import Evaluator
 from nas.trial import Genes, Metrics, Trial
 
 __all__ = ["Climber", "HashEvaluator", "toy_domain", "toy_space"]
@@ -44,7 +45,7 @@ def toy_domain(bounds: Sequence[Bound] = (), layers: int = 4) -> Domain:
     return Domain(space, costs, bounds)
 
 
-class HashEvaluator:
+class HashEvaluator(Evaluator):
     """Accuracies that depend on the digest and the seed alone; a share of the networks fails."""
 
     def __init__(

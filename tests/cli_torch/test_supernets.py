@@ -99,7 +99,7 @@ def test_a_supernet_and_proxies_score_for_any_strategy(tmp_path) -> None:
         (
             ("--evaluator", "proxy"),
             UsageError,
-            "evaluator 'proxy' gives no accuracy: try --objective proxy_score",
+            "evaluator 'zero_cost' gives no accuracy: try --objective proxy_score",
         ),
         (("--evaluator", "training:paths=2"), UsageError, "evaluator 'training' has no settings"),
         (

@@ -14,7 +14,7 @@ from nas.errors import BoundError, RunError, SpaceError, TrainingError, UsageErr
 from nas.evaluate import differentiable, supernet
 from nas.evaluate.fidelity import verdict
 from nas.strategies.differentiable import strategy
-from nas.study.study import Evaluator
+from nas.study.evaluator import Evaluator
 from nas.supernet.recipe import train
 from search_spaces import fbnet, nas_bench_macro
 
@@ -33,7 +33,7 @@ def session(**settings):
 def test_one_training_scores_every_network_and_repeats_to_the_bit(tmp_path) -> None:
     found: Evaluator = session()
     said = []
-    assert found.prepare(DOMAIN, tmp_path, seed=0, watch=said.append)
+    found.prepare(DOMAIN, tmp_path, seed=0, watch=said.append)
     assert [said[-1].done, said[-1].planned] == [6, 6]
     network = SPACE.decode([1] * 8)
     scores = found.evaluate(network, seed=0)
@@ -45,7 +45,7 @@ def test_one_training_scores_every_network_and_repeats_to_the_bit(tmp_path) -> N
     found.evaluate(SPACE.decode([2] * 8), seed=0)
     assert found.evaluate(network, seed=7) == scores
     read = session()
-    assert read.prepare(DOMAIN, tmp_path, seed=0)
+    read.prepare(DOMAIN, tmp_path, seed=0)
     assert read.evaluate(network, seed=0) == scores
 
 
@@ -80,7 +80,7 @@ def test_what_cannot_be_is_told_in_one_line(tmp_path) -> None:
     with pytest.raises(
         UsageError, match=r"no setting of evaluator 'supernet' named 'path'. Did you mean 'paths'"
     ):
-        session(path=1)
+        supernet.KIND.make(load("digits"), settings={"path": 1})
 
 
 def learned(folder, seed: int = 0, **given):

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 
 from nas.data import load, split
 from nas.evaluate import Proxy, TrainingEvaluator
-from nas.study.study import Evaluator
+from nas.study.evaluator import Evaluator
 from search_spaces import fbnet
 
 PROXY = Proxy(resolution=8, images=640, score_images=50)

@@ -83,10 +83,13 @@ def test_the_score_is_the_mean_rank_among_random_networks(tmp_path) -> None:
     ("settings", "message"),
     [
         ({"score": "synflw"}, r"no zero-cost proxy named 'synflw'. Did you mean 'synflow'"),
-        ({"reference": 1}, "reference of evaluator 'proxy' must be 2 to 10000 networks, not 1"),
-        ({"scor": "zen"}, r"no setting of evaluator 'proxy' named 'scor'. Did you mean 'score'"),
+        ({"reference": 1}, "reference of evaluator 'zero_cost' must be 2 to 10000 networks, not 1"),
+        (
+            {"scor": "zen"},
+            r"no setting of evaluator 'zero_cost' named 'scor'. Did you mean 'score'",
+        ),
     ],
 )
 def test_settings_that_break_a_rule(settings, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        untrained.make(load("digits"), **settings)
+        untrained.KIND.make(load("digits"), settings=settings)

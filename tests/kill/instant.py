@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 from nas import catalog
 from nas.errors import DataError, TrainingError
-from nas.objectives import QUALITY
 from nas.run.confirm import confirm
 from nas.run.run import Run
 from nas.run.search import Plan, Search
+from nas.study import evaluator
 
 SPACE = """
 from nas.testing.toys import toy_space
@@ -30,12 +30,7 @@ def open_data(spec, *, strict=False, groups=None):
     return SimpleNamespace(name=spec, classes=tuple(range(10)), in_channels=3)
 
 
-class Evaluator:
-    qualities = QUALITY
-    remarks = ()
-    noisy = False
-    thread_count = 1
-
+class Evaluator(evaluator.Evaluator):
     def __init__(self, data, factor=1.0, gain=0.0):
         self.data, self.factor, self.gain, self.opened, self.seeds = data, factor, gain, 0, []
 
@@ -44,9 +39,6 @@ class Evaluator:
 
     def describe_training(self):
         return {"epochs": 2 * self.factor, "threads": 1}
-
-    def lines(self):
-        return []
 
     def evaluate(self, architecture, seed):
         self.seeds.append(seed)
@@ -66,13 +58,22 @@ def make(data, text="", *, threads=1):
     return Evaluator(data)
 
 
+KIND = evaluator.EvaluatorKind(name="instant", factory=make, open_data=open_data)
+
+
 def retraining(data, recipe, factor):
     return Evaluator(data, factor)
 
 
+def take_part():
+    """Be an evaluator that ships, and the one that retrains."""
+    catalog.EVALUATORS["instant"] = "instant"
+    catalog.RETRAINING = "instant"
+
+
 def searched(folder, **settings):
     """A finished run over the toy space."""
-    catalog.EVALUATORS["instant"] = "instant"
+    take_part()
     space = Path(folder).parent / "toy.py"
     space.write_text(SPACE)
     given = {
@@ -86,7 +87,7 @@ def searched(folder, **settings):
 
 
 if __name__ == "__main__":
-    catalog.EVALUATORS["instant"] = "instant"
+    take_part()
     confirm(
         Run(sys.argv[1]), top=4, random=4, seeds=4, watch=lambda step: time.sleep(SLEEP_SECONDS)
     )

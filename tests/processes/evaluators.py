@@ -12,6 +12,8 @@ from nas.testing.toys import HashEvaluator
 class Wild(HashEvaluator):
     """``acts``: what happens by the number of a call, counted over all processes in files of ``folder``."""
 
+    followable = True
+
     def __init__(self, folder, acts):
         super().__init__()
         self.folder, self.acts = Path(folder), acts
