@@ -7,8 +7,9 @@
     except UNREADABLE as error:
         raise RunError(f"cannot read {path}: {one_line(error, 120)}") from None
 
-Writing raises `OSError`, and then leaves the file as it was. Reading raises one of `UNREADABLE`, which the
-caller turns into a sentence with the way out, or a `NasError` for a file that is too large to be read at all.
+Writing raises `OSError`, and then leaves the file as it was. Reading raises one of `UNREADABLE`,
+which the caller turns into a sentence with the way out. A file that is too large to be read at all
+raises a `NasError`.
 """
 
 import json
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 UNREADABLE = (OSError, ValueError, RecursionError)
-"""What reading and parsing a foreign file may raise; JSON nested too deeply is a `RecursionError`."""
+"""What reading and parsing a foreign file raises. JSON that nests too deeply: `RecursionError`."""
 LONGEST_LINE = 200
 MIB, GIB = 1 << 20, 1 << 30
 
@@ -69,7 +70,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: object, indent: int | None = 1) -> None:
-    """Write plain JSON and a newline, whole or not at all. NaN and infinities raise `ValueError`."""
+    """Write JSON and a newline, whole or not at all. NaN and infinities raise `ValueError`."""
     write_text(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")
 
 
@@ -102,7 +103,10 @@ def make_folder(folder: Path, what: str = "folder") -> None:
 def check_size(
     path: Path, largest_bytes: int, objection: str, error: type[NasError] = RunError
 ) -> None:
-    """Raise ``error`` for a larger file; ``objection`` ends the sentence, as in "not a latency table"."""
+    """Raise ``error`` for a larger file.
+
+    ``objection`` ends the sentence, such as "not a latency table".
+    """
     if path.stat().st_size <= largest_bytes:
         return
     in_gib = largest_bytes >= GIB

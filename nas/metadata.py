@@ -1,76 +1,85 @@
-"""What the user of a network must know beside it: names of its logits, and how its images were normalised."""
+"""What goes beside a network: names of its logits, and how its images were normalised."""
 
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from nas.arch import Architecture
+from nas.arch import LARGEST_FILE_BYTES, Architecture
 from nas.errors import ArchitectureError
-from nas.files import write_json
+from nas.files import read_json, write_json
 
-__all__ = ["NONE", "Notes", "read_notes", "save_network"]
-
-KINDS = {"classes": str, "mean": float, "std": float}
+__all__ = ["UNKNOWN", "Metadata", "read_metadata", "save_network"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Notes:
-    """``classes`` in the order of the logits; ``mean`` and ``std`` per channel of pixels 0..1. Empty where not known.
-
-    Class names are other people's words: any text, never code.
-    """
+class Metadata:
+    """Names and normalisation of a network's input and output. What is not known is empty."""
 
     classes: tuple[str, ...] = ()
+    """In the order of the logits. They are other people's words: any text, never code."""
     mean: tuple[float, ...] = ()
+    """Per channel, of pixels 0..1."""
     std: tuple[float, ...] = ()
+    """Per channel, of pixels 0..1."""
 
-    def to_json(self) -> dict[str, list[Any]]:
+    def to_json(self) -> dict[str, list[str] | list[float]]:
         """Plain JSON of what is known."""
-        return {name: list(value) for name in KINDS if (value := getattr(self, name))}
+        return {name: list(values) for name, values in asdict(self).items() if values}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Notes":
-        """What a run, a training or an architecture file holds; nothing where it is older. Raises `ArchitectureError`."""
-        found = {}
-        for name, kind in KINDS.items():
-            values = data.get(name, [])
-            if not isinstance(values, list) or not all(_is(value, kind) for value in values):
-                raise ArchitectureError(
-                    f"{name} of a network must be a list of {kind.__name__} values"
-                )
-            found[name] = tuple(values)
-        return cls(**found)
+    def from_json(cls, data: Mapping[str, object]) -> "Metadata":
+        """Read what a run, a training or an architecture file holds; older ones hold nothing.
 
-    def fitting(self, network: Architecture, pixel_classes: int = 0) -> "Notes":
-        """Without what is of another number of classes or channels: a network may be shipped for more classes than a run's.
-
-        ``pixel_classes``: how many a segmenter on this network has.
+        Raises `ArchitectureError`.
         """
-        logits, channels = pixel_classes or network.out_shape.channels, network.input.channels
-        pixels = len(self.mean) == len(self.std) == channels
-        return Notes(
-            classes=self.classes if len(self.classes) == logits else (),
-            mean=self.mean if pixels else (),
-            std=self.std if pixels else (),
+        return cls(
+            classes=_values(data, "classes", str),
+            mean=_values(data, "mean", float),
+            std=_values(data, "std", float),
+        )
+
+    def fitting(self, network: Architecture, pixel_classes: int = 0) -> "Metadata":
+        """Leave out what is of another number of classes or channels than the network.
+
+        A network may be shipped for other classes than a run's. ``pixel_classes``: how many a
+        segmenter on this network has.
+        """
+        logits = pixel_classes or network.out_shape.channels
+        classes_fit = len(self.classes) == logits
+        pixels_fit = len(self.mean) == len(self.std) == network.input.channels
+        return Metadata(
+            classes=self.classes if classes_fit else (),
+            mean=self.mean if pixels_fit else (),
+            std=self.std if pixels_fit else (),
         )
 
 
-NONE = Notes()
+UNKNOWN = Metadata()
 """Nothing is known."""
+
+Value = TypeVar("Value", str, float)
+
+
+def _values(data: Mapping[str, object], name: str, kind: type[Value]) -> tuple[Value, ...]:
+    values = data.get(name, [])
+    if not isinstance(values, list) or not all(_is(value, kind) for value in values):
+        raise ArchitectureError(f"{name} of a network must be a list of {kind.__name__} values")
+    return tuple(values)
 
 
 def _is(value: object, kind: type) -> bool:
-    return isinstance(value, kind) and (not isinstance(value, float) or math.isfinite(value))
+    if isinstance(value, float) and not math.isfinite(value):
+        return False
+    return isinstance(value, kind)
 
 
-def save_network(network: Architecture, notes: Notes, path: str | Path) -> None:
-    """Write an architecture file with the notes beside the network."""
-    write_json(Path(path), {**network.to_json(), **notes.to_json()})
+def save_network(network: Architecture, metadata: Metadata, path: str | Path) -> None:
+    """Write an architecture file with the metadata beside the network."""
+    write_json(Path(path), {**network.to_json(), **metadata.to_json()})
 
 
-def read_notes(path: str | Path) -> Notes:
-    """The notes in an architecture file that `Architecture.load` has read."""
-    return Notes.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
+def read_metadata(path: str | Path) -> Metadata:
+    """Read the metadata in an architecture file, one that `Architecture.load` has read."""
+    return Metadata.from_json(read_json(Path(path), LARGEST_FILE_BYTES, "not an architecture"))

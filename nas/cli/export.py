@@ -15,7 +15,7 @@ from nas.cli._options import json_option, print_json
 from nas.data import Dataset, load
 from nas.errors import ExistsError, UsageError
 from nas.measure.int8 import Quantised, quantise
-from nas.metadata import Notes
+from nas.metadata import Metadata
 from nas.model.weights import Weights, read_weights
 from nas.run.network import metadata_of, named_network
 
@@ -124,7 +124,7 @@ def command(
         )
     made = export.export(
         architecture, out, name=default_name(network) if name is None else name,
-        formats=formats, weights=given, notes=_notes(network, given).fitting(architecture, pixels), features=features,
+        formats=formats, weights=given, metadata=_metadata(network, given).fitting(architecture, pixels), features=features,
         force=force,
     )  # fmt: skip
     found = backbone(architecture) if features else None
@@ -154,7 +154,7 @@ def command(
         click.echo("\n".join([*_lines(document), *lines]))
 
 
-def _notes(network: str, weights: Weights | None) -> Notes:
+def _metadata(network: str, weights: Weights | None) -> Metadata:
     """The network's own; where its weights lie beside the network of a training, that one's, with its normalisation."""
     if weights is None:
         return metadata_of(network)

@@ -32,7 +32,7 @@ from nas.export.products import (
 from nas.export.python import python_source
 from nas.export.tflite import require_tflite, tflite_difference, write_tflite
 from nas.export.verification import Job, check
-from nas.metadata import NONE, Notes, save_network
+from nas.metadata import UNKNOWN, Metadata, save_network
 from nas.model.weights import Loaded, Weights, load_weights, read_weights
 from nas.networks.archstring import arch_string
 
@@ -90,7 +90,7 @@ def export(
     name: str = "network",
     formats: Sequence[str] = FORMATS,
     weights: str | Path | Weights | None = None,
-    notes: Notes = NONE,
+    metadata: Metadata = UNKNOWN,
     features: bool = False,
     force: bool = False,
 ) -> Exported:
@@ -98,7 +98,7 @@ def export(
 
     ``weights``: a state dict, or a folder of `nas train`, see `nas.model.weights`; without it an
     ONNX file holds the untrained weights of seed 0. Those of a segmenter make the files a
-    segmenter's, with ``architecture`` as its body. ``notes``: class names and normalisation,
+    segmenter's, with ``architecture`` as its body. ``metadata``: class names and normalisation,
     written into every file but the weights. ``features``: the network without its head, which gives
     maps at strides 4 to 32 for input of any size, see `nas.backbone`; weights are still those of
     the whole network. Files that exist are overwritten only by ``force``. Raises `UsageError` and
@@ -112,16 +112,16 @@ def export(
             f"a segmentation network is written as {', '.join(FORMATS)}, not {sorted(other)[0]}"
         )
     _check(architecture, name, formats, features)
-    _check_notes(architecture, notes, pixels)
+    _check_metadata(architecture, metadata, pixels)
     wanted = [*formats, *(["weights"] if given is not None else [])]
     targets = {kind: folder / f"{name}{SUFFIXES[kind]}" for kind in wanted}
     _check_free(folder, targets.values(), force)
     if features:
-        product = backbone_product(architecture, given, notes)
+        product = backbone_product(architecture, given, metadata)
     elif given is not None and pixels:
-        product = segmenter_product(architecture, given, notes)
+        product = segmenter_product(architecture, given, metadata)
     else:
-        product = network_product(architecture, given, notes)
+        product = network_product(architecture, given, metadata)
     made = Path(mkdtemp(prefix=".nas-export-", dir=_existing(folder)))
     try:
         files = {kind: made / target.name for kind, target in targets.items()}
@@ -174,12 +174,14 @@ def _check(architecture: Architecture, name: str, formats: Sequence[str], featur
         backbone(architecture)
 
 
-def _check_notes(architecture: Architecture, notes: Notes, pixels: int) -> None:
+def _check_metadata(architecture: Architecture, metadata: Metadata, pixels: int) -> None:
     logits, channels = pixels or architecture.out_shape.channels, architecture.input.channels
-    if notes.classes and len(notes.classes) != logits:
-        raise ArchitectureError(f"{len(notes.classes)} class names do not fit {logits} logits")
-    if (notes.mean or notes.std) and not len(notes.mean) == len(notes.std) == channels:
-        raise ArchitectureError(f"mean and std of {len(notes.mean)} channels do not fit {channels}")
+    if metadata.classes and len(metadata.classes) != logits:
+        raise ArchitectureError(f"{len(metadata.classes)} class names do not fit {logits} logits")
+    if (metadata.mean or metadata.std) and not len(metadata.mean) == len(metadata.std) == channels:
+        raise ArchitectureError(
+            f"mean and std of {len(metadata.mean)} channels do not fit {channels}"
+        )
 
 
 def _known() -> str:
@@ -208,13 +210,13 @@ def _write(product: Product, files: Mapping[str, Path]) -> None:
     if "python" in files:
         files["python"].write_text(product.source(), encoding="utf-8")
     if "onnx" in files:
-        metadata = {"digest": architecture.digest, "params": product.params, "macs": product.macs}
+        properties = {"digest": architecture.digest, "params": product.params, "macs": product.macs}
         write_onnx(
-            product.onnx or product.module, architecture.input, files["onnx"], {**metadata, **product.notes.to_json()},
+            product.onnx or product.module, architecture.input, files["onnx"], {**properties, **product.metadata.to_json()},
             product.outputs, any_size=product.any_size,
         )  # fmt: skip
     if "json" in files:
-        save_network(architecture, product.notes, files["json"])
+        save_network(architecture, product.metadata, files["json"])
         if Architecture.load(files["json"]).digest != architecture.digest:
             raise ArchitectureError(
                 f"the architecture does not survive its JSON form: {architecture.digest}"

@@ -11,7 +11,7 @@ from nas.arch import Architecture
 from nas.backbone import backbone, takes_any_size
 from nas.export.python import features_source, masks_source, python_source
 from nas.export.verification import macs_of, shake
-from nas.metadata import Notes
+from nas.metadata import Metadata
 from nas.model import build
 from nas.model.features import features_of
 from nas.model.segmenter import MARK, Segmenter, body, segmenter
@@ -41,7 +41,7 @@ class Product:
     module: nn.Module
     other: nn.Module
     source: Callable[[], str]
-    notes: Notes
+    metadata: Metadata
     params: int
     macs: int
     loaded: Loaded | None = None
@@ -51,7 +51,9 @@ class Product:
     any_size: bool = False
 
 
-def network_product(architecture: Architecture, weights: Weights | None, notes: Notes) -> Product:
+def network_product(
+    architecture: Architecture, weights: Weights | None, metadata: Metadata
+) -> Product:
     """The whole network. A new network's norms would hide mistakes: its Python file is tried with other ones."""
     network = other = build(architecture)
     loaded = None if weights is None else load_weights(network, weights)
@@ -60,17 +62,19 @@ def network_product(architecture: Architecture, weights: Weights | None, notes: 
         shake(other)
     return Product(
         architecture=architecture, module=network, other=other, loaded=loaded,
-        source=lambda: python_source(architecture, notes), notes=notes,
+        source=lambda: python_source(architecture, metadata), metadata=metadata,
         params=architecture.params, macs=architecture.macs,
     )  # fmt: skip
 
 
-def backbone_product(architecture: Architecture, weights: Weights | None, notes: Notes) -> Product:
+def backbone_product(
+    architecture: Architecture, weights: Weights | None, metadata: Metadata
+) -> Product:
     """Its layers up to the last map; of a segmenter's weights, those of its body."""
-    network, found, notes = (
+    network, found, metadata = (
         build(architecture),
         backbone(architecture),
-        dataclasses.replace(notes, classes=()),
+        dataclasses.replace(metadata, classes=()),
     )
     if weights is not None and pixel_classes(weights):
         own = {
@@ -82,7 +86,7 @@ def backbone_product(architecture: Architecture, weights: Weights | None, notes:
     shake(other)
     return Product(
         architecture=found.architecture, module=features_of(network, found), other=other, loaded=loaded,
-        source=lambda: features_source(found, notes), notes=notes, made="features",
+        source=lambda: features_source(found, metadata), metadata=metadata, made="features",
         params=found.architecture.params, macs=found.architecture.macs,
         outputs=tuple(tap.output for tap in found.taps), any_size=True,
     )  # fmt: skip
@@ -101,7 +105,7 @@ class _WithMasks(nn.Module):
         return [logits, logits.argmax(1)]
 
 
-def segmenter_product(architecture: Architecture, weights: Weights, notes: Notes) -> Product:
+def segmenter_product(architecture: Architecture, weights: Weights, metadata: Metadata) -> Product:
     """A class per pixel; the body is the network's layers up to stride 16."""
     pixels = pixel_classes(weights)
     made = segmenter(architecture, pixels)
@@ -109,7 +113,7 @@ def segmenter_product(architecture: Architecture, weights: Weights, notes: Notes
     layers = body(architecture).architecture
     return Product(
         architecture=layers, module=made, other=made, loaded=loaded, onnx=_WithMasks(made),
-        source=lambda: masks_source(architecture, pixels, notes), notes=notes,
+        source=lambda: masks_source(architecture, pixels, metadata), metadata=metadata,
         params=sum(value.numel() for value in made.parameters()), macs=macs_of(made, architecture.input),
         outputs=("logits", "mask"), any_size=takes_any_size(layers),
     )  # fmt: skip

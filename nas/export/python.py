@@ -8,7 +8,7 @@ from nas.arch import Architecture, Layer, Stage
 from nas.backbone import Backbone, takes_any_size
 from nas.errors import ArchitectureError
 from nas.export.source import excerpt
-from nas.metadata import NONE, Notes
+from nas.metadata import UNKNOWN, Metadata
 from nas.model import Recipe, initialise, recipe
 from nas.model.features import Features
 from nas.model.segmenter import Segmenter, body, segmenter
@@ -92,7 +92,7 @@ def network() -> Segmenter:
 '''
 
 
-def python_source(architecture: Architecture, notes: Notes = NONE) -> str:
+def python_source(architecture: Architecture, metadata: Metadata = UNKNOWN) -> str:
     """The file's text: the classes of torch modules that this network uses, then its layers, stage by stage.
 
     Its state dict has the names of `nas.model.Network`'s. Stage names and class names are other
@@ -102,35 +102,35 @@ def python_source(architecture: Architecture, notes: Notes = NONE) -> str:
     out = architecture.out_shape
     logits = isinstance(architecture.layers[-1].op, Classifier)
     return FILE.format(
-        **_parts(architecture, [], notes),
+        **_parts(architecture, [], metadata),
         gives=f"logits (n, {out.channels})"
         if logits
         else f"maps (n, {out.channels}, {out.size}, {out.size})",
-        public=", ".join(f'"{name}"' for name in (*_known(notes), "network")),
+        public=", ".join(f'"{name}"' for name in (*_known(metadata), "network")),
     )
 
 
-def features_source(found: Backbone, notes: Notes = NONE) -> str:
+def features_source(found: Backbone, metadata: Metadata = UNKNOWN) -> str:
     """The file of a backbone: as `python_source`, and which maps it hands out."""
     return FEATURES.format(
-        **_parts(found.architecture, [Features], notes),
+        **_parts(found.architecture, [Features], metadata),
         maps="\n".join(f"{tap.channels} channels at stride {tap.stride}" for tap in found.taps),
         taps=_taps(found),
-        public=", ".join(f'"{name}"' for name in (*_known(notes), "features")),
+        public=", ".join(f'"{name}"' for name in (*_known(metadata), "features")),
     )
 
 
-def masks_source(network: Architecture, pixels: int, notes: Notes = NONE) -> str:
+def masks_source(network: Architecture, pixels: int, metadata: Metadata = UNKNOWN) -> str:
     """The file of a segmenter of so many classes: as `python_source`, on the layers up to stride 16."""
     found = body(network)
     near, far = (tap.channels for tap in found.taps)
-    parts = _parts(found.architecture, [Segmenter, Features], notes)
+    parts = _parts(found.architecture, [Segmenter, Features], metadata)
     made = segmenter(network, pixels)
     return MASKS.format(
         **parts | {"params": sum(value.numel() for value in made.parameters())},
         sides="height, width" if takes_any_size(found.architecture) else "{size}, {size}".format(**parts),
         taps=_taps(found), far=far, near=near, pixels=pixels,
-        public=", ".join(f'"{name}"' for name in (*_known(notes), "network")),
+        public=", ".join(f'"{name}"' for name in (*_known(metadata), "network")),
     )  # fmt: skip
 
 
@@ -138,13 +138,13 @@ def _taps(found: Backbone) -> str:
     return f"({', '.join(_literal(tap.name) for tap in found.taps)},)"
 
 
-def _parts(architecture: Architecture, more: Sequence[Any], notes: Notes) -> dict[str, Any]:
+def _parts(architecture: Architecture, more: Sequence[Any], metadata: Metadata) -> dict[str, Any]:
     """What both kinds of file are made of; ``more`` classes stand in it."""
     recipes = [recipe(layer.op, layer.shape) for layer in architecture.layers]
     used = excerpt([*dict.fromkeys(made.func for made in recipes), initialise, *more])
     used.names.setdefault("collections", set()).add("OrderedDict")
     used.names.setdefault("torch", set()).add("nn")
-    constants = [*used.constants.values(), *_constants(notes)]
+    constants = [*used.constants.values(), *_constants(metadata)]
     return {
         "layers": len(recipes),
         "params": architecture.params,
@@ -160,20 +160,20 @@ def _parts(architecture: Architecture, more: Sequence[Any], notes: Notes) -> dic
     }
 
 
-def _known(notes: Notes) -> list[str]:
-    return [name.upper() for name in notes.to_json()]
+def _known(metadata: Metadata) -> list[str]:
+    return [name.upper() for name in metadata.to_json()]
 
 
-def _constants(notes: Notes) -> list[str]:
+def _constants(metadata: Metadata) -> list[str]:
     """Class names and normalisation, each with what it means."""
     found = []
-    if notes.classes:
-        names = [f"    {_literal(name)}," for name in notes.classes]
+    if metadata.classes:
+        names = [f"    {_literal(name)}," for name in metadata.classes]
         found.append("\n".join(["# Names of the logits, in order.", "CLASSES = (", *names, ")"]))
-    if notes.mean:
+    if metadata.mean:
         found.append(
             "# Per channel: the network was trained on (pixels - MEAN) / STD, pixels from 0 to 1.\n"
-            f"MEAN = {_literal_row(notes.mean)}\nSTD = {_literal_row(notes.std)}"
+            f"MEAN = {_literal_row(metadata.mean)}\nSTD = {_literal_row(metadata.std)}"
         )
     return found
 

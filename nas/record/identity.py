@@ -151,18 +151,18 @@ def write_capsule(
     command: Sequence[str],
     settings: Mapping[str, Any],
     extra: Mapping[str, Any],
-    notes: Mapping[str, Any],
+    metadata: Mapping[str, Any],
 ) -> None:
     """Write ``run.json``. ``settings`` are what was asked for, ``extra`` joins the environment: threads, accelerator.
 
-    ``notes``: `nas.metadata.Notes` of the run's networks, as JSON.
+    ``metadata``: `nas.metadata.Metadata` of the run's networks, as JSON.
     """
     capsule = {
         "format": FORMAT,
         "command": list(command),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "settings": dict(settings),
-        "notes": dict(notes),
+        "notes": dict(metadata),
         "identity": asked,
         "environment": {**environment(), **extra},
     }

@@ -292,7 +292,7 @@ class Store:
         command: Sequence[str] = (),
         settings: Mapping[str, Any] | None = None,
         environment: Mapping[str, Any] | None = None,
-        notes: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
     ) -> "Store":
         """Start a run in a folder that holds none; makes the folder. ``identity`` is `nas.record.identity.identity`'s."""
         folder = Path(folder).resolve()
@@ -305,7 +305,7 @@ class Store:
                 )
             with readable_errors(folder):
                 write_capsule(
-                    folder, identity, command, settings or {}, environment or {}, notes or {}
+                    folder, identity, command, settings or {}, environment or {}, metadata or {}
                 )
             return cls(folder, space, read_capsule(folder), lock)
         except BaseException:

@@ -5,7 +5,7 @@ from pathlib import Path
 from nas import networks
 from nas.arch import Architecture
 from nas.errors import RunError, unknown
-from nas.metadata import Notes, read_notes
+from nas.metadata import Metadata, read_metadata
 from nas.record import store
 from nas.run.run import Run
 from nas.scale import scaled
@@ -27,14 +27,14 @@ def named_network(
     return scaled(_stored(name), width=width, resolution=resolution, classes=classes)
 
 
-def metadata_of(name: str) -> Notes:
+def metadata_of(name: str) -> Metadata:
     """Class names, and of a training also the normalisation, beside NETWORK; empty if not known."""
     if name in networks.names():
-        return Notes()
+        return Metadata()
     folder, _ = _run_and_trial(name)
     if folder.is_dir():
-        return Notes.from_json(store.read(folder).capsule.get("notes", {}))
-    return read_notes(name)
+        return Metadata.from_json(store.read(folder).capsule.get("notes", {}))
+    return read_metadata(name)
 
 
 def _run_and_trial(name: str) -> tuple[Path, str]:

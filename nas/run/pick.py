@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nas.arch import Architecture
 from nas.errors import RunError, UsageError, unknown
-from nas.metadata import NONE, Notes, save_network
+from nas.metadata import UNKNOWN, Metadata, save_network
 from nas.objectives import QUALITY, Objective, Objectives
 from nas.trial import Trial
 
@@ -34,11 +34,11 @@ class Pick:
     score: float
     confirmed: bool
     reason: str
-    notes: Notes = NONE
+    metadata: Metadata = UNKNOWN
 
     def save(self, path: str | Path) -> None:
         """Write the network as ``architecture.json``, with its class names."""
-        save_network(self.network, self.notes, path)
+        save_network(self.network, self.metadata, path)
 
     def export(
         self,
@@ -47,7 +47,7 @@ class Pick:
         **settings: Any,
     ) -> Any:
         """Write the network as files that run without the toolkit, verified; see `nas.export.export`."""
-        settings = {"notes": self.notes, **settings}
+        settings = {"metadata": self.metadata, **settings}
         return import_module("nas.export").export(self.network, folder, formats=formats, **settings)
 
     def __str__(self) -> str:

@@ -16,7 +16,7 @@ from nas.domain import Bound, Domain
 from nas.errors import RunError, UsageError
 from nas.files import write_text
 from nas.latency.table import Table
-from nas.metadata import Notes
+from nas.metadata import Metadata
 from nas.objectives import Objective
 from nas.record import store
 from nas.record.journal import JOURNAL
@@ -98,9 +98,9 @@ class Run:
         return confirmation.read(self.folder)
 
     @property
-    def notes(self) -> Notes:
+    def metadata(self) -> Metadata:
         """Class names of the run's data; a run of an older version knows none."""
-        return Notes.from_json(self.record.capsule.get("notes", {}))
+        return Metadata.from_json(self.record.capsule.get("notes", {}))
 
     @property
     def front_trials(self) -> list[Trial]:
@@ -192,7 +192,7 @@ class Run:
         network = self.space.decode(trial.genes)
         return Pick(
             trial=trial, network=network, metric=metric, score=score, confirmed=sure, reason=reason,
-            notes=self.notes.fitting(network),
+            metadata=self.metadata.fitting(network),
         )  # fmt: skip
 
     @property

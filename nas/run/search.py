@@ -20,7 +20,7 @@ from nas.domain import Bound, Domain
 from nas.errors import BoundError, DataError, ExistsError, NasError, RunError, UsageError, unknown
 from nas.latency import audit
 from nas.latency.table import Table
-from nas.metadata import Notes
+from nas.metadata import Metadata
 from nas.objectives import QUALITY, UNTRAINED, Objectives, Reward, parse_objectives
 from nas.progress import ignore
 from nas.record import identity as capsule
@@ -313,7 +313,7 @@ class Plan:
                 self.identity,
                 command=sys.argv,
                 settings=asdict(self.settings),
-                notes=Notes(classes=tuple(map(str, self.data.classes))).to_json(),
+                metadata=Metadata(classes=tuple(map(str, self.data.classes))).to_json(),
             )
         try:
             check_space(store.folder, self.space, store.opened.trials)

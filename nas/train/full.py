@@ -23,7 +23,7 @@ from nas.data import Dataset
 from nas.data.masks import MaskDataset
 from nas.errors import RunError, UsageError
 from nas.files import UNREADABLE, make_folder, one_line, read_json, through_json, write_json
-from nas.metadata import Notes, save_network
+from nas.metadata import Metadata, save_network
 from nas.model.weights import Loaded, Weights, read, read_weights, save
 from nas.record import ledger
 from nas.record.identity import check_same
@@ -284,8 +284,8 @@ class FullTraining:
             {name: value.cpu() for name, value in network.state_dict().items()},
         )
         found = self.task.statistics
-        notes = Notes(classes=self.dataset.classes, mean=found.mean, std=found.std)
-        save_network(self.network, notes, self.folder / "architecture.json")
+        metadata = Metadata(classes=self.dataset.classes, mean=found.mean, std=found.std)
+        save_network(self.network, metadata, self.folder / "architecture.json")
         selection = self._selection(network)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         images = len(self.splits.open_test()[1])

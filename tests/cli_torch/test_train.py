@@ -46,9 +46,9 @@ def test_the_folder_holds_network_weights_and_result(done):
     assert (network.input.channels, network.input.size) == (1, 16)
     module = build(network)
     module.load_state_dict(torch.load(folder / "weights.pt", weights_only=True))
-    notes = metadata_of(str(folder / "architecture.json"))
-    assert list(notes.classes) == result["classes"]
-    assert {"mean": list(notes.mean), "std": list(notes.std)} == result["normalisation"]
+    metadata = metadata_of(str(folder / "architecture.json"))
+    assert list(metadata.classes) == result["classes"]
+    assert {"mean": list(metadata.mean), "std": list(metadata.std)} == result["normalisation"]
     assert result["test_openings"] == 1
     assert result["test_images"] == 274
     assert 0 <= result["test"]["accuracy"] <= 1

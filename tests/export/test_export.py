@@ -17,7 +17,7 @@ from nas.cli.export import default_name
 from nas.errors import ArchitectureError, ExistsError, UsageError
 from nas.export import export, load_weights, verification
 from nas.export.verification import Job, check, shake
-from nas.metadata import Notes, read_notes
+from nas.metadata import Metadata, read_metadata
 from nas.model import build
 from nas.model.segmenter import segmenter
 from nas.ops.conv import Classifier, Conv
@@ -31,7 +31,7 @@ BODY = (
 )
 SMALL = Architecture(Shape(1, 8), (Stage("body", BODY), Stage("head", (Classifier(classes=3),))))
 HOSTILE = ('a"\n"""', "b'", "\\ ünï 猫 \u2028")
-NOTES = Notes(classes=HOSTILE, mean=(0.25,), std=(0.5,))
+METADATA = Metadata(classes=HOSTILE, mean=(0.25,), std=(0.5,))
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def trained(tmp_path):
 
 def test_all_formats_with_weights(tmp_path, trained):
     onnx = pytest.importorskip("onnx")
-    made = export(SMALL, tmp_path / "new" / "out", name="small", weights=trained, notes=NOTES)
+    made = export(SMALL, tmp_path / "new" / "out", name="small", weights=trained, metadata=METADATA)
     assert sorted(path.name for path in (tmp_path / "new" / "out").iterdir()) == [
         "small.json", "small.onnx", "small.pt", "small.py",
     ]  # fmt: skip
@@ -68,7 +68,7 @@ def test_all_formats_with_weights(tmp_path, trained):
     assert properties["digest"] == SMALL.digest
     assert json.loads(properties["classes"]) == list(HOSTILE)
     assert json.loads(properties["mean"]) == [0.25]
-    assert read_notes(made.files["json"]) == NOTES
+    assert read_metadata(made.files["json"]) == METADATA
     names: dict[str, object] = {}
     exec(made.files["python"].read_text(encoding="utf-8"), names)
     assert (names["CLASSES"], names["MEAN"], names["STD"]) == (HOSTILE, (0.25,), (0.5,))
@@ -178,9 +178,9 @@ def test_formats_and_classes_are_checked(tmp_path):
     with pytest.raises(UsageError, match="needs at least one format"):
         export(SMALL, tmp_path, formats=[])
     with pytest.raises(ArchitectureError, match="2 class names do not fit 3 logits"):
-        export(SMALL, tmp_path, notes=Notes(classes=("a", "b")), formats=["json"])
+        export(SMALL, tmp_path, metadata=Metadata(classes=("a", "b")), formats=["json"])
     with pytest.raises(ArchitectureError, match="mean and std of 3 channels do not fit 1"):
-        export(SMALL, tmp_path, notes=Notes(mean=(0, 0, 0), std=(1, 1, 1)), formats=["json"])
+        export(SMALL, tmp_path, metadata=Metadata(mean=(0, 0, 0), std=(1, 1, 1)), formats=["json"])
 
 
 def test_missing_onnx_names_the_extra(tmp_path, monkeypatch):
@@ -321,7 +321,11 @@ def test_weights_of_a_segmenter_ship_a_class_per_pixel(tmp_path, monkeypatch):
     shake(made)
     weights = save(tmp_path / "w.pt", made.state_dict())
     found = export(
-        deep, tmp_path / "out", name="masks", weights=weights, notes=Notes(classes=("a", "b", "c"))
+        deep,
+        tmp_path / "out",
+        name="masks",
+        weights=weights,
+        metadata=Metadata(classes=("a", "b", "c")),
     )
     assert found.trained
     assert found.python_difference <= 1e-5
@@ -345,7 +349,7 @@ def test_weights_of_a_segmenter_ship_a_class_per_pixel(tmp_path, monkeypatch):
     ):
         export(deep, tmp_path / "more", weights=weights, formats=["timm"])
     with pytest.raises(ArchitectureError, match="2 class names do not fit 3 logits"):
-        export(deep, tmp_path / "more", weights=weights, notes=Notes(classes=("a", "b")))
+        export(deep, tmp_path / "more", weights=weights, metadata=Metadata(classes=("a", "b")))
     body = export(deep, tmp_path / "body", features=True, weights=weights, formats=["python"])
     assert body.trained
 

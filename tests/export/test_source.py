@@ -12,7 +12,7 @@ from nas.arch import Architecture, Stage
 from nas.errors import ArchitectureError
 from nas.export import python_source
 from nas.export.source import excerpt
-from nas.metadata import Notes
+from nas.metadata import Metadata
 from nas.model import build
 from nas.model.mbconv import MBConv
 from nas.model.unified import TokenMLPBlock
@@ -91,7 +91,7 @@ HOSTILE = 'a"\n"""\nimport os\'{x}\\'
 
 def test_other_peoples_words_stay_data():
     architecture = Architecture(Shape(3, 8), (Stage(HOSTILE, (Conv(), Classifier(classes=2))),))
-    names = run(python_source(architecture, Notes(classes=(HOSTILE, "plain"))))
+    names = run(python_source(architecture, Metadata(classes=(HOSTILE, "plain"))))
     assert names["CLASSES"] == (HOSTILE, "plain")
     assert "os" not in names
     assert list(names["network"]().state_dict()) == list(build(architecture).state_dict())

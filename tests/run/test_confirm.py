@@ -76,7 +76,7 @@ def test_fewer_partners_than_members_are_refused(run):
 
 def test_a_run_knows_its_class_names_and_an_older_one_none(run):
     names = tuple(map(str, range(10)))
-    assert run.notes.classes == run.pick().notes.classes == names
+    assert run.metadata.classes == run.pick().metadata.classes == names
     run.pick().save(run.folder / "best.json")
     assert (
         metadata_of(str(run.folder / "best.json")).classes
@@ -86,7 +86,7 @@ def test_a_run_knows_its_class_names_and_an_older_one_none(run):
     capsule = json.loads((run.folder / "run.json").read_text())
     del capsule["notes"]
     (run.folder / "run.json").write_text(json.dumps(capsule))
-    assert Run(run.folder).notes.classes == metadata_of(f"{run.folder}:0").classes == ()
+    assert Run(run.folder).metadata.classes == metadata_of(f"{run.folder}:0").classes == ()
 
 
 def test_a_front_smaller_than_top_is_told(run):

@@ -34,7 +34,7 @@ def test_a_network_is_a_trial_of_a_run_or_the_best_of_its_front(run):
     last = run.trials[-1]
     assert named_network(f"{run.folder}:{last.number}").digest == last.digest
     assert named_network(str(run.folder)).digest == run.best().digest
-    assert metadata_of(f"{run.folder}:0") == Run(run.folder).notes
+    assert metadata_of(f"{run.folder}:0") == Run(run.folder).metadata
 
 
 def test_a_name_a_trial_or_a_number_that_does_not_exist_is_told(run):
