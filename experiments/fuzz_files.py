@@ -1,6 +1,6 @@
 """Feed every reader of files files that are broken on purpose: each must be refused in one line, or be sound.
 
-    python experiments/fuzz_files.py OUT [--bad 10000] [FORMAT ...]
+    PYTHONPATH=. python experiments/fuzz_files.py OUT [--bad 10000] [FORMAT ...]
 
 A file that is still sound after its edits (a digit of a score changed to another) does not count as
 bad. Anything but a `NasError` is a finding, and so are two seconds in one reader and a result that
@@ -45,11 +45,11 @@ from nas.run.run import Run
 from nas.run.search import Plan, Search
 from nas.strategies.differentiable import Differentiable
 from nas.supernet.recipe import Sharing
-from nas.testing.hostile import NASTY, byte_edits, edited, edited_bytes, edited_json, json_edits
 from nas.testing.strategies import bounded_domain
 from nas.testing.toys import toy_domain
 from nas.train.full import FullTraining, Recipe
 from search_spaces import nas_bench_macro
+from tests.hostile import NASTY, byte_edits, edited, edited_bytes, edited_json, json_edits
 
 SLOW_SECONDS = 2.0
 ROWS = 20

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from nas.arch import Architecture, Layer
+from nas.arch import Layer
 from nas.cost.compiled import Compiled, compile_costs
 from nas.cost.confidence import Margin
 from nas.cost.metric import Metric
@@ -13,7 +13,6 @@ from nas.space import SearchSpace
 
 __all__ = [
     "SIZE_METRICS",
-    "architecture_costs",
     "latency_metric",
     "plain_metric",
     "space_costs",
@@ -75,21 +74,3 @@ def space_costs(
     return compile_costs(
         space, (*once, *SIZE_METRICS), of, maxima=("peak_memory_bytes",), once=once
     )
-
-
-def architecture_costs(architecture: Architecture, tables: Sequence[Table]) -> dict[str, float]:
-    """The same figures for one network, with the standard deviation of each latency."""
-    costs = {
-        "params": float(architecture.params),
-        "macs": float(architecture.macs),
-        "size_bytes": float(architecture.size_bytes),
-        "peak_memory_bytes": float(architecture.peak_memory_bytes),
-    }
-    for table in tables:
-        estimate = table.estimate(architecture)
-        costs[latency_metric(table.name)] = estimate.latency_ms
-        costs[str(Metric("latency_sd_ms", table.name))] = estimate.latency_sd_ms
-        for name in table.columns:
-            metric = Metric(name, table.name)
-            costs[str(metric)] = table.column(name).estimate(architecture).latency_ms
-    return costs

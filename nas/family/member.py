@@ -12,7 +12,6 @@ from nas.scale import Rounded, Rounding, scale
 
 __all__ = ["PIXELS", "Member", "check_base", "check_distinct", "pixels_at", "scaled_member"]
 
-DIVISOR = 8
 PIXELS = 4
 """All published resolutions of EfficientNet are multiples of it."""
 

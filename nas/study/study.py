@@ -23,7 +23,7 @@ from nas.study.tally import ANSWERS_IN_A_ROW, FAILURES_IN_A_ROW
 from nas.study.workers import Judge, Measured, Serial, Task, Workers
 from nas.trial import Metrics, State, Trial
 
-__all__ = ["Outcome", "Study", "Watch", "evaluation_seed", "run_study"]
+__all__ = ["Outcome", "Study", "Watch", "evaluation_seed"]
 
 SYNC_SECONDS = 2.0
 
@@ -396,19 +396,3 @@ def _joined(costs: Metrics, measured: Metrics) -> dict[str, float]:
             "it must have one source"
         )
     return {**costs, **measured}
-
-
-def run_study(
-    domain: Domain,
-    strategy: Strategy,
-    evaluator: Evaluator,
-    store: Store,
-    *,
-    trials: int | None = None,
-    seconds: float | None = None,
-    watch: Watch = ignore,
-    workers: Workers | None = None,
-) -> Outcome:
-    """Build a `Study` and run it."""
-    study = Study(domain, strategy, evaluator, store, watch=watch)
-    return study.run(trials=trials, seconds=seconds, workers=workers)

@@ -194,11 +194,6 @@ class Processes:
             worker.process.join(GRACE_SECONDS)
         self._workers = []
 
-    @property
-    def process_ids(self) -> list[int]:
-        """Of the workers alive."""
-        return [worker.process.pid for worker in self._workers if worker.process.pid is not None]
-
     def submit(self, task: Task) -> None:
         """See `Workers`."""
         self._tasks.append(task)

@@ -1,4 +1,4 @@
-"""A small space, an instant evaluator and a strategy that learns: studies without torch, in milliseconds."""
+"""A small space and an instant evaluator: studies without torch, in milliseconds."""
 
 import hashlib
 import time
@@ -12,11 +12,10 @@ from nas.errors import TrainingError
 from nas.ops.conv import Classifier, Conv
 from nas.shape import Op, Shape
 from nas.space import Choice, SearchSpace, Slot, fixed
-from nas.strategies.base import Proposal, Strategy, rng
 from nas.study.evaluator import Evaluator
-from nas.trial import Genes, Metrics, Trial
+from nas.trial import Metrics
 
-__all__ = ["Climber", "HashEvaluator", "toy_domain", "toy_space"]
+__all__ = ["HashEvaluator", "toy_domain", "toy_space"]
 
 
 def toy_space(layers: int = 4) -> SearchSpace:
@@ -63,32 +62,3 @@ class HashEvaluator(Evaluator):
         if luck < self.failing:
             raise TrainingError("the loss is not finite")
         return {"accuracy": first, "search_accuracy": 0.9 * first + 0.1 * second}
-
-
-class Climber(Strategy):
-    """Mutates the best network told, or samples. Proposals depend on all it was told, notes on the parent."""
-
-    def __init__(self, domain: Domain, *, seed: int = 0) -> None:
-        self.domain, self.seed = domain, seed
-        self.best: Trial | None = None
-
-    def ask(self, number: int, pending: Sequence[Proposal] = ()) -> Proposal:
-        """A neighbour of the best; every third time, and before there is one, a sample."""
-        draw = rng(self.seed, "ask", number)
-        if self.best is None or draw.random() < 1 / 3:
-            return Proposal(self.domain.sample(draw), {"parent": None})
-        near = self.domain.neighbours(self.best.genes)
-        return Proposal(tuple(map(int, draw.choice(near))), {"parent": self.best.number})
-
-    def tell(self, trial: Trial) -> None:
-        """Keep the trial if its first loss is the lowest."""
-        if trial.state == "complete" and (self.best is None or trial.losses < self.best.losses):
-            self.best = trial
-
-    def recommend(self) -> Genes:
-        """The best network told."""
-        return (
-            self.best.genes
-            if self.best is not None
-            else self.domain.sample(rng(self.seed, "recommend", 0))
-        )

@@ -10,14 +10,15 @@ import pytest
 
 from nas.record.store import canonical, read
 
+ROOT = Path(__file__).parents[2]
 KILLS = 20
 TRIALS = 130
 LONGEST_PAUSE_SECONDS = 0.05
 
 
 def start(folder):
-    command = [sys.executable, str(Path(__file__).with_name("victim.py")), str(folder), str(TRIALS)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE)
+    command = [sys.executable, "-m", "tests.kill.victim", str(folder), str(TRIALS)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
 
 
 def finished(folder):

@@ -1,4 +1,4 @@
-"""A study to kill: ``victim.py FOLDER TRIALS``. Appends the digest of every network it evaluates to FOLDER.calls."""
+"""A study to kill: ``python -m tests.kill.victim FOLDER TRIALS``. Appends the digest of every network it evaluates to FOLDER.calls."""
 
 import sys
 from pathlib import Path
@@ -6,8 +6,9 @@ from pathlib import Path
 from nas.objectives import Objectives, parse_objectives
 from nas.record.identity import identity
 from nas.record.store import Store
-from nas.study.study import run_study
-from nas.testing.toys import Climber, HashEvaluator, toy_domain
+from nas.study.study import Study
+from nas.testing.toys import HashEvaluator, toy_domain
+from tests.climber import Climber
 
 
 def main(folder: Path, trials: int) -> None:
@@ -24,7 +25,7 @@ def main(folder: Path, trials: int) -> None:
     )
     print("open", flush=True)
     with store:
-        run_study(domain, Climber(domain, seed=11), evaluator, store, trials=trials)
+        Study(domain, Climber(domain, seed=11), evaluator, store).run(trials=trials)
 
 
 if __name__ == "__main__":

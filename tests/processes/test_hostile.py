@@ -17,7 +17,7 @@ from nas.latency.table import Table, write_table
 from nas.run import confirmation
 from nas.run.run import Run
 from nas.run.search import Search
-from nas.testing.hostile import byte_edits, edited_bytes, edited_json, json_edits
+from tests.hostile import byte_edits, edited_bytes, edited_json, json_edits
 
 FEW = settings(
     max_examples=40,

@@ -20,7 +20,8 @@ from nas.record.identity import environment_changes, identity, space_digest
 from nas.record.store import Claim, Store, canonical, read
 from nas.strategies.base import Proposal
 from nas.study.study import Study
-from nas.testing.toys import Climber, HashEvaluator, toy_domain, toy_space
+from nas.testing.toys import HashEvaluator, toy_domain, toy_space
+from tests.climber import Climber
 
 DOMAIN = toy_domain()
 OBJECTIVES = Objectives(parse_objectives(["accuracy", "params"], DOMAIN.compiled.names))

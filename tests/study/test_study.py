@@ -11,8 +11,9 @@ from nas.pareto import hypervolume
 from nas.record.identity import identity
 from nas.record.store import Claim, Store, canonical, read
 from nas.strategies.base import Proposal, Strategy
-from nas.study.study import Study, evaluation_seed, run_study
-from nas.testing.toys import Climber, HashEvaluator, toy_domain
+from nas.study.study import Study, evaluation_seed
+from nas.testing.toys import HashEvaluator, toy_domain
+from tests.climber import Climber
 
 DOMAIN = toy_domain()
 OBJECTIVES = Objectives(parse_objectives(["accuracy", "params"], DOMAIN.compiled.names))
@@ -58,6 +59,10 @@ class Fails:
 
     def evaluate(self, architecture, seed):
         raise self.error
+
+
+def run_study(domain, strategy, evaluator, store, **budget):
+    return Study(domain, strategy, evaluator, store).run(**budget)
 
 
 def test_every_trial_is_claimed_evaluated_finished_and_told_in_order(tmp_path):
