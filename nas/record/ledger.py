@@ -1,21 +1,33 @@
-"""A file of JSON lines that only grows: a line is on the disk when `append` returns, and a torn one counts for nothing."""
+"""A file of JSON lines that only grows, and the jobs that leave one line per step.
+
+A line is on the disk when `append` returns. A line that a kill tore counts for nothing.
+"""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from nas.errors import RunError
-from nas.files import check_size, one_line, parse_json, sync
+from nas.files import UNREADABLE, check_size, one_line, parse_json, sync
+from nas.progress import Pace, Progress, ignore
 from nas.record.journal import repair
 
-__all__ = ["append", "read"]
+__all__ = ["Row", "append", "complete", "read"]
 
 LARGEST_FILE_BYTES = 256 << 20
 
+Row = Mapping[str, Any]
+"""One line: plain JSON by name. Its ``kind`` says what it records."""
+Key = TypeVar("Key")
 
-def append(path: Path, row: Mapping[str, Any]) -> None:
-    """Add one line, after cutting what a kill left of an unfinished one. The caller holds the folder's lock."""
+
+def append(path: Path, row: Row) -> None:
+    """Add one line, after cutting what a kill left of an unfinished one.
+
+    The caller holds the folder's lock. Raises `RunError` if the disk does not take it.
+    """
     line = json.dumps(row, allow_nan=False, separators=(",", ":")) + "\n"
     try:
         repair(path)
@@ -29,7 +41,7 @@ def append(path: Path, row: Mapping[str, Any]) -> None:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """All finished lines, in order; none where there is no file. Foreign content raises `RunError`."""
+    """All finished lines, in order; none if there is no file. Foreign content raises `RunError`."""
     try:
         check_size(path, LARGEST_FILE_BYTES, "not a file of ours")
         lines = path.read_bytes().split(b"\n")[:-1]
@@ -37,10 +49,57 @@ def read(path: Path) -> list[dict[str, Any]]:
         return []
     try:
         rows = [parse_json(line) for line in lines]
-    except (ValueError, RecursionError) as error:
-        raise RunError(
-            f"{path} is damaged: {one_line(error, 120)}. Remove it to make it anew"
-        ) from None
-    if not all(isinstance(row, dict) and isinstance(row.get("kind"), str) for row in rows):
-        raise RunError(f"{path} is damaged: a line without a kind. Remove it to make it anew")
+    except UNREADABLE as error:
+        raise _damaged(path, one_line(error, 120)) from None
+    for row in rows:
+        if not isinstance(row, dict) or not isinstance(row.get("kind"), str):
+            raise _damaged(path, "a line without a kind")
+    return rows
+
+
+def _damaged(path: Path, why: str) -> RunError:
+    return RunError(f"{path} is damaged: {why}. Remove it to make it anew")
+
+
+def _alike(key: object) -> float:
+    """The work of a step in a job whose steps all take about the same time."""
+    return 1.0
+
+
+def complete(
+    path: Path,
+    what: str,
+    wanted: Sequence[Key],
+    done: Collection[Key],
+    step: Callable[[Key], Row],
+    *,
+    watch: Callable[[Progress[Row]], None] = ignore,
+    work: Callable[[Key], float] = _alike,
+) -> list[Row]:
+    """Do the steps of a job that are missing, in order, and append the row of each.
+
+        rows = ledger.read(path)
+        done = {row["digest"] for row in rows}
+        rows += ledger.complete(path, "trainings", digests, done, train, watch=watch)
+
+    So a job that is killed goes on with the step that it was at. ``step`` does what a key names and
+    returns its row. ``what`` names the steps to ``watch``, which is called after each with the row.
+    ``work``: what a step takes, in any unit, for the time that is left. Returns the new rows. The
+    caller holds the folder's lock.
+    """
+    missing = [key for key in wanted if key not in done]
+    before = len(wanted) - len(missing)
+    pace = Pace(what, len(wanted), done=before)
+    left = sum(work(key) for key in missing)
+    worked = 0.0
+    rows: list[Row] = []
+    for key in missing:
+        row = step(key)
+        append(path, row)
+        rows.append(row)
+        worked += work(key)
+        left -= work(key)
+        progress = pace.at(before + len(rows), row)
+        eta_seconds = progress.seconds / worked * left
+        watch(replace(progress, eta_seconds=eta_seconds))
     return rows
