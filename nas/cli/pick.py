@@ -75,7 +75,7 @@ def command(
         latency_ms=units.milliseconds(latency) if latency is not None else None,
         confidence=confidence,
         knee=knee,
-        weights=_weights(weight or ""),
+        preferences=_preferences(weight or ""),
         all_devices=all_devices,
     )
     if out is not None:
@@ -100,16 +100,16 @@ def command(
         click.echo(f"written to {out}")
 
 
-def _weights(given: str) -> dict[str, float]:
-    found = {}
-    for part in filter(None, given.split(",")):
-        name, equals, value = part.partition("=")
+def _preferences(text: str) -> dict[str, float]:
+    """``METRIC=W,..`` as weights by metric."""
+    preferences = {}
+    for part in filter(None, text.split(",")):
+        name, _, weight = part.partition("=")
         try:
-            found[name.strip()] = float(value)
+            preferences[name.strip()] = float(weight)
         except ValueError:
-            equals = ""
-        if not equals:
             raise UsageError(
-                f"weights are metric=number, such as --weight accuracy=1,latency_ms=0.2, not '{part}'"
-            )
-    return found
+                "weights are metric=number, such as --weight accuracy=1,latency_ms=0.2, "
+                f"not '{part}'"
+            ) from None
+    return preferences

@@ -18,7 +18,6 @@ import numpy as np
 
 from nas import catalog
 from nas.arch import Architecture
-from nas.cost.costs import latency_metric
 from nas.domain import Bound, Domain
 from nas.errors import BoundError, NasError, RunError, UsageError
 from nas.files import one_line
@@ -151,7 +150,7 @@ def _band(run: Run, member: Trial, share: float) -> Domain:
 def band_metrics(run: Run) -> list[str]:
     """The costs that a member and its random networks share."""
     costs = [name for name in run.objectives.names if name in run.domain.compiled.names]
-    return costs or [latency_metric(run.tables[0].name)]
+    return costs or [run.latency]
 
 
 def _planned(

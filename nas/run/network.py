@@ -46,7 +46,7 @@ def _stored(name: str) -> Architecture:
     folder, number = _run_and_trial(name)
     if folder.is_dir():
         run = Run(folder)
-        return run.space.decode(_trial(run, number).genes)
+        return run.network_of(_trial(run, number))
     if Path(name).is_file():
         return Architecture.load(name)
     raise unknown("network, file or run", name, networks.names())

@@ -1,7 +1,7 @@
 """One network of a front: the best within a latency, the knee, or the best of a weighted sum.
 
-Networks that were confirmed are looked at first, by their confirmed score; only where none of them
-will do is the choice among the whole front, by the selection set.
+Networks that were confirmed are looked at first, by their confirmed score. If none of them will do,
+the choice is among the whole front, by the selection set.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,26 +14,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.arch import Architecture
+from nas.cost.metric import Metric
 from nas.errors import RunError, UsageError, unknown
 from nas.metadata import UNKNOWN, Metadata, save_network
 from nas.objectives import QUALITY, Objective, Objectives
-from nas.trial import Trial
+from nas.trial import Metrics, Trial
 
-__all__ = ["Pick", "choose"]
+__all__ = ["Chosen", "Limit", "Pick", "choose"]
 
 KNEE_POINTS = 3
+"""Fewer confirmed networks than this make no knee."""
+
+Preferences = Mapping[str, float]
+"""By metric, at least 0: how much its loss counts, scaled to 0..1 over the candidates."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pick:
-    """A trial, its network, the score that decided, and in words which score that was and among what."""
+class Chosen:
+    """A trial, and why it was chosen."""
 
     trial: Trial
-    network: Architecture
     metric: str
+    """The quality that was compared."""
     score: float
+    """Its value for the trial, lower or higher as the metric has it."""
     confirmed: bool
+    """Whether the score is a confirmed one, on *test*, and not the search's on *selection*."""
     reason: str
+    """In words: which score decided, and among how many networks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pick(Chosen):
+    """A chosen trial with its network."""
+
+    network: Architecture
     metadata: Metadata = UNKNOWN
 
     def save(self, path: str | Path) -> None:
@@ -46,7 +61,7 @@ class Pick:
         formats: Sequence[str] = ("python", "onnx", "json"),
         **settings: Any,
     ) -> Any:
-        """Write the network as files that run without the toolkit, verified; see `nas.export.export`."""
+        """Write the network as files that run without the toolkit, verified: `nas.export.export`."""
         settings = {"metadata": self.metadata, **settings}
         return import_module("nas.export").export(self.network, folder, formats=formats, **settings)
 
@@ -54,122 +69,177 @@ class Pick:
         return f"trial {self.trial.number}: {self.metric} {self.score:.4f}, {self.reason}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """An upper bound on a latency."""
+
+    metric: str
+    upper_ms: float
+    kept_ms: Callable[[Trial], float] | None = None
+    """What is held against the bound, such as the latency kept with some probability.
+
+    None holds the metric itself, which is the latency in the mean.
+    """
+
+    def within(self, front: Sequence[Trial]) -> list[Trial]:
+        """The trials that meet the bound; `RunError` if there are trials and none of them does."""
+        latencies_ms = [self._latency_ms(trial) for trial in front]
+        fits = [
+            trial
+            for trial, latency_ms in zip(front, latencies_ms, strict=True)
+            if latency_ms <= self.upper_ms
+        ]
+        if front and not fits:
+            surely = "" if self.kept_ms is None else " with that confidence"
+            raise RunError(
+                f"no network of the front meets {self.metric} <= {self.upper_ms:g}{surely}: "
+                f"the fastest takes {min(latencies_ms):.4g}"
+            )
+        return fits
+
+    def _latency_ms(self, trial: Trial) -> float:
+        return trial.metrics[self.metric] if self.kept_ms is None else self.kept_ms(trial)
+
+
 def choose(
     front: Sequence[Trial],
     objectives: Objectives,
     confirmed: Mapping[str, float],
     *,
-    latency: tuple[str, float] | None = None,
-    kept: Callable[[Trial], float] | None = None,
-    weights: Mapping[str, float] | None = None,
+    limit: Limit | None = None,
+    preferences: Preferences | None = None,
     knee: bool = False,
     devices: Sequence[str] = (),
-) -> tuple[Trial, str, float, bool, str]:
-    """The trial, the quality that was compared, its score, whether that is a confirmed one, and the reason.
+) -> Chosen:
+    """One trial of the front; without a rule the best in the first objective.
 
-    ``confirmed``: score by digest. ``latency``: a metric and its upper bound; ``kept`` gives what
-    is held against it in the metric's stead, such as the latency that is kept with some
-    probability. ``weights``: by metric, at least 0, of losses that are scaled to 0..1 over the
-    candidates. ``knee``: all objectives weighted alike, which is the point farthest below the line
-    between a front's ends. ``devices``: latency metrics; the network whose weighted sum (all alike,
-    or by ``weights``, where any latency stands for each device's in turn) is least behind the best
-    on its worst device. With none of them, the best in the first objective.
+    ``confirmed``: score by digest.
+    ``limit``: trials beyond it are no candidates.
+    ``preferences``: the least weighted sum of losses.
+    ``knee``: all objectives preferred alike, which gives the point farthest below the line between
+    a front's ends.
+    ``devices``: the network that is least behind the best on its worst device, in the sum of all
+    objectives, or of the ``preferences``. Each device's latency stands for all latencies in turn.
+
+    Raises `UsageError` for rules that exclude each other and for preferences that prefer nothing,
+    `RunError` if no trial is left.
     """
-    if knee and (weights or devices):
+    if knee and (preferences or devices):
         raise UsageError(
             "--knee goes without --weight, and --all-devices is a knee already: give one"
         )
-    quality = next(
-        (each.name for each in objectives.each if each.direction == "maximize"), objectives.names[0]
-    )
-    fits = list(front)
-    if latency is not None:
-        metric, upper = latency
-        figures = [trial.metrics[metric] if kept is None else kept(trial) for trial in front]
-        fits = [trial for trial, figure in zip(front, figures, strict=True) if figure <= upper]
-        if front and not fits:
-            surely = "" if kept is None else " with that confidence"
-            raise RunError(
-                f"no network of the front meets {metric} <= {upper:g}{surely}: the fastest takes {min(figures):.4g}"
-            )
+    fits = list(front) if limit is None else limit.within(front)
     if not fits:
         raise RunError(
-            "the run has no finished trial, so there is nothing to pick. Go on with nas search --resume"
+            "the run has no finished trial, so there is nothing to pick. "
+            "Go on with nas search --resume"
         )
-    sure = [trial for trial in fits if trial.digest in confirmed]
-    trusted = len(sure) >= (KNEE_POINTS if knee else 1)
-    candidates = sure if trusted else fits
-    values = [
-        {**t.metrics, **({quality: confirmed[t.digest]} if trusted else {})} for t in candidates
-    ]
+    candidates = _candidates(fits, objectives.quality, confirmed, KNEE_POINTS if knee else 1)
+    if knee:
+        preferences = dict.fromkeys(objectives.names, 1.0)
+    rule = ""
     if devices:
-        place, rule = _least_regret(values, objectives, weights, devices)
+        place, rule = _least_regret(candidates.metrics, objectives, preferences, devices)
+    elif preferences:
+        place = int(_weighted(candidates.metrics, preferences).argmin())
     else:
-        place, rule = _best(values, objectives, weights, knee), ""
-    by = rule + (
-        f"confirmed on the test set, among {len(sure)} confirmed of {len(fits)}"
-        if trusted
-        else f"on the selection set, among {len(fits)}; "
-        + (
-            "too few of them are confirmed for a knee"
-            if sure
-            else "none of them is confirmed, see nas confirm"
-        )
+        losses = [objectives.losses(metrics) for metrics in candidates.metrics]
+        place = losses.index(min(losses))
+    return Chosen(
+        trial=candidates.trials[place],
+        metric=objectives.quality,
+        score=candidates.metrics[place][objectives.quality],
+        confirmed=candidates.confirmed,
+        reason=rule + candidates.among,
     )
-    return candidates[place], quality, values[place][quality], trusted, by
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Candidates:
+    """The trials among which a rule chooses, and the metrics it goes by."""
+
+    trials: Sequence[Trial]
+    metrics: Sequence[Metrics]
+    confirmed: bool
+    among: str
+
+
+def _candidates(
+    fits: Sequence[Trial], quality: str, confirmed: Mapping[str, float], least: int
+) -> _Candidates:
+    """The confirmed trials with their confirmed quality, if there are as many as ``least``; else all."""
+    sure = [trial for trial in fits if trial.digest in confirmed]
+    if len(sure) >= least:
+        return _Candidates(
+            trials=sure,
+            metrics=[{**trial.metrics, quality: confirmed[trial.digest]} for trial in sure],
+            confirmed=True,
+            among=f"confirmed on the test set, among {len(sure)} confirmed of {len(fits)}",
+        )
+    why = "none of them is confirmed, see nas confirm"
+    if sure:
+        why = "too few of them are confirmed for a knee"
+    return _Candidates(
+        trials=fits,
+        metrics=[trial.metrics for trial in fits],
+        confirmed=False,
+        among=f"on the selection set, among {len(fits)}; {why}",
+    )
 
 
 def _least_regret(
-    values: Sequence[Mapping[str, float]],
+    metrics: Sequence[Metrics],
     objectives: Objectives,
-    weights: Mapping[str, float] | None,
+    preferences: Preferences | None,
     devices: Sequence[str],
 ) -> tuple[int, str]:
-    """Regret on a device: how far behind its best a network's weighted sum is, that device's latency standing for all."""
-    kept = [name for name in objectives.names if not name.startswith("latency_ms@")]
-    regrets = []
-    for device in devices:
-        own = dict.fromkeys((*kept, device), 1.0)
-        if weights:
-            own = {
-                device if name.startswith("latency_ms@") else name: weight
-                for name, weight in weights.items()
-            }
-        scores = _weighted(values, own)
-        regrets.append(scores - scores.min())
-    worst = np.max(regrets, axis=0)
-    place = int(worst.argmin())
-    device = devices[int(np.argmax([each[place] for each in regrets]))].partition("@")[2]
+    """The place of the network whose largest regret over the devices is least, and that in words.
+
+    A regret is how far a network's weighted sum is behind the best one's.
+    """
+    sums = np.array(
+        [
+            _weighted(metrics, _device_preferences(objectives, preferences, device))
+            for device in devices
+        ]
+    )
+    regrets = sums - sums.min(axis=1, keepdims=True)
+    place = int(regrets.max(axis=0).argmin())
+    worst = int(regrets[:, place].argmax())
+    summed = "the weighted" if preferences else "all"
     return place, (
-        f"least regret on its worst device, {device}: {worst[place]:.3f} behind the best there in the sum of "
-        f"{'the weighted' if weights else 'all'} objectives, each scaled to 0..1; "
+        f"least regret on its worst device, {Metric.parse(devices[worst]).device}: "
+        f"{regrets[worst, place]:.3f} behind the best there in the sum of {summed} objectives, "
+        f"each scaled to 0..1; "
     )
 
 
-def _best(
-    values: Sequence[Mapping[str, float]],
-    objectives: Objectives,
-    weights: Mapping[str, float] | None,
-    knee: bool,
-) -> int:
-    if not (weights or knee):
-        return min(range(len(values)), key=lambda i: objectives.losses(values[i]))
-    return int(np.argmin(_weighted(values, weights or dict.fromkeys(objectives.names, 1.0))))
+def _device_preferences(
+    objectives: Objectives, preferences: Preferences | None, device: str
+) -> Preferences:
+    """The preferences, or all objectives alike, with a device's latency in place of any other's."""
+    if not preferences:
+        others = [name for name in objectives.names if not Metric.parse(name).is_latency]
+        return dict.fromkeys((*others, device), 1.0)
+    own = {}
+    for name, weight in preferences.items():
+        own[device if Metric.parse(name).is_latency else name] = weight
+    return own
 
 
-def _weighted(
-    values: Sequence[Mapping[str, float]], weights: Mapping[str, float]
-) -> NDArray[np.float64]:
-    """The weighted sum of losses, each scaled to 0..1 over the values: (n,)."""
-    for name, weight in weights.items():
-        if name not in values[0]:
-            raise unknown("metric", name, values[0])
+def _weighted(metrics: Sequence[Metrics], preferences: Preferences) -> NDArray[np.float64]:
+    """metrics: of n candidates. The weighted sums of their losses, each scaled to 0..1: (n,)."""
+    for name, weight in preferences.items():
+        if name not in metrics[0]:
+            raise unknown("metric", name, metrics[0])
         if not 0 <= weight < np.inf:
             raise UsageError(f"weight of {name} must be at least 0 and finite, not {weight:g}")
-    if not any(weights.values()):
+    if not any(preferences.values()):
         raise UsageError("weights that are all 0 choose nothing: give one metric a weight above 0")
-    each = [Objective(name, "maximize" if name in QUALITY else "minimize") for name in weights]
-    losses = np.array([[objective.loss(value) for objective in each] for value in values])
+    columns = [
+        Objective(name, "maximize" if name in QUALITY else "minimize") for name in preferences
+    ]
+    losses = np.array([[column.loss(row) for column in columns] for row in metrics])
     spread = np.ptp(losses, axis=0)
     scaled = (losses - losses.min(axis=0)) / np.where(spread > 0, spread, 1)
-    return np.asarray(scaled @ np.array(list(weights.values())))
+    return np.asarray(scaled @ np.array(list(preferences.values())))

@@ -12,6 +12,7 @@ from nas import catalog
 from nas.arch import Architecture
 from nas.cost.confidence import Margin, sure_latency_ms
 from nas.cost.costs import latency_metric, space_costs
+from nas.cost.metric import Metric
 from nas.domain import Bound, Domain
 from nas.errors import RunError, UsageError
 from nas.files import write_text
@@ -23,7 +24,7 @@ from nas.record.journal import JOURNAL
 from nas.report import devices, frames, plots, text
 from nas.run import confirmation
 from nas.run.confirmation import Confirmation
-from nas.run.pick import Pick, choose
+from nas.run.pick import Limit, Pick, choose
 from nas.space import SearchSpace
 from nas.trial import Trial
 from nas.units import counted
@@ -152,53 +153,68 @@ class Run:
         latency_ms: float | None = None,
         confidence: float | None = None,
         knee: bool = False,
-        weights: Mapping[str, float] | None = None,
+        preferences: Mapping[str, float] | None = None,
         all_devices: bool = False,
     ) -> Pick:
-        """One network of the front, confirmed ones first; see `nas.run.pick.choose`.
+        """One network of the front, confirmed ones first; without a rule the best in the first objective.
 
-        ``latency_ms``: upper bound on the first device, which is also what ``latency_ms`` means in
-        ``weights``; with a ``confidence`` it is to be kept with that probability, and not in the
-        mean only. ``all_devices``: the network that is least behind the best in the sum of its
-        objectives, each scaled to 0..1, on the device where it is furthest behind.
+        ``latency_ms``: upper bound on the first device.
+        ``confidence``: the probability, 0 to 1, with which the bound is kept; None for the mean.
+        ``knee``: all objectives preferred alike.
+        ``preferences``: weights by metric of losses scaled to 0..1; ``latency_ms`` is the first
+        device's.
+        ``all_devices``: the network that is least behind the best on its worst device.
+        Raises `UsageError` or `RunError`, as `nas.run.pick.choose` does.
         """
-        if confidence is not None and latency_ms is None:
-            raise UsageError(
-                "--confidence says how surely a latency is kept, so it needs --latency"
-            )
-        first = latency_metric(self.tables[0].name)
         if all_devices and len(self.devices) < 2:
             raise UsageError(
-                f"the run was priced on {self.devices[0]} alone: --all-devices needs a run with several --device"
+                f"the run was priced on {self.devices[0]} alone: "
+                "--all-devices needs a run with several --device"
             )
-        among = (
-            devices.front_over(self.trials, self.objectives, self.devices)
-            if all_devices
-            else self.front_trials
-        )
-        trial, metric, score, sure, reason = choose(
-            among,
+        chosen = choose(
+            self._front_over_devices() if all_devices else self.front_trials,
             self.objectives,
             self.confirmed_scores,
-            kept=None if confidence is None else partial(self._kept_ms, confidence),
-            latency=None if latency_ms is None else (first, latency_ms),
-            weights={
-                first if name == "latency_ms" else name: value
-                for name, value in (weights or {}).items()
-            },
+            limit=self._limit(latency_ms, confidence),
+            preferences=self._on_first_device(preferences or {}),
             knee=knee,
             devices=[latency_metric(device) for device in self.devices] if all_devices else (),
         )
-        network = self.space.decode(trial.genes)
-        return Pick(
-            trial=trial, network=network, metric=metric, score=score, confirmed=sure, reason=reason,
-            metadata=self.metadata.fitting(network),
-        )  # fmt: skip
+        network = self.network_of(chosen.trial)
+        return Pick(**vars(chosen), network=network, metadata=self.metadata.fitting(network))
+
+    def _front_over_devices(self) -> list[Trial]:
+        return devices.front_over(self.trials, self.objectives, self.devices)
+
+    def _on_first_device(self, preferences: Mapping[str, float]) -> dict[str, float]:
+        """Preferences whose plain ``latency_ms`` is the first device's."""
+        return {
+            self.latency if name == "latency_ms" else name: weight
+            for name, weight in preferences.items()
+        }
+
+    def _limit(self, latency_ms: float | None, confidence: float | None) -> Limit | None:
+        if latency_ms is None:
+            if confidence is not None:
+                raise UsageError(
+                    "--confidence says how surely a latency is kept, so it needs --latency"
+                )
+            return None
+        kept_ms = None if confidence is None else partial(self._kept_ms, confidence)
+        return Limit(metric=self.latency, upper_ms=latency_ms, kept_ms=kept_ms)
+
+    def _kept_ms(self, confidence: float, trial: Trial) -> float:
+        return sure_latency_ms(self.tables[0].estimate(self.network_of(trial)), confidence)
 
     @property
     def devices(self) -> tuple[str, ...]:
         """The devices every network was priced on, the first one first."""
         return tuple(table.name for table in self.tables)
+
+    @property
+    def latency(self) -> str:
+        """The metric that is the latency on the first device."""
+        return latency_metric(self.tables[0].name)
 
     def device_fronts(self) -> dict[str, list[Trial]]:
         """The front on each device: its own latency stands for all latencies among the objectives."""
@@ -213,9 +229,6 @@ class Run:
             return ""
         pairs = devices.rank_correlations(self.domain, self.devices)
         return devices.summary(self.device_fronts(), self.objectives, pairs)
-
-    def _kept_ms(self, confidence: float, trial: Trial) -> float:
-        return sure_latency_ms(self.tables[0].estimate(self.space.decode(trial.genes)), confidence)
 
     def front(self) -> "pd.DataFrame":
         """The front: one row per network, with latency, its standard deviation and shares per device."""
@@ -237,21 +250,32 @@ class Run:
         for trial in self.trials:
             if trial.number == number:
                 return trial
+        if not self.trials:
+            raise self._nothing_finished()
         raise RunError(
-            f"run '{self.folder}' has no finished trial {number}: it has {len(self.trials)} of them"
+            f"run '{self.folder}' has no finished trial '{number}': "
+            f"its trials are 0 to {self.trials[-1].number}"
         )
 
     def network(self, number: int) -> Architecture:
-        """The network of a trial."""
-        return self.space.decode(self.trial(number).genes)
+        """The network of a finished trial, by the trial's number."""
+        return self.network_of(self.trial(number))
+
+    def network_of(self, trial: Trial) -> Architecture:
+        """The network that a trial's genes describe."""
+        return self.space.decode(trial.genes)
 
     def best(self) -> Trial:
         """The front's trial that is best in the first objective."""
         if not self.front_trials:
-            raise RunError(
-                f"run '{self.folder}' has no finished trial. Go on with nas search --resume {self.folder}"
-            )
+            raise self._nothing_finished()
         return min(self.front_trials, key=lambda trial: self.objectives.losses(trial.metrics))
+
+    def _nothing_finished(self) -> RunError:
+        return RunError(
+            f"run '{self.folder}' has no finished trial yet. "
+            f"Go on with nas search --resume {self.folder}"
+        )
 
     def figure(self) -> "Figure":
         """All trials and the front, as a matplotlib figure."""
@@ -303,14 +327,13 @@ class Run:
         return f"<p><b>{escape(repr(self))}</b></p>{frame[shown].to_html(index=False) if len(frame) else ''}"
 
     def _spread(self, shown: tuple[Objective, ...]) -> list[float]:
-        metric, _, device = shown[-1].name.partition("@")
-        if metric != "latency_ms" or not self.front_trials:
+        """Standard deviations of the front's latencies, if the last objective shown is a latency."""
+        metric = Metric.parse(shown[-1].name)
+        if not metric.is_latency or not self.front_trials:
             return []
-        table = next(table for table in self.tables if table.name == device)
-        return [
-            table.estimate(self.space.decode(trial.genes)).latency_sd_ms
-            for trial in self.front_trials
-        ]
+        table = self.tables[self.devices.index(metric.device)]
+        networks = map(self.network_of, self.front_trials)
+        return [table.estimate(network).latency_sd_ms for network in networks]
 
     def title(self) -> str:
         """One line: space, device, data, strategy."""

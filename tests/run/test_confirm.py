@@ -324,23 +324,23 @@ def test_pick_keeps_the_latency_with_a_confidence(run):
         run.pick(all_devices=True)
 
 
-def test_weights_choose_between_the_ends(run):
+def test_preferences_choose_between_the_ends(run):
     by = {
-        weight: run.pick(weights={"accuracy": 1, "latency_ms": weight}).trial
+        weight: run.pick(preferences={"accuracy": 1, "latency_ms": weight}).trial
         for weight in (0, 1000)
     }
     assert by[0] == members(run, 1)[0]
     assert by[1000] == min(run.front_trials, key=lambda trial: trial.metrics["latency_ms@pixel1"])
-    assert run.pick(knee=True).trial == run.pick(weights={"accuracy": 1, "latency_ms": 1}).trial
+    assert run.pick(knee=True).trial == run.pick(preferences={"accuracy": 1, "latency_ms": 1}).trial
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"weights": {"acuracy": 1}}, "Did you mean 'accuracy'"),
-        ({"weights": {"accuracy": -1}}, "must be at least 0"),
-        ({"weights": {"accuracy": 0}}, "all 0 choose nothing"),
-        ({"weights": {"accuracy": 1}, "knee": True}, "give one"),
+        ({"preferences": {"acuracy": 1}}, "Did you mean 'accuracy'"),
+        ({"preferences": {"accuracy": -1}}, "must be at least 0"),
+        ({"preferences": {"accuracy": 0}}, "all 0 choose nothing"),
+        ({"preferences": {"accuracy": 1}, "knee": True}, "give one"),
     ],
 )
 def test_bad_picks_are_refused(run, arguments, message):

@@ -40,7 +40,7 @@ def test_a_network_is_a_trial_of_a_run_or_the_best_of_its_front(run):
 def test_a_name_a_trial_or_a_number_that_does_not_exist_is_told(run):
     with pytest.raises(UsageError, match="Did you mean 'mobilenet_v2'"):
         named_network("mobilenet_v22")
-    with pytest.raises(RunError, match="no finished trial 99: it has 6 of them"):
+    with pytest.raises(RunError, match="no finished trial '99': its trials are 0 to 5"):
         named_network(f"{run.folder}:99")
     with pytest.raises(RunError, match="is a number, not 'best'"):
         named_network(f"{run.folder}:best")

@@ -2,10 +2,10 @@
 
 import pytest
 
-from nas.errors import UsageError
+from nas.errors import RunError, UsageError
 from nas.objectives import Objective, Objectives
 from nas.report.devices import front_on, front_over, summary
-from nas.run.pick import choose
+from nas.run.pick import Limit, choose
 from nas.trial import Trial
 
 OBJECTIVES = Objectives((Objective("accuracy", "maximize"), Objective("latency_ms@a", "minimize")))
@@ -38,13 +38,39 @@ def test_each_device_has_its_front():
 
 def test_the_pick_for_all_devices_has_the_least_regret_on_its_worst_one():
     both = ["latency_ms@a", "latency_ms@b"]
-    found, *_, reason = choose(TRIALS, OBJECTIVES, {}, devices=both)
-    assert found.number == 2
-    assert "least regret on its worst device" in reason
-    found, *_ = choose(
-        TRIALS, OBJECTIVES, {}, devices=both, weights={"accuracy": 1, "latency_ms@a": 0}
-    )
-    assert found.number == 0
+    chosen = choose(TRIALS, OBJECTIVES, {}, devices=both)
+    assert chosen.trial.number == 2
+    assert "least regret on its worst device" in chosen.reason
+    accuracy_alone = {"accuracy": 1, "latency_ms@a": 0}
+    chosen = choose(TRIALS, OBJECTIVES, {}, devices=both, preferences=accuracy_alone)
+    assert chosen.trial.number == 0
+
+
+def test_the_best_in_the_first_objective_is_chosen_without_a_rule():
+    chosen = choose(TRIALS, OBJECTIVES, {})
+    assert (chosen.trial.number, chosen.metric, chosen.score) == (0, "accuracy", 0.90)
+    assert not chosen.confirmed
+
+
+def test_a_confirmed_score_stands_in_for_the_searchs():
+    chosen = choose(TRIALS, OBJECTIVES, {"d3": 0.6, "d2": 0.5})
+    assert (chosen.trial.number, chosen.score, chosen.confirmed) == (3, 0.6, True)
+    assert chosen.reason == "confirmed on the test set, among 2 confirmed of 4"
+
+
+def test_two_confirmed_networks_make_no_knee():
+    chosen = choose(TRIALS, OBJECTIVES, {"d3": 0.6, "d2": 0.5}, knee=True)
+    assert not chosen.confirmed
+    assert "too few of them are confirmed for a knee" in chosen.reason
+
+
+def test_a_limit_leaves_the_trials_within_it_or_says_what_the_fastest_takes():
+    assert Limit(metric="latency_ms@a", upper_ms=11).within(TRIALS) == [TRIALS[0], TRIALS[2]]
+    surely = Limit(metric="latency_ms@a", upper_ms=11, kept_ms=lambda trial: 12.0)
+    with pytest.raises(RunError, match="<= 11 with that confidence: the fastest takes 12"):
+        surely.within(TRIALS)
+    with pytest.raises(RunError, match="nothing to pick"):
+        choose([], OBJECTIVES, {}, limit=surely)
 
 
 def test_it_is_no_knee_beside():
