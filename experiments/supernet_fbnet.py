@@ -23,9 +23,9 @@ from supernet_nas_bench_macro import RESAMPLES, arguments, session, tau, teller
 
 from nas.cost.compiled import compile_costs
 from nas.domain import Domain
-from nas.evaluate.session import TrainingSession
-from nas.evaluate.untrained import Untrained, UntrainedSession
-from nas.evaluate.zero_cost import PROXIES
+from nas.evaluate.training import TrainingSession
+from nas.evaluate.zero_cost import ZeroCost, ZeroCostSession
+from nas.evaluate.zero_cost_scores import PROXIES
 from nas.record import ledger
 from nas.statistics import rng, tau_lead_interval
 from search_spaces import fbnet
@@ -52,7 +52,7 @@ class Experiment:
         """Train it, and read its loss and the proxies of every network."""
         given, file = self.shared, self.out / "cheap.jsonl"
         given.prepare(self.domain, self.out, seed=0, watch=teller())
-        untrained = UntrainedSession(given.dataset, given.base, given.recipe, 1, Untrained(check=0))
+        untrained = ZeroCostSession(given.dataset, given.base, given.recipe, 1, ZeroCost(check=0))
         untrained.prepare(self.domain, self.out, seed=0)
         for number in range(len(ledger.read(file)), len(self.networks)):
             genes = self.networks[number]

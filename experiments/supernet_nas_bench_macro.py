@@ -33,8 +33,8 @@ from nas.data.dataset import Dataset
 from nas.domain import Domain
 from nas.evaluate.proxy import Proxy
 from nas.evaluate.supernet import SupernetSession
-from nas.evaluate.untrained import Untrained, UntrainedSession
-from nas.evaluate.zero_cost import PROXIES
+from nas.evaluate.zero_cost import ZeroCost, ZeroCostSession
+from nas.evaluate.zero_cost_scores import PROXIES
 from nas.progress import Progress, Watch
 from nas.record import ledger
 from nas.space import SearchSpace
@@ -215,8 +215,8 @@ class Experiment:
     def proxies(self, count: int) -> dict[str, dict[str, float]]:
         """The zero-cost proxies and the default ensemble over half B."""
         given = self.session
-        session = UntrainedSession(
-            given.dataset, given.base, given.recipe, given.thread_count, Untrained(check=0)
+        session = ZeroCostSession(
+            given.dataset, given.base, given.recipe, given.thread_count, ZeroCost(check=0)
         )
         session.prepare(self.domain, self.out, seed=0)
         file, found = self.out / "proxy_scores.jsonl", self.sample("B", count)

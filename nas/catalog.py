@@ -42,11 +42,7 @@ __all__ = [
     "space_names",
 ]
 
-EVALUATORS = {
-    "supernet": "nas.evaluate.supernet",
-    "training": "nas.evaluate.session",
-    "zero_cost": "nas.evaluate.untrained",
-}
+EVALUATORS = {name: f"nas.evaluate.{name}" for name in ("supernet", "training", "zero_cost")}
 OLD_NAMES = {"proxy": "zero_cost"}
 """Evaluators as older runs and command lines call them."""
 RETRAINING = "nas.evaluate.retraining"

@@ -62,7 +62,7 @@ Examples:
     "--evaluator",
     default="training",
     show_default=True,
-    help="training; supernet: one training, shared weights; proxy: no training.",
+    help="training; supernet: one training, shared weights; zero_cost: no training.",
 )
 @click.option(
     "--objective",

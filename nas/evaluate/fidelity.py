@@ -1,55 +1,50 @@
-"""Does a cheap score rank networks as their short training does? Asked in the run itself, beside what costs nothing."""
+"""Whether a cheap score ranks networks as their short training does.
+
+A run asks this itself, beside the scores that cost nothing.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.arch import Architecture
 from nas.domain import Domain
 from nas.errors import RunError, TrainingError, UsageError
-from nas.evaluate.session import TrainingSession
-from nas.evaluate.training import TrainingEvaluator
-from nas.evaluate.zero_cost import TRIVIAL
+from nas.evaluate.zero_cost_scores import TRIVIAL, trivial_scores
 from nas.files import write_json
 from nas.progress import Pace, Watch, ignore
 from nas.record import ledger
 from nas.statistics import kendall_tau, rng, tau_lead_interval
+from nas.study.evaluator import Evaluator
 from nas.study.study import evaluation_seed
 from nas.trial import Genes, Metrics
 
-__all__ = ["Cheap", "check", "check_count", "verdict"]
+__all__ = ["check", "check_count", "read_rows", "verdict"]
 
 ROWS, FILE = "fidelity.jsonl", "fidelity.json"
+COMPARED = ("cheap", "trained", *TRIVIAL)
 RESAMPLES = 1000
 FEWEST, MOST = 4, 1000
 Floats = NDArray[np.float64]
 
 
 def check_count(evaluator: str, count: int) -> None:
-    """Raise `UsageError` unless so many networks can be checked: none, or enough for a rank correlation."""
-    if (
-        isinstance(count, bool)
-        or not isinstance(count, int)
-        or not (count == 0 or FEWEST <= count <= MOST)
-    ):
+    """Raise `UsageError` unless so many networks can be checked: none, or enough to rank."""
+    whole = isinstance(count, int) and not isinstance(count, bool)
+    if not whole or not (count == 0 or FEWEST <= count <= MOST):
         raise UsageError(
-            f"check of evaluator '{evaluator}' must be 0 or {FEWEST} to {MOST} networks, not {count}"
+            f"check of evaluator '{evaluator}' must be 0 or {FEWEST} to {MOST} networks, "
+            f"not {count}"
         )
 
 
-class Cheap(Protocol):
-    """An evaluator that does not train each network."""
-
-    def evaluate(self, architecture: Any, seed: int) -> Metrics:
-        """See `nas.study.study.Evaluator`."""
-
-
 def check(
-    cheap: Cheap,
-    trained: TrainingSession | TrainingEvaluator,
+    cheap: Evaluator,
+    trained: Evaluator,
     domain: Domain,
     folder: Path,
     *,
@@ -57,60 +52,58 @@ def check(
     count: int,
     watch: Watch = ignore,
 ) -> dict[str, Any]:
-    """Train ``count`` random networks of the domain for a short while each, and compare; ``fidelity.json``'s content.
+    """Train ``count`` random networks of the domain for a short while each, and compare.
 
     The truth is the accuracy on *selection* after the training; the cheap score is read on
-    *search*, where it is one of images.
+    *search*, where it is one of images. ``fidelity.jsonl`` in the folder gets a row for each
+    network, ``fidelity.json`` what this returns.
     """
     file = folder / ROWS
     drawn = [domain.sample(rng(seed, "fidelity", number)) for number in range(count)]
-    found = ledger.read(file)[:count]
-    _check_rows(file, found, drawn)
-    pace = Pace("fidelity", count, done=len(found))
-    for number in range(len(found), count):
-        network = domain.space.decode(drawn[number])
-        score, truth = (
-            cheap.evaluate(network, 0),
-            trained.evaluate(network, evaluation_seed(seed, network.digest, 0)),
-        )
-        if not math.isfinite(_quality(score)):
-            raise TrainingError(
-                f"the cheap score of network {network.digest} is {_quality(score)}: the training diverged. Start anew, with another "
-                "--out and a lower learning rate (--proxy lr=..)"
-            )
-        depth = sum(kernel.kind in ("conv", "dwconv", "linear") for kernel in network.kernels())
-        row = {
-            "kind": "network", "genes": list(drawn[number]), "cheap": _quality(score), "trained": truth["accuracy"],
-            "macs": network.macs, "params": network.params, "depth": depth,
-        }  # fmt: skip
+    rows = read_rows(file, drawn, COMPARED)
+    pace = Pace("fidelity", count, done=len(rows))
+    for number in range(len(rows), count):
+        scores = _scores(cheap, trained, domain.space.decode(drawn[number]), seed)
+        row = {"kind": "network", "genes": list(drawn[number]), **scores}
         ledger.append(file, row)
-        found.append(row)
+        rows.append(row)
         watch(pace.at(number + 1))
-    report = _report(
-        {
-            name: np.array([row[name] for row in found], float)
-            for name in ("cheap", "trained", *TRIVIAL)
-        }
-    )
+    report = _report({name: np.array([row[name] for row in rows], float) for name in COMPARED})
     write_json(folder / FILE, report)
     return report
 
 
-def _check_rows(file: Path, found: Sequence[Mapping[str, Any]], drawn: Sequence[Genes]) -> None:
-    """Raise `RunError` unless the rows are those of these networks."""
-    for row, genes in zip(found, drawn, strict=False):
-        figures = [row.get(name) for name in ("cheap", "trained", *TRIVIAL)]
-        if row.get("genes") != list(genes) or not all(
-            type(value) in (int, float) for value in figures
-        ):
+def read_rows(file: Path, drawn: Sequence[Genes], figures: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of the first of the networks drawn, each with its ``genes`` and figures.
+
+    Raises `RunError` unless the rows are those of these networks.
+    """
+    rows = ledger.read(file)[: len(drawn)]
+    for row, genes in zip(rows, drawn, strict=False):
+        numbers = all(type(row.get(name)) in (int, float) for name in figures)
+        if row.get("genes") != list(genes) or not numbers:
             raise RunError(f"{file} is damaged, or another run's. Remove it to make it anew")
+    return rows
+
+
+def _scores(
+    cheap: Evaluator, trained: Evaluator, network: Architecture, seed: int
+) -> dict[str, float]:
+    score = _quality(cheap.evaluate(network, 0))
+    truth = trained.evaluate(network, evaluation_seed(seed, network.digest, 0))
+    if not math.isfinite(score):
+        raise TrainingError(
+            f"the cheap score of network {network.digest} is {score}: the training diverged. "
+            "Start anew, with another --out and a lower learning rate (--proxy lr=..)"
+        )
+    return {"cheap": score, "trained": truth["accuracy"], **trivial_scores(network)}
 
 
 def _quality(metrics: Metrics) -> float:
     return -metrics["search_loss"] if "search_loss" in metrics else metrics["proxy_score"]
 
 
-def _report(columns: dict[str, Floats]) -> dict[str, Any]:
+def _report(columns: Mapping[str, Floats]) -> dict[str, Any]:
     truth = columns["trained"]
     taus = {name: kendall_tau(columns[name], truth) or 0.0 for name in ("cheap", *TRIVIAL)}
     best = max(TRIVIAL, key=lambda name: taus[name])
@@ -124,11 +117,16 @@ def _report(columns: dict[str, Floats]) -> dict[str, Any]:
     }
 
 
-def verdict(report: dict[str, Any]) -> str:
+def verdict(report: Mapping[str, Any]) -> str:
     """One line for people: "use macs" unless the cheap score is the better one."""
     tau, best = report["tau"], report["best_trivial"]
-    told = f"Kendall's tau with short training over {report['networks']} networks: {tau['cheap']:.2f}, {best} alone {tau[best]:.2f}"
-    span = f"95 % interval of the difference {report['lead_low']:.2f} to {report['lead_high']:.2f}"
+    figures = (
+        f"Kendall's tau with short training over {report['networks']} networks: "
+        f"{tau['cheap']:.2f}, {best} alone {tau[best]:.2f} "
+        f"(95 % interval of the difference {report['lead_low']:.2f} to {report['lead_high']:.2f})"
+    )
     if tau["cheap"] <= tau[best]:
-        return f"{told} ({span}): no better than {best}. Use {best}"
-    return f"{told} ({span})" + ("" if report["lead_low"] > 0 else ": not shown to be better")
+        return f"{figures}: no better than {best}. Use {best}"
+    if report["lead_low"] <= 0:
+        return f"{figures}: not shown to be better"
+    return figures

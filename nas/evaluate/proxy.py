@@ -12,7 +12,7 @@ from nas.shape import Op, Shape
 from nas.space import make_divisible
 from nas.train import Schedule
 
-__all__ = ["PRESETS", "Proxy", "preset", "slim"]
+__all__ = ["PRESETS", "Proxy", "chosen", "preset", "slim"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +90,13 @@ def preset(dataset: Dataset) -> tuple[str, Proxy]:
     """The default recipe for a data set, with its name: ``small`` for images of at most 12 pixels a side."""
     name = "small" if max(dataset.images.shape[1:3]) <= 12 else "large"
     return name, PRESETS[name]
+
+
+def chosen(dataset: Dataset, changes: str = "") -> tuple[str, Proxy]:
+    """The data set's preset changed by ``name=value,...``, with where it comes from, for people."""
+    name, base = preset(dataset)
+    words = f", changed by {changes}" if changes else ""
+    return f"preset '{name}'{words}", Proxy.parse(changes, base)
 
 
 def slim(architecture: Architecture, proxy: Proxy, in_channels: int, classes: int) -> Architecture:

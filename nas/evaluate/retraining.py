@@ -15,7 +15,7 @@ from nas.arch import Architecture
 from nas.data import Dataset, tensors
 from nas.errors import RunError, UsageError
 from nas.evaluate.proxy import Proxy, preset
-from nas.evaluate.session import TrainingSession
+from nas.evaluate.training import TrainingSession
 from nas.study.evaluator import Retraining as Contract
 from nas.train import score, threads
 from nas.train.teacher import Teacher, load_teacher

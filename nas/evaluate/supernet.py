@@ -10,8 +10,8 @@ from nas.data import Dataset
 from nas.domain import Domain
 from nas.errors import RunError, SpaceError
 from nas.evaluate.fidelity import check, check_count, verdict
-from nas.evaluate.proxy import Proxy, preset
-from nas.evaluate.session import TrainingSession, open_data
+from nas.evaluate.proxy import Proxy, chosen
+from nas.evaluate.training import TrainingSession, open_data
 from nas.progress import Watch, ignore
 from nas.record.identity import space_digest
 from nas.study.evaluator import EvaluatorKind
@@ -177,14 +177,13 @@ class SupernetSession(TrainingSession):
 
 
 def make(
-    dataset: Dataset, proxy_text: str = "", *, threads: int = 1, **settings: Any
+    dataset: Dataset, changes: str = "", *, threads: int = 1, **settings: Any
 ) -> SupernetSession:
-    """The evaluator for a data set: its preset, changed by ``name=value,...``; ``settings`` are those of `Sharing`."""
-    name, base = preset(dataset)
-    recipe = f"preset '{name}'" + (f", changed by {proxy_text}" if proxy_text else "")
+    """The evaluator for a data set; ``settings`` are those of `Sharing`."""
+    recipe, proxy = chosen(dataset, changes)
     sharing = Sharing(**settings)
     check_count("supernet", sharing.check)
-    return SupernetSession(dataset, Proxy.parse(proxy_text, base), recipe, threads, sharing)
+    return SupernetSession(dataset, proxy, recipe, threads, sharing)
 
 
 def _text(sharing: Sharing) -> str:

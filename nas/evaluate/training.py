@@ -1,5 +1,6 @@
-"""Accuracy by a short training of the slimmed network."""
+"""Accuracy by a short training of the slimmed network: evaluator ``training``."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -9,18 +10,25 @@ import torch
 from torch import Tensor, nn
 
 from nas.arch import Architecture
-from nas.data import LazyTensors, Splits, Statistics, statistics, tensors
-from nas.evaluate.proxy import Proxy, slim
+from nas.data import Dataset, LazyTensors, Splits, Statistics, load, split, statistics, tensors
+from nas.evaluate.proxy import Proxy, chosen, slim
 from nas.model import build
-from nas.study.evaluator import Evaluator
+from nas.study.evaluator import Evaluator, EvaluatorKind
 from nas.train import Augment, Distillation, fit, score, threads
-from nas.train.teacher import Teacher
+from nas.train.teacher import Teacher, load_teacher
 from nas.trial import Metrics
+from nas.units import counted
 
-__all__ = ["PARTS", "TrainingEvaluator"]
+__all__ = ["KIND", "PARTS", "SPLIT_SEED", "TrainingEvaluator", "TrainingSession", "open_data"]
 
 PARTS = 8
-"""A training that is followed is scored after each eighth of its steps: passes over the images may be few, or none whole."""
+"""A training that is followed is scored after each eighth of its steps.
+
+Steps are counted, not passes: those may be few, or none whole.
+"""
+SPLIT_SEED = 0
+"""Splits do not follow the run's seed: every search on a data set has the same test set."""
+DESCRIBED_SETS = ("weights", "search", "selection")
 
 
 class TrainingEvaluator(Evaluator):
@@ -102,7 +110,7 @@ class TrainingEvaluator(Evaluator):
     def evaluate_in_parts(
         self, architecture: Architecture, seed: int, on_part: Callable[[Metrics], None]
     ) -> Metrics:
-        """As `evaluate`, bit for bit; ``on_part`` gets the scores on *search* after each eighth of the steps."""
+        """As `evaluate`, bit for bit; a part is an eighth of the steps."""
         return self._evaluate(architecture, seed, on_part)
 
     def _evaluate(
@@ -147,3 +155,95 @@ class TrainingEvaluator(Evaluator):
             distillation=self._distillation,
         )
         return network
+
+
+class TrainingSession(TrainingEvaluator):
+    """A `TrainingEvaluator` that can say what it will do, for people and for ``run.json``.
+
+    ``recipe``: where the short training's settings come from, for people.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        proxy: Proxy,
+        recipe: str,
+        thread_count: int,
+        teacher: Teacher | None = None,
+    ) -> None:
+        self.recipe = recipe
+        self.remarks: list[str] = []
+        super().__init__(
+            split(dataset, SPLIT_SEED),
+            proxy,
+            thread_count=thread_count,
+            device="cuda" if torch.cuda.is_available() else "cpu",
+            teacher=teacher,
+        )
+
+    def describe_data(self) -> dict[str, object]:
+        """Name, digest, seed and sizes of the splits."""
+        return {
+            "name": self.dataset.name,
+            "digest": self.dataset.digest,
+            "split_seed": SPLIT_SEED,
+            **{name: len(getattr(self.splits, name)) for name in DESCRIBED_SETS},
+        }
+
+    def describe_training(self) -> dict[str, object]:
+        """The recipe, and what else decides its bits."""
+        described = {
+            **dataclasses.asdict(self.proxy),
+            "threads": self.thread_count,
+            "device": self.device.type,
+        }
+        if self.teacher is not None:
+            described["teacher"] = self.teacher.describe()
+        return described
+
+    def lines(self) -> list[str]:
+        """The data with its splits and doubts, then the recipe."""
+        proxy = self.proxy
+        steps = proxy.schedule(len(self.splits.weights)).steps
+        lines = self.splits.lines()
+        lines.append(
+            f"training   {self.recipe}: {counted(steps, 'step')} of {proxy.batch_size} images at "
+            f"{proxy.resolution} px, width {proxy.width:g}, "
+            f"{counted(self.thread_count, 'thread')} on {self.device.type}"
+        )
+        if self.teacher is not None:
+            lines.append(
+                f"teacher    {self.teacher}; one that `nas train` made has seen the search set: "
+                "only selection and test are new to it"
+            )
+        return lines
+
+
+# -- as the command line asks for it --------------------------------------------------------------
+
+
+def open_data(spec: str, *, strict: bool = False, groups: str | None = None) -> Dataset:
+    """See `nas.data.load`."""
+    return load(spec, strict=strict, groups=groups)
+
+
+def make(
+    dataset: Dataset, changes: str = "", *, threads: int = 1, teacher: Teacher | None = None
+) -> TrainingSession:
+    """The evaluator for a data set: its preset, changed by ``name=value,...``.
+
+    Slimmed networks are so small that a second thread gains nothing on an idle machine and costs
+    ten times the time on a busy one, where threads wait for each other at every layer: hence one.
+    """
+    recipe, proxy = chosen(dataset, changes)
+    return TrainingSession(dataset, proxy, recipe, threads, teacher)
+
+
+def open_teacher(
+    spec: str, weights: str | None, dataset: Dataset, temperature: float, weight: float
+) -> Teacher:
+    """See `nas.train.teacher.load_teacher`."""
+    return load_teacher(spec, weights, dataset, temperature=temperature, weight=weight)
+
+
+KIND = EvaluatorKind(name="training", factory=make, open_data=open_data, open_teacher=open_teacher)

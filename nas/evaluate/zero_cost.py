@@ -1,139 +1,187 @@
-"""Scores of untrained networks: zero-cost proxies, and their mean rank among random networks of the space.
+"""A score without training: evaluator ``zero_cost``.
 
-Definitions as in Abdelfattah et al. 2021 (https://arxiv.org/abs/2101.08134) for ``grad_norm`` and
-``jacov``; Tanaka et al. 2020 (https://arxiv.org/abs/2006.05467) for ``synflow``, in float64 and as
-a logarithm, since it overflows float32; Mellor et al. 2021 (https://arxiv.org/abs/2006.04647) for
-``naswot``; Lin et al. 2021 (https://arxiv.org/abs/2102.01063) for ``zen``. Higher is better for
-each. ``params``, ``macs`` and ``depth`` are the trivial scores that any proxy must beat.
+It is the mean rank of a network's zero-cost proxies among random networks of the space.
 """
 
-import copy
-from collections.abc import Callable, Mapping
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+import numpy as np
 
-from nas.model import Network
+from nas.arch import Architecture
+from nas.data import Dataset
+from nas.domain import Domain
+from nas.errors import RunError, UsageError, unknown
+from nas.evaluate.fidelity import check, check_count, read_rows, verdict
+from nas.evaluate.proxy import Proxy, chosen
+from nas.evaluate.training import TrainingSession, open_data
+from nas.evaluate.zero_cost_scores import PROXIES, TRIVIAL, proxies
+from nas.model import build
+from nas.objectives import UNTRAINED
+from nas.progress import Pace, Watch, ignore
+from nas.record import ledger
+from nas.settings import check_kind
+from nas.statistics import rng
+from nas.study.evaluator import EvaluatorKind
+from nas.train import threads
+from nas.trial import Genes, Metrics
 
-__all__ = ["PROXIES", "TRIVIAL", "proxies"]
+__all__ = ["KIND", "ZeroCost", "ZeroCostSession", "make"]
 
-ZEN_IMAGES, ZEN_REPEATS, ZEN_STEP = 16, 4, 1e-2
-JACOBIAN_FLOOR = 1e-5
-SMALLEST = 1e-30
+FILE = "proxies.jsonl"
+IMAGES = 32
+KNOWN = (*PROXIES, *TRIVIAL)
 
-Proxy = Callable[[Network, Tensor, Tensor], float]
-
-
-def grad_norm(network: Network, images: Tensor, labels: Tensor) -> float:
-    """The norm of the loss's gradient, summed over parameters."""
-    network.train().zero_grad()
-    F.cross_entropy(network(images), labels).backward()  # type: ignore[no-untyped-call]
-    return float(sum(p.grad.norm() for p in network.parameters() if p.grad is not None))
-
-
-def synflow(network: Network, images: Tensor, labels: Tensor) -> float:
-    """Log of the sum of weight times gradient, all weights positive, for an input of ones."""
-    found = copy.deepcopy(network).double().eval()
-    with torch.no_grad():
-        for value in found.parameters():
-            value.abs_()
-    found(torch.ones_like(images[:1], dtype=torch.float64)).sum().backward()
-    flows = [(p.detach() * p.grad).sum() for p in found.parameters() if p.grad is not None]
-    return float(torch.stack(flows).sum().clamp(min=SMALLEST).log())
-
-
-def jacov(network: Network, images: Tensor, labels: Tensor) -> float:
-    """How little the images' input gradients are correlated."""
-    network.train().zero_grad()
-    given = images.detach().clone().requires_grad_()
-    network(given).sum().backward()
-    assert given.grad is not None
-    rows = given.grad.flatten(1).double()
-    rows = rows - rows.mean(1, keepdim=True)
-    rows = rows / rows.norm(dim=1, keepdim=True).clamp(min=SMALLEST)
-    values = torch.linalg.eigvalsh(rows @ rows.T).clamp(min=0) + JACOBIAN_FLOOR
-    return float(-(values.log() + 1 / values).sum())
+# Chosen among all sets of these scores on half of NAS-Bench-Macro's networks; the other half and
+# FBNet's space are reported (docs/supernets.md). No other set was better there.
+ENSEMBLE = "naswot+grad_norm"
 
 
-def naswot(network: Network, images: Tensor, labels: Tensor) -> float:
-    """log-determinant of how often the images' activations agree in sign, over all activation functions."""
-    codes: list[Tensor] = []
-    kinds = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish)
-    hooks = [
-        part.register_forward_pre_hook(
-            lambda _, given: codes.append((given[0].flatten(1) > 0).double())
-        )
-        for part in network.modules()
-        if isinstance(part, kinds)
-    ]
-    with torch.no_grad():
-        network.train()(images)
-    for hook in hooks:
-        hook.remove()
-    agreement = torch.zeros(len(images), len(images), dtype=torch.float64)
-    for code in codes:
-        rows = code.reshape(len(images), -1)  # of squeeze-and-excitation too, which has no map
-        agreement += rows @ rows.T + (1 - rows) @ (1 - rows).T
-    return float(
-        torch.linalg.slogdet(agreement + torch.eye(len(images), dtype=torch.float64)).logabsdet
-    )
+@dataclass(frozen=True, kw_only=True)
+class ZeroCost:
+    """The settings of evaluator ``zero_cost``. Raises `UsageError` for what cannot be."""
+
+    score: str = ENSEMBLE
+    """The proxies whose ranks are averaged, joined by ``+``."""
+    reference: int = 64
+    """Random networks that ranks refer to, 2 to 10,000."""
+    check: int = 8
+    """Networks trained for a short while to see what the score is worth; 0 for none."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            what = f"{field.name} of evaluator 'zero_cost'"
+            check_kind(what, getattr(self, field.name), field.type)
+        for name in self.names:
+            if name not in KNOWN:
+                raise unknown("zero-cost proxy", name, KNOWN)
+        if not 2 <= self.reference <= 10_000:
+            raise UsageError(
+                "reference of evaluator 'zero_cost' must be 2 to 10000 networks, "
+                f"not {self.reference}"
+            )
+        check_count("zero_cost", self.check)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The proxies of the score."""
+        return tuple(self.score.split("+"))
+
+    def __str__(self) -> str:
+        return ",".join(f"{name}={value}" for name, value in dataclasses.asdict(self).items())
 
 
-def zen(network: Network, images: Tensor, labels: Tensor) -> float:
-    """Log of how far a small change of a random input moves the last map, with the batch norms' scales added back."""
-    found = copy.deepcopy(network).train()
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for part in found.modules():
-            if isinstance(part, nn.Conv2d | nn.Linear):
-                part.weight.normal_(generator=generator)
-    body = nn.Sequential(*list(found.stages)[:-1])
-    norms = [part for part in body.modules() if isinstance(part, nn.BatchNorm2d)]
-    scales: list[Tensor] = []
-    hooks = [
-        n.register_forward_pre_hook(lambda _, x: scales.append(x[0].var((0, 2, 3)).mean().sqrt()))
-        for n in norms
-    ]
-    totals = []
-    with torch.no_grad():
-        for _ in range(ZEN_REPEATS):
-            scales.clear()
-            first = torch.randn(ZEN_IMAGES, *images.shape[1:], generator=generator)
-            moved = first + ZEN_STEP * torch.randn(first.shape, generator=generator)
-            before = body(first)
-            kept = torch.stack(scales).clamp(min=SMALLEST).log().sum()
-            distance = (before - body(moved)).abs().flatten(1).sum(1).mean()
-            totals.append(distance.clamp(min=SMALLEST).log() + kept)
-    for hook in hooks:
-        hook.remove()
-    return float(torch.stack(totals).mean())
+class ZeroCostSession(TrainingSession):
+    """Scores networks at initialisation on a few images of *weights*; no other set is read.
+
+    Metrics: ``proxy_score``, 0..1, higher is better, and each proxy as ``proxy_NAME``. Networks are
+    slimmed as for a training.
+    """
+
+    qualities = UNTRAINED
+    trains = False
+    followable = False
+    prepares = True
+
+    def __init__(
+        self, dataset: Dataset, proxy: Proxy, recipe: str, thread_count: int, settings: ZeroCost
+    ) -> None:
+        super().__init__(dataset, proxy, recipe, thread_count)
+        self.settings = settings
+        self._reference: dict[str, np.ndarray] = {}
+
+    def describe_training(self) -> dict[str, object]:
+        """See `TrainingSession`."""
+        return {**super().describe_training(), "evaluator": str(self.settings)}
+
+    def lines(self) -> list[str]:
+        """The data, then the score."""
+        settings = self.settings
+        return [
+            *self.splits.lines(),
+            f"proxy      no training: mean rank of {settings.score} among {settings.reference} "
+            f"random networks, at {self.proxy.resolution} px, width {self.proxy.width:g}",
+        ]
+
+    def prepare(self, domain: Domain, folder: Path, *, seed: int, watch: Watch = ignore) -> None:
+        """Score the random networks that ranks refer to, and ask what the score is worth.
+
+        ``proxies.jsonl`` in the folder gets a row for each.
+        """
+        rows = self._reference_rows(domain, folder / FILE, seed, watch)
+        self._reference = {name: np.sort([row[name] for row in rows]) for name in KNOWN}
+        if self.settings.check:
+            short = TrainingSession(self.dataset, self.proxy, self.recipe, self.thread_count)
+            report = check(
+                self, short, domain, folder, seed=seed, count=self.settings.check, watch=watch
+            )
+            self.remarks = [verdict(report)]
+
+    def _reference_rows(
+        self, domain: Domain, file: Path, seed: int, watch: Watch
+    ) -> Sequence[Mapping[str, Any]]:
+        """The scores of the random networks by name, read or made."""
+        count = self.settings.reference
+        drawn = [domain.sample(rng(seed, "reference", number)) for number in range(count)]
+        rows = read_rows(file, drawn, KNOWN)
+        pace = Pace("proxies", count, done=len(rows))
+        for number in range(len(rows), count):
+            row = self._reference_row(domain, drawn[number], number)
+            ledger.append(file, row)
+            rows.append(row)
+            watch(pace.at(number + 1))
+        return rows
+
+    def _reference_row(self, domain: Domain, genes: Genes, number: int) -> dict[str, Any]:
+        scores = self.proxies(domain.space.decode(genes), number)
+        return {"kind": "reference", "genes": list(genes), **scores}
+
+    def proxies(self, architecture: Architecture, seed: int) -> dict[str, float]:
+        """All proxies of one network, initialised from the seed."""
+        images, labels = self.weights
+        with threads(self.thread_count):
+            network = build(self.slim(architecture), seed=seed).to(self.device)
+            return proxies(network, images[:IMAGES], labels[:IMAGES])
+
+    def evaluate(self, architecture: Architecture, seed: int) -> Metrics:
+        """See the class. Raises `RunError` before `prepare`."""
+        if not self._reference:
+            raise RunError("the networks that ranks refer to must be scored before any other")
+        start = time.perf_counter()
+        scores = self.proxies(architecture, seed)
+        self.seconds.append(time.perf_counter() - start)
+        return {
+            "proxy_score": self.score(scores),
+            **{f"proxy_{name}": value for name, value in scores.items()},
+        }
+
+    def score(self, scores: Mapping[str, float]) -> float:
+        """The mean rank, 0..1, of a network whose proxies these are."""
+        return float(np.mean([self._rank(name, scores[name]) for name in self.settings.names]))
+
+    def _rank(self, name: str, value: float) -> float:
+        """The share of the random networks with a lower proxy, ties counted half."""
+        reference = self._reference[name]
+        below = np.searchsorted(reference, value)
+        not_above = np.searchsorted(reference, value, "right")
+        return float((below + not_above) / (2 * len(reference)))
 
 
-PROXIES: Mapping[str, Proxy] = {
-    "grad_norm": grad_norm,
-    "jacov": jacov,
-    "naswot": naswot,
-    "synflow": synflow,
-    "zen": zen,
-}
-TRIVIAL = ("depth", "macs", "params")
+def make(
+    dataset: Dataset, changes: str = "", *, threads: int = 1, **settings: Any
+) -> ZeroCostSession:
+    """The evaluator for a data set; ``settings`` are those of `ZeroCost`."""
+    recipe, proxy = chosen(dataset, changes)
+    return ZeroCostSession(dataset, proxy, recipe, threads, ZeroCost(**settings))
 
 
-def proxies(network: Network, images: Tensor, labels: Tensor) -> dict[str, float]:
-    """All proxies of an untrained network, and the trivial scores; images: (n, c, s, s), n at least 2; labels: (n,)."""
-    architecture = network.architecture
-    network = copy.deepcopy(network)
-    for part in network.modules():
-        if isinstance(
-            part, nn.BatchNorm2d
-        ):  # blocks that start as their shortcut would hide all they hold
-            nn.init.ones_(part.weight)
-    depth = sum(kernel.kind in ("conv", "dwconv", "linear") for kernel in architecture.kernels())
-    found = {name: proxy(copy.deepcopy(network), images, labels) for name, proxy in PROXIES.items()}
-    return {
-        **found,
-        "depth": float(depth),
-        "macs": float(architecture.macs),
-        "params": float(architecture.params),
-    }
+KIND = EvaluatorKind(
+    name="zero_cost",
+    factory=make,
+    open_data=open_data,
+    settings=tuple(field.name for field in dataclasses.fields(ZeroCost)),
+)

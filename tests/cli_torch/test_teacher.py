@@ -10,7 +10,7 @@ from nas.arch import Architecture, Stage
 from nas.data import load, statistics, tensors
 from nas.errors import ArchitectureError, RunError, TrainingError, UsageError
 from nas.evaluate.retraining import retraining
-from nas.evaluate.session import make
+from nas.evaluate.training import make
 from nas.export.onnx import write_onnx
 from nas.model import Network, build
 from nas.ops.conv import Classifier, Conv

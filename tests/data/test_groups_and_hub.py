@@ -12,7 +12,7 @@ import pytest
 import nas
 from nas.data import load, split
 from nas.errors import DataError, UsageError
-from nas.evaluate.session import make
+from nas.evaluate.training import make
 
 ROOT = Path(nas.__file__).parent.parent
 

@@ -7,8 +7,8 @@ from nas.cost.compiled import compile_costs
 from nas.data import load
 from nas.domain import Domain
 from nas.errors import RunError, UsageError
-from nas.evaluate import Proxy, slim, untrained
-from nas.evaluate.zero_cost import PROXIES, proxies
+from nas.evaluate import Proxy, slim, zero_cost
+from nas.evaluate.zero_cost_scores import PROXIES, proxies
 from nas.model import build
 from search_spaces import mnasnet, nas_bench_macro, uninet
 
@@ -59,7 +59,7 @@ def test_synflow_is_that_of_the_definition() -> None:
 
 
 def test_the_score_is_the_mean_rank_among_random_networks(tmp_path) -> None:
-    made = untrained.make(
+    made = zero_cost.make(
         load("digits"), "resolution=8,images=64", score="macs+params", reference=6, check=0
     )
     with pytest.raises(
@@ -71,7 +71,7 @@ def test_the_score_is_the_mean_rank_among_random_networks(tmp_path) -> None:
     assert [row.done for row in said] == [1, 2, 3, 4, 5, 6]
     assert made.evaluate(SPACE.decode([2] * 8), 0)["proxy_score"] == 1
     assert made.evaluate(SPACE.decode([0] * 8), 0)["proxy_score"] == 0
-    again = untrained.make(
+    again = zero_cost.make(
         load("digits"), "resolution=8,images=64", score="macs+params", reference=6, check=0
     )
     again.prepare(DOMAIN, tmp_path, seed=0, watch=said.append)
@@ -92,4 +92,4 @@ def test_the_score_is_the_mean_rank_among_random_networks(tmp_path) -> None:
 )
 def test_settings_that_break_a_rule(settings, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        untrained.KIND.make(load("digits"), settings=settings)
+        zero_cost.KIND.make(load("digits"), settings=settings)

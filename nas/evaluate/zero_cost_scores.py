@@ -1,0 +1,154 @@
+"""Scores of untrained networks: zero-cost proxies, and their mean rank among random networks of the space.
+
+Definitions as in Abdelfattah et al. 2021 (https://arxiv.org/abs/2101.08134) for ``grad_norm`` and
+``jacov``; Tanaka et al. 2020 (https://arxiv.org/abs/2006.05467) for ``synflow``, in float64 and as
+a logarithm, since it overflows float32; Mellor et al. 2021 (https://arxiv.org/abs/2006.04647) for
+``naswot``; Lin et al. 2021 (https://arxiv.org/abs/2102.01063) for ``zen``. Higher is better for
+each. ``params``, ``macs`` and ``depth`` are the trivial scores that any proxy must beat.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nas.arch import Architecture
+from nas.model import Network
+
+__all__ = ["PROXIES", "TRIVIAL", "proxies", "trivial_scores"]
+
+ZEN_IMAGES, ZEN_REPEATS, ZEN_STEP = 16, 4, 1e-2
+JACOBIAN_FLOOR = 1e-5
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish)
+SMALLEST = 1e-30
+
+Proxy = Callable[[Network, Tensor, Tensor], float]
+
+
+def grad_norm(network: Network, images: Tensor, labels: Tensor) -> float:
+    """The norm of the loss's gradient, summed over parameters."""
+    network.train().zero_grad()
+    F.cross_entropy(network(images), labels).backward()  # type: ignore[no-untyped-call]
+    return float(sum(p.grad.norm() for p in network.parameters() if p.grad is not None))
+
+
+def synflow(network: Network, images: Tensor, labels: Tensor) -> float:
+    """Log of the sum of weight times gradient, all weights positive, for an input of ones."""
+    positive = copy.deepcopy(network).double().eval()
+    with torch.no_grad():
+        for value in positive.parameters():
+            value.abs_()
+    positive(torch.ones_like(images[:1], dtype=torch.float64)).sum().backward()
+    flows = [(p.detach() * p.grad).sum() for p in positive.parameters() if p.grad is not None]
+    return float(torch.stack(flows).sum().clamp(min=SMALLEST).log())
+
+
+def jacov(network: Network, images: Tensor, labels: Tensor) -> float:
+    """How little the images' input gradients are correlated."""
+    network.train().zero_grad()
+    inputs = images.detach().clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(network(inputs).sum(), inputs)
+    rows = gradient.flatten(1).double()
+    rows = rows - rows.mean(1, keepdim=True)
+    rows = rows / rows.norm(dim=1, keepdim=True).clamp(min=SMALLEST)
+    values = torch.linalg.eigvalsh(rows @ rows.T).clamp(min=0) + JACOBIAN_FLOOR
+    return float(-(values.log() + 1 / values).sum())
+
+
+def naswot(network: Network, images: Tensor, labels: Tensor) -> float:
+    """log-determinant of how often the images' activations agree in sign.
+
+    All activation functions are looked at.
+    """
+    codes: list[Tensor] = []
+
+    def look(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        codes.append((inputs[0].flatten(1) > 0).double())
+
+    activations = [part for part in network.modules() if isinstance(part, ACTIVATIONS)]
+    hooks = [part.register_forward_pre_hook(look) for part in activations]
+    with torch.no_grad():
+        network.train()(images)
+    for hook in hooks:
+        hook.remove()
+    agreement = torch.zeros(len(images), len(images), dtype=torch.float64)
+    for code in codes:
+        rows = code.reshape(len(images), -1)  # of squeeze-and-excitation too, which has no map
+        agreement += rows @ rows.T + (1 - rows) @ (1 - rows).T
+    identity = torch.eye(len(images), dtype=torch.float64)
+    return float(torch.linalg.slogdet(agreement + identity).logabsdet)
+
+
+def zen(network: Network, images: Tensor, labels: Tensor) -> float:
+    """Log of how far a small change of a random input moves the last map.
+
+    The batch norms' scales are added back.
+    """
+    generator = torch.Generator().manual_seed(0)
+    body = nn.Sequential(*list(_redrawn(network, generator).stages)[:-1])
+    scales: list[Tensor] = []
+
+    def look(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        scales.append(inputs[0].var((0, 2, 3)).mean().sqrt())
+
+    norms = [part for part in body.modules() if isinstance(part, nn.BatchNorm2d)]
+    hooks = [norm.register_forward_pre_hook(look) for norm in norms]
+    totals = []
+    with torch.no_grad():
+        for _ in range(ZEN_REPEATS):
+            scales.clear()
+            first = torch.randn(ZEN_IMAGES, *images.shape[1:], generator=generator)
+            moved = first + ZEN_STEP * torch.randn(first.shape, generator=generator)
+            before = body(first)
+            kept = torch.stack(scales).clamp(min=SMALLEST).log().sum()
+            distance = (before - body(moved)).abs().flatten(1).sum(1).mean()
+            totals.append(distance.clamp(min=SMALLEST).log() + kept)
+    for hook in hooks:
+        hook.remove()
+    return float(torch.stack(totals).mean())
+
+
+def _redrawn(network: Network, generator: torch.Generator) -> Network:
+    """A copy, training, whose convolutions and linear layers have normal weights."""
+    copied = copy.deepcopy(network).train()
+    with torch.no_grad():
+        for part in copied.modules():
+            if isinstance(part, nn.Conv2d | nn.Linear):
+                part.weight.normal_(generator=generator)
+    return copied
+
+
+PROXIES: Mapping[str, Proxy] = {
+    "grad_norm": grad_norm,
+    "jacov": jacov,
+    "naswot": naswot,
+    "synflow": synflow,
+    "zen": zen,
+}
+TRIVIAL = ("depth", "macs", "params")
+
+
+def trivial_scores(architecture: Architecture) -> dict[str, int]:
+    """What any proxy must beat, by the names in `TRIVIAL`; depth counts kernels with weights."""
+    weighted = [k for k in architecture.kernels() if k.kind in ("conv", "dwconv", "linear")]
+    return {"macs": architecture.macs, "params": architecture.params, "depth": len(weighted)}
+
+
+def proxies(network: Network, images: Tensor, labels: Tensor) -> dict[str, float]:
+    """All proxies of an untrained network, and the trivial scores.
+
+    images: (n, c, s, s), n at least 2; labels: (n,).
+    """
+    trivial = trivial_scores(network.architecture)
+    network = copy.deepcopy(network)
+    for part in network.modules():
+        # Blocks that start as their shortcut would hide all they hold.
+        if isinstance(part, nn.BatchNorm2d):
+            nn.init.ones_(part.weight)
+    scores = {
+        name: proxy(copy.deepcopy(network), images, labels) for name, proxy in PROXIES.items()
+    }
+    scores.update({name: float(trivial[name]) for name in TRIVIAL})
+    return scores
