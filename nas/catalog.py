@@ -8,7 +8,6 @@ import importlib
 import importlib.util
 import inspect
 import json
-import os
 import pkgutil
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache, partial
@@ -21,14 +20,13 @@ import latency_tables
 import search_spaces
 from nas import benchmarks
 from nas.benchmarks import Problem
-from nas.errors import NasError, RunError, SpaceError, UsageError, unknown
+from nas.errors import NasError, SpaceError, UsageError, unknown
 from nas.latency.table import Table
 from nas.space import SearchSpace
 from nas.strategies import parse_spec
 from nas.study.evaluator import EvaluatorKind, Retrain
 
 __all__ = [
-    "SPACE_COPY",
     "benchmark",
     "device",
     "device_names",
@@ -37,7 +35,6 @@ __all__ = [
     "fitting",
     "plug_ins",
     "retraining",
-    "run_space",
     "space",
     "space_names",
 ]
@@ -47,9 +44,6 @@ OLD_NAMES = {"proxy": "zero_cost"}
 """Evaluators as older runs and command lines call them."""
 RETRAINING = "nas.evaluate.retraining"
 DIFFERENTIABLE = "nas.evaluate.differentiable"
-SPACE_COPY = "space.py"
-TRUST = "NAS_TRUST"
-"""Environment variable: run folders, or folders of runs, whose programs may be run; separated as in PATH."""
 
 
 def plug_ins(package: ModuleType, group: str, kind: str) -> dict[str, EntryPoint | str]:
@@ -84,39 +78,42 @@ def space_names() -> list[str]:
     return sorted(plug_ins(search_spaces, "nas.search_spaces", "search space"))
 
 
-def space(name: str, **settings: Any) -> SearchSpace:
-    """The search space of that name, or of a ``.py`` file; ``settings`` go to its ``space()`` function.
+def space(name: str, **settings: object) -> SearchSpace:
+    """The search space of that name, or of a ``.py`` file; ``settings`` go to its function ``space()``.
 
     ``fused_mbconv:base=b0`` passes settings of the space's own beside ``resolution``, ``classes``
     and ``in_channels``. A setting given as None is left at the space's default.
     """
-    name, _, extra = name.partition(":") if not name.endswith(".py") else (name, "", "")
+    extra = ""
+    if not name.endswith(".py"):
+        name, _, extra = name.partition(":")
     make = _space_maker(name)
-    given = {key: value for key, value in settings.items() if value is not None}
-    given.update(_settings(name, extra))
+    settings = {key: value for key, value in settings.items() if value is not None}
+    settings |= _settings(name, extra)
     accepted = inspect.signature(make).parameters
-    for key in given:
+    for key in settings:
         if key not in accepted:
             raise unknown(f"setting of space '{name}'", key, accepted)
-    made = make(**given)
-    if not isinstance(made, SearchSpace):
+    built = make(**settings)
+    if not isinstance(built, SearchSpace):
         raise SpaceError(
-            f"space() of '{name}' must return a SearchSpace, not {type(made).__name__}"
+            f"space() of '{name}' must return a SearchSpace, not {type(built).__name__}"
         )
-    return made
+    return built
 
 
-def _settings(name: str, text: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _settings(name: str, text: str) -> dict[str, object]:
+    """``key=value,...``: numbers and lists as JSON, anything else as text."""
+    settings: dict[str, object] = {}
     for pair in filter(None, text.split(",")):
         key, equals, value = pair.partition("=")
         if not equals:
             raise UsageError(f"settings of space '{name}' are written key=value, not '{pair}'")
         try:
-            found[key] = json.loads(value)
+            settings[key] = json.loads(value)
         except ValueError:
-            found[key] = value
-    return found
+            settings[key] = value
+    return settings
 
 
 def _space_maker(name: str) -> Callable[..., SearchSpace]:
@@ -184,67 +181,30 @@ def device_names() -> list[str]:
 
 
 def device(name: str) -> Table:
-    """The latency table of a device by name, alias, or path of its ``.csv`` or ``.json`` file; read anew if that changed."""
-    known = {} if name.endswith((".csv", ".json")) else _device_files()
-    if known and name not in known:
-        raise unknown("device", name, known)
-    file = known.get(name, Path(name)).resolve()
-    stamps = [
-        each.stat().st_mtime_ns
-        for end in (".csv", ".json")
-        if (each := file.with_suffix(end)).exists()
-    ]
-    return _table(known.get(name, Path(name)), file, tuple(stamps))
+    """The latency table of a device, by name, alias, or path of its ``.csv`` or ``.json`` file.
+
+    A table whose files have changed is read anew.
+    """
+    path = Path(name)
+    if not name.endswith((".csv", ".json")):
+        known = _device_files()
+        if name not in known:
+            raise unknown("device", name, known)
+        path = known[name]
+    file = path.resolve()
+    return _table(path, file, _stamps(file))
+
+
+def _stamps(file: Path) -> tuple[int, ...]:
+    """When a table's files were last changed, in nanoseconds."""
+    files = [file.with_suffix(".csv"), file.with_suffix(".json")]
+    return tuple(file.stat().st_mtime_ns for file in files if file.exists())
 
 
 @lru_cache(maxsize=32)
 def _table(path: Path, file: Path, stamps: tuple[int, ...]) -> Table:
     """``file`` and ``stamps`` are what the cache goes by: the same name may mean another file, or other content."""
     return Table.load(path)
-
-
-# -- the space of a run ---------------------------------------------------------------------------
-
-
-def run_space(folder: Path, arguments: dict[str, Any]) -> SearchSpace:
-    """The space of a run, by the arguments that ``run.json`` holds; one that was a file is read from its copy.
-
-    A Python file in a run that somebody else made is a program of theirs. It is run where the
-    user's own file, which it was copied from, still stands and says the same, or where `TRUST`
-    names the run; else this raises `RunError`.
-    """
-    spec = arguments.pop("spec", None)
-    if not isinstance(spec, str):
-        raise RunError(
-            f"run '{folder}' does not say which search space it is of: its run.json was edited"
-        )
-    if not spec.endswith(".py"):
-        return space(spec, **arguments)
-    copy, own = folder / SPACE_COPY, Path(spec)
-    if not copy.is_file():
-        raise RunError(
-            f"run '{folder}' is of a search space in a file, and has no copy of it ({SPACE_COPY})"
-        )
-    if not (_is_own(own, copy) or _trusted(folder)):
-        raise RunError(
-            f"run '{folder}' brings a program, its search space {copy}: read it, and where you trust it, "
-            f"set {TRUST}={folder.resolve()}"
-        )
-    return space(str(copy), **arguments)
-
-
-def _is_own(own: Path, copy: Path) -> bool:
-    """Whether the file that the run names lies outside of it, and is the same."""
-    try:
-        outside = not own.resolve().is_relative_to(copy.resolve().parent)
-        return outside and own.is_file() and own.read_bytes() == copy.read_bytes()
-    except OSError:
-        return False
-
-
-def _trusted(folder: Path) -> bool:
-    named = os.environ.get(TRUST, "").split(os.pathsep)
-    return any(name and folder.resolve().is_relative_to(Path(name).resolve()) for name in named)
 
 
 # -- benchmarks -----------------------------------------------------------------------------------

@@ -1,14 +1,12 @@
 """A finished or running search: its trials, its front, its networks."""
 
 import math
-import shutil
 from collections.abc import Mapping
 from functools import cached_property, partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas import catalog
 from nas.arch import Architecture
 from nas.cost.confidence import Margin, sure_latency_ms
 from nas.cost.costs import latency_metric, space_costs
@@ -24,6 +22,7 @@ from nas.record.journal import JOURNAL
 from nas.report import devices, frames, plots, text
 from nas.run import confirmation
 from nas.run.confirmation import Confirmation
+from nas.run.copies import read_space, read_tables
 from nas.run.pick import Limit, Pick, choose
 from nas.space import SearchSpace
 from nas.trial import Trial
@@ -34,9 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from plotly.graph_objects import Figure as Plot
 
-__all__ = ["Run", "freeze_space", "freeze_tables", "load", "newest"]
-
-DEVICES = "devices"
+__all__ = ["Run", "load", "newest"]
 
 
 class Run:
@@ -61,15 +58,12 @@ class Run:
     @cached_property
     def space(self) -> SearchSpace:
         """The search space, built as the run built it."""
-        arguments = dict(self.identity["space"]["arguments"])
-        return catalog.run_space(self.folder, arguments)
+        return read_space(self.folder, self.identity["space"]["arguments"])
 
     @cached_property
     def tables(self) -> tuple[Table, ...]:
         """The latency tables the run was priced with, first device first."""
-        return tuple(
-            Table.load(self.folder / DEVICES / f"{name}.csv") for name in self.identity["tables"]
-        )
+        return read_tables(self.folder, self.identity["tables"])
 
     @cached_property
     def margins(self) -> dict[str, Margin]:
@@ -374,21 +368,3 @@ def newest(parent: str | Path = "runs") -> Path:
     if not found:
         raise RunError(f"no run in {parent}/: name one, or make one with nas search")
     return found[-1].parent
-
-
-def freeze_space(folder: Path, spec: str) -> None:
-    """Copy a search space that is a file of the user's into the run."""
-    copy = folder / catalog.SPACE_COPY
-    if spec.endswith(".py") and not copy.exists():
-        shutil.copyfile(spec, copy)
-
-
-def freeze_tables(folder: Path, tables: tuple[Table, ...]) -> None:
-    """Copy the latency tables into the run, so that it can be read wherever it goes."""
-    target = folder / DEVICES
-    target.mkdir(exist_ok=True)
-    for table in tables:
-        for file in (table.path.with_suffix(".csv"), table.path.with_suffix(".json")):
-            copy = target / f"{table.name}{file.suffix}"
-            if not (copy.exists() and copy.samefile(file)):
-                shutil.copyfile(file, copy)

@@ -27,7 +27,8 @@ from nas.record import identity as capsule
 from nas.record.journal import LOCK
 from nas.record.store import Store, check_space
 from nas.report.text import shown_share, spread
-from nas.run.run import Run, freeze_space, freeze_tables
+from nas.run.copies import copy_space, copy_tables
+from nas.run.run import Run
 from nas.space import SearchSpace
 from nas.strategies.differentiable import Differentiable
 from nas.study import ray
@@ -317,8 +318,8 @@ class Plan:
             )
         try:
             check_space(store.folder, self.space, store.opened.trials)
-            freeze_space(store.folder, self.settings.space)
-            freeze_tables(
+            copy_space(store.folder, self.settings.space)
+            copy_tables(
                 store.folder, self.tables
             )  # on a resume too: a kill may have come between the two
         except RunError:
