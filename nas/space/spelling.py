@@ -1,0 +1,158 @@
+"""Genes and the networks they spell: a chain of slots is an automaton whose words are networks.
+
+Different genes may spell one network, such as a skip that moves along a stage. So networks are
+counted and compared as words over layers, not as genes.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+
+from nas.arch import Layer
+from nas.shape import Shape
+from nas.space.chain import Node, Step
+
+__all__ = ["count_words", "independent_ranges", "least_options"]
+
+Place = tuple[int, int, Node]
+"""Where a reader of layers may stand: a slot, its state, and a node of its prefix tree."""
+
+Moves = dict[int, list[tuple[int, int]]]
+"""Of one slot, by position in the layers: options that fit there, each with the position after."""
+
+
+def count_words(chain: Sequence[Step]) -> int:
+    """Number of different networks."""
+    return _Automaton(chain).count()
+
+
+class _Automaton:
+    """The chain, determinised lazily by subset construction.
+
+    A subset of places stands for all ways to have read the layers so far.
+    """
+
+    def __init__(self, chain: Sequence[Step]) -> None:
+        self._chain = chain
+        self._end = Node()
+        self._counts: dict[frozenset[Place], int] = {}
+
+    def count(self) -> int:
+        """Number of words from the start."""
+        return self._count(self._closed([self._start(0, 0)]))
+
+    def _count(self, subset: frozenset[Place]) -> int:
+        """Number of ways to read on, each a different sequence of layers."""
+        if subset not in self._counts:
+            words = int(any(slot == len(self._chain) for slot, _, _ in subset))
+            for places in _by_next_layer(subset):
+                words += self._count(self._closed(places))
+            self._counts[subset] = words
+        return self._counts[subset]
+
+    def _start(self, slot: int, state: int) -> Place:
+        """Where a slot begins; after the last slot, the end."""
+        if slot == len(self._chain):
+            return slot, state, self._end
+        return slot, state, self._chain[slot].tries[state]
+
+    def _closed(self, places: Iterable[Place]) -> frozenset[Place]:
+        """The places, and those that are reached from them without reading a layer."""
+        closed: set[Place] = set()
+        waiting = list(places)
+        while waiting:
+            place = waiting.pop()
+            if place in closed:
+                continue
+            closed.add(place)
+            slot, state, node = place
+            if slot < len(self._chain) and node.option >= 0:
+                successor = int(self._chain[slot].next[state, node.option])
+                waiting.append(self._start(slot + 1, successor))
+        return frozenset(closed)
+
+
+def _by_next_layer(subset: Iterable[Place]) -> Iterable[list[Place]]:
+    """The places after each layer that can be read next."""
+    moves: dict[Layer, list[Place]] = {}
+    for slot, state, node in subset:
+        for layer, child in node.children.items():
+            moves.setdefault(layer, []).append((slot, state, child))
+    return moves.values()
+
+
+def independent_ranges(chain: Sequence[Step]) -> tuple[tuple[int, int], ...]:
+    """Ranges of slots, (first, after the last), that can make no layer of another range.
+
+    In whatever way a network is spelled, a layer is made in one range. So ranges are spelled on
+    their own.
+    """
+    last_slot: dict[Layer, int] = {}
+    for slot, step in enumerate(chain):
+        last_slot.update(dict.fromkeys(step.layers, slot))
+    borders = [0]
+    reach = 0
+    for slot, step in enumerate(chain):
+        reach = max([reach, *(last_slot[layer] for layer in step.layers)])
+        if reach <= slot:
+            borders.append(slot + 1)
+    return tuple(pairwise(borders))
+
+
+def least_options(
+    steps: Sequence[Step], layers: Sequence[Layer], shape: Shape
+) -> tuple[int, ...] | None:
+    """The least options, one per step, that make exactly these layers from ``shape``.
+
+    None if no options do.
+    """
+    moves = _moves(steps, layers, shape)
+    if not _keep_complete(moves, len(layers)):
+        return None
+    options: list[int] = []
+    position = 0
+    for moves_of_slot in moves:
+        option, position = min(moves_of_slot[position])
+        options.append(option)
+    return tuple(options)
+
+
+def _moves(steps: Sequence[Step], layers: Sequence[Layer], shape: Shape) -> list[Moves]:
+    """Per step, the moves from every position that can be reached."""
+    shapes = [layer.shape for layer in layers]
+    shapes.append(layers[-1].out_shape if layers else shape)
+    moves: list[Moves] = []
+    reached = {0}
+    for step in steps:
+        state_of = {shape: state for state, shape in enumerate(step.states)}
+        moves_of_slot: Moves = {}
+        after: set[int] = set()
+        for position in reached:
+            state = state_of.get(shapes[position])
+            if state is not None:
+                matches = list(_matches(step.tries[state], layers, position))
+                moves_of_slot[position] = matches
+                after.update(end for _, end in matches)
+        moves.append(moves_of_slot)
+        reached = after
+    return moves
+
+
+def _keep_complete(moves: Sequence[Moves], length: int) -> bool:
+    """Remove moves from which the end cannot be reached. Whether any way from 0 is left."""
+    alive = {length}
+    for moves_of_slot in reversed(moves):
+        for position, matches in moves_of_slot.items():
+            moves_of_slot[position] = [match for match in matches if match[1] in alive]
+        alive = {position for position, matches in moves_of_slot.items() if matches}
+    return 0 in alive
+
+
+def _matches(node: Node, layers: Sequence[Layer], position: int) -> Iterator[tuple[int, int]]:
+    """Options of a slot whose word stands at that position, each with the position after it."""
+    while True:
+        if node.option >= 0:
+            yield node.option, position
+        if position == len(layers) or layers[position] not in node.children:
+            return
+        node = node.children[layers[position]]
+        position += 1
