@@ -1,0 +1,253 @@
+"""`Domain`: what a strategy asks of a space under bounds."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.cost.compiled import Compiled
+from nas.domain.bound import Bound
+from nas.domain.counting import COARSE_TICKS, Band, Counts, Masks, everything_allowed
+from nas.domain.several import descend, excess, one_gene_apart, sweep
+from nas.errors import BoundError
+from nas.space import SearchSpace
+from nas.trial import Genes
+
+__all__ = ["Domain"]
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+DIGITS = 4
+STARTS_DRAWN = 4096
+STARTS_TRIED = 8
+CROSSOVER_MIXES = 64
+
+
+def _readable(value: float, towards: Callable[[float], int]) -> str:
+    """Four digits, rounded towards what can be reached, so that it may be typed back.
+
+    A whole number stays as it is.
+    """
+    if value == int(value):
+        return str(int(value))
+    scale = 10.0 ** (DIGITS - 1 - math.floor(math.log10(abs(value))))
+    return f"{towards(value * scale) / scale:.10g}"
+
+
+class Domain:
+    """A search space, its compiled costs, and bounds on them.
+
+    Raises `BoundError` at once, with the reachable range, if no network meets a bound.
+    """
+
+    def __init__(self, space: SearchSpace, costs: Compiled, bounds: Sequence[Bound] = ()) -> None:
+        self.space = space
+        self.compiled = costs
+        self.bounds = tuple(bounds)
+        for bound in self.bounds:
+            self._check_reachable(bound)
+        self._additive = [b for b in self.bounds if not costs.maxima[costs.column(b.metric)]]
+        if self._additive and not self._counts.total:
+            raise BoundError(f"no network of space '{space.name}' meets {self.bounds_text}")
+        self._coarse_counts: dict[str, Counts] = {}
+        self._start = self._find_start() if len(self._additive) > 1 else None
+
+    @property
+    def bounds_text(self) -> str:
+        """The bounds in one phrase."""
+        return " and ".join(map(str, self.bounds)) or "no bounds"
+
+    def _check_reachable(self, bound: Bound) -> None:
+        low, _ = self.compiled.extreme(bound.metric)
+        high, _ = self.compiled.extreme(bound.metric, largest=True)
+        if low <= bound.upper and bound.lower <= high:
+            return
+        least = _readable(low, math.ceil)
+        most = _readable(high, math.floor)
+        nearest = least if bound.upper < low else most
+        raise BoundError(
+            f"no network of space '{self.space.name}' meets {bound}: it reaches {least} to {most}. "
+            f"Try {bound.metric} of {nearest}"
+        )
+
+    @cached_property
+    def _allowed(self) -> Masks:
+        """Options that do not break a bound on a maximum by themselves."""
+        allowed = everything_allowed(self.compiled)
+        for bound in self.bounds:
+            column = self.compiled.column(bound.metric)
+            if self.compiled.maxima[column]:
+                for mask, values in zip(allowed, self.compiled.values, strict=True):
+                    mask &= values[:, :, column] <= bound.upper
+        return allowed
+
+    @cached_property
+    def _counts(self) -> Counts:
+        """Counts under the first additive bound, if there is one, and under all maxima."""
+        if self._additive:
+            band = Band.of(self.compiled, self._additive[0])
+        else:
+            band = Band.everything(self.compiled)
+        return Counts(self.space, band, self._allowed)
+
+    # -- how costs are spread over the space ------------------------------------------------------
+
+    @property
+    def share(self) -> float | None:
+        """Share of all gene tuples that are inside the bounds, 0..1.
+
+        None under several additive bounds, which are not counted. Networks within a few ticks of a
+        border count as outside, see `nas.domain.counting`.
+        """
+        if not self.bounds:
+            return 1.0
+        if len(self._additive) > 1:
+            return None
+        return float(self._counts.total) / self.space.cardinality
+
+    def quantiles(self, metric: str, shares: Sequence[float]) -> list[float]:
+        """Figures of an additive cost that these shares of all gene tuples do not pass.
+
+        Bounds are left aside. Counted in ticks of a 4,096th of the range or finer, and exact to
+        about one of them.
+        """
+        counts = self._coarse(metric)
+        cumulated = counts.tables[0][0]
+        places = np.searchsorted(cumulated, np.array(shares) * cumulated[-1])
+        return [float(counts.floor + (place - counts.rounding) * counts.tick) for place in places]
+
+    def share_within(self, metric: str, upper: float) -> float:
+        """Share of all gene tuples whose additive cost is at most ``upper``, 0..1.
+
+        As exact as `quantiles`, in a fraction of a second.
+        """
+        counts = self._coarse(metric)
+        place = round((upper - counts.floor) / counts.tick + counts.rounding)
+        if place < 0:
+            return 0.0
+        cumulated = counts.tables[0][0]
+        return float(cumulated[min(place, len(cumulated) - 1)] / cumulated[-1])
+
+    def _coarse(self, metric: str) -> Counts:
+        """Counts of all gene tuples, in few ticks."""
+        if metric not in self._coarse_counts:
+            largest, _ = self.compiled.extreme(metric, largest=True)
+            band = Band.of(self.compiled, Bound(metric, largest))
+            self._coarse_counts[metric] = Counts(
+                self.space, band, everything_allowed(self.compiled), most_ticks=COARSE_TICKS
+            )
+        return self._coarse_counts[metric]
+
+    # -- what a strategy asks ---------------------------------------------------------------------
+
+    def inside(self, genes: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+        """genes: (n, number of choices). Whether each network meets all bounds, (n,)."""
+        keep = np.ones(len(genes), bool)
+        if self.bounds:
+            costs = self.compiled.price(genes)
+            for bound in self.bounds:
+                column = costs[:, self.compiled.column(bound.metric)]
+                keep &= (column >= bound.lower) & (column <= bound.upper)
+        return keep
+
+    def contains(self, genes: Genes) -> bool:
+        """Whether the network meets all bounds."""
+        return bool(self.inside(np.array([genes]))[0])
+
+    def costs(self, genes: Genes) -> dict[str, float]:
+        """Costs of one network by name."""
+        return self.compiled.of(genes)
+
+    def canonical(self, genes: Genes) -> Genes:
+        """The least genes that describe the same network."""
+        return self.space.canonical(genes)
+
+    def sample(self, rng: np.random.Generator) -> Genes:
+        """One network, uniform over gene tuples inside the bounds."""
+        return tuple(map(int, self.sample_many(1, rng)[0]))
+
+    def sample_many(self, count: int, rng: np.random.Generator) -> Integers:
+        """``count`` networks, (count, number of choices), drawn as by `sample`."""
+        if self._start is not None:
+            draws = [sweep(self.space, self._start, self.inside, rng) for _ in range(count)]
+            return np.array(draws)
+        if self.bounds:
+            return self._counts.draw(count, rng)
+        columns = [rng.integers(size, size=count) for size in self.space.gene_sizes]
+        return np.stack(columns, axis=1)
+
+    def completions(self, prefix: Genes) -> Floats:
+        """By option of the gene after the prefix, how many networks inside begin so: (options,).
+
+        Counted as `sample` does; under several additive bounds by the first of them, and by all
+        maxima. Raises `SpaceError` if the prefix holds all genes.
+        """
+        return self._counts.completions(prefix)
+
+    def completions_along(self, genes: Integers) -> list[Floats]:
+        """genes: (n, number of choices). `completions` of every prefix: per gene, (n, options)."""
+        return self._counts.completions_along(genes)
+
+    def neighbours(self, genes: Genes) -> Integers:
+        """Every network inside that differs in one gene: (n, number of choices), in gene order."""
+        near = one_gene_apart(genes, self.space.gene_sizes)
+        return near[self.inside(near)]
+
+    def crossover(self, first: Genes, second: Genes, rng: np.random.Generator) -> Genes:
+        """A child inside the bounds: each slot comes from either parent.
+
+        ``first`` itself, if none of 64 mixes is inside.
+        """
+        slots = self.space.slots
+        mask = rng.random((CROSSOVER_MIXES, len(slots))) < 0.5
+        slot_of_gene = np.repeat(np.arange(len(slots)), [len(slot.choices) for slot in slots])
+        children = np.where(mask[:, slot_of_gene], np.array(first), np.array(second))
+        fits = np.flatnonzero(self.inside(children))
+        return tuple(map(int, children[fits[0]])) if len(fits) else first
+
+    @cached_property
+    def _feature_maps(self) -> list[Floats]:
+        """Per gene, (options, its columns among the features)."""
+        maps = []
+        for choice in self.space.choices:
+            if choice.ordinal and len(choice) > 1:
+                maps.append(np.linspace(0, 1, len(choice))[:, None])
+            else:
+                maps.append(np.eye(len(choice)) / math.sqrt(2))
+        return maps
+
+    def features(self, genes: NDArray[np.integer[Any]]) -> Floats:
+        """genes: (n, number of choices). Points that a distance makes sense of: (n, d).
+
+        An ordinal gene is one column, 0..1. Any other is one-hot, two options at distance 1.
+        """
+        genes = np.asarray(genes)
+        columns = [options[genes[:, i]] for i, options in enumerate(self._feature_maps)]
+        return np.concatenate(columns, axis=1)
+
+    # -- several bounds ---------------------------------------------------------------------------
+
+    def _find_start(self) -> Genes:
+        """A network inside several bounds: a good draw under the first, improved gene by gene."""
+        sizes = self.space.gene_sizes
+
+        def score(genes: Integers) -> Floats:
+            return excess(self.compiled, self._additive, genes)
+
+        draws = self._counts.draw(STARTS_DRAWN, np.random.default_rng(0))
+        best_first = np.argsort(score(draws))[:STARTS_TRIED]
+        nearest = math.inf
+        for start in draws[best_first]:
+            reached, missed_by = descend(start, score, sizes)
+            genes = tuple(map(int, reached))
+            if missed_by == 0 and self.contains(genes):
+                return genes
+            nearest = min(nearest, missed_by)
+        raise BoundError(
+            f"found no network of space '{self.space.name}' that meets {self.bounds_text}; "
+            f"the nearest one misses by {100 * nearest:.1f} % in all. Loosen one of them"
+        )

@@ -1,0 +1,82 @@
+"""Draws under several additive bounds: exact counts in several dimensions would cost too much.
+
+Sweeps of conditional draws start from one network inside. They are uniform in the limit.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.cost.compiled import Compiled
+from nas.domain.bound import Bound
+from nas.space import SearchSpace
+from nas.trial import Genes
+
+__all__ = ["Inside", "descend", "excess", "one_gene_apart", "sweep"]
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Inside = Callable[[Integers], NDArray[np.bool_]]
+"""genes: (n, number of choices). Whether each network meets all bounds, (n,)."""
+
+GIBBS_SWEEPS = 8
+SMALLEST_LOWER = 1e-9
+
+
+def sweep(space: SearchSpace, start: Genes, inside: Inside, rng: np.random.Generator) -> Genes:
+    """Gibbs sampling: draw each slot anew among its options that stay inside, in several sweeps."""
+    genes = np.array(start)
+    for _ in range(GIBBS_SWEEPS):
+        for slot in rng.permutation(len(space.slots)):
+            first, last, _ = space.radix[slot]
+            if first == last:
+                continue
+            options = range(space.slots[slot].options)
+            candidates = np.repeat(genes[None], len(options), axis=0)
+            candidates[:, first:last] = [space.slot_genes(slot, option) for option in options]
+            genes = rng.choice(candidates[inside(candidates)])
+    return tuple(map(int, genes))
+
+
+def excess(costs: Compiled, bounds: Sequence[Bound], genes: Integers) -> Floats:
+    """genes: (n, number of choices). By what share of the bounds each breaks them, in all: (n,)."""
+    priced = costs.price(genes)
+    shares = []
+    for bound in bounds:
+        cost = priced[:, costs.column(bound.metric)]
+        shares.append(np.maximum(cost / bound.upper - 1, 0))
+    for bound in bounds:
+        if bound.lower > -math.inf:
+            missing = np.maximum(bound.lower - priced[:, costs.column(bound.metric)], 0)
+            shares.append(missing / max(abs(bound.lower), SMALLEST_LOWER))
+    return np.asarray(np.sum(shares, axis=0))
+
+
+def descend(
+    genes: Integers, score: Callable[[Integers], Floats], sizes: Sequence[int]
+) -> tuple[Integers, float]:
+    """genes: (number of choices,). Change one gene at a time, until no change lowers the score.
+
+    Returns the genes reached, and their score.
+    """
+    lowest = float(score(genes[None])[0])
+    while lowest > 0:
+        near = one_gene_apart(genes.tolist(), sizes)
+        scores = score(near)
+        if scores.min() >= lowest:
+            break
+        genes = near[scores.argmin()]
+        lowest = float(score(genes[None])[0])
+    return genes, lowest
+
+
+def one_gene_apart(genes: Sequence[int], sizes: Sequence[int]) -> Integers:
+    """All gene tuples that differ in one place: (n, number of choices), in gene order."""
+    rows = []
+    for place, size in enumerate(sizes):
+        for option in range(size):
+            if option != genes[place]:
+                rows.append((*genes[:place], option, *genes[place + 1 :]))
+    return np.array(rows, dtype=np.int64).reshape(len(rows), len(genes))
