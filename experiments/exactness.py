@@ -1,11 +1,10 @@
 """Published networks rebuilt, and every layer of every space checked against torch and ONNX.
 
-python experiments/exactness.py networks      parameters, multiply-adds by rule, membership python
-experiments/exactness.py speed         decode, cost and digest of 10,000 random networks a space
-python experiments/exactness.py layers        torch's parameters and MACs for every distinct layer
-(minutes) python experiments/exactness.py random        300 random networks a space, built in torch
-(minutes) python experiments/exactness.py onnx          ONNX against torch on networks that cover
-every option (minutes)
+python experiments/exactness.py networks   # parameters, multiply-adds by rule, membership
+python experiments/exactness.py speed      # decode, cost, digest of 10,000 networks a space
+python experiments/exactness.py layers     # torch's parameters and MACs for every layer (minutes)
+python experiments/exactness.py random     # 300 random networks a space, built in torch (minutes)
+python experiments/exactness.py onnx       # ONNX against torch, every option covered (minutes)
 """
 
 import argparse

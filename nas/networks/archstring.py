@@ -8,9 +8,7 @@ activation and the kind of squeeze-and-excitation are not in the string: they ar
 timm's model, and stand beside it here.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from nas.arch import Architecture, Layer
 from nas.errors import ArchitectureError
@@ -27,16 +25,19 @@ GATES = {"sigmoid": "sigmoid", "hsigmoid": "hard_sigmoid"}
 
 @dataclass(frozen=True, kw_only=True)
 class ArchString:
-    """``arch_def``: block strings per stage. ``model``: timm's class, and its ``arguments`` by name."""
+    """A network as timm builds it."""
 
     arch_def: tuple[tuple[str, ...], ...]
+    """Block strings per stage."""
     model: str
-    arguments: dict[str, Any]
+    """The class of timm's."""
+    arguments: dict[str, str | int | bool]
+    """The class's arguments by name."""
 
     def __str__(self) -> str:
         return " ".join(block for stage in self.arch_def for block in stage)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain JSON: what timm's ``decode_arch_def`` reads, and the model's arguments."""
         return {
             "arch_def": [list(stage) for stage in self.arch_def],
@@ -46,86 +47,105 @@ class ArchString:
 
 
 def arch_string(network: Architecture) -> ArchString:
-    """The network in timm's words. Raises `ArchitectureError`, naming the first layer that they cannot say."""
-    stem, body, head = _parts(network)
-    squeezed = [layer for _, layers in body for layer in layers if getattr(layer.op, "se", 0)]
-    kinds = {
-        (op.se_base, op.se_act or op.act, op.se_gate)
-        for layer in squeezed
-        if (op := _inverted(layer.op)) is not None
+    """The network in timm's words.
+
+    Raises `ArchitectureError`, naming the first layer that they cannot say.
+    """
+    parts = _parts(network)
+    act = _act(parts.stem)
+    squeezing = _squeezing(parts)
+    stages = [_stage_strings(layers, act) for layers in parts.stages]
+    arguments: dict[str, str | int | bool] = {
+        "num_classes": parts.classifier.classes,
+        "in_chans": network.input.channels,
+        "stem_size": parts.stem.out_shape.channels,
+        "act_layer": ACT_LAYERS[act],
+        "fix_stem": True,
     }
-    if len(kinds) > 1:
-        raise _unsayable(squeezed[0], "timm has one kind of squeeze-and-excitation in a network")
-    act = _act(stem)
-    stages = tuple(
-        tuple(_merged([_words(layer, act) for layer in group]))
-        for _, layers in body
-        for group in _groups(layers)
-    )
-    conv, classifier = head[0].op, head[1].op
-    assert isinstance(conv, Conv)
-    assert isinstance(classifier, Classifier)
-    arguments: dict[str, Any] = {
-        "num_classes": classifier.classes, "in_chans": network.input.channels,
-        "stem_size": stem.out_shape.channels, "act_layer": ACT_LAYERS[act], "fix_stem": True,
-    }  # fmt: skip
-    for _, inner, gate in kinds:
-        arguments |= {"se_act": ACT_LAYERS[inner], "se_gate": GATES[gate]}
-    expanded = any(base == "expanded" for base, _, _ in kinds)
-    if not classifier.hidden:
-        if expanded:
-            raise _unsayable(
-                squeezed[0], "timm's EfficientNet squeezes to a share of a block's input"
-            )
-        arguments["num_features"] = head[0].out_shape.channels
-        return ArchString(arch_def=stages, model="EfficientNet", arguments=arguments)
-    arguments |= {"num_features": classifier.hidden, "head_bias": True, "se_from_exp": expanded}
-    last = _words(head[0], act).with_repeats(1)
-    return ArchString(arch_def=(*stages, (last,)), model="MobileNetV3", arguments=arguments)
+    if squeezing is not None:
+        arguments["se_act"] = ACT_LAYERS[squeezing.act]
+        arguments["se_gate"] = GATES[squeezing.gate]
+    expanded = squeezing is not None and squeezing.base == "expanded"
+    if parts.classifier.hidden:
+        arguments |= {
+            "num_features": parts.classifier.hidden,
+            "head_bias": True,
+            "se_from_exp": expanded,
+        }
+        stages.append((_words(parts.last, act).with_repeats(1),))
+        return ArchString(arch_def=tuple(stages), model="MobileNetV3", arguments=arguments)
+    if squeezing is not None and expanded:
+        why = "timm's EfficientNet squeezes to a share of a block's input"
+        raise _unsayable(squeezing.first, why)
+    arguments["num_features"] = parts.last.out_shape.channels
+    return ArchString(arch_def=tuple(stages), model="EfficientNet", arguments=arguments)
 
 
-Body = list[tuple[str, list[Layer]]]
+# -- stem, stages, head ---------------------------------------------------------------------------
 
 
-def _parts(network: Architecture) -> tuple[Layer, Body, list[Layer]]:
-    """Stem, stages, head."""
-    body = [(stage.name, list(layers)) for stage, layers in network.layers_by_stage]
-    flat = list(network.layers)
-    stem, head = flat[0], flat[-2:]
-    if not (
-        isinstance(stem.op, Conv) and (stem.op.kernel, stem.op.stride, stem.op.groups) == (3, 2, 1)
-    ):
+@dataclass(frozen=True)
+class _Parts:
+    stem: Layer
+    stages: list[list[Layer]]
+    last: Layer
+    """The 1x1 convolution before the classifier."""
+    classifier: Classifier
+
+
+def _parts(network: Architecture) -> _Parts:
+    """The network cut where timm's classes cut it."""
+    stem, *_, last, end = network.layers
+    if not _is_plain_conv(stem.op, kernel=3, stride=2):
         raise _unsayable(stem, "timm's stem is a 3x3 convolution of stride 2")
-    plain = isinstance(head[0].op, Conv) and (
-        head[0].op.kernel,
-        head[0].op.stride,
-        head[0].op.groups,
-    ) == (1, 1, 1)
-    if len(flat) < 4 or not plain or not isinstance(head[1].op, Classifier):
-        raise _unsayable(head[0], "timm's head is a 1x1 convolution and a classifier")
-    if head[1].op.hidden and head[1].op.act != _act(head[0]):
-        raise _unsayable(head[1], "timm's hidden layer has the model's activation")
-    inside = flat[1:-2]
-    return (
-        stem,
-        [
-            (name, own)
-            for name, every in body
-            if (own := [x for x in every if any(x is y for y in inside)])
-        ],
-        head,
-    )
+    few = len(network.layers) < 4
+    classifier = end.op
+    if few or not _is_plain_conv(last.op, kernel=1, stride=1):
+        raise _unsayable(last, "timm's head is a 1x1 convolution and a classifier")
+    if not isinstance(classifier, Classifier):
+        raise _unsayable(last, "timm's head is a 1x1 convolution and a classifier")
+    if classifier.hidden and classifier.act != _act(last):
+        raise _unsayable(end, "timm's hidden layer has the model's activation")
+    outside = {id(stem), id(last), id(end)}
+    stages = []
+    for _, layers in network.layers_by_stage:
+        inside = [layer for layer in layers if id(layer) not in outside]
+        if inside:
+            stages.append(inside)
+    return _Parts(stem, stages, last, classifier)
 
 
-def _groups(layers: list[Layer]) -> Iterator[list[Layer]]:
-    """Layers of a stage, cut before each stride: only the first block of timm's stacks may have one."""
-    group: list[Layer] = []
-    for layer in layers:
-        if group and getattr(layer.op, "stride", 1) > 1:
-            yield group
-            group = []
-        group.append(layer)
-    yield group
+def _is_plain_conv(op: Op, *, kernel: int, stride: int) -> bool:
+    return isinstance(op, Conv) and (op.kernel, op.stride, op.groups) == (kernel, stride, 1)
+
+
+@dataclass(frozen=True)
+class _Squeezing:
+    """The one kind of squeeze-and-excitation in a network."""
+
+    first: Layer
+    base: str
+    act: str
+    gate: str
+
+
+def _squeezing(parts: _Parts) -> _Squeezing | None:
+    """What timm's class takes as arguments; None if no layer squeezes."""
+    kinds: dict[tuple[str, str, str], Layer] = {}
+    for stage in parts.stages:
+        for layer in stage:
+            op = layer.op
+            if isinstance(op, MBConv | FusedMBConv) and op.se:
+                kinds.setdefault((op.se_base, op.se_act or op.act, op.se_gate), layer)
+    if not kinds:
+        return None
+    (base, act, gate), first = next(iter(kinds.items()))
+    if len(kinds) > 1:
+        raise _unsayable(first, "timm has one kind of squeeze-and-excitation in a network")
+    return _Squeezing(first, base, act, gate)
+
+
+# -- blocks ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -140,68 +160,77 @@ class _Words:
         return "_".join((self.kind, f"r{count}", self.rest[0], f"s{self.stride}", *self.rest[1:]))
 
 
-def _merged(words: list[_Words]) -> Iterator[str]:
-    """Equal neighbours as one block with repeats; the stride is the first one's."""
-    first, count = words[0], 1
-    for word in words[1:]:
-        if (word.kind, word.rest) == (first.kind, first.rest):
+def _stage_strings(layers: list[Layer], act: str) -> tuple[str, ...]:
+    """A stage's blocks, equal neighbours as one with repeats; the stride is the first one's.
+
+    A stack begins at each stride: only the first block of timm's stacks may have one.
+    """
+    strings = []
+    first, count = _words(layers[0], act), 1
+    for layer in layers[1:]:
+        words = _words(layer, act)
+        strided = getattr(layer.op, "stride", 1) > 1
+        if not strided and (words.kind, words.rest) == (first.kind, first.rest):
             count += 1
             continue
-        yield first.with_repeats(count)
-        first, count = word, 1
-    yield first.with_repeats(count)
+        strings.append(first.with_repeats(count))
+        first, count = words, 1
+    strings.append(first.with_repeats(count))
+    return tuple(strings)
 
 
-def _words(layer: Layer, default: str) -> _Words:
+def _words(layer: Layer, default_act: str) -> _Words:
+    """The block of one layer. Raises `ArchitectureError` if timm has no word for it."""
     op = layer.op
     if isinstance(op, Conv):
-        if op.groups != 1:
-            raise _unsayable(layer, "timm's cn has no groups")
-        return _Words(
-            "cn",
-            op.stride,
-            (f"k{op.kernel}", f"c{layer.out_shape.channels}", *_act_token(layer, default)),
-        )
-    inverted = _inverted(op)
-    if inverted is None:
-        raise _unsayable(layer, f"timm's strings have no word for '{op.key}'")
-    if inverted.skip == "pool":
+        return _conv_words(layer, op, default_act)
+    if isinstance(op, MBConv | FusedMBConv):
+        return _inverted_words(layer, op, default_act)
+    raise _unsayable(layer, f"timm's strings have no word for '{op.key}'")
+
+
+def _conv_words(layer: Layer, op: Conv, default_act: str) -> _Words:
+    if op.groups != 1:
+        raise _unsayable(layer, "timm's cn has no groups")
+    rest = (f"k{op.kernel}", f"c{layer.out_shape.channels}", *_act_token(layer, default_act))
+    return _Words("cn", op.stride, rest)
+
+
+def _inverted_words(layer: Layer, op: MBConv | FusedMBConv, default_act: str) -> _Words:
+    kind = _kind(layer, op)
+    rest = [f"k{op.kernel}"]
+    if kind != "cn":
+        rest.append(f"e{op.expand:g}")
+    rest.append(f"c{layer.out_shape.channels}")
+    if op.se:
+        rest.append(f"se{op.se:g}")
+    rest += _act_token(layer, default_act)
+    # timm's cn has no shortcut unless told; its other blocks have one wherever shapes allow it.
+    if kind == "cn" and op.skip == "identity":
+        rest.append("skip")
+    if kind != "cn" and op.skip == "none" and layer.shape == layer.out_shape:
+        rest.append("noskip")
+    return _Words(kind, op.stride, tuple(rest))
+
+
+def _kind(layer: Layer, op: MBConv | FusedMBConv) -> str:
+    """The block's type in timm, checked to mean what the layer does."""
+    if op.skip == "pool":
         raise _unsayable(layer, "timm's shortcut is the identity")
-    fused = isinstance(op, FusedMBConv)
     if isinstance(op, MBConv) and op.groups != 1:
         raise _unsayable(layer, "timm does not group the 1x1 convolutions")
-    plain = inverted.expand == 1 and not (isinstance(op, MBConv) and op.pointwise)
-    if plain and fused and inverted.se:
-        raise _unsayable(layer, "timm's cn has no squeeze-and-excitation")
-    if not plain and inverted.middle(layer.shape) != make_divisible(
-        layer.shape.channels * inverted.expand
-    ):
-        raise _unsayable(
-            layer,
-            f"timm rounds {layer.shape.channels} x {inverted.expand:g} channels to a multiple of 8",
-        )
-    kind = ("cn" if plain else "er") if fused else ("ds" if plain else "ir")
-    expand = () if kind == "cn" else (f"e{inverted.expand:g}",)
-    se = (f"se{inverted.se:g}",) if inverted.se else ()
-    shortcut = ("skip",) if kind == "cn" and inverted.skip == "identity" else ()
-    shortcut = (
-        ("noskip",)
-        if kind != "cn" and inverted.skip == "none" and layer.shape == layer.out_shape
-        else shortcut
-    )
-    rest = (
-        f"k{inverted.kernel}",
-        *expand,
-        f"c{layer.out_shape.channels}",
-        *se,
-        *_act_token(layer, default),
-        *shortcut,
-    )
-    return _Words(kind, inverted.stride, rest)
-
-
-def _inverted(op: Op) -> MBConv | FusedMBConv | None:
-    return op if isinstance(op, MBConv | FusedMBConv) else None
+    pointwise = isinstance(op, MBConv) and op.pointwise
+    if op.expand == 1 and not pointwise:
+        if isinstance(op, MBConv):
+            return "ds"
+        if op.se:
+            raise _unsayable(layer, "timm's cn has no squeeze-and-excitation")
+        return "cn"
+    channels = layer.shape.channels
+    if op.middle(layer.shape) != make_divisible(channels * op.expand):
+        why = f"timm rounds {channels} x {op.expand:g} channels to a multiple of 8"
+        raise _unsayable(layer, why)
+    return "ir" if isinstance(op, MBConv) else "er"
 
 
 def _act(layer: Layer) -> str:
@@ -211,9 +240,9 @@ def _act(layer: Layer) -> str:
     return act
 
 
-def _act_token(layer: Layer, default: str) -> tuple[str, ...]:
+def _act_token(layer: Layer, default_act: str) -> list[str]:
     act = _act(layer)
-    return () if act == default else (f"n{ACTS[act]}",)
+    return [] if act == default_act else [f"n{ACTS[act]}"]
 
 
 def _unsayable(layer: Layer, why: str) -> ArchitectureError:

@@ -5,10 +5,10 @@ A published network need not be a point of the space its paper describes: MnasNe
 it is.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cache
-from itertools import groupby
+from itertools import groupby, product
 from typing import Literal
 
 from nas.arch import Architecture
@@ -19,78 +19,94 @@ from nas.trial import Genes
 __all__ = ["Difference", "Membership", "membership"]
 
 LAYER = 2.0
+"""Distance of a layer too few or too many: that of two settings that differ."""
 
 Ops = tuple[Op, ...]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """What a network has that its nearest point has not: the slot, the genes that decide it, and in words."""
+    """What a network has that its nearest point has not."""
 
     slot: str
+    """Name of the slot where they differ."""
     genes: tuple[str, ...]
+    """Names of the genes that decide it; empty if the space does not search it."""
     text: str
+    """The difference in words."""
 
 
 @dataclass(frozen=True)
 class Membership:
-    """``in``: a point. ``near``: genes of the nearest point, and what differs, all of it searched.
-
-    ``outside``: something differs that the space does not search at all; ``genes`` None where the
-    stages do not even correspond.
-    """
+    """Where a network stands in a space."""
 
     verdict: Literal["in", "near", "outside"]
+    """``in``: it is a point. ``near``: all that differs is searched. ``outside``: something is not."""
     genes: Genes | None = None
+    """Genes of the nearest point; None if not even the stages correspond."""
     differences: tuple[Difference, ...] = ()
+    """What the network has that the nearest point has not."""
 
     def __str__(self) -> str:
-        return "; ".join((self.verdict, *(d.text for d in self.differences)))
+        texts = [difference.text for difference in self.differences]
+        return "; ".join([self.verdict, *texts])
 
 
 def membership(network: Architecture, space: SearchSpace) -> Membership:
-    """Where the network stands in the space, which should have the same input and number of classes."""
-    exact = space.parse(
-        [layer.__class__(layer.op.at(layer.shape), layer.shape) for layer in network.layers]
-    )
-    if exact is not None and network.input == space.input:
-        return Membership("in", exact)
+    """Where the network stands in the space, which should have the same input and classes."""
     if network.input != space.input:
         text = f"input {network.input} instead of {space.input}"
-        return Membership("outside", None, (Difference("input", (), text),))
+        return _outside(Difference("input", (), text))
+    exact = space.parse([replace(layer, op=layer.op.at(layer.shape)) for layer in network.layers])
+    if exact is not None:
+        return Membership("in", exact)
     parts = _align(network, space)
     if parts is None:
-        counts = len(network.stages), len(list(_stages(space)))
-        text = "{} stages ({}) instead of {}".format(
-            counts[0], ", ".join(s.name for s in network.stages), counts[1]
-        )
-        return Membership("outside", None, (Difference("stages", (), text),))
-    options, found = _nearest(parts, space)
-    genes = tuple(g for slot, option in enumerate(options) for g in space.slot_genes(slot, option))
-    differences = tuple(found)
-    searched = all(d.genes for d in differences)
-    return Membership("near" if searched else "outside", genes, differences)
+        names = ", ".join(stage.name for stage in network.stages)
+        text = f"{len(network.stages)} stages ({names}) instead of {len(_stages(space))}"
+        return _outside(Difference("stages", (), text))
+    genes: Genes = ()
+    differences = []
+    for slot, state, option, ops in _nearest(parts, space):
+        genes += space.slot_genes(slot, option)
+        difference = _difference(space, slot, state, option, ops)
+        if difference is not None:
+            differences.append(difference)
+    searched = all(difference.genes for difference in differences)
+    return Membership("near" if searched else "outside", genes, tuple(differences))
 
 
-def _stages(space: SearchSpace) -> Iterator[tuple[str, tuple[int, ...]]]:
+def _outside(difference: Difference) -> Membership:
+    return Membership("outside", None, (difference,))
+
+
+# -- which slots stand for which layers -----------------------------------------------------------
+
+
+def _stages(space: SearchSpace) -> list[tuple[str, tuple[int, ...]]]:
     """Stage names of a space with the positions of their slots."""
-    for name, slots in groupby(range(len(space.slots)), key=lambda i: space.slots[i].stage):
-        yield name, tuple(slots)
+    positions = range(len(space.slots))
+    groups = groupby(positions, key=lambda position: space.slots[position].stage)
+    return [(name, tuple(slots)) for name, slots in groups]
 
 
 def _align(network: Architecture, space: SearchSpace) -> list[tuple[tuple[int, ...], Ops]] | None:
-    """Slots and the network's ops, stage by stage: by name where the space has all of them, else by position."""
-    stages = list(_stages(space))
+    """Each stage's slots with the network's ops: by name if the space has all names, else by place.
+
+    None if the numbers of stages differ too.
+    """
+    stages = _stages(space)
     ops = {}
     for stage, layers in network.layers_by_stage:
         ops[stage.name] = tuple(layer.op.at(layer.shape) for layer in layers)
-    names = [name for name, _ in stages]
-    if set(ops) <= set(names):
+    if set(ops) <= {name for name, _ in stages}:
         return [(slots, ops.get(name, ())) for name, slots in stages]
     if len(ops) == len(stages):
         return [(slots, part) for (_, slots), part in zip(stages, ops.values(), strict=True)]
     return None
 
+
+# -- the nearest point ----------------------------------------------------------------------------
 
 # A way through the chain: its cost, and per slot the option chosen and the ops it stands for.
 Path = tuple[float, tuple[tuple[int, Ops], ...]]
@@ -98,8 +114,11 @@ Path = tuple[float, tuple[tuple[int, Ops], ...]]
 
 def _nearest(
     parts: Sequence[tuple[tuple[int, ...], Ops]], space: SearchSpace
-) -> tuple[list[int], list[Difference]]:
-    """The cheapest path: least differing settings, then least distance between numbers, then least genes."""
+) -> Iterator[tuple[int, int, int, Ops]]:
+    """The cheapest way through the chain: per slot its position, state, option, and the ops.
+
+    Fewest settings differ; then numbers are least apart; then genes are least.
+    """
     paths: dict[int, Path] = {0: (0.0, ())}
     for slots, ops in parts:
         positions: dict[tuple[int, int], Path] = {(0, state): path for state, path in paths.items()}
@@ -107,31 +126,26 @@ def _nearest(
             positions = _advance(space.chain[slot], slot == slots[-1], ops, positions)
         paths = {state: path for (_, state), path in positions.items()}
     _, way = min(paths.values(), key=lambda path: path[0])
-    found, state, options = [], 0, []
+    state = 0
     for slot, (option, ops) in enumerate(way):
-        step = space.chain[slot]
-        difference = _difference(space, slot, state, option, ops)
-        if difference is not None:
-            found.append(difference)
-        options.append(option)
-        state = int(step.next[state, option])
-    return options, found
+        yield slot, state, option, ops
+        state = int(space.chain[slot].next[state, option])
 
 
 def _advance(
     step: Step, last: bool, ops: Ops, positions: dict[tuple[int, int], Path]
 ) -> dict[tuple[int, int], Path]:
-    """All ways to let a slot stand for the next few ops; the last slot of a stage takes what is left."""
+    """All ways to let a slot stand for the next few ops; a stage's last slot takes what is left."""
     after: dict[tuple[int, int], Path] = {}
     for (start, state), (cost, way) in positions.items():
+        ends = [len(ops)] if last else range(start, len(ops) + 1)
         words = _words(step, state)
-        for end in (len(ops),) if last else range(start, len(ops) + 1):
+        for end, (option, word) in product(ends, enumerate(words)):
             segment = ops[start:end]
-            for option, word in enumerate(words):
-                total = cost + _distance(word, segment)
-                place = end, int(step.next[state, option])
-                if place not in after or total < after[place][0] - 1e-12:
-                    after[place] = total, (*way, (option, segment))
+            total = cost + _distance(word, segment)
+            place = end, int(step.next[state, option])
+            if place not in after or total < after[place][0] - 1e-12:
+                after[place] = total, (*way, (option, segment))
     return after
 
 
@@ -140,8 +154,11 @@ def _words(step: Step, state: int) -> tuple[Ops, ...]:
     return tuple(tuple(layer.op for layer in word) for word in step.words[state])
 
 
+# -- how far two words are apart ------------------------------------------------------------------
+
+
 def _distance(word: Ops, ops: Ops) -> float:
-    """Number of settings that differ anywhere, a little for how far, and `LAYER` for each layer too few or too many."""
+    """The number of settings that differ anywhere, a little for how far, and `LAYER` a layer."""
     if word == ops:
         return 0.0
     aspects: dict[str, float] = {}
@@ -153,10 +170,10 @@ def _distance(word: Ops, ops: Ops) -> float:
 
 @cache
 def _settings_apart(ours: Op, theirs: Op) -> tuple[tuple[str, float], ...]:
-    """Names of differing settings with how far they are apart; another op differs in ``op`` alone."""
+    """Differing settings with how far they are apart, 0..1; another kind of op differs in ``op``."""
     if type(ours) is not type(theirs):
         return (("op", 1.0),)
-    return tuple((name, _apart(a, b)) for name, a, b in _pairs(ours, theirs) if a != b)
+    return tuple((name, _apart(a, b)) for name, a, b in _differing(ours, theirs))
 
 
 def _apart(a: object, b: object) -> float:
@@ -167,58 +184,51 @@ def _apart(a: object, b: object) -> float:
     return 1.0
 
 
-def _pairs(ours: Op, theirs: Op) -> Iterator[tuple[str, object, object]]:
-    for name in ours.__dataclass_fields__:
-        yield name, getattr(ours, name), getattr(theirs, name)
+def _differing(ours: Op, theirs: Op) -> list[tuple[str, object, object]]:
+    """Settings of two ops of one kind that differ: name, our value, theirs."""
+    differing = []
+    for field in fields(ours):
+        a, b = getattr(ours, field.name), getattr(theirs, field.name)
+        if a != b:
+            differing.append((field.name, a, b))
+    return differing
 
 
 def _aspects(word: Ops, ops: Ops) -> dict[str, str]:
     """What differs, by setting, in words: the first place of each."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for ours, theirs in zip(word, ops, strict=False):
         if type(ours) is not type(theirs):
-            found.setdefault("op", f"{theirs.key} instead of {ours.key}")
+            texts.setdefault("op", f"{theirs.key} instead of {ours.key}")
             continue
-        for name, a, b in _pairs(ours, theirs):
-            if a != b:
-                found.setdefault(name, f"{name} {b} instead of {a}")
+        for name, a, b in _differing(ours, theirs):
+            texts.setdefault(name, f"{name} {b} instead of {a}")
     if len(word) != len(ops):
-        found["layers"] = f"{len(ops)} layers instead of {len(word)}"
-    return found
+        texts["layers"] = f"{len(ops)} layers instead of {len(word)}"
+    return texts
 
 
 def _difference(
     space: SearchSpace, slot: int, state: int, option: int, ops: Ops
 ) -> Difference | None:
+    """What a slot's option has otherwise than the ops it stands for; None if nothing."""
     words = _words(space.chain[slot], state)
     aspects = _aspects(words[option], ops)
     if not aspects:
         return None
-    genes = space.slot_genes(slot, option)
-    names = tuple(
-        f"{space.slots[slot].name}.{choice.name}"
-        for position, choice in enumerate(space.slots[slot].choices)
-        if any(
-            _decides(aspects, words[option], words[other])
-            for other in _variants(space, slot, genes, position)
-        )
-    )
-    return Difference(
-        space.slots[slot].name, names, f"{space.slots[slot].name}: {', '.join(aspects.values())}"
-    )
+    name = space.slots[slot].name
+    genes = []
+    for position, choice in enumerate(space.slots[slot].choices):
+        # A gene decides a difference if changing it alone changes that setting.
+        others = [words[other] for other in _variants(space, slot, option, position)]
+        if any(aspects.keys() & _aspects(other, words[option]).keys() for other in others):
+            genes.append(f"{name}.{choice.name}")
+    return Difference(name, tuple(genes), f"{name}: {', '.join(aspects.values())}")
 
 
-def _variants(space: SearchSpace, slot: int, genes: Genes, position: int) -> Iterable[int]:
-    """Option indices that differ in one gene of the slot."""
+def _variants(space: SearchSpace, slot: int, option: int, position: int) -> list[int]:
+    """The slot's options that differ from one of them in the gene at a position alone."""
     weight = space.radix[slot][2][position]
-    base = (
-        sum(g * w for g, w in zip(genes, space.radix[slot][2], strict=True))
-        - genes[position] * weight
-    )
-    size = len(space.slots[slot].choices[position])
-    return (base + gene * weight for gene in range(size) if gene != genes[position])
-
-
-def _decides(aspects: Iterable[str], word: Ops, other: Ops) -> bool:
-    """Whether two options of a slot differ in one of the aspects."""
-    return not set(aspects).isdisjoint(_aspects(other, word))
+    own = space.slot_genes(slot, option)[position]
+    genes = range(len(space.slots[slot].choices[position]))
+    return [option + (gene - own) * weight for gene in genes if gene != own]
