@@ -73,7 +73,7 @@ def final(out: Path, run: Run, options: argparse.Namespace) -> float:
     file = out / f"{run.folder.name}.json"
     if not file.exists():
         judge = retraining(load(options.data), dict(run.identity["proxy"]), options.factor)
-        judge.open_test()
+        judge.open_test(out / "openings.jsonl")
         network = run.space.decode(run.best().genes)
         scores = [
             judge.evaluate(network, 1000 + repeat)["accuracy"] for repeat in range(options.repeats)

@@ -173,7 +173,8 @@ def train(out: Path, table: Table, trainer: Trainer, seeds: tuple[int, int]) -> 
     fitted = fit(out, table, trainer, seeds[0])
     print(f"kept: {fitted.best[0]}", flush=True)
     found = families(table, fitted.best[0])
-    done = {(row["digest"], row["seed"]) for row in ledger.read(out / "members.jsonl")}
+    file = out / "members.jsonl"
+    done = {(row["digest"], row["seed"]) for row in trainings(file)}
     wanted = {
         (m.network.digest, seed): m.network
         for seed in range(100, 100 + seeds[1])
@@ -182,13 +183,15 @@ def train(out: Path, table: Table, trainer: Trainer, seeds: tuple[int, int]) -> 
     }
     missing = [key for key in wanted if key not in done]
     start, work, total = time.monotonic(), 0, sum(wanted[key].macs for key in missing)
+    if missing:
+        images, labels = trainer.splits.open_test(file)
     for digest, seed in missing:
         network = wanted[digest, seed]
         began = time.monotonic()
         module = trainer.train(network, seed)
-        accuracy = trainer.test(module, network.input.size)["accuracy"]
+        accuracy = trainer.test(module, network.input.size, images, labels)["accuracy"]
         ledger.append(
-            out / "members.jsonl",
+            file,
             {
                 "kind": "training",
                 "digest": digest,
@@ -200,6 +203,11 @@ def train(out: Path, table: Table, trainer: Trainer, seeds: tuple[int, int]) -> 
         work += network.macs
         left = (time.monotonic() - start) / work * (total - work)
         print(f"member {digest} seed {seed}  {accuracy:.4f}  {left:.0f} s left", flush=True)
+
+
+def trainings(file: Path) -> list[dict[str, Any]]:
+    """The record's rows but for openings of the test set."""
+    return [row for row in ledger.read(file) if row["kind"] == "training"]
 
 
 def measure_members(out: Path, table: Table, trainer: Trainer, seeds: int) -> None:
@@ -247,7 +255,7 @@ def report(out: Path, table: Table, trainer: Trainer, seeds: int) -> None:
     found = families(table, fitted.best[0])
     file = out / "measured.json"
     times = json.loads(file.read_text()) if file.exists() else {}
-    record = ledger.read(out / "members.jsonl")
+    record = trainings(out / "members.jsonl")
     scores: dict[str, dict[int, float]] = {}
     for row in record:
         scores.setdefault(row["digest"], {})[row["seed"]] = row["accuracy"]

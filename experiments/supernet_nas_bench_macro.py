@@ -29,7 +29,7 @@ from scipy.stats import rankdata
 
 from nas.benchmarks.nas_bench_macro import _path, _results
 from nas.cost.compiled import compile_costs
-from nas.data.dataset import Dataset
+from nas.data.dataset import Dataset, Sealed
 from nas.domain import Domain
 from nas.evaluate.proxy import Proxy
 from nas.evaluate.supernet import SupernetSession
@@ -65,7 +65,12 @@ def cifar(folder: Path) -> Dataset:
     pairs = pairwise(offsets)
     images = np.stack([np.asarray(Image.open(io.BytesIO(jpeg[a:b].tobytes()))) for a, b in pairs])
     return Dataset(
-        name="cifar-10", images=images, labels=labels, classes=classes, read_test=refuse, flip=True
+        name="cifar-10",
+        images=images,
+        labels=labels,
+        classes=classes,
+        test_part=Sealed(refuse),
+        flip=True,
     )
 
 

@@ -4,13 +4,15 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas.errors import DataError
+from nas.record.ledger import append_opening
 
-__all__ = ["Dataset", "Images", "Labels"]
+__all__ = ["Dataset", "Images", "Labels", "Sealed"]
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -18,12 +20,35 @@ Labels = NDArray[np.int64]
 LARGEST_SIDE = 1 << 12
 
 
+class Sealed:
+    """A test set that can be had only by writing that it was had.
+
+    ``read`` gives images (m, height, width, 1 or 3) and labels (m,). Nothing is read before `open`.
+    """
+
+    def __init__(self, read: Callable[[], tuple[Images, Labels]]) -> None:
+        self.__read = read
+
+    def open(
+        self, ledger: Path, check: Callable[[Images, Labels], None] = lambda images, labels: None
+    ) -> tuple[Images, Labels]:
+        """Read and check the test set, add an ``opening`` to a ledger, and only then hand it over.
+
+        ``ledger``: a file of JSON lines, see `nas.record.ledger`. What ``check`` raises leaves the
+        test set unopened and uncounted.
+        """
+        images, labels = self.__read()
+        check(images, labels)
+        append_opening(ledger, len(labels))
+        return images, labels
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
     """``images`` (n, height, width, 1 or 3) and ``labels`` (n,), each an index into ``classes``.
 
-    ``read_test`` opens the source's own test part, None where it has none; only `test` calls it, so
-    that nothing about the test images is read (or can fail) before a confirmation needs them.
+    ``test_part`` is the source's own test part, None where it has none. It stays sealed, so that
+    nothing about the test images is read (or can fail) before a confirmation needs them.
     ``groups`` (n,) tie images that one split must not separate. ``skipped`` names images that could
     not be read; ``names`` (n,) are the files of the others, where they have one each. ``flip`` says
     whether a mirrored image is still an image of its class. ``note``: what was done to the images,
@@ -34,7 +59,7 @@ class Dataset:
     images: Images
     labels: Labels
     classes: tuple[str, ...]
-    read_test: Callable[[], tuple[Images, Labels]] | None = None
+    test_part: Sealed | None = None
     groups: NDArray[np.int64] | None = None
     skipped: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
@@ -80,21 +105,25 @@ class Dataset:
     @property
     def has_test(self) -> bool:
         """Whether the source has a test part of its own."""
-        return self.read_test is not None
+        return self.test_part is not None
 
-    @cached_property
-    def test(self) -> tuple[Images, Labels]:
-        """The source's own test part, read now: images (m, height, width, channels), labels (m,)."""
-        if self.read_test is None:
+    def open_test_part(self, ledger: Path) -> tuple[Images, Labels]:
+        """The source's own test part, read now and counted in a ledger; see `Sealed.open`.
+
+        Images (m, height, width, channels), labels (m,). Raises `DataError` for a part that is
+        missing, cannot be read, or does not go with the other images.
+        """
+        if self.test_part is None:
             raise DataError(f"data set '{self.name}' has no test part of its own")
-        images, labels = self.read_test()
+        return self.test_part.open(ledger, self._check_test_part)
+
+    def _check_test_part(self, images: Images, labels: Labels) -> None:
         self._check(images, labels, f"{self.name}, test part")
         if images.shape[1:] != self.images.shape[1:]:
             raise DataError(
                 f"'{self.name}': test images are {images.shape[1:]}, the others {self.images.shape[1:]} "
                 "(height, width, channels); make them equal"
             )
-        return images, labels
 
     @cached_property
     def digest(self) -> str:

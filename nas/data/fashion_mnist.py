@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.data.dataset import Dataset, Images, Labels
+from nas.data.dataset import Dataset, Images, Labels, Sealed
 from nas.errors import DataError
 
 __all__ = ["read", "read_idx"]
@@ -45,7 +45,7 @@ def read(place: str | None) -> Dataset:
         images=images,
         labels=labels,
         classes=CLASSES,
-        read_test=lambda: _read_part(*test),
+        test_part=Sealed(lambda: _read_part(*test)),
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.data.dataset import Dataset, Images, Labels
+from nas.data.dataset import Dataset, Images, Labels, Sealed
 from nas.data.decode import decode, gather
 from nas.errors import DataError
 
@@ -32,7 +32,7 @@ def read(place: str, *, strict: bool, size: int) -> Dataset:
     test = root / "test"
     return Dataset(
         name=root.resolve().name, images=images, labels=labels, classes=classes, names=names, skipped=skipped,
-        read_test=(lambda: _read_test(test, classes, strict, size, images.shape[3]))
+        test_part=Sealed(lambda: _read_test(test, classes, strict, size, images.shape[3]))
         if parted and test.is_dir() else None,
         flip=images.shape[3] == 3, note=_note(place, seen, size),
     )  # fmt: skip

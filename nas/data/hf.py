@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.data.dataset import Dataset, Images, Labels
+from nas.data.dataset import Dataset, Images, Labels, Sealed
 from nas.data.decode import decode, gather
 from nas.errors import DataError, UsageError
 from nas.files import one_line
@@ -40,7 +40,7 @@ def read(place: str, *, strict: bool, size: int) -> Dataset:
 
     return Dataset(
         name=Path(place).name, images=images, labels=labels, classes=names, skipped=skipped,
-        read_test=read_test if "test" in parts else None, flip=images.shape[3] == 3,
+        test_part=Sealed(read_test) if "test" in parts else None, flip=images.shape[3] == 3,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nas.data.dataset import Dataset, Images
+from nas.data.dataset import Dataset, Images, Sealed
 from nas.data.decode import decode
 from nas.data.groups import with_groups
 from nas.errors import DataError, UsageError
@@ -59,7 +59,7 @@ def load_masks(spec: str, *, size: int = SIZE, groups: str | None = None) -> Dat
     test = root / "test"
     found = MaskDataset(
         name=root.resolve().name, images=images, labels=labels, classes=_classes(root, labels), names=names,
-        read_test=(lambda: _part(test, size)[:2]) if parted and test.is_dir() else None, flip=True,
+        test_part=Sealed(lambda: _part(test, size)[:2]) if parted and test.is_dir() else None, flip=True,
     )  # fmt: skip
     return found if groups is None else with_groups(found, groups)
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.data.dataset import Dataset, Images, Labels
+from nas.data.dataset import Dataset, Images, Labels, Sealed
 from nas.data.decode import decode, gather
 from nas.errors import DataError
 
@@ -44,7 +44,7 @@ def read(place: str, *, strict: bool) -> Dataset:
 
     return Dataset(
         name=Path(path).stem, images=images, labels=labels, classes=classes, groups=groups, skipped=skipped,
-        read_test=read_test if inside or test_path else None, flip=images.shape[3] == 3,
+        test_part=Sealed(read_test) if inside or test_path else None, flip=images.shape[3] == 3,
     )  # fmt: skip
 
 

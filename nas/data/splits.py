@@ -1,22 +1,27 @@
 """Four disjoint sets of a data set: weights, search, selection, test.
 
 *weights* trains, *search* ranks inside a search, *selection* draws the front and picks, *test* is opened
-by a confirmation only.
+by a confirmation and by a full training only.
 """
 
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.data.dataset import Dataset, Images, Labels
+from nas.data.dataset import Dataset, Images, Labels, Sealed
 from nas.errors import DataError
 from nas.units import counted
 
-__all__ = ["SETS", "Splits", "split"]
+__all__ = ["SETS", "SPLIT_SEED", "Splits", "split"]
+
+SPLIT_SEED = 0
+"""Splits do not follow a run's seed: what one search or training held back, no other has seen."""
 
 SETS = ("weights", "search", "selection", "test")
 
@@ -35,8 +40,8 @@ Indices = NDArray[np.int64]
 class Splits:
     """Row numbers of each set, in a seeded random order, so that a head of one is a random sample of it.
 
-    ``test`` are rows of the data set; None where the source has a test part of its own, which is
-    then the test set.
+    The rows of *test* are not to be had, nor its images but by `open_test`. A source's own test
+    part, where there is one, is the test set.
     """
 
     dataset: Dataset
@@ -44,16 +49,17 @@ class Splits:
     weights: Indices
     search: Indices
     selection: Indices
-    test: Indices | None
+    _test: Indices | None
 
     @cached_property
     def duplicates(self) -> dict[str, int]:
         """Images of one set whose exact copy is in an earlier one: ``{"weights/search": 3, ...}``, zeros left out.
 
-        An own test part is not opened for this: `test_duplicates` does it, when it is opened
-        anyway.
+        An own test part is not opened for this.
         """
-        named = {name: getattr(self, name) for name in SETS if getattr(self, name) is not None}
+        named = {"weights": self.weights, "search": self.search, "selection": self.selection}
+        if self._test is not None:
+            named["test"] = self._test
         hashes = {name: _hashes(self.dataset.images[rows]) for name, rows in named.items()}
         names = list(hashes)
         pairs = ((a, b) for i, a in enumerate(names) for b in names[i + 1 :])
@@ -62,18 +68,25 @@ class Splits:
         }
         return {pair: count for pair, count in counted.items() if count}
 
-    def open_test(self) -> tuple[Images, Labels]:
-        """Images and labels of the test set. Only a confirmation may call this; who calls it counts it."""
-        if self.test is None:
-            return self.dataset.test
-        return self.dataset.images[self.test], self.dataset.labels[self.test]
+    def open_test(self, ledger: Path) -> tuple[Images, Labels]:
+        """Images (m, height, width, channels) and labels (m,) of the test set.
 
-    def test_duplicates(self) -> int:
-        """Test images with an exact copy in any other set. Opens the test set."""
-        others = _hashes(
-            self.dataset.images[np.concatenate([self.weights, self.search, self.selection])]
+        The opening is counted first, by a row of the ledger ``ledger`` with the number of images.
+        For confirmations and full trainings, once all else is done. Raises `DataError` for a test
+        part that cannot be read; that counts as no opening.
+        """
+        rows = self._test
+        if rows is None:
+            return self.dataset.open_test_part(ledger)
+        return Sealed(lambda: (self.dataset.images[rows], self.dataset.labels[rows])).open(ledger)
+
+    @property
+    def test(self) -> NoReturn:
+        """Raises `DataError`: there is no way to *test* but `open_test`."""
+        raise DataError(
+            "the test set is not to be had without a record of it: open_test(LEDGER) counts the "
+            "opening and gives the images"
         )
-        return sum(n for h, n in _hashes(self.open_test()[0]).items() if h in others)
 
     def lines(self) -> list[str]:
         """For people: the data, its sets, and what is doubtful about them."""
@@ -102,7 +115,7 @@ class Splits:
         return lines
 
     def __str__(self) -> str:
-        test = "own part" if self.test is None else str(len(self.test))
+        test = "own part" if self._test is None else str(len(self._test))
         return f"weights {len(self.weights)}, search {len(self.search)}, selection {len(self.selection)}, test {test}"
 
 
@@ -110,7 +123,7 @@ def _hashes(images: Images) -> Counter[bytes]:
     return Counter(hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images)
 
 
-def split(dataset: Dataset, seed: int = 0) -> Splits:
+def split(dataset: Dataset, seed: int = SPLIT_SEED) -> Splits:
     """Stratified by class, seeded, no group cut. Raises `DataError` where a class cannot be in every set.
 
     Images with masks have no class of their own: they, or their groups, are dealt out at random.

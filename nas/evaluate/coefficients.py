@@ -20,6 +20,7 @@ import torch
 
 from nas.arch import Architecture
 from nas.data import Dataset, LazyTensors, Splits, split, statistics
+from nas.data.dataset import Images, Labels
 from nas.errors import TrainingError, UsageError
 from nas.family import Coefficients, Member
 from nas.files import make_folder, one_line, through_json, write_json
@@ -32,7 +33,6 @@ from nas.train import Augment, Schedule, fit, score, threads
 
 __all__ = ["Fit", "Fitted", "Short", "Step", "Trainer"]
 
-SPLIT_SEED = 0  # as in searches and in full trainings
 RECORD = "fit.jsonl"
 
 
@@ -64,7 +64,7 @@ class Trainer:
 
     def __init__(self, dataset: Dataset, recipe: Short, *, thread_count: int = 1) -> None:
         self.dataset, self.recipe, self.thread_count = dataset, recipe, thread_count
-        self.splits: Splits = split(dataset, SPLIT_SEED)
+        self.splits: Splits = split(dataset)
         self.rows = self.splits.weights[: recipe.images or None]
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -97,9 +97,10 @@ class Trainer:
         chosen = self.splits.selection
         return self._score(module, side, self.dataset.images, chosen, self.dataset.labels[chosen])
 
-    def test(self, module: torch.nn.Module, side: int) -> dict[str, float]:
-        """Scores on *test*: who calls this opens the test set, and counts it."""
-        images, labels = self.splits.open_test()
+    def test(
+        self, module: torch.nn.Module, side: int, images: Images, labels: Labels
+    ) -> dict[str, float]:
+        """Scores on the test set that `nas.data.Splits.open_test` gave."""
         return self._score(module, side, images, np.arange(len(labels)), labels)
 
     def _score(
@@ -197,7 +198,7 @@ class Fit:
             "data": {
                 "name": trainer.dataset.name,
                 "digest": trainer.dataset.digest,
-                "split_seed": SPLIT_SEED,
+                "split_seed": trainer.splits.seed,
             },
             "recipe": {
                 **asdict(trainer.recipe),

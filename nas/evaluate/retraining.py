@@ -6,6 +6,7 @@ describes the short training beside which it is judged.
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -52,9 +53,9 @@ class Retraining(TrainingSession, Contract):
         )
         self._test: tuple[Tensor, Tensor] | None = None
 
-    def open_test(self) -> int:
-        """Read the test set; how many images it has. The one who calls it counts it."""
-        images, labels = self.splits.open_test()
+    def open_test(self, ledger: Path) -> int:
+        """Read the test set and count that in a ledger; how many images it has."""
+        images, labels = self.splits.open_test(ledger)
         prepared = tensors(images, self.statistics, self.proxy.resolution)
         self._test = prepared.to(self.device), torch.from_numpy(labels).to(self.device)
         return len(labels)

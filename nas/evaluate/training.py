@@ -19,15 +19,13 @@ from nas.train.teacher import Teacher, load_teacher
 from nas.trial import Metrics
 from nas.units import counted
 
-__all__ = ["KIND", "PARTS", "SPLIT_SEED", "TrainingEvaluator", "TrainingSession", "open_data"]
+__all__ = ["KIND", "PARTS", "TrainingEvaluator", "TrainingSession", "open_data"]
 
 PARTS = 8
 """A training that is followed is scored after each eighth of its steps.
 
 Steps are counted, not passes: those may be few, or none whole.
 """
-SPLIT_SEED = 0
-"""Splits do not follow the run's seed: every search on a data set has the same test set."""
 DESCRIBED_SETS = ("weights", "search", "selection")
 
 
@@ -174,7 +172,7 @@ class TrainingSession(TrainingEvaluator):
         self.recipe = recipe
         self.remarks: list[str] = []
         super().__init__(
-            split(dataset, SPLIT_SEED),
+            split(dataset),
             proxy,
             thread_count=thread_count,
             device="cuda" if torch.cuda.is_available() else "cpu",
@@ -186,7 +184,7 @@ class TrainingSession(TrainingEvaluator):
         return {
             "name": self.dataset.name,
             "digest": self.dataset.digest,
-            "split_seed": SPLIT_SEED,
+            "split_seed": self.splits.seed,
             **{name: len(getattr(self.splits, name)) for name in DESCRIBED_SETS},
         }
 

@@ -1,7 +1,6 @@
 """What int8 costs and gains: accuracy and latency of an ONNX file before and after quantisation."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ from nas.measure.timing import Subject, Timing, measure
 from nas.record import ledger
 from nas.shape import Shape
 from nas.train import score
-from nas.train.tasks import SPLIT_SEED
 
 __all__ = ["CALIBRATION_IMAGES", "Quantised", "quantise"]
 
@@ -76,7 +74,7 @@ def quantise(
     model, target = Path(model), Path(target)
     before = OnnxNetwork(model)
     _check_fits(before, dataset, model)
-    splits = split(dataset, SPLIT_SEED)
+    splits = split(dataset)
     source = _Source(dataset, splits, before.shape[1])
     calibration = source.of(dataset.images, splits.weights[:images])
     write_int8(model, calibration[torch.arange(len(calibration))], target)
@@ -88,8 +86,8 @@ def quantise(
     ]
     opened, openings = None, 0
     if test:
-        openings = _count(target.parent, len(splits.open_test()[1]))
-        shown, labels = splits.open_test()
+        shown, labels = splits.open_test(target.parent / OPENINGS)
+        openings = ledger.openings(target.parent / OPENINGS)
         opened = [source.accuracy(net, shown, labels, np.arange(len(labels))) for net in pair]
     timed = _timed(model, target, threads, seconds)
     return Quantised(
@@ -132,12 +130,6 @@ def _check_fits(net: OnnxNetwork, dataset: Dataset, path: Path) -> None:
 def _verify(net: OnnxNetwork, path: Path) -> None:
     """The file gives the same logits where only torch and onnxruntime are installed."""
     check([Job(shape=Shape(*net.shape), network=net, onnx=path)])
-
-
-def _count(folder: Path, images: int) -> int:
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    ledger.append(folder / OPENINGS, {"kind": "opening", "time": now, "images": images})
-    return len(ledger.read(folder / OPENINGS))
 
 
 def _timed(model: Path, target: Path, threads: int, seconds: float) -> tuple[Timing, Timing]:

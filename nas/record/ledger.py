@@ -6,6 +6,7 @@ A line is on the disk when `append` returns. A line that a kill tore counts for 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ from nas.files import UNREADABLE, check_size, one_line, parse_json, sync
 from nas.progress import Pace, Progress, ignore
 from nas.record.journal import repair
 
-__all__ = ["Row", "append", "complete", "read"]
+__all__ = ["Row", "append", "append_opening", "complete", "openings", "read"]
 
 LARGEST_FILE_BYTES = 256 << 20
 
@@ -103,3 +104,17 @@ def complete(
         eta_seconds = progress.seconds / worked * left
         watch(replace(progress, eta_seconds=eta_seconds))
     return rows
+
+
+# -- openings of the test set ---------------------------------------------------------------------
+
+
+def append_opening(path: Path, images: int) -> None:
+    """Count an opening of the test set, which holds so many images, before a score of it is known."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    append(path, {"kind": "opening", "time": now, "images": images})
+
+
+def openings(path: Path) -> int:
+    """How many times the test set was opened, by the rows of a ledger."""
+    return sum(row["kind"] == "opening" for row in read(path))

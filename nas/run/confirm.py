@@ -11,7 +11,6 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -82,7 +81,7 @@ def confirm(
         found = _planned(run, trainer, top, random, seeds, seed)
         say(_lines(run, found, trainer, top))
         if found.missing:
-            _open(run, trainer)
+            trainer.open_test(run.folder / confirmation.FILE)
             _train(run, found, trainer, watch)
     finally:
         lock.release()
@@ -192,15 +191,6 @@ def training_seed(seed: int, digest: str, repeat: int) -> int:
     """0 to 2^32 - 1, of another stream than the search's."""
     return int.from_bytes(
         hashlib.sha256(f"confirm:{seed}:{digest}:{repeat}".encode()).digest()[:4], "big"
-    )
-
-
-def _open(run: Run, trainer: Retraining) -> None:
-    """Open the test set, and count it before any score of it is known."""
-    images = trainer.open_test()
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    ledger.append(
-        run.folder / confirmation.FILE, {"kind": "opening", "time": now, "images": images}
     )
 
 

@@ -172,8 +172,12 @@ class Retraining(Evaluator, Protocol):
     """Trains networks for longer, and scores each once on *test*: what a confirmation goes by."""
 
     @abstractmethod
-    def open_test(self) -> int:
-        """Read the test set; how many images it has. The one who calls it counts it."""
+    def open_test(self, ledger: Path) -> int:
+        """Read the test set; how many images it has.
+
+        Before any score is known it adds the opening to a ledger by
+        `nas.record.ledger.append_opening`. `nas.data.Splits.open_test` does.
+        """
 
 
 class Retrain(Protocol):

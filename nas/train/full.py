@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from nas.train.logs import Curves
 from nas.train.loop import Phase, Training
 from nas.train.parallel import launched
 from nas.train.recipe import Recipe
-from nas.train.tasks import SPLIT_SEED, task_of
+from nas.train.tasks import task_of
 from nas.train.teacher import Teacher
 from nas.train.threads import threads
 from nas.units import counted
@@ -108,7 +107,7 @@ class FullTraining:
             "data": {
                 "name": self.dataset.name,
                 "digest": self.dataset.digest,
-                "split_seed": SPLIT_SEED,
+                "split_seed": self.splits.seed,
             },
             "recipe": {
                 **dataclasses.asdict(self.recipe),
@@ -287,10 +286,7 @@ class FullTraining:
         metadata = Metadata(classes=self.dataset.classes, mean=found.mean, std=found.std)
         save_network(self.network, metadata, self.folder / "architecture.json")
         selection = self._selection(network)
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        images = len(self.splits.open_test()[1])
-        ledger.append(self.folder / OPENINGS, {"kind": "opening", "time": now, "images": images})
-        test, images = self.task.score_test(network)
+        test, images = self.task.score_test(network, self.folder / OPENINGS)
         result = {
             "task": type(self.task).__name__.lower(),
             "network": self.network.digest,
@@ -305,7 +301,7 @@ class FullTraining:
             "selection": selection,
             "test": test,
             "test_images": images,
-            "test_openings": len(ledger.read(self.folder / OPENINGS)),
+            "test_openings": ledger.openings(self.folder / OPENINGS),
             "history": history,
         }
         write_json(self.folder / "result.json", result)

@@ -1,6 +1,7 @@
 """What is learnt of a data set: a class of each image, or of each pixel."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,9 +24,7 @@ from nas.train.recipe import Recipe, Step
 from nas.train.scores import score
 from nas.train.segmentation import score_masks
 
-__all__ = ["SPLIT_SEED", "Classification", "Segmentation", "Task", "task_of"]
-
-SPLIT_SEED = 0  # as in searches: what one held back for its test, no training sees
+__all__ = ["Classification", "Segmentation", "Task", "task_of"]
 
 Rows = NDArray[np.int64]
 
@@ -54,8 +53,8 @@ class Task(Protocol):
     def score(self, network: nn.Module, rows: Rows) -> dict[str, float]:
         """Scores on some rows of the data set."""
 
-    def score_test(self, network: nn.Module) -> tuple[dict[str, float], int]:
-        """Opens *test*, which the caller counts: its scores and its number of images."""
+    def score_test(self, network: nn.Module, ledger: Path) -> tuple[dict[str, float], int]:
+        """Opens *test*, counted in the ledger ``ledger``: its scores and its number of images."""
 
 
 def task_of(network: Architecture, dataset: Dataset, recipe: Recipe, device: torch.device) -> Task:
@@ -77,7 +76,7 @@ class _Images:
             classes=len(dataset.classes),
             in_channels=dataset.in_channels,
         )
-        self.splits: Splits = split(dataset, SPLIT_SEED)
+        self.splits: Splits = split(dataset)
         self.rows: Rows = np.concatenate([self.splits.weights, self.splits.search])
         self.statistics = statistics(dataset.images[self.splits.weights])
 
@@ -145,9 +144,9 @@ class Classification(_Images):
         """See `nas.train.scores.score`."""
         return score(network, self._images(rows, self.network.input.size), self.labels(rows, 0))
 
-    def score_test(self, network: nn.Module) -> tuple[dict[str, float], int]:
+    def score_test(self, network: nn.Module, ledger: Path) -> tuple[dict[str, float], int]:
         """See `Task`."""
-        images, labels = self.splits.open_test()
+        images, labels = self.splits.open_test(ledger)
         return score(
             network, self._test_images(images), torch.from_numpy(labels).to(self.device)
         ), len(labels)
@@ -214,9 +213,9 @@ class Segmentation(_Images):
         size = self.network.input.size
         return score_masks(network, self._images(rows, size), self.labels(rows, size))
 
-    def score_test(self, network: nn.Module) -> tuple[dict[str, float], int]:
+    def score_test(self, network: nn.Module, ledger: Path) -> tuple[dict[str, float], int]:
         """See `Task`."""
-        images, masks = self.splits.open_test()
+        images, masks = self.splits.open_test(ledger)
         every, size = np.arange(len(images)), self.network.input.size
         return score_masks(
             network, self._test_images(images), LazyMasks(masks, every, size, self.device)

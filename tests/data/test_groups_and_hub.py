@@ -54,10 +54,9 @@ def test_no_split_cuts_a_group(tmp_path, header):
     (tmp_path / "groups.txt").write_text(header + "\n".join(names) + "\n")
     data = load(spec, groups=str(tmp_path / "groups.txt"))
     found = split(data)
-    sets = [
-        set(data.groups[rows])
-        for rows in (found.weights, found.search, found.selection, found.test)
-    ]
+    rows = [found.weights, found.search, found.selection]
+    rows.append(np.setdiff1d(np.arange(len(data)), np.concatenate(rows)))  # those of the test set
+    sets = [set(data.groups[part]) for part in rows]
     assert sum(map(len, sets)) == len(set.union(*sets)) == 20
     assert data.digest != load(spec).digest
 
@@ -124,8 +123,8 @@ def test_a_saved_data_set_with_its_test_part(hub, tmp_path):
     assert data.classes == ("cat", "d'og\n")
     assert data.labels.tolist() == [0, 1] * 10
     assert data.images[7, 0, 0, 0] == 7
-    assert data.test[0].shape == (6, 10, 10, 3)
-    assert split(data).test is None
+    assert data.has_test
+    assert data.open_test_part(tmp_path / "test.jsonl")[0].shape == (6, 10, 10, 3)
 
 
 def test_a_single_saved_split_and_unreadable_images(hub, tmp_path):

@@ -88,7 +88,7 @@ def fashion(root: Path, zipped: bool = False) -> Path:
 def test_fashion_mnist(tmp_path: Path, zipped: bool) -> None:
     data = load(f"fashion-mnist:{fashion(tmp_path, zipped)}")
     assert data.images.shape == (60, 28, 28, 1)
-    assert data.test[0].shape == (20, 28, 28, 1)
+    assert data.open_test_part(tmp_path / "test.jsonl")[0].shape == (20, 28, 28, 1)
     assert data.classes[9] == "ankle boot"
 
 
@@ -113,9 +113,10 @@ def test_fashion_mnist_damaged(tmp_path: Path) -> None:
 def test_a_damaged_test_part_breaks_nothing_until_it_is_opened(tmp_path: Path) -> None:
     (fashion(tmp_path, zipped=True) / "t10k-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8bbroken")
     data = load(f"fashion-mnist:{tmp_path}")
-    assert split(data).test is None
+    assert data.has_test
+    split(data)
     with pytest.raises(DataError, match=r"cannot read .*t10k"):
-        _ = data.test
+        data.open_test_part(tmp_path / "test.jsonl")
 
 
 # -- npz -------------------------------------------------------------------------------------------
@@ -138,7 +139,7 @@ def test_npz_of_pixels(tmp_path: Path) -> None:
     )
     data = load(f"npz:{tmp_path / 'a.npz'}")
     assert (data.name, data.classes, data.images.shape) == ("a", ("cat", "dog"), (20, 6, 6, 1))
-    assert data.test[0].shape == (4, 6, 6, 1)
+    assert data.open_test_part(tmp_path / "test.jsonl")[0].shape == (4, 6, 6, 1)
     assert data.groups is not None
 
 
@@ -208,7 +209,7 @@ def test_npz_with_its_test_part_in_a_second_file(tmp_path: Path) -> None:
     (tmp_path / "b.npz").write_bytes(b"broken")
     data = load(f"npz:{tmp_path / 'a.npz'},{tmp_path / 'b.npz'}")
     with pytest.raises(DataError, match=r"b.npz is not an .npz archive"):
-        _ = data.test
+        data.open_test_part(tmp_path / "test.jsonl")
     with pytest.raises(DataError, match=r"no file .*c.npz"):
         load(f"npz:{tmp_path / 'a.npz'},{tmp_path / 'c.npz'}")
 
@@ -248,10 +249,10 @@ def test_folder_with_a_test_part(tmp_path: Path) -> None:
     folder(tmp_path / "test", count=2, mode="L")
     data = load(f"folder:{tmp_path}", size=8)
     assert len(data) == 10
-    assert data.test[0].shape == (4, 8, 8, 3)
+    assert data.open_test_part(tmp_path / "test.jsonl")[0].shape == (4, 8, 8, 3)
     (tmp_path / "test" / "bird").mkdir()
     with pytest.raises(DataError, match="has classes that training has not: bird"):
-        _ = load(f"folder:{tmp_path}").test
+        load(f"folder:{tmp_path}").open_test_part(tmp_path / "test.jsonl")
 
 
 def test_folder_with_a_corrupt_image(tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
+import dataclasses
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 
-from nas.data import Dataset, load, split
-from nas.data.splits import SETS
-from nas.errors import DataError
+from nas.data import Dataset, Sealed, load, split
+from nas.data.splits import SETS, SPLIT_SEED
+from nas.errors import DataError, RunError
+from nas.record import ledger
 
 
 def noise(counts: tuple[int, ...], **changes) -> Dataset:
@@ -18,7 +22,9 @@ def noise(counts: tuple[int, ...], **changes) -> Dataset:
 
 
 def rows(splits) -> list[np.ndarray]:
-    return [getattr(splits, name) for name in SETS]
+    """The rows of all four sets; those of *test* are what the others leave."""
+    open_rows = [splits.weights, splits.search, splits.selection]
+    return [*open_rows, np.setdiff1d(np.arange(len(splits.dataset)), np.concatenate(open_rows))]
 
 
 def test_four_sets_are_disjoint_whole_and_stratified() -> None:
@@ -44,21 +50,63 @@ def test_a_head_of_a_set_is_a_random_sample() -> None:
     assert set(data.labels[split(data).weights[:100]]) == set(range(10))
 
 
-def test_an_own_test_part_is_the_test_set_and_stays_shut() -> None:
+def test_an_own_test_part_is_the_test_set_and_stays_shut(tmp_path: Path) -> None:
     opened = []
 
     def read_test() -> tuple[np.ndarray, np.ndarray]:
         opened.append(1)
         return data.images[:6], data.labels[:6]
 
-    data = noise((30, 30), read_test=read_test)
+    data = noise((30, 30), test_part=Sealed(read_test))
     splits = split(data)
-    assert splits.test is None
+    assert str(splits).endswith("test own part")
     assert len(splits.weights) + len(splits.search) + len(splits.selection) == 60
     assert (splits.duplicates, opened) == ({}, [])
-    assert len(splits.open_test()[0]) == 6
-    assert splits.test_duplicates() == 6
+    assert len(splits.open_test(tmp_path / "test.jsonl")[0]) == 6
     assert opened == [1]
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_the_test_images_come_with_a_row_in_a_ledger_and_no_other_way(
+    tmp_path: Path, own: bool
+) -> None:
+    shut = noise((30, 30))
+    images, labels = shut.images[:6], shut.labels[:6]
+    data = dataclasses.replace(shut, test_part=Sealed(lambda: (images, labels))) if own else shut
+    splits = split(data)
+    with pytest.raises(DataError, match=r"without a record of it: open_test\(LEDGER\)"):
+        _ = splits.test
+    with pytest.raises(TypeError, match="ledger"):
+        splits.open_test()
+    if own:
+        with pytest.raises(TypeError, match="ledger"):
+            data.open_test_part()
+        with pytest.raises(TypeError, match="not callable"):
+            data.test_part()
+    file = tmp_path / "test.jsonl"
+    for count in (1, 2):
+        opened = splits.open_test(file)
+        assert ledger.openings(file) == count
+    [row, _] = ledger.read(file)
+    assert list(row) == ["kind", "time", "images"]
+    assert (row["kind"], row["images"]) == ("opening", len(opened[1]))
+    assert sorted(opened[1]) == sorted(labels if own else data.labels[rows(splits)[3]])
+
+
+def test_no_image_is_handed_over_when_the_opening_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="cannot write"):
+        split(noise((30, 30))).open_test(tmp_path / "missing" / "test.jsonl")
+
+
+def test_a_test_part_that_does_not_go_with_the_rest_is_no_opening(tmp_path: Path) -> None:
+    small = Sealed(lambda: (np.zeros((2, 3, 3, 1), np.uint8), np.zeros(2, np.int64)))
+    with pytest.raises(DataError, match=r"test images are \(3, 3, 1\), the others \(4, 4, 1\)"):
+        split(noise((30, 30), test_part=small)).open_test(tmp_path / "test.jsonl")
+    assert ledger.openings(tmp_path / "test.jsonl") == 0
+
+
+def test_searches_and_trainings_split_alike() -> None:
+    assert split(noise((30, 30))).seed == SPLIT_SEED == 0
 
 
 @pytest.mark.parametrize("counts", [(4, 40), (5, 5), (7, 4)])

@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from nas.data import load, split
+from nas.data import Sealed, load, split
 from nas.evaluate import Proxy, TrainingEvaluator
 from nas.study.evaluator import Evaluator
 from search_spaces import fbnet
@@ -44,7 +44,7 @@ def test_the_test_set_is_never_opened() -> None:
     def fail() -> None:
         raise AssertionError
 
-    digits = dataclasses.replace(load("digits"), read_test=fail)
+    digits = dataclasses.replace(load("digits"), test_part=Sealed(fail))
     metrics = TrainingEvaluator(split(digits), PROXY, thread_count=1).evaluate(
         fbnet.space().decode([8] * 22), 0
     )
