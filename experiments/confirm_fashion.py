@@ -19,19 +19,21 @@ from pathlib import Path
 from statistics import fmean
 
 from nas.run.confirm import confirm
+from nas.run.execute import execute
+from nas.run.plan import plan
 from nas.run.run import Run
-from nas.run.search import Plan, Search
+from nas.run.settings import Search
 from nas.statistics import claim, paired_interval
 
 
 def one(seed: int, given: argparse.Namespace) -> Path:
     """Search and confirm with one seed, or finish what was begun."""
     folder: Path = given.out / f"seed{seed}"
-    settings = Search(
+    settings = Search().changed(
         data="fashion-mnist", space=given.space, seed=seed, trials=given.trials, proxy=given.proxy, latency_ms=given.latency,
         strategy=given.strategy, reward=given.reward,
     )  # fmt: skip
-    Plan(settings).run(folder, resume=(folder / "run.json").exists())
+    execute(plan(settings), folder, resume=(folder / "run.json").exists())
     confirm(
         Run(folder),
         top=given.top,

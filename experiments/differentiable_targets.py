@@ -24,16 +24,18 @@ from scipy.stats import t as student
 
 from nas.data import load
 from nas.evaluate.retraining import retraining
+from nas.run.execute import execute
+from nas.run.plan import plan
 from nas.run.run import Run
-from nas.run.search import Plan, Search
+from nas.run.settings import Search
 
 DEVICE = "pixel1"
 
 
 def search(folder: Path, **settings: Any) -> Run:
     """A run, begun or gone on with."""
-    plan = Plan(Search(space="fbnet", devices=(DEVICE,), **settings))
-    return plan.run(folder, resume=(folder / "run.json").exists()).run
+    asked = Search().changed(space="fbnet", devices=(DEVICE,), **settings)
+    return execute(plan(asked), folder, resume=(folder / "run.json").exists()).run
 
 
 def pair(out: Path, target: float, seed: int, options: argparse.Namespace) -> dict[str, Any]:

@@ -39,10 +39,12 @@ from nas.model import build
 from nas.model.weights import load_weights
 from nas.record import ledger
 from nas.run import confirmation
+from nas.run.execute import execute
 from nas.run.network import named_network
+from nas.run.plan import plan
 from nas.run.replay import replay
 from nas.run.run import Run
-from nas.run.search import Plan, Search
+from nas.run.settings import Search
 from nas.strategies.differentiable import Differentiable
 from nas.supernet.recipe import Sharing
 from nas.testing.strategies import bounded_domain
@@ -119,12 +121,12 @@ def formats(folder: Path) -> dict[str, Format]:
     write_table(dict(list(whole.rows.items())[:ROWS]), whole.info, tables)
     pixel = catalog.device("pixel1")
     device = write_table(dict(list(pixel.rows.items())[:ROWS]), pixel.info, folder)
-    settings = Search(
+    settings = Search().changed(
         space="nas_bench_macro", resolution=32, devices=(str(device),), proxy=PROXY, trials=4,
         strategy="evolution:population=2,sample=1",
     )  # fmt: skip
     run = folder / "run"
-    Plan(settings).run(run)
+    execute(plan(settings), run)
     (run / "confirm.jsonl").write_text("".join(json.dumps(row) + "\n" for row in confirm_rows(run)))
     torch.save(build(small(), seed=0).state_dict(), folder / "weights.pt")
     (folder / "foreign.json").write_text(

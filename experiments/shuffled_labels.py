@@ -13,8 +13,10 @@ import numpy as np
 
 from nas.data import load
 from nas.run.confirm import confirm
+from nas.run.execute import execute
+from nas.run.plan import plan
 from nas.run.run import Run
-from nas.run.search import Plan, Search
+from nas.run.settings import Search
 from nas.statistics import claim
 
 PROXY = "images=512,average=0"
@@ -43,10 +45,10 @@ def main() -> None:
     claims = []
     for seed in range(given.seeds):
         folder = given.out / f"seed{seed}"
-        settings = Search(
+        settings = Search().changed(
             data=f"npz:{shuffled(given.out, seed)}", trials=given.trials, proxy=PROXY, seed=seed
         )
-        Plan(settings).run(folder, resume=(folder / "run.json").exists())
+        execute(plan(settings), folder, resume=(folder / "run.json").exists())
         found = confirm(Run(folder), top=3, random=3, seeds=2, epochs_factor=2, seed=seed)
         claims.append(claim(found.interval))
         print(f"seed {seed}: {len(found.pairs)} pairs: {found.verdict}", flush=True)

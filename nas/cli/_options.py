@@ -7,50 +7,76 @@ from typing import Any, TypeVar
 
 import click
 
+from nas import units
 from nas.run.run import newest
 
-__all__ = ["groups_option", "json_option", "print_json", "run_argument", "seed_option"]
+__all__ = [
+    "groups_option",
+    "in_milliseconds",
+    "in_seconds",
+    "json_option",
+    "print_json",
+    "run_argument",
+    "seed_option",
+]
 
-F = TypeVar("F", bound=Callable[..., Any])
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def json_option(command: F) -> F:
+def json_option(command: Command) -> Command:
     """``--json``: one document on stdout, nothing else there."""
-    return click.option(
-        "--json", "as_json", is_flag=True, help="Print one JSON document on stdout."
-    )(command)
+    option = click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="Print one JSON document on stdout.",
+    )
+    return option(command)
 
 
-def run_argument(command: F) -> F:
+def run_argument(command: Command) -> Command:
     """``RUN``: a run folder, by default the newest in ./runs."""
-    return click.argument(
+    argument = click.argument(
         "run",
         type=click.Path(path_type=Path),
         required=False,
-        callback=lambda ctx, param, value: value or newest(),
-    )(command)
+        callback=lambda ctx, param, folder: folder or newest(),
+    )
+    return argument(command)
 
 
-def groups_option(command: F) -> F:
+def groups_option(command: Command) -> Command:
     """``--groups FILE``."""
-    return click.option(
+    option = click.option(
         "--groups",
         metavar="FILE",
         help="A group id per image, or filename,group: no split cuts a group.",
-    )(command)
+    )
+    return option(command)
 
 
-def seed_option(command: F) -> F:
+def seed_option(command: Command) -> Command:
     """``--seed``."""
-    return click.option(
+    option = click.option(
         "--seed",
         type=click.IntRange(0),
         default=0,
         show_default=True,
         help="Seed of everything random.",
-    )(command)
+    )
+    return option(command)
 
 
-def print_json(document: Any) -> None:
+def in_milliseconds(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
+    """Callback of an option that takes a latency such as ``60ms``."""
+    return None if text is None else units.milliseconds(text)
+
+
+def in_seconds(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
+    """Callback of an option that takes a time such as ``5m``."""
+    return None if not text else units.seconds(text)
+
+
+def print_json(document: object) -> None:
     """The document on stdout; NaN and infinity are a bug, not JSON."""
     click.echo(json.dumps(document, indent=1, allow_nan=False))

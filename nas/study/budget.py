@@ -2,29 +2,39 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from nas.units import counted
 
-__all__ = ["Budget"]
+__all__ = ["Budget", "Session"]
 
 SHORTEST_SECONDS = 1e-9  # a looked-up trial takes no time that a clock shows
 
 
+@dataclass(frozen=True, kw_only=True)
 class Budget:
-    """A limit on the trials, the seconds, or both; and the clock of this session."""
+    """What a run may take, all its sessions counted."""
+
+    trials: int | None = None
+    """Evaluations; None for no limit."""
+    seconds: float | None = None
+    """Time; None for no limit."""
+
+
+class Session:
+    """The clock of one session, and what the budget still allows."""
 
     def __init__(
         self,
+        budget: Budget,
         *,
         clock: Callable[[], float],
-        trials: int | None = None,
-        seconds: float | None = None,
         spent_seconds: float = 0.0,
         evaluated_before: int = 0,
     ) -> None:
         """Start the clock. ``spent_seconds``, ``evaluated_before``: those of earlier sessions."""
-        self._trials = math.inf if trials is None else trials
-        self._seconds = math.inf if seconds is None else seconds
+        self._trials = math.inf if budget.trials is None else budget.trials
+        self._seconds = math.inf if budget.seconds is None else budget.seconds
         self._clock = clock
         self._evaluated_before = evaluated_before
         self._start = clock() - spent_seconds

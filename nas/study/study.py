@@ -16,7 +16,7 @@ from nas.progress import Progress, ignore
 from nas.record.store import Claim, Store
 from nas.strategies.base import Proposal, Strategy
 from nas.study.board import Board, Foreign
-from nas.study.budget import Budget
+from nas.study.budget import Budget, Session
 from nas.study.evaluator import Evaluator
 from nas.study.learning import Learning
 from nas.study.tally import ANSWERS_IN_A_ROW, FAILURES_IN_A_ROW
@@ -89,7 +89,7 @@ class Study:
         self._watch, self._clock = watch, clock
         self._running: dict[int, Claim] = {}
         self._open = list(store.opened.claims)
-        self._budget = Budget(clock=clock, spent_seconds=store.opened.elapsed)
+        self._session = Session(Budget(), clock=clock, spent_seconds=store.opened.elapsed)
         self._at_a_time = 1
         self._reason = ""
         self._learning = Learning(strategy, store, hopeless=hopeless)
@@ -139,11 +139,10 @@ class Study:
         """Set the budget, that of earlier sessions included."""
         if trials is None and seconds is None:
             raise UsageError("a study needs a number of trials or of seconds")
-        self._budget = Budget(
+        self._session = Session(
+            Budget(trials=trials, seconds=seconds),
             clock=self._clock,
-            trials=trials,
-            seconds=seconds,
-            spent_seconds=self._budget.spent_seconds,
+            spent_seconds=self._session.spent_seconds,
             evaluated_before=self.evaluated,
         )
         self._tally.renew_limits()
@@ -183,7 +182,7 @@ class Study:
             metrics,
             reason=measured.reason,
             seconds=measured.seconds,
-            elapsed=self._budget.elapsed(),
+            elapsed=self._session.elapsed(),
             curve=measured.curve,
         )
         if self.board is not None:
@@ -199,7 +198,7 @@ class Study:
 
     def stop_clock(self) -> None:
         """End the session: what comes after belongs to another one."""
-        self._budget.stop()
+        self._session.stop()
 
     # -- where it stands --------------------------------------------------------------------------
 
@@ -237,7 +236,7 @@ class Study:
         return Outcome(
             trials=tuple(self.trials),
             evaluated=self.evaluated,
-            seconds=self._budget.elapsed(),
+            seconds=self._session.elapsed(),
             reason=self._spent(running=0) or self._reason,
         )
 
@@ -252,7 +251,7 @@ class Study:
         )
 
     def _spent(self, *, running: int) -> str:
-        return self._budget.why_no_more(self.evaluated, running, self._tally.typical_seconds)
+        return self._session.why_no_more(self.evaluated, running, self._tally.typical_seconds)
 
     def _goes_on(self, number: int, part: int, scores: Metrics) -> bool:
         costs = self.domain.costs(self._running[number].proposal.genes)
@@ -260,7 +259,7 @@ class Study:
 
     def _report(self, trial: Trial | None) -> None:
         typical = self._tally.typical_seconds
-        planned = self._budget.planned(self.evaluated, typical, self._at_a_time)
+        planned = self._session.planned(self.evaluated, typical, self._at_a_time)
         eta = None
         if planned is not None and typical is not None:
             eta = (planned - self.evaluated) * typical / self._at_a_time
@@ -269,7 +268,7 @@ class Study:
                 what="trials",
                 done=self.evaluated,
                 planned=planned,
-                seconds=self._budget.elapsed(),
+                seconds=self._session.elapsed(),
                 eta_seconds=eta,
                 last=trial,
                 figures=self._tally.figures(),

@@ -14,7 +14,8 @@ from nas.evaluate.training import make
 from nas.export.onnx import write_onnx
 from nas.model import Network, build
 from nas.ops.conv import Classifier, Conv
-from nas.run.search import Plan, Search
+from nas.run.plan import plan
+from nas.run.settings import Search
 from nas.shape import Shape
 from nas.train.distil import Distillation
 from nas.train.full import FullTraining
@@ -155,15 +156,15 @@ def test_a_search_trains_with_a_teacher_and_says_so(saved):
 
 
 def test_a_confirmation_takes_the_runs_teacher_as_it_was(saved, tmp_path):
-    plan = Plan(
-        Search(
+    ready = plan(
+        Search().changed(
             data="digits",
             teacher=str(saved / "big.json"),
             teacher_weights=str(saved / "big.pt"),
             proxy="images=64",
         )
     )
-    described = plan.identity["proxy"]
+    described = ready.identity["proxy"]
     assert described["teacher"]["digest"]
     assert retraining(load("digits"), described, 2.0).teacher.describe() == described["teacher"]
     torch.save(opinionated(10, seed=6).state_dict(), tmp_path / "big.pt")
@@ -174,4 +175,4 @@ def test_a_confirmation_takes_the_runs_teacher_as_it_was(saved, tmp_path):
 
 def test_a_search_refuses_weights_without_their_teacher():
     with pytest.raises(UsageError, match="--teacher-weights needs --teacher NETWORK"):
-        Plan(Search(data="digits", teacher_weights="big.pt"))
+        plan(Search().changed(data="digits", teacher_weights="big.pt"))

@@ -10,8 +10,10 @@ from nas import catalog
 from nas.errors import DataError, TrainingError
 from nas.record.ledger import append_opening
 from nas.run.confirm import confirm
+from nas.run.execute import execute
+from nas.run.plan import plan
 from nas.run.run import Run
-from nas.run.search import Plan, Search
+from nas.run.settings import Search
 from nas.study import evaluator
 
 SPACE = """
@@ -85,7 +87,8 @@ def searched(folder, **settings):
         "objectives": ("accuracy", "latency_ms"),
         **settings,
     }
-    return Plan(Search(space=str(space), evaluator="instant", **given)).run(folder).run
+    settings = Search().changed(space=str(space), evaluator="instant", **given)
+    return execute(plan(settings), folder).run
 
 
 if __name__ == "__main__":

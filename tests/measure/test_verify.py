@@ -9,7 +9,8 @@ from nas.latency.table import Table
 from nas.measure import build, timing, verify
 from nas.measure.build import build_table
 from nas.measure.verify import Timed, draw
-from nas.run.search import Plan, Search
+from nas.run.plan import plan
+from nas.run.settings import Search
 from nas.testing.toys import toy_space
 
 SPACE = toy_space(4)
@@ -101,10 +102,10 @@ def test_whole_networks_are_timed_twice(monkeypatch):
 
 
 def test_a_search_says_what_is_known_of_its_table(table):
-    plan = Plan(Search(space="fbnet", devices=("pixel1",)))
-    assert any(line.startswith("audit      pixel1: none on record") for line in plan.lines())
-    verify.verify(table, timed(table, lambda ms, layers: 2 * ms))
-    plan = Plan(Search(space="fbnet", devices=(str(table.path),)))
+    search = Search().changed(space="fbnet", devices=("pixel1",))
     assert any(
-        line.startswith("audit      board: POOR: 40 whole networks") for line in plan.lines()
+        line.startswith("audit      pixel1: none on record") for line in plan(search).lines()
     )
+    verify.verify(table, timed(table, lambda ms, layers: 2 * ms))
+    lines = plan(search.changed(devices=(str(table.path),))).lines()
+    assert any(line.startswith("audit      board: POOR: 40 whole networks") for line in lines)

@@ -16,7 +16,7 @@ from nas.errors import ArchitectureError, NasError, RunError
 from nas.latency.table import Table, write_table
 from nas.run import confirmation
 from nas.run.run import Run
-from nas.run.search import Search
+from nas.run.settings import Search
 from tests.hostile import byte_edits, edited_bytes, edited_json, json_edits
 
 FEW = settings(

@@ -1,15 +1,16 @@
 """Bounds with a confidence, and several devices, from settings to a run folder that is read again."""
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nas.cost.confidence import sure_latency_ms
 from nas.errors import BoundError, RunError, UsageError
+from nas.run.execute import execute
+from nas.run.plan import plan
 from nas.run.run import Run
-from nas.run.search import Plan, Search
+from nas.run.settings import Search
 
 KILL = Path(__file__).parent.parent / "kill"
 
@@ -39,11 +40,11 @@ def test_every_network_searched_keeps_the_latency_surely_and_a_resume_knows_how(
     assert run.identity["reference"][1] == upper
     assert Run(run.folder).domain.compiled.names == run.domain.compiled.names
     settings = Search.from_json(run.record.capsule["settings"])
-    again = Plan(replace(settings, trials=6)).run(run.folder, resume=True)
+    again = execute(plan(settings.changed(trials=6)), run.folder, resume=True)
     assert len(again.run.trials) == 6
     with pytest.raises(RunError, match=r"was begun with another (margins|bounds)"):
-        Plan(replace(settings, confidence=0.9)).run(run.folder, resume=True)
-    assert any("confidence 0.95 on pixel1" in line for line in Plan(settings).lines())
+        execute(plan(settings.changed(confidence=0.9)), run.folder, resume=True)
+    assert any("confidence 0.95 on pixel1" in line for line in plan(settings).lines())
 
 
 def test_what_no_network_keeps_is_refused_with_what_one_does(instant, tmp_path):

@@ -1,0 +1,169 @@
+"""The bounds of a search, compiled into its domain; refusals say what could be asked for instead."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from nas import catalog
+from nas.cost.compiled import Compiled
+from nas.cost.confidence import Margin, check_confidence, margin
+from nas.cost.costs import latency_metric, space_costs, sure_metric
+from nas.cost.metric import Metric
+from nas.domain import Bound, Domain
+from nas.errors import BoundError, UsageError, unknown
+from nas.latency.table import Table
+from nas.run.settings import Bounds
+from nas.space import SearchSpace
+
+__all__ = ["bounded_domain", "full_metric", "latency_margins"]
+
+STEP_UP = 1.0005
+"""How far above the last refused latency the next one is tried."""
+
+
+def full_metric(name: str, tables: Sequence[Table]) -> str:
+    """A metric with its device, by the name of its table.
+
+    What a table prices is the first device's if no device is named. Raises `UsageError` for a
+    device that is not known.
+    """
+    metric = Metric.parse(name)
+    if metric.device in [table.name for table in tables]:
+        return name
+    if metric.device:
+        return str(replace(metric, device=catalog.device(metric.device).name))
+    if metric.is_latency or metric.name in tables[0].columns:
+        return str(replace(metric, device=tables[0].name))
+    return name
+
+
+def latency_margins(
+    space: SearchSpace, tables: Sequence[Table], bounds: Bounds
+) -> dict[str, Margin]:
+    """By device, what the confidence adds to each latency that has an upper bound.
+
+    Empty without a confidence. Raises `UsageError` for a confidence without such a latency.
+    """
+    if bounds.confidence is None:
+        return {}
+    check_confidence(bounds.confidence)
+    by_name = {table.name: table for table in tables}
+    margins = {}
+    for device, bound in _latency_bounds(tables, bounds).items():
+        if bound.upper < math.inf:
+            margins[device] = margin(space, by_name[device], bound.upper, bounds.confidence)
+    if not margins:
+        raise UsageError(
+            "--confidence says how surely a latency is kept, so it needs --latency "
+            "(or --max latency_ms@DEVICE=..)"
+        )
+    return margins
+
+
+def bounded_domain(
+    space: SearchSpace,
+    tables: Sequence[Table],
+    bounds: Bounds,
+    margins: Mapping[str, Margin],
+    resolution: int | None,
+) -> Domain:
+    """The space inside its bounds.
+
+    Raises `UsageError` for a bound on no cost, `BoundError` for one that no network meets;
+    ``resolution`` is that of the other spaces which are then looked at.
+    """
+    latencies = _latency_bounds(tables, bounds)
+    costs = space_costs(space, tables, margins)
+    every = [_sure_bound(bound, device, margins) for device, bound in latencies.items()]
+    every += _cost_bounds(tables, bounds, costs)
+    for table in tables:
+        if table.name in margins:
+            _check_sure(space, table, costs, latencies[table.name].upper, margins[table.name])
+    try:
+        return Domain(space, costs, every)
+    except BoundError as error:
+        if bounds.latency_ms is None:
+            raise
+        others = _faster_spaces(space, tables[0], bounds.latency_ms, resolution)
+        hint = f", or {', '.join(others)}" if others else ""
+        raise BoundError(f"{error}{hint}") from None
+
+
+def _latency_bounds(tables: Sequence[Table], bounds: Bounds) -> dict[str, Bound]:
+    """By device, the bounds on latencies as they were asked for; the first device's own first."""
+    latencies: dict[str, Bound] = {}
+    if bounds.latency_ms is not None or bounds.latency_min_ms is not None:
+        upper = math.inf if bounds.latency_ms is None else bounds.latency_ms
+        lower = -math.inf if bounds.latency_min_ms is None else bounds.latency_min_ms
+        first = tables[0].name
+        latencies[first] = Bound(latency_metric(first), upper, lower)
+    devices = {latency_metric(table.name): table.name for table in tables}
+    for name, upper in bounds.maxima.items():
+        device = devices.get(full_metric(name, tables))
+        if device is None:
+            continue
+        if device in latencies:
+            raise UsageError(
+                f"the latency on '{device}' is bounded twice: by --latency and by --max. Keep one"
+            )
+        latencies[device] = Bound(latency_metric(device), upper)
+    return latencies
+
+
+def _sure_bound(bound: Bound, device: str, margins: Mapping[str, Margin]) -> Bound:
+    if device not in margins:
+        return bound
+    return replace(bound, metric=sure_metric(device, margins[device].confidence))
+
+
+def _cost_bounds(tables: Sequence[Table], bounds: Bounds, costs: Compiled) -> list[Bound]:
+    """The bounds on other costs than latencies."""
+    latencies = [latency_metric(table.name) for table in tables]
+    cost_bounds = []
+    for name, upper in bounds.maxima.items():
+        metric = full_metric(name, tables)
+        if metric not in costs.names:
+            raise unknown("bound", metric, costs.names)
+        if metric not in latencies:
+            cost_bounds.append(Bound(metric, upper))
+    return cost_bounds
+
+
+def _check_sure(
+    space: SearchSpace, table: Table, costs: Compiled, upper_ms: float, asked: Margin
+) -> None:
+    """Refuse a latency that no network keeps so surely, and name the least that one does."""
+    least_ms = costs.extreme(sure_metric(table.name, asked.confidence))[0]
+    if least_ms <= upper_ms:
+        return
+    # The margin depends on the bound, so a bound at the least latency may be out of reach again.
+    reach_ms = upper_ms
+    while least_ms > reach_ms:
+        reach_ms = float(f"{STEP_UP * least_ms:.4g}")
+        wider = margin(space, table, reach_ms, asked.confidence)
+        reached = space_costs(space, [table], {table.name: wider})
+        least_ms = reached.extreme(sure_metric(table.name, wider.confidence))[0]
+    fastest_ms = costs.extreme(latency_metric(table.name))[0]
+    raise BoundError(
+        f"no network of space '{space.name}' keeps {upper_ms:g} ms on '{table.name}' with "
+        f"probability {asked.confidence:g}: the fastest takes {fastest_ms:.4g} ms in the mean. "
+        f"Try {reach_ms:g} ms, or a lower confidence"
+    )
+
+
+def _faster_spaces(
+    space: SearchSpace, table: Table, latency_ms: float, resolution: int | None
+) -> list[str]:
+    """The spaces that do reach a latency, as options to ask for."""
+    classes = space.chain[-1].words[0][0][-1].out_shape.channels
+    options = []
+    for name in catalog.space_names():
+        if name == space.name:
+            continue
+        other = catalog.space(
+            name, resolution=resolution, classes=classes, in_channels=space.input.channels
+        )
+        fastest_ms = space_costs(other, [table]).extreme(latency_metric(table.name))[0]
+        if fastest_ms <= latency_ms:
+            options.append(f"--space {name} (fastest {fastest_ms:.3g} ms)")
+    return options

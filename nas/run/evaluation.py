@@ -1,0 +1,64 @@
+"""The evaluator of a search, made from its settings: here, and again in each worker."""
+
+from nas import catalog, strategies
+from nas.errors import UsageError
+from nas.objectives import QUALITY, UNTRAINED, Objectives
+from nas.run.settings import Search, Teacher
+from nas.study.evaluator import Data, Evaluator, EvaluatorKind
+
+__all__ = ["check_measured", "evaluator_of", "make_evaluator", "open_data"]
+
+
+def evaluator_of(settings: Search) -> Evaluator:
+    """The evaluator of a search, as each worker builds its own."""
+    kind = catalog.evaluator(settings.method.evaluator)
+    return make_evaluator(kind, open_data(kind, settings), settings)
+
+
+def open_data(kind: EvaluatorKind, settings: Search) -> Data:
+    """The data set, split. Raises `DataError` for one that cannot be read."""
+    problem = settings.problem
+    return kind.open_data(problem.data, strict=problem.strict, groups=problem.groups)
+
+
+def make_evaluator(kind: EvaluatorKind, data: Data, settings: Search) -> Evaluator:
+    """Raises `UsageError` for settings that the kind does not take."""
+    evaluator = kind.make(
+        data,
+        settings.method.recipe,
+        threads=settings.crew.threads,
+        teacher=_open_teacher(kind, data, settings.teacher),
+        settings=strategies.parse_spec(settings.method.evaluator)[1],
+    )
+    if evaluator.prepares and settings.crew.elsewhere:
+        raise UsageError(
+            f"evaluator '{kind.name}' is made ready once, in this process: "
+            "leave out --workers, --trial-timeout and --ray"
+        )
+    if settings.crew.hopeless and not evaluator.trains:
+        raise UsageError(
+            f"evaluator '{kind.name}' trains no network that could be stopped: "
+            "leave out --stop-hopeless"
+        )
+    return evaluator
+
+
+def check_measured(objectives: Objectives, kind: EvaluatorKind, evaluator: Evaluator) -> None:
+    """Raise `UsageError` for an objective that the evaluator does not measure."""
+    measurable = QUALITY + UNTRAINED
+    costs = [name for name in objectives.names if name not in measurable]
+    for name in objectives.names:
+        if name in measurable and name not in evaluator.qualities:
+            possible = ",".join([evaluator.qualities[0], *costs])
+            raise UsageError(f"evaluator '{kind.name}' gives no {name}: try --objective {possible}")
+
+
+def _open_teacher(kind: EvaluatorKind, data: Data, teacher: Teacher) -> object:
+    """The teacher that has a share in each training's loss; None if none is asked for."""
+    if teacher.network is not None:
+        return kind.teacher(
+            teacher.network, teacher.weights, data, teacher.temperature, teacher.share
+        )
+    if teacher.weights is not None:
+        raise UsageError("--teacher-weights needs --teacher NETWORK")
+    return None

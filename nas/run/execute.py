@@ -1,0 +1,195 @@
+"""A plan carried out: networks are trained, recorded and reported in the run's folder."""
+
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from nas import catalog, progress
+from nas.errors import BoundError, DataError, ExistsError, RunError, UsageError
+from nas.metadata import Metadata
+from nas.progress import ignore
+from nas.record.journal import LOCK
+from nas.record.store import Store, check_space
+from nas.run.copies import copy_space, copy_tables
+from nas.run.evaluation import evaluator_of
+from nas.run.plan import Plan
+from nas.run.run import Run
+from nas.run.settings import Crew
+from nas.strategies.differentiable import Differentiable
+from nas.study import ray
+from nas.study.board import Board
+from nas.study.budget import Budget
+from nas.study.ray import Cluster
+from nas.study.study import Outcome, Study, Watch
+from nas.study.workers import Processes
+
+__all__ = ["Result", "check_free", "execute"]
+
+DEFAULT_TRIALS = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a search came to."""
+
+    run: Run
+    outcome: Outcome
+    remarks: tuple[str, ...] = ()
+    """What its evaluator and strategy have to say, a line each."""
+
+
+def execute(
+    plan: Plan,
+    out: str | Path | None = None,
+    *,
+    resume: bool = False,
+    watch: Watch = ignore,
+    preparing: progress.Watch = ignore,
+) -> Result:
+    """Train networks until the budget is used, recording each, and write the reports.
+
+    ``out``: the run's folder, by default `Plan.default_folder`. ``resume``: go on with the run
+    there. ``watch`` is called after each trial; ``preparing`` after each step of what is trained
+    once before the first, such as a supernet.
+    """
+    if resume and out is None:
+        raise RunError("a resume needs the run's folder")
+    folder = Path(out or plan.default_folder())
+    if plan.settings.crew.ray is not None:
+        ray.require_ray()
+    board = _board(plan, folder.resolve())
+    with _open_store(plan, folder, resume) as store:
+        remarks = _prepare(plan, store, preparing, resume)
+        study = Study(
+            plan.domain,
+            plan.strategy,
+            plan.evaluator,
+            store,
+            watch=watch,
+            hopeless=plan.settings.crew.hopeless,
+            board=board,
+        )
+        outcome = _run_study(study, plan)
+    run = Run(store.folder)
+    run.save_reports()
+    return Result(run=run, outcome=outcome, remarks=(*remarks, *plan.evaluator.remarks))
+
+
+def check_free(folder: Path) -> None:
+    """Raise `ExistsError` unless a new run may be made there: a folder that is new or empty."""
+    if folder.exists() and not folder.is_dir():
+        raise ExistsError(f"'{folder}' is a file: choose another --out")
+    if (folder / "run.json").exists():
+        raise ExistsError(
+            f"'{folder}' holds a run already: go on with --resume {folder}, or choose another --out"
+        )
+    ours = (LOCK, ".run.json.")  # all that a run killed in its first moment leaves behind
+    if folder.is_dir() and not all(path.name.startswith(ours) for path in folder.iterdir()):
+        raise ExistsError(f"'{folder}' holds other files: choose an --out that is new or empty")
+
+
+# -- the record -----------------------------------------------------------------------------------
+
+
+def _open_store(plan: Plan, folder: Path, resume: bool) -> Store:
+    """The run's record, new or gone on with; the run's space and tables lie beside it."""
+    if resume:
+        store = Store.resume(folder, plan.space, plan.identity)
+    else:
+        store = Store.create(
+            folder,
+            plan.space,
+            plan.identity,
+            command=sys.argv,
+            settings=plan.settings.to_json(),
+            metadata=Metadata(classes=tuple(map(str, plan.data.classes))).to_json(),
+        )
+    try:
+        check_space(store.folder, plan.space, store.opened.trials)
+        # On a resume too: a kill may have come between the record and these.
+        copy_space(store.folder, plan.settings.problem.space)
+        copy_tables(store.folder, plan.tables)
+    except RunError:
+        store.close()
+        raise
+    except OSError as error:
+        store.close()
+        raise RunError(f"cannot write into run folder '{store.folder}': {error.strerror}") from None
+    return store
+
+
+def _board(plan: Plan, folder: Path) -> Board | None:
+    drivers = plan.settings.drivers
+    if drivers.storage is None:
+        return None
+    return Board(drivers.storage, plan.identity, f"{platform.node()}:{folder}", study=drivers.study)
+
+
+# -- before the first trial -----------------------------------------------------------------------
+
+
+def _prepare(plan: Plan, store: Store, watch: progress.Watch, resume: bool) -> list[str]:
+    """Train what is trained once. Returns what is worth saying of it, a line each."""
+    try:
+        return _trained_once(plan, store.folder, watch)
+    except (UsageError, DataError, BoundError):
+        # Refused before any training: as if the run had not been begun.
+        if not resume and not list(store.folder.glob("*.pt")):
+            store.close()
+            shutil.rmtree(store.folder)
+        raise
+
+
+def _trained_once(plan: Plan, folder: Path, watch: progress.Watch) -> list[str]:
+    method = plan.settings.method
+    if plan.evaluator.prepares:
+        plan.evaluator.prepare(plan.domain, folder, seed=method.seed, watch=watch)
+    if not isinstance(plan.strategy, Differentiable):
+        return []
+    remarks: list[str] = catalog.differentiable().learn(
+        plan.strategy,
+        plan.data,
+        folder,
+        proxy_text=method.recipe,
+        thread_count=plan.settings.crew.threads,
+        watch=watch,
+    )
+    return remarks
+
+
+# -- the trials -----------------------------------------------------------------------------------
+
+
+def _run_study(study: Study, plan: Plan) -> Outcome:
+    """Evaluate here, in processes beside this one, or on a Ray cluster."""
+    crew, budget = plan.settings.crew, _budget(plan)
+    make = partial(evaluator_of, plan.settings)
+    if crew.ray is not None:
+        cluster = _cluster(crew, crew.ray)
+        return ray.run(study, make, cluster, trials=budget.trials, seconds=budget.seconds)
+    if not crew.elsewhere:
+        return study.run(trials=budget.trials, seconds=budget.seconds)
+    with Processes(make, crew.workers, timeout_seconds=crew.trial_timeout_seconds) as workers:
+        return study.run(trials=budget.trials, seconds=budget.seconds, workers=workers)
+
+
+def _budget(plan: Plan) -> Budget:
+    """The settings' budget; without one, the strategy's own number of trials."""
+    budget = plan.settings.budget
+    if budget != Budget():
+        return budget
+    return Budget(trials=getattr(plan.strategy, "trials", DEFAULT_TRIALS))
+
+
+def _cluster(crew: Crew, address: str) -> Cluster:
+    return Cluster(
+        address=address,
+        workers=crew.workers,
+        cpus=crew.threads,
+        gpus=crew.gpus,
+        scheduler=crew.scheduler,
+        timeout_seconds=crew.trial_timeout_seconds,
+    )

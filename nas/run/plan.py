@@ -1,0 +1,202 @@
+"""A search made ready, step by step: everything that can be refused is refused here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from nas import catalog, strategies
+from nas.cost.confidence import Margin
+from nas.cost.costs import latency_metric
+from nas.domain import Domain
+from nas.errors import UsageError
+from nas.latency import audit
+from nas.latency.table import Table
+from nas.objectives import QUALITY, Objectives, Reward, parse_objectives
+from nas.record.identity import identity
+from nas.report.text import shown_share, spread
+from nas.run.bounds import bounded_domain, full_metric, latency_margins
+from nas.run.evaluation import check_measured, make_evaluator, open_data
+from nas.run.settings import Crew, Problem, Search
+from nas.space import SearchSpace
+from nas.strategies.base import Strategy
+from nas.strategies.differentiable import Differentiable
+from nas.study.evaluator import Data, Evaluator, EvaluatorKind
+
+__all__ = ["Plan", "plan"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A search made ready: its bounds can be met, its data is split, nothing is trained yet."""
+
+    settings: Search
+    """With whole paths."""
+    tables: tuple[Table, ...]
+    """The devices' latencies, the first device's first."""
+    data: Data
+    space: SearchSpace
+    domain: Domain
+    """The space inside the bounds."""
+    margins: Mapping[str, Margin]
+    """By device, what the confidence adds to a latency."""
+    objectives: Objectives
+    strategy: Strategy
+    evaluator: Evaluator
+    identity: Mapping[str, Any]
+    """All that the result depends on, see `nas.record.identity`; a resume must ask for the same."""
+
+    def lines(self) -> list[str]:
+        """What will be done, a line each, for people."""
+        lines = [f"space      {self.space}, {self.space.distinct:,} networks"]
+        lines += [_device_line(table, self.domain) for table in self.tables]
+        lines += [
+            f"spread     {table.name}: {spread(self.domain, latency_metric(table.name))}"
+            for table in self.tables
+        ]
+        lines += [f"audit      {table.name}: {audit.told(table.info)}" for table in self.tables]
+        lines += self.evaluator.lines()
+        lines.append(
+            f"strategy   {self.settings.method.strategy}, seed {self.settings.method.seed}"
+        )
+        lines.append(f"objectives {', '.join(self.objectives.names)}")
+        if self.objectives.reward is not None:
+            lines.append(f"reward     {self.objectives.reward}")
+        if self.domain.bounds:
+            lines.append(_bounds_line(self.domain))
+        lines += [_margin_line(device, margin) for device, margin in self.margins.items()]
+        return lines
+
+    def default_folder(self) -> Path:
+        """``runs/SPACE-DEVICE-TIME``."""
+        now = f"{datetime.now():%Y%m%d-%H%M%S}"
+        return Path("runs") / f"{self.space.name}-{self.tables[0].name}-{now}"
+
+
+def plan(settings: Search) -> Plan:
+    """Make a search ready.
+
+    Raises a `NasError` in one line for whatever cannot be: a name, a bound, a data set, a setting.
+    """
+    settings = settings.with_absolute_paths()
+    problem, method = settings.problem, settings.method
+    tables = tuple(catalog.device(name) for name in problem.devices)
+    kind = catalog.evaluator(method.evaluator)
+    _check_crew(settings.crew)
+    data = open_data(kind, settings)
+    arguments = _space_arguments(problem, data)
+    space = _space(arguments)
+    margins = latency_margins(space, tables, settings.bounds)
+    domain = bounded_domain(space, tables, settings.bounds, margins, problem.resolution)
+    objectives = _objectives(problem, tables, domain, settings.bounds.latency_ms)
+    strategy = strategies.make(
+        method.strategy,
+        domain,
+        seed=method.seed,
+        objectives=1 if objectives.reward is not None else len(objectives.each),
+    )
+    evaluator = make_evaluator(kind, data, settings)
+    _check_strategy(strategy, kind, evaluator)
+    check_measured(objectives, kind, evaluator)
+    return Plan(
+        settings=settings,
+        tables=tables,
+        data=data,
+        space=space,
+        domain=domain,
+        margins=margins,
+        objectives=objectives,
+        strategy=strategy,
+        evaluator=evaluator,
+        identity=identity(
+            domain,
+            objectives,
+            strategy=method.strategy,
+            seed=method.seed,
+            arguments=arguments,
+            tables={table.name: table.digest for table in tables},
+            data=evaluator.describe_data(),
+            proxy=evaluator.describe_training(),
+            margins=margins,
+        ),
+    )
+
+
+# -- its steps ------------------------------------------------------------------------------------
+
+
+def _check_crew(crew: Crew) -> None:
+    if crew.ray is None and (crew.scheduler is not None or crew.gpus):
+        raise UsageError("--scheduler and --gpus are Ray's: they need --ray ADDRESS")
+
+
+def _space_arguments(problem: Problem, data: Data) -> dict[str, Any]:
+    """What the space is built from, as the run's identity records it."""
+    return {
+        "spec": problem.space,
+        "resolution": problem.resolution,
+        "classes": problem.classes or len(data.classes),
+        "in_channels": problem.in_channels or data.in_channels,
+    }
+
+
+def _space(arguments: Mapping[str, Any]) -> SearchSpace:
+    settings = dict(arguments)
+    return catalog.space(settings.pop("spec"), **settings)
+
+
+def _objectives(
+    problem: Problem, tables: Sequence[Table], domain: Domain, latency_ms: float | None
+) -> Objectives:
+    names = [full_metric(name, tables) for name in problem.objectives]
+    each = parse_objectives(names, domain.compiled.names)
+    return Objectives(each, _reward(problem, tables, latency_ms))
+
+
+def _reward(problem: Problem, tables: Sequence[Table], latency_ms: float | None) -> Reward | None:
+    """Of the first quality among the objectives and the first device's latency."""
+    if not problem.reward:
+        if problem.target_ms is not None:
+            raise UsageError("--target is what a reward aims at: it needs --reward NAME")
+        return None
+    qualities = [name for name in problem.objectives if name in QUALITY]
+    return Reward(
+        name=problem.reward,
+        cost=latency_metric(tables[0].name),
+        target=latency_ms if problem.target_ms is None else problem.target_ms,
+        quality=(*qualities, QUALITY[0])[0],
+    )
+
+
+def _check_strategy(strategy: Strategy, kind: EvaluatorKind, evaluator: Evaluator) -> None:
+    if isinstance(strategy, Differentiable) and not evaluator.trains:
+        raise UsageError(
+            "strategy 'differentiable' has a supernet of its own and trains the best networks: "
+            f"leave out --evaluator {kind.name}"
+        )
+
+
+# -- its lines ------------------------------------------------------------------------------------
+
+
+def _device_line(table: Table, domain: Domain) -> str:
+    name = latency_metric(table.name)
+    fastest_ms = domain.compiled.extreme(name)[0]
+    slowest_ms = domain.compiled.extreme(name, largest=True)[0]
+    kind = table.info["kind"]
+    return f"device     {table.name}: {kind}; {fastest_ms:.4g} to {slowest_ms:.4g} ms"
+
+
+def _bounds_line(domain: Domain) -> str:
+    line = f"bounds     {domain.bounds_text}"
+    if domain.share is None:
+        return line
+    return f"{line}: {shown_share(domain.share)} of all gene tuples"
+
+
+def _margin_line(device: str, margin: Margin) -> str:
+    return (
+        f"confidence {margin.confidence:g} on {device}: mean + {margin.z:.3g} standard deviations, "
+        "held by a bound that adds up over layers"
+    )

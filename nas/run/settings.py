@@ -1,0 +1,272 @@
+"""What a search is asked for: frozen parts, and the flat names by which people write them.
+
+`nas.search`, the command line and ``run.json`` know one flat list of names, such as ``space``,
+``latency_ms`` and ``trials``. `FLAT` says which part holds each.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from nas.errors import RunError, unknown
+from nas.study.budget import Budget
+
+__all__ = ["FLAT", "Bounds", "Crew", "Drivers", "Method", "Problem", "Search", "Teacher"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """What is searched, priced and measured."""
+
+    space: str = "fbnet"
+    """A name, ``name:setting=value`` or a ``.py`` file."""
+    devices: tuple[str, ...] = ("pixel1",)
+    """Names, aliases or table files; the first one is what ``latency_ms`` means."""
+    data: str = "digits"
+    """The images to learn, see `nas.data.load`."""
+    groups: str | None = None
+    """A file with a group id per image: no split cuts a group."""
+    strict: bool = False
+    """Whether a corrupt image is refused instead of left out."""
+    resolution: int | None = None
+    """Input side, in pixels, of the network to ship; None for the space's."""
+    classes: int | None = None
+    """Classes of the network to ship; None for the data's."""
+    in_channels: int | None = None
+    """Input channels of the network to ship; None for the data's."""
+    objectives: tuple[str, ...] = ("accuracy", "latency_ms")
+    """The metrics that the front is made of."""
+    reward: str = ""
+    """A scalar that strategies learn from instead, a name of `nas.objectives.REWARDS`."""
+    target_ms: float | None = None
+    """Latency on the first device that the reward aims at; None for ``latency_ms``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """What a network must keep to be searched at all."""
+
+    latency_ms: float | None = None
+    """Largest latency on the first device."""
+    latency_min_ms: float | None = None
+    """Smallest latency on the first device, to search a band."""
+    confidence: float | None = None
+    """Probability, 0.5 to below 1, with which every upper bound on a latency is kept.
+
+    None bounds the estimate itself.
+    """
+    maxima: Mapping[str, float] = field(default_factory=dict)
+    """Largest value by cost metric, such as ``params`` or ``latency_ms@pixel3``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """How networks are proposed and evaluated."""
+
+    strategy: str = "gp"
+    """A search strategy, with settings: ``name:key=value,...``."""
+    seed: int = 0
+    """Of everything random."""
+    evaluator: str = "training"
+    """What gives a network its accuracy, with settings: ``name:key=value,...``."""
+    recipe: str = ""
+    """Changes to the short training, ``name=value,...``; empty for the preset."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """A network that the short trainings learn from too."""
+
+    network: str | None = None
+    """A network with its weights, or an ONNX file; None for no teacher."""
+    weights: str | None = None
+    """The file of the network's weights."""
+    temperature: float = 4.0
+    """Softens the teacher's classes; above 0."""
+    share: float = 0.5
+    """The teacher's share of the loss, 0 to 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crew:
+    """Who evaluates the networks, and where."""
+
+    workers: int = 1
+    """Networks trained at a time; several are trained in processes of their own."""
+    threads: int = 1
+    """CPU threads of a training."""
+    trial_timeout_seconds: float | None = None
+    """A training that takes longer fails; None for no limit."""
+    hopeless: bool = False
+    """Whether trainings that can no longer reach the front are ended, see `nas.study.stopping`."""
+    ray: str | None = None
+    """Address of a Ray cluster to train on: ``local``, ``auto`` or ``HOST:PORT``."""
+    scheduler: str | None = None
+    """How Ray stops the worse trainings early, a name of `nas.study.ray.SCHEDULERS`."""
+    gpus: float = 0.0
+    """GPUs that Ray reserves for a trial."""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether networks are evaluated in other processes than this one."""
+        several = self.workers > 1 or self.ray is not None
+        return several or self.trial_timeout_seconds is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drivers:
+    """Several searches that share one study, see `nas.study.board`."""
+
+    storage: str | None = None
+    """A database URL where they hear of each other; None for a search alone."""
+    study: str = "nas"
+    """The study's name in that database."""
+
+
+# Name in `nas.search` and run.json: the part of `Search`, and the field there.
+FLAT: Mapping[str, tuple[str, str]] = {
+    "space": ("problem", "space"),
+    "devices": ("problem", "devices"),
+    "data": ("problem", "data"),
+    "strategy": ("method", "strategy"),
+    "evaluator": ("method", "evaluator"),
+    "objectives": ("problem", "objectives"),
+    "reward": ("problem", "reward"),
+    "target_ms": ("problem", "target_ms"),
+    "latency_ms": ("bounds", "latency_ms"),
+    "latency_min_ms": ("bounds", "latency_min_ms"),
+    "confidence": ("bounds", "confidence"),
+    "maxima": ("bounds", "maxima"),
+    "resolution": ("problem", "resolution"),
+    "classes": ("problem", "classes"),
+    "in_channels": ("problem", "in_channels"),
+    "proxy": ("method", "recipe"),
+    "groups": ("problem", "groups"),
+    "teacher": ("teacher", "network"),
+    "teacher_weights": ("teacher", "weights"),
+    "teacher_temperature": ("teacher", "temperature"),
+    "teacher_weight": ("teacher", "share"),
+    "strict": ("problem", "strict"),
+    "threads": ("crew", "threads"),
+    "workers": ("crew", "workers"),
+    "trial_timeout_seconds": ("crew", "trial_timeout_seconds"),
+    "hopeless": ("crew", "hopeless"),
+    "ray": ("crew", "ray"),
+    "scheduler": ("crew", "scheduler"),
+    "gpus": ("crew", "gpus"),
+    "storage": ("drivers", "storage"),
+    "study": ("drivers", "study"),
+    "trials": ("budget", "trials"),
+    "seconds": ("budget", "seconds"),
+    "seed": ("method", "seed"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """Everything that a search is asked for, as plain values."""
+
+    problem: Problem = Problem()
+    bounds: Bounds = Bounds()
+    method: Method = Method()
+    teacher: Teacher = Teacher()
+    crew: Crew = Crew()
+    drivers: Drivers = Drivers()
+    budget: Budget = field(default_factory=Budget)
+
+    def changed(self, **settings: object) -> "Search":
+        """The same with other settings, by their flat names. Raises `UsageError` for others."""
+        changes: dict[str, dict[str, object]] = {}
+        for name, value in settings.items():
+            if name not in FLAT:
+                raise unknown("setting", name, FLAT)
+            part, part_field = FLAT[name]
+            changes.setdefault(part, {})[part_field] = value
+        parts = {part: replace(getattr(self, part), **new) for part, new in changes.items()}
+        return replace(self, **parts)
+
+    def with_absolute_paths(self) -> "Search":
+        """The same, with every file and folder named so that it is found from anywhere."""
+        return self.changed(
+            space=_absolute(self.problem.space),
+            data=_absolute(self.problem.data),
+            teacher=_absolute_file(self.teacher.network),
+            teacher_weights=_absolute_file(self.teacher.weights),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as ``run.json`` holds them: flat."""
+        settings = {}
+        for name, (part, part_field) in FLAT.items():
+            settings[name] = getattr(getattr(self, part), part_field)
+        return settings
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Search":
+        """The settings of a ``run.json``. Raises `RunError` for what is none."""
+        strange = sorted(set(data) - set(FLAT))
+        if strange:
+            raise RunError(
+                f"run.json holds settings this version does not know: {', '.join(strange)}"
+            )
+        kinds = _kinds(cls())
+        settings = {}
+        for name, value in data.items():
+            settings[name] = tuple(value) if isinstance(value, list) else value
+            if not _is_of_kind(settings[name], kinds[name]):
+                raise RunError(
+                    f"run.json was edited: setting {name} must be {kinds[name]}, "
+                    f"not {str(settings[name])[:60]}"
+                )
+        return cls().changed(**settings)
+
+
+def _kinds(search: Search) -> dict[str, str]:
+    """The type of each setting, as text."""
+    kinds = {}
+    for name, (part, part_field) in FLAT.items():
+        annotations = {f.name: f.type for f in fields(getattr(search, part))}
+        kind = annotations[part_field]
+        kinds[name] = kind.__name__ if isinstance(kind, type) else str(kind)
+    return kinds
+
+
+def _is_of_kind(value: object, kind: str) -> bool:
+    """Whether a value that was read from JSON is of a type that is named by its text."""
+    if kind.endswith("| None"):
+        return value is None or _is_of_kind(value, kind.removesuffix("| None").strip())
+    if kind.startswith("tuple"):
+        return isinstance(value, tuple) and all(isinstance(part, str) for part in value)
+    if kind.startswith("collections.abc.Mapping"):
+        return isinstance(value, Mapping) and all(map(_is_finite, value.values()))
+    if kind == "float":
+        return _is_finite(value)
+    return type(value).__name__ == kind
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value)
+
+
+def _absolute(spec: str) -> str:
+    """A spec whose file or folder is found from wherever the run is opened."""
+    if spec.endswith(".py"):
+        return str(Path(spec).resolve())
+    kind, colon, places = spec.partition(":")
+    if not colon or kind not in ("folder", "npz", "fashion-mnist"):
+        return spec
+    parts = []
+    for part in places.split(","):
+        parts.append(part if part.startswith("size=") else str(Path(part).resolve()))
+    return f"{kind}:{','.join(parts)}"
+
+
+def _absolute_file(path: str | None) -> str | None:
+    """A file's whole path; a name that is no file stays."""
+    if path is None or not Path(path).exists():
+        return path
+    return str(Path(path).resolve())
