@@ -1,16 +1,17 @@
 """Search strategies, one per file; the file name, with dashes, is the name on the command line.
 
-A file exports ``strategy``, a class or a function called as ``strategy(domain, *, seed, objectives=1,
-**settings)``. Others add theirs through the entry-point group ``nas.strategies``: each entry point names
-such a callable. A spec is ``name``, ``name:variant``, ``name:setting=value,...`` or both:
-``evolution:population=20,sample=5``, ``optuna:NSGA-II,population_size=20``.
+A file exports ``strategy``, a class or a function called as ``strategy(domain, *, seed,
+objectives=1, **settings)``. Others add theirs through the entry-point group ``nas.strategies``:
+each entry point names such a callable. A spec is ``name``, ``name:variant``,
+``name:setting=value,...`` or both: ``evolution:population=20,sample=5``,
+``optuna:NSGA-II,population_size=20``.
 """
 
 import inspect
 import json
 import pkgutil
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -61,44 +62,54 @@ def make(spec: str, domain: Domain, *, seed: int, objectives: int = 1, **setting
     if name not in loaders:
         raise unknown("strategy", name, loaders)
     factory = loaders[name]()
-    given = {**of_spec, **settings}
-    parameters = inspect.signature(factory).parameters
-    takes = [name for name in parameters if name not in GIVEN]
-    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    for key in given:
-        if key == "variant" and key not in takes and not takes_all:
-            raise UsageError(
-                f"strategy '{name}' has no variants, so '{spec}' means nothing: write '{name}'"
-            )
-        if key not in takes and not takes_all:
-            raise unknown(f"setting of strategy '{name}'", key, takes)
-        if key in takes:
-            check_kind(
-                f"setting {key} of strategy '{name}'", given[key], parameters[key].annotation
-            )
+    chosen = {**of_spec, **settings}
+    _check_settings(name, spec, factory, chosen)
     try:
-        return factory(domain, seed=seed, objectives=objectives, **given)
+        return factory(domain, seed=seed, objectives=objectives, **chosen)
     except ValueError as error:  # a library's word on a setting
         raise UsageError(f"strategy '{spec}': {one_line(error)}") from error
 
 
+def _check_settings(name: str, spec: str, factory: Factory, settings: Mapping[str, Any]) -> None:
+    """Raise `UsageError` for a setting that the factory does not take, or of another kind."""
+    parameters = inspect.signature(factory).parameters
+    takes = [parameter for parameter in parameters if parameter not in GIVEN]
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for key, value in settings.items():
+        if key in takes:
+            check_kind(f"setting {key} of strategy '{name}'", value, parameters[key].annotation)
+        elif takes_all:
+            continue
+        elif key == "variant":
+            raise UsageError(
+                f"strategy '{name}' has no variants, so '{spec}' means nothing: write '{name}'"
+            )
+        else:
+            raise unknown(f"setting of strategy '{name}'", key, takes)
+
+
 def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
-    """``name:variant,key=value,...``: the name, and the settings, the variant among them. Values are JSON or text."""
+    """``name:variant,key=value,...``: the name, and the settings, the variant among them.
+
+    Values are JSON or text.
+    """
     name, _, rest = spec.partition(":")
     settings: dict[str, Any] = {}
     for place, pair in enumerate(rest.split(",") if rest else ()):
-        key, equals, value = pair.partition("=")
+        key, equals, text = pair.partition("=")
         if not equals and place > 0:
             raise UsageError(f"settings are written key=value, not '{pair}'")
-        if (key := key if equals else "variant") in settings:
+        value = _value(text) if equals else pair
+        key = key if equals else "variant"
+        if key in settings:
             raise UsageError(f"'{spec[:80]}' gives {key} twice: keep one")
-        settings[key] = _value(value) if equals else pair
+        settings[key] = value
     return name, settings
 
 
 def _value(text: str) -> Any:
     with suppress(ValueError):
         return json.loads(text)
-    return (
-        float(text) if re.fullmatch(r"[+-]?(\d+\.|\.\d+)", text) else text
-    )  # numbers that are no JSON: .15 and 1.
+    # Numbers that are no JSON: .15 and 1.
+    is_number = re.fullmatch(r"[+-]?(\d+\.|\.\d+)", text)
+    return float(text) if is_number else text

@@ -1,7 +1,6 @@
 """Networks as points: what options have in common decides how near they are, not their numbers."""
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,16 +27,13 @@ class Features:
         self.sizes: list[int] = []
         self.tables: list[Floats] = []
         for choice in domain.space.choices:
-            groups = [np.eye(len(choice)) / np.sqrt(2)]
-            attributes = _attributes(choice)
-            if len(choice) > 2 and attributes.shape[1]:
-                groups.append(attributes)
+            groups = _groups(choice)
             self.sizes += [group.shape[1] for group in groups]
             self.tables.append(np.concatenate(groups, axis=1))
-        names = domain.compiled.names
-        self.sizes += [1] * len(names)
-        self.low = np.array([domain.compiled.extreme(name)[0] for name in names])
-        high = np.array([domain.compiled.extreme(name, largest=True)[0] for name in names])
+        costs = domain.compiled
+        self.sizes += [1] * len(costs.names)
+        self.low = np.array([costs.extreme(name)[0] for name in costs.names])
+        high = np.array([costs.extreme(name, largest=True)[0] for name in costs.names])
         self.span = np.where(high > self.low, high - self.low, 1)
 
     def points(self, genes: NDArray[np.int64]) -> Points:
@@ -55,25 +51,43 @@ class Features:
         return points.features[:, points.features.shape[1] - len(self.low) :]
 
 
+def _groups(choice: Choice) -> list[Floats]:
+    """Tables of a choice, (options, columns): the option itself, and its attributes if any."""
+    same = np.eye(len(choice)) / np.sqrt(2)
+    if len(choice) <= 2:
+        return [same]
+    attributes = _attributes(choice)
+    return [same, attributes] if attributes.shape[1] else [same]
+
+
 def _attributes(choice: Choice) -> Floats:
-    """(options, columns): numeric settings scaled to 0..1, all columns together to a squared distance of at most 1."""
+    """Numeric settings scaled to 0..1: (options, columns).
+
+    All columns together have a squared distance of at most 1.
+    """
     if choice.ordinal:
         return np.linspace(0, 1, len(choice))[:, None]
     settings = [_numbers(option) for option in choice.options]
-    names = sorted({name for found in settings for name in found})
-    table = np.array([[found.get(name, 0.0) for name in names] for found in settings]).reshape(
-        len(choice), -1
-    )
-    low, high = table.min(axis=0, initial=np.inf), table.max(axis=0, initial=-np.inf)
+    names = sorted(set().union(*settings))
+    table = np.zeros((len(choice), len(names)))
+    for row, numbers in zip(table, settings, strict=True):
+        row[:] = [numbers.get(name, 0.0) for name in names]
+    low = table.min(axis=0, initial=np.inf)
+    high = table.max(axis=0, initial=-np.inf)
     varies = high > low
     scaled = (table[:, varies] - low[varies]) / (high - low)[varies]
     return np.asarray(scaled / np.sqrt(max(1, scaled.shape[1])))
 
 
-def _numbers(option: Any) -> dict[str, float]:
+def _numbers(option: object) -> dict[str, float]:
+    """The numeric settings of an op by name; a number that is an option is its only setting."""
     if isinstance(option, int | float):
         return {"value": float(option)}
     if not dataclasses.is_dataclass(option):
         return {}
-    values = {field.name: getattr(option, field.name) for field in dataclasses.fields(option)}
-    return {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
+    numbers = {}
+    for field in dataclasses.fields(option):
+        value = getattr(option, field.name)
+        if isinstance(value, int | float):
+            numbers[field.name] = float(value)
+    return numbers

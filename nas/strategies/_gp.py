@@ -1,4 +1,4 @@
-"""A small Gaussian process over genes: numpy and scipy alone, hundreds of observations, milliseconds a fit.
+"""A small Gaussian process over genes, for hundreds of observations: milliseconds a fit.
 
 The covariance of two networks is exp(-sum of w_g d_g) + sum of b_k s_k. d_g is the squared distance
 of their genes in feature group g: for a categorical gene one where they differ (the
@@ -16,6 +16,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +26,11 @@ from scipy.optimize import minimize
 __all__ = ["DEGREES", "Points", "Posterior", "Weights", "fit", "squash"]
 
 Floats = NDArray[np.float64]
+Bytes = NDArray[np.uint8]
 
 DEGREES = 3
+STARTS_IN_A_BYTE = 9 - DEGREES
+"""Genes of eight from which a run of the longest degree ends inside the byte."""
 CHUNK = 128
 FAR = 2.0
 SCALE_SD = 1.5
@@ -35,25 +39,32 @@ SHARE_MEDIAN, SHARE_SD = 0.3, 1.5
 NOISE_MEDIAN, NOISE_SD = 0.02, 1.5
 LEAST_NOISE = 1e-4
 ITERATIONS = 30
+REACH = 5
+"""How far, in logarithms, a weight may move from its median."""
 JITTER = 1e-8
 
 
 @dataclass(frozen=True)
 class Weights:
-    """``groups``: w, (g,); ``shares``: b, one per degree; ``noise``: a variance in the same unit."""
+    """Of the covariance, all in units of the variance."""
 
     groups: Floats
+    """w, one per feature group."""
     shares: Floats
+    """b, one per degree."""
     noise: float
 
 
 @dataclass(frozen=True)
 class Points:
-    """Networks: their genes, (n, number of choices), and features, (n, d), in groups of ``sizes`` columns."""
+    """Networks as the covariance sees them."""
 
     genes: NDArray[np.int64]
+    """(n, number of choices)."""
     features: Floats
+    """(n, d)."""
     sizes: Sequence[int]
+    """Columns of each feature group, in order."""
 
     def joined(self, other: "Points") -> "Points":
         """Both, one after the other."""
@@ -62,9 +73,9 @@ class Points:
 
 
 def squash(losses: Floats) -> Floats:
-    """losses: (n,). Standardised; those beyond `FAR` spreads above the median are pulled in: how bad is no news.
+    """losses: (n,). Standardised by the median and its distance to the best decile.
 
-    The spread is that between the median and the best decile.
+    Losses beyond `FAR` such spreads above the median are pulled in: how bad they are is no news.
     """
     middle = np.median(losses)
     spread = (middle - np.quantile(losses, 0.1)) / 1.28 or losses.std() or 1.0
@@ -73,46 +84,52 @@ def squash(losses: Floats) -> Floats:
 
 
 def shared(first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
-    """first: (n, genes), second: (m, genes). Share of the runs of each degree that are equal: (degrees, n, m).
+    """first: (n, genes), second: (m, genes). Share of equal runs of each degree: (degrees, n, m).
 
-    Eight genes at a time make the bits of a byte; a run is counted where it begins.
+    Eight genes at a time make the bits of a byte. A run is counted where it begins.
     """
     narrow = np.uint8 if max(first.max(initial=0), second.max(initial=0)) < 256 else np.int64
-    ours, theirs = first.T.astype(narrow)[:, :, None], second.T.astype(narrow)[:, None, :]
-    starts, genes = 9 - DEGREES, len(ours)
-    found = np.zeros((DEGREES, len(first), len(second)))
+    ours = first.T.astype(narrow)[:, :, None]
+    theirs = second.T.astype(narrow)[:, None, :]
+    genes = len(ours)
+    counts = np.zeros((DEGREES, len(first), len(second)))
     for column in range(0, len(second), CHUNK):  # what is counted stays in the cache
         part = theirs[:, :, column : column + CHUNK]
-        for block in range(0, genes, starts):
-            bits = np.zeros((len(first), part.shape[2]), np.uint8)
-            for bit, (a, b) in enumerate(
-                zip(ours[block : block + 8], part[block : block + 8], strict=True)
-            ):
-                bits |= (a == b).view(np.uint8) << np.uint8(bit)
-            runs = bits & np.uint8((1 << starts) - 1)
+        for block in range(0, genes, STARTS_IN_A_BYTE):
+            bits = _equal_bits(ours[block : block + 8], part[block : block + 8])
+            runs = bits & np.uint8((1 << STARTS_IN_A_BYTE) - 1)
             for degree in range(DEGREES):
-                found[degree, :, column : column + CHUNK] += np.bitwise_count(runs)
+                counts[degree, :, column : column + CHUNK] += np.bitwise_count(runs)
                 runs &= bits >> np.uint8(degree + 1)
-    found /= np.maximum(1, genes - np.arange(DEGREES))[:, None, None]
-    return found
+    counts /= np.maximum(1, genes - np.arange(DEGREES))[:, None, None]
+    return counts
+
+
+def _equal_bits(ours: NDArray[Any], theirs: NDArray[Any]) -> Bytes:
+    """ours: (genes, n, 1), theirs: (genes, 1, m), at most eight genes. Bit i: gene i is equal."""
+    bits = np.zeros((ours.shape[1], theirs.shape[2]), np.uint8)
+    for bit, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
+        bits |= (mine == other).view(np.uint8) << np.uint8(bit)
+    return bits
 
 
 def fit(points: Points, y: Floats) -> Weights:
     """y: (n,). Most probable weights, by L-BFGS-B with the gradients of the marginal likelihood."""
     count, groups = len(y), len(points.sizes)
     borders = np.concatenate([[0], np.cumsum(points.sizes)])
-    parts = [points.features[:, a:b] for a, b in pairwise(borders)]
+    parts = [points.features[:, start:end] for start, end in pairwise(borders)]
     squared = np.stack([_squared(part, part).ravel() for part in parts])
     runs = shared(points.genes, points.genes).reshape(DEGREES, -1)
     centre = math.log(1 / (groups * max(float(squared.mean()), 1e-9)))
-    medians = np.array(
-        [0.0, *np.zeros(groups), *[math.log(SHARE_MEDIAN)] * DEGREES, math.log(NOISE_MEDIAN)]
-    )
+    share_medians = [math.log(SHARE_MEDIAN)] * DEGREES
+    medians = np.array([0.0, *np.zeros(groups), *share_medians, math.log(NOISE_MEDIAN)])
     sds = np.array([SCALE_SD, *[SPREAD_SD] * groups, *[SHARE_SD] * DEGREES, NOISE_SD])
 
     def loss(theta: Floats) -> tuple[float, Floats]:
+        """Minus the log of the posterior probability, and its gradient."""
         weights = np.exp(centre + theta[0] + theta[1 : groups + 1])
-        shares, noise = np.exp(theta[groups + 1 : -1]), LEAST_NOISE + math.exp(theta[-1])
+        shares = np.exp(theta[groups + 1 : -1])
+        noise = LEAST_NOISE + math.exp(theta[-1])
         same = np.exp(-weights @ squared)
         matrix = (same + shares @ runs).reshape(count, count)
         matrix.flat[:: count + 1] += noise
@@ -127,6 +144,7 @@ def fit(points: Points, y: Floats) -> Weights:
         variance = max(float((y - mean) @ alpha) / count, 1e-12)
         slope = 0.5 * (inverse - np.outer(alpha, alpha) / variance).ravel()
         by_weight = -weights * (squared @ (slope * same))
+        by_share = shares * (runs @ slope)
         by_noise = float(slope[:: count + 1].sum()) * (noise - LEAST_NOISE)
         off = (theta - medians) / sds
         value = (
@@ -134,15 +152,17 @@ def fit(points: Points, y: Floats) -> Weights:
             + float(np.log(lower.diagonal()).sum())
             + 0.5 * float(off @ off)
         )
-        return value, np.array(
-            [by_weight.sum(), *by_weight, *(shares * (runs @ slope)), by_noise]
-        ) + off / sds
+        gradient = np.array([by_weight.sum(), *by_weight, *by_share, by_noise])
+        return value, gradient + off / sds
 
-    bounds = [(m - 5, m + 5) for m in medians]
+    bounds = [(median - REACH, median + REACH) for median in medians]
     options = {"maxiter": ITERATIONS}
-    found = minimize(loss, medians, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
-    groups_found = np.exp(centre + found[0] + found[1 : groups + 1])
-    return Weights(groups_found, np.exp(found[groups + 1 : -1]), LEAST_NOISE + math.exp(found[-1]))
+    best = minimize(loss, medians, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
+    return Weights(
+        groups=np.exp(centre + best[0] + best[1 : groups + 1]),
+        shares=np.exp(best[groups + 1 : -1]),
+        noise=LEAST_NOISE + math.exp(best[-1]),
+    )
 
 
 class Posterior:
@@ -164,9 +184,8 @@ class Posterior:
         """With other networks, in units of the variance: (n, m)."""
         scale = np.repeat(np.sqrt(self.weights.groups), self.points.sizes)
         near = np.exp(-_squared(self.points.features * scale, other.features * scale))
-        return np.asarray(
-            near + np.tensordot(self.weights.shares, shared(self.points.genes, other.genes), 1)
-        )
+        runs = shared(self.points.genes, other.genes)
+        return np.asarray(near + np.tensordot(self.weights.shares, runs, 1))
 
     def _solve(self, right: Floats) -> Floats:
         return np.asarray(solve_triangular(self.lower, right, lower=True, check_finite=False))

@@ -1,4 +1,4 @@
-"""What a strategy was told, by network and not by genes: two gene tuples may describe one network."""
+"""What a strategy was told, by network: two gene tuples may describe one."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -18,7 +18,7 @@ LISTED = 1 << 13
 
 
 class History:
-    """Networks told, by canonical genes, with the mean of their losses where one was evaluated repeatedly."""
+    """Networks told, by canonical genes, and the mean losses of repeated evaluations."""
 
     def __init__(self, domain: Domain) -> None:
         self.domain = domain
@@ -40,11 +40,11 @@ class History:
         key = self.canonical(trial.genes)
         self.genes.setdefault(key, trial.genes)
         if trial.state == "complete":
-            count = self._counts[key] = self._counts.get(key, 0) + 1
-            mean = self.losses.get(key, trial.losses)
-            self.losses[key] = tuple(
-                m + (x - m) / count for m, x in zip(mean, trial.losses, strict=True)
-            )
+            count = self._counts.get(key, 0) + 1
+            self._counts[key] = count
+            means = self.losses.get(key, trial.losses)
+            both = zip(means, trial.losses, strict=True)
+            self.losses[key] = tuple(mean + (loss - mean) / count for mean, loss in both)
         return key
 
     def taken(self, pending: Sequence[Proposal]) -> set[Genes]:
@@ -52,7 +52,7 @@ class History:
         return {self.canonical(proposal.genes) for proposal in pending}
 
     def unseen(self, candidates: NDArray[np.int64], pending: Sequence[Proposal]) -> Genes | None:
-        """candidates: (n, number of choices). The first whose network was neither told nor is pending."""
+        """candidates: (n, number of choices). The first network neither told nor pending."""
         taken = self.taken(pending)
         for genes in map(tuple, candidates.tolist()):
             key = self.canonical(genes)
@@ -63,29 +63,28 @@ class History:
     def unseen_neighbour(
         self, genes: Genes, rng: np.random.Generator, pending: Sequence[Proposal]
     ) -> Genes | None:
-        """A random one of the neighbours that were neither told nor are pending."""
+        """A random neighbour that was neither told nor is pending."""
         return self.unseen(rng.permutation(self.domain.neighbours(genes)), pending)
 
     def draw(self, rng: np.random.Generator, pending: Sequence[Proposal] = ()) -> Genes:
         """An unseen network, uniform over gene tuples inside the bounds.
 
-        One seen before where `DRAWS` draws find none and the space is too large to list (or
-        exhausted).
+        One seen before if `DRAWS` draws find none, and the space is exhausted or too large to list.
         """
         tried = 0
         while tried < DRAWS:
             drawn = self.domain.sample_many(max(8, tried), rng)
-            found = self.unseen(drawn, pending)
-            if found is not None:
-                return found
+            unseen = self.unseen(drawn, pending)
+            if unseen is not None:
+                return unseen
             tried += len(drawn)
         if self.domain.space.cardinality <= LISTED:
             every = np.array(list(product(*map(range, self.domain.space.gene_sizes))))
-            found = self.unseen(rng.permutation(every[self.domain.inside(every)]), pending)
-        return tuple(map(int, drawn[0])) if found is None else found
+            unseen = self.unseen(rng.permutation(every[self.domain.inside(every)]), pending)
+        return tuple(map(int, drawn[0])) if unseen is None else unseen
 
     def order(self, weights: NDArray[np.float64], among: Sequence[Genes] = ()) -> list[Genes]:
-        """Canonical genes of complete trials, all of them or those given, best first.
+        """Canonical genes of complete trials, best first: of ``among``, or of all.
 
         Several objectives are weighed by the augmented Chebyshev distance to the best of each, in
         units of the range told (Knowles 2006, ParEGO, https://doi.org/10.1109/TEVC.2005.851274,
@@ -93,7 +92,8 @@ class History:
         """
         keys = list(among or self.losses)
         losses = np.array([self.losses[key] for key in keys])
-        low, high = losses.min(axis=0), losses.max(axis=0)
+        low = losses.min(axis=0)
+        high = losses.max(axis=0)
         weighed = weights * (losses - low) / np.where(high > low, high - low, 1)
         ranks = np.argsort(weighed.max(axis=1) + 0.05 * weighed.sum(axis=1), kind="stable")
         return [keys[i] for i in ranks]

@@ -18,27 +18,30 @@ MIXTURES = 8
 def warm(names: str, domain: Domain, seed: int) -> list[Genes]:
     """The points of the domain nearest to published networks; ``names`` are joined by ``+``.
 
-    `UsageError` for an unknown name, and where the space has no stages that correspond to the
+    Raises `UsageError` for an unknown name, and if the space has no stages that correspond to the
     network's.
     """
-    found = []
-    last = domain.space.chain[-1].words[0][0][-1].out_shape
-    given = domain.space.input
+    starts = []
+    logits = domain.space.chain[-1].words[0][0][-1].out_shape
+    image = domain.space.input
     for place, name in enumerate(filter(None, names.split("+"))):
         network = networks.get(
-            name, resolution=given.size, classes=last.channels, in_channels=given.channels
+            name, resolution=image.size, classes=logits.channels, in_channels=image.channels
         )
         member = membership(network, domain.space)
         if member.genes is None:
             raise UsageError(
                 f"no search of space '{domain.space.name}' can start from '{name}': {member}"
             )
-        found.append(inside(member.genes, domain, rng(seed, "warm", place)))
-    return found
+        starts.append(inside(member.genes, domain, rng(seed, "warm", place)))
+    return starts
 
 
 def inside(genes: Genes, domain: Domain, generator: np.random.Generator) -> Genes:
-    """The genes, or, where they break a bound, the mixture with a network inside that keeps the most of them."""
+    """The genes themselves if they keep all bounds.
+
+    Else their mixture with a random network inside that keeps the most of them.
+    """
     if domain.contains(genes):
         return genes
     drawn: NDArray[np.int64] = domain.sample_many(MIXTURES, generator)

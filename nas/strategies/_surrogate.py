@@ -1,4 +1,4 @@
-"""What has been told as Gaussian processes, and what an unseen network is worth as the next proposal."""
+"""What was told as Gaussian processes, and what an unseen network is worth as next proposal."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,22 +21,23 @@ STARTS = 4
 FRONT_STARTS = 16
 NORMALS = 16
 MARGIN = 0.1
-"""How far beyond the worst of its front an objective still counts, in units of the front's range."""
+"""How far beyond its front's worst an objective still counts, in units of the front's range."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """One number that every complete network has, (n,), as a process is fitted to it.
-
-    ``cost``: the domain's cost that it equals: priced up to ``most``, not predicted, so it has no
-    weights. ``limit``: the largest allowed value of a metric that is no objective.
-    """
+    """One number that every complete network has, as a process is fitted to it."""
 
     values: Floats
+    """(n,)."""
     weights: _gp.Weights | None = None
+    """Of the process; None for a price."""
     cost: int | None = None
+    """The domain's cost that the number equals: it is priced, not predicted."""
     most: float = 1.0
+    """The largest price inside the bounds."""
     limit: float | None = None
+    """The largest allowed value of a metric that is no objective."""
 
 
 class Model:
@@ -68,17 +69,18 @@ class Model:
     def predict(self, processes: Processes, points: _gp.Points) -> tuple[Floats, Floats]:
         """Means and standard deviations, (n, columns) each; a price has no deviation."""
         costs = self.features.costs(points)
-        found = [
-            (costs[:, column.cost or 0], np.zeros(len(costs)))
-            if process is None
-            else process.predict(points)
-            for process, column in zip(processes, self.columns, strict=True)
-        ]
-        mean, sd = zip(*found, strict=True)
-        return np.stack(mean, axis=1), np.stack(sd, axis=1)
+        means, sds = [], []
+        for process, column in zip(processes, self.columns, strict=True):
+            if process is None:
+                mean, sd = costs[:, column.cost or 0], np.zeros(len(costs))
+            else:
+                mean, sd = process.predict(points)
+            means.append(mean)
+            sds.append(sd)
+        return np.stack(means, axis=1), np.stack(sds, axis=1)
 
     def starts(self, generator: np.random.Generator) -> NDArray[np.int64]:
-        """Places of the networks to climb from: the best one on average, or a random part of the front."""
+        """Places of the networks to climb from: the best ones, or a random part of the front."""
         best = self.rank(self.means, np.ones(self.objectives))
         kept = np.flatnonzero(self.excess(self.means) == 0)
         if self.objectives == 1 or not len(kept):
@@ -88,15 +90,14 @@ class Model:
 
     def excess(self, values: Floats) -> Floats:
         """values: (n, columns). By how much limits are exceeded in all: (n,)."""
-        over = [
-            np.maximum(v - c.limit, 0)
-            for v, c in zip(values.T, self.columns, strict=True)
-            if c.limit is not None
-        ]
-        return np.asarray(np.sum(over, axis=0) if over else np.zeros(len(values)))
+        total = np.zeros(len(values))
+        for metric, column in zip(values.T, self.columns, strict=True):
+            if column.limit is not None:
+                total += np.maximum(metric - column.limit, 0)
+        return total
 
     def rank(self, values: Floats, weights: Floats) -> NDArray[np.int64]:
-        """values: (n, columns). Places from the best on: what keeps the limits by its objectives, then the least excess."""
+        """values: (n, columns). Places from the best on: by the excess, then by the objectives."""
         weighed = chebyshev(values[:, : self.objectives], self.means[:, : self.objectives], weights)
         return np.lexsort((weighed, self.excess(values)))
 
@@ -111,9 +112,10 @@ class Model:
 
 
 class Value:
-    """Expected improvement of the best mean loss, of the front's hypervolume, or of losses weighed at random.
+    """Expected improvement, times the probability that limits are kept.
 
-    Times the probability that limits are kept; while none told keeps them, that probability alone.
+    Of the best mean loss with one objective, of the front's hypervolume with two, of losses weighed
+    at random with more. While no network told keeps the limits, that probability alone.
     """
 
     def __init__(self, model: Model, processes: Processes, generator: np.random.Generator) -> None:
@@ -123,23 +125,27 @@ class Value:
         means = model.means[:, : model.objectives]
         self.kept = means[model.excess(model.means) == 0]
         """Posterior means of the networks told that keep all limits: (n, objectives)."""
-        self.steps = (
-            _Staircase(self.kept, model.columns)
-            if len(self.kept) and model.objectives == 2
-            else None
-        )
+        self.steps: _Staircase | None = None
+        if len(self.kept) and model.objectives == 2:
+            self.steps = _Staircase(self.kept, model.columns[:2])
 
     def __call__(self, genes: NDArray[np.int64]) -> Floats:
         """genes: (n, number of choices). Higher is better: (n,)."""
         mean, sd = self.model.predict(self.processes, self.model.features.points(genes))
-        odds = np.ones(len(mean))
-        for m, s, column in zip(mean.T, sd.T, self.model.columns, strict=True):
-            if column.limit is not None:
-                odds *= ndtr((column.limit - m) / np.maximum(s, 1e-12))
+        odds = self._odds(mean, sd)
         if not len(self.kept):
             return odds
         objectives = self.model.objectives
         return np.asarray(odds * self._improvement(mean[:, :objectives], sd[:, :objectives]))
+
+    def _odds(self, mean: Floats, sd: Floats) -> Floats:
+        """mean, sd: (n, columns). Probability that all limits are kept: (n,)."""
+        odds = np.ones(len(mean))
+        for place, column in enumerate(self.model.columns):
+            if column.limit is not None:
+                room = column.limit - mean[:, place]
+                odds *= ndtr(room / np.maximum(sd[:, place], 1e-12))
+        return odds
 
     def _improvement(self, mean: Floats, sd: Floats) -> Floats:
         if mean.shape[1] == 1:
@@ -156,51 +162,59 @@ class _Staircase:
 
     Given a network's second loss c, its hypervolume improvement is the integral over c' >= c of how
     far its first loss lies below the best that costs at most c'. So the expectation over a normal
-    first loss is a sum of expected improvements, one per step and times its width: exact where c is
-    a price, else averaged over draws of c. In two dimensions this is the expected hypervolume
+    first loss is a sum of expected improvements, one per step and times its width. It is exact if c
+    is a price, else averaged over draws of c. In two dimensions this is the expected hypervolume
     improvement of Emmerich et al. 2011, https://doi.org/10.1109/CEC.2011.5949880. The reference is
     the largest price, or a tenth of the front's range beyond its worst, and at most `_gp.FAR`:
     networks that are worse than nearly all told are not aimed at.
+
+    kept: (n, 2); columns: the two objectives'.
     """
 
     def __init__(self, kept: Floats, columns: Sequence[Column]) -> None:
-        self.first = 1 if columns[0].cost is not None and columns[1].cost is None else 0
+        only_first_is_priced = columns[0].cost is not None and columns[1].cost is None
+        self.first = 1 if only_first_is_priced else 0
+        self.second = 1 - self.first
         edge = kept[front(kept)]
-        worst = np.minimum(edge.max(axis=0) + MARGIN * (np.ptp(edge, axis=0) + 1e-9), _gp.FAR)
-        corner = [
-            w if column.cost is None else column.most
-            for w, column in zip(worst, columns, strict=True)
-        ]
-        edge = edge[edge[:, 1 - self.first].argsort(kind="stable")]
-        self.lower = np.concatenate([[-np.inf], edge[:, 1 - self.first]])
-        self.upper = np.concatenate([edge[:, 1 - self.first], [corner[1 - self.first]]])
+        margin = MARGIN * (np.ptp(edge, axis=0) + 1e-9)
+        corner = np.minimum(edge.max(axis=0) + margin, _gp.FAR)
+        for place, column in enumerate(columns):
+            if column.cost is not None:
+                corner[place] = column.most
+        edge = edge[edge[:, self.second].argsort(kind="stable")]
+        self.lower = np.concatenate([[-np.inf], edge[:, self.second]])
+        self.upper = np.concatenate([edge[:, self.second], [corner[self.second]]])
         self.best = np.minimum(np.concatenate([[np.inf], edge[:, self.first]]), corner[self.first])
 
     def improvement(self, mean: Floats, sd: Floats, normals: Floats) -> Floats:
         """mean, sd: (n, 2); normals: (draws, 1, 2). Expected gain of hypervolume: (n,)."""
-        other, draws = (
-            1 - self.first,
-            normals if sd[:, 1 - self.first].any() else np.zeros((1, 1, 2)),
-        )
+        draws = normals[:, 0, self.second]
+        if not sd[:, self.second].any():
+            draws = np.zeros(1)
         gains = expected_improvement(self.best - mean[:, self.first, None], sd[:, self.first, None])
         total = np.zeros(len(mean))
-        for normal in draws[:, 0, other]:
-            spent = (mean[:, other] + normal * sd[:, other])[:, None]
-            total += (np.maximum(self.upper - np.maximum(self.lower, spent), 0) * gains).sum(axis=1)
+        for normal in draws:
+            spent = (mean[:, self.second] + normal * sd[:, self.second])[:, None]
+            widths = np.maximum(self.upper - np.maximum(self.lower, spent), 0)
+            total += (widths * gains).sum(axis=1)
         return total / len(draws)
 
 
 def expected_improvement(gap: Floats, sd: Floats) -> Floats:
-    """gap: by how much the mean lies below the best; sd: of a shape that fits. Of the shape of both."""
+    """gap: by how much the mean lies below the best; sd: of a shape that fits. Of both shapes."""
     sd = np.maximum(sd, 1e-12)
     z = gap / sd
     return np.asarray(gap * ndtr(z) + sd * np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi))
 
 
 def chebyshev(losses: Floats, told: Floats, weights: Floats) -> Floats:
-    """losses: (..., objectives). Augmented Chebyshev distance to the best of each objective told: (...)."""
+    """losses: (..., objectives), told: (n, objectives). Augmented Chebyshev distance: (...).
+
+    To the best of each objective told, in units of the range told.
+    """
     if len(weights) == 1:
         return losses[..., 0]
-    low, high = told.min(axis=0), told.max(axis=0)
+    low = told.min(axis=0)
+    high = told.max(axis=0)
     weighed = weights * (losses - low) / np.where(high > low, high - low, 1)
     return np.asarray(weighed.max(axis=-1) + 0.05 * weighed.sum(axis=-1))

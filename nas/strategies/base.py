@@ -20,7 +20,7 @@ class Proposal:
 
 
 class Strategy(ABC):
-    """Proposes genes inside a domain (`ask`), learns from trials (`tell`), names its best (`recommend`).
+    """Proposes genes inside a domain, learns from trials, names its best network.
 
     A proposal is a pure function of the constructor's arguments, the sequence of trials told, the
     trial's number and the proposals still pending. What cannot be rebuilt from genes alone (a
@@ -37,13 +37,16 @@ class Strategy(ABC):
         """Learn from one trial, complete, infeasible, failed or stopped."""
 
     def snapshot(self) -> bytes | None:
-        """All that was learnt so far, where learning it again is dear; None where telling again is cheap."""
+        """All that was learnt so far; None if telling the trials again is cheap."""
         return None
 
     def restore(self, snapshot: bytes, told: Sequence[Trial]) -> None:
-        """Become, bit for bit, the strategy that gave the snapshot after these trials; called on a new one."""
+        """Become, bit for bit, the strategy that gave the snapshot after these trials.
+
+        Called on a new strategy.
+        """
         raise NotImplementedError
 
     @abstractmethod
     def recommend(self) -> Genes:
-        """The network it would bet on, given noise: not merely the luckiest one seen."""
+        """The network it would bet on, given noise: not merely the luckiest one told."""

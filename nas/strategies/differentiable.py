@@ -1,4 +1,4 @@
-"""Differentiable search: the networks of a distribution that the training of a supernet has learned.
+"""Differentiable search: networks of a distribution that the training of a supernet has learned.
 
 The training (`nas.supernet.theta`) comes first and gives a document; this strategy, which needs no
 torch, proposes its candidates in the order of their rank, then draws more. So what a gradient found
@@ -41,68 +41,82 @@ OWN = {"path": ("frozen", "ramp", "lr", "samples", "beside", "guard"), "fbnet": 
 LARGEST_FILE_BYTES = 64 << 20
 AGAIN = "Remove distribution.json: nas search --resume makes it again from the training in theta.pt"
 LOSSES = ("product", "absolute")
+WHAT = "strategy 'differentiable'"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How the distribution is learned. ``variant`` fbnet is the paper's own way, path (the default) ours.
-
-    ``window``: share of the bound that a derived network may stay below it. ``frozen``: share of
-    the steps before theta moves. ``ramp``: during these, networks depart from the largest one
-    (`nas.supernet.training`). ``lr``: Adam's, for theta. ``samples``: networks of a theta step.
-    ``beside``: every second step trains a uniformly random network instead of a drawn one.
-    ``guard``: act on skips and on early collapse. ``candidates``: networks drawn at the end and
-    ranked. ``longer``: times the images and epochs of one network's short training. ``epochs``: of
-    fbnet, which follows the paper in all else; its ``loss`` product is the paper's, which weighs
-    the latency and takes what falls under the bound, and absolute seeks the window (TF-NAS).
-    ``share``: see `nas.supernet.network.Supernet`. ``accumulate``: parts that a batch is worked off
-    in, to save memory.
-
-    ``depth``: how many slots of a stage are filled is a choice of its own
-    (`nas.supernet.distribution`). ``prune`` and ``two_path``: options fall away while theta is
-    learned (`nas.supernet.shrinking`).
-    """
+    """How the distribution is learned."""
 
     variant: str = "path"
+    """``fbnet`` is the paper's own way, ``path`` is ours."""
     window: float = 0.05
+    """Share of the bound that a derived network may stay below it."""
     frozen: float = 0.5
+    """Share of the steps before theta moves."""
     ramp: bool = True
+    """During these, networks depart from the largest one (`nas.supernet.training`)."""
     lr: float = 0.05
+    """Adam's rate for theta."""
     samples: int = 4
+    """Networks of a step of theta."""
     beside: bool = True
+    """Every second step trains a uniformly random network instead of a drawn one."""
     guard: bool = True
+    """Act on skips and on early collapse."""
     candidates: int = 48
+    """Networks drawn at the end and ranked."""
     longer: float = 12.0
+    """Times the images and epochs of one network's short training."""
     epochs: int = 90
+    """Of variant fbnet, which follows the paper in all else."""
     loss: str = "product"
+    """Of variant fbnet. ``product`` is the paper's: it weighs the latency and takes what falls
+    under the bound. ``absolute`` seeks the window (TF-NAS)."""
     share: str = "auto"
+    """How layers share weights, see `nas.supernet.network.Supernet`."""
     accumulate: int = 1
+    """Parts that a batch is worked off in, to save memory."""
     depth: bool = False
+    """How many slots of a stage are filled is a choice of its own (`nas.supernet.distribution`)."""
     prune: float = 0.0
+    """Options fall away while theta is learned (`nas.supernet.shrinking`)."""
     two_path: bool = False
+    """See ``prune``."""
 
     def __post_init__(self) -> None:
-        fields = {field.name: field for field in dataclasses.fields(self)}
-        for name, field in fields.items():
-            check_kind(f"{name} of strategy 'differentiable'", getattr(self, name), field.type)
+        self._check_kinds()
+        self._check_values()
+        self._check_variant()
+
+    def _check_kinds(self) -> None:
+        for field in dataclasses.fields(self):
+            check_kind(f"{field.name} of {WHAT}", getattr(self, field.name), field.type)
+
+    def _check_values(self) -> None:
         for name, known in (("variant", MODES), ("loss", LOSSES), ("share", SHARING)):
             if getattr(self, name) not in known:
-                raise unknown(f"{name} of strategy 'differentiable'", getattr(self, name), known)
+                raise unknown(f"{name} of {WHAT}", getattr(self, name), known)
         for name, (low, high) in _RANGES.items():
-            if not low <= getattr(self, name) <= high:
-                raise UsageError(
-                    f"{name} of strategy 'differentiable' must be {low:g} to {high:g}, not {getattr(self, name)}"
-                )
-        foreign = [n for variant, names in OWN.items() if variant != self.variant for n in names]
-        for name in foreign:
-            if getattr(self, name) != fields[name].default:
-                raise UsageError(
-                    f"variant {self.variant} of strategy 'differentiable' has no {name}: leave it out"
-                )
-        if not self.aims and self.window != fields["window"].default:
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise UsageError(f"{name} of {WHAT} must be {low:g} to {high:g}, not {value}")
+
+    def _check_variant(self) -> None:
+        """Raise `UsageError` if a setting was changed that the variant does not have."""
+        (other,) = set(MODES) - {self.variant}
+        for name in OWN[other]:
+            if self._changed(name):
+                raise UsageError(f"variant {self.variant} of {WHAT} has no {name}: leave it out")
+        if not self.aims and self._changed("window"):
             raise UsageError(
-                "variant fbnet takes whatever falls under the bound: give window together with loss=absolute"
+                "variant fbnet takes whatever falls under the bound: "
+                "give window together with loss=absolute"
             )
+
+    def _changed(self, name: str) -> bool:
+        """Whether a setting is not the default."""
+        return bool(getattr(self, name) != getattr(type(self), name))
 
     @property
     def aims(self) -> bool:
@@ -124,10 +138,10 @@ _RANGES: Mapping[str, tuple[float, float]] = {
 
 
 class Differentiable(Strategy):
-    """Candidates in order of rank, then draws from the distribution inside the window, no network twice.
+    """Candidates by rank, then draws from the distribution inside the window, no network twice.
 
-    ``band``: the window together with the domain's other bounds; where the distribution has nothing
-    there, draws are even. Raises `BoundError` where nothing is in it.
+    ``band``: the window together with the domain's other bounds. If the distribution has nothing
+    there, draws are even. Raises `BoundError` if nothing is in it.
     """
 
     trials = 6
@@ -142,17 +156,14 @@ class Differentiable(Strategy):
         self.target = _target(domain, self.settings.window if self.settings.aims else 1.0)
         self._candidates: list[tuple[Genes, dict[str, Any]]] = []
         self._window: Window | None = None
-        even = [np.ones(slot.options) for slot in domain.space.slots]
-        Window(
-            domain.compiled, self.target.metric, self.target.lower, self.target.upper, even
-        )  # raises if it is empty
+        self.window([np.ones(slot.options) for slot in domain.space.slots])  # raises if it is empty
         others = [bound for bound in domain.bounds if bound.metric != self.target.metric]
-        self.band = (
-            Domain(domain.space, domain.compiled, [self.target, *others]) if others else domain
-        )
+        self.band = domain
+        if others:
+            self.band = Domain(domain.space, domain.compiled, [self.target, *others])
 
     def learn(self, document: Mapping[str, Any]) -> None:
-        """Take over what a training found: ``weights`` per slot and option, and ranked ``candidates``.
+        """Take over ``weights`` per slot and option, and ranked ``candidates``, of a training.
 
         Raises `RunError` for a document that does not hold them.
         """
@@ -168,9 +179,10 @@ class Differentiable(Strategy):
             raise RunError(
                 f"the distribution is damaged: it must hold weights and candidates. {AGAIN}"
             )
-        if [len(row) for row in weights] != [slot.options for slot in self.domain.space.slots]:
+        space = self.domain.space
+        if [len(row) for row in weights] != [slot.options for slot in space.slots]:
             raise RunError(
-                f"the distribution is not one over space '{self.domain.space.name}': its slots differ. {AGAIN}"
+                f"the distribution is not one over space '{space.name}': its slots differ. {AGAIN}"
             )
         self._window = self.window(weights)
         self._candidates = [(genes, {"rank": rank}) for rank, genes in enumerate(candidates)]
@@ -178,45 +190,45 @@ class Differentiable(Strategy):
     def window(self, weights: Sequence[Sequence[float] | NDArray[np.float64]]) -> Window:
         """Draws from the distribution, inside the window that the run aims at."""
         raised = [np.maximum(np.asarray(row, np.float64), 1e-9) for row in weights]
-        return Window(
-            self.domain.compiled, self.target.metric, self.target.lower, self.target.upper, raised
-        )
+        target = self.target
+        return Window(self.domain.compiled, target.metric, target.lower, target.upper, raised)
 
     def draw(self, window: Window, draw: np.random.Generator) -> np.ndarray:
         """Networks inside all bounds of the domain, (n, number of choices), n may be 0."""
-        found = window.draw(DRAWS, draw)
-        return np.asarray(found[self.domain.inside(found)])
+        drawn = window.draw(DRAWS, draw)
+        return np.asarray(drawn[self.domain.inside(drawn)])
 
     def ask(self, number: int, pending: Sequence[Proposal] = ()) -> Proposal:
         """See `Strategy`."""
         if self._window is None:
             raise UsageError(
-                "strategy 'differentiable' proposes what a supernet has learned: it works in nas search only"
+                f"{WHAT} proposes what a supernet has learned: it works in nas search only"
             )
         taken = self.history.taken(pending) | set(self.history.genes)
         for genes, note in self._candidates:
             if self.history.canonical(genes) not in taken:
                 return Proposal(genes, note)
         draw = rng(self.seed, "ask", number)
-        found = self.history.unseen(self.draw(self._window, draw), pending)
-        if found is None and self.band is not self.domain:
-            found = self.history.unseen(self.band.sample_many(FEW_DRAWS, draw), pending)
-        return Proposal(found or self.history.draw(rng(self.seed, "ask", number), pending))
+        unseen = self.history.unseen(self.draw(self._window, draw), pending)
+        if unseen is None and self.band is not self.domain:
+            unseen = self.history.unseen(self.band.sample_many(FEW_DRAWS, draw), pending)
+        return Proposal(unseen or self.history.draw(rng(self.seed, "ask", number), pending))
 
     def tell(self, trial: Trial) -> None:
         """See `Strategy`."""
         self.history.tell(trial)
 
     def recommend(self) -> Genes:
-        """The best network on average over its evaluations; the first candidate before any is complete."""
+        """The best network on average over its evaluations.
+
+        The first candidate before any is complete.
+        """
         best = self.history.best()
         if best is not None:
             return best
-        return (
-            self._candidates[0][0]
-            if self._candidates
-            else self.history.draw(rng(self.seed, "recommend", 0))
-        )
+        if self._candidates:
+            return self._candidates[0][0]
+        return self.history.draw(rng(self.seed, "recommend", 0))
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -236,23 +248,26 @@ def read_document(path: Path) -> dict[str, Any]:
 
 def _target(domain: Domain, window: float) -> Bound:
     """The first bound that a sum has from above, with the window's lower end."""
+    bound = _first_upper_bound(domain)
+    low = domain.compiled.extreme(bound.metric)[0]
+    high = domain.compiled.extreme(bound.metric, largest=True)[0]
+    lower = max(bound.lower, (1 - window) * bound.upper)
+    if lower > high:
+        raise BoundError(
+            f"{WHAT} aims at {bound.metric} of {lower:.4g} to {bound.upper:.4g}, "
+            f"and space '{domain.space.name}' reaches {low:.4g} to {high:.4g}: "
+            f"ask for at most {high:.4g}"
+        )
+    return Bound(bound.metric, bound.upper, lower)
+
+
+def _first_upper_bound(domain: Domain) -> Bound:
     for bound in domain.bounds:
-        if (
-            bound.upper < math.inf
-            and not domain.compiled.maxima[domain.compiled.column(bound.metric)]
-        ):
-            low, high = (
-                domain.compiled.extreme(bound.metric, largest=side)[0] for side in (False, True)
-            )
-            lower = max(bound.lower, (1 - window) * bound.upper)
-            if lower > high:
-                raise BoundError(
-                    f"strategy 'differentiable' aims at {bound.metric} of {lower:.4g} to {bound.upper:.4g}, and space "
-                    f"'{domain.space.name}' reaches {low:.4g} to {high:.4g}: ask for at most {high:.4g}"
-                )
-            return Bound(bound.metric, bound.upper, lower)
+        is_sum = not domain.compiled.maxima[domain.compiled.column(bound.metric)]
+        if is_sum and bound.upper < math.inf:
+            return bound
     raise UsageError(
-        "strategy 'differentiable' aims at a cost: give it one, such as --latency 60ms or --max macs=300M"
+        f"{WHAT} aims at a cost: give it one, such as --latency 60ms or --max macs=300M"
     )
 
 
@@ -261,5 +276,5 @@ def strategy(domain: Domain, *, seed: int, objectives: int = 1, **settings: Any)
     known = {field.name for field in dataclasses.fields(Settings)}
     for name in settings:
         if name not in known:
-            raise unknown("setting of strategy 'differentiable'", name, known)
+            raise unknown(f"setting of {WHAT}", name, known)
     return Differentiable(domain, seed=seed, objectives=objectives, settings=Settings(**settings))

@@ -38,7 +38,8 @@ class Evolution(Strategy):
             raise UsageError(
                 f"evolution needs 1 <= sample <= population, not sample {sample} of {population}"
             )
-        self.domain, self.seed, self.objectives, self.sample = domain, seed, objectives, sample
+        self.domain, self.seed, self.objectives = domain, seed, objectives
+        self.sample = sample
         self.history = History(domain)
         self.population: deque[Genes] = deque(maxlen=population)
 
@@ -53,7 +54,7 @@ class Evolution(Strategy):
         return Proposal(self.history.draw(generator, pending))
 
     def _parent(self, generator: np.random.Generator) -> Genes:
-        """The best of the sample, under random weights where there are several objectives."""
+        """The best of the sample; several objectives are weighed at random."""
         drawn = generator.integers(len(self.population), size=self.sample)
         weights = generator.dirichlet(np.ones(self.objectives))
         return self.history.order(weights, [self.population[i] for i in drawn])[0]

@@ -31,11 +31,14 @@ Floats = NDArray[np.float64]
 MOST = 250
 """Observations that the process is given: the best half of so many, and the latest."""
 STEPS = 8
+"""Of a climb."""
 DRAWS = 256
 RESCORED = 12
 LOOKED_AT = 96
 MUTATIONS = (2, 4, 8)
+"""Genes in which a perturbed network differs from its start, in the mean."""
 OWN = 0.8
+"""Share of the deviation from the model that is a network's own, see `recommend`."""
 
 Within = Callable[[NDArray[np.int64]], NDArray[np.bool_]]
 """Which of (n, number of choices) genes may be proposed."""
@@ -80,13 +83,13 @@ class GaussianProcess(Strategy):
         self.metrics: dict[Genes, tuple[float, ...]] = {}
         """Metrics under a limit, by canonical genes, as told last."""
         self.equals = np.ones((objectives, len(domain.compiled.names)), bool)
-        """Whether each objective equalled each cost, up to the trials that are yet to be `_unpriced`."""
+        """Whether each objective equalled each cost, in all trials but the `_unpriced`."""
         self._unpriced: list[Trial] = []
         self._fitted: tuple[Genes, list[_gp.Weights]] | None = None
         self._model: tuple[int, Model] | None = None
 
     def tell(self, trial: Trial) -> None:
-        """See `Strategy`. Raises `UsageError` where a complete trial lacks a metric under a limit."""
+        """See `Strategy`. Raises `UsageError` if a complete trial lacks a metric under a limit."""
         known = len(self.history.losses)
         key = self.history.tell(trial)
         self.version += 1
@@ -94,7 +97,7 @@ class GaussianProcess(Strategy):
             return
         self.repeats += len(self.history.losses) == known
         self._unpriced.append(trial)
-        self.metrics[key] = tuple(_measured(trial, name) for name in self.limits)
+        self.metrics[key] = tuple(_metric(trial, name) for name in self.limits)
 
     def ask(self, number: int, pending: Sequence[Proposal] = ()) -> Proposal:
         """See `Strategy`."""
@@ -102,8 +105,8 @@ class GaussianProcess(Strategy):
         if len(self.history.losses) < self.initial:
             return Proposal(self.first(generator, pending))
         value = self.model().expect(sorted(self.history.taken(pending)), generator)
-        found = self.best_unseen(value, everywhere, generator, pending)
-        return Proposal(found or self.history.draw(generator, pending))
+        unseen = self.best_unseen(value, everywhere, generator, pending)
+        return Proposal(unseen or self.history.draw(generator, pending))
 
     def first(self, generator: np.random.Generator, pending: Sequence[Proposal]) -> Genes:
         """The next network of the warm start, else a random one."""
@@ -120,45 +123,43 @@ class GaussianProcess(Strategy):
 
     def _build(self) -> Model:
         losses = self.history.losses
-        kept, weights = self._kept(list(losses)), iter(self._weights(list(losses)))
+        kept = self._kept(list(losses))
+        weights = iter(self._weights(list(losses)))
         failed = [key for key in self.history.genes if key not in losses][-MOST // 4 :]
         told = np.array([losses[key] for key in kept])
-        columns = [
-            self._priced(values, cost)
-            if cost is not None
-            else Column(_gp.squash(values), next(weights))
-            for values, cost in zip(told.T, self._costs(), strict=True)
-        ]
-        measured = np.array([self.metrics[key] for key in kept]).reshape(len(kept), -1)
-        for values, most in zip(measured.T, self.limits.values(), strict=True):
-            scale = float(values.std()) or 1.0
-            columns.append(
-                Column(
-                    (values - values.mean()) / scale,
-                    next(weights),
-                    limit=(most - values.mean()) / scale,
-                )
-            )
+        columns = []
+        for values, cost in zip(told.T, self._costs(), strict=True):
+            if cost is None:
+                columns.append(Column(_gp.squash(values), next(weights)))
+            else:
+                columns.append(self._priced(values, cost))
+        for values, most in zip(self._measured(kept).T, self.limits.values(), strict=True):
+            mean, scale = values.mean(), float(values.std()) or 1.0
+            limit = (most - mean) / scale
+            columns.append(Column((values - mean) / scale, next(weights), limit=limit))
         return Model(self.features, kept, columns, failed)
+
+    def _measured(self, keys: Sequence[Genes]) -> Floats:
+        """Metrics under a limit: (networks, limits)."""
+        return np.array([self.metrics[key] for key in keys]).reshape(len(keys), -1)
 
     def _costs(self) -> list[int | None]:
         """By objective, the cost that it is: equal to it in every trial told."""
         if self._unpriced:
-            prices = self.domain.compiled.price(
-                np.array([trial.genes for trial in self._unpriced])
-            )[:, None, :]
-            losses = np.array([trial.losses for trial in self._unpriced])[:, :, None]
-            self.equals &= np.isclose(losses, prices, rtol=1e-9, atol=0).all(axis=0)
+            genes = np.array([trial.genes for trial in self._unpriced])
+            losses = np.array([trial.losses for trial in self._unpriced])
+            prices = self.domain.compiled.price(genes)
+            equal = np.isclose(losses[:, :, None], prices[:, None, :], rtol=1e-9, atol=0)
+            self.equals &= equal.all(axis=0)
             self._unpriced = []
         return [int(row.argmax()) if row.any() else None for row in self.equals]
 
     def _priced(self, values: Floats, cost: int) -> Column:
+        """values: (n,), in the cost's unit. Scaled as the features are."""
         name = self.domain.compiled.names[cost]
-        most = min(
-            [self.features.low[cost] + self.features.span[cost]]
-            + [bound.upper for bound in self.domain.bounds if bound.metric == name]
-        )
         low, span = self.features.low[cost], self.features.span[cost]
+        bounds = [bound.upper for bound in self.domain.bounds if bound.metric == name]
+        most = min([low + span, *bounds])
         return Column((values - low) / span, cost=cost, most=(most - low) / span)
 
     def _kept(self, keys: list[Genes]) -> list[Genes]:
@@ -180,7 +181,7 @@ class GaussianProcess(Strategy):
             points = self.features.points(np.array(kept))
             losses = np.array([self.history.losses[key] for key in kept])[:, predicted]
             fitted = [_gp.fit(points, _gp.squash(column)) for column in losses.T]
-            for column in np.array([self.metrics[key] for key in kept]).reshape(len(kept), -1).T:
+            for column in self._measured(kept).T:
                 fitted.append(_gp.fit(points, (column - column.mean()) / (column.std() or 1.0)))
             self._fitted = state, fitted
         return self._fitted[1]
@@ -194,29 +195,33 @@ class GaussianProcess(Strategy):
         generator: np.random.Generator,
         pending: Sequence[Proposal],
     ) -> Genes | None:
-        """The best network found that was neither told nor is pending, scored by its canonical genes."""
+        """The best network on the way uphill that was neither told nor is pending.
+
+        The last word is the value of its canonical genes. None if there is no such network.
+        """
         pool, scores = self._climb(value, within, generator)
         taken = self.history.taken(pending)
-        found: dict[Genes, Genes] = {}
+        unseen: dict[Genes, Genes] = {}
         for place in np.argsort(-scores, kind="stable")[:LOOKED_AT]:
             genes = tuple(pool[place].tolist())
             key = self.history.canonical(genes)
             if key not in self.history.genes and key not in taken:
-                found.setdefault(key, genes)
-            if len(found) == RESCORED:
+                unseen.setdefault(key, genes)
+            if len(unseen) == RESCORED:
                 break
-        if not found:
+        if not unseen:
             return None
-        keys = list(found)
-        return found[keys[int(value(np.array(keys)).argmax())]]
+        keys = list(unseen)
+        return unseen[keys[int(value(np.array(keys)).argmax())]]
 
     def _climb(
         self, value: Value, within: Within, generator: np.random.Generator
     ) -> tuple[NDArray[np.int64], Floats]:
-        """Networks seen on the way uphill from the best told and from the best of some draws, with their scores.
+        """Networks seen on the way uphill, (n, number of choices), and their scores, (n,).
 
-        The first step leads to the best neighbour whatever it is worth: a network told is worth
-        nothing now. So all neighbours of the best told are seen, of fronts those of a random part.
+        Climbs begin at the best told and at the best of some draws. The first step leads to the
+        best neighbour whatever it is worth: a network told is worth nothing now. So all neighbours
+        of the best told are seen, of fronts those of a random part.
         """
         starts = np.array(value.model.keys)[value.model.starts(generator)]
         starts = starts[within(starts)]
@@ -226,29 +231,35 @@ class GaussianProcess(Strategy):
         pool = [drawn[within(drawn)]]
         scores = [value(pool[0])]
         best_drawn = pool[0][np.argsort(-scores[0])[:STARTS]]
-        here = [
-            self.history.canonical(tuple(genes))
-            for genes in (*starts.tolist(), *best_drawn.tolist())
-        ]
-        at = [-np.inf] * len(here)
+        first = [*starts.tolist(), *best_drawn.tolist()]
+        here = [self.history.canonical(tuple(genes)) for genes in first]
+        heights = [-np.inf] * len(here)
         for _ in range(STEPS):
-            moved: dict[Genes, float] = {}
             near = [self.domain.neighbours(genes) for genes in here]
             near = [block[within(block)] for block in near]
-            flat = np.concatenate(near) if near else np.empty((0, drawn.shape[1]), np.int64)
-            if not len(flat):
+            if not any(map(len, near)):
                 break
-            pool.append(flat)
-            scores.append(value(flat))
-            parts = np.split(scores[-1], np.cumsum([len(block) for block in near])[:-1])
-            for block, part, before in zip(near, parts, at, strict=True):
-                if len(block) and part.max() > before:
-                    moved[self.history.canonical(tuple(block[part.argmax()].tolist()))] = float(
-                        part.max()
-                    )
+            pool.append(np.concatenate(near))
+            scores.append(value(pool[-1]))
+            moved = self._uphill(near, scores[-1], heights)
             here = sorted(moved, key=lambda genes: -moved[genes])[: 2 * STARTS]
-            at = [moved[genes] for genes in here]
+            heights = [moved[genes] for genes in here]
         return np.concatenate(pool), np.concatenate(scores)
+
+    def _uphill(
+        self, near: Sequence[NDArray[np.int64]], scores: Floats, heights: Sequence[float]
+    ) -> dict[Genes, float]:
+        """The best of each block of neighbours that is higher than where it starts, with its score.
+
+        ``scores``: of all blocks, one after the other.
+        """
+        moved: dict[Genes, float] = {}
+        parts = np.split(scores, np.cumsum([len(block) for block in near])[:-1])
+        for block, part, height in zip(near, parts, heights, strict=True):
+            if len(block) and part.max() > height:
+                best = tuple(block[part.argmax()].tolist())
+                moved[self.history.canonical(best)] = float(part.max())
+        return moved
 
     def _perturbed(
         self, starts: NDArray[np.int64], generator: np.random.Generator
@@ -263,35 +274,40 @@ class GaussianProcess(Strategy):
         return mixed[self.domain.inside(mixed)]
 
     def recommend(self) -> Genes:
-        """The complete network with the best posterior mean of itself, limits first, objectives weighed equally.
+        """The complete network with the best posterior mean of itself.
 
-        What the process takes for noise is in part the network's own. How much cannot be told from
-        single evaluations; `OWN` is our guess. On NAS-Bench-Macro, 16 seeds, 100 evaluations,
-        shares of 0, .5, .8 and 1 leave a regret of .090, .011, .000 and .000 points, with one noisy
-        training per network .110, .086, .093 and .093 (standard errors of the latter .02).
+        Limits come first, objectives are weighed equally. What the process takes for noise is in
+        part the network's own. How much cannot be told from single evaluations; `OWN` is our guess.
+        On NAS-Bench-Macro, 16 seeds, 100 evaluations, shares of 0, .5, .8 and 1 leave a regret of
+        .090, .011, .000 and .000 points, with one noisy training per network .110, .086, .093 and
+        .093 (standard errors of the latter .02).
         """
         if len(self.history.losses) < self.initial:
             return self.history.best() or self.history.draw(rng(self.seed, "recommend", 0))
         model = self.model()
         own = (1 - OWN) * model.means + OWN * model.y
-        return self.history.genes[model.keys[int(model.rank(own, np.ones(self.objectives))[0])]]
+        best = int(model.rank(own, np.ones(self.objectives))[0])
+        return self.history.genes[model.keys[best]]
 
 
-def _limit(text: str, given: str) -> tuple[str, float]:
-    """``metric<=value``."""
+def _limit(text: str, limits: str) -> tuple[str, float]:
+    """Metric and largest value of one ``metric<=value`` among ``limits``. Raises `UsageError`."""
     match = re.fullmatch(r"\s*([\w@]+)\s*<=\s*(-?\d*\.?\d+(?:e[+-]?\d+)?)\s*", text)
     if match is None:
         raise UsageError(
-            f"a limit is written metric<=value, such as train_ms<=200, several joined by +, not '{given}'"
+            "a limit is written metric<=value, such as train_ms<=200, several joined by +, "
+            f"not '{limits}'"
         )
     return match[1], float(match[2])
 
 
-def _measured(trial: Trial, name: str) -> float:
+def _metric(trial: Trial, name: str) -> float:
+    """A metric under a limit. Raises `UsageError` if the trial has none of that name."""
     if name not in trial.metrics:
+        names = ", ".join(sorted(trial.metrics)) or "none"
         raise UsageError(
-            f"a limit on '{name}' needs that metric of every trial; trial {trial.number} has "
-            f"{', '.join(sorted(trial.metrics)) or 'none'}"
+            f"a limit on '{name}' needs that metric of every trial; "
+            f"trial {trial.number} has {names}"
         )
     return trial.metrics[name]
 

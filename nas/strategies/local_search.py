@@ -23,8 +23,8 @@ class LocalSearch(Strategy):
     """Hill climbing with random restarts; several objectives are weighed anew for every proposal.
 
     One objective: a climb starts at a random network and visits neighbours of its best in random
-    order: it moves on to known better ones and tries the unseen ones. Where none is left a new
-    climb begins; the note carries the climb's number. Several objectives: after a few random
+    order. It moves on to known better ones and tries the unseen ones. When none is left a new
+    climb begins. The note carries the climb's number. Several objectives: after a few random
     networks, each proposal is a neighbour of the network that is best under random weights, so that
     the whole front moves.
     """
@@ -42,23 +42,24 @@ class LocalSearch(Strategy):
             return Proposal(self._ask_front(generator, pending))
         climb = max([self.climb, *(int(p.note.get("climb", 0)) for p in pending)])
         if climb in self.centres:
-            found = self._uphill(self.centres[climb], generator, pending)
-            if found is not None:
-                return Proposal(found, {"climb": climb})
+            unseen = self._uphill(self.centres[climb], generator, pending)
+            if unseen is not None:
+                return Proposal(unseen, {"climb": climb})
             climb += 1
         return Proposal(self.history.draw(generator, pending), {"climb": climb})
 
     def _uphill(
         self, centre: Genes, generator: np.random.Generator, pending: Sequence[Proposal]
     ) -> Genes | None:
-        """An unseen neighbour of the centre, or of a better network that it leads to; none at a summit."""
+        """An unseen neighbour of the centre, or of a better network that it leads to.
+
+        None if the climb has come to a summit.
+        """
         losses, taken = self.history.losses, self.history.taken(pending)
         while True:
             here = centre
-            for genes in map(
-                tuple,
-                generator.permutation(self.domain.neighbours(self.history.genes[here])).tolist(),
-            ):
+            neighbours = self.domain.neighbours(self.history.genes[here])
+            for genes in map(tuple, generator.permutation(neighbours).tolist()):
                 key = self.history.canonical(genes)
                 if key not in taken and key not in self.history.genes:
                     return genes
@@ -69,13 +70,15 @@ class LocalSearch(Strategy):
                 return None
 
     def _ask_front(self, generator: np.random.Generator, pending: Sequence[Proposal]) -> Genes:
-        if len(self.history.losses) >= FRONT_STARTS:
-            for key in self.history.order(generator.dirichlet(np.ones(self.objectives)))[
-                :FRONT_CENTRES
-            ]:
-                found = self.history.unseen_neighbour(self.history.genes[key], generator, pending)
-                if found is not None:
-                    return found
+        """An unseen neighbour of one of the best networks under random weights."""
+        if len(self.history.losses) < FRONT_STARTS:
+            return self.history.draw(generator, pending)
+        weights = generator.dirichlet(np.ones(self.objectives))
+        for key in self.history.order(weights)[:FRONT_CENTRES]:
+            centre = self.history.genes[key]
+            unseen = self.history.unseen_neighbour(centre, generator, pending)
+            if unseen is not None:
+                return unseen
         return self.history.draw(generator, pending)
 
     def tell(self, trial: Trial) -> None:
@@ -83,10 +86,11 @@ class LocalSearch(Strategy):
         key = self.history.tell(trial)
         climb = int(trial.note.get("climb", 0))
         self.climb = max(self.climb, climb)
-        if trial.state == "complete":
-            centre = self.centres.setdefault(climb, key)
-            if self.history.losses[key] < self.history.losses[centre]:
-                self.centres[climb] = key
+        if trial.state != "complete":
+            return
+        centre = self.centres.setdefault(climb, key)
+        if self.history.losses[key] < self.history.losses[centre]:
+            self.centres[climb] = key
 
     def recommend(self) -> Genes:
         """The best network on average over its evaluations; a random one before any is complete."""

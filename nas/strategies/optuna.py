@@ -23,16 +23,18 @@ from optuna.samplers import (
     RandomSampler,
     TPESampler,
 )
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas.domain import Domain
 from nas.errors import unknown
 from nas.settings import check_kind
+from nas.space import Choice
 from nas.strategies import make
 from nas.strategies._history import History
 from nas.strategies._starts import inside
 from nas.strategies.base import Proposal, Strategy, rng
-from nas.trial import Genes, Trial
+from nas.trial import Genes, State, Trial
 
 __all__ = ["OptunaStrategy", "StrategySampler", "distributions", "strategy", "suggest"]
 
@@ -48,7 +50,7 @@ class _Shared(dict[str, BaseDistribution]):
 
 
 class _Told(FrozenTrial):
-    """Made for the shadow study, which would copy it to be its own: a tenth of a millisecond, 10,000 times."""
+    """Made for the shadow study, which would copy it: a tenth of a millisecond, 10,000 times."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Told":
         return self
@@ -79,22 +81,29 @@ SAMPLERS: Mapping[str, type[BaseSampler]] = {
 
 def distributions(domain: Domain) -> dict[str, BaseDistribution]:
     """Optuna's view of the genes, by name."""
-    return {
-        name: IntDistribution(0, len(choice) - 1)
-        if choice.ordinal
-        else CategoricalDistribution(range(len(choice)))
-        for name, choice in zip(domain.space.gene_names, domain.space.choices, strict=True)
-    }
+    space = domain.space
+    of_genes = map(_distribution, space.choices)
+    return dict(zip(space.gene_names, of_genes, strict=True))
+
+
+def _distribution(choice: Choice) -> BaseDistribution:
+    if choice.ordinal:
+        return IntDistribution(0, len(choice) - 1)
+    return CategoricalDistribution(range(len(choice)))
 
 
 def suggest(trial: optuna.Trial, domain: Domain) -> Genes:
-    """The genes of an Optuna trial, suggested one by one: for objectives of a study with `StrategySampler`."""
-    return tuple(
-        trial.suggest_int(name, 0, len(choice) - 1)
-        if choice.ordinal
-        else trial.suggest_categorical(name, range(len(choice)))
-        for name, choice in zip(domain.space.gene_names, domain.space.choices, strict=True)
-    )
+    """The genes of an Optuna trial, suggested one by one.
+
+    For the objective of a study with a `StrategySampler`.
+    """
+    genes = []
+    for name, choice in zip(domain.space.gene_names, domain.space.choices, strict=True):
+        if choice.ordinal:
+            genes.append(trial.suggest_int(name, 0, len(choice) - 1))
+        else:
+            genes.append(trial.suggest_categorical(name, range(len(choice))))
+    return tuple(genes)
 
 
 class OptunaStrategy(Strategy):
@@ -124,7 +133,7 @@ class OptunaStrategy(Strategy):
         self.relative = self._relative_space(first, objectives)
 
     def _relative_space(self, sampler: BaseSampler, objectives: int) -> dict[str, BaseDistribution]:
-        """The parameters that the sampler draws jointly, as it infers them from a study of one trial.
+        """The parameters that the sampler draws jointly, as inferred from a study of one trial.
 
         All trials have the same parameters, so this holds for every study; a new sampler would
         infer it at each ask from all trials, which takes a second at 10,000.
@@ -145,15 +154,17 @@ class OptunaStrategy(Strategy):
         generator = rng(self.seed, "repair", number)
         genes = inside(genes, self.domain, generator)
         if self.history.canonical(genes) in self.history.taken(pending):
-            genes = self.history.unseen_neighbour(genes, generator, pending) or self.history.draw(
-                generator, pending
-            )
+            unseen = self.history.unseen_neighbour(genes, generator, pending)
+            genes = unseen or self.history.draw(generator, pending)
         return Proposal(genes, {ATTRS: attrs} if attrs else {})
 
     def _propose(
         self, stream: str, number: int, pending: Sequence[Proposal] = ()
     ) -> tuple[Genes, dict[str, Any]]:
-        """The sampler's genes and the system attributes of its trial; no trace of them remains in the study."""
+        """The sampler's genes, and the system attributes of its trial.
+
+        No trace of them remains in the study.
+        """
         first = len(self.study.get_trials(deepcopy=False))
         for proposal in pending:
             self._add(TrialState.RUNNING, proposal.genes, proposal.note)
@@ -167,17 +178,16 @@ class OptunaStrategy(Strategy):
 
     def _sampler(self, stream: str, number: int) -> BaseSampler:
         """A new sampler, whose state is its seed."""
-        given = {"seed": self._seed(stream, number)}
-        if (
-            self.sampler.func is _NumberedQMC
-        ):  # one sequence for the whole run: its seed has no number
-            given = {"seed": self._seed("sequence", 0), "number": max(number - 1, 0)}
+        counted = {"seed": self._seed(stream, number)}
+        if self.sampler.func is _NumberedQMC:
+            # One sequence for the whole run: its seed has no number.
+            counted = {"seed": self._seed("sequence", 0), "number": max(number - 1, 0)}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            made = self.sampler(**given)
+            sampler = self.sampler(**counted)
         if self.history.losses:
-            made.infer_relative_search_space = lambda study, trial: self.relative  # type: ignore[method-assign]
-        return made
+            sampler.infer_relative_search_space = lambda study, trial: self.relative  # type: ignore[method-assign]
+        return sampler
 
     def _seed(self, stream: str, number: int) -> int:
         return int(rng(self.seed, stream, number).integers(1 << 31))
@@ -213,14 +223,14 @@ class OptunaStrategy(Strategy):
         complete = trial.state == "complete"
         state = TrialState.COMPLETE if complete else TrialState.FAIL
         self._add(state, trial.genes, trial.note, trial.losses if complete else None)
-        generations = [
-            g for key, g in trial.note.get(ATTRS, {}).items() if key.endswith(GENERATION)
-        ]
-        if complete and generations:
-            self._count_generation(*generations)
+        if not complete:
+            return
+        for key, generation in trial.note.get(ATTRS, {}).items():
+            if key.endswith(GENERATION):
+                self._count_generation(generation)
 
     def _count_generation(self, generation: int) -> None:
-        """Have the next generation's parents chosen as soon as this one is complete, and kept in the study.
+        """Have the next generation's parents chosen and kept as soon as this one is complete.
 
         Left to the first ask after it, the choice would depend on when that ask comes.
         """
@@ -247,18 +257,21 @@ def _quiet_study(storage: optuna.storages.BaseStorage, objectives: int) -> optun
 def strategy(
     domain: Domain, *, seed: int, objectives: int = 1, variant: str = "TPE", **settings: Any
 ) -> OptunaStrategy:
-    """``optuna:NAME`` for Optuna's samplers; settings go to the sampler (``optuna:NSGA-II,population_size=20``)."""
+    """``optuna:NAME`` for Optuna's samplers.
+
+    Settings go to the sampler: ``optuna:NSGA-II,population_size=20``.
+    """
     short = {_plain(name): sampler for name, sampler in SAMPLERS.items()}
     if _plain(variant) not in short:
         raise unknown("Optuna sampler", variant, SAMPLERS)
     sampler = short[_plain(variant)]
-    takes = inspect.signature(sampler.__init__).parameters
-    for key in settings:
-        if key not in takes or key in ("self", "seed", "number"):
-            raise unknown(
-                f"setting of {sampler.__name__}", key, set(takes) - {"self", "seed", "number"}
-            )
-        check_kind(f"setting {key} of {sampler.__name__}", settings[key], takes[key].annotation)
+    takes = dict(inspect.signature(sampler.__init__).parameters)
+    for own in ("self", "seed", "number"):
+        takes.pop(own, None)
+    for key, value in settings.items():
+        if key not in takes:
+            raise unknown(f"setting of {sampler.__name__}", key, takes)
+        check_kind(f"setting {key} of {sampler.__name__}", value, takes[key].annotation)
     return OptunaStrategy(
         domain, seed=seed, objectives=objectives, sampler=partial(sampler, **settings)
     )
@@ -269,11 +282,12 @@ def _plain(name: str) -> str:
 
 
 class StrategySampler(BaseSampler):
-    """A strategy of ours as the sampler of anybody's Optuna study; the objective takes its genes by `suggest`.
+    """A strategy of ours as the sampler of anybody's Optuna study.
 
-    ``spec`` and ``settings`` are those of `nas.strategies.make`. Parameters that are no genes are
-    sampled at random. Running trials are pending; failed and pruned ones count as failed, those
-    that violate a constraint as infeasible; objectives to maximize are told negated.
+    The objective takes its genes by `suggest`. ``spec`` and ``settings`` are those of
+    `nas.strategies.make`. Parameters that are no genes are sampled at random. Running trials are
+    pending. Failed and pruned ones count as failed, those that violate a constraint as infeasible.
+    Objectives to maximize are told negated.
     """
 
     def __init__(self, spec: str, domain: Domain, *, seed: int, **settings: Any) -> None:
@@ -285,7 +299,10 @@ class StrategySampler(BaseSampler):
         self.told: set[int] = set()
 
     def reseed_rng(self) -> None:
-        """Reseed what samples parameters that are no genes: a strategy depends on trial numbers alone."""
+        """Reseed what samples parameters that are no genes.
+
+        A strategy depends on the numbers of trials alone.
+        """
         self.others.reseed_rng()
 
     def infer_relative_search_space(
@@ -306,11 +323,8 @@ class StrategySampler(BaseSampler):
             if other.state.is_finished() and other.number not in self.told:
                 self.told.add(other.number)
                 self._tell(study, other)
-        pending = [
-            p
-            for t in trials
-            if t.state == TrialState.RUNNING and (p := self._proposal(t)) is not None
-        ]
+        running = [self._proposal(other) for other in trials if other.state == TrialState.RUNNING]
+        pending = [proposal for proposal in running if proposal is not None]
         proposal = self.strategy.ask(trial.number, pending)
         study._storage.set_trial_system_attr(
             trial._trial_id, NOTE, {"genes": list(proposal.genes), "note": dict(proposal.note)}
@@ -318,7 +332,10 @@ class StrategySampler(BaseSampler):
         return dict(zip(self.distributions, proposal.genes, strict=True))
 
     def _proposal(self, trial: FrozenTrial) -> Proposal | None:
-        """What was proposed for a trial, by this sampler or, going by its parameters, by another."""
+        """What was proposed for a trial, by this sampler or, by its parameters, another.
+
+        None if it has no genes.
+        """
         if NOTE in trial.system_attrs:
             kept = trial.system_attrs[NOTE]
             return Proposal(tuple(kept["genes"]), kept["note"])
@@ -327,21 +344,25 @@ class StrategySampler(BaseSampler):
         return None
 
     def _tell(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Tell the strategy of a trial that has finished, if it has genes."""
         proposal = self._proposal(trial)
         if proposal is None:
             return
-        complete = trial.state == TrialState.COMPLETE
-        violated = complete and any(value > 0 for value in trial.constraints.values())
-        signs = [1 if d == optuna.study.StudyDirection.MINIMIZE else -1 for d in study.directions]
+        state: State = "failed"
+        losses: list[float] = []
+        if trial.state == TrialState.COMPLETE:
+            violated = any(value > 0 for value in trial.constraints.values())
+            state = "infeasible" if violated else "complete"
+        if state == "complete":
+            for direction, value in zip(study.directions, trial.values, strict=True):
+                losses.append(value if direction == StudyDirection.MINIMIZE else -value)
         self.strategy.tell(
             Trial(
                 number=trial.number,
                 genes=proposal.genes,
                 digest=self.domain.space.decode(proposal.genes).digest,
-                state="infeasible" if violated else "complete" if complete else "failed",
-                losses=tuple(s * v for s, v in zip(signs, trial.values, strict=True))
-                if complete and not violated
-                else (),
+                state=state,
+                losses=tuple(losses),
                 note=proposal.note,
             )
         )

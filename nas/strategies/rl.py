@@ -1,4 +1,4 @@
-"""Reinforcement learning over the tokens of a network: a policy writes its genes one after the other.
+"""Reinforcement learning over a network's tokens: a policy writes its genes one after the other.
 
 ``rl``: the recurrent controller of MnasNet (Tan et al. 2019, https://arxiv.org/abs/1807.11626,
 section 4.3), trained by proximal policy optimisation (Schulman et al. 2017,
@@ -34,19 +34,22 @@ DRAWS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """``epochs``: gradient steps per batch. ``clip``: of the probability ratio, 0 for plain REINFORCE.
-
-    Rates are ours, for hundreds of trials and not thousands: on NK, K = 2, over `mnasnet`, 3 seeds,
-    500 evaluations, .002, .006 and .015 leave the controller a regret of 2.7, 2.4 and 2.4; .2 and
-    .5 the logits one of 2.1.
-    """
+    """A policy, and how it is trained."""
 
     recurrent: bool
+    """An LSTM, or independent logits."""
     rate: float
+    """Adam's, ours, for hundreds of trials and not thousands: on NK, K = 2, over `mnasnet`, 3
+    seeds, 500 evaluations, .002, .006 and .015 leave the controller a regret of 2.7, 2.4 and 2.4;
+    .2 and .5 the logits one of 2.1."""
     betas: tuple[float, float]
+    """Adam's."""
     epochs: int
+    """Gradient steps per batch."""
     clip: float
+    """Of the probability ratio; 0 is plain REINFORCE."""
     entropy: float
+    """Weight of the policy's entropy beside the gain."""
 
 
 PRESETS: Mapping[str, Preset] = {
@@ -86,13 +89,15 @@ class ReinforcementLearning(Strategy):
     ) -> None:
         if objectives != 1:
             raise UsageError(
-                f"strategy 'rl' learns from one reward, not from {objectives} objectives: name one with --reward"
+                f"strategy 'rl' learns from one reward, not from {objectives} objectives: "
+                "name one with --reward"
             )
         if variant not in PRESETS:
             raise unknown("variant of strategy 'rl'", variant, PRESETS)
         if batch < 1:
             raise UsageError(f"strategy 'rl' needs a batch of at least 1 trial, not {batch}")
-        self.domain, self.seed, self.batch, self.preset = domain, seed, batch, PRESETS[variant]
+        self.domain, self.seed, self.batch = domain, seed, batch
+        self.preset = PRESETS[variant]
         self.entropy = self.preset.entropy if entropy is None else entropy
         self.history = History(domain)
         self.policy = self._policy()
@@ -105,13 +110,13 @@ class ReinforcementLearning(Strategy):
 
     def _policy(self) -> "_Policy":
         """Small weights from our own generator: torch's global one is left as it was."""
-        sizes, generator = self.domain.space.gene_sizes, rng(self.seed, "initialise", 0)
+        sizes = self.domain.space.gene_sizes
+        generator = rng(self.seed, "initialise", 0)
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             policy: _Policy = _Controller(sizes) if self.preset.recurrent else _Logits(sizes)
             for parameter in policy.double().parameters():
-                parameter.copy_(
-                    torch.from_numpy(generator.uniform(-0.1, 0.1, tuple(parameter.shape)))
-                )
+                small = generator.uniform(-0.1, 0.1, tuple(parameter.shape))
+                parameter.copy_(torch.from_numpy(small))
         policy.start()
         return policy
 
@@ -119,57 +124,61 @@ class ReinforcementLearning(Strategy):
         """See `Strategy`."""
         generator = rng(self.seed, "ask", number)
         drawn = self._draw(DRAWS, generator)
-        inside = drawn[
-            self.domain.inside(drawn)
-        ]  # masks are exact for one additive bound, not for several
-        found = self.history.unseen(inside, pending)
-        if found is None and len(inside):
-            found = self.history.unseen_neighbour(tuple(inside[0].tolist()), generator, pending)
-        found = found or self.history.draw(generator, pending)
+        # Masks are exact for one additive bound, not for several.
+        inside = drawn[self.domain.inside(drawn)]
+        genes = self.history.unseen(inside, pending)
+        if genes is None and len(inside):
+            genes = self.history.unseen_neighbour(tuple(inside[0].tolist()), generator, pending)
+        if genes is None:
+            genes = self.history.draw(generator, pending)
         with torch.no_grad():
-            logged, _ = self._log_probabilities([found])
-        return Proposal(found, {"log_probability": float(logged[0])})
+            logged, _ = self._log_probabilities([genes])
+        return Proposal(genes, {"log_probability": float(logged[0])})
 
     def _draw(self, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
         """Genes drawn by the policy: (count, number of choices)."""
         genes = np.zeros((count, len(self.domain.space.gene_sizes)), np.int64)
         state: _State = None
         with torch.no_grad():
+            previous = np.full(count, -1)
             for position, size in enumerate(self.domain.space.gene_sizes):
-                previous = torch.from_numpy(
-                    genes[:, position - 1] if position else np.full(count, -1)
-                )
-                logits, state = self.policy.step(previous, position, state)
-                allowed = np.array([self._options(tuple(row[:position].tolist())) for row in genes])
+                logits, state = self.policy.step(torch.from_numpy(previous), position, state)
+                prefixes = map(tuple, genes[:, :position].tolist())
+                allowed = np.array([self._options(prefix) for prefix in prefixes])
                 odds = np.where(allowed, np.exp(logits.numpy()[:, :size]), 0).cumsum(axis=1)
-                genes[:, position] = (odds <= generator.random((count, 1)) * odds[:, -1:]).sum(
-                    axis=1
-                )
+                drawn = generator.random((count, 1)) * odds[:, -1:]
+                previous = (odds <= drawn).sum(axis=1)
+                genes[:, position] = previous
         return genes
 
     def _options(self, prefix: Genes) -> Masks:
+        """Which options of the next gene some network inside the bounds has: (options,)."""
         if not self.domain.bounds:
             return np.ones(self.domain.space.gene_sizes[len(prefix)], bool)
         return self.domain.completions(prefix) > 0
 
     def _masks(self, genes: NDArray[np.int64]) -> Masks:
-        """genes: (n, genes). What could have been chosen, (n, genes, most options); what was chosen counts as possible."""
+        """genes: (n, genes). What could have been chosen: (n, genes, most options).
+
+        What was chosen counts as possible.
+        """
         sizes = self.domain.space.gene_sizes
         masks = np.zeros((*genes.shape, max(sizes)), bool)
-        counts = (
-            self.domain.completions_along(genes)
-            if self.domain.bounds
-            else [np.ones(1)] * len(sizes)
-        )
+        completions = [np.ones(1)] * len(sizes)
+        if self.domain.bounds:
+            completions = self.domain.completions_along(genes)
         for position, size in enumerate(sizes):
-            masks[:, position, :size] = counts[position] > 0
+            masks[:, position, :size] = completions[position] > 0
         np.put_along_axis(masks, genes[:, :, None], True, axis=2)
         return masks
 
     def _log_probabilities(
         self, genes: Sequence[Genes], masks: Masks | None = None
     ) -> tuple[Tensor, Tensor]:
-        """masks: those of the genes. Log-probabilities of whole networks, and mean entropies of a gene: (n,)."""
+        """Log-probabilities of whole networks, and mean entropies of a gene: (n,) each.
+
+        masks: those of the genes, if they are known.
+        """
         chosen = torch.tensor(genes)
         masks = self._masks(chosen.numpy()) if masks is None else masks
         logits = self.policy.all_logits(chosen).masked_fill(~torch.from_numpy(masks), -1e9)
@@ -208,32 +217,25 @@ class ReinforcementLearning(Strategy):
         self.adam.load_state_dict(state["adam"])
         self.baseline, self.updates = state["numbers"][0], int(state["numbers"][1])
         self.rewards = state["rewards"].tolist()
-        for trial in told[: len(told) - state["waiting"]]:
+        learnt = len(told) - state["waiting"]
+        for trial in told[:learnt]:
             self.history.tell(trial)
-        for trial in told[len(told) - state["waiting"] :]:
+        for trial in told[learnt:]:
             self.tell(trial)
 
     def _update(self, samples: Sequence[_Sample]) -> None:
-        """One batch. What failed is worth as little as the worst told."""
+        """One batch."""
         self.rewards += [sample.reward for sample in samples if sample.reward is not None]
         if not self.rewards:
             return
-        worst, spread = min(self.rewards), float(np.std(self.rewards)) or 1.0
-        rewards = np.array(
-            [worst if sample.reward is None else sample.reward for sample in samples]
-        )
-        if self.baseline == 0.0 and len(self.rewards) <= self.batch:
-            self.baseline = float(rewards.mean())
-        advantage = torch.from_numpy((rewards - self.baseline) / spread)
-        self.baseline = BASELINE * self.baseline + (1 - BASELINE) * float(rewards.mean())
+        advantage = self._advantage(samples)
         genes = [sample.genes for sample in samples]
         masks = self._masks(np.array(genes))
         with torch.no_grad():
-            now, _ = self._log_probabilities(genes, masks)
-        told = [sample.log_probability for sample in samples]
-        before = torch.stack(
-            [now[i] if t is None else now.new_tensor(t) for i, t in enumerate(told)]
-        )
+            before, _ = self._log_probabilities(genes, masks)
+        for place, sample in enumerate(samples):
+            if sample.log_probability is not None:
+                before[place] = sample.log_probability
         for _ in range(self.preset.epochs):
             logged, entropy = self._log_probabilities(genes, masks)
             gain = self._gain(logged, before, advantage)
@@ -242,7 +244,21 @@ class ReinforcementLearning(Strategy):
             nn.utils.clip_grad_norm_(self.policy.parameters(), 1.0)
             self.adam.step()
 
+    def _advantage(self, samples: Sequence[_Sample]) -> Tensor:
+        """(n,). What failed is worth as little as the worst told. The baseline moves on."""
+        worst = min(self.rewards)
+        spread = float(np.std(self.rewards)) or 1.0
+        rewards = np.array(
+            [worst if sample.reward is None else sample.reward for sample in samples]
+        )
+        if self.baseline == 0.0 and len(self.rewards) <= self.batch:
+            self.baseline = float(rewards.mean())
+        advantage = torch.from_numpy((rewards - self.baseline) / spread)
+        self.baseline = BASELINE * self.baseline + (1 - BASELINE) * float(rewards.mean())
+        return advantage
+
     def _gain(self, logged: Tensor, before: Tensor, advantage: Tensor) -> Tensor:
+        """What a step shall raise, per sample: equation 7, or REINFORCE's."""
         clip = self.preset.clip
         if not clip:
             return logged * advantage
@@ -262,7 +278,10 @@ class _Policy(nn.Module):
         """Before training: nothing by default."""
 
     def step(self, previous: Tensor, position: int, state: _State) -> tuple[Tensor, _State]:
-        """previous: (n,), the gene before or -1. Logits of the gene at a position: (n, most options)."""
+        """Logits of the gene at a position: (n, most options).
+
+        previous: (n,), the gene before or -1.
+        """
         raise NotImplementedError
 
     def all_logits(self, genes: Tensor) -> Tensor:
@@ -271,7 +290,7 @@ class _Policy(nn.Module):
 
 
 class _Controller(_Policy):
-    """One LSTM layer reads the token before, embedded by place and option; a linear layer per network."""
+    """One LSTM layer reads the token before, embedded by place and option; then a linear one."""
 
     def __init__(self, sizes: Sequence[int]) -> None:
         super().__init__()

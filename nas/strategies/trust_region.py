@@ -1,4 +1,4 @@
-"""Bayesian optimisation inside trust regions of genes that grow with success and shrink with failure.
+"""Bayesian optimisation inside trust regions that grow with success and shrink with failure.
 
 TuRBO-m, Eriksson et al. 2019, https://arxiv.org/abs/1910.01739, with the Hamming regions of
 CASMOPOLITAN, Wan et al. 2021, https://arxiv.org/abs/2102.07188, and the Gaussian process of the
@@ -33,20 +33,27 @@ LEAST_GAIN = 1e-3
 
 @dataclass
 class Region:
-    """``length``: genes that a proposal may differ in from the centre; streaks count trials told."""
+    """What a region was told so far."""
 
     number: int
+    """Regions begun before it."""
     length: float
+    """Genes that a proposal may differ in from the centre."""
     best: tuple[float, ...] | None = None
+    """The least of each loss; None until a network keeps the limits."""
     successes: int = 0
+    """Trials in a row that gained."""
     failures: int = 0
+    """Trials in a row that did not."""
     members: set[Genes] = field(default_factory=set)
+    """Canonical genes of its complete networks."""
 
     def count(self, gained: bool, tolerance: int) -> None:
         """One more trial: three successes in a row widen, so many failures in a row shrink."""
-        self.successes, self.failures = (
-            (self.successes + 1, 0) if gained else (0, self.failures + 1)
-        )
+        if gained:
+            self.successes, self.failures = self.successes + 1, 0
+        else:
+            self.successes, self.failures = 0, self.failures + 1
         if self.successes == SUCCESSES:
             self.length, self.successes = min(self.length * FACTOR, LONGEST), 0
         elif self.failures == tolerance:
@@ -57,8 +64,8 @@ class TrustRegion(GaussianProcess):
     """Proposes what is worth most within so many genes of the centre of any of the ``regions``.
 
     A centre is the region's network with the best posterior mean; with several objectives the one
-    that adds most to the hypervolume. The note carries the region's number. Where a region has
-    shrunk to nothing another begins around the network that is worth most anywhere; each of the
+    that adds most to the hypervolume. The note carries the region's number. When a region has
+    shrunk to nothing, another begins around the network that is worth most anywhere. Each of the
     ``warm`` networks may have a region of its own.
     """
 
@@ -95,27 +102,29 @@ class TrustRegion(GaussianProcess):
         super().tell(trial)
         number = int(trial.note.get("region", 0))
         for place, region in enumerate(self.regions):
-            if region.number == number:
-                gained = trial.state == "complete" and self._joins(region, trial)
-                if started:
-                    region.count(gained, self.tolerance)
-                if region.length < SHORTEST:
-                    self.regions[place] = self._new()
+            if region.number != number:
+                continue
+            gained = trial.state == "complete" and self._joins(region, trial)
+            if started:
+                region.count(gained, self.tolerance)
+            if region.length < SHORTEST:
+                self.regions[place] = self._new()
 
     def _joins(self, region: Region, trial: Trial) -> bool:
-        """Take a complete trial in; whether it is the first to keep the limits, or better than all before."""
+        """Take a complete trial in, and say whether it gained.
+
+        It gains if it is the first to keep the limits, or better than all before in one loss.
+        """
         key, best = self.history.canonical(trial.genes), region.best
         region.members.add(key)
-        if any(
-            value > most
-            for value, most in zip(self.metrics[key], self.limits.values(), strict=True)
-        ):
+        if (np.array(self.metrics[key]) > np.array(list(self.limits.values()))).any():
             return False
-        gained = best is None or any(
-            new < old - LEAST_GAIN * abs(old) for new, old in zip(trial.losses, best, strict=True)
-        )
-        region.best = trial.losses if best is None else tuple(map(min, best, trial.losses))
-        return gained
+        if best is None:
+            region.best = trial.losses
+            return True
+        region.best = tuple(map(min, best, trial.losses))
+        losses = zip(trial.losses, best, strict=True)
+        return any(new < old - LEAST_GAIN * abs(old) for new, old in losses)
 
     def ask(self, number: int, pending: Sequence[Proposal] = ()) -> Proposal:
         """See `Strategy`."""
@@ -124,48 +133,55 @@ class TrustRegion(GaussianProcess):
             place = number % len(self.regions)
             return Proposal(self.first(generator, pending), {"region": self.regions[place].number})
         value = self.model().expect(sorted(self.history.taken(pending)), generator)
-        centres = {region.number: self._centre(region, value.model) for region in self.regions}
         waiting = {int(proposal.note.get("region", -1)) for proposal in pending}
-        for begun, centre in centres.items():
-            if centre is None and begun not in waiting:
-                return Proposal(self._afresh(value, generator, pending), {"region": begun})
-        return self._within(
-            value, {n: c for n, c in centres.items() if c is not None}, generator, pending
-        )
+        begun: list[Region] = []
+        centres: list[NDArray[np.int64]] = []
+        for region in self.regions:
+            centre = self._centre(region, value.model)
+            if centre is not None:
+                begun.append(region)
+                centres.append(centre)
+            elif region.number not in waiting:
+                genes = self._afresh(value, generator, pending)
+                return Proposal(genes, {"region": region.number})
+        if not begun:
+            genes = self._afresh(value, generator, pending)
+            return Proposal(genes, {"region": self.regions[0].number})
+        return self._within(value, begun, np.array(centres), generator, pending)
 
     def _within(
-        self, value: Value, centres: dict[int, NDArray[np.int64]], generator: np.random.Generator,
+        self,
+        value: Value,
+        regions: Sequence[Region],
+        centres: NDArray[np.int64],
+        generator: np.random.Generator,
         pending: Sequence[Proposal],
-    ) -> Proposal:  # fmt: skip
-        lengths = [region.length for region in self.regions if region.number in centres]
+    ) -> Proposal:
+        """The best inside any of the regions. centres: (regions, number of choices)."""
+        lengths = [region.length for region in regions]
 
         def distances(genes: NDArray[np.int64]) -> NDArray[np.int64]:
-            return np.stack([(genes != centre).sum(axis=1) for centre in centres.values()], axis=1)
+            """genes: (n, number of choices). Genes in which they differ: (n, regions)."""
+            return np.stack([(genes != centre).sum(axis=1) for centre in centres], axis=1)
 
         def near(genes: NDArray[np.int64]) -> NDArray[np.bool_]:
             return np.asarray((distances(genes) <= lengths).any(axis=1))
 
-        found = self.best_unseen(value, near, generator, pending) if centres else None
-        genes = found or self._afresh(value, generator, pending)
-        if not centres:
-            return Proposal(genes, {"region": self.regions[0].number})
-        return Proposal(
-            genes,
-            {"region": list(centres)[int((distances(np.array([genes]))[0] - lengths).argmin())]},
-        )
+        unseen = self.best_unseen(value, near, generator, pending)
+        genes = unseen or self._afresh(value, generator, pending)
+        nearest = int((distances(np.array([genes]))[0] - lengths).argmin())
+        return Proposal(genes, {"region": regions[nearest].number})
 
     def _centre(self, region: Region, model: Model) -> NDArray[np.int64] | None:
-        """None where no network of the region has been told of yet."""
+        """None if no network of the region was told yet."""
         ranked = [int(place) for place in model.rank(model.means, np.ones(self.objectives))]
         members = [place for place in ranked if model.keys[place] in region.members]
         if not members:
             return None
         best = members[0]
         if self.objectives > 1:
-            best = max(
-                members,
-                key=dict(zip(ranked, _contributions(model, ranked), strict=True)).__getitem__,
-            )
+            contributions = dict(zip(ranked, _contributions(model, ranked), strict=True))
+            best = max(members, key=lambda place: contributions[place])
         return np.array(model.keys[best])
 
     def _afresh(
@@ -173,19 +189,22 @@ class TrustRegion(GaussianProcess):
     ) -> Genes:
         """Of random networks, the one that is worth most."""
         drawn = self.domain.sample_many(DRAWS, generator)
-        found = self.history.unseen(drawn[np.argsort(-value(drawn), kind="stable")], pending)
-        return found or self.history.draw(generator, pending)
+        unseen = self.history.unseen(drawn[np.argsort(-value(drawn), kind="stable")], pending)
+        return unseen or self.history.draw(generator, pending)
 
 
 def _contributions(model: Model, places: Sequence[int]) -> list[float]:
-    """What each network adds to the hypervolume of the posterior means of all of them; 0 off the front."""
-    losses = model.means[list(places), : model.objectives]
-    kept = model.excess(model.means[list(places)]) == 0
+    """What each network adds to the hypervolume of all posterior means; 0 off the front."""
+    means = model.means[list(places)]
+    losses = means[:, : model.objectives]
+    kept = model.excess(means) == 0
     edge = np.flatnonzero(kept)[front(losses[kept])]
     corner = losses.max(axis=0) + 1e-9
     whole = hypervolume(losses[edge], corner)
-    lost = {int(place): whole - hypervolume(losses[edge[edge != place]], corner) for place in edge}
-    return [lost.get(i, 0.0) for i in range(len(places))]
+    added = np.zeros(len(places))
+    for place in edge:
+        added[place] = whole - hypervolume(losses[edge[edge != place]], corner)
+    return added.tolist()
 
 
 strategy = TrustRegion

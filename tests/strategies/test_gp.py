@@ -169,6 +169,16 @@ def test_a_limit_on_what_is_known_only_afterwards_is_learned():
     assert sum(gene == 0 for gene in domain.canonical(strategy.recommend())) <= 2
 
 
+@pytest.mark.parametrize("name", ["gp", "trust-region"])
+def test_two_objectives_may_be_under_a_limit(name):
+    domain = toy_domain()
+    strategy = make(f"{name}:initial=4,limit=train_ms<=3", domain, seed=0, objectives=2)
+    for number in range(8):
+        trial = toy_trial(domain, number, strategy.ask(number), 2)
+        strategy.tell(dataclasses.replace(trial, metrics={"train_ms": float(trial.genes[0])}))
+    assert domain.contains(strategy.recommend())
+
+
 def test_a_warm_start_begins_at_the_published_networks(domain):
     strategy, proposals = make("gp:warm=mnasnet_a1+mnasnet_b1", domain, seed=0), []
     for number, name in enumerate(("mnasnet_a1", "mnasnet_b1")):
