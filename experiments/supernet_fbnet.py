@@ -22,8 +22,9 @@ import numpy as np
 from supernet_nas_bench_macro import RESAMPLES, arguments, session, tau, teller
 
 from nas.cost.compiled import compile_costs
+from nas.data import split
 from nas.domain import Domain
-from nas.evaluate.training import TrainingSession
+from nas.evaluate.training import TrainingEvaluator
 from nas.evaluate.zero_cost import ZeroCost, ZeroCostSession
 from nas.evaluate.zero_cost_scores import PROXIES
 from nas.record import ledger
@@ -66,7 +67,7 @@ class Experiment:
         given, file = self.shared, self.out / f"trained-{seed}.jsonl"
         images = round(self.passes * len(given.splits.weights))
         proxy = dataclasses.replace(given.proxy, images=images)
-        alone = TrainingSession(given.dataset, proxy, "alone", 1)
+        alone = TrainingEvaluator(split(given.dataset), proxy, thread_count=1)
         for number in range(len(ledger.read(file)), len(self.networks)):
             genes = self.networks[number]
             found = alone.evaluate(self.domain.space.decode(genes), 1000 * seed + number)

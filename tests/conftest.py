@@ -10,6 +10,7 @@ import pytest
 
 TORCH_SIDE = (
     "cli_torch",
+    "contracts/test_evaluators",
     "contracts/test_ops",
     "data",
     "evaluate",

@@ -55,6 +55,12 @@ class Proxy:
             weight_decay=self.weight_decay, label_smoothing=self.label_smoothing, average=self.average,
         )  # fmt: skip
 
+    def times(self, factor: float) -> "Proxy":
+        """The same recipe with ``factor`` times the epochs, and as many times the images at most."""
+        return dataclasses.replace(
+            self, epochs=self.epochs * factor, images=round(self.images * factor)
+        )
+
     def __str__(self) -> str:
         return ",".join(f"{name}={value:g}" for name, value in dataclasses.asdict(self).items())
 

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from nas.arch import Architecture
-from nas.data import Dataset, tensors
+from nas.data import Dataset, split, tensors
 from nas.errors import RunError, UsageError
+from nas.evaluate.images import best_device
 from nas.evaluate.proxy import Proxy, preset
-from nas.evaluate.training import TrainingSession
+from nas.evaluate.training import TrainingEvaluator
 from nas.study.evaluator import Retraining as Contract
 from nas.train import score, threads
 from nas.train.teacher import Teacher, load_teacher
@@ -29,7 +30,7 @@ BESIDE_THE_RECIPE = ("threads", "device", "evaluator", "teacher")
 """What a run's description of its training holds beside the fields of the recipe."""
 
 
-class Retraining(TrainingSession, Contract):
+class Retraining(TrainingEvaluator, Contract):
     """A run's recipe for ``factor`` times the epochs and images. `evaluate` scores on *test* alone."""
 
     followable = False
@@ -39,17 +40,14 @@ class Retraining(TrainingSession, Contract):
             raise UsageError(
                 f"--epochs-factor must be above 0 and at most {LARGEST_FACTOR:g}, not {factor:g}"
             )
-        short = _short_recipe(recipe, dataset)
-        longer = dataclasses.replace(
-            short, epochs=short.epochs * factor, images=round(short.images * factor)
-        )
         schedule = "short training's" if "evaluator" in recipe else "search's"
         super().__init__(
-            dataset,
-            longer,
-            f"{factor:g} times the {schedule} schedule",
-            recipe.get("threads", 1),
-            _same_teacher(recipe["teacher"], dataset) if "teacher" in recipe else None,
+            split(dataset),
+            _short_recipe(recipe, dataset).times(factor),
+            recipe=f"{factor:g} times the {schedule} schedule",
+            thread_count=recipe.get("threads", 1),
+            device=best_device(),
+            teacher=_same_teacher(recipe["teacher"], dataset) if "teacher" in recipe else None,
         )
         self._test: tuple[Tensor, Tensor] | None = None
 

@@ -1,4 +1,7 @@
-"""Accuracy by weight sharing: one supernet is trained, then every network is scored with its weights."""
+"""Accuracy by weight sharing: evaluator ``supernet``.
+
+One supernet is trained, then every network is scored with its weights.
+"""
 
 import dataclasses
 import time
@@ -6,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from nas.arch import Architecture
-from nas.data import Dataset
+from nas.data import Dataset, split
 from nas.domain import Domain
 from nas.errors import RunError, SpaceError
 from nas.evaluate.fidelity import check, check_count, verdict
+from nas.evaluate.images import ImageEvaluator, best_device, open_data
 from nas.evaluate.proxy import Proxy, chosen
-from nas.evaluate.training import TrainingSession, open_data
+from nas.evaluate.training import short_training
 from nas.progress import Watch, ignore
 from nas.record.identity import space_digest
+from nas.space import SearchSpace
 from nas.study.evaluator import EvaluatorKind
 from nas.supernet.network import Supernet
 from nas.supernet.recipe import Sharing, train
@@ -25,17 +30,19 @@ from nas.trial import Genes, Metrics
 __all__ = ["KIND", "SupernetSession", "make"]
 
 FILE = "supernet.pt"
+NOT_OF_THE_WEIGHTS = ("check", "recalibrate")
+"""Settings that the supernet's weights do not depend on."""
 
 
-class SupernetSession(TrainingSession):
+class SupernetSession(ImageEvaluator):
     """Trains a supernet once (`prepare`), then scores networks without training them (`evaluate`).
 
-    The supernet trains on *weights*; batch norms are recalibrated on images of *weights*; scores are of *search* and
-    *selection*, under the names that `TrainingEvaluator` gives them.
+    The supernet trains on *weights*; batch norms are recalibrated on images of *weights*; scores
+    are of *search* and *selection*, under the names that `TrainingEvaluator` gives them. ``base``
+    is the short training of one network, ``proxy`` that of the supernet.
     """
 
     trains = False
-    followable = False
     prepares = True
 
     def __init__(
@@ -46,10 +53,13 @@ class SupernetSession(TrainingSession):
         thread_count: int,
         sharing: Sharing,
     ) -> None:
-        longer = dataclasses.replace(
-            proxy, epochs=proxy.epochs * sharing.longer, images=round(proxy.images * sharing.longer)
+        super().__init__(
+            split(dataset),
+            proxy.times(sharing.longer),
+            recipe=recipe,
+            thread_count=thread_count,
+            device=best_device(),
         )
-        super().__init__(dataset, longer, recipe, thread_count)
         self.base, self.sharing = proxy, sharing
         self._supernet: Supernet | None = None
 
@@ -59,35 +69,28 @@ class SupernetSession(TrainingSession):
         planned = self.proxy.schedule(len(self.weights[0]))
         return dataclasses.replace(planned, accumulate=self.sharing.accumulate)
 
-    def describe_training(self) -> dict[str, Any]:
-        """See `TrainingSession`."""
+    def describe_training(self) -> dict[str, object]:
+        """The short training of one network, and how the supernet's differs from it."""
         return {
             **super().describe_training(),
             **dataclasses.asdict(self.base),
-            "evaluator": _text(self.sharing),
+            "evaluator": str(self.sharing),
         }
 
     def lines(self) -> list[str]:
-        """See `TrainingSession`."""
+        """The data, the supernet's training and how it shares weights."""
         return [
             *super().lines(),
-            f"supernet   trained once, every network scored with its weights; {_text(self.sharing)}",
+            f"supernet   trained once, every network scored with its weights; {self.sharing}",
         ]
 
-    def prepare(
-        self,
-        domain: Domain,
-        folder: Path,
-        *,
-        seed: int,
-        watch: Watch = ignore,
-    ) -> None:
+    def prepare(self, domain: Domain, folder: Path, *, seed: int, watch: Watch = ignore) -> None:
         """Train the supernet, see `train_supernet`, and ask what its scores are worth."""
         self.train_supernet(domain, folder, seed=seed, watch=watch)
         if self.sharing.check:
-            short = TrainingSession(self.dataset, self.base, self.recipe, self.thread_count)
+            trained = short_training(self, self.base)
             report = check(
-                self, short, domain, folder, seed=seed, count=self.sharing.check, watch=watch
+                self, trained, domain, folder, seed=seed, count=self.sharing.check, watch=watch
             )
             self.remarks = [verdict(report)]
 
@@ -100,50 +103,58 @@ class SupernetSession(TrainingSession):
         watch: Watch = ignore,
         stop_after: float | None = None,
     ) -> bool:
-        """Train the supernet of the domain's space, or go on, or read it: ``supernet.pt`` in the folder.
+        """Train the supernet of the domain's space, or go on, or read it, in ``supernet.pt``.
 
-        See `train`. Whether the training is finished, which it may not be after ``stop_after``
-        seconds.
+        See `nas.supernet.recipe.train`. Whether the training is finished, which it may not be after
+        ``stop_after`` seconds.
         """
-        images, labels = self.weights
-        space, schedule = domain.space, self.schedule
-        supernet = Supernet(
-            space, self.slim, share=self.sharing.share, seed=seed, device=self.device
-        )
-        training = SupernetTraining(
-            supernet,
-            images,
-            labels,
-            schedule,
-            sampler(space, self.sharing.sampling, self.sharing.paths, self.sharing.canonical),
-            seed=seed,
-            augment=Augment(pad=self.proxy.shift, flip=self.dataset.flip),
-            distil=self.sharing.sampling == "sandwich",
-            ramp=round(self.sharing.ramp * schedule.steps),
-            canonical=self.sharing.canonical,
-        )
-        identity = {
-            "space": space_digest(space),
-            "data": self.dataset.digest,
-            "seed": seed,
-            "recipe": str(self.proxy),
-            **{
-                name: value
-                for name, value in self.sharing.to_json().items()
-                if name not in ("check", "recalibrate")
-            },
-        }
+        space, sharing = domain.space, self.sharing
+        supernet = Supernet(space, self.slim, share=sharing.share, seed=seed, device=self.device)
+        training = self._training(supernet, seed)
+        identity = self._identity(space, seed)
         with threads(self.thread_count):
             finished = train(training, folder / FILE, identity, watch=watch, stop_after=stop_after)
         self._supernet = supernet
         return finished
 
+    def _training(self, supernet: Supernet, seed: int) -> SupernetTraining:
+        images, labels = self.weights
+        schedule, sharing = self.schedule, self.sharing
+        return SupernetTraining(
+            supernet,
+            images,
+            labels,
+            schedule,
+            sampler(supernet.space, sharing.sampling, sharing.paths, sharing.canonical),
+            seed=seed,
+            augment=Augment(pad=self.proxy.shift, flip=self.dataset.flip),
+            distil=sharing.sampling == "sandwich",
+            ramp=round(sharing.ramp * schedule.steps),
+            canonical=sharing.canonical,
+        )
+
+    def _identity(self, space: SearchSpace, seed: int) -> dict[str, Any]:
+        """What the supernet's weights depend on."""
+        settings = self.sharing.to_json()
+        for name in NOT_OF_THE_WEIGHTS:
+            del settings[name]
+        return {
+            "space": space_digest(space),
+            "data": self.dataset.digest,
+            "seed": seed,
+            "recipe": str(self.proxy),
+            **settings,
+        }
+
     def evaluate(self, architecture: Architecture, seed: int) -> Metrics:
-        """Score one network of the space; ``seed`` has no influence. Raises `RunError` before `prepare`."""
+        """Score one network of the space; ``seed`` has no influence.
+
+        Raises `RunError` before `prepare`, and `SpaceError` for a network of another space.
+        """
         start = time.perf_counter()
-        found = self.scores(architecture, search=True, selection=True)
+        scores = self.scores(architecture, search=True, selection=True)
         self.seconds.append(time.perf_counter() - start)
-        return found
+        return scores
 
     def scores(
         self, architecture: Architecture, *, search: bool, selection: bool
@@ -161,19 +172,20 @@ class SupernetSession(TrainingSession):
         return self._supernet
 
     def scores_of(self, genes: Genes, *, search: bool, selection: bool) -> dict[str, float]:
-        """`scores` of genes as they are: with ``canonical=false`` each spelling of a network has weights of its own."""
-        found: dict[str, float] = {}
+        """`scores` of genes as they are.
+
+        With ``canonical=false`` each spelling of a network has weights of its own.
+        """
+        scores: dict[str, float] = {}
         with threads(self.thread_count):
             path = self._trained().path(genes)
             recalibrate(path, self.weights[0], self.sharing.recalibrate)
             if selection:
-                found |= score_path(path, *self.selection)
+                scores |= score_path(path, *self.selection)
             if search:
-                found |= {
-                    f"search_{name}": value
-                    for name, value in score_path(path, *self.search).items()
-                }
-        return found
+                on_search = score_path(path, *self.search)
+                scores |= {f"search_{name}": value for name, value in on_search.items()}
+        return scores
 
 
 def make(
@@ -184,10 +196,6 @@ def make(
     sharing = Sharing(**settings)
     check_count("supernet", sharing.check)
     return SupernetSession(dataset, proxy, recipe, threads, sharing)
-
-
-def _text(sharing: Sharing) -> str:
-    return ",".join(f"{name}={value}" for name, value in sharing.to_json().items())
 
 
 KIND = EvaluatorKind(

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from nas.arch import Architecture
-from nas.data import Dataset
+from nas.data import Dataset, split
 from nas.domain import Domain
 from nas.errors import RunError, UsageError, unknown
 from nas.evaluate.fidelity import check, check_count, read_rows, verdict
+from nas.evaluate.images import ImageEvaluator, best_device, open_data
 from nas.evaluate.proxy import Proxy, chosen
-from nas.evaluate.training import TrainingSession, open_data
+from nas.evaluate.training import short_training
 from nas.evaluate.zero_cost_scores import PROXIES, TRIVIAL, proxies
 from nas.model import build
 from nas.objectives import UNTRAINED
@@ -75,7 +76,7 @@ class ZeroCost:
         return ",".join(f"{name}={value}" for name, value in dataclasses.asdict(self).items())
 
 
-class ZeroCostSession(TrainingSession):
+class ZeroCostSession(ImageEvaluator):
     """Scores networks at initialisation on a few images of *weights*; no other set is read.
 
     Metrics: ``proxy_score``, 0..1, higher is better, and each proxy as ``proxy_NAME``. Networks are
@@ -84,18 +85,23 @@ class ZeroCostSession(TrainingSession):
 
     qualities = UNTRAINED
     trains = False
-    followable = False
     prepares = True
 
     def __init__(
         self, dataset: Dataset, proxy: Proxy, recipe: str, thread_count: int, settings: ZeroCost
     ) -> None:
-        super().__init__(dataset, proxy, recipe, thread_count)
+        super().__init__(
+            split(dataset),
+            proxy,
+            recipe=recipe,
+            thread_count=thread_count,
+            device=best_device(),
+        )
         self.settings = settings
         self._reference: dict[str, np.ndarray] = {}
 
     def describe_training(self) -> dict[str, object]:
-        """See `TrainingSession`."""
+        """The short training beside which the score is judged, and the score."""
         return {**super().describe_training(), "evaluator": str(self.settings)}
 
     def lines(self) -> list[str]:
@@ -115,9 +121,9 @@ class ZeroCostSession(TrainingSession):
         rows = self._reference_rows(domain, folder / FILE, seed, watch)
         self._reference = {name: np.sort([row[name] for row in rows]) for name in KNOWN}
         if self.settings.check:
-            short = TrainingSession(self.dataset, self.proxy, self.recipe, self.thread_count)
+            trained = short_training(self, self.proxy)
             report = check(
-                self, short, domain, folder, seed=seed, count=self.settings.check, watch=watch
+                self, trained, domain, folder, seed=seed, count=self.settings.check, watch=watch
             )
             self.remarks = [verdict(report)]
 

@@ -69,6 +69,9 @@ class Sharing:
         """Plain values by name."""
         return asdict(self)
 
+    def __str__(self) -> str:
+        return ",".join(f"{name}={value}" for name, value in asdict(self).items())
+
 
 def train(
     training: SupernetTraining,

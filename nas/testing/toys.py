@@ -47,6 +47,8 @@ def toy_domain(bounds: Sequence[Bound] = (), layers: int = 4) -> Domain:
 class HashEvaluator(Evaluator):
     """Accuracies that depend on the digest and the seed alone; a share of the networks fails."""
 
+    qualities = ("accuracy",)
+
     def __init__(
         self, *, noisy: bool = False, failing: float = 0.0, sleep_seconds: float = 0.0
     ) -> None:

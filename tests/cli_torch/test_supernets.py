@@ -84,6 +84,33 @@ def test_a_supernet_and_proxies_score_for_any_strategy(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("evaluator", "objective"),
+    [
+        ("supernet", "accuracy"),
+        ("supernet:longer=1,check=0", "accuracy"),
+        ("zero_cost:reference=4,check=0", "proxy_score"),
+        ("proxy:reference=4,check=0", "proxy_score"),
+    ],
+)
+def test_a_confirmation_trains_what_the_search_did_not(tmp_path, evaluator, objective) -> None:
+    folder = tmp_path / "run"
+    run(
+        *COMMON, "--evaluator", evaluator, "--objective", f"{objective},latency_ms",
+        "--strategy", "random", "--trials", 3, "--out", folder,
+    )  # fmt: skip
+    sides = ("--top", 1, "--random", 1, "--seeds", 1, "--epochs-factor", 2)
+    document = run("confirm", folder, *sides)
+    recipe = document["plan"]["recipe"]
+    assert (recipe["epochs"], recipe["images"], recipe["resolution"]) == (24, 192, 8)
+    assert "evaluator" not in recipe
+    assert document["metric"] == "accuracy"
+    assert document["test_openings"] == 1
+    (pair,) = document["pairs"]
+    assert 0 <= pair["confirmed"] <= 1
+    assert run("confirm", folder, *sides)["pairs"] == [pair]
+
+
+@pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
         (

@@ -1,0 +1,110 @@
+"""What all evaluators share that look at images: the splits, a short recipe, slimmed networks."""
+
+import dataclasses
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nas.arch import Architecture
+from nas.data import Dataset, Splits, Statistics, load, statistics, tensors
+from nas.evaluate.proxy import Proxy, slim
+from nas.study.evaluator import Evaluator
+from nas.units import counted
+
+__all__ = ["ImageEvaluator", "best_device", "open_data"]
+
+DESCRIBED_SETS = ("weights", "search", "selection")
+
+
+def open_data(spec: str, *, strict: bool = False, groups: str | None = None) -> Dataset:
+    """See `nas.data.load`."""
+    return load(spec, strict=strict, groups=groups)
+
+
+def best_device() -> str:
+    """``cuda`` if there is one, else ``cpu``."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+class ImageEvaluator(Evaluator):
+    """Images of *weights*, *search* and *selection* as networks of a recipe see them.
+
+    ``recipe``: where the settings of ``proxy`` come from, for people. ``device``: as torch names
+    it. ``seconds`` holds what each evaluation took.
+    """
+
+    def __init__(
+        self,
+        splits: Splits,
+        proxy: Proxy,
+        *,
+        recipe: str = "as given",
+        thread_count: int = 2,
+        device: str = "cpu",
+    ) -> None:
+        self.splits = splits
+        self.dataset = splits.dataset
+        self.proxy = proxy
+        self.recipe = recipe
+        self.thread_count = thread_count
+        self.device = torch.device(device)
+        self.seconds: list[float] = []
+        self.remarks: list[str] = []
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Of the weights set alone."""
+        return statistics(self.dataset.images[self.splits.weights])
+
+    def _tensors(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        images = tensors(self.dataset.images[rows], self.statistics, self.proxy.resolution)
+        return images.to(self.device), torch.from_numpy(self.dataset.labels[rows]).to(self.device)
+
+    @cached_property
+    def weights(self) -> tuple[Tensor, Tensor]:
+        """Images and labels that train: (n, c, s, s), (n,)."""
+        return self._tensors(self.splits.weights[: self.proxy.images])
+
+    @cached_property
+    def search(self) -> tuple[Tensor, Tensor]:
+        """Images and labels that steer a search: (n, c, s, s), (n,)."""
+        return self._tensors(self.splits.search[: self.proxy.score_images])
+
+    @cached_property
+    def selection(self) -> tuple[Tensor, Tensor]:
+        """Images and labels that fronts and picks are drawn by: (n, c, s, s), (n,)."""
+        return self._tensors(self.splits.selection[: self.proxy.score_images])
+
+    def slim(self, architecture: Architecture) -> Architecture:
+        """The network that is trained or scored instead."""
+        return slim(architecture, self.proxy, self.dataset.in_channels, len(self.dataset.classes))
+
+    def describe_data(self) -> dict[str, object]:
+        """Name, digest, seed and sizes of the splits."""
+        return {
+            "name": self.dataset.name,
+            "digest": self.dataset.digest,
+            "split_seed": self.splits.seed,
+            **{name: len(getattr(self.splits, name)) for name in DESCRIBED_SETS},
+        }
+
+    def describe_training(self) -> dict[str, object]:
+        """The recipe, and what else decides its bits."""
+        return {
+            **dataclasses.asdict(self.proxy),
+            "threads": self.thread_count,
+            "device": self.device.type,
+        }
+
+    def lines(self) -> list[str]:
+        """The data with its splits and doubts, then the recipe."""
+        proxy = self.proxy
+        steps = proxy.schedule(len(self.splits.weights)).steps
+        return [
+            *self.splits.lines(),
+            f"training   {self.recipe}: {counted(steps, 'step')} of {proxy.batch_size} images at "
+            f"{proxy.resolution} px, width {proxy.width:g}, "
+            f"{counted(self.thread_count, 'thread')} on {self.device.type}",
+        ]
