@@ -22,6 +22,7 @@ from nas import catalog
 from nas.benchmarks import Problem
 from nas.benchmarks.arena import Arena, compare
 from nas.pareto import hypervolume
+from nas.progress import Progress
 from nas.report.arena import arena_table
 from nas.statistics import paired_interval
 
@@ -69,6 +70,11 @@ CASES = {
 }
 
 
+def show(progress: Progress[object]) -> None:
+    left = f"{progress.eta_seconds:.0f} s left"
+    print(f"\r{progress.done}/{progress.planned} cells, {left} ", end="", file=sys.stderr)
+
+
 def run(name: str, out: Path, given: argparse.Namespace) -> Arena:
     case = CASES[name]
     checkpoints = [given.budget] if given.budget else case.checkpoints
@@ -80,9 +86,7 @@ def run(name: str, out: Path, given: argparse.Namespace) -> Arena:
         budget=checkpoints[-1],
         out=out / f"{name}-{checkpoints[-1]}",
         workers=given.workers,
-        progress=lambda done, of, left: print(
-            f"\r{done}/{of} cells, {left:.0f} s left ", end="", file=sys.stderr
-        ),
+        watch=show,
     )
     print(f"\n{name}: {case.benchmark}, seeds {case.seeds[0]} to {case.seeds[: given.seeds][-1]}")
     print(arena_table(arena, checkpoints))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nas import catalog
 from nas.benchmarks.arena import compare
+from nas.progress import Progress
 from nas.report.arena import arena_figure, arena_table
 from nas.report.plots import save
 
@@ -24,6 +25,11 @@ STRATEGIES = (
 )
 
 
+def show(progress: Progress[object]) -> None:
+    left = f"{progress.eta_seconds:.0f} s left"
+    print(f"\r{progress.done}/{progress.planned} cells, {left} ", end="", file=sys.stderr)
+
+
 def main(out: Path, seeds: int = 30, workers: int = 2) -> None:
     start = time.perf_counter()
     arena = compare(
@@ -34,9 +40,7 @@ def main(out: Path, seeds: int = 30, workers: int = 2) -> None:
         budget=100,
         out=out,
         workers=workers,
-        progress=lambda done, of, left: print(
-            f"\r{done}/{of} cells, {left:.0f} s left ", end="", file=sys.stderr
-        ),
+        watch=show,
     )
     print(f"{time.perf_counter() - start:.1f} s with {workers} processes", file=sys.stderr)
     print(arena_table(arena, (50, 100)))

@@ -26,7 +26,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 import nas
-from nas import catalog, networks, strategies
+from nas import catalog, networks, registry, strategies
 from nas.arch import Architecture
 from nas.data import load
 from nas.errors import NasError
@@ -58,7 +58,7 @@ ROWS = 20
 ROUND = 500
 PROXY = "images=64,resolution=8,score_images=40,batch_size=16"
 ROOT = Path(nas.__file__).parent.parent
-for _module in (catalog, strategies):
+for _module in (catalog, registry):
     _module.entry_points = cache(_module.entry_points)  # type: ignore[attr-defined]
 
 

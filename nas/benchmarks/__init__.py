@@ -1,18 +1,15 @@
-"""Benchmarks with known truth, one per file; the file name, with dashes, is the name on the command line.
+"""Benchmarks with known truth, one per file; its name, with dashes, is that on the command line.
 
 A file exports ``benchmark(*, seed, **settings) -> Problem``: the problem that a search of that seed
 meets. Others add theirs through the entry-point group ``nas.benchmarks``: each entry point names
 such a function.
 """
 
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.metadata import entry_points
 
 from nas.domain import Domain
-from nas.errors import UsageError
+from nas.registry import loaders
 from nas.trial import Genes
 
 __all__ = ["Problem", "known"]
@@ -22,41 +19,25 @@ Losses = tuple[float, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """A domain, what a search sees of a network, and what is true.
-
-    ``losses`` names the objectives with their units, lower is better. ``observe`` is what one
-    evaluation gives, the same at every call; `NasError` where the network cannot be evaluated.
-    ``truth`` has no noise. ``best`` is the least true first loss inside the domain. ``ideal`` and
-    ``reference`` fix the scale of the hypervolume: the box between them has volume 1.
-    """
+    """A domain, what a search sees of a network, and what is true."""
 
     domain: Domain
     losses: tuple[str, ...]
+    """Names of the objectives with their units; lower is better."""
     observe: Callable[[Genes], Losses]
+    """What one evaluation gives, the same at every call.
+
+    Raises `NasError` if the network cannot be evaluated.
+    """
     truth: Callable[[Genes], Losses]
+    """Losses without noise."""
     best: float
+    """The least true first loss inside the domain."""
     ideal: Losses
+    """With ``reference`` the scale of the hypervolume: the box between them has volume 1."""
     reference: Losses
 
 
 def known() -> dict[str, Callable[[], Callable[..., Problem]]]:
     """A loader of the function ``benchmark`` per name. A name claimed twice raises."""
-    found: dict[str, Callable[[], Callable[..., Problem]]] = {}
-    for module in pkgutil.iter_modules(__path__):
-        if not module.name.startswith("_"):
-            found[module.name.replace("_", "-")] = _file_loader(f"{__name__}.{module.name}")
-    for point in entry_points(group="nas.benchmarks"):
-        if point.name in found:
-            raise UsageError(
-                f"two benchmarks claim the name '{point.name}': rename the one of {point.value}"
-            )
-        found[point.name] = point.load
-    return found
-
-
-def _file_loader(module: str) -> Callable[[], Callable[..., Problem]]:
-    def load() -> Callable[..., Problem]:
-        function: Callable[..., Problem] = import_module(module).benchmark
-        return function
-
-    return load
+    return loaders(__name__, __path__, "benchmark", besides=("arena",))

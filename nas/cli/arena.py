@@ -11,6 +11,7 @@ from nas.benchmarks.arena import compare
 from nas.cli._options import json_option, print_json
 from nas.cli._progress import duration
 from nas.errors import UsageError
+from nas.progress import Progress, ignore
 from nas.report.arena import arena_figure, arena_table
 from nas.report.plots import save
 from nas.units import counted
@@ -73,7 +74,7 @@ def command(
         budget=budget,
         out=out,
         workers=workers,
-        progress=None if as_json else _progress,
+        watch=ignore if as_json else _progress,
     )
     save(arena_figure(arena), out / "arena.png")
     if as_json:
@@ -94,7 +95,9 @@ def _seeds(text: str) -> range:
     return range(int(match[1])) if match[2] is None else range(int(match[1]), int(match[2]) + 1)
 
 
-def _progress(done: int, total: int, left_seconds: float) -> None:
-    end = "\n" if done == total or not sys.stderr.isatty() else "\r"
-    click.echo(f"{done}/{total} searches, {duration(left_seconds)} left    ", nl=False, err=True)
-    click.echo(end, nl=False, err=True)
+def _progress(progress: Progress[object]) -> None:
+    left = duration(progress.eta_seconds or 0.0)
+    is_last = progress.done == progress.planned
+    end = "\n" if is_last or not sys.stderr.isatty() else "\r"
+    text = f"{progress.done}/{progress.planned} searches, {left} left    "
+    click.echo(text + end, nl=False, err=True)

@@ -9,17 +9,15 @@ each entry point names such a callable. A spec is ``name``, ``name:variant``,
 
 import inspect
 import json
-import pkgutil
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any
 
 from nas.domain import Domain
 from nas.errors import UsageError, unknown
 from nas.files import one_line
+from nas.registry import loaders
 from nas.settings import check_kind
 from nas.strategies.base import Strategy
 
@@ -31,25 +29,7 @@ GIVEN = ("domain", "seed", "objectives")
 
 def known() -> dict[str, Callable[[], Factory]]:
     """A loader per name; nothing is imported before it is called. A name claimed twice raises."""
-    found: dict[str, Callable[[], Factory]] = {}
-    for module in pkgutil.iter_modules(__path__):
-        if module.name != "base" and not module.name.startswith("_"):
-            found[module.name.replace("_", "-")] = _file_loader(f"{__name__}.{module.name}")
-    for point in entry_points(group="nas.strategies"):
-        if point.name in found:
-            raise UsageError(
-                f"two strategies claim the name '{point.name}': rename the one of {point.value}"
-            )
-        found[point.name] = point.load
-    return found
-
-
-def _file_loader(module: str) -> Callable[[], Factory]:
-    def load() -> Factory:
-        factory: Factory = import_module(module).strategy
-        return factory
-
-    return load
+    return loaders(__name__, __path__, "strategy", besides=("base",))
 
 
 def make(spec: str, domain: Domain, *, seed: int, objectives: int = 1, **settings: Any) -> Strategy:
@@ -58,10 +38,10 @@ def make(spec: str, domain: Domain, *, seed: int, objectives: int = 1, **setting
     Raises `UsageError` for an unknown name, variant or setting.
     """
     name, of_spec = parse_spec(spec)
-    loaders = known()
-    if name not in loaders:
-        raise unknown("strategy", name, loaders)
-    factory = loaders[name]()
+    strategies = known()
+    if name not in strategies:
+        raise unknown("strategy", name, strategies)
+    factory = strategies[name]()
     chosen = {**of_spec, **settings}
     _check_settings(name, spec, factory, chosen)
     try:

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from nas.benchmarks import Problem, nk
+from nas.benchmarks import Problem, _cell, known, nk
 from nas.benchmarks import arena as arena_module
 from nas.benchmarks.arena import CONTROL, compare, run_cell
 from nas.errors import NasError, RunError, UsageError
@@ -34,6 +34,10 @@ def two_losses(seed: int) -> Problem:
     )
 
 
+def test_the_arena_is_no_benchmark():
+    assert sorted(known()) == ["csv", "nas-bench-macro", "nk"]
+
+
 def test_only_new_networks_count():
     seen, problem = [], small(0)
 
@@ -53,7 +57,7 @@ def test_regret_is_that_of_the_recommendation_by_the_truth():
     problem, trials = small(0), 12
     cell = run_cell(small, "local-search", 0, trials)
     strategy = make("local-search", problem.domain, seed=0)
-    search = arena_module._Search(problem, strategy, "local-search", 0)
+    search = _cell.Search(problem, strategy, "local-search", 0)
     for row in cell.rows:
         search.step()
         assert row.regret == problem.truth(strategy.recommend())[0] - problem.best
@@ -78,7 +82,7 @@ def test_what_cannot_be_evaluated_is_free_and_told_infeasible():
 
 
 def test_an_exhausted_space_stalls_and_keeps_its_last_figures(monkeypatch):
-    monkeypatch.setattr("nas.benchmarks.arena.STALLED", 20)
+    monkeypatch.setattr("nas.benchmarks._cell.STALLED", 20)
     problem = small(0)
     allowed = [problem.domain.canonical(genes) for genes in itertools.product(range(2), repeat=8)][
         :9
@@ -118,7 +122,7 @@ def test_finished_cells_are_not_run_again(tmp_path, monkeypatch):
     )
     arena = compare(
         small, ["local-search", "evolution"], name="nk", seeds=range(3), budget=5, out=tmp_path,
-        progress=lambda *state: done.append(state),
+        watch=done.append,
     )  # fmt: skip
     assert ran == [
         ("evolution", 0),
@@ -127,8 +131,8 @@ def test_finished_cells_are_not_run_again(tmp_path, monkeypatch):
         ("evolution", 2),
         ("random", 2),
     ]
-    assert [state[:2] for state in done] == [(n, 9) for n in range(5, 10)]
-    assert done[-1][2] == 0
+    assert [(state.done, state.planned) for state in done] == [(n, 9) for n in range(5, 10)]
+    assert done[-1].eta_seconds == 0
     assert (
         arena.rows
         == compare(
