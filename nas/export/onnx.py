@@ -1,11 +1,13 @@
 """A network as an ONNX file: any batch size, norms folded into convolutions, float32."""
 
+import io
 import json
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,7 +17,10 @@ from torch.onnx import register_custom_op_symbolic, symbolic_helper  # type: ign
 from nas.errors import ArchitectureError, UsageError
 from nas.shape import Shape
 
-__all__ = ["OPSET", "register_shuffle", "require_onnx", "with_gemms", "write_onnx"]
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
+
+__all__ = ["OPSET", "onnx_model", "require_onnx", "write_onnx"]
 
 OPSET = 20  # the first that knows GELU; onnxruntime runs it since 1.17
 
@@ -27,7 +32,8 @@ def require_onnx() -> None:
         import onnxruntime  # noqa: F401
     except ImportError as error:
         raise UsageError(
-            f"ONNX files need the package {error.name}: pip install 'nas-toolkit[export]', or leave onnx out of --to"
+            f"ONNX files need the package {error.name}: pip install 'nas-toolkit[export]', "
+            "or leave onnx out of --to"
         ) from None
 
 
@@ -35,30 +41,45 @@ def write_onnx(
     network: nn.Module,
     shape: Shape,
     path: Path,
-    metadata: Mapping[str, Any],
+    metadata: Mapping[str, object],
     outputs: Sequence[str] = ("logits",),
     *,
     any_size: bool = False,
 ) -> None:
-    """Write a network for inference, ``image`` (batch, *shape) to ``logits``, and let onnx check it.
+    """Write `onnx_model` into a file, and let onnx check it.
 
-    ``any_size``: outputs are maps, and height and width are free too; the output ``mask`` has no
-    channels. ``metadata``: JSON values by name, kept in the file as properties. The network is left
-    in evaluation mode.
+    ``metadata``: JSON values by name, kept in the file as properties. Raises `ArchitectureError`.
     """
     import onnx
 
-    register_shuffle()
-    free = {"image": {0: "batch", **({2: "height", 3: "width"} if any_size else {})}}
-    for name in outputs:
-        sides = (
-            {}
-            if not any_size
-            else {1: "height", 2: "width"}
-            if name == "mask"
-            else {2: "height", 3: "width"}
-        )
-        free[name] = {0: "batch", **{axis: f"{name}_{side}" for axis, side in sides.items()}}
+    model = onnx_model(network, shape, outputs, any_size=any_size)
+    properties = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in metadata.items()
+    }
+    onnx.helper.set_model_props(model, properties)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+
+
+def onnx_model(
+    network: nn.Module,
+    shape: Shape,
+    outputs: Sequence[str] = ("logits",),
+    *,
+    any_size: bool = False,
+) -> "ModelProto":
+    """A network for inference: ``image`` (batch, *shape) to ``logits``.
+
+    Whatever is shipped or timed as ONNX is made here, so that a latency table is of the graphs that
+    `nas export` writes. ``any_size``: outputs are maps, and height and width are free too; the
+    output ``mask`` has no channels. The network is left in evaluation mode. Raises
+    `ArchitectureError` if torch cannot write it.
+    """
+    import onnx
+
+    _register_shuffle()
+    file = io.BytesIO()
     with warnings.catch_warnings():
         # This exporter is called old (the new one needs onnxscript) and warns of every `if` over a
         # shape.
@@ -67,77 +88,164 @@ def write_onnx(
             torch.onnx.export(
                 network.eval(),
                 (torch.zeros(2, shape.channels, shape.size, shape.size),),
-                str(path),
+                file,  # type: ignore[arg-type]
                 dynamo=False,
                 opset_version=OPSET,
                 input_names=["image"],
                 output_names=list(outputs),
-                dynamic_axes=free,
+                dynamic_axes=_free_axes(outputs, any_size),
             )
         except torch.onnx.errors.OnnxExporterError as error:
             raise ArchitectureError(
                 f"torch cannot write this network as ONNX: {str(error).splitlines()[0]}"
             ) from None
-    model = with_gemms(onnx.load(path))
-    onnx.helper.set_model_props(
-        model,
-        {
-            name: value if isinstance(value, str) else json.dumps(value)
-            for name, value in metadata.items()
-        },
-    )
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, path)
-
-
-def with_gemms(model: Any) -> Any:
-    """An ONNX model with every linear layer over tokens, (batch, positions, channels), as one Gemm over all rows.
-
-    torch writes MatMul and Add. onnxruntime makes a Gemm of them only where the batch is a fixed
-    number, and is slower by a tenth where it is not. A layer whose positions are not known is left
-    as it is.
-    """
-    import onnx
-
-    known = {
-        value.name: value for value in onnx.shape_inference.infer_shapes(model).graph.value_info
-    }
-    weights = {value.name: list(value.dims) for value in model.graph.initializer}
-    products = {node.output[0]: node for node in model.graph.node if node.op_type == "MatMul"}
-    uses = Counter(name for node in model.graph.node for name in node.input)
-    nodes, used = [], set()
-    for node in model.graph.node:
-        bias, product = (*node.input, "")[0], products.get((*node.input, "", "")[1])
-        if (
-            node.op_type != "Add"
-            or product is None
-            or uses[product.output[0]] > 1
-            or len(weights.get(bias, ())) != 1
-        ):
-            nodes.append(node)
-            continue
-        rows, weight = product.input
-        positions = _positions(known.get(product.output[0]))
-        if positions is None or len(weights.get(weight, ())) != 2:
-            nodes.append(node)
-            continue
-        used.add(product.output[0])
-        nodes += _gemm(
-            rows,
-            weight,
-            bias,
-            node.output[0],
-            [positions, *weights[weight]],
-            model.graph.initializer,
-        )
-    kept = [node for node in nodes if node.output[0] not in used]
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
+    model = onnx.load_from_string(file.getvalue())
+    _name_constants_directly(model)
+    _write_gemms(model)
     return model
 
 
-def register_shuffle() -> None:
-    """Teach torch's exporter the channel shuffle, which it does not know: reshape, transpose, reshape."""
+def _free_axes(outputs: Sequence[str], any_size: bool) -> dict[str, dict[int, str]]:
+    """By value, the axes that are known only when the file runs, and their names."""
+    axes = {name: {0: "batch"} for name in ("image", *outputs)}
+    if not any_size:
+        return axes
+    axes["image"] |= {2: "height", 3: "width"}
+    for name in outputs:
+        height = 1 if name == "mask" else 2
+        axes[name] |= {height: f"{name}_height", height + 1: f"{name}_width"}
+    return axes
+
+
+def _name_constants_directly(model: "ModelProto") -> None:
+    """Let nodes read a constant itself if they read an Identity of it, and drop the Identity.
+
+    torch keeps one of several equal constants and hands it on through Identity nodes. Zero biases
+    are equal as long as a network is untrained: without this it would be another graph than after
+    its training, and a table of untrained layers would be of graphs that nobody ships.
+    """
+    graph = model.graph
+    constants = {value.name for value in graph.initializer}
+    names = {}
+    nodes = []
+    for node in graph.node:
+        if node.op_type == "Identity" and node.input[0] in constants:
+            names[node.output[0]] = node.input[0]
+        else:
+            nodes.append(node)
+    for node in nodes:
+        for place, name in enumerate(node.input):
+            node.input[place] = names.get(name, name)
+    _replace_nodes(model, nodes)
+
+
+def _write_gemms(model: "ModelProto") -> None:
+    """Make every linear layer over tokens one Gemm over all rows.
+
+    Tokens are (batch, positions, channels), for which torch writes MatMul and Add. onnxruntime
+    makes a Gemm of them only if the batch is a fixed number, and is slower by a tenth if it is not.
+    A layer whose positions are not known is left as it is.
+    """
+    linears = _linears(model)
+    products = {linear.product for linear in linears.values()}
+    nodes = []
+    for node in model.graph.node:
+        linear = linears.get(node.output[0])
+        if linear is not None:
+            nodes += linear.nodes()
+            model.graph.initializer.extend(linear.shapes())
+        elif node.output[0] not in products:
+            nodes.append(node)
+    _replace_nodes(model, nodes)
+
+
+def _replace_nodes(model: "ModelProto", nodes: "Sequence[NodeProto]") -> None:
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Linear:
+    """A MatMul and the Add behind it, which are a linear layer over tokens."""
+
+    rows: str
+    weight: str
+    bias: str
+    product: str
+    """The value between both nodes."""
+    output: str
+    positions: int
+    in_channels: int
+    out_channels: int
+
+    def nodes(self) -> "list[NodeProto]":
+        """Reshape to rows, Gemm, reshape back."""
+        from onnx import helper
+
+        name = self.output
+        return [
+            helper.make_node("Reshape", [self.rows, f"{name}.rows"], [f"{name}.in"]),
+            helper.make_node("Gemm", [f"{name}.in", self.weight, self.bias], [f"{name}.out"]),
+            helper.make_node("Reshape", [f"{name}.out", f"{name}.tokens"], [name]),
+        ]
+
+    def shapes(self) -> "list[TensorProto]":
+        """What the two reshapes read."""
+        from onnx import numpy_helper
+
+        rows = np.array([-1, self.in_channels])
+        tokens = np.array([-1, self.positions, self.out_channels])
+        return [
+            numpy_helper.from_array(rows, f"{self.output}.rows"),
+            numpy_helper.from_array(tokens, f"{self.output}.tokens"),
+        ]
+
+
+def _linears(model: "ModelProto") -> dict[str, _Linear]:
+    """The linear layers over tokens by the name of their output."""
+    import onnx
+
+    graph = model.graph
+    products = {node.output[0]: node for node in graph.node if node.op_type == "MatMul"}
+    if not products:
+        return {}
+    inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
+    values = {value.name: value for value in inferred}
+    constants = {value.name: list(value.dims) for value in graph.initializer}
+    uses = Counter(name for node in graph.node for name in node.input)
+    linears = {}
+    for node in graph.node:
+        if node.op_type != "Add":
+            continue
+        bias, product = node.input
+        if product not in products or uses[product] > 1 or len(constants.get(bias, ())) != 1:
+            continue
+        rows, weight = products[product].input
+        positions = _positions(values.get(product))
+        if positions is None or len(constants.get(weight, ())) != 2:
+            continue
+        in_channels, out_channels = constants[weight]
+        linears[node.output[0]] = _Linear(
+            rows=rows,
+            weight=weight,
+            bias=bias,
+            product=product,
+            output=node.output[0],
+            positions=positions,
+            in_channels=in_channels,
+            out_channels=out_channels,
+        )
+    return linears
+
+
+def _positions(value: "ValueInfoProto | None") -> int | None:
+    """The middle size of a value of three dimensions, None if it is not known."""
+    sizes = [] if value is None else value.type.tensor_type.shape.dim
+    return sizes[1].dim_value or None if len(sizes) == 3 else None
+
+
+def _register_shuffle() -> None:
+    """Teach torch's exporter the channel shuffle: reshape, transpose, reshape."""
     register_custom_op_symbolic("aten::channel_shuffle", _shuffle, OPSET)
 
 
@@ -148,36 +256,12 @@ def _shuffle(graph: Any, maps: Any, groups: int) -> Any:
     def constant(*sizes: int) -> Any:
         return graph.op("Constant", value_t=torch.tensor(sizes))
 
-    if None in (height, width):  # a backbone takes any size, known when it runs; 0 keeps the batch
-        parts, whole = constant(0, groups, channels // groups, -1), graph.op("Shape", maps)
+    if None in (height, width):
+        # A backbone takes any size, known when it runs; 0 keeps the batch.
+        parts = constant(0, groups, channels // groups, -1)
+        whole = graph.op("Shape", maps)
     else:
-        parts, whole = (
-            constant(-1, groups, channels // groups, height * width),
-            constant(-1, channels, height, width),
-        )
+        parts = constant(-1, groups, channels // groups, height * width)
+        whole = constant(-1, channels, height, width)
     turned = graph.op("Transpose", graph.op("Reshape", maps, parts), perm_i=[0, 2, 1, 3])
     return graph.op("Reshape", turned, whole).setType(maps.type())
-
-
-def _positions(value: Any) -> int | None:
-    """The middle size of a value of three dimensions, None where it is not known."""
-    sizes = [] if value is None else value.type.tensor_type.shape.dim
-    return sizes[1].dim_value or None if len(sizes) == 3 else None
-
-
-def _gemm(
-    rows: str, weight: str, bias: str, out: str, sizes: Sequence[int], initializers: Any
-) -> list[Any]:
-    """Reshape to rows, Gemm, reshape back; ``sizes``: positions, channels in, channels out."""
-    from onnx import helper, numpy_helper
-
-    positions, inputs, outputs = sizes
-    shapes = {f"{out}.rows": [-1, inputs], f"{out}.tokens": [-1, positions, outputs]}
-    initializers.extend(
-        numpy_helper.from_array(np.array(shape), name) for name, shape in shapes.items()
-    )
-    return [
-        helper.make_node("Reshape", [rows, f"{out}.rows"], [f"{out}.in"]),
-        helper.make_node("Gemm", [f"{out}.in", weight, bias], [f"{out}.out"]),
-        helper.make_node("Reshape", [f"{out}.out", f"{out}.tokens"], [out]),
-    ]
