@@ -80,7 +80,7 @@ class _Graph:
         self.constants: list[TensorProto] = []
 
     def input(self, name: str, first: int, *shape: int) -> str:
-        """Declare an input; ``first`` is its first size for one image, which the batch multiplies."""
+        """Declare an input. Its first size is ``first`` times the batch."""
         from onnx import TensorProto, helper
 
         sizes = (self.batch * first, *shape)
@@ -104,7 +104,10 @@ class _Graph:
         from onnx import helper
 
         name = f"v{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [name], **settings))
+        node = helper.make_node(kind, list(inputs), [name])
+        for setting, value in sorted(settings.items()):
+            node.attribute.append(helper.make_attribute(setting, value))
+        self.nodes.append(node)
         return name
 
     def bytes(self) -> bytes:
