@@ -15,7 +15,7 @@ from nas.errors import ArchitectureError
 from nas.files import UNREADABLE, read_json, write_json
 from nas.ops import op_from_json, op_to_json
 from nas.shape import FLOAT_BYTES, Kernel, Op, Shape
-from nas.units import html_table, text_table
+from nas.units import column_table, html_table
 
 __all__ = ["Architecture", "Layer", "Stage"]
 
@@ -205,8 +205,8 @@ class Architecture:
 
         ``more``: further columns by heading, a cell per layer.
         """
-        columns = [*zip(*self._layer_rows(), strict=True), *more.values()]
-        return text_table((*LAYER_COLUMNS, *more), list(zip(*columns, strict=True)))
+        cells = zip(*self._layer_rows(), strict=True)
+        return column_table([*zip(LAYER_COLUMNS, cells, strict=True), *more.items()])
 
     def _layer_rows(self) -> list[tuple[str, ...]]:
         """Cells of `LAYER_COLUMNS` per layer."""

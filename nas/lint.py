@@ -1,13 +1,14 @@
-"""What is odd about a search space, and what it can reach: for its author, and before a long search.
+"""What is odd about a search space, and what it can reach.
 
-A warning is something the author should know: options that cannot be told apart, a choice without
-effect, layers that need a dangerous amount of memory. An error is something that will break a run.
+A warning is something the space's author should know: options that cannot be told apart, a choice
+without effect, layers that need a dangerous amount of memory. An error will break a run.
 """
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Literal
+from itertools import chain
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,9 @@ from nas.arch import Layer
 from nas.cost.compiled import Compiled
 from nas.cost.costs import space_costs
 from nas.errors import NasError, TableError
-from nas.latency.table import Table
+from nas.latency.table import Estimate, Table
 from nas.ops import op_from_json, op_to_json
-from nas.space import SearchSpace, Step
+from nas.space import Choice, SearchSpace, Step
 from nas.trial import Genes
 
 __all__ = ["Coverage", "Finding", "Range", "Report", "lint"]
@@ -27,11 +28,14 @@ __all__ = ["Coverage", "Finding", "Range", "Report", "lint"]
 DANGEROUS_BYTES = 64 << 20
 
 
+Severity = Literal["error", "warning", "note"]
+
+
 @dataclass(frozen=True)
 class Finding:
     """One remark: what kind, where in the space, and in words."""
 
-    severity: Literal["error", "warning", "note"]
+    severity: Severity
     where: str
     text: str
 
@@ -51,33 +55,45 @@ class Range:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How a table knows the distinct layers of the space: how many measured, summed from kernels, predicted."""
+    """How many of the space's distinct layers a table knows in which way."""
 
     measured: int
+    """By a row of the layer itself."""
     summed: int
+    """By rows of all its kernels."""
     predicted: int
+    """By the device model, in full or in part."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """All that `lint` found. ``ranges`` are by cost metric, ``coverage`` by device."""
+    """All that `lint` has to say of a space."""
 
     space: str
     paper: str
     gene_tuples: int
     distinct: int
+    """Number of different networks."""
     layers: int
+    """Number of different layers."""
     ranges: Mapping[str, Range]
+    """By cost metric."""
     coverage: Mapping[str, Coverage]
+    """By device."""
     exportable: bool
+    """Whether every op can be read back from its JSON form."""
     findings: tuple[Finding, ...] = field(default=())
 
     @property
     def ok(self) -> bool:
         """Whether there is no error; warnings are allowed."""
-        return all(f.severity != "error" for f in self.findings)
+        return not self.of("error")
 
-    def to_json(self) -> dict[str, Any]:
+    def of(self, severity: Severity) -> list[Finding]:
+        """The findings of one kind."""
+        return [finding for finding in self.findings if finding.severity == severity]
+
+    def to_json(self) -> dict[str, object]:
         """Plain JSON."""
         return {
             "space": self.space,
@@ -85,34 +101,38 @@ class Report:
             "gene_tuples": self.gene_tuples,
             "distinct_networks": self.distinct,
             "layers": self.layers,
-            "ranges": {name: [found.least, found.greatest] for name, found in self.ranges.items()},
-            "coverage": {name: vars(found) for name, found in self.coverage.items()},
+            "ranges": {
+                name: [extent.least, extent.greatest] for name, extent in self.ranges.items()
+            },
+            "coverage": {name: vars(layers) for name, layers in self.coverage.items()},
             "exportable": self.exportable,
-            "findings": [vars(found) for found in self.findings],
+            "findings": [vars(finding) for finding in self.findings],
             "ok": self.ok,
         }
 
 
 def lint(space: SearchSpace, tables: Sequence[Table] = ()) -> Report:
-    """Look at the whole space, option by option; takes seconds. What cannot be priced is reported, not raised."""
-    layers = space.layers
+    """Look at the whole space, option by option; takes seconds.
+
+    A table that cannot price the space is reported, not raised.
+    """
     priced, refused = [], []
     coverage = {}
     for table in tables:
         try:
-            coverage[table.name] = _coverage(table, layers)
+            coverage[table.name] = _coverage(table, space.layers)
             priced.append(table)
         except TableError as error:
             refused.append(Finding("error", f"device {table.name}", str(error)))
     costs = space_costs(space, priced)
-    unreadable = list(_unreadable(layers))
+    unreadable = list(_unreadable(space.layers))
     findings = (*refused, *unreadable, *_end(space), *_choices(space), *_memory(space, costs))
     return Report(
         space=space.name,
         paper=space.paper,
         gene_tuples=space.cardinality,
         distinct=space.distinct,
-        layers=len(layers),
+        layers=len(space.layers),
         ranges={name: _range(costs, name) for name in costs.names},
         coverage=coverage,
         exportable=not unreadable,
@@ -130,11 +150,14 @@ def _coverage(table: Table, layers: Sequence[Layer]) -> Coverage:
     """A layer that mixes sources counts as the least certain of them."""
     counts = {"measured": 0, "summed": 0, "predicted": 0}
     for layer in layers:
-        found = table.layer(layer)
-        counts[
-            "predicted" if found.predicted_ms else "summed" if found.summed_ms else "measured"
-        ] += 1
+        counts[_source(table.layer(layer))] += 1
     return Coverage(**counts)
+
+
+def _source(estimate: Estimate) -> str:
+    if estimate.predicted_ms:
+        return "predicted"
+    return "summed" if estimate.summed_ms else "measured"
 
 
 def _unreadable(layers: Sequence[Layer]) -> Iterator[Finding]:
@@ -154,20 +177,21 @@ def _unreadable(layers: Sequence[Layer]) -> Iterator[Finding]:
 def _end(space: SearchSpace) -> Iterator[Finding]:
     """Every network must hand over one row of logits."""
     last = space.chain[-1]
-    outs = {
-        word[-1].out_shape if word else state
-        for state, row in zip(last.states, last.words, strict=True)
-        for word in row
-    }
+    outs = set()
+    for state, row in zip(last.states, last.words, strict=True):
+        outs |= {word[-1].out_shape if word else state for word in row}
     if len(outs) > 1 or next(iter(outs)).size != 1:
-        yield Finding(
-            "error",
-            last.slot.name,
-            f"networks must end in one vector of logits, not {sorted(map(str, outs))}",
-        )
+        shapes = sorted(map(str, outs))
+        text = f"networks must end in one vector of logits, not {shapes}"
+        yield Finding("error", last.slot.name, text)
 
 
 # -- choices --------------------------------------------------------------------------------------
+
+Ids = NDArray[np.int64]
+"""(states, options of the first choice, of the second, ...): equal numbers for equal words."""
+Group = tuple[int, ...]
+"""Options of one choice that nothing tells apart."""
 
 
 def _choices(space: SearchSpace) -> Iterator[Finding]:
@@ -176,61 +200,65 @@ def _choices(space: SearchSpace) -> Iterator[Finding]:
             continue
         words = _ids(step, lambda layer: (layer,))
         kernels = _ids(step, lambda layer: layer.kernels)
-        for position, choice in enumerate(step.slot.choices):
+        for position, choice in enumerate(step.slot.choices, 1):
             where = f"{step.slot.name}.{choice.name}"
-            if len(choice) == 1:
-                yield Finding("warning", where, "has a single option, so it is no choice")
-                continue
-            groups = _same(words, position + 1)
-            if len(groups) == 1:
-                yield Finding("warning", where, "has no effect: all options give the same layers")
-                continue
-            for group in groups:
-                if len(group) > 1:
-                    yield Finding(
-                        "warning",
-                        where,
-                        f"options {_named(choice.labels, group)} give the same layers",
-                    )
-            if len(_same(kernels, position + 1)) < len(groups):
-                alike = [g for g in _same(kernels, position + 1) if len(g) > 1 and g not in groups]
-                for group in alike:
-                    text = f"options {_named(choice.labels, group)} run the same kernels, with other settings"
-                    yield Finding("note", where, text)
-        repeated = words[0].size - len(np.unique(words[0]))
+            yield from _choice(where, choice, _alike(words, position), _alike(kernels, position))
+        combinations = words[0].size
+        repeated = combinations - len(np.unique(words[0]))
         if repeated:
-            yield Finding(
-                "note",
-                step.slot.name,
-                f"{repeated} of {words[0].size} combinations repeat another one",
-            )
+            text = f"{repeated} of {combinations} combinations repeat another one"
+            yield Finding("note", step.slot.name, text)
 
 
-def _ids(step: Step, parts: Callable[[Layer], tuple[Hashable, ...]]) -> NDArray[np.int64]:
-    """(states, options of the first choice, of the second, ...): equal numbers where the layers' parts are equal."""
+def _choice(
+    where: str, choice: Choice, by_layers: list[Group], by_kernels: list[Group]
+) -> Iterator[Finding]:
+    """What is odd about one choice, whose options are grouped by layers and by kernels."""
+    if len(choice) == 1:
+        yield Finding("warning", where, "has a single option, so it is no choice")
+        return
+    if len(by_layers) == 1:
+        yield Finding("warning", where, "has no effect: all options give the same layers")
+        return
+    for group in by_layers:
+        if len(group) > 1:
+            text = f"options {_named(choice.labels, group)} give the same layers"
+            yield Finding("warning", where, text)
+    if len(by_kernels) == len(by_layers):
+        return
+    for group in by_kernels:
+        if len(group) > 1 and group not in by_layers:
+            same = "run the same kernels, with other settings"
+            yield Finding("note", where, f"options {_named(choice.labels, group)} {same}")
+
+
+def _ids(step: Step, parts: Callable[[Layer], tuple[Hashable, ...]]) -> Ids:
+    """Numbers for the words of a slot, equal for words whose layers have equal parts."""
     numbers: dict[Hashable, int] = {}
 
-    @cache  # a layer occurs in thousands of words, and its parts are slow to hash
+    # A layer occurs in thousands of words, and its parts are slow to hash.
+    @cache
     def numbered(layer: Layer) -> tuple[int, ...]:
         return tuple(numbers.setdefault(part, len(numbers)) for part in parts(layer))
 
     known: dict[tuple[int, ...], int] = {}
-    words = [
-        [tuple(n for layer in word for n in numbered(layer)) for word in row] for row in step.words
-    ]
-    ids = [[known.setdefault(word, len(known)) for word in row] for row in words]
+    ids = []
+    for row in step.words:
+        words = [tuple(chain.from_iterable(map(numbered, word))) for word in row]
+        ids.append([known.setdefault(word, len(known)) for word in words])
     return np.array(ids).reshape(len(ids), *map(len, step.slot.choices))
 
 
-def _same(ids: NDArray[np.int64], axis: int) -> list[tuple[int, ...]]:
-    """Options along an axis, grouped where nothing tells them apart, whatever the other options and the state."""
+def _alike(ids: Ids, axis: int) -> list[Group]:
+    """Options along an axis that nothing tells apart, whatever the other options and the state."""
     groups: dict[bytes, list[int]] = {}
     for option in range(ids.shape[axis]):
-        groups.setdefault(np.ascontiguousarray(ids.take(option, axis)).tobytes(), []).append(option)
+        outcome = np.ascontiguousarray(ids.take(option, axis)).tobytes()
+        groups.setdefault(outcome, []).append(option)
     return [tuple(group) for group in groups.values()]
 
 
-def _named(labels: Sequence[str], group: Sequence[int]) -> str:
+def _named(labels: Sequence[str], group: Group) -> str:
     return " and ".join(labels[option] for option in group)
 
 
@@ -239,15 +267,15 @@ def _named(labels: Sequence[str], group: Sequence[int]) -> str:
 
 def _memory(space: SearchSpace, costs: Compiled) -> Iterator[Finding]:
     column = costs.column("peak_memory_bytes")
-    for slot, step in enumerate(space.chain):
-        peaks = costs.values[slot][:, :, column]
-        heavy = peaks > DANGEROUS_BYTES
+    for values, step in zip(costs.values, space.chain, strict=True):
+        peaks = values[:, :, column]
+        heavy = (peaks > DANGEROUS_BYTES).any(axis=0)
         if not heavy.any():
             continue
         state, option = map(int, np.unravel_index(peaks.argmax(), peaks.shape))
         worst = max(step.words[state][option], key=lambda layer: layer.peak_bytes)
         text = (
-            f"{heavy.any(axis=0).sum()} of {peaks.shape[1]} combinations need over {DANGEROUS_BYTES >> 20} MiB in one "
-            f"layer for one image; the most, {peaks.max() / (1 << 20):.0f} MiB, takes {worst}"
+            f"{heavy.sum()} of {heavy.size} combinations need over {DANGEROUS_BYTES >> 20} MiB "
+            f"in one layer for one image; the most, {peaks.max() / (1 << 20):.0f} MiB, takes {worst}"
         )
         yield Finding("warning", step.slot.name, text)

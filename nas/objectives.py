@@ -180,6 +180,11 @@ class Objectives:
         return tuple(each.name for each in self.each if each.direction == "maximize")
 
     @property
+    def minimized(self) -> tuple[str, ...]:
+        """The metrics of which less is better, in order: the costs."""
+        return tuple(each.name for each in self.each if each.direction == "minimize")
+
+    @property
     def quality(self) -> str:
         """The first metric of which more is better, or the first of all if there is none."""
         return (*self.maximized, *self.names)[0]

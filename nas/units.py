@@ -7,7 +7,20 @@ from html import escape
 
 from nas.errors import UsageError
 
-__all__ = ["amount", "count", "counted", "html_table", "milliseconds", "seconds", "text_table"]
+__all__ = [
+    "Column",
+    "amount",
+    "column_table",
+    "count",
+    "counted",
+    "html_table",
+    "milliseconds",
+    "seconds",
+    "text_table",
+]
+
+Column = tuple[str, Sequence[str]]
+"""A heading and its cells."""
 
 _MILLISECONDS = {"": 1.0, "ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}
 _COUNT = {
@@ -79,6 +92,12 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
             cells.append(cell.rjust(width) if right else cell.ljust(width))
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def column_table(columns: Sequence[Column]) -> str:
+    """The same from columns, each a heading and as many cells as the others."""
+    cells = list(zip(*(column for _, column in columns), strict=True))
+    return text_table([heading for heading, _ in columns], cells)
 
 
 def _starts_a_number(cell: str) -> bool:

@@ -23,9 +23,8 @@ class _Commands(click.Group):
     """Subcommands by file name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [
-            found.name for found in pkgutil.iter_modules(__path__) if not found.name.startswith("_")
-        ]
+        modules = [module.name for module in pkgutil.iter_modules(__path__)]
+        return [name for name in modules if not name.startswith("_")]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         if cmd_name not in self.list_commands(ctx):
@@ -35,15 +34,18 @@ class _Commands(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = []
-        for name in self.list_commands(ctx):
-            spec = find_spec(f"{__name__}.{name}")
-            assert spec is not None
-            assert spec.origin is not None
-            text = ast.get_docstring(ast.parse(Path(spec.origin).read_text())) or ""
-            rows.append((name, text.partition("\n")[0].removeprefix(f"``nas {name}``: ")))
+        rows = [(name, _purpose(name)) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+
+
+def _purpose(name: str) -> str:
+    """The first line of a command's docstring, read without importing the command."""
+    spec = find_spec(f"{__name__}.{name}")
+    if spec is None or spec.origin is None:
+        return ""
+    text = ast.get_docstring(ast.parse(Path(spec.origin).read_text())) or ""
+    return text.partition("\n")[0].removeprefix(f"``nas {name}``: ")
 
 
 @click.group(
@@ -57,7 +59,10 @@ def nas() -> None:
 
 
 def main() -> None:
-    """Run the command line: errors a user can cause are one line on stderr; exit 1 expected, 2 usage."""
+    """Run the command line; an error that a user can cause is one line on stderr.
+
+    Exit codes: 1 for an expected failure, 2 for usage, 130 for an interruption.
+    """
     try:
         nas(standalone_mode=False)
     except click.ClickException as error:

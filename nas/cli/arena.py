@@ -24,7 +24,7 @@ __all__ = ["command"]
 Examples:
   nas arena --benchmark nas-bench-macro --strategy local-search --strategy optuna:TPE
   nas arena --benchmark nas-bench-macro:noisy --strategy evolution:population=20,sample=5
-  nas arena --benchmark nk:space=mnasnet,k=5,noise=0.15 --strategy local-search --seeds 100-119 --budget 200
+  nas arena --benchmark nk:space=mnasnet,k=5,noise=0.15 --strategy local-search --seeds 100-119
   nas arena --benchmark csv:results.csv,maximize=accuracy --strategy local-search"""
 )
 @click.option(
@@ -36,23 +36,32 @@ Examples:
     "--strategy",
     "strategies",
     multiple=True,
-    help="NAME[:VARIANT][,KEY=VALUE...]; give it several times.",
+    help="NAME[:VARIANT][,KEY=VALUE...]; may be given again.",
 )
 @click.option(
-    "--seeds", default="30", show_default=True, help="How many, or the first and last: 100-119."
+    "--seeds",
+    default="30",
+    show_default=True,
+    help="Number of seeds, or the first and the last: 100-119.",
 )
 @click.option(
     "--budget",
     type=click.IntRange(1),
     default=100,
     show_default=True,
-    help="New networks per search.",
+    help="New networks in each search.",
 )
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Processes that search at a time.",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder of results; finished searches in it are kept.",
+    help="Folder of results, whose finished searches are kept.",
 )
 @json_option
 def command(
@@ -64,7 +73,10 @@ def command(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Regret and hypervolume over evaluations of each STRATEGY and of random search, with 95 % intervals."""
+    """Compare each --strategy with random search by regret and hypervolume, at equal budgets.
+
+    Means over the seeds come with 95 % intervals.
+    """
     out = out or Path("runs") / f"arena-{re.sub('[^A-Za-z0-9.]+', '-', benchmark)}-{budget}"
     arena = compare(
         catalog.benchmark(benchmark),
@@ -81,9 +93,8 @@ def command(
         print_json(arena.to_json())
         return
     click.echo(arena_table(arena))
-    click.echo(
-        f"\n{counted(len(arena.of(arena.strategies[0])), 'seed')}; {out}/arena.png, {out}/arena.csv, {out}/arena.json"
-    )
+    count = counted(len(arena.of(arena.strategies[0])), "seed")
+    click.echo(f"\n{count}; {out}/arena.png, {out}/arena.csv, {out}/arena.json")
 
 
 def _seeds(text: str) -> range:

@@ -21,23 +21,23 @@ Examples:
 @run_argument
 @json_option
 def command(run: Path, as_json: bool) -> None:
-    """Print the front of RUN (default: the newest in ./runs) and write its front.csv and front.png anew."""
-    found = Run(run)
-    if not found.front_trials:
-        raise RunError(
-            f"no network of '{run}' has finished{found.failures_text()}: there is no front yet"
-        )
-    found.save_reports()
+    """Print the front of RUN (default: the newest in ./runs).
+
+    Its front.csv and front.png are written anew.
+    """
+    opened = Run(run)
+    failures = opened.failures_text()
+    if not opened.front_trials:
+        raise RunError(f"no network of '{run}' has finished{failures}: there is no front yet")
+    opened.save_reports()
     if as_json:
-        fronts = {
-            device: [trial.number for trial in trials]
-            for device, trials in found.device_fronts().items()
-        }
-        print_json({"run": str(run), "front": found.front_rows(), "device_fronts": fronts})
+        fronts = {}
+        for device, trials in opened.device_fronts().items():
+            fronts[device] = [trial.number for trial in trials]
+        print_json({"run": str(run), "front": opened.front_rows(), "device_fronts": fronts})
         return
-    click.echo(found.front_text())
-    if len(found.devices) > 1:
-        click.echo(f"\n{found.devices_text()}")
-    click.echo(
-        f"\n{counted(len(found.trials), 'trial')}, {len(found.front_trials)} on the front{found.failures_text()}; {run}/front.png, {run}/front.csv"
-    )
+    click.echo(opened.front_text())
+    if len(opened.devices) > 1:
+        click.echo(f"\n{opened.devices_text()}")
+    sizes = f"{counted(len(opened.trials), 'trial')}, {len(opened.front_trials)} on the front"
+    click.echo(f"\n{sizes}{failures}; {run}/front.png, {run}/front.csv")

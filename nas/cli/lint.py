@@ -21,12 +21,16 @@ Examples:
 )
 @click.argument("space")
 @click.option(
-    "--device", "devices", multiple=True, metavar="NAME", help="Device; repeatable.  [default: all]"
+    "--device",
+    "devices",
+    multiple=True,
+    metavar="NAME",
+    help="A device whose table is looked at; may be given again.  [default: all]",
 )
 @click.option("--resolution", type=click.IntRange(8, 4096), help="Input size in pixels.")
 @json_option
 def command(space: str, devices: tuple[str, ...], resolution: int | None, as_json: bool) -> None:
-    """Check SPACE: dead and duplicate options, distinct networks, exact ranges of cost, coverage, memory.
+    """Check SPACE: dead and duplicate options, distinct networks, ranges of cost, coverage, memory.
 
     A warning is for the space's author; an error would break a run, and ends with exit code 1.
     """
@@ -36,8 +40,8 @@ def command(space: str, devices: tuple[str, ...], resolution: int | None, as_jso
         print_json(report.to_json())
     else:
         click.echo(text.lint(report))
-    if not report.ok:
-        errors = [str(found) for found in report.findings if found.severity == "error"]
+    errors = report.of("error")
+    if errors:
         raise SpaceError(
             f"space '{space}' has {counted(len(errors), 'error')}, the first: {errors[0]}"
         )

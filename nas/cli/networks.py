@@ -1,13 +1,10 @@
-"""``nas networks``: published networks by name, rebuilt to the last parameter, and their place in the spaces."""
-
-from typing import Any
+"""``nas networks``: published networks, rebuilt to the last parameter, and their spaces."""
 
 import click
 
 from nas import catalog, networks
 from nas.cli._options import json_option, print_json
-from nas.networks.membership import membership
-from nas.report import text
+from nas.report.listing import PublishedNetwork, networks_text
 
 __all__ = ["command"]
 
@@ -33,45 +30,26 @@ Examples:
 )
 @json_option
 def command(names: tuple[str, ...], width: float, resolution: int | None, as_json: bool) -> None:
-    """List published networks: params and multiply-adds as their authors count them, and membership.
+    """List published networks: params and multiply-adds as their authors count, and membership.
 
     Membership says whether a network is a point of the space it came from: in, near (which genes
     differ), or outside (something differs that the space does not search). --json holds the genes.
     """
-    rows = [describe(name, width, resolution) for name in names or networks.names()]
+    rows = [_published(name, width, resolution) for name in names or networks.names()]
     if as_json:
-        print_json(rows)
+        print_json([row.to_json() for row in rows])
         return
-    click.echo(text.networks(rows))
+    click.echo(networks_text(rows))
     for row in rows if names else ():
-        click.echo(f"\n{row['name']}: {row['source']}")
-        for difference in row["membership"]["differences"]:
-            click.echo(f"  differs from {row['space']} in {difference}")
+        click.echo(f"\n{row.text()}")
 
 
-def describe(name: str, width: float, resolution: int | None) -> dict[str, Any]:
-    """One network as ``--json`` prints it."""
+def _published(name: str, width: float, resolution: int | None) -> PublishedNetwork:
     published = networks.published(name)
     network = networks.get(name, width=width, resolution=resolution)
-    found: dict[str, Any] = {"verdict": "no space", "genes": None, "differences": []}
+    space = None
     if published.space:
         space = catalog.space(
             published.space, resolution=network.input.size, classes=1000, in_channels=3
         )
-        place = membership(network, space)
-        found = {
-            "verdict": place.verdict,
-            "genes": place.genes,
-            "differences": [d.text for d in place.differences],
-        }
-    return {
-        "name": name,
-        "resolution": network.input.size,
-        **published.counts(network),
-        "all_params": network.params,
-        "all_macs": network.macs,
-        "space": published.space,
-        "membership": found,
-        "digest": network.digest,
-        "source": published.source,
-    }
+    return PublishedNetwork.of(published, network, space)

@@ -1,4 +1,4 @@
-"""``nas pick``: one network of a front: within a latency, at the knee, or by weights; confirmed scores first."""
+"""``nas pick``: one network of a front: within a latency, at the knee, or by weights."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import click
 from nas import units
 from nas.cli._options import json_option, print_json, run_argument
 from nas.errors import ExistsError, UsageError
-from nas.report import text
+from nas.report.costs import costs_text
 from nas.run.run import Run
 
 __all__ = ["command"]
@@ -35,17 +35,17 @@ Examples:
 @click.option(
     "--knee",
     is_flag=True,
-    help="All objectives weighted alike, each scaled to 0..1 over the candidates.",
+    help="Weigh all objectives alike, each scaled to 0..1 over the candidates.",
 )
 @click.option(
     "--weight",
     metavar="METRIC=W,..",
-    help="Weights of metrics, each scaled to 0..1 over the candidates.",
+    help="Weigh these metrics, each scaled to 0..1 over the candidates.",
 )
 @click.option(
     "--all-devices",
     is_flag=True,
-    help="Good on all devices of the run: least behind the best knee (or --weight sum) on its worst device.",
+    help="Pick what is least behind the best, in that sum, on its worst device of the run.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Write the network there as architecture.json."
@@ -65,13 +65,13 @@ def command(
 ) -> None:
     """Pick one network of RUN (default: the newest in ./runs), and say which score decided.
 
-    Without a rule it is the best in the first objective. Nothing is written unless --out names a
-    file.
+    Confirmed networks come first. Without a rule it is the best in the first objective. Nothing is
+    written unless --out names a file.
     """
     if out is not None and out.exists() and not force:
         raise ExistsError(f"{out} exists: choose another --out, or overwrite it with --force")
-    found = Run(run)
-    pick = found.pick(
+    opened = Run(run)
+    pick = opened.pick(
         latency_ms=units.milliseconds(latency) if latency is not None else None,
         confidence=confidence,
         knee=knee,
@@ -95,7 +95,7 @@ def command(
         )
         return
     click.echo(f"{pick}\n")
-    click.echo(text.costs(f"{run}:{pick.trial.number}", pick.network, found.tables, confidence))
+    click.echo(costs_text(f"{run}:{pick.trial.number}", pick.network, opened.tables, confidence))
     if out is not None:
         click.echo(f"written to {out}")
 

@@ -1,4 +1,4 @@
-"""``nas replay``: make every proposal of a run again; names the first that differs, and why."""
+"""``nas replay``: make every proposal of a run again; name the first that differs, and why."""
 
 import time
 from dataclasses import asdict
@@ -28,12 +28,12 @@ def command(run: Path, as_json: bool) -> None:
     Trains nothing. The first proposal that comes out otherwise is named with its likely cause:
     another version, a changed seed, an edited space, table or record. Exit code 1 then.
     """
-    found = replay(Run(run), _Lines(Live(quiet=as_json)))
+    result = replay(Run(run), _Lines(Live(quiet=as_json)))
     if as_json:
-        print_json({"run": str(run), **asdict(found)})
-    require(found)
+        print_json({"run": str(run), **asdict(result)})
+    require(result)
     if not as_json:
-        click.echo(f"all {found.proposals} proposals of {run} are reproduced")
+        click.echo(f"all {result.proposals} proposals of {run} are reproduced")
 
 
 class _Lines:

@@ -1,15 +1,17 @@
 """``nas spaces``: the search spaces that are installed, with their papers and sizes."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import click
 
 from nas import catalog, units
 from nas.cli._options import json_option, print_json
-from nas.cost.costs import latency_metric, space_costs
+from nas.cost.costs import space_costs
+from nas.cost.metric import Metric
 from nas.domain import Domain
 from nas.errors import UsageError
 from nas.report import text
+from nas.report.listing import choices_text, space_json, spaces_text
 from nas.space import SearchSpace
 
 __all__ = ["command"]
@@ -30,10 +32,10 @@ Examples:
     "devices",
     multiple=True,
     metavar="NAME",
-    help="How latency on a device is spread; repeatable.",
+    help="Print how latency on a device is spread; may be given again.",
 )
 @click.option(
-    "--latency", metavar="MS", help="Also the share of networks under this, on each device."
+    "--latency", metavar="MS", help="Print the share of networks below this, on each device."
 )
 @json_option
 def command(
@@ -43,63 +45,48 @@ def command(
     latency: str | None,
     as_json: bool,
 ) -> None:
-    """List search spaces: paper, choices, gene tuples, distinct networks. With NAMES, their choices too.
+    """List search spaces: paper, choices, gene tuples, distinct networks.
 
-    With --device, the exact least and greatest latency of every space, and what shares of its gene
-    tuples stay under.
+    With NAMES, their choices too. With --device, the exact least and greatest latency of every
+    space, and what shares of its gene tuples stay under.
     """
     if latency and not devices:
         raise UsageError("--latency is a latency on a device: name it with --device")
-    upper = units.milliseconds(latency) if latency else None
+    upper_ms = units.milliseconds(latency) if latency else None
     spaces = [catalog.space(name, resolution=resolution) for name in names or catalog.space_names()]
     if as_json:
-        print_json(
-            [
-                {
-                    "name": space.name,
-                    "paper": space.paper,
-                    "input": [space.input.channels, space.input.size, space.input.size],
-                    "gene_tuples": space.cardinality,
-                    "distinct_networks": space.distinct,
-                    "choices": [
-                        {"name": name, "options": list(choice.labels), "ordinal": choice.ordinal}
-                        for name, choice in zip(space.gene_names, space.choices, strict=True)
-                    ],
-                    "devices": {name: _latencies(space, name, upper) for name in devices},
-                }
-                for space in spaces
-            ]
-        )
+        print_json([space_json(space, _latencies(space, devices, upper_ms)) for space in spaces])
         return
-    click.echo(text.spaces(spaces))
+    click.echo(spaces_text(spaces))
     for space in spaces if devices else ():
         click.echo("")
-        for name in devices:
-            click.echo(_spread(space, name, upper))
+        for device in devices:
+            click.echo(_spread(space, device, upper_ms))
     for space in spaces if names else ():
-        click.echo("\n" + text.choices(space))
+        click.echo(f"\n{choices_text(space)}")
 
 
-def _domain(space: SearchSpace, device: str) -> tuple[Domain, str]:
-    table = catalog.device(device)
-    return Domain(space, space_costs(space, [table])), latency_metric(table.name)
+def _latencies(
+    space: SearchSpace, devices: Sequence[str], upper_ms: float | None
+) -> dict[str, object]:
+    """How latency is spread, by device as it was named."""
+    spreads: dict[str, object] = {}
+    for device in devices:
+        domain, metric = _priced(space, device)
+        spreads[device] = text.spread_json(domain, str(metric), upper_ms)
+    return spreads
 
 
 def _spread(space: SearchSpace, device: str, upper_ms: float | None) -> str:
-    domain, metric = _domain(space, device)
-    line = f"{space.name} on {metric.partition('@')[2]}: {text.spread(domain, metric)}"
+    domain, metric = _priced(space, device)
+    line = f"{space.name} on {metric.device}: {text.spread(domain, str(metric))}"
     if upper_ms is None:
         return line
-    return f"{line}; {text.shown_share(domain.share_within(metric, upper_ms))} of all gene tuples within {upper_ms:g} ms"
+    share = text.shown_share(domain.share_within(str(metric), upper_ms))
+    return f"{line}; {share} of all gene tuples within {upper_ms:g} ms"
 
 
-def _latencies(space: SearchSpace, device: str, upper_ms: float | None) -> dict[str, Any]:
-    domain, metric = _domain(space, device)
-    return {
-        "least_ms": domain.compiled.extreme(metric)[0],
-        "greatest_ms": domain.compiled.extreme(metric, largest=True)[0],
-        "quantiles_ms": dict(
-            zip(map(str, text.SHARES), domain.quantiles(metric, text.SHARES), strict=True)
-        ),
-        "share_within": None if upper_ms is None else domain.share_within(metric, upper_ms),
-    }
+def _priced(space: SearchSpace, device: str) -> tuple[Domain, Metric]:
+    """The space priced on one device, without bounds, and the metric that is its latency."""
+    table = catalog.device(device)
+    return Domain(space, space_costs(space, [table])), Metric.latency(table.name)

@@ -1,4 +1,7 @@
-"""A run on several devices: each network was trained once and priced everywhere, so there is a front for each."""
+"""A run on several devices: each network is trained once and priced everywhere.
+
+So there is a front for each device.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -7,73 +10,72 @@ from itertools import combinations
 import numpy as np
 
 from nas.cost.costs import latency_metric
+from nas.cost.metric import Metric
 from nas.domain import Domain
 from nas.objectives import Objective, Objectives
 from nas.statistics import kendall_tau
 from nas.trial import Trial
-from nas.units import text_table
+from nas.units import Column, column_table
 
 __all__ = ["front_on", "front_over", "rank_correlations", "summary"]
 
 DRAWS = 500
 
-
-def _latency(device: str) -> Objective:
-    return Objective(latency_metric(device), "minimize")
+Correlations = Mapping[tuple[str, str], float | None]
+"""Kendall's tau by pair of devices, None if a device gives all networks one latency."""
 
 
 def front_on(trials: Sequence[Trial], objectives: Objectives, device: str) -> list[Trial]:
     """The front with that device's latency in place of every other's, fastest first."""
-    kept = [each for each in objectives.each if not each.name.startswith("latency_ms@")]
-    return replace(objectives, each=(*kept, _latency(device))).front(trials)
+    return front_over(trials, objectives, [device])
 
 
 def front_over(
     trials: Sequence[Trial], objectives: Objectives, devices: Sequence[str]
 ) -> list[Trial]:
     """The networks that no other beats in every objective and on every device."""
-    kept = [each for each in objectives.each if not each.name.startswith("latency_ms@")]
-    return replace(objectives, each=(*kept, *map(_latency, devices))).front(trials)
+    others = [each for each in objectives.each if not Metric.parse(each.name).is_latency]
+    latencies = [Objective(latency_metric(device), "minimize") for device in devices]
+    return replace(objectives, each=(*others, *latencies)).front(trials)
 
 
 def rank_correlations(
     domain: Domain, devices: Sequence[str]
 ) -> dict[tuple[str, str], float | None]:
-    """Kendall's tau between the latencies of 500 random networks inside the bounds, by pair of devices."""
+    """Kendall's tau between the devices' latencies of 500 random networks inside the bounds."""
     costs = domain.compiled.price(domain.sample_many(DRAWS, np.random.default_rng(0)))
-    columns = {
-        device: costs[:, domain.compiled.column(latency_metric(device))] for device in devices
-    }
+    latencies_ms = {}
+    for device in devices:
+        latencies_ms[device] = costs[:, domain.compiled.column(latency_metric(device))]
     return {
-        pair: kendall_tau(columns[pair[0]], columns[pair[1]]) for pair in combinations(devices, 2)
+        (one, other): kendall_tau(latencies_ms[one], latencies_ms[other])
+        for one, other in combinations(devices, 2)
     }
 
 
 def summary(
-    fronts: Mapping[str, Sequence[Trial]],
-    objectives: Objectives,
-    correlations: Mapping[tuple[str, str], float | None],
+    fronts: Mapping[str, Sequence[Trial]], objectives: Objectives, correlations: Correlations
 ) -> str:
     """A front per device, and how far the devices agree."""
-    quality = [each.name for each in objectives.each if each.direction == "maximize"]
     parts = []
-    for device, found in fronts.items():
-        name = latency_metric(device)
-        rows = [
-            [
-                str(t.number),
-                *(f"{t.metrics[q]:.4f}" for q in quality),
-                f"{t.metrics[name]:.2f}",
-                t.digest,
-            ]
-            for t in found
-        ]
+    for device, trials in fronts.items():
+        parts.append(f"front on {device}\n{_front_text(trials, objectives, device)}")
+    for (one, other), tau in correlations.items():
         parts.append(
-            f"front on {device}\n" + text_table(["trial", *quality, f"{device} ms", "digest"], rows)
+            f"rank correlation of {one} and {other}: "
+            f"Kendall's tau {'unknown' if tau is None else f'{tau:.2f}'} "
+            f"({DRAWS} random networks inside the bounds)"
         )
-    parts += [
-        f"rank correlation of {a} and {b}: Kendall's tau {'unknown' if tau is None else f'{tau:.2f}'} "
-        f"({DRAWS} random networks inside the bounds)"
-        for (a, b), tau in correlations.items()
-    ]
     return "\n\n".join(parts)
+
+
+def _front_text(trials: Sequence[Trial], objectives: Objectives, device: str) -> str:
+    columns: list[Column] = [("trial", [str(trial.number) for trial in trials])]
+    for name in objectives.maximized:
+        columns.append((name, [f"{trial.metrics[name]:.4f}" for trial in trials]))
+    latency = latency_metric(device)
+    columns += [
+        (f"{device} ms", [f"{trial.metrics[latency]:.2f}" for trial in trials]),
+        ("digest", [trial.digest for trial in trials]),
+    ]
+    return column_table(columns)

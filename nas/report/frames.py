@@ -1,62 +1,79 @@
 """Trials as pandas frames and JSON rows."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from nas.latency.table import Table
+from nas.arch import Architecture
+from nas.cost.metric import Metric
+from nas.latency.table import Estimate
 from nas.objectives import Objectives
-from nas.space import SearchSpace
 from nas.trial import Trial
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["front_rows", "trials_frame"]
+__all__ = ["FrontRow", "front_frame", "trials_frame"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontRow:
+    """One network of a front, with all that is shown of it."""
+
+    trial: Trial
+    network: Architecture
+    estimates: Mapping[str, Estimate]
+    """Latency by device, the first device first."""
+    confirmed: float | None = None
+    """Its mean score on *test*, None if its confirmation is not finished."""
+
+    def to_json(self) -> dict[str, object]:
+        """The row as ``--json`` prints it: metrics, latency on the first device, on every device."""
+        devices = {device: estimate.to_json() for device, estimate in self.estimates.items()}
+        return {**self._plain(), "devices": devices, "confirmed": self.confirmed}
+
+    def flat(self) -> dict[str, object]:
+        """The row of a frame: a column per figure and device."""
+        columns: dict[str, object] = {}
+        for device, estimate in self.estimates.items():
+            for name, value in estimate.to_json().items():
+                columns[str(Metric(name, device))] = value
+        return {**self._plain(), "confirmed": self.confirmed, **columns}
+
+    def _plain(self) -> dict[str, object]:
+        row: dict[str, object] = {
+            "trial": self.trial.number,
+            "digest": self.trial.digest,
+            "genes": list(self.trial.genes),
+        }
+        for name, value in self.trial.metrics.items():
+            if not Metric.parse(name).is_latency:
+                row[name] = value
+        for first in [*self.estimates.values()][:1]:
+            row["latency_ms"] = first.latency_ms
+            row["latency_sd_ms"] = first.latency_sd_ms
+        return {**row, "macs": self.network.macs, "params": self.network.params}
+
+
+def front_frame(rows: Sequence[FrontRow]) -> "pd.DataFrame":
+    """One row per network of a front."""
+    import pandas as pd
+
+    return pd.DataFrame([row.flat() for row in rows])
 
 
 def trials_frame(trials: Sequence[Trial], objectives: Objectives) -> "pd.DataFrame":
-    """One row per trial: number, state, digest, genes, whether it is on the front, and every metric."""
+    """One row per trial: number, state, digest, whether on the front, every metric, genes, reason."""
     import pandas as pd
 
-    best = {trial.number for trial in objectives.front(trials)}
-    rows = [
-        {
+    on_front = {trial.number for trial in objectives.front(trials)}
+    rows = []
+    for trial in trials:
+        known = {
             "trial": trial.number,
             "state": trial.state,
             "digest": trial.digest,
-            "front": trial.number in best,
-            **trial.metrics,
-            "genes": trial.genes,
-            "reason": trial.reason,
+            "front": trial.number in on_front,
         }
-        for trial in trials
-    ]
+        rows.append({**known, **trial.metrics, "genes": trial.genes, "reason": trial.reason})
     return pd.DataFrame(rows)
-
-
-def front_rows(
-    found: Sequence[Trial], space: SearchSpace, tables: Sequence[Table]
-) -> list[dict[str, Any]]:
-    """The front as ``--json`` prints it: metrics, and per device the latency with its sd and shares."""
-    rows = []
-    for trial in found:
-        network = space.decode(trial.genes)
-        devices = {table.name: table.estimate(network).to_json() for table in tables}
-        first = next(iter(devices.values()), {})
-        latency: dict[str, Any] = {n: v for n, v in first.items() if n.startswith("latency")}
-        row: dict[str, Any] = {
-            "trial": trial.number,
-            "digest": trial.digest,
-            "genes": list(trial.genes),
-            **{
-                name: value
-                for name, value in trial.metrics.items()
-                if not name.startswith("latency_ms@")
-            },
-            **latency,
-            "macs": network.macs,
-            "params": network.params,
-            "devices": devices,
-        }
-        rows.append(row)
-    return rows

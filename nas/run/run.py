@@ -20,6 +20,7 @@ from nas.objectives import Objective
 from nas.record import store
 from nas.record.journal import JOURNAL
 from nas.report import devices, frames, plots, text
+from nas.report.frames import FrontRow
 from nas.run import confirmation
 from nas.run.confirmation import Confirmation
 from nas.run.copies import read_space, read_tables
@@ -135,11 +136,21 @@ class Run:
         scores = {trial.digest: self.confirmed.score(trial.digest) for trial in self.front_trials}
         return {digest: score for digest, score in scores.items() if score is not None}
 
-    def front_rows(self) -> list[dict[str, Any]]:
+    def front_rows(self) -> list[dict[str, object]]:
         """The front as ``--json`` prints it; ``confirmed`` is a score on *test*, or None."""
+        return [row.to_json() for row in self._front_rows()]
+
+    def _front_rows(self) -> list[FrontRow]:
+        """The front's networks, with their latency per device and their confirmed score."""
         scores = self.confirmed_scores
-        rows = frames.front_rows(self.front_trials, self.space, self.tables)
-        return [{**row, "confirmed": scores.get(row["digest"])} for row in rows]
+        rows = []
+        for trial in self.front_trials:
+            network = self.network_of(trial)
+            estimates = {table.name: table.estimate(network) for table in self.tables}
+            score = scores.get(trial.digest)
+            row = FrontRow(trial=trial, network=network, estimates=estimates, confirmed=score)
+            rows.append(row)
+        return rows
 
     def pick(
         self,
@@ -225,19 +236,8 @@ class Run:
         return devices.summary(self.device_fronts(), self.objectives, pairs)
 
     def front(self) -> "pd.DataFrame":
-        """The front: one row per network, with latency, its standard deviation and shares per device."""
-        import pandas as pd
-
-        rows = []
-        for row in self.front_rows():
-            devices = row.pop("devices")
-            spread = {
-                f"{key}@{name}": value
-                for name, found in devices.items()
-                for key, value in found.items()
-            }
-            rows.append({**row, **spread})
-        return pd.DataFrame(rows)
+        """The front: a row per network, with latency, its deviation and shares per device."""
+        return frames.front_frame(self._front_rows())
 
     def trial(self, number: int) -> Trial:
         """A finished trial by number."""
@@ -342,9 +342,7 @@ class Run:
 
     def front_text(self) -> str:
         """The front as a table for the terminal."""
-        return text.front(
-            self.front_trials, self.space, self.tables, self.objectives, self.confirmed_scores
-        )
+        return text.front(self._front_rows(), self.devices, self.objectives)
 
     def save_reports(self) -> None:
         """Write ``front.csv`` and ``front.png`` into the run's folder, if anything has finished."""

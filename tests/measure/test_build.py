@@ -14,7 +14,7 @@ from nas.latency.table import Table, kernel_from_key, layer_key
 from nas.measure import build, timing
 from nas.measure.build import build_table, grid, layers_of
 from nas.measure.runners import Reading
-from nas.report import text
+from nas.report.costs import costs_text
 from nas.run.network import named_network
 from nas.testing.toys import toy_space
 
@@ -178,6 +178,6 @@ def test_energy_is_a_column_where_the_runner_tells_it(tmp_path):
     assert (
         domain.compiled.price(domain.sample_many(20, np.random.default_rng(0)))[:, 1] <= 0.1
     ).all()
-    assert "board  energy_mj: " in text.costs("one", network, [table])
+    assert "board  energy_mj: " in costs_text("one", network, [table])
     with pytest.raises(TableError, match="has no column train_ms: it has energy_mj"):
         table.column("train_ms")
