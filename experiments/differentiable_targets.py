@@ -74,7 +74,7 @@ def final(out: Path, run: Run, options: argparse.Namespace) -> float:
     """Accuracy on *test* of a run's best network, trained anew for longer; kept beside the run."""
     file = out / f"{run.folder.name}.json"
     if not file.exists():
-        judge = retraining(load(options.data), dict(run.identity["proxy"]), options.factor)
+        judge = retraining(load(options.data), dict(run.identity.proxy), options.factor)
         judge.open_test(out / "openings.jsonl")
         network = run.space.decode(run.best().genes)
         scores = [

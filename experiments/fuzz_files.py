@@ -100,7 +100,7 @@ def run_folder(path: Path) -> None:
     run.front_text()
     run.frame()
     _ = run.core_seconds, run.confirmed
-    Search.from_json(run.record.capsule["settings"])
+    Search.from_json(run.record.run_file.settings)
     replay(run)
 
 

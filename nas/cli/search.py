@@ -18,7 +18,7 @@ from nas.cli._options import (
 )
 from nas.cli._progress import Live
 from nas.errors import RunError, UsageError
-from nas.record.identity import environment_changes, read_capsule
+from nas.record import environment, runfile
 from nas.run.execute import Result, check_free, execute
 from nas.run.plan import plan
 from nas.run.settings import FLAT, Search
@@ -315,7 +315,7 @@ def command(
     live = Live(quiet=as_json)
     ready = plan(search)
     folder = resume or out or ready.default_folder()
-    changes = [] if resume is None else environment_changes(read_capsule(resume))
+    changes = [] if resume is None else environment.changes(runfile.read(resume).environment)
     live.lines(
         [*ready.lines(), f"run        {folder}", *(f"changed    {change}" for change in changes)]
     )
@@ -355,7 +355,7 @@ def _resumed(ctx: click.Context, folder: Path, asked: dict[str, object]) -> Sear
         explicit |= BUDGET
     if "workers" in explicit and not explicit & CLUSTER:
         explicit |= CLUSTER  # so many workers here, whatever cluster the run was on
-    recorded = Search.from_json(read_capsule(folder)["settings"])
+    recorded = Search.from_json(runfile.read(folder).settings)
     return recorded.changed(**{name: asked[name] for name in explicit})
 
 

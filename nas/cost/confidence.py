@@ -13,10 +13,8 @@ whatever meets the linear bound meets the exact one.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,15 +78,6 @@ class Margin:
             2 * self.sigma_ms
         )
         return estimate.latency_ms + self.z * spread
-
-    def to_json(self) -> dict[str, float]:
-        """Plain JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Margin":
-        """What `to_json` wrote."""
-        return cls(**{name: float(value) for name, value in data.items()})
 
 
 def margin(space: SearchSpace, table: Table, upper_ms: float, confidence: float) -> Margin:

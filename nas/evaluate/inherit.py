@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nas.arch import Architecture
 from nas.errors import ArchitectureError, RunError
@@ -76,4 +77,7 @@ def _places(network: Architecture) -> Iterator[tuple[int, str]]:
 def _proxy(run: Run) -> Proxy:
     """The recipe that slimmed the run's networks."""
     known = {field.name for field in dataclasses.fields(Proxy)}
-    return Proxy(**{name: value for name, value in run.identity["proxy"].items() if name in known})
+    recipe: dict[str, Any] = {
+        name: value for name, value in run.identity.proxy.items() if name in known
+    }
+    return Proxy(**recipe)

@@ -17,9 +17,13 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from nas.errors import NasError, RunError, SpaceError
 from nas.files import make_folder, through_json
+from nas.metadata import UNKNOWN, Metadata
 from nas.objectives import Objectives, check_shares
-from nas.record.identity import check_same, read_capsule, write_capsule
+from nas.reading import to_json
+from nas.record import runfile
+from nas.record.identity import Identity, check_same
 from nas.record.journal import JOURNAL, RunLock, open_journal, readable_errors, repair
+from nas.record.runfile import RunFile
 from nas.space import Choice, SearchSpace
 from nas.strategies.base import Proposal
 from nas.trial import Metrics, State, Trial, check_metrics
@@ -64,8 +68,7 @@ class Record:
     followed, ``claims`` what is claimed and not finished, ``claimed`` every claim by number.
     """
 
-    capsule: Mapping[str, Any]
-    objectives: Objectives
+    run_file: RunFile
     trials: tuple[Trial, ...]
     answered: frozenset[int] = frozenset()
     heard: Mapping[int, int] = field(default_factory=dict)
@@ -79,23 +82,27 @@ class Record:
     contradictions: Mapping[int, str] = field(default_factory=dict)
     """By number: where Optuna's own values, genes or state of a trial are not those of its result."""
 
+    @property
+    def objectives(self) -> Objectives:
+        """What the run optimises."""
+        return self.run_file.identity.objectives
+
 
 def read(folder: str | Path) -> Record:
     """The record of a run, finished or still going; takes no lock and changes nothing."""
     folder = Path(folder).resolve()
-    capsule = read_capsule(folder)
-    objectives = Objectives.from_json(capsule["identity"]["objectives"])
+    run_file = runfile.read(folder)
     path = folder / JOURNAL
     if not path.exists():
         _check_kept(folder, ())
-        return Record(capsule=capsule, objectives=objectives, trials=())
+        return Record(run_file=run_file, trials=())
     storage = open_journal(path)
     try:
         found = storage.get_all_trials(storage.get_study_id_from_name(STUDY), deepcopy=False)
     except KeyError:  # killed before the study's first record
         found = []
     _check_kept(folder, found)
-    return _record(capsule, objectives, found)
+    return _record(run_file, found)
 
 
 def _check_kept(folder: Path, found: Collection[object]) -> None:
@@ -126,9 +133,8 @@ def canonical(run: str | Path) -> str:
     return "".join(trial.canonical() + "\n" for trial in read(run).trials)
 
 
-def _record(
-    capsule: Mapping[str, Any], objectives: Objectives, found: Sequence["FrozenTrial"]
-) -> Record:
+def _record(run_file: RunFile, found: Sequence["FrozenTrial"]) -> Record:
+    objectives = run_file.identity.objectives
     trials, claimed, results = [], {}, {}
     for frozen in found:
         claim = claimed[frozen.number] = _claim(frozen)
@@ -136,8 +142,7 @@ def _record(
             result = results[claim.number] = _result(frozen.number, frozen.user_attrs["result"])
             trials.append(_trial(claim, result, objectives))
     return Record(
-        capsule=capsule,
-        objectives=objectives,
+        run_file=run_file,
         trials=tuple(trials),
         answered=frozenset(frozen.number for frozen in found if "answered" in frozen.user_attrs),
         heard={f.number: f.user_attrs["heard"] for f in found if "heard" in f.user_attrs},
@@ -263,11 +268,9 @@ def _distribution(choice: Choice) -> "BaseDistribution":
 class Store:
     """The record of one run, held by this process alone until it is closed. Use `create` or `resume`."""
 
-    def __init__(
-        self, folder: Path, space: SearchSpace, capsule: Mapping[str, Any], lock: "RunLock"
-    ) -> None:
-        self.folder, self.space, self.capsule = folder, space, capsule
-        self.objectives = Objectives.from_json(capsule["identity"]["objectives"])
+    def __init__(self, folder: Path, space: SearchSpace, run_file: RunFile, lock: RunLock) -> None:
+        self.folder, self.space, self.run_file = folder, space, run_file
+        self.objectives = run_file.identity.objectives
         self._lock = lock
         self._ids: dict[int, int] = {}
         self._distributions = {
@@ -287,14 +290,13 @@ class Store:
         cls,
         folder: str | Path,
         space: SearchSpace,
-        identity: Mapping[str, Any],
+        identity: Identity,
         *,
         command: Sequence[str] = (),
-        settings: Mapping[str, Any] | None = None,
-        environment: Mapping[str, Any] | None = None,
-        metadata: Mapping[str, Any] | None = None,
+        settings: Mapping[str, object] | None = None,
+        metadata: Metadata = UNKNOWN,
     ) -> "Store":
-        """Start a run in a folder that holds none; makes the folder. ``identity`` is `nas.record.identity.identity`'s."""
+        """Start a run in a folder that holds none; makes the folder."""
         folder = Path(folder).resolve()
         make_folder(folder, "run folder")
         lock = RunLock(folder)
@@ -304,23 +306,27 @@ class Store:
                     f"'{folder}' holds a run already: go on with --resume {folder}, or choose another --out"
                 )
             with readable_errors(folder):
-                write_capsule(
-                    folder, identity, command, settings or {}, environment or {}, metadata or {}
+                runfile.write(
+                    folder,
+                    identity,
+                    command=command,
+                    settings=settings or {},
+                    metadata=metadata,
                 )
-            return cls(folder, space, read_capsule(folder), lock)
+            return cls(folder, space, runfile.read(folder), lock)
         except BaseException:
             lock.release()
             raise
 
     @classmethod
-    def resume(cls, folder: str | Path, space: SearchSpace, identity: Mapping[str, Any]) -> "Store":
+    def resume(cls, folder: str | Path, space: SearchSpace, identity: Identity) -> "Store":
         """Go on with a run; one made under another identity raises `RunError` with the first difference."""
         folder = Path(folder).resolve()
-        capsule = read_capsule(folder)
-        check_same(folder, capsule["identity"], identity)
+        run_file = runfile.read(folder)
+        check_same(folder, to_json(run_file.identity), to_json(identity))
         lock = RunLock(folder)
         try:
-            found = cls(folder, space, capsule, lock)
+            found = cls(folder, space, run_file, lock)
             _check_kept(folder, found.opened.claimed)
             return found
         except BaseException:
@@ -471,7 +477,7 @@ class Store:
             self._ids[frozen.number] = frozen._trial_id
             if "result" in frozen.user_attrs and not frozen.state.is_finished():
                 self._set_state(frozen._trial_id, frozen.user_attrs["result"])
-        return _record(self.capsule, self.objectives, found)
+        return _record(self.run_file, found)
 
     def _set_state(self, trial_id: int, result: Mapping[str, Any]) -> None:
         state, values = self._state(result)

@@ -92,13 +92,13 @@ def confirm(
 
 def _trainer(run: Run, factor: float, data: str | None) -> Retraining:
     """What trains on the run's own data, which must be what it was."""
-    settings = run.record.capsule["settings"]
+    settings = run.record.run_file.settings
     kind = catalog.evaluator(settings["evaluator"])
     dataset = kind.open_data(
         data or settings["data"], strict=settings["strict"], groups=settings.get("groups")
     )
-    trainer = catalog.retraining()(dataset, run.identity["proxy"], factor)
-    check_same(run.folder, {"data": run.identity["data"]}, {"data": trainer.describe_data()})
+    trainer = catalog.retraining()(dataset, run.identity.proxy, factor)
+    check_same(run.folder, {"data": run.identity.data}, {"data": trainer.describe_data()})
     return trainer
 
 

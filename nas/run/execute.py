@@ -105,7 +105,7 @@ def _open_store(plan: Plan, folder: Path, resume: bool) -> Store:
             plan.identity,
             command=sys.argv,
             settings=plan.settings.to_json(),
-            metadata=Metadata(classes=tuple(map(str, plan.data.classes))).to_json(),
+            metadata=Metadata(classes=tuple(map(str, plan.data.classes))),
         )
     try:
         check_space(store.folder, plan.space, store.opened.trials)

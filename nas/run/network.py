@@ -33,7 +33,7 @@ def metadata_of(name: str) -> Metadata:
         return Metadata()
     folder, _ = _run_and_trial(name)
     if folder.is_dir():
-        return Metadata.from_json(store.read(folder).capsule.get("notes", {}))
+        return store.read(folder).run_file.metadata
     return read_metadata(name)
 
 

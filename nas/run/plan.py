@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from nas import catalog, strategies
 from nas.cost.confidence import Margin
@@ -14,7 +13,7 @@ from nas.errors import UsageError
 from nas.latency import audit
 from nas.latency.table import Table
 from nas.objectives import QUALITY, Objectives, Reward, parse_objectives
-from nas.record.identity import identity
+from nas.record.identity import Identity, SpaceArguments, identity
 from nas.report.text import shown_share, spread
 from nas.run.bounds import bounded_domain, full_metric, latency_margins
 from nas.run.evaluation import check_measured, make_evaluator, open_data
@@ -44,8 +43,8 @@ class Plan:
     objectives: Objectives
     strategy: Strategy
     evaluator: Evaluator
-    identity: Mapping[str, Any]
-    """All that the result depends on, see `nas.record.identity`; a resume must ask for the same."""
+    identity: Identity
+    """All that the result depends on; a resume must ask for the same."""
 
     def lines(self) -> list[str]:
         """What will be done, a line each, for people."""
@@ -131,7 +130,7 @@ def _check_crew(crew: Crew) -> None:
         raise UsageError("--scheduler and --gpus are Ray's: they need --ray ADDRESS")
 
 
-def _space_arguments(problem: Problem, data: Data) -> dict[str, Any]:
+def _space_arguments(problem: Problem, data: Data) -> SpaceArguments:
     """What the space is built from, as the run's identity records it."""
     return {
         "spec": problem.space,
@@ -141,9 +140,13 @@ def _space_arguments(problem: Problem, data: Data) -> dict[str, Any]:
     }
 
 
-def _space(arguments: Mapping[str, Any]) -> SearchSpace:
-    settings = dict(arguments)
-    return catalog.space(settings.pop("spec"), **settings)
+def _space(arguments: SpaceArguments) -> SearchSpace:
+    return catalog.space(
+        arguments["spec"],
+        resolution=arguments["resolution"],
+        classes=arguments["classes"],
+        in_channels=arguments["in_channels"],
+    )
 
 
 def _objectives(

@@ -13,7 +13,8 @@ from typing import Any
 from nas import strategies
 from nas.errors import NasError, RunError
 from nas.files import through_json
-from nas.record.identity import environment_changes, space_digest
+from nas.record import environment
+from nas.record.identity import space_digest
 from nas.record.store import Claim
 from nas.report.probabilities import FILE
 from nas.run.run import Run
@@ -53,7 +54,7 @@ class Replay:
 def replay(run: Run, watch: Callable[[int, int], None] = lambda done, all_: None) -> Replay:
     """Replay a run, finished or not. ``watch`` gets proposals done and in all. Raises `NasError` where it cannot begin."""
     identity, record = run.identity, run.record
-    spec, seed = identity["strategy"]["name"], identity["seed"]
+    spec, seed = identity.strategy.name, identity.seed
     told_apart = 1 if record.objectives.reward is not None else len(record.objectives.each)
     strategy = strategies.make(spec, run.domain, seed=seed, objectives=told_apart)
     if isinstance(strategy, Differentiable):
@@ -124,19 +125,19 @@ def _difference(run: Run, claim: Claim, what: str, recorded: Any, replayed: Any)
 
 
 def _causes(run: Run, claim: Claim) -> list[str]:
-    identity, capsule = run.identity, run.record.capsule
+    identity, run_file = run.identity, run.record.run_file
     found = [
         f"the run's table of {t.name} was edited"
         for t in run.tables
-        if t.digest != identity["tables"][t.name]
+        if t.digest != identity.tables[t.name]
     ]
-    changed_space = space_digest(run.space) != identity["space"]["digest"]
+    changed_space = space_digest(run.space) != identity.space.digest
     if changed_space:
         found.append(
             "the search space is not the one the run was made with: its file was edited, or its ops changed"
         )
-    settings = capsule.get("settings", {})
-    asked = {"seed": identity["seed"], "strategy": identity["strategy"]["name"]}
+    settings = run_file.settings
+    asked = {"seed": identity.seed, "strategy": identity.strategy.name}
     found += [
         f"run.json was edited: {name} is {asked[name]} in its identity and {settings[name]} in its settings"
         for name in SETTINGS
@@ -144,7 +145,9 @@ def _causes(run: Run, claim: Claim) -> list[str]:
     ]
     if not changed_space:
         found += _edited(run, claim)
-    found += [f"another environment: {change}" for change in environment_changes(capsule)]
+    found += [
+        f"another environment: {change}" for change in environment.changes(run_file.environment)
+    ]
     return found or [
         "the strategy's code has changed, or its proposals depend on more than it is told, or metrics of an earlier "
         "trial were edited together with its Optuna values"

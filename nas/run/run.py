@@ -1,6 +1,5 @@
 """A finished or running search: its trials, its front, its networks."""
 
-import math
 from collections.abc import Mapping
 from functools import cached_property, partial
 from html import escape
@@ -11,13 +10,14 @@ from nas.arch import Architecture
 from nas.cost.confidence import Margin, sure_latency_ms
 from nas.cost.costs import latency_metric, space_costs
 from nas.cost.metric import Metric
-from nas.domain import Bound, Domain
+from nas.domain import Domain
 from nas.errors import RunError, UsageError
 from nas.files import write_text
 from nas.latency.table import Table
 from nas.metadata import Metadata
 from nas.objectives import Objective
 from nas.record import store
+from nas.record.identity import Identity
 from nas.record.journal import JOURNAL
 from nas.report import devices, frames, plots, text
 from nas.report.frames import FrontRow
@@ -51,42 +51,30 @@ class Run:
         store.check_space(self.folder, self.space, self.trials)
 
     @property
-    def identity(self) -> Mapping[str, Any]:
-        """What the run's result depends on: space, tables, data, proxy, objectives, bounds, strategy, seed."""
-        found: Mapping[str, Any] = self.record.capsule["identity"]
-        return found
+    def identity(self) -> Identity:
+        """What the run's result depends on."""
+        return self.record.run_file.identity
 
     @cached_property
     def space(self) -> SearchSpace:
         """The search space, built as the run built it."""
-        return read_space(self.folder, self.identity["space"]["arguments"])
+        return read_space(self.folder, self.identity.space.arguments)
 
     @cached_property
     def tables(self) -> tuple[Table, ...]:
         """The latency tables the run was priced with, first device first."""
-        return read_tables(self.folder, self.identity["tables"])
+        return read_tables(self.folder, self.identity.tables)
 
-    @cached_property
-    def margins(self) -> dict[str, Margin]:
+    @property
+    def margins(self) -> Mapping[str, Margin]:
         """By device, what the run's confidence adds to a latency; empty without one."""
-        found = self.identity.get("margins", {})
-        return {device: Margin.from_json(data) for device, data in found.items()}
+        return self.identity.margins
 
     @cached_property
     def domain(self) -> Domain:
         """The space with its costs, inside the run's own bounds."""
-        return Domain(
-            self.space,
-            space_costs(self.space, self.tables, self.margins),
-            [
-                Bound(
-                    name,
-                    math.inf if upper is None else upper,
-                    -math.inf if lower is None else lower,
-                )
-                for name, (lower, upper) in self.identity["bounds"].items()
-            ],
-        )
+        costs = space_costs(self.space, self.tables, self.margins)
+        return Domain(self.space, costs, self.identity.domain_bounds)
 
     @cached_property
     def confirmed(self) -> Confirmation | None:
@@ -96,7 +84,7 @@ class Run:
     @property
     def metadata(self) -> Metadata:
         """Class names of the run's data; a run of an older version knows none."""
-        return Metadata.from_json(self.record.capsule.get("notes", {}))
+        return self.record.run_file.metadata
 
     @property
     def front_trials(self) -> list[Trial]:
@@ -121,8 +109,7 @@ class Run:
     @property
     def core_seconds(self) -> float:
         """What the search's evaluations took: wall seconds times threads, failed ones included."""
-        threads: int = self.identity["proxy"].get("threads", 1)
-        return sum(self.record.seconds.values()) * threads
+        return sum(self.record.seconds.values()) * self.identity.threads
 
     def frame(self) -> "pd.DataFrame":
         """All trials: number, state, digest, whether on the front, every metric, genes."""
@@ -302,7 +289,7 @@ class Run:
             return ""
         longer, own = (
             self.confirmed.plan["recipe"].get("epochs"),
-            self.identity["proxy"].get("epochs"),
+            self.identity.proxy.get("epochs"),
         )
         return (
             f"confirmed: on test, trained {longer / own:g} times as long"
@@ -331,12 +318,12 @@ class Run:
 
     def title(self) -> str:
         """One line: space, device, data, strategy."""
-        names = self.identity
+        identity = self.identity
         parts = [
-            names["space"]["name"],
-            *names["tables"],
-            names["data"].get("name", ""),
-            names["strategy"]["name"],
+            identity.space.name,
+            *identity.tables,
+            str(identity.data.get("name", "")),
+            identity.strategy.name,
         ]
         return "  ·  ".join(filter(None, parts))
 

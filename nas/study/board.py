@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.errors import RunError, UsageError
-from nas.files import one_line, through_json
-from nas.objectives import Objectives
-from nas.record.identity import check_same
+from nas.files import one_line
+from nas.reading import to_json
+from nas.record.identity import Identity, check_same
 from nas.record.store import Claim, quiet_optuna
 from nas.strategies.base import Proposal
 from nas.trial import Trial
@@ -44,18 +44,16 @@ class Foreign:
 class Board:
     """``driver`` names this one for good: the resolved run folder and host will do. Raises `RunError` in one line."""
 
-    def __init__(
-        self, url: str, identity: Mapping[str, Any], driver: str, *, study: str = "nas"
-    ) -> None:
+    def __init__(self, url: str, identity: Identity, driver: str, *, study: str = "nas") -> None:
         self.driver, self._url = driver, url.partition("://")[0]
-        self._objectives = Objectives.from_json(identity["objectives"])
+        self._objectives = identity.objectives
         with self._readable():
             import optuna
             from optuna.storages import RDBStorage
 
             with quiet_optuna():
                 self._storage = RDBStorage(url)
-            self._study = self._open(study, {name: identity[name] for name in SHARED})
+            self._study = self._open(study, _shared(identity))
             self._reader = optuna.load_study(study_name=study, storage=self._storage)
         self._own: dict[tuple[str, int], int] = {}
         for frozen in self._trials():
@@ -87,7 +85,7 @@ class Board:
             raise RunError(
                 f"study '{name}' of the {self._url} storage is not one of ours: name another with --study"
             )
-        check_same(Path(name), recorded, through_json(common))
+        check_same(Path(name), recorded, common)
         return study
 
     @contextmanager
@@ -192,6 +190,12 @@ class Board:
     def heard(self, place: int) -> None:
         """A foreign result is in this driver's record."""
         self._heard.add(place)
+
+
+def _shared(identity: Identity) -> dict[str, object]:
+    """The parts of an identity that drivers must have in common, as plain JSON."""
+    document = to_json(identity)
+    return {name: document[name] for name in SHARED}
 
 
 def _void(frozen: "FrozenTrial") -> bool:

@@ -17,9 +17,9 @@ class Learning:
 
     def __init__(self, strategy: Strategy, store: Store, *, hopeless: bool) -> None:
         """Learn what the record holds. ``hopeless``: also judge trainings on their way."""
-        identity = store.capsule["identity"]
+        identity = store.run_file.identity
         self.trials: list[Trial] = []
-        self.tally = Tally(store.objectives, identity["reference"])
+        self.tally = Tally(store.objectives, identity.reference)
         self._strategy = strategy
         self._hopeless = Hopeless(store.objectives) if hopeless else None
         self._cache = Cache(store.folder, identity)

@@ -6,14 +6,15 @@ strategy, seed and versions; else it counts for nothing. Telling everything agai
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from nas.errors import RunError
 from nas.files import UNREADABLE, check_size, write_bytes
-from nas.record.identity import environment
+from nas.reading import to_json
+from nas.record import environment
+from nas.record.identity import Identity
 from nas.strategies.base import Strategy
 from nas.trial import Trial
 
@@ -28,13 +29,13 @@ LARGEST_FILE_BYTES = 256 << 20
 class Cache:
     """The file of one run."""
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, identity: Identity) -> None:
         self._path = folder / FILE
         made_by = [
-            identity["strategy"],
-            identity["seed"],
-            identity["space"],
-            environment()["packages"],
+            to_json(identity.strategy),
+            identity.seed,
+            to_json(identity.space),
+            environment.here().packages,
         ]
         self._digest = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode())
         self._count = 0

@@ -85,7 +85,7 @@ class Study:
             )
         self.domain, self.strategy, self.evaluator, self.store = domain, strategy, evaluator, store
         self.board = board
-        self.seed: int = store.capsule["identity"]["seed"]
+        self.seed = store.run_file.identity.seed
         self._watch, self._clock = watch, clock
         self._running: dict[int, Claim] = {}
         self._open = list(store.opened.claims)

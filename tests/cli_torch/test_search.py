@@ -77,11 +77,11 @@ def test_costs_are_those_of_the_full_network(done):
 
 def test_the_run_folder_is_complete(done):
     folder, document = done
-    capsule = json.loads((folder / "run.json").read_text())
-    assert capsule["identity"]["seed"] == 3
-    assert capsule["identity"]["data"]["digest"]
-    assert set(capsule["identity"]["tables"]) == {"pixel1", "raspi4"}
-    assert capsule["environment"]["cpu"]
+    run_file = json.loads((folder / "run.json").read_text())
+    assert run_file["identity"]["seed"] == 3
+    assert run_file["identity"]["data"]["digest"]
+    assert set(run_file["identity"]["tables"]) == {"pixel1", "raspi4"}
+    assert run_file["environment"]["cpu"]
     assert (folder / "front.png").read_bytes().startswith(b"\x89PNG")
     assert list(pd.read_csv(folder / "front.csv")["digest"]) == [
         entry["digest"] for entry in document["front"]

@@ -164,7 +164,7 @@ def test_a_confirmation_takes_the_runs_teacher_as_it_was(saved, tmp_path):
             proxy="images=64",
         )
     )
-    described = ready.identity["proxy"]
+    described = ready.identity.proxy
     assert described["teacher"]["digest"]
     assert retraining(load("digits"), described, 2.0).teacher.describe() == described["teacher"]
     torch.save(opinionated(10, seed=6).state_dict(), tmp_path / "big.pt")

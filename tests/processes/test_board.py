@@ -1,6 +1,7 @@
 """Drivers that share a study: none proposes what another has, all are told what any has finished."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -78,10 +79,10 @@ def test_a_claim_that_a_kill_kept_out_of_the_record_is_let_go(tmp_path):
 
 def test_drivers_of_another_problem_and_urls_that_are_none_are_refused(tmp_path):
     board(tmp_path, "a")
-    other = IDENTITY | {"proxy": {"epochs": 3}}
+    other = replace(IDENTITY, proxy={"epochs": 3})
     with pytest.raises(RunError, match="was begun with another proxy"):
         board(tmp_path, "b", other)
-    board(tmp_path, "c", IDENTITY | {"seed": 2})
+    board(tmp_path, "c", replace(IDENTITY, seed=2))
     with pytest.raises(UsageError, match="--storage takes a database URL such as"):
         Board("nonsense", IDENTITY, "a")
     with pytest.raises(RunError, match="the sqlite storage cannot be used"):

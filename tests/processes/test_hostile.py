@@ -118,7 +118,7 @@ def test_run_folders(run, name):
     def read():
         found = Run(run)
         _ = found.front_trials, found.core_seconds
-        Search.from_json(found.record.capsule["settings"])
+        Search.from_json(found.record.run_file.settings)
 
     @FEW
     @given(st.one_of(json_edits(), byte_edits()), st.integers(0, 10**6))

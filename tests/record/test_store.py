@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -16,7 +17,9 @@ from optuna.storages.journal import JournalFileBackend
 
 from nas.errors import NasError, RunError
 from nas.objectives import Objectives, parse_objectives
-from nas.record.identity import environment_changes, identity, space_digest
+from nas.reading import to_json
+from nas.record import environment
+from nas.record.identity import StrategyIdentity, identity, space_digest
 from nas.record.store import Claim, Store, canonical, read
 from nas.strategies.base import Proposal
 from nas.study.study import Study
@@ -343,7 +346,7 @@ def test_a_folder_that_cannot_be_made_or_holds_no_run_is_refused(tmp_path):
     ("change", "message"),
     [
         (
-            {"space": {"name": "fbnet"}},
+            {"space": replace(IDENTITY.space, name="fbnet")},
             r'was begun with another space: space.name is "toy" there and "fbnet" here',
         ),
         (
@@ -352,7 +355,7 @@ def test_a_folder_that_cannot_be_made_or_holds_no_run_is_refused(tmp_path):
         ),
         ({"data": {"digest": "ab"}}, r"another data: data.digest is null there"),
         (
-            {"strategy": {"name": "random"}},
+            {"strategy": StrategyIdentity(name="random", settings={})},
             r'another strategy: strategy.name is "climber" there and "random" here',
         ),
         ({"seed": 6}, r"another seed: seed is 5 there and 6 here"),
@@ -361,7 +364,7 @@ def test_a_folder_that_cannot_be_made_or_holds_no_run_is_refused(tmp_path):
 def test_a_run_made_under_other_conditions_is_refused(tmp_path, change, message):
     create(tmp_path).close()
     with pytest.raises(RunError, match=message):
-        Store.resume(tmp_path, DOMAIN.space, IDENTITY | change)
+        Store.resume(tmp_path, DOMAIN.space, replace(IDENTITY, **change))
 
 
 def test_the_space_digest_sees_genes_and_networks():
@@ -371,16 +374,12 @@ def test_the_space_digest_sees_genes_and_networks():
 
 def test_a_resume_elsewhere_is_told_what_changed(tmp_path):
     create(tmp_path).close()
-    recorded = read(tmp_path).capsule
-    assert environment_changes(recorded) == []
-    there = recorded["environment"] | {
-        "python": "3.9.1",
-        "packages": recorded["environment"]["packages"] | {"torch": "1.0"},
-    }
-    here = recorded["environment"]
-    assert environment_changes(recorded | {"environment": there}) == [
-        f"python was 3.9.1 and is {here['python']}",
-        f"torch was 1.0 and is {here['packages']['torch']}",
+    here = read(tmp_path).run_file.environment
+    assert environment.changes(here) == []
+    there = replace(here, python="3.9.1", packages={**here.packages, "torch": "1.0"})
+    assert environment.changes(there) == [
+        f"python was 3.9.1 and is {here.python}",
+        f"torch was 1.0 and is {here.packages['torch']}",
     ]
 
 
@@ -388,4 +387,4 @@ def test_run_json_names_conditions_versions_and_machine(tmp_path):
     create(tmp_path).close()
     found = json.loads((tmp_path / "run.json").read_text())
     assert set(found["environment"]) >= {"python", "packages", "cpu", "cores"}
-    assert found["identity"] == IDENTITY
+    assert found["identity"] == to_json(IDENTITY)

@@ -83,9 +83,9 @@ def test_a_run_knows_its_class_names_and_an_older_one_none(run):
         == metadata_of(str(run.folder)).classes
         == names
     )
-    capsule = json.loads((run.folder / "run.json").read_text())
-    del capsule["notes"]
-    (run.folder / "run.json").write_text(json.dumps(capsule))
+    document = json.loads((run.folder / "run.json").read_text())
+    del document["notes"]
+    (run.folder / "run.json").write_text(json.dumps(document))
     assert Run(run.folder).metadata.classes == metadata_of(f"{run.folder}:0").classes == ()
 
 
@@ -108,9 +108,9 @@ def _legend(run):
 
 
 def test_run_json_of_another_run_is_noticed(run):
-    capsule = json.loads((run.folder / "run.json").read_text())
-    capsule["identity"]["space"]["arguments"] = {"spec": "nas_bench_macro"}
-    (run.folder / "run.json").write_text(json.dumps(capsule))
+    document = json.loads((run.folder / "run.json").read_text())
+    document["identity"]["space"]["arguments"] = {"spec": "nas_bench_macro"}
+    (run.folder / "run.json").write_text(json.dumps(document))
     for read in (lambda: Run(run.folder), lambda: named_network(str(run.folder))):
         with pytest.raises(
             RunError,
@@ -374,6 +374,6 @@ def test_equal_images_may_lie_in_another_folder(instant, run, monkeypatch):
     monkeypatch.setattr(
         instant.Evaluator,
         "describe_data",
-        lambda self: {"name": self.data.name, "digest": run.identity["data"]["digest"]},
+        lambda self: {"name": self.data.name, "digest": run.identity.data["digest"]},
     )
     assert confirm(run, data="moved").missing == []

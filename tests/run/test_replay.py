@@ -82,7 +82,7 @@ def test_a_changed_seed_is_named(copy):
 
 
 def test_another_version_is_named(copy):
-    numpy = store.read(copy).capsule["environment"]["packages"]["numpy"]
+    numpy = store.read(copy).run_file.environment.packages["numpy"]
     edit(copy / "run.json", f'"numpy": "{numpy}"', '"numpy": "1.0"')
     edit(copy / "run.json", "population=3", "population=2", count=2)
     assert any("another environment: numpy was 1.0" in cause for cause in difference(copy).causes)

@@ -35,11 +35,11 @@ def test_every_network_searched_keeps_the_latency_surely_and_a_resume_knows_how(
     run = instant.searched(tmp_path / "sure", latency_ms=upper, confidence=0.95, trials=4)
     for trial in run.trials:
         assert sure_latency_ms(run.tables[0].estimate(run.space.decode(trial.genes)), 0.95) <= upper
-    assert run.identity["margins"]["pixel1"]["confidence"] == 0.95
-    assert run.identity["bounds"] == {"latency_p95_ms@pixel1": [None, upper]}
-    assert run.identity["reference"][1] == upper
+    assert run.identity.margins["pixel1"].confidence == 0.95
+    assert run.identity.bounds == {"latency_p95_ms@pixel1": (None, upper)}
+    assert run.identity.reference[1] == upper
     assert Run(run.folder).domain.compiled.names == run.domain.compiled.names
-    settings = Search.from_json(run.record.capsule["settings"])
+    settings = Search.from_json(run.record.run_file.settings)
     again = execute(plan(settings.changed(trials=6)), run.folder, resume=True)
     assert len(again.run.trials) == 6
     with pytest.raises(RunError, match=r"was begun with another (margins|bounds)"):

@@ -305,7 +305,7 @@ def test_progress_shows_front_hypervolume_and_time_left(tmp_path):
     name = OBJECTIVES.each[0].name
     assert seen[-1].figures["best"] == max(t.metrics[name] for t in outcome.trials)
     assert "best" not in seen[0].figures
-    top = IDENTITY["reference"]
+    top = IDENTITY.reference
     volume = hypervolume([OBJECTIVES.losses(t.metrics) for t in outcome.trials], top)
     assert seen[-1].figures["hypervolume"] == pytest.approx(volume / (top[0] * top[1]))
     volumes = [p.figures["hypervolume"] for p in seen]
