@@ -7,7 +7,6 @@ Weights train on *weights*, theta on *search*; candidates are ranked on *selecti
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,10 +18,13 @@ from nas.evaluate.proxy import Proxy, preset
 from nas.evaluate.supernet import SupernetSession
 from nas.files import one_line, write_json
 from nas.progress import Watch, ignore
+from nas.reading import FormError, from_json, to_json
 from nas.record.identity import space_digest
 from nas.report.probabilities import FILE, PICTURE, save_picture
+from nas.space import SearchSpace
 from nas.statistics import rng
-from nas.strategies.differentiable import AGAIN, DRAWS, Differentiable, read_document
+from nas.strategies._learned import AGAIN, Candidate, Learned, Snapshot, read_learned
+from nas.strategies.differentiable import DRAWS, Differentiable
 from nas.supernet.distribution import Distribution
 from nas.supernet.fbnet import FBNetTraining
 from nas.supernet.network import Supernet
@@ -62,9 +64,9 @@ def learn(
     """
     file = folder / FILE
     if file.exists():
-        document = read_document(file)
-        strategy.learn(document)
-        return _notes(document, folder)
+        learned = read_learned(file)
+        strategy.learn(learned)
+        return _notes(learned, folder)
     settings = strategy.settings
     base = Proxy.parse(proxy_text, preset(dataset)[1])
     # In the paper every block has weights of its own.
@@ -83,24 +85,24 @@ def learn(
             "target": str(strategy.target), "recipe": str(session.proxy), **dataclasses.asdict(settings),
         }  # fmt: skip
         train(training, folder / TRAINING, identity, watch=watch)
-        document = _document(strategy, session, training)
-    write_json(file, document, indent=None)
-    strategy.learn(document)
-    return _notes(document, folder)
+        learned = _learned(strategy, session, training)
+    write_json(file, to_json(learned), indent=None)
+    strategy.learn(learned)
+    return _notes(learned, folder)
 
 
-def _notes(document: dict[str, Any], folder: Path) -> list[str]:
+def _notes(learned: Learned, folder: Path) -> list[str]:
     """What is worth saying; draws the picture where a kill came before it."""
     try:
         if not (folder / PICTURE).exists():
-            save_picture(document, folder / PICTURE)
-        costs = [row["cost"] for row in document["candidates"]]
+            save_picture(learned, folder / PICTURE)
+        costs = [candidate.cost for candidate in learned.candidates]
         derived = f"{min(costs):.4g} to {max(costs):.4g}" if costs else "none inside all bounds"
-        told = f"{document['metric']}: {document['expected']:.4g} expected of the distribution, derived networks {derived}"
         return [
-            told,
-            f"estimator of theta: {document['estimator']}",
-            *map(str, document["warnings"]),
+            f"{learned.metric}: {learned.expected:.4g} expected of the distribution, "
+            f"derived networks {derived}",
+            f"estimator of theta: {learned.estimator}",
+            *learned.warnings,
         ]
     except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError) as error:
         raise RunError(
@@ -153,9 +155,8 @@ def _skip_limit(strategy: Differentiable, distribution: Distribution) -> float:
     return float(np.mean(shares) + np.std(shares))
 
 
-def _document(
-    strategy: Differentiable, session: SupernetSession, training: Remembered
-) -> dict[str, Any]:
+def _learned(strategy: Differentiable, session: SupernetSession, training: Remembered) -> Learned:
+    """What the training found. Raises `TrainingError` if it diverged."""
     distribution = training.distribution
     if not all(bool(torch.isfinite(theta).all()) for theta in distribution.theta):
         raise _diverged(session)
@@ -164,26 +165,43 @@ def _document(
         log_probs = distribution.log_probs()
         weights = [logs.exp().tolist() for logs in log_probs]
     candidates, warnings = _ranked(strategy, session, training, weights)
-    return {
-        "metric": strategy.target.metric,
-        "window": [strategy.target.lower, strategy.target.upper],
-        "estimator": ESTIMATORS[strategy.settings.variant],
-        **training.figures(),
-        "options": {
-            f"{slot.name}.{choice.name}": choice.labels
-            for slot in strategy.domain.space.slots
-            for choice in slot.choices
-        },
-        "weights": weights,
-        "candidates": candidates,
-        "warnings": [
+    figures = training.figures()
+    return Learned(
+        metric=strategy.target.metric,
+        window=(strategy.target.lower, strategy.target.upper),
+        estimator=ESTIMATORS[strategy.settings.variant],
+        expected=figures["expected"],
+        entropy=figures["entropy"],
+        temperature=figures["temperature"],
+        skips=figures["skips"],
+        options=_option_labels(strategy.domain.space),
+        weights=tuple(map(tuple, weights)),
+        candidates=tuple(candidates),
+        warnings=(
             *training.warnings,
-            *_aside(strategy, training.figures()["expected"]),
+            *_aside(strategy, figures["expected"]),
             *warnings,
             *_untaught(session, candidates),
-        ],
-        "history": training.history,
-    }
+        ),
+        history=_snapshots(training),
+    )
+
+
+def _snapshots(training: Remembered) -> tuple[Snapshot, ...]:
+    try:
+        return tuple(from_json(Snapshot, row) for row in training.history)
+    except FormError as error:
+        raise RunError(
+            f"the history in {TRAINING} is damaged: {error}. Remove it to train anew"
+        ) from None
+
+
+def _option_labels(space: SearchSpace) -> dict[str, tuple[str, ...]]:
+    labels = {}
+    for slot in space.slots:
+        for choice in slot.choices:
+            labels[f"{slot.name}.{choice.name}"] = tuple(choice.labels)
+    return labels
 
 
 def _aside(strategy: Differentiable, expected: float) -> list[str]:
@@ -197,11 +215,11 @@ def _aside(strategy: Differentiable, expected: float) -> list[str]:
     ]
 
 
-def _untaught(session: SupernetSession, candidates: list[dict[str, Any]]) -> list[str]:
+def _untaught(session: SupernetSession, candidates: list[Candidate]) -> list[str]:
     """A warning where the middle candidate is no better, by two standard errors, than always naming the largest class."""
     labels = session.selection[1]
     largest = float(torch.bincount(labels).max() / len(labels))
-    middle = float(np.median([row["accuracy"] for row in candidates]))
+    middle = float(np.median([candidate.accuracy for candidate in candidates]))
     if middle > largest + 2 * math.sqrt(largest * (1 - largest) / len(labels)):
         return []
     return [
@@ -222,7 +240,7 @@ def _ranked(
     session: SupernetSession,
     training: Remembered,
     weights: list[list[float]],
-) -> tuple[list[dict[str, Any]], list[str]]:
+) -> tuple[list[Candidate], list[str]]:
     """Different networks of the distribution inside the window, by their loss on *selection*, lowest first; warnings.
 
     Raises `TrainingError` where no loss is finite.
@@ -245,23 +263,23 @@ def _ranked(
             f"bounds: none of {ROUNDS * DRAWS} networks drawn from the distribution is inside {strategy.band.bounds_text}; "
             "even draws from there are ranked instead"
         )
-    rows: list[dict[str, Any]] = []
+    candidates: list[Candidate] = []
     for genes in list(found)[: strategy.settings.candidates]:
         path = training.supernet.path(genes)
         recalibrate(path, session.weights[0], session.sharing.recalibrate)
         scores = score_path(path, *session.selection)
         cost = float(strategy.domain.compiled.price(np.array([genes]))[0, column])
         skips = training.distribution.skips(genes)
-        rows.append(
-            {
-                "genes": list(genes),
-                "cost": cost,
-                "skips": skips,
-                "loss": scores["loss"],
-                "accuracy": scores["accuracy"],
-            }
+        candidates.append(
+            Candidate(
+                genes=genes,
+                cost=cost,
+                skips=skips,
+                loss=scores["loss"],
+                accuracy=scores["accuracy"],
+            )
         )
-    finite = [row for row in rows if math.isfinite(row["loss"])]
+    finite = [candidate for candidate in candidates if math.isfinite(candidate.loss)]
     if not finite:
         raise _diverged(session)
-    return sorted(finite, key=lambda row: row["loss"]), warnings
+    return sorted(finite, key=lambda candidate: candidate.loss), warnings

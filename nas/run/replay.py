@@ -18,8 +18,9 @@ from nas.record.identity import space_digest
 from nas.record.store import Claim
 from nas.report.probabilities import FILE
 from nas.run.run import Run
+from nas.strategies._learned import read_learned
 from nas.strategies.base import Proposal
-from nas.strategies.differentiable import Differentiable, read_document
+from nas.strategies.differentiable import Differentiable
 
 __all__ = ["Difference", "Replay", "replay", "require"]
 
@@ -58,7 +59,7 @@ def replay(run: Run, watch: Callable[[int, int], None] = lambda done, all_: None
     told_apart = 1 if record.objectives.reward is not None else len(record.objectives.each)
     strategy = strategies.make(spec, run.domain, seed=seed, objectives=told_apart)
     if isinstance(strategy, Differentiable):
-        strategy.learn(read_document(run.folder / FILE))
+        strategy.learn(read_learned(run.folder / FILE))
     trials = {trial.number: trial for trial in record.trials}
     claims = sorted(record.claimed.values(), key=lambda claim: claim.number)
     told = 0

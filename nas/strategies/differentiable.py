@@ -10,7 +10,6 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,14 +17,14 @@ from numpy.typing import NDArray
 
 from nas.domain import Bound, Domain
 from nas.errors import BoundError, RunError, SpaceError, UsageError, unknown
-from nas.files import one_line, read_json
 from nas.settings import check_kind
 from nas.strategies._history import History
+from nas.strategies._learned import AGAIN, Learned
 from nas.strategies._window import Window
 from nas.strategies.base import Proposal, Strategy, rng
 from nas.trial import Genes, Trial
 
-__all__ = ["SHARING", "Differentiable", "Settings", "read_document", "strategy"]
+__all__ = ["SHARING", "Differentiable", "Settings", "strategy"]
 
 DRAWS = 256
 FEW_DRAWS = 32
@@ -38,8 +37,6 @@ SHARING = ("auto", "none", "elastic")
 OWN = {"path": ("frozen", "ramp", "lr", "samples", "beside", "guard"), "fbnet": ("epochs", "loss")}
 """Settings that one variant alone has."""
 
-LARGEST_FILE_BYTES = 64 << 20
-AGAIN = "Remove distribution.json: nas search --resume makes it again from the training in theta.pt"
 LOSSES = ("product", "absolute")
 WHAT = "strategy 'differentiable'"
 
@@ -154,7 +151,7 @@ class Differentiable(Strategy):
         self.settings = settings or Settings()
         self.history = History(domain)
         self.target = _target(domain, self.settings.window if self.settings.aims else 1.0)
-        self._candidates: list[tuple[Genes, dict[str, Any]]] = []
+        self._candidates: list[tuple[Genes, dict[str, int]]] = []
         self._window: Window | None = None
         self.window([np.ones(slot.options) for slot in domain.space.slots])  # raises if it is empty
         others = [bound for bound in domain.bounds if bound.metric != self.target.metric]
@@ -162,29 +159,26 @@ class Differentiable(Strategy):
         if others:
             self.band = Domain(domain.space, domain.compiled, [self.target, *others])
 
-    def learn(self, document: Mapping[str, Any]) -> None:
-        """Take over ``weights`` per slot and option, and ranked ``candidates``, of a training.
+    def learn(self, learned: Learned) -> None:
+        """Take over the weights and the ranked candidates of a training.
 
-        Raises `RunError` for a document that does not hold them.
+        Raises `RunError` if they are not over this space.
         """
+        space = self.domain.space
         try:
-            weights = [np.asarray(row, np.float64) for row in document["weights"]]
-            candidates = [self.domain.space.check(row["genes"]) for row in document["candidates"]]
-            sound = all(
-                row.ndim == 1 and np.isfinite(row).all() and (row >= 0).all() for row in weights
-            )
-        except (KeyError, TypeError, ValueError, OverflowError, SpaceError):
+            candidates = [space.check(candidate.genes) for candidate in learned.candidates]
+            sound = min((min(row, default=0) for row in learned.weights), default=0) >= 0
+        except SpaceError:
             sound = False
         if not sound:
             raise RunError(
                 f"the distribution is damaged: it must hold weights and candidates. {AGAIN}"
             )
-        space = self.domain.space
-        if [len(row) for row in weights] != [slot.options for slot in space.slots]:
+        if [len(row) for row in learned.weights] != [slot.options for slot in space.slots]:
             raise RunError(
                 f"the distribution is not one over space '{space.name}': its slots differ. {AGAIN}"
             )
-        self._window = self.window(weights)
+        self._window = self.window(learned.weights)
         self._candidates = [(genes, {"rank": rank}) for rank, genes in enumerate(candidates)]
 
     def window(self, weights: Sequence[Sequence[float] | NDArray[np.float64]]) -> Window:
@@ -229,21 +223,6 @@ class Differentiable(Strategy):
         if self._candidates:
             return self._candidates[0][0]
         return self.history.draw(rng(self.seed, "recommend", 0))
-
-
-def read_document(path: Path) -> dict[str, Any]:
-    """What a training found, as its run keeps it. Raises `RunError` for a file that is none."""
-    try:
-        found = read_json(path, LARGEST_FILE_BYTES, "not a distribution")
-    except OSError as error:
-        raise RunError(
-            f"cannot read {path}: {error.strerror}. Strategy 'differentiable' proposes from it"
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"{path} is damaged: {one_line(error, 120)}. {AGAIN}") from None
-    if not isinstance(found, dict):
-        raise RunError(f"{path} is damaged: it holds a {type(found).__name__}. {AGAIN}")
-    return found
 
 
 def _target(domain: Domain, window: float) -> Bound:

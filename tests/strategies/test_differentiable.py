@@ -1,12 +1,17 @@
+import json
+import math
+
 import numpy as np
 import pytest
 
 from nas.cost.compiled import compile_costs
 from nas.domain import Bound, Domain
 from nas.errors import BoundError, RunError, UsageError
+from nas.reading import to_json
 from nas.strategies import make
+from nas.strategies._learned import Candidate, Learned, read_learned
 from nas.strategies._window import Window
-from nas.strategies.differentiable import read_document, strategy
+from nas.strategies.differentiable import strategy
 from nas.testing.strategies import bounded_domain, check_strategy, toy_trial
 from search_spaces import nas_bench_macro
 
@@ -21,11 +26,32 @@ def weights(seed: int):
     ]
 
 
+def training_found(rows, genes) -> Learned:
+    """What a training found: these weights and candidates."""
+    return Learned(
+        metric="macs",
+        window=(0.0, 1.0),
+        estimator="none",
+        expected=0.5,
+        entropy=1.0,
+        temperature=1.0,
+        skips=0.0,
+        options={},
+        weights=tuple(map(tuple, rows)),
+        candidates=tuple(
+            Candidate(genes=tuple(one), cost=0.5, skips=0.0, loss=1.0, accuracy=0.5)
+            for one in genes
+        ),
+        warnings=(),
+        history=(),
+    )
+
+
 def learned(domain: Domain, **settings):
     made = strategy(domain, seed=settings.pop("seed", 5), **settings)
     rows = [row.tolist() for row in weights(0)]
     drawn = made.draw(made.window(rows), np.random.default_rng(0))[:3]
-    made.learn({"weights": rows, "candidates": [{"genes": genes} for genes in drawn.tolist()]})
+    made.learn(training_found(rows, drawn.tolist()))
     return made
 
 
@@ -105,31 +131,26 @@ def test_the_distribution_of_another_space_is_refused() -> None:
     with pytest.raises(
         RunError, match="the distribution is not one over space 'nas_bench_macro': its slots differ"
     ):
-        strategy(bounded_domain(SPACE), seed=0).learn({"weights": [[1.0]], "candidates": []})
+        strategy(bounded_domain(SPACE), seed=0).learn(training_found([[1.0]], []))
 
 
-@pytest.mark.parametrize(
-    ("document", "message"),
-    [
-        (
-            {"weights": [[1.0, float("nan")]], "candidates": []},
-            "the distribution is damaged: it must hold weights",
-        ),
-        ({"weights": [["x"]], "candidates": []}, "the distribution is damaged"),
-        ({"weights": [[1.0]], "candidates": [{"genes": [9] * 8}]}, "the distribution is damaged"),
-        ({"candidates": []}, "Remove distribution.json: nas search --resume makes it again"),
-    ],
-)
-def test_a_damaged_distribution_is_refused(document, message: str) -> None:
-    with pytest.raises(RunError, match=message):
-        strategy(bounded_domain(SPACE), seed=0).learn(document)
+@pytest.mark.parametrize(("rows", "genes"), [([[1.0, -0.1]], []), ([[1.0]], [[9] * 8])])
+def test_a_damaged_distribution_is_refused(rows, genes) -> None:
+    with pytest.raises(RunError, match="the distribution is damaged: it must hold weights"):
+        strategy(bounded_domain(SPACE), seed=0).learn(training_found(rows, genes))
+
+
+SOUND = to_json(training_found([[1.0]], [[0] * 8]))
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("{", "is damaged: Expecting"),
-        ("[]", "is damaged: it holds a list"),
+        ("[]", "is damaged: must be an object, not"),
+        (json.dumps(SOUND | {"weights": [["x"]]}), r"is damaged: weights\[0\]\[0\] must be int or"),
+        (json.dumps(SOUND | {"weights": [[math.nan]]}), "is damaged: NaN is no number"),
+        (json.dumps({"candidates": []}), "is missing. Remove distribution.json: nas search --res"),
         (None, "cannot read .*: No such file"),
     ],
 )
@@ -138,7 +159,7 @@ def test_a_file_that_is_no_distribution_is_refused(tmp_path, text, message: str)
     if text is not None:
         file.write_text(text)
     with pytest.raises(RunError, match=message):
-        read_document(file)
+        read_learned(file)
 
 
 @pytest.mark.parametrize(
