@@ -1,4 +1,4 @@
-"""Make every proposal of a run again from its claim, and name the first that comes out otherwise, with its cause.
+"""Make every proposal of a run again from its claim; name the first that differs, and its cause.
 
 A claim records what a proposal was made from: how many trials had been told, in the record's order,
 and which were pending. The strategy is built anew and told the same; what it proposes must be what
@@ -8,7 +8,6 @@ it proposed then.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from nas import strategies
 from nas.errors import NasError, RunError
@@ -24,162 +23,190 @@ from nas.strategies.differentiable import Differentiable
 
 __all__ = ["Difference", "Replay", "replay", "require"]
 
-SETTINGS = ("seed", "strategy")
+LONGEST_SHOWN = 80
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """The first trial that is not what its claim gives: what differs, and what may have caused it, likeliest first."""
+    """The first trial that is not what its claim gives."""
 
     number: int
     what: str
-    recorded: Any
-    replayed: Any
+    recorded: object
+    replayed: object
     causes: tuple[str, ...]
+    """What may have caused it, the likeliest first."""
 
     def __str__(self) -> str:
         return (
-            f"trial {self.number}: {self.what} is {_short(self.recorded)} in the record and {_short(self.replayed)} "
-            f"now. Likely cause: {'; or '.join(self.causes)}"
+            f"trial {self.number}: {self.what} is {_short(self.recorded)} in the record "
+            f"and {_short(self.replayed)} now. Likely cause: {'; or '.join(self.causes)}"
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Replay:
-    """``proposals`` were made again and equal; ``difference`` is None where all of them were."""
+    """How far a run was reproduced."""
 
     proposals: int
+    """How many were made again and came out equal."""
     difference: Difference | None
+    """None if all of them did."""
 
 
-def replay(run: Run, watch: Callable[[int, int], None] = lambda done, all_: None) -> Replay:
-    """Replay a run, finished or not. ``watch`` gets proposals done and in all. Raises `NasError` where it cannot begin."""
-    identity, record = run.identity, run.record
-    spec, seed = identity.strategy.name, identity.seed
-    told_apart = 1 if record.objectives.reward is not None else len(record.objectives.each)
-    strategy = strategies.make(spec, run.domain, seed=seed, objectives=told_apart)
-    if isinstance(strategy, Differentiable):
-        strategy.learn(read_learned(run.folder / FILE))
-    trials = {trial.number: trial for trial in record.trials}
-    claims = sorted(record.claimed.values(), key=lambda claim: claim.number)
-    told = 0
+@dataclass(frozen=True)
+class _Change:
+    """What is one thing in the record and another now."""
+
+    what: str
+    recorded: object
+    replayed: object
+
+
+def replay(run: Run, watch: Callable[[int, int], None] = lambda done, count: None) -> Replay:
+    """Replay a run, finished or not.
+
+    ``watch`` gets the number of proposals done and of all. Raises `NasError` if the strategy cannot
+    be built.
+    """
+    proposer = _Proposer(run)
+    claims = sorted(run.record.claimed.values(), key=lambda claim: claim.number)
     for done, claim in enumerate(claims):
         watch(done, len(claims))
-        difference = _recorded(run, claim)
-        if difference is None and not told <= claim.told <= len(record.order):
-            difference = _difference(run, claim, "the number of trials told", claim.told, told)
-        if difference is None and any(number not in record.claimed for number in claim.pending):
-            difference = _difference(
-                run, claim, "what was pending", list(claim.pending), sorted(record.claimed)
-            )
-        if difference is None:
-            while told < claim.told:
-                strategy.tell(trials[record.order[told]])
-                told += 1
-            if (
-                claim.number not in record.heard
-            ):  # another driver's proposal is in another driver's run
-                pending = [record.claimed[number].proposal for number in claim.pending]
-                asked = strategy.ask(claim.number, [*pending, *claim.foreign])
-                difference = _proposed(run, claim, asked)
-        if difference is not None:
+        change = _recorded(run, claim) or proposer.change(claim)
+        if change is not None:
+            causes = tuple(_causes(run, claim))
+            difference = Difference(number=claim.number, **vars(change), causes=causes)
             return Replay(proposals=done, difference=difference)
     return Replay(proposals=len(claims), difference=None)
 
 
-def _recorded(run: Run, claim: Claim) -> Difference | None:
+def _recorded(run: Run, claim: Claim) -> _Change | None:
     """Whether the genes still name the network, and the network still costs what it did."""
-    try:
-        digest: str | None = run.space.decode(claim.proposal.genes).digest
-    except NasError:
-        digest = None
+    digest = _digest(run, claim)
     if digest != claim.digest:
-        return _difference(run, claim, "the network", claim.digest, digest)
-    found = [trial for trial in run.trials if trial.number == claim.number]
-    if found and found[0].metrics:
-        now = run.domain.costs(claim.proposal.genes)
-        for name, value in found[0].metrics.items():
-            if name in now and now[name] != value:
-                return _difference(run, claim, name, value, now[name])
+        return _Change("the network", claim.digest, digest)
+    for trial in run.trials:
+        if trial.number == claim.number and trial.metrics:
+            costs = run.domain.costs(claim.proposal.genes)
+            for name, value in trial.metrics.items():
+                if costs.get(name, value) != value:
+                    return _Change(name, value, costs[name])
     return None
 
 
-def _proposed(run: Run, claim: Claim, asked: Proposal) -> Difference | None:
-    if tuple(asked.genes) != claim.proposal.genes:
-        return _difference(
-            run, claim, "the proposal", list(claim.proposal.genes), list(asked.genes)
+def _digest(run: Run, claim: Claim) -> str | None:
+    """Digest of the network that a claim's genes describe; None if they describe none."""
+    try:
+        return run.space.decode(claim.proposal.genes).digest
+    except NasError:
+        return None
+
+
+class _Proposer:
+    """A run's strategy, built anew and told what it was told then."""
+
+    def __init__(self, run: Run) -> None:
+        self._record = run.record
+        self._trials = {trial.number: trial for trial in run.trials}
+        self._told = 0
+        objectives = run.objectives
+        self._strategy = strategies.make(
+            run.identity.strategy.name,
+            run.domain,
+            seed=run.identity.seed,
+            objectives=1 if objectives.reward is not None else len(objectives.each),
         )
+        if isinstance(self._strategy, Differentiable):
+            self._strategy.learn(read_learned(run.folder / FILE))
+
+    def change(self, claim: Claim) -> _Change | None:
+        """What of a claim comes out otherwise; claims come in the order of their numbers."""
+        record = self._record
+        if not self._told <= claim.told <= len(record.order):
+            return _Change("the number of trials told", claim.told, self._told)
+        if not set(claim.pending) <= set(record.claimed):
+            return _Change("what was pending", list(claim.pending), sorted(record.claimed))
+        for number in record.order[self._told : claim.told]:
+            self._strategy.tell(self._trials[number])
+        self._told = claim.told
+        if claim.number in record.heard:
+            return None  # another driver's proposal is replayed in that driver's run
+        pending = [record.claimed[number].proposal for number in claim.pending]
+        asked = self._strategy.ask(claim.number, [*pending, *claim.foreign])
+        return _proposed(claim.proposal, asked)
+
+
+def _proposed(claimed: Proposal, asked: Proposal) -> _Change | None:
+    if tuple(asked.genes) != claimed.genes:
+        return _Change("the proposal", list(claimed.genes), list(asked.genes))
     note = through_json(dict(asked.note))
-    if note != claim.proposal.note:
-        return _difference(run, claim, "the note", dict(claim.proposal.note), note)
+    if note != claimed.note:
+        return _Change("the note", dict(claimed.note), note)
     return None
 
 
-def _difference(run: Run, claim: Claim, what: str, recorded: Any, replayed: Any) -> Difference:
-    return Difference(
-        number=claim.number,
-        what=what,
-        recorded=recorded,
-        replayed=replayed,
-        causes=tuple(_causes(run, claim)),
-    )
+# -- causes ---------------------------------------------------------------------------------------
 
 
 def _causes(run: Run, claim: Claim) -> list[str]:
-    identity, run_file = run.identity, run.record.run_file
-    found = [
-        f"the run's table of {t.name} was edited"
-        for t in run.tables
-        if t.digest != identity.tables[t.name]
-    ]
-    changed_space = space_digest(run.space) != identity.space.digest
+    changed_space = space_digest(run.space) != run.identity.space.digest
+    causes = _edited_tables(run)
     if changed_space:
-        found.append(
-            "the search space is not the one the run was made with: its file was edited, or its ops changed"
+        causes.append(
+            "the search space is not the one the run was made with: "
+            "its file was edited, or its ops changed"
         )
-    settings = run_file.settings
-    asked = {"seed": identity.seed, "strategy": identity.strategy.name}
-    found += [
-        f"run.json was edited: {name} is {asked[name]} in its identity and {settings[name]} in its settings"
-        for name in SETTINGS
-        if name in settings and settings[name] != asked[name]
-    ]
+    causes += _edited_settings(run)
     if not changed_space:
-        found += _edited(run, claim)
-    found += [
-        f"another environment: {change}" for change in environment.changes(run_file.environment)
+        causes += _edited(run, claim)
+    causes += [
+        f"another environment: {change}"
+        for change in environment.changes(run.record.run_file.environment)
     ]
-    return found or [
-        "the strategy's code has changed, or its proposals depend on more than it is told, or metrics of an earlier "
-        "trial were edited together with its Optuna values"
+    return causes or [
+        "the strategy's code has changed, or its proposals depend on more than it is told, "
+        "or metrics of an earlier trial were edited together with its Optuna values"
+    ]
+
+
+def _edited_tables(run: Run) -> list[str]:
+    recorded = run.identity.tables
+    edited = [table.name for table in run.tables if table.digest != recorded[table.name]]
+    return [f"the run's table of {name} was edited" for name in edited]
+
+
+def _edited_settings(run: Run) -> list[str]:
+    """Settings that ``run.json`` holds twice, and that differ."""
+    settings = run.record.run_file.settings
+    identity = {"seed": run.identity.seed, "strategy": run.identity.strategy.name}
+    return [
+        f"run.json was edited: {name} is {value} in its identity and {settings[name]} "
+        "in its settings"
+        for name, value in identity.items()
+        if settings.get(name, value) != value
     ]
 
 
 def _edited(run: Run, claim: Claim) -> list[str]:
-    """Trials up to this one whose record contradicts itself."""
+    """The first trial up to this one whose record contradicts itself."""
     for number, edited in run.record.contradictions.items():
         if number <= claim.number:
             return [f"the record was edited: trial {number}: {edited}"]
     for other in run.record.claimed.values():
-        if other.number > claim.number:
-            continue
-        try:
-            same = run.space.decode(other.proposal.genes).digest == other.digest
-        except NasError:
-            same = False
-        if not same:
+        if other.number <= claim.number and _digest(run, other) != other.digest:
             return [
                 f"the record was edited: the genes of trial {other.number} are not its network's"
             ]
     return []
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = json.dumps(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
 
 
-def require(found: Replay) -> None:
+def require(result: Replay) -> None:
     """Raise `RunError` with the difference, if there is one."""
-    if found.difference is not None:
-        raise RunError(f"{found.proposals} proposals are reproduced, then: {found.difference}")
+    if result.difference is not None:
+        raise RunError(f"{result.proposals} proposals are reproduced, then: {result.difference}")

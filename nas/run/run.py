@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import cached_property, partial
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nas.arch import Architecture
 from nas.cost.confidence import Margin, sure_latency_ms
@@ -15,7 +15,7 @@ from nas.errors import RunError, UsageError
 from nas.files import write_text
 from nas.latency.table import Table
 from nas.metadata import Metadata
-from nas.objectives import Objective
+from nas.objectives import SEARCH, Objective
 from nas.record import store
 from nas.record.identity import Identity
 from nas.record.journal import JOURNAL
@@ -94,17 +94,15 @@ class Run:
     @property
     def failed(self) -> list[Trial]:
         """The trials whose evaluation failed; not those answered by an earlier one."""
-        return [
-            t for t in self.trials if t.state == "failed" and t.number not in self.record.answered
-        ]
+        failed = [trial for trial in self.trials if trial.state == "failed"]
+        return [trial for trial in failed if trial.number not in self.record.answered]
 
     def failures_text(self) -> str:
-        """How many evaluations failed, and why the last of them did; empty where none did."""
-        return (
-            f", {len(self.failed)} failed (the last one: {self.failed[-1].reason})"
-            if self.failed
-            else ""
-        )
+        """How many evaluations failed, and why the last of them did; empty if none did."""
+        failed = self.failed
+        if not failed:
+            return ""
+        return f", {len(failed)} failed (the last one: {failed[-1].reason})"
 
     @property
     def core_seconds(self) -> float:
@@ -117,7 +115,7 @@ class Run:
 
     @property
     def confirmed_scores(self) -> dict[str, float]:
-        """Mean score on *test*, by digest, of the front's networks whose confirmation is finished."""
+        """Mean score on *test*, by digest, of the front's networks that are confirmed."""
         if self.confirmed is None:
             return {}
         scores = {trial.digest: self.confirmed.score(trial.digest) for trial in self.front_trials}
@@ -148,8 +146,9 @@ class Run:
         preferences: Mapping[str, float] | None = None,
         all_devices: bool = False,
     ) -> Pick:
-        """One network of the front, confirmed ones first; without a rule the best in the first objective.
+        """One network of the front, confirmed ones first.
 
+        Without a rule it is the best in the first objective.
         ``latency_ms``: upper bound on the first device.
         ``confidence``: the probability, 0 to 1, with which the bound is kept; None for the mean.
         ``knee``: all objectives preferred alike.
@@ -209,14 +208,14 @@ class Run:
         return latency_metric(self.tables[0].name)
 
     def device_fronts(self) -> dict[str, list[Trial]]:
-        """The front on each device: its own latency stands for all latencies among the objectives."""
+        """The front on each device, whose own latency stands for all among the objectives."""
         return {
             device: devices.front_on(self.trials, self.objectives, device)
             for device in self.devices
         }
 
     def devices_text(self) -> str:
-        """A front per device and the devices' rank correlation, for the terminal; empty for a single device."""
+        """A front per device and the devices' rank correlation; empty for a single device."""
         if len(self.devices) < 2:
             return ""
         pairs = devices.rank_correlations(self.domain, self.devices)
@@ -299,16 +298,14 @@ class Run:
 
     def _repr_html_(self) -> str:
         """The front as a notebook shows it."""
-        frame = self.front()
-        shown = [
-            c
-            for c in frame.columns
-            if c != "genes" and "@" not in c and not c.startswith("search_")
-        ]
-        return f"<p><b>{escape(repr(self))}</b></p>{frame[shown].to_html(index=False) if len(frame) else ''}"
+        title, frame = f"<p><b>{escape(repr(self))}</b></p>", self.front()
+        if not len(frame):
+            return title
+        shown = [name for name in frame.columns if _is_told(name)]
+        return title + str(frame[shown].to_html(index=False))
 
     def _spread(self, shown: tuple[Objective, ...]) -> list[float]:
-        """Standard deviations of the front's latencies, if the last objective shown is a latency."""
+        """The front's deviations in ms, if the last objective shown is a latency."""
         metric = Metric.parse(shown[-1].name)
         if not metric.is_latency or not self.front_trials:
             return []
@@ -339,7 +336,13 @@ class Run:
         plots.save(self.figure(), self.folder / "front.png")
 
     def __repr__(self) -> str:
-        return f"Run('{self.folder}': {counted(len(self.trials), 'trial')}, {len(self.front_trials)} on the front)"
+        sizes = f"{counted(len(self.trials), 'trial')}, {len(self.front_trials)} on the front"
+        return f"Run('{self.folder}': {sizes})"
+
+
+def _is_told(column: str) -> bool:
+    """Whether a notebook shows a column of the front: neither genes nor what has a twin."""
+    return column != "genes" and "@" not in column and not column.startswith(SEARCH)
 
 
 def load(folder: str | Path) -> Run:
