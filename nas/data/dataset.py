@@ -45,26 +45,27 @@ class Sealed:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
-    """``images`` (n, height, width, 1 or 3) and ``labels`` (n,), each an index into ``classes``.
-
-    ``test_part`` is the source's own test part, None where it has none. It stays sealed, so that
-    nothing about the test images is read (or can fail) before a confirmation needs them.
-    ``groups`` (n,) tie images that one split must not separate. ``skipped`` names images that could
-    not be read; ``names`` (n,) are the files of the others, where they have one each. ``flip`` says
-    whether a mirrored image is still an image of its class. ``note``: what was done to the images,
-    a line for people. Raises `DataError` where a rule is broken.
-    """
+    """Images with a class each. Raises `DataError` if a rule is broken."""
 
     name: str
     images: Images
+    """(n, height, width, 1 or 3)."""
     labels: Labels
+    """(n,), each an index into ``classes``."""
     classes: tuple[str, ...]
+    """Their names, at least two."""
     test_part: Sealed | None = None
+    """The source's own test part, sealed: nothing of it is read before it is needed."""
     groups: NDArray[np.int64] | None = None
+    """(n,): images of one number must not be separated by a split."""
     skipped: tuple[str, ...] = ()
+    """Names of images that could not be read."""
     names: tuple[str, ...] = ()
+    """(n,): the images' files, if they have one each."""
     flip: bool = False
+    """Whether a mirrored image is still an image of its class."""
     note: str = ""
+    """What was done to the images, a line for people."""
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
@@ -89,12 +90,13 @@ class Dataset:
             )
         if labels.shape != images.shape[:1]:
             raise DataError(
-                f"'{what}': labels must be one per image, not {labels.shape} for {len(images)} images"
+                f"'{what}': labels must be one per image, "
+                f"not {labels.shape} for {len(images)} images"
             )
         if labels.min() < 0 or labels.max() >= len(self.classes):
             raise DataError(
-                f"'{what}': labels must be 0 to {len(self.classes) - 1} for {len(self.classes)} classes, "
-                f"not {labels.min()} to {labels.max()}"
+                f"'{what}': labels must be 0 to {len(self.classes) - 1} for {len(self.classes)} "
+                f"classes, not {labels.min()} to {labels.max()}"
             )
 
     @property
@@ -121,19 +123,22 @@ class Dataset:
         self._check(images, labels, f"{self.name}, test part")
         if images.shape[1:] != self.images.shape[1:]:
             raise DataError(
-                f"'{self.name}': test images are {images.shape[1:]}, the others {self.images.shape[1:]} "
-                "(height, width, channels); make them equal"
+                f"'{self.name}': test images are {images.shape[1:]}, the others "
+                f"{self.images.shape[1:]} (height, width, channels); make them equal"
             )
 
     @cached_property
     def digest(self) -> str:
-        """Name of the content, own test part aside: 20 hex digits over shape, classes, labels, images and groups."""
-        found = hashlib.sha256(repr((self.images.shape, self.classes)).encode())
-        found.update(np.ascontiguousarray(self.labels).data)
-        found.update(np.ascontiguousarray(self.images).data)
+        """Name of the content, the own test part aside: 20 hex digits.
+
+        It is over shape, classes, labels, images and groups.
+        """
+        digest = hashlib.sha256(repr((self.images.shape, self.classes)).encode())
+        digest.update(np.ascontiguousarray(self.labels).data)
+        digest.update(np.ascontiguousarray(self.images).data)
         if self.groups is not None:
-            found.update(np.unique(self.groups, return_inverse=True)[1].astype(np.int64).data)
-        return found.hexdigest()[:20]
+            digest.update(np.unique(self.groups, return_inverse=True)[1].astype(np.int64).data)
+        return digest.hexdigest()[:20]
 
     def __len__(self) -> int:
         return len(self.images)

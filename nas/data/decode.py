@@ -17,7 +17,9 @@ __all__ = ["decode", "gather"]
 def decode(
     source: bytes | Path, size: int | None = None, seen: set[tuple[int, int]] | None = None
 ) -> Images:
-    """One image: (height, width, 1 or 3). ``size`` scales the shorter side to it and cuts out the middle.
+    """One image: (height, width, 1 or 3).
+
+    ``size`` scales the shorter side to it and cuts out the middle.
 
     ``seen`` takes in the width and height that the image had.
 
@@ -25,10 +27,11 @@ def decode(
     """
     from PIL import Image, ImageOps
 
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            with Image.open(file) as image:
                 image.load()
                 plain = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
                 if seen is not None:
@@ -53,16 +56,17 @@ def gather(
     what: str,
     strict: bool,
 ) -> tuple[Images, list[int], tuple[str, ...]]:
-    """All readable images (n, h, w, c), their positions, and the names of the others; ``strict`` allows no others.
+    """All readable images (n, h, w, c), their positions, and the names of the others.
 
-    Grey images become colour where any of them has colour. Raises `DataError` for unequal sizes, or
-    if none is left.
+    ``strict`` allows no others. Grey images become colour if any of them has colour. Raises
+    `DataError` for unequal sizes, and if no image is left.
     """
-    found: list[Images] = []
-    positions, skipped = [], []
+    images: list[Images] = []
+    positions: list[int] = []
+    skipped: list[str] = []
     for position, (name, source) in enumerate(named):
         try:
-            found.append(read(source))
+            images.append(read(source))
             positions.append(position)
         except DataError as error:
             if strict:
@@ -70,16 +74,13 @@ def gather(
                     f"{what}: {name}: {error}. Remove it, or leave out --strict to skip it"
                 ) from None
             skipped.append(name)
-    if not found:
+    if not images:
         raise DataError(f"{what}: no readable image")
-    channels = max(image.shape[2] for image in found)
-    sizes = {image.shape[:2] for image in found}
+    channels = max(image.shape[2] for image in images)
+    sizes = {image.shape[:2] for image in images}
     if len(sizes) > 1:
         raise DataError(
             f"{what}: images must be of one size, not of {len(sizes)}, such as {sorted(sizes)[:2]}"
         )
-    return (
-        np.stack([np.broadcast_to(i, (*i.shape[:2], channels)) for i in found]),
-        positions,
-        tuple(skipped),
-    )
+    coloured = [np.broadcast_to(image, (*image.shape[:2], channels)) for image in images]
+    return np.stack(coloured), positions, tuple(skipped)

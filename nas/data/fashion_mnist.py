@@ -5,8 +5,8 @@ Xiao, Rasul, Vollgraf 2017, https://arxiv.org/abs/1708.07747. IDX files, gzipped
 
 import gzip
 import zlib
+from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,7 @@ HOW_TO_GET_IT = (
 
 
 def read(place: str | None) -> Dataset:
-    """From a folder, or from the Debian package's; the test files are opened only when the test part is."""
+    """From a folder, or from the Debian package's."""
     folder = DEBIAN_FOLDER if place is None else Path(place)
     train, test = _part(folder, "train"), _part(folder, "t10k")
     images, labels = _read_part(*train)
@@ -54,10 +54,10 @@ def _part(folder: Path, part: str) -> tuple[Path, Path]:
 
 
 def _find(folder: Path, stem: str, rank: str) -> Path:
-    for name in (f"{stem}-{rank}-ubyte", f"{stem}.{rank}-ubyte"):
-        for path in (folder / name, folder / f"{name}.gz"):
-            if path.is_file():
-                return path
+    for joint, ending in product("-.", ("", ".gz")):
+        path = folder / f"{stem}{joint}{rank}-ubyte{ending}"
+        if path.is_file():
+            return path
     raise DataError(f"no file {stem}-{rank}-ubyte[.gz] in {folder}. {HOW_TO_GET_IT}")
 
 
@@ -65,10 +65,15 @@ def _read_part(images: Path, labels: Path) -> tuple[Images, Labels]:
     return read_idx(images, 3)[..., None], read_idx(labels, 1).astype(np.int64)
 
 
-def read_idx(path: Path, rank: int) -> NDArray[Any]:
-    """An IDX file of unsigned bytes with ``rank`` axes; truncated or foreign content raises `DataError`."""
+def read_idx(path: Path, rank: int) -> NDArray[np.uint8]:
+    """An IDX file of unsigned bytes with ``rank`` axes.
+
+    Raises `DataError` for truncated or foreign content.
+    """
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        data = path.read_bytes()
+        if path.suffix == ".gz":
+            data = gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"cannot read {path}: {error}") from None
     start = 4 + 4 * rank

@@ -1,6 +1,7 @@
 """A folder of images: a class per sub-folder, directly or under ``train/`` and ``test/``."""
 
 import math
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,10 @@ SIZE = 64
 
 
 def read(place: str, *, strict: bool, size: int) -> Dataset:
-    """Images scaled to ``size`` on the shorter side, the middle cut out; classes in the order of their names."""
+    """Images scaled to ``size`` on the shorter side, the middle cut out.
+
+    Classes stand in the order of their names. Raises `DataError`.
+    """
     root = Path(place)
     if not root.is_dir():
         raise DataError(f"no folder {root}")
@@ -24,52 +28,64 @@ def read(place: str, *, strict: bool, size: int) -> Dataset:
     top = root / "train" if parted else root
     classes = _class_names(top)
     if len(classes) < 2:
+        named = ", ".join(classes) or "none"
         raise DataError(
-            f"{top} must hold a sub-folder per class, at least two, not {len(classes)}: {', '.join(classes) or 'none'}"
+            f"{top} must hold a sub-folder per class, at least two, not {len(classes)}: {named}"
         )
     seen: set[tuple[int, int]] = set()
     images, labels, names, skipped = _part(top, classes, strict, size, seen)
-    test = root / "test"
+    channels = images.shape[3]
+
+    def read_test() -> tuple[Images, Labels]:
+        return _read_test(root / "test", classes, strict, size, channels)
+
     return Dataset(
-        name=root.resolve().name, images=images, labels=labels, classes=classes, names=names, skipped=skipped,
-        test_part=Sealed(lambda: _read_test(test, classes, strict, size, images.shape[3]))
-        if parted and test.is_dir() else None,
-        flip=images.shape[3] == 3, note=_note(place, seen, size),
-    )  # fmt: skip
+        name=root.resolve().name,
+        images=images,
+        labels=labels,
+        classes=classes,
+        names=names,
+        skipped=skipped,
+        test_part=Sealed(read_test) if parted and (root / "test").is_dir() else None,
+        flip=channels == 3,
+        note=_note(place, seen, size),
+    )
 
 
 def _note(place: str, seen: set[tuple[int, int]], size: int) -> str:
     """Which sizes became which, and how to have another."""
     if seen == {(size, size)}:
         return ""
-    low, high = (
-        f"{width}x{height}"
-        for width, height in (min(seen, key=math.prod), max(seen, key=math.prod))
+    smallest, largest = min(seen, key=math.prod), max(seen, key=math.prod)
+    low, high = "{}x{}".format(*smallest), "{}x{}".format(*largest)
+    sizes = low if low == high else f"{low} to {high}"
+    return (
+        f"images of {sizes} pixels are scaled and cropped to {size}x{size}; "
+        f"another size: folder:{place},size=96"
     )
-    given = low if low == high else f"{low} to {high}"
-    return f"images of {given} pixels are scaled and cropped to {size}x{size}; another size: folder:{place},size=96"
 
 
 def _class_names(top: Path) -> tuple[str, ...]:
-    return tuple(
-        sorted(
-            path.name for path in top.iterdir() if path.is_dir() and not path.name.startswith(".")
-        )
-    )
+    folders = [path.name for path in top.iterdir() if path.is_dir()]
+    return tuple(sorted(name for name in folders if not name.startswith(".")))
+
+
+def _image_files(top: Path, classes: tuple[str, ...]) -> Iterator[tuple[Path, int]]:
+    """Each image file with the index of its class, class by class, by path."""
+    from PIL import Image
+
+    suffixes = set(Image.registered_extensions())
+    for label, name in enumerate(classes):
+        for path in sorted((top / name).rglob("*")):
+            hidden = path.name.startswith(".")
+            if path.suffix.lower() in suffixes and not hidden and path.is_file():
+                yield path, label
 
 
 def _part(
     top: Path, classes: tuple[str, ...], strict: bool, size: int, seen: set[tuple[int, int]]
 ) -> tuple[Images, Labels, tuple[str, ...], tuple[str, ...]]:
-    from PIL import Image
-
-    suffixes = set(Image.registered_extensions())
-    files = [
-        (path, label)
-        for label, name in enumerate(classes)
-        for path in sorted((top / name).rglob("*"))
-        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
-    ]
+    files = list(_image_files(top, classes))
     names = [path.relative_to(top).as_posix() for path, _ in files]
     named = zip(names, (path for path, _ in files), strict=True)
     images, kept, skipped = gather(

@@ -1,11 +1,11 @@
-"""Data sets of Hugging Face `datasets`, by name or from a local folder: ``hf:NAME[:CONFIG]``, ``hf:/path``.
+"""Data sets of Hugging Face `datasets`: ``hf:NAME[:CONFIG]``, or a local folder, ``hf:/path``.
 
 A folder may be one that ``save_to_disk`` wrote, or anything ``load_dataset`` reads from a folder.
 Split ``train`` is read; ``test``, where there is one, only when the test part is opened. No code of
 a data set is run.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -20,9 +20,11 @@ from nas.files import one_line
 
 __all__ = ["read"]
 
+LABEL_COLUMNS = ("label", "labels")
+
 
 def read(place: str, *, strict: bool, size: int) -> Dataset:
-    """Images scaled to the shorter side of the first one, but at most ``size``, the middle cut out."""
+    """Images scaled to the shorter side of the first, at most ``size``, the middle cut out."""
     parts = _load(place)
     if "train" not in parts:
         raise DataError(f"hf:{place} has no split 'train'; it has {', '.join(parts)}")
@@ -33,15 +35,19 @@ def read(place: str, *, strict: bool, size: int) -> Dataset:
     images, labels, skipped = _part(train, image, label, names, f"hf:{place}", strict, size)
 
     def read_test() -> tuple[Images, Labels]:
-        found, truth, _ = _part(
-            parts["test"], image, label, names, f"hf:{place}, split test", strict, size
-        )
-        return np.repeat(found, images.shape[3] // found.shape[3], axis=3), truth
+        what = f"hf:{place}, split test"
+        maps, truth, _ = _part(parts["test"], image, label, names, what, strict, size)
+        return np.repeat(maps, images.shape[3] // maps.shape[3], axis=3), truth
 
     return Dataset(
-        name=Path(place).name, images=images, labels=labels, classes=names, skipped=skipped,
-        test_part=Sealed(read_test) if "test" in parts else None, flip=images.shape[3] == 3,
-    )  # fmt: skip
+        name=Path(place).name,
+        images=images,
+        labels=labels,
+        classes=names,
+        skipped=skipped,
+        test_part=Sealed(read_test) if "test" in parts else None,
+        flip=images.shape[3] == 3,
+    )
 
 
 def _load(place: str) -> Any:
@@ -68,27 +74,29 @@ def _load(place: str) -> Any:
 
 
 def _columns(part: Any, place: str) -> tuple[str, str]:
-    """The image and the label column: the only ones of their kind, or those with the usual names."""
+    """The image and the label column: the only ones of their kind, or the one named label."""
     import datasets
 
-    images = [name for name, kind in part.features.items() if isinstance(kind, datasets.Image)]
-    labels = [name for name, kind in part.features.items() if isinstance(kind, datasets.ClassLabel)]
-    labels = (
-        labels
-        if len(labels) == 1
-        else [name for name in part.features if name in ("label", "labels")]
-    )
+    images = _columns_of(part, datasets.Image)
+    labels = _columns_of(part, datasets.ClassLabel)
+    if len(labels) != 1:
+        labels = [name for name in LABEL_COLUMNS if name in part.features]
     if len(images) != 1 or len(labels) != 1:
+        kinds = [f"{name} ({type(kind).__name__})" for name, kind in part.features.items()]
         raise DataError(
-            f"hf:{place} must have one image column and one column of class labels, named label where there are several; "
-            f"it has {', '.join(f'{name} ({type(kind).__name__})' for name, kind in part.features.items())[:200]}"
+            f"hf:{place} must have one image column and one column of class labels, "
+            f"named label where there are several; it has {', '.join(kinds)[:200]}"
         )
     return images[0], labels[0]
 
 
+def _columns_of(part: Any, kind: type) -> list[str]:
+    return [name for name, feature in part.features.items() if isinstance(feature, kind)]
+
+
 def _class_names(part: Any, label: str) -> tuple[str, ...]:
-    named = getattr(part.features[label], "names", None)
-    return tuple(named) if named else tuple(map(str, sorted(set(part[label]))))
+    names = getattr(part.features[label], "names", None)
+    return tuple(names or map(str, sorted(set(part[label]))))
 
 
 def _cells(part: Any, image: str) -> Iterator[bytes | Path]:
@@ -96,8 +104,11 @@ def _cells(part: Any, image: str) -> Iterator[bytes | Path]:
     import datasets
 
     for cell in part.select_columns([image]).cast_column(image, datasets.Image(decode=False)):
-        found = cell[image] or {}
-        yield found["bytes"] if found.get("bytes") else Path(found.get("path") or "no image")
+        file = cell[image] or {}
+        if file.get("bytes"):
+            yield file["bytes"]
+        else:
+            yield Path(file.get("path") or "no image")
 
 
 def _first_side(part: Any, image: str, size: int) -> int:
@@ -116,11 +127,16 @@ def _part(
     images, kept, skipped = gather(named, partial(decode, size=size), what=what, strict=strict)
     values = part[label]
     if getattr(part.features[label], "names", None) is None:
-        known = {name: index for index, name in enumerate(classes)}
-        foreign = {str(value) for value in values} - set(known)
-        if foreign:
-            raise DataError(
-                f"{what} has classes that training has not: {', '.join(sorted(foreign))[:120]}"
-            )
-        values = [known[str(value)] for value in values]
+        values = _indices(values, classes, what)
     return images, np.array([values[i] for i in kept], np.int64), skipped
+
+
+def _indices(values: Sequence[object], classes: tuple[str, ...], what: str) -> list[int]:
+    """Labels that are no indices as indices into the classes of training."""
+    index_of = {name: index for index, name in enumerate(classes)}
+    words = [str(value) for value in values]
+    foreign = set(words) - set(index_of)
+    if foreign:
+        names = ", ".join(sorted(foreign))[:120]
+        raise DataError(f"{what} has classes that training has not: {names}")
+    return [index_of[word] for word in words]

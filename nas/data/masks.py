@@ -24,29 +24,31 @@ SIZE = 64
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MaskDataset(Dataset):
-    """As `Dataset`, with ``labels`` (n, height, width) uint8: an index into ``classes``, or `IGNORED`."""
+    """As `Dataset`, with ``labels`` (n, height, width) uint8: a class index, or `IGNORED`."""
 
     def _check(self, images: Images, labels: NDArray[Any], what: str) -> None:
         if labels.shape != images.shape[:3] or labels.dtype != np.uint8:
             raise DataError(
-                f"'{what}': masks must be uint8 of the images' size, not {labels.dtype} {labels.shape}"
+                f"'{what}': masks must be uint8 of the images' size, "
+                f"not {labels.dtype} {labels.shape}"
             )
         super()._check(images, np.zeros(len(images), np.int64), what)
         values = np.unique(labels)
         foreign = values[(values >= len(self.classes)) & (values != IGNORED)]
         if len(foreign):
             raise DataError(
-                f"'{what}': masks must hold 0 to {len(self.classes) - 1}, or {IGNORED} for nothing, not {foreign[0]}"
+                f"'{what}': masks must hold 0 to {len(self.classes) - 1}, or {IGNORED} for "
+                f"nothing, not {foreign[0]}"
             )
 
 
 def load_masks(spec: str, *, size: int = SIZE, groups: str | None = None) -> Dataset:
-    """``folder:DIR`` with ``images/`` and ``masks/``, files of equal names; ``DIR/train`` and ``DIR/test`` may hold these.
+    """``folder:DIR`` with ``images/`` and ``masks/``, whose files have equal names.
 
-    A mask is a grey or palette image whose values are classes, 255 for none; ``DIR/classes.txt``, a
-    name a line, may name them. Images and masks are scaled to ``size`` on the shorter side, and the
-    middle is cut out. ``groups``: see `nas.data.groups`; file names there are the images'. Raises
-    `DataError`.
+    These may also lie in ``DIR/train`` and ``DIR/test``. A mask is a grey or palette image whose
+    values are classes, 255 for none; ``DIR/classes.txt``, a name a line, may name them. Images and
+    masks are scaled to ``size`` on the shorter side, and the middle is cut out. ``groups``: see
+    `nas.data.groups`; file names there are the images'. Raises `DataError`.
     """
     kind, _, place = spec.partition(":")
     if kind != "folder" or not place:
@@ -55,50 +57,59 @@ def load_masks(spec: str, *, size: int = SIZE, groups: str | None = None) -> Dat
         )
     root = Path(place)
     parted = (root / "train").is_dir()
-    images, labels, names = _part(root / "train" if parted else root, size)
     test = root / "test"
-    found = MaskDataset(
-        name=root.resolve().name, images=images, labels=labels, classes=_classes(root, labels), names=names,
-        test_part=Sealed(lambda: _part(test, size)[:2]) if parted and test.is_dir() else None, flip=True,
-    )  # fmt: skip
-    return found if groups is None else with_groups(found, groups)
+    images, labels, names = _part(root / "train" if parted else root, size)
+    dataset = MaskDataset(
+        name=root.resolve().name,
+        images=images,
+        labels=labels,
+        classes=_classes(root, labels),
+        names=names,
+        test_part=Sealed(lambda: _part(test, size)[:2]) if parted and test.is_dir() else None,
+        flip=True,
+    )
+    return dataset if groups is None else with_groups(dataset, groups)
 
 
-def _classes(root: Path, labels: NDArray[Any]) -> tuple[str, ...]:
+def _classes(root: Path, labels: NDArray[np.uint8]) -> tuple[str, ...]:
     file = root / "classes.txt"
     if file.is_file():
-        return tuple(
-            filter(None, (line.strip() for line in file.read_text(encoding="utf-8").splitlines()))
-        )
-    return tuple(map(str, range(int(labels[labels != IGNORED].max(initial=0)) + 1)))
+        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+        return tuple(line for line in lines if line)
+    count = int(labels[labels != IGNORED].max(initial=0)) + 1
+    return tuple(map(str, range(count)))
 
 
 def _part(top: Path, size: int) -> tuple[Images, Any, tuple[str, ...]]:
-    for folder in (top / "images", top / "masks"):
-        if not folder.is_dir():
-            raise DataError(
-                f"no folder {folder}: segmentation reads images/ and masks/ with files of equal names"
-            )
-    images, masks = (
-        {p.stem: p for p in sorted((top / n).iterdir()) if p.is_file()} for n in ("images", "masks")
-    )
-    lonely = sorted(set(images) ^ set(masks))
-    if lonely or not images:
+    """Images (n, size, size, c), masks (n, size, size) and the images' file names."""
+    pairs = _paired_files(top)
+    images = [decode(image, size) for image, _ in pairs]
+    masks = [_mask(mask, image, size) for image, mask in pairs]
+    channels = max(image.shape[2] for image in images)
+    coloured = [np.broadcast_to(image, (size, size, channels)) for image in images]
+    return np.stack(coloured), np.stack(masks), tuple(image.name for image, _ in pairs)
+
+
+def _paired_files(top: Path) -> list[tuple[Path, Path]]:
+    """Each image with its mask, by name. Raises `DataError` for one that stands alone."""
+    images, masks = _files_by_stem(top / "images"), _files_by_stem(top / "masks")
+    lonely = sorted(images.keys() ^ masks.keys())
+    if lonely:
         raise DataError(
-            f"{top}: every image needs a mask of its name; {len(lonely)} stand alone, such as {lonely[0]}"
-            if lonely
-            else f"{top / 'images'} holds no image"
+            f"{top}: every image needs a mask of its name; "
+            f"{len(lonely)} stand alone, such as {lonely[0]}"
         )
-    pairs = [
-        (decode(images[name], size), _mask(masks[name], images[name], size)) for name in images
-    ]
-    channels = max(image.shape[2] for image, _ in pairs)
-    stacked = np.stack([np.broadcast_to(image, (size, size, channels)) for image, _ in pairs])
-    return (
-        stacked,
-        np.stack([mask for _, mask in pairs]),
-        tuple(path.name for path in images.values()),
-    )
+    if not images:
+        raise DataError(f"{top / 'images'} holds no image")
+    return [(images[stem], masks[stem]) for stem in images]
+
+
+def _files_by_stem(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise DataError(
+            f"no folder {folder}: segmentation reads images/ and masks/ with files of equal names"
+        )
+    return {path.stem: path for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 def _mask(path: Path, image: Path, size: int) -> NDArray[np.uint8]:
@@ -132,11 +143,11 @@ class LazyMasks:
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         """rows: (k,) int64, positions among the rows. (k, size, size) int64, on the device."""
-        chosen = self._masks[self._rows[rows.cpu().numpy()]]
-        places = [
-            ((np.arange(self._size) + 0.5) * side / self._size).astype(int)
-            for side in chosen.shape[1:]
-        ]
-        return torch.from_numpy(chosen[:, places[0][:, None], places[1]].astype(np.int64)).to(
-            self.device
-        )
+        masks = self._masks[self._rows[rows.cpu().numpy()]]
+        lines, columns = self._nearest(masks.shape[1]), self._nearest(masks.shape[2])
+        nearest = masks[:, lines[:, None], columns].astype(np.int64)
+        return torch.from_numpy(nearest).to(self.device)
+
+    def _nearest(self, side: int) -> NDArray[np.int64]:
+        """The source pixel of each of ``size`` pixels along a side."""
+        return ((np.arange(self._size) + 0.5) * side / self._size).astype(int)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from nas.data.dataset import Dataset, Images, Labels, Sealed
 from nas.data.decode import decode, gather
+from nas.data.groups import group_numbers
 from nas.errors import DataError
 
 __all__ = ["read"]
@@ -37,15 +38,20 @@ def read(place: str, *, strict: bool) -> Dataset:
         raise DataError(f"no file {test_path}")
 
     def read_test() -> tuple[Images, Labels]:
-        with _open(test_path or path) as archive:
-            return _part(archive, test_path or path, strict, prefix="" if test_path else "test_")[
-                :2
-            ]
+        file, prefix = (test_path, "") if test_path else (path, "test_")
+        with _open(file) as archive:
+            return _part(archive, file, strict, prefix)[:2]
 
     return Dataset(
-        name=Path(path).stem, images=images, labels=labels, classes=classes, groups=groups, skipped=skipped,
-        test_part=Sealed(read_test) if inside or test_path else None, flip=images.shape[3] == 3,
-    )  # fmt: skip
+        name=Path(path).stem,
+        images=images,
+        labels=labels,
+        classes=classes,
+        groups=groups,
+        skipped=skipped,
+        test_part=Sealed(read_test) if inside or test_path else None,
+        flip=images.shape[3] == 3,
+    )
 
 
 def _open(path: str) -> Any:
@@ -76,26 +82,24 @@ def _part(
         raise DataError(
             f"{path}: labels must be whole numbers of shape (n,), not {labels.dtype} {labels.shape}"
         )
+    labels = labels.astype(np.int64)
     if f"{prefix}jpeg" not in archive:
         images = _array(archive, path, f"{prefix}images")
         images = images[..., None] if images.ndim == 3 else images
-        return images, labels.astype(np.int64), list(range(len(labels))), ()
-    data, offsets = (
-        _array(archive, path, f"{prefix}jpeg"),
-        _array(archive, path, f"{prefix}offsets"),
-    )
-    bounds = offsets.astype(np.int64)
-    if (
-        len(bounds) != len(labels) + 1
-        or bounds[0] < 0
-        or bounds[-1] > len(data)
-        or (np.diff(bounds) < 0).any()
-    ):
+        return images, labels, list(range(len(labels))), ()
+    data = _array(archive, path, f"{prefix}jpeg")
+    bounds = _array(archive, path, f"{prefix}offsets").astype(np.int64)
+    if len(bounds) != len(labels) + 1 or not _rise_inside(bounds, len(data)):
         raise DataError(f"{path}: offsets must be {len(labels) + 1} rising positions in jpeg")
-    images, kept, skipped = gather(
-        _slices(data.tobytes(), bounds), decode, what=path, strict=strict
-    )
-    return images, labels.astype(np.int64)[kept], kept, skipped
+    files = _slices(data.tobytes(), bounds)
+    images, kept, skipped = gather(files, decode, what=path, strict=strict)
+    return images, labels[kept], kept, skipped
+
+
+def _rise_inside(bounds: NDArray[np.int64], end: int) -> bool:
+    """Whether bounds, at least one, never fall and lie within 0 to ``end``."""
+    inside = bounds[0] >= 0 and bounds[-1] <= end
+    return bool(inside and (np.diff(bounds) >= 0).all())
 
 
 def _slices(data: bytes, bounds: NDArray[np.int64]) -> Iterable[tuple[str, bytes]]:
@@ -107,10 +111,11 @@ def _groups(archive: Arrays, path: str, kept: list[int]) -> NDArray[np.int64]:
     groups = _array(archive, path, "groups")
     if groups.ndim != 1 or len(groups) != len(_array(archive, path, "labels")):
         raise DataError(f"{path}: groups must be one per image, not {groups.shape}")
-    return np.unique(groups, return_inverse=True)[1].astype(np.int64)[kept]
+    return group_numbers(groups)[kept]
 
 
 def _classes(archive: Arrays, path: str, labels: Labels) -> tuple[str, ...]:
     if "classes" in archive:
         return tuple(map(str, _array(archive, path, "classes").tolist()))
-    return tuple(map(str, range(int(labels.max()) + 1))) if len(labels) else ()
+    count = int(labels.max(initial=-1)) + 1
+    return tuple(map(str, range(count)))

@@ -31,8 +31,8 @@ def load(
     ``folder:DIR,size=96`` says it in the spec. Raises `UsageError` for an unknown spec, `DataError`
     for a source that cannot be read. ``groups``: see `nas.data.groups`.
     """
-    found = _read(spec, strict, size)
-    return found if groups is None else with_groups(found, groups)
+    dataset = _read(spec, strict, size)
+    return dataset if groups is None else with_groups(dataset, groups)
 
 
 def _read(spec: str, strict: bool, size: int) -> Dataset:
@@ -41,27 +41,29 @@ def _read(spec: str, strict: bool, size: int) -> Dataset:
         return digits()
     if kind == "fashion-mnist":
         return fashion_mnist.read(place or None)
-    if kind in PLACES:
-        if not place:
-            raise UsageError(f"data set '{kind}' needs a path: {kind}:{PLACES[kind]}")
-        if kind == "npz":
-            return npz.read(place, strict=strict)
-        place, _, given = place.partition(SIZE)
-        read = hf.read if kind == "hf" else folder.read
-        return read(place, strict=strict, size=_size(given) if given else size)
-    raise unknown("data set", spec, SOURCES)
+    if kind not in PLACES:
+        raise unknown("data set", spec, SOURCES)
+    if not place:
+        raise UsageError(f"data set '{kind}' needs a path: {kind}:{PLACES[kind]}")
+    if kind == "npz":
+        return npz.read(place, strict=strict)
+    place, _, own_size = place.partition(SIZE)
+    size = _size(own_size) if own_size else size
+    read = hf.read if kind == "hf" else folder.read
+    return read(place, strict=strict, size=size)
 
 
 def _size(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= LARGEST_SIDE):
         raise UsageError(
-            f"the size of images must be 1 to {LARGEST_SIDE} pixels, as in folder:photos,size=96, not '{text[:40]}'"
+            f"the size of images must be 1 to {LARGEST_SIDE} pixels, as in "
+            f"folder:photos,size=96, not '{text[:40]}'"
         )
     return int(text)
 
 
 def digits() -> Dataset:
-    """1,797 handwritten digits, 8x8 grey, shipped with scikit-learn (test part of UCI's optdigits)."""
+    """1,797 handwritten digits, 8x8 grey: the test part of UCI's optdigits, by scikit-learn."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)

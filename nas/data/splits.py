@@ -1,13 +1,14 @@
 """Four disjoint sets of a data set: weights, search, selection, test.
 
-*weights* trains, *search* ranks inside a search, *selection* draws the front and picks, *test* is opened
-by a confirmation and by a full training only.
+*weights* trains, *search* ranks inside a search, *selection* draws the front and picks, *test* is
+opened by a confirmation and by a full training only.
 """
 
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import NoReturn
 
@@ -30,6 +31,9 @@ SETS = ("weights", "search", "selection", "test")
 SHARES = (0.50, 0.20, 0.15, 0.15)
 SHARES_WITH_OWN_TEST = (0.70, 0.15, 0.15)
 
+STREAM = 0x5911
+"""Keeps the draws of a split apart from other draws by the same seed."""
+
 IMBALANCE = 3
 """How many times the rarest class the commonest may be before it is said."""
 
@@ -38,10 +42,10 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """Row numbers of each set, in a seeded random order, so that a head of one is a random sample of it.
+    """Row numbers of each set, in a seeded random order: a head of a set is a random sample of it.
 
     The rows of *test* are not to be had, nor its images but by `open_test`. A source's own test
-    part, where there is one, is the test set.
+    part, if there is one, is the test set.
     """
 
     dataset: Dataset
@@ -53,20 +57,20 @@ class Splits:
 
     @cached_property
     def duplicates(self) -> dict[str, int]:
-        """Images of one set whose exact copy is in an earlier one: ``{"weights/search": 3, ...}``, zeros left out.
+        """Images of one set whose exact copy is in an earlier one: ``{"weights/search": 3, ...}``.
 
-        An own test part is not opened for this.
+        Zeros are left out. An own test part is not opened for this.
         """
-        named = {"weights": self.weights, "search": self.search, "selection": self.selection}
+        rows = {"weights": self.weights, "search": self.search, "selection": self.selection}
         if self._test is not None:
-            named["test"] = self._test
-        hashes = {name: _hashes(self.dataset.images[rows]) for name, rows in named.items()}
-        names = list(hashes)
-        pairs = ((a, b) for i, a in enumerate(names) for b in names[i + 1 :])
-        counted = {
-            f"{a}/{b}": sum(n for h, n in hashes[b].items() if h in hashes[a]) for a, b in pairs
-        }
-        return {pair: count for pair, count in counted.items() if count}
+            rows["test"] = self._test
+        hashes = {name: _hashes(self.dataset.images[part]) for name, part in rows.items()}
+        counts = {}
+        for earlier, later in combinations(hashes, 2):
+            count = _copies(hashes[later], hashes[earlier])
+            if count:
+                counts[f"{earlier}/{later}"] = count
+        return counts
 
     def open_test(self, ledger: Path) -> tuple[Images, Labels]:
         """Images (m, height, width, channels) and labels (m,) of the test set.
@@ -90,89 +94,124 @@ class Splits:
 
     def lines(self) -> list[str]:
         """For people: the data, its sets, and what is doubtful about them."""
-        data, lines = self.dataset, [f"data       {self.dataset}; {self}"]
+        data = self.dataset
+        lines = [f"data       {data}; {self}"]
         if data.note:
             lines.append(f"           {data.note}")
         if data.skipped:
-            names = ", ".join(data.skipped[:3]) + ", ..." * (len(data.skipped) > 3)
+            more = ", ..." if len(data.skipped) > 3 else ""
             lines.append(
-                f"           {counted(len(data.skipped), 'unreadable image')} left out: {names}"
+                f"           {counted(len(data.skipped), 'unreadable image')} left out: "
+                f"{', '.join(data.skipped[:3])}{more}"
             )
-        counts = (
-            np.bincount(data.labels, minlength=len(data.classes))
-            if data.labels.ndim == 1
-            else np.ones(1)
-        )
-        if counts.max() > IMBALANCE * counts.min():
-            few, many = data.classes[int(counts.argmin())], data.classes[int(counts.argmax())]
-            lines.append(
-                f"           classes are unequal: {counts.max()} of '{many}', {counts.min()} of '{few}'; "
-                "consider --objective balanced_accuracy,latency_ms in the search"
-            )
+        lines += self._imbalance()
         if self.duplicates:
-            found = ", ".join(f"{count} in {pair}" for pair, count in self.duplicates.items())
-            lines.append(f"           exact copies across sets: {found}")
+            copies = ", ".join(f"{count} in {pair}" for pair, count in self.duplicates.items())
+            lines.append(f"           exact copies across sets: {copies}")
         return lines
+
+    def _imbalance(self) -> list[str]:
+        """A line if the classes are unequal. Masks have no class of their own."""
+        data = self.dataset
+        if data.labels.ndim > 1:
+            return []
+        counts = np.bincount(data.labels, minlength=len(data.classes))
+        if counts.max() <= IMBALANCE * counts.min():
+            return []
+        few, many = data.classes[int(counts.argmin())], data.classes[int(counts.argmax())]
+        return [
+            f"           classes are unequal: {counts.max()} of '{many}', "
+            f"{counts.min()} of '{few}'; consider --objective balanced_accuracy,latency_ms in the search"
+        ]
 
     def __str__(self) -> str:
         test = "own part" if self._test is None else str(len(self._test))
-        return f"weights {len(self.weights)}, search {len(self.search)}, selection {len(self.selection)}, test {test}"
+        return (
+            f"weights {len(self.weights)}, search {len(self.search)}, "
+            f"selection {len(self.selection)}, test {test}"
+        )
 
 
 def _hashes(images: Images) -> Counter[bytes]:
     return Counter(hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images)
 
 
+def _copies(later: Counter[bytes], earlier: Counter[bytes]) -> int:
+    """Images of the later set that are in the earlier one."""
+    return sum(count for digest, count in later.items() if digest in earlier)
+
+
 def split(dataset: Dataset, seed: int = SPLIT_SEED) -> Splits:
-    """Stratified by class, seeded, no group cut. Raises `DataError` where a class cannot be in every set.
+    """Stratified by class, seeded, no group cut.
 
     Images with masks have no class of their own: they, or their groups, are dealt out at random.
+    Raises `DataError` if a class cannot be in every set.
     """
     shares = SHARES_WITH_OWN_TEST if dataset.has_test else SHARES
+    rng = np.random.default_rng([seed, STREAM])
     if dataset.labels.ndim > 1:
-        return _of_masks(dataset, seed, shares)
+        sets = _of_masks(dataset, shares, rng)
+    else:
+        sets = _of_classes(dataset, shares, rng)
+    weights, search, selection = sets[:3]
+    return Splits(dataset, seed, weights, search, selection, None if dataset.has_test else sets[3])
+
+
+def _of_classes(
+    dataset: Dataset, shares: tuple[float, ...], rng: np.random.Generator
+) -> list[Indices]:
     counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
     if counts.min() < len(shares):
         name = dataset.classes[int(counts.argmin())]
         raise DataError(
-            f"class '{name}' of data set '{dataset.name}' has {counted(int(counts.min()), 'image')}; every class needs at least "
+            f"class '{name}' of data set '{dataset.name}' has "
+            f"{counted(int(counts.min()), 'image')}; every class needs at least "
             f"{len(shares)}, one for each of {', '.join(SETS[: len(shares)])}"
         )
-    rng = np.random.default_rng([seed, 0x5911])
     if dataset.groups is None:
         owner = _by_class(dataset, shares, rng)
     else:
         owner = _by_group(dataset.groups, dataset.labels, shares, rng)
-    sets = [rng.permutation(np.flatnonzero(owner == index)) for index in range(len(shares))]
+    sets = _shuffled(owner, shares, rng)
     for name, rows in zip(SETS, sets, strict=False):
         missing = set(range(len(dataset.classes))) - set(dataset.labels[rows].tolist())
         if missing:
+            lacking = dataset.classes[min(missing)]
             raise DataError(
-                f"set '{name}' of data set '{dataset.name}' would lack class '{dataset.classes[min(missing)]}': "
+                f"set '{name}' of data set '{dataset.name}' would lack class '{lacking}': "
                 "its images are in too few groups"
             )
-    return Splits(dataset, seed, sets[0], sets[1], sets[2], None if dataset.has_test else sets[3])
+    return sets
 
 
-def _of_masks(dataset: Dataset, seed: int, shares: tuple[float, ...]) -> Splits:
+def _of_masks(
+    dataset: Dataset, shares: tuple[float, ...], rng: np.random.Generator
+) -> list[Indices]:
     if len(dataset) < len(shares):
         raise DataError(
-            f"data set '{dataset.name}' has {len(dataset)} images; {len(shares)} sets need one each at least"
+            f"data set '{dataset.name}' has {len(dataset)} images; "
+            f"{len(shares)} sets need one each at least"
         )
-    rng = np.random.default_rng([seed, 0x5911])
-    if dataset.groups is not None:
-        owner = _by_group(dataset.groups, np.zeros(len(dataset), np.int64), shares, rng)
-        sets = [rng.permutation(np.flatnonzero(owner == index)) for index in range(len(shares))]
-        if not all(map(len, sets)):
-            raise DataError(f"data set '{dataset.name}' has too few groups for {len(shares)} sets")
-        return Splits(
-            dataset, seed, sets[0], sets[1], sets[2], None if dataset.has_test else sets[3]
-        )
-    order = rng.permutation(len(dataset))
-    spare = len(order) - len(shares)
-    ends = np.floor(np.cumsum(shares) * spare + 0.5).astype(int) + np.arange(1, len(shares) + 1)
-    sets = np.split(order, ends[:-1])
-    return Splits(dataset, seed, sets[0], sets[1], sets[2], None if dataset.has_test else sets[3])
+    if dataset.groups is None:
+        order = rng.permutation(len(dataset))
+        return np.split(order, _ends(len(order), shares)[:-1])
+    one_class = np.zeros(len(dataset), np.int64)
+    sets = _shuffled(_by_group(dataset.groups, one_class, shares, rng), shares, rng)
+    if not all(map(len, sets)):
+        raise DataError(f"data set '{dataset.name}' has too few groups for {len(shares)} sets")
+    return sets
+
+
+def _shuffled(owner: Indices, shares: tuple[float, ...], rng: np.random.Generator) -> list[Indices]:
+    """owner: (n,), the set of each image. The rows of each set, in random order."""
+    return [rng.permutation(np.flatnonzero(owner == index)) for index in range(len(shares))]
+
+
+def _ends(count: int, shares: tuple[float, ...]) -> Indices:
+    """Where each set ends among so many images in a row: by its share, at least one image each."""
+    spare = count - len(shares)
+    one_each = np.arange(1, len(shares) + 1)
+    return np.floor(np.cumsum(shares) * spare + 0.5).astype(int) + one_each
 
 
 def _by_class(dataset: Dataset, shares: tuple[float, ...], rng: np.random.Generator) -> Indices:
@@ -180,16 +219,18 @@ def _by_class(dataset: Dataset, shares: tuple[float, ...], rng: np.random.Genera
     owner = np.zeros(len(dataset), np.int64)
     for label in range(len(dataset.classes)):
         rows = rng.permutation(np.flatnonzero(dataset.labels == label))
-        spare = len(rows) - len(shares)
-        ends = np.floor(np.cumsum(shares) * spare + 0.5).astype(int) + np.arange(1, len(shares) + 1)
-        owner[rows] = np.searchsorted(ends, np.arange(len(rows)), side="right")
+        places = np.arange(len(rows))
+        owner[rows] = np.searchsorted(_ends(len(rows), shares), places, side="right")
     return owner
 
 
 def _by_group(
     groups: Indices, labels: Labels, shares: tuple[float, ...], rng: np.random.Generator
 ) -> Indices:
-    """The set of each image: groups from the largest down, each to the set that lacks most of its classes."""
+    """The set of each image.
+
+    Groups are dealt out from the largest down, each to the set that lacks most of its classes.
+    """
     _, group = np.unique(groups, return_inverse=True)
     table = np.zeros((group.max() + 1, labels.max() + 1))
     np.add.at(table, (group, labels), 1)

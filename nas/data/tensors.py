@@ -13,6 +13,7 @@ from nas.data.dataset import Images
 __all__ = ["LazyTensors", "Statistics", "statistics", "tensors"]
 
 CHUNK = 1024
+SMALLEST_STD = 1 / 255
 
 
 @dataclass(frozen=True)
@@ -27,21 +28,21 @@ def statistics(images: Images) -> Statistics:
     """images: (n, h, w, c), the *weights* set and nothing else."""
     pixels = images.reshape(-1, images.shape[3])
     levels = np.arange(256) / 255
-    shares = [
-        np.bincount(pixels[:, c], minlength=256) / len(pixels) for c in range(images.shape[3])
-    ]
-    means = [float(share @ levels) for share in shares]
-    stds = [
-        float(np.sqrt(share @ (levels - mean) ** 2))
-        for share, mean in zip(shares, means, strict=True)
-    ]
-    return Statistics(tuple(means), tuple(max(std, 1 / 255) for std in stds))
+    means, stds = [], []
+    for channel in range(images.shape[3]):
+        share = np.bincount(pixels[:, channel], minlength=256) / len(pixels)
+        mean = float(share @ levels)
+        std = float(np.sqrt(share @ (levels - mean) ** 2))
+        means.append(mean)
+        stds.append(max(std, SMALLEST_STD))
+    return Statistics(tuple(means), tuple(stds))
 
 
 def tensors(images: Images, stats: Statistics, resolution: int) -> Tensor:
-    """images: (n, h, w, c) to float32 (n, c, resolution, resolution), normalised, channels last in memory.
+    """images: (n, h, w, c) to float32 (n, c, resolution, resolution), normalised.
 
-    Smaller by the mean over areas, larger bilinearly; a map that is not square is stretched.
+    Channels are last in memory. Smaller by the mean over areas, larger bilinearly; a map that is
+    not square is stretched.
     """
     mean, std = (
         torch.tensor(v, dtype=torch.float32).view(1, -1, 1, 1) for v in (stats.mean, stats.std)
@@ -56,7 +57,10 @@ def tensors(images: Images, stats: Statistics, resolution: int) -> Tensor:
 
 
 class LazyTensors:
-    """The images of some rows as `tensors` gives them, made batch by batch: as bytes they fit into memory."""
+    """The images of some rows as `tensors` gives them, made batch by batch.
+
+    As bytes they fit into memory, as floats they may not.
+    """
 
     def __init__(
         self,
@@ -74,7 +78,10 @@ class LazyTensors:
         return len(self._rows)
 
     def __getitem__(self, rows: Tensor) -> Tensor:
-        """rows: (k,) int64, positions among the rows. (k, c, resolution, resolution) float32, on the device."""
+        """rows: (k,) int64, positions among the rows.
+
+        (k, c, resolution, resolution) float32, on the device.
+        """
         chosen = self._images[self._rows[rows.cpu().numpy()]]
         return tensors(chosen, self._stats, self._resolution).to(self.device)
 

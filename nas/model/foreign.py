@@ -2,17 +2,18 @@
 
 The map follows from both networks' structure, by four rules:
 
-1. Tensors are taken in the order of the state dict, and gathered into units: a convolution or linear layer (``weight`` of
-   two or four dimensions, ``bias``), or a norm (``weight``, ``bias``, ``running_mean``, ``running_var``). All three
-   codes write a network's parts in the order in which they run.
-2. The n-th unit of the file is the n-th of the network. Both must be of one kind and shape, but for the channels of the
-   image in the first and the classes in the last.
-3. A 1x1 convolution with bias and a linear layer are one thing: squeeze-and-excitation, and MobileNetV3's hidden layer,
-   are convolutions there and linear layers here.
-4. Norms here divide by sqrt(variance + 1e-3), there mostly by sqrt(variance + 1e-5). The weight of each norm is
-   multiplied by what makes the quotient the same, so that predictions are the file's.
+1. Tensors are taken in the order of the state dict, and gathered into units: a convolution or
+   linear layer (``weight`` of two or four dimensions, ``bias``), or a norm (``weight``, ``bias``,
+   ``running_mean``, ``running_var``). All three codes write a network's parts in the order in which
+   they run.
+2. The n-th unit of the file is the n-th of the network. Both must be of one kind and shape, but for
+   the channels of the image in the first and the classes in the last.
+3. A 1x1 convolution with bias and a linear layer are one thing: squeeze-and-excitation, and
+   MobileNetV3's hidden layer, are convolutions there and linear layers here.
+4. Norms here divide by sqrt(variance + 1e-3), there mostly by sqrt(variance + 1e-5). The weight of
+   each norm is multiplied by what makes the quotient the same, so that predictions are the file's.
 
-The file does not say its epsilon: it is assumed by source and family, as `EPSILONS` lists, and the
+The file does not say its epsilon: it is assumed by source and family, as `SOURCES` lists, and the
 report says which. timm's ``tf_`` variants have the same names, but pad unevenly: their weights
 load, and their predictions are not reproduced.
 """
@@ -26,14 +27,26 @@ from torch import Tensor
 from nas.errors import ArchitectureError
 from nas.model.blocks import NORM_EPS
 from nas.model.network import Network
+from nas.shape import Op
 
-__all__ = ["EPSILONS", "translate"]
+__all__ = ["SOURCES", "Source", "translate"]
 
-# First names of a file: whose it is, and the epsilon of its norms.
-EPSILONS: tuple[tuple[str, str, float], ...] = (
-    ("conv_stem.weight", "timm", 1e-5),
-    ("features.0.0.weight", "torchvision", 1e-5),
-    ("layers.0.weight", "torchvision (MnasNet)", 1e-5),
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Whose a file is."""
+
+    first: str
+    """A name that every file of this source has."""
+    name: str
+    eps: float
+    """Epsilon of its norms."""
+
+
+SOURCES = (
+    Source(first="conv_stem.weight", name="timm", eps=1e-5),
+    Source(first="features.0.0.weight", name="torchvision", eps=1e-5),
+    Source(first="layers.0.weight", name="torchvision (MnasNet)", eps=1e-5),
 )
 COARSE_EPS = 1e-3
 """torchvision's MobileNetV3, EfficientNetV2 and EfficientNet-B5 to B7."""
@@ -58,44 +71,44 @@ class Unit:
     def shape(self) -> tuple[int, ...]:
         """Of the weight; a 1x1 convolution with bias counts as the linear layer that it is."""
         shape = tuple(self.parts["weight"].shape)
-        return (
-            shape[:2] if len(shape) == 4 and shape[2:] == (1, 1) and "bias" in self.parts else shape
-        )
+        linear = "bias" in self.parts and shape[2:] == (1, 1)
+        return shape[:2] if linear else shape
+
+    def __str__(self) -> str:
+        norm = "norm " if self.norm else ""
+        sizes = "x".join(map(str, self.parts["weight"].shape))
+        return f"{self.name} ({norm}{sizes})"
 
 
-def translate(given: Mapping[str, Tensor], network: Network) -> tuple[Mapping[str, Tensor], str]:
-    """The state dict under the network's names, and whose it was; unchanged, with "", if its names are not foreign.
+def translate(state: Mapping[str, Tensor], network: Network) -> tuple[Mapping[str, Tensor], str]:
+    """The state dict under the network's names, and whose it was.
 
-    Raises `ArchitectureError` where the file is of another network.
+    Unchanged, with "", if its names are not foreign. Raises `ArchitectureError` for a file of
+    another network.
     """
-    source = next((row for row in EPSILONS if row[0] in given), None)
+    source = _source(state)
     if source is None:
-        return given, ""
-    origin, eps = source[1], _epsilon(source, network)
-    theirs, ours = units(given), units(network.state_dict())
-    if len(theirs) != len(ours):
-        raise ArchitectureError(
-            f"{origin}'s file has {len(theirs)} layers and norms, this network {len(ours)}: it is of another network"
-        )
-    found: dict[str, Tensor] = {}
-    for place, (there, here) in enumerate(zip(theirs, ours, strict=True)):
-        free = {0: 1, len(ours) - 1: 0}.get(place)
-        same = _but(there.shape, free) == _but(here.shape, free)
-        if there.norm != here.norm or not same or set(there.parts) != set(here.parts):
-            raise ArchitectureError(
-                f"{origin}'s {there.name} {_form(there)} does not fit this network's {here.name} {_form(here)}: "
-                "it is of another network"
-            )
-        found.update(_taken(there, here, eps))
+        return state, ""
+    eps = _epsilon(source, network)
+    translated: dict[str, Tensor] = {}
+    for there, here in _pairs(source, state, network):
+        translated |= _taken(there, here, eps)
+    # How many batches a norm has seen is of no use, as the momentum is fixed: the network's own.
     for name, value in network.state_dict().items():
         if name.endswith(COUNTER):
-            found[name] = (
-                value  # how many batches a norm has seen: of no use, as the momentum is fixed
-            )
-    return (
-        found,
-        f"names of {origin}, mapped by order and shape; norms assumed to have epsilon {eps:g}",
+            translated[name] = value
+    origin = (
+        f"names of {source.name}, mapped by order and shape; norms assumed to have epsilon {eps:g}"
     )
+    return translated, origin
+
+
+def _source(state: Mapping[str, Tensor]) -> Source | None:
+    """Whose names a state dict has, None for nobody's that is known."""
+    for source in SOURCES:
+        if source.first in state:
+            return source
+    return None
 
 
 def units(state: Mapping[str, Tensor]) -> list[Unit]:
@@ -108,34 +121,66 @@ def units(state: Mapping[str, Tensor]) -> list[Unit]:
     return [Unit(name, parts) for name, parts in gathered.items() if "weight" in parts]
 
 
-def _but(shape: tuple[int, ...], free: int | None) -> tuple[int, ...]:
-    """The shape with one dimension left open."""
-    return tuple(0 if place == free else size for place, size in enumerate(shape))
+def _pairs(
+    source: Source, state: Mapping[str, Tensor], network: Network
+) -> list[tuple[Unit, Unit]]:
+    """Rule 2: each of the file's units, and the network's that it goes into."""
+    theirs, ours = units(state), units(network.state_dict())
+    if len(theirs) != len(ours):
+        raise ArchitectureError(
+            f"{source.name}'s file has {len(theirs)} layers and norms, this network {len(ours)}: "
+            "it is of another network"
+        )
+    pairs = list(zip(theirs, ours, strict=True))
+    open_dimensions = {0: 1, len(ours) - 1: 0}  # image channels of the first, classes of the last
+    for place, (there, here) in enumerate(pairs):
+        if not _fits(there, here, open_dimensions.get(place)):
+            raise ArchitectureError(
+                f"{source.name}'s {there} does not fit this network's {here}: "
+                "it is of another network"
+            )
+    return pairs
+
+
+def _fits(there: Unit, here: Unit, open_dimension: int | None) -> bool:
+    """Whether both are of one kind, and of one shape but for one dimension."""
+    if there.norm != here.norm or there.parts.keys() != here.parts.keys():
+        return False
+    return _but(there.shape, open_dimension) == _but(here.shape, open_dimension)
+
+
+def _but(shape: tuple[int, ...], open_dimension: int | None) -> tuple[int, ...]:
+    """The shape with 0 for the open dimension."""
+    if open_dimension is None:
+        return shape
+    return (*shape[:open_dimension], 0, *shape[open_dimension + 1 :])
 
 
 def _taken(there: Unit, here: Unit, eps: float) -> dict[str, Tensor]:
     """Rules 3 and 4."""
     parts = dict(there.parts)
+    weight, own = parts["weight"], here.parts["weight"]
     if there.norm:
-        variance = parts["running_var"].double()
-        factor = torch.sqrt((variance + NORM_EPS) / (variance + eps))
-        parts["weight"] = (parts["weight"].double() * factor).to(there.parts["weight"].dtype)
-    elif here.parts["weight"].dim() != parts["weight"].dim():
-        parts["weight"] = parts["weight"].reshape(
-            parts["weight"].shape[:2] + here.parts["weight"].shape[2:]
-        )
+        parts["weight"] = _rescaled(weight, parts["running_var"], eps)
+    elif own.dim() != weight.dim():
+        parts["weight"] = weight.reshape(weight.shape[:2] + own.shape[2:])
     return {f"{here.name}.{part}": value for part, value in parts.items()}
 
 
-def _epsilon(source: tuple[str, str, float], network: Network) -> float:
+def _rescaled(weight: Tensor, variance: Tensor, eps: float) -> Tensor:
+    """Rule 4: weight, variance: (channels,). Computed in double precision."""
+    variance = variance.double()
+    factor = torch.sqrt((variance + NORM_EPS) / (variance + eps))
+    return (weight.double() * factor).to(weight.dtype)
+
+
+def _epsilon(source: Source, network: Network) -> float:
     layers = network.architecture.layers
-    late = any(
-        layer.op.key == "fused_mbconv" or getattr(layer.op, "act", "") == "hswish"
-        for layer in layers
-    )
-    coarse = source[1] == "torchvision" and (late or len(layers) > LAYERS_OF_B4)
-    return COARSE_EPS if coarse else source[2]
+    late = any(_is_late(layer.op) for layer in layers)
+    coarse = late or len(layers) > LAYERS_OF_B4
+    return COARSE_EPS if source.name == "torchvision" and coarse else source.eps
 
 
-def _form(unit: Unit) -> str:
-    return f"({'norm ' if unit.norm else ''}{'x'.join(map(str, unit.parts['weight'].shape))})"
+def _is_late(op: Op) -> bool:
+    """Whether it is of MobileNetV3 or EfficientNetV2, which torchvision gives `COARSE_EPS`."""
+    return op.key == "fused_mbconv" or getattr(op, "act", "") == "hswish"

@@ -1,4 +1,4 @@
-"""Weights that move: a state dict into a network, whole, with another head, or as far as it fits; and a report of it.
+"""State dicts that move into a network: whole, with another head, or as far as they fit.
 
 Files of tensors are read without ever unpickling code, and written whole or not at all.
 """
@@ -18,36 +18,43 @@ from nas.model.foreign import translate
 from nas.model.network import Network
 from nas.model.segmenter import Segmenter
 
-__all__ = ["Loaded", "Weights", "load", "load_weights", "read", "read_weights", "save"]
+__all__ = ["Loaded", "State", "Weights", "load", "load_weights", "read", "read_weights", "save"]
+
+State = Mapping[str, Tensor]
+"""A state dict: tensors by name."""
 
 FILE = "weights.pt"
 SHOWN = 3
+SEGMENTER_HEAD = ("high.", "low.")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Weights:
-    """A state dict, the file that it is of, and that file's digest; ``origin``: what else is to be said of it."""
+    """A state dict that was read from a file."""
 
-    state: Mapping[str, Tensor]
+    state: State
     file: Path
     digest: str
+    """Of the file: 20 hex digits."""
     origin: str = ""
+    """What else is to be said of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """What of a state dict went into a network. Names are the network's, ``unknown`` ones the file's.
-
-    ``head``: names of the classifier or segmentation head that keeps its fresh weights, as classes
-    or task differ. ``origin``: whose names the file had, and what was assumed of it.
-    """
+    """What of a state dict went into a network. Names are the network's, but for ``unknown``."""
 
     loaded: tuple[str, ...]
     head: tuple[str, ...] = ()
+    """Of the classifier or segmentation head, which stays fresh, as classes or task differ."""
     missing: tuple[str, ...] = ()
+    """Not in the file."""
     mismatched: tuple[str, ...] = ()
+    """Of another shape in the file."""
     unknown: tuple[str, ...] = ()
+    """The file's names that the network lacks."""
     origin: str = ""
+    """Whose names the file had, and what was assumed of it."""
 
     @property
     def whole(self) -> bool:
@@ -56,22 +63,26 @@ class Loaded:
 
     def lines(self) -> list[str]:
         """For people."""
-        found = [
-            f"weights    {len(self.loaded)} tensors loaded{f'; {self.origin}' if self.origin else ''}"
-        ]
+        origin = f"; {self.origin}" if self.origin else ""
+        lines = [f"weights    {len(self.loaded)} tensors loaded{origin}"]
         if self.head:
-            found.append(
-                f"           {len(self.head)} of the head are new, as its classes or its task differ"
+            lines.append(
+                f"           {len(self.head)} of the head are new, "
+                "as its classes or its task differ"
             )
         for kind in ("missing", "mismatched", "unknown"):
             names = getattr(self, kind)
             if names:
-                found.append(f"           {len(names)} {kind}: {_some(names)}")
-        return found
+                lines.append(f"           {len(names)} {kind}: {_some(names)}")
+        return lines
 
 
 def _some(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:SHOWN])}{', ...' * (len(names) > SHOWN)}"
+    more = ", ..." if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+# -- files ----------------------------------------------------------------------------------------
 
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
@@ -85,103 +96,159 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A checkpoint of our own: tensors and plain values by name. Raises `TrainingError` for anything else."""
+    """A checkpoint of our own: tensors and plain values by name.
+
+    Raises `TrainingError` for anything else.
+    """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes the restricted unpickler raise anything
         why = one_line(error, 120) or "it is empty or cut short"
         raise TrainingError(
             f"cannot read {path} as tensors: {why}. Remove it, or put the right file there"
         ) from None
-    if not isinstance(state, dict):
-        raise TrainingError(
-            f"cannot read {path} as tensors: it holds a {type(state).__name__}, not a state dict"
-        )
-    return state
+    if not isinstance(checkpoint, dict):
+        kind = type(checkpoint).__name__
+        raise TrainingError(f"cannot read {path} as tensors: it holds a {kind}, not a state dict")
+    return checkpoint
 
 
 def read_weights(path: str | Path) -> Weights:
     """The state dict of a file, or of the ``weights.pt`` in a folder.
 
-    Nothing but tensors is ever unpickled. Raises `ArchitectureError` where there is no state dict.
+    Nothing but tensors is ever unpickled. Raises `ArchitectureError` if there is no state dict.
     """
-    path = Path(path)
-    if path.is_dir():
-        if not (path / FILE).is_file():
-            raise ArchitectureError(
-                f"folder {path} holds no {FILE}: a search keeps no weights, but those of its supernet, which nas train "
-                "takes. Name a folder that nas train made, or a file"
-            )
-        path = path / FILE
+    file = _file_of(Path(path))
+    state = _read_state(file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:20]
+    return Weights(state=state, file=file, digest=digest)
+
+
+def _file_of(path: Path) -> Path:
+    """The file itself, or the one in a folder of a training."""
+    if not path.is_dir():
+        return path
+    file = path / FILE
+    if not file.is_file():
+        raise ArchitectureError(
+            f"folder {path} holds no {FILE}: a search keeps no weights, but those of its "
+            "supernet, which nas train takes. Name a folder that nas train made, or a file"
+        )
+    return file
+
+
+def _read_state(file: Path) -> State:
     try:
-        given = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise ArchitectureError(f"cannot read weights {path}: {error.strerror or error}") from None
+        raise ArchitectureError(f"cannot read weights {file}: {error.strerror or error}") from None
     except Exception:  # a damaged file makes the restricted unpickler raise anything
         raise ArchitectureError(
-            f"{path} is not a file of weights: save them with torch.save(network.state_dict(), file)"
+            f"{file} is not a file of weights: "
+            "save them with torch.save(network.state_dict(), file)"
         ) from None
-    if not isinstance(given, Mapping) or not all(
-        isinstance(value, Tensor) for value in given.values()
-    ):
+    if not _is_state(content):
         raise ArchitectureError(
-            f"{path} holds no state dict, tensors by name: give a training's weights.pt, not its checkpoint, or save "
-            "torch.save(network.state_dict(), file)"
+            f"{file} holds no state dict, tensors by name: give a training's weights.pt, not its "
+            "checkpoint, or save torch.save(network.state_dict(), file)"
         )
-    state = {str(name)[:200]: value for name, value in given.items()}
-    return Weights(
-        state=state, file=path, digest=hashlib.sha256(path.read_bytes()).hexdigest()[:20]
-    )
+    return {str(name)[:200]: value for name, value in content.items()}
+
+
+def _is_state(content: object) -> bool:
+    if not isinstance(content, Mapping):
+        return False
+    return all(isinstance(value, Tensor) for value in content.values())
+
+
+# -- into a network -------------------------------------------------------------------------------
 
 
 def load_weights(
     network: nn.Module, weights: str | Path | Weights, *, partial: bool = False
 ) -> Loaded:
-    """Fill a network from weights that were read, from a file, or from the ``weights.pt`` of a folder; see `load`."""
-    given = weights if isinstance(weights, Weights) else read_weights(weights)
-    found = load(network, given.state, given.file, partial=partial)
-    return replace(found, origin=given.origin) if given.origin else found
+    """Fill a network from weights that were read, a file, or the ``weights.pt`` of a folder.
 
-
-def load(
-    network: nn.Module, given: Mapping[str, Tensor], path: str | Path, *, partial: bool = False
-) -> Loaded:
-    """Fill a network from a state dict with its own names, or those of timm or torchvision; see `nas.model.foreign`.
-
-    A classifier or a segmentation head of other classes keeps its fresh weights. Anything else that
-    does not fit raises `ArchitectureError`, which names the first of it, unless ``partial`` takes
-    what fits. Not one tensor may be other than finite.
+    See `load`.
     """
-    found, origin = translate(given, network) if isinstance(network, Network) else (given, "")
-    own = network.state_dict()
-    head = _head(network)
-    unfit = {name for name in own if name in found and own[name].shape != found[name].shape}
-    new = tuple(name for name in own if name in head and (name in unfit or name not in found))
-    wrong = Loaded(
-        loaded=tuple(name for name in own if name in found and name not in unfit),
-        head=new,
-        missing=tuple(name for name in own if name not in found and name not in new),
-        mismatched=tuple(name for name in own if name in unfit and name not in new),
-        unknown=tuple(name for name in found if name not in own),
-        origin=origin,
+    if not isinstance(weights, Weights):
+        weights = read_weights(weights)
+    loaded = load(network, weights.state, weights.file, partial=partial)
+    return replace(loaded, origin=weights.origin) if weights.origin else loaded
+
+
+def load(network: nn.Module, state: State, path: str | Path, *, partial: bool = False) -> Loaded:
+    """Fill a network from a state dict with its own names, or those of timm or torchvision.
+
+    For foreign names see `nas.model.foreign`. A classifier or a segmentation head of other classes
+    keeps its fresh weights. Anything else that does not fit raises `ArchitectureError`, which names
+    the first of it, unless ``partial`` takes what fits. Not one tensor may be other than finite.
+    """
+    origin = ""
+    if isinstance(network, Network):
+        state, origin = translate(state, network)
+    loaded = replace(_compared(network, state), origin=origin)
+    _check(loaded, state, path, partial)
+    network.load_state_dict({name: state[name] for name in loaded.loaded}, strict=False)
+    return loaded
+
+
+def _compared(network: nn.Module, state: State) -> Loaded:
+    """Which tensors of the network the state dict has, by name and shape."""
+    own, head = network.state_dict(), _head(network)
+    names: dict[str, list[str]] = {"loaded": [], "head": [], "missing": [], "mismatched": []}
+    for name, value in own.items():
+        names[_fate(value, state.get(name), name in head)].append(name)
+    unknown = tuple(name for name in state if name not in own)
+    return Loaded(
+        loaded=tuple(names["loaded"]),
+        head=tuple(names["head"]),
+        missing=tuple(names["missing"]),
+        mismatched=tuple(names["mismatched"]),
+        unknown=unknown,
     )
-    broken = [name for name in wrong.loaded if not found[name].isfinite().all()]
-    parts = {
-        "missing": wrong.missing, "of another shape": wrong.mismatched, "unknown": wrong.unknown, "not finite": broken,
-    }  # fmt: skip
-    said = [f"{len(names)} {kind} ({_some(names)})" for kind, names in parts.items() if names]
-    if broken or (said and not partial) or not wrong.loaded:
-        raise ArchitectureError(f"weights {path} are not this network's: {'; '.join(said)}")
-    network.load_state_dict({name: found[name] for name in wrong.loaded}, strict=False)
-    return wrong
+
+
+def _fate(own: Tensor, theirs: Tensor | None, in_head: bool) -> str:
+    """What becomes of a tensor of the network: a field of `Loaded`."""
+    if theirs is not None and theirs.shape == own.shape:
+        return "loaded"
+    if in_head:
+        return "head"
+    return "missing" if theirs is None else "mismatched"
+
+
+def _check(loaded: Loaded, state: State, path: str | Path, partial: bool) -> None:
+    """Raise `ArchitectureError` for a state dict that must not be loaded."""
+    broken = [name for name in loaded.loaded if not state[name].isfinite().all()]
+    kinds: dict[str, Sequence[str]] = {
+        "missing": loaded.missing,
+        "of another shape": loaded.mismatched,
+        "unknown": loaded.unknown,
+        "not finite": broken,
+    }
+    faults = [f"{len(names)} {kind} ({_some(names)})" for kind, names in kinds.items() if names]
+    harmless = partial or not faults
+    if broken or not harmless or not loaded.loaded:
+        raise ArchitectureError(f"weights {path} are not this network's: {'; '.join(faults)}")
 
 
 def _head(network: nn.Module) -> set[str]:
-    """Names of what depends on the number of classes: the last linear layer, or a segmenter's last convolutions."""
-    if isinstance(network, Segmenter):
-        return {name for name in network.state_dict() if name.startswith(("high.", "low."))}
-    if not isinstance(network, Network) or network.architecture.layers[-1].op.key != "classifier":
+    """Names of what depends on the number of classes.
+
+    Of a classifier its last linear layer, of a segmenter its last convolutions.
+    """
+    prefix = _head_prefix(network)
+    if not prefix:
         return set()
-    stage = network.architecture.stages[-1]
-    prefix = f"stages.{stage.name}.{len(stage.ops) - 1}.linear."
     return {name for name in network.state_dict() if name.startswith(prefix)}
+
+
+def _head_prefix(network: nn.Module) -> str | tuple[str, ...]:
+    """What the head's names start with; empty if there is no head."""
+    if isinstance(network, Segmenter):
+        return SEGMENTER_HEAD
+    if not isinstance(network, Network) or network.architecture.layers[-1].op.key != "classifier":
+        return ""
+    stage = network.architecture.stages[-1]
+    return f"stages.{stage.name}.{len(stage.ops) - 1}.linear."
