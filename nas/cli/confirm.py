@@ -1,4 +1,4 @@
-"""``nas confirm``: retrain networks of a front beside random ones of the same latency, and score both on test."""
+"""``nas confirm``: retrain networks of a front beside random ones of the same latency."""
 
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,10 @@ import click
 from nas.cli._options import json_option, print_json, run_argument, seed_option
 from nas.cli._progress import Live, duration
 from nas.errors import RunError
-from nas.run.confirm import EPOCHS_FACTOR, Step, confirm
-from nas.run.confirmation import Confirmation
+from nas.progress import Progress
+from nas.reading import to_json
+from nas.run.confirm import EPOCHS_FACTOR, confirm
+from nas.run.confirmation import Confirmation, Member
 from nas.run.run import Run
 from nas.units import text_table
 
@@ -55,60 +57,72 @@ Examples:
 @click.option("--data", metavar="DATA", help="Where the run's data lies now, if it has moved.")
 @seed_option
 @json_option
-def command(run: Path, as_json: bool, **given: Any) -> None:
-    """Ask whether the search in RUN (default: the newest in ./runs) beat random networks of the same latency.
+def command(run: Path, as_json: bool, **settings: Any) -> None:
+    """Ask whether the search in RUN beat random networks of the same latency.
 
-    Members are spread over the front, best first; each is paired with random networks whose latency
-    is within 5 % of its own. All are trained anew, longer, by one recipe, and scored once on the
-    test set. "Better" is said only if the 95 % interval of the paired difference excludes zero.
-    Given again, the command does what is missing.
+    RUN is the newest in ./runs by default. Members are spread over the front, best first; each is
+    paired with random networks whose latency is within 5 % of its own. All are trained anew,
+    longer, by one recipe, and scored once on the test set. "Better" is said only if the 95 %
+    interval of the paired difference excludes zero. Given again, the command does what is missing.
     """
     live = Live(quiet=as_json)
 
-    def watch(step: Step) -> None:
-        score = "failed" if step.score is None else f"{step.score:.4f}"
+    def watch(progress: Progress[str]) -> None:
+        score = progress.figures.get("score")
         live.step(
-            f"training {step.done}/{step.planned}  {step.digest}  {score}  {duration(step.eta_seconds)} left"
+            f"training {progress.done}/{progress.planned}  {progress.last}  "
+            f"{'failed' if score is None else format(score, '.4f')}  "
+            f"{duration(progress.eta_seconds or 0.0)} left"
         )
 
     try:
-        found = confirm(Run(run), say=live.lines, watch=watch, **given)
+        confirmation = confirm(Run(run), say=live.lines, watch=watch, **settings)
     except KeyboardInterrupt:
         raise RunError("interrupted; nothing finished is lost. Go on by the same command") from None
     fresh = Run(run)
     fresh.save_reports()
     if as_json:
-        print_json({"run": str(run), **document(fresh, found)})
+        print_json({"run": str(run), **document(fresh, confirmation)})
         return
-    click.echo(table(fresh, found))
-    click.echo(f"\n{found.verdict}\n\n{footer(fresh, found)}")
+    click.echo(table(fresh, confirmation))
+    click.echo(f"\n{confirmation.verdict}\n\n{footer(fresh, confirmation)}")
 
 
-def document(run: Run, found: Confirmation) -> dict[str, Any]:
+def document(run: Run, confirmation: Confirmation) -> dict[str, Any]:
     """What ``--json`` prints: the confirmation, with the scores that the search saw."""
-    by_number = {pair.trial: pair for pair in found.pairs}
-    rows = []
-    for member in found.plan["members"]:
-        metrics = run.trial(member["trial"]).metrics
-        pair = by_number.get(member["trial"])
-        rows.append({
-            "trial": member["trial"], "digest": member["digest"], "costs": member["costs"], "band": member["band"],
-            "search": metrics.get(f"search_{found.metric}"), "selection": metrics.get(found.metric),
-            "confirmed": found.score(member["digest"]),
-            "seeds": list(found.scores.get(member["digest"], ())),
-            "random": [{"digest": e["digest"], "costs": e["costs"], "confirmed": found.score(e["digest"])} for e in member["random"]],
-            "difference": None if pair is None else pair.difference,
-        })  # fmt: skip
-    return {**found.to_json(), "members": rows, "search_core_seconds": run.core_seconds}
+    differences = {pair.trial: pair.difference for pair in confirmation.pairs}
+    rows = [
+        {**_row(run, confirmation, member), "difference": differences.get(member.trial)}
+        for member in confirmation.plan.members
+    ]
+    return {**confirmation.to_json(), "members": rows, "search_core_seconds": run.core_seconds}
 
 
-def table(run: Run, found: Confirmation) -> str:
-    """One line per member: what the search saw, what came out, and what random networks reached."""
+def _row(run: Run, confirmation: Confirmation, member: Member) -> dict[str, Any]:
+    metrics = run.trial(member.trial).metrics
+    return {
+        "trial": member.trial,
+        "digest": member.digest,
+        "costs": to_json(member.costs),
+        "band": member.band,
+        "search": metrics.get(f"search_{confirmation.metric}"),
+        "selection": metrics.get(confirmation.metric),
+        "confirmed": confirmation.score(member.digest),
+        "seeds": list(confirmation.scores.get(member.digest, ())),
+        "random": [
+            {
+                "digest": network.digest,
+                "costs": to_json(network.costs),
+                "confirmed": confirmation.score(network.digest),
+            }
+            for network in member.random
+        ],
+    }
 
-    def number(value: float | None, form: str = ".4f") -> str:
-        return "" if value is None else format(value, form)
 
-    costs = list(found.plan["members"][0]["costs"])
+def table(run: Run, confirmation: Confirmation) -> str:
+    """One line per member: what the search saw, what came out, what random networks reached."""
+    costs = list(confirmation.plan.members[0].costs)
     header = [
         "trial",
         *costs,
@@ -120,29 +134,36 @@ def table(run: Run, found: Confirmation) -> str:
         "difference",
     ]
     rows = []
-    for member in document(run, found)["members"]:
-        done = [entry["confirmed"] for entry in member["random"] if entry["confirmed"] is not None]
-        rows.append([
-            str(member["trial"]), *(f"{value:.4g}" for value in member["costs"].values()),
-            number(member["search"]), number(member["selection"]), number(member["confirmed"]),
-            " ".join(f"{score:.4f}" for score in done),
-            " ".join(f"{entry['costs'][costs[0]]:.4g}" for entry in member["random"]),
-            number(member["difference"], "+.4f"),
-        ])  # fmt: skip
-    return (
-        f"{found.metric} on the search, selection and test (confirmed, random) sets\n"
-        + text_table(header, rows)
-    )
+    for row in document(run, confirmation)["members"]:
+        scores = [network["confirmed"] for network in row["random"]]
+        rows.append(
+            [
+                str(row["trial"]),
+                *(f"{value:.4g}" for value in row["costs"].values()),
+                _number(row["search"]),
+                _number(row["selection"]),
+                _number(row["confirmed"]),
+                " ".join(_number(score) for score in scores if score is not None),
+                " ".join(f"{network['costs'][costs[0]]:.4g}" for network in row["random"]),
+                _number(row["difference"], "+.4f"),
+            ]
+        )
+    title = f"{confirmation.metric} on the search, selection and test (confirmed, random) sets"
+    return f"{title}\n{text_table(header, rows)}"
 
 
-def footer(run: Run, found: Confirmation) -> str:
+def _number(value: float | None, form: str = ".4f") -> str:
+    return "" if value is None else format(value, form)
+
+
+def footer(run: Run, confirmation: Confirmation) -> str:
     """Counted: openings of the test set, core-seconds of both sides."""
-    members, others = found.seconds
-    times = "once" if found.openings == 1 else f"{found.openings} times"
+    members, random = confirmation.seconds
+    openings = confirmation.openings
     lines = [
-        f"test set opened {times}",
-        f"core-seconds: search {run.core_seconds:.0f}, confirmation {members:.0f} for its networks and {others:.0f} for "
-        "the random ones; latency tables are reusable and not counted",
+        f"test set opened {'once' if openings == 1 else f'{openings} times'}",
+        f"core-seconds: search {run.core_seconds:.0f}, confirmation {members:.0f} for its networks "
+        f"and {random:.0f} for the random ones; latency tables are reusable and not counted",
     ]
-    lines += [f"failed: {digest}: {reason}" for digest, reason in found.failed.items()]
+    lines += [f"failed: {digest}: {reason}" for digest, reason in confirmation.failed.items()]
     return "\n".join(lines)

@@ -1,30 +1,172 @@
-"""What a confirmation found: networks of a front beside random ones of the same latency band, scored on *test*.
+"""What a confirmation found: networks of a front beside random ones, scored on *test*.
 
-``confirm.jsonl`` in the run's folder holds three kinds of lines: a ``plan`` (which networks, which
-recipe), an ``opening`` of the test set, and a ``training`` with its test scores. The last plan is
-the one that is shown.
+``confirm.jsonl`` in the run's folder holds three kinds of lines: a `Plan` (which networks, which
+recipe), an `Opening` of the test set, and a `Training` with its test scores. The last plan is the
+one that is shown.
 """
 
-import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 from nas.errors import RunError
+from nas.reading import LEFT_OUT, FormError, from_json, to_json
 from nas.record import ledger
 from nas.statistics import Interval, claim, paired_interval
 
-__all__ = ["FILE", "Confirmation", "Pair", "read"]
+__all__ = [
+    "FILE",
+    "Confirmation",
+    "Key",
+    "Member",
+    "Network",
+    "Opening",
+    "Pair",
+    "Plan",
+    "Training",
+    "read",
+]
 
 FILE = "confirm.jsonl"
+Key = tuple[str, int]
+"""Digest of a network, and which repeat of its training."""
+
+
+# -- what the file holds --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A network to train."""
+
+    digest: str
+    genes: tuple[int, ...]
+    costs: Mapping[str, float]
+    """By metric: what it shares with the networks that it is compared with."""
+
+    def __post_init__(self) -> None:
+        _check_at_least(0, genes=min(self.genes, default=0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member(Network):
+    """A network of the front, with random ones of about its costs."""
+
+    trial: int
+    band: float
+    """Half-width of the band that the random ones are from, as a share of the member's costs."""
+    random: tuple[Network, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_at_least(0, trial=self.trial)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Which networks are trained, how, and how often."""
+
+    kind: Literal["plan"] = "plan"
+    metric: str
+    """What is compared."""
+    seed: int
+    seeds: int
+    """Trainings of each network."""
+    recipe: Mapping[str, object]
+    threads: int
+    members: tuple[Member, ...]
+
+    def __post_init__(self) -> None:
+        _check_at_least(0, seed=self.seed)
+        _check_at_least(1, seeds=self.seeds, threads=self.threads, members=len(self.members))
+
+    @property
+    def networks(self) -> list[Network]:
+        """Every member, followed by its random networks."""
+        networks: list[Network] = []
+        for member in self.members:
+            networks += [member, *member.random]
+        return networks
+
+    @property
+    def wanted(self) -> list[Key]:
+        """All trainings in order: all networks once, then all again, so that a kill leaves pairs."""
+        networks = self.networks
+        return [(network.digest, repeat) for repeat in range(self.seeds) for network in networks]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """The test set was opened."""
+
+    kind: Literal["opening"] = "opening"
+    time: str = ""
+    images: int
+
+    def __post_init__(self) -> None:
+        _check_at_least(1, images=self.images)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A network was trained: its scores on *test*, or the reason why there are none."""
+
+    kind: Literal["training"] = "training"
+    digest: str
+    repeat: int
+    seed: int
+    """The plan's."""
+    recipe: Mapping[str, object]
+    metrics: Mapping[str, float] | None = field(default=None, metadata=LEFT_OUT)
+    reason: str = field(default="", metadata=LEFT_OUT)
+    seconds: float
+
+    def __post_init__(self) -> None:
+        _check_at_least(0, repeat=self.repeat, seed=self.seed)
+        if not self.reason and self.metrics is None:
+            raise ValueError("metrics are missing")
+
+    @property
+    def key(self) -> Key:
+        """Which of the plan's trainings it is."""
+        return self.digest, self.repeat
+
+    def belongs_to(self, plan: Plan) -> bool:
+        """Whether the plan asks for a training such as this one."""
+        return self.recipe == plan.recipe and self.seed == plan.seed
+
+    def score(self, metric: str) -> float | None:
+        """The metric on *test*; None if the training failed."""
+        if self.reason or self.metrics is None:
+            return None
+        if metric not in self.metrics:
+            raise FormError(f"metrics.{metric} is missing")
+        return self.metrics[metric]
+
+
+KINDS: Mapping[str, type[Plan | Opening | Training]] = {
+    "plan": Plan,
+    "opening": Opening,
+    "training": Training,
+}
+
+
+def _check_at_least(least: int, **values: int) -> None:
+    for name, value in values.items():
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, not {value}")
+
+
+# -- what it says ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A network of the front, and random ones of its latency band. Scores are means over the seeds, on *test*."""
+    """A network of the front, and random ones of its band. Scores are means over the seeds."""
 
     trial: int
     confirmed: float
@@ -36,180 +178,159 @@ class Pair:
         return self.confirmed - fmean(self.random)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Confirmation:
-    """The trainings of a run's last plan; it may be unfinished.
+    """The trainings of a run's last plan; it may be unfinished."""
 
-    ``plan`` is the plan's line. ``metric``: what is compared. ``openings`` of the test set so far,
-    all plans counted; ``step`` is what one of its images is worth. ``scores``: per digest, the
-    score of each finished seed. ``failed``: digest and reason of trainings that diverged; their
-    networks enter no pair.
-    """
+    plan: Plan
+    openings: int
+    """Openings of the test set so far, all plans counted."""
+    step: float
+    """What one test image is worth; 0 before the first opening."""
+    trainings: Mapping[Key, Training]
+    """The plan's trainings that are finished."""
+    scores: Mapping[str, Sequence[float]]
+    """By digest, the score of each finished seed."""
+    failed: Mapping[str, str]
+    """By digest, the reason of a training that diverged. Such a network enters no pair."""
 
-    def __init__(self, found: Sequence[Mapping[str, Any]]) -> None:
-        self.plan: Mapping[str, Any] = [row for row in found if row["kind"] == "plan"][-1]
-        self.metric: str = self.plan["metric"]
-        opened = [row["images"] for row in found if row["kind"] == "opening"]
-        self.openings = len(opened)
-        self.step = 1 / opened[-1] if opened else 0.0
-        self.trainings = {
-            key: row for row in found if row["kind"] == "training" and (key := self._key(row))
-        }
-        self.scores: Mapping[str, list[float]] = defaultdict(list)
-        self.failed: dict[str, str] = {}
-        for (digest, _), row in sorted(self.trainings.items()):
-            if row.get("reason"):
-                self.failed[digest] = row["reason"]
+    @classmethod
+    def of(cls, rows: Iterable[Plan | Opening | Training]) -> "Confirmation | None":
+        """The confirmation that a file's rows tell of; None if they hold no plan."""
+        rows = list(rows)
+        plans = [row for row in rows if isinstance(row, Plan)]
+        if not plans:
+            return None
+        plan = plans[-1]
+        trainings = _of_plan(plan, rows)
+        images = [row.images for row in rows if isinstance(row, Opening)]
+        scores: dict[str, list[float]] = defaultdict(list)
+        failed: dict[str, str] = {}
+        for (digest, _), training in sorted(trainings.items()):
+            score = training.score(plan.metric)
+            if score is None:
+                failed[digest] = training.reason
             else:
-                self.scores[digest].append(row["metrics"][self.metric])
-
-    def _key(self, row: Mapping[str, Any]) -> tuple[str, int] | None:
-        """Digest and repeat of a training that belongs to the plan."""
-        key = (row["digest"], row["repeat"])
-        same = all(row[name] == self.plan[name] for name in ("recipe", "seed"))
-        return key if same and key in self.wanted else None
-
-    @property
-    def wanted(self) -> list[tuple[str, int]]:
-        """Digest and repeat of every training, in order: all networks once, then all again, so a kill leaves pairs."""
-        networks = [
-            entry for member in self.plan["members"] for entry in (member, *member["random"])
-        ]
-        return [
-            (entry["digest"], repeat) for repeat in range(self.plan["seeds"]) for entry in networks
-        ]
+                scores[digest].append(score)
+        return cls(
+            plan=plan,
+            openings=len(images),
+            step=1 / images[-1] if images else 0.0,
+            trainings=trainings,
+            scores=scores,
+            failed=failed,
+        )
 
     @property
-    def missing(self) -> list[tuple[str, int]]:
+    def metric(self) -> str:
+        """What is compared."""
+        return self.plan.metric
+
+    @cached_property
+    def missing(self) -> list[Key]:
         """The trainings that are still to be done."""
-        return [key for key in self.wanted if key not in self.trainings]
+        return [key for key in self.plan.wanted if key not in self.trainings]
 
     def score(self, digest: str) -> float | None:
         """Mean over the seeds of a network all of whose trainings are finished, else None."""
-        whole = len(self.scores.get(digest, ())) == self.plan["seeds"]
-        return fmean(self.scores[digest]) if whole else None
+        scores = self.scores.get(digest, ())
+        return fmean(scores) if len(scores) == self.plan.seeds else None
 
     @property
     def pairs(self) -> list[Pair]:
         """The finished ones, in the plan's order."""
-        found = []
-        for member in self.plan["members"]:
-            own, others = (
-                self.score(member["digest"]),
-                [self.score(entry["digest"]) for entry in member["random"]],
-            )
-            done = tuple(score for score in others if score is not None)
-            if own is not None and others and len(done) == len(others):
-                found.append(Pair(trial=member["trial"], confirmed=own, random=done))
-        return found
+        pairs = []
+        for member in self.plan.members:
+            confirmed = self.score(member.digest)
+            others = [self.score(network.digest) for network in member.random]
+            random = tuple(score for score in others if score is not None)
+            if confirmed is not None and random and len(random) == len(others):
+                pairs.append(Pair(trial=member.trial, confirmed=confirmed, random=random))
+        return pairs
 
     @property
     def interval(self) -> Interval | None:
-        """The mean difference of the pairs, by `paired_interval`. None while there are fewer than two."""
+        """Of the mean over pairs, see `paired_interval`. None while there are fewer than two."""
         return paired_interval([pair.difference for pair in self.pairs], self.step)
 
     @property
     def seconds(self) -> tuple[float, float]:
-        """Core-seconds (wall seconds times threads) of the members' trainings and of the random networks'."""
-        members = {member["digest"] for member in self.plan["members"]}
+        """Core-seconds of the members' trainings, and of the random networks'.
+
+        They are wall seconds times threads.
+        """
+        members = {member.digest for member in self.plan.members}
         spent = [0.0, 0.0]
-        for (digest, _), row in self.trainings.items():
-            spent[digest not in members] += row["seconds"] * self.plan["threads"]
+        for training in self.trainings.values():
+            spent[training.digest not in members] += training.seconds * self.plan.threads
         return spent[0], spent[1]
 
     @property
     def verdict(self) -> str:
         """One line: what the pairs say, and no more than they say."""
-        pairs = self.pairs
+        pairs, interval = self.pairs, self.interval
         if self.missing:
-            return f"unfinished: {len(self.missing)} of {len(self.wanted)} trainings are to be done; confirm again"
-        found = self.interval
-        if found is None:
-            return f"no evidence that the search beat random here: an interval takes two pairs, there {'is' if len(pairs) == 1 else 'are'} {len(pairs) or 'none'}"
+            return (
+                f"unfinished: {len(self.missing)} of {len(self.plan.wanted)} trainings are to be "
+                "done; confirm again"
+            )
+        if interval is None:
+            there = "is 1" if pairs else "are none"
+            return f"{NO_EVIDENCE}: an interval takes two pairs, there {there}"
         mean = fmean(pair.difference for pair in pairs)
-        figures = (
-            f"{self.metric} {mean:+.4f}, 95 % interval {found[0]:+.4f} to {found[1]:+.4f} "
-            f"(bootstrap over {len(pairs)} pairs, expanded for few)"
+        low, high = interval
+        return (
+            f"{VERDICTS[claim(interval)]}: {self.metric} {mean:+.4f}, 95 % interval {low:+.4f} to "
+            f"{high:+.4f} (bootstrap over {len(pairs)} pairs, expanded for few)"
         )
-        return {
-            "better": f"better than random networks of the same latency: {figures}",
-            "worse": f"worse than random networks of the same latency: {figures}",
-            "no evidence": f"no evidence that the search beat random here: {figures}",
-        }[claim(found)]
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
-        found, (members, others) = self.interval, self.seconds
+        members, random = self.seconds
         return {
             "metric": self.metric,
-            "pairs": [
-                {
-                    "trial": p.trial,
-                    "confirmed": p.confirmed,
-                    "random": list(p.random),
-                    "difference": p.difference,
-                }
-                for p in self.pairs
-            ],
-            "interval": None if found is None else list(found),
-            "claim": claim(found) if not self.missing else "unfinished",
+            "pairs": [{**to_json(pair), "difference": pair.difference} for pair in self.pairs],
+            "interval": to_json(self.interval),
+            "claim": "unfinished" if self.missing else claim(self.interval),
             "verdict": self.verdict,
             "test_openings": self.openings,
-            "core_seconds": {"members": members, "random": others},
+            "core_seconds": {"members": members, "random": random},
             "failed": dict(self.failed),
-            "plan": dict(self.plan),
+            "plan": to_json(self.plan),
         }
 
 
+NO_EVIDENCE = "no evidence that the search beat random here"
+VERDICTS = {
+    "better": "better than random networks of the same latency",
+    "worse": "worse than random networks of the same latency",
+    "no evidence": NO_EVIDENCE,
+}
+
+
+def _of_plan(plan: Plan, rows: Iterable[object]) -> dict[Key, Training]:
+    wanted = set(plan.wanted)
+    trainings = {}
+    for row in rows:
+        if isinstance(row, Training) and row.key in wanted and row.belongs_to(plan):
+            trainings[row.key] = row
+    return trainings
+
+
 def read(folder: str | Path) -> Confirmation | None:
-    """A run's last confirmation, None where there is none."""
+    """A run's last confirmation; None if there is none. Raises `RunError` for a damaged file."""
     path = Path(folder) / FILE
-    found = ledger.read(path)
+    rows = ledger.read(path)
     try:
-        for row in found:
-            _check(row)
-        return Confirmation(found) if any(row["kind"] == "plan" for row in found) else None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return Confirmation.of(_record(row) for row in rows)
+    except FormError as error:
         raise RunError(
-            f"{path} is of another version or damaged: no {error}. Remove it to confirm anew"
+            f"{path} is of another version or damaged: {error}. Remove it to confirm anew"
         ) from None
 
 
-def _check(row: Mapping[str, Any]) -> None:
-    """Raise KeyError, TypeError or ValueError for a row that `nas.run.confirm` did not write."""
-    if row["kind"] == "plan":
-        _whole(row["seed"], row["seeds"] - 1, row["threads"] - 1)
-        _words(row["metric"])
-        if not row["members"] or not isinstance(row["recipe"], dict):
-            raise ValueError("member or recipe")
-        for member in row["members"]:
-            _whole(member["trial"])
-            _numbers(member["band"])
-            for entry in (member, *member["random"]):
-                _words(entry["digest"])
-                _whole(*entry["genes"])
-                _numbers(*entry["costs"].values())
-    elif row["kind"] == "opening":
-        _whole(row["images"] - 1)
-    elif row["kind"] == "training":
-        _words(row["digest"], row.get("reason", ""))
-        _whole(row["repeat"], row["seed"])
-        _numbers(row["seconds"], *row.get("metrics", {}).values())
-        if not row.get("reason") and "metrics" not in row:
-            raise KeyError("metrics")
-    else:
-        raise ValueError(f"kind of row '{row['kind'][:40]}'")
-
-
-def _whole(*values: object) -> None:
-    if not all(type(value) is int and value >= 0 for value in values):
-        raise TypeError(f"whole numbers in {str(values)[:80]}")
-
-
-def _numbers(*values: object) -> None:
-    if not all(type(value) in (int, float) and math.isfinite(value) for value in values):  # type: ignore[arg-type]
-        raise TypeError(f"numbers in {str(values)[:80]}")
-
-
-def _words(*values: object) -> None:
-    if not all(isinstance(value, str) for value in values):
-        raise TypeError(f"words in {str(values)[:80]}")
+def _record(row: ledger.Row) -> Plan | Opening | Training:
+    kind = row["kind"]
+    if kind not in KINDS:
+        raise FormError(f"kind must be one of {', '.join(KINDS)}, not '{kind[:40]}'")
+    return from_json(KINDS[kind], row)

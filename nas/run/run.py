@@ -283,18 +283,17 @@ class Run:
 
     @property
     def _confirmed_as(self) -> str:
-        """What a confirmed score is beside a search's, for legends: another set of images, and a longer training."""
+        """What a confirmed score is beside a search's, for legends.
+
+        It is of another set of images, and of a longer training.
+        """
         if self.confirmed is None:
             return ""
-        longer, own = (
-            self.confirmed.plan["recipe"].get("epochs"),
-            self.identity.proxy.get("epochs"),
-        )
-        return (
-            f"confirmed: on test, trained {longer / own:g} times as long"
-            if longer and own
-            else "confirmed: on test"
-        )
+        longer = self.confirmed.plan.recipe.get("epochs")
+        own = self.identity.proxy.get("epochs")
+        if not isinstance(longer, int | float) or not isinstance(own, int | float) or not own:
+            return "confirmed: on test"
+        return f"confirmed: on test, trained {longer / own:g} times as long"
 
     def _repr_html_(self) -> str:
         """The front as a notebook shows it."""

@@ -13,8 +13,9 @@ import pytest
 import nas
 from nas.errors import DataError, RunError, UsageError
 from nas.run import confirmation
-from nas.run.confirm import confirm, members
+from nas.run.confirm import confirm
 from nas.run.network import metadata_of, named_network
+from nas.run.pairing import members
 from nas.run.run import Run, newest
 
 ROOT = Path(nas.__file__).parent.parent
@@ -52,21 +53,21 @@ def test_random_networks_are_of_the_same_band_and_new(run):
     found = confirm(run, top=3, random=7, seeds=1)
     front = {trial.digest for trial in run.front_trials}
     seen = set()
-    assert [len(member["random"]) for member in found.plan["members"]] == [3, 2, 2]
-    for member in found.plan["members"]:
-        own = run.trial(member["trial"]).metrics["latency_ms@pixel1"]
-        for other in member["random"]:
-            assert abs(other["costs"]["latency_ms@pixel1"] / own - 1) <= member["band"] + 1e-9
-            assert other["digest"] not in front | seen
-            seen.add(other["digest"])
+    assert [len(member.random) for member in found.plan.members] == [3, 2, 2]
+    for member in found.plan.members:
+        own = run.trial(member.trial).metrics["latency_ms@pixel1"]
+        for other in member.random:
+            assert abs(other.costs["latency_ms@pixel1"] / own - 1) <= member.band + 1e-9
+            assert other.digest not in front | seen
+            seen.add(other.digest)
 
 
 def test_random_networks_keep_the_runs_other_bounds(instant, tmp_path):
     run = instant.searched(tmp_path / "run", maxima={"params": 15_000})
     found = confirm(run, top=2, random=4, seeds=1)
-    for member in found.plan["members"]:
-        for other in member["random"]:
-            assert run.space.decode(tuple(other["genes"])).params <= 15_000
+    for member in found.plan.members:
+        for other in member.random:
+            assert run.space.decode(tuple(other.genes)).params <= 15_000
 
 
 def test_fewer_partners_than_members_are_refused(run):
@@ -130,7 +131,7 @@ def test_both_sides_get_fresh_seeds_one_recipe_and_are_scored_once(run, instant,
     found = confirm(run, top=3, random=3, seeds=2)
     assert len(made[0].seeds) == len(set(made[0].seeds)) == 12
     assert made[0].opened == found.openings == 1
-    assert found.plan["recipe"]["epochs"] == 6
+    assert found.plan.recipe["epochs"] == 6
     assert found.missing == []
     assert len(found.pairs) == 3
     assert not set(made[0].seeds) & set(instant.Evaluator(None).seeds)
@@ -279,8 +280,8 @@ def test_the_front_marks_what_is_confirmed(run):
     assert len(scores) == 3
     assert "confirmed" in fresh.front_text()
     assert fresh.front()["confirmed"].notna().sum() == 3
-    for member in found.plan["members"]:
-        assert scores[member["digest"]] == found.score(member["digest"])
+    for member in found.plan.members:
+        assert scores[member.digest] == found.score(member.digest)
     fresh.save_reports()
 
 
@@ -367,7 +368,7 @@ def test_balanced_accuracy_is_what_a_confirmation_compares(instant, tmp_path, mo
     run = instant.searched(tmp_path / "run", objectives=("balanced_accuracy", "params"))
     found = confirm(run)
     assert found.metric == "balanced_accuracy"
-    assert list(found.plan["members"][0]["costs"]) == ["params"]
+    assert list(found.plan.members[0].costs) == ["params"]
 
 
 def test_equal_images_may_lie_in_another_folder(instant, run, monkeypatch):

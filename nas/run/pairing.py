@@ -1,0 +1,101 @@
+"""Which networks a confirmation compares.
+
+Members: the front, best quality first, is cut into ``top`` equal parts, and the first of each is
+taken. Random networks: as many for each member, drawn uniformly from its band and from the run's
+bounds. A band is each cost among the objectives, else the first device's latency, within 5 % of the
+member's; it is wider if that holds no other network.
+"""
+
+import numpy as np
+
+from nas.domain import Bound, Domain
+from nas.errors import BoundError, RunError
+from nas.run.confirmation import Member, Network
+from nas.run.run import Run
+from nas.statistics import rng
+from nas.trial import Genes, Trial
+
+__all__ = ["band_metrics", "chosen", "members"]
+
+BANDS = (0.05, 0.1, 0.2, 0.4)
+DRAWS = 64
+
+
+def chosen(run: Run, top: int, random: int, seed: int) -> tuple[Member, ...]:
+    """``top`` members, or the whole front, with ``random`` networks in all. None comes twice.
+
+    Raises `RunError` if too few networks cost what a member does.
+    """
+    trials = members(run, top)
+    taken = {trial.digest for trial in run.front_trials}
+    pairs = []
+    for place, trial in enumerate(trials):
+        count = random // len(trials) + (place < random % len(trials))
+        band, others = _band_networks(run, trial, count, seed, taken)
+        own = _network(run, trial.genes)
+        pairs.append(
+            Member(
+                digest=own.digest,
+                genes=own.genes,
+                costs=own.costs,
+                trial=trial.number,
+                band=band,
+                random=tuple(others),
+            )
+        )
+        taken.update(network.digest for network in others)
+    return tuple(pairs)
+
+
+def members(run: Run, top: int) -> list[Trial]:
+    """The best of each of ``top`` equal parts of the front, ordered by the first objective."""
+    ordered = sorted(run.front_trials, key=lambda trial: run.objectives.losses(trial.metrics))
+    count = min(top, len(ordered))
+    return [ordered[i * len(ordered) // count] for i in range(count)]
+
+
+def _band_networks(
+    run: Run, member: Trial, count: int, seed: int, taken: set[str]
+) -> tuple[float, list[Network]]:
+    """The band's half-width as a share, and ``count`` networks from it, none of ``taken``."""
+    for share in BANDS:
+        try:
+            domain = _band(run, member, share)
+        except BoundError:
+            continue
+        draw = rng(seed, f"confirm:{member.digest}", round(100 * share))
+        drawn = [tuple(map(int, row)) for row in domain.sample_many(DRAWS, draw)]
+        by_digest = {run.space.decode(genes).digest: genes for genes in drawn}
+        fresh = [genes for digest, genes in by_digest.items() if digest not in taken]
+        if len(fresh) >= count:
+            return share, [_network(run, genes) for genes in fresh[:count]]
+    raise RunError(
+        f"fewer than {count} other networks cost what trial {member.number} does, "
+        f"within {BANDS[-1]:.0%}: try a smaller --random"
+    )
+
+
+def _network(run: Run, genes: Genes) -> Network:
+    costs = run.domain.costs(genes)
+    return Network(
+        digest=run.space.decode(genes).digest,
+        genes=tuple(genes),
+        costs={name: costs[name] for name in band_metrics(run)},
+    )
+
+
+def _band(run: Run, member: Trial, share: float) -> Domain:
+    bounds = {bound.metric: bound for bound in run.domain.bounds}
+    compiled = run.domain.compiled
+    for name in band_metrics(run):
+        value, own = member.metrics[name], bounds.get(name, Bound(name))
+        # A maximum, such as peak memory, has no lower side to draw from.
+        lower = -np.inf if compiled.maxima[compiled.column(name)] else value * (1 - share)
+        bounds[name] = Bound(name, min(own.upper, value * (1 + share)), max(own.lower, lower))
+    return Domain(run.space, compiled, list(bounds.values()))
+
+
+def band_metrics(run: Run) -> list[str]:
+    """The costs that a member and its random networks share."""
+    costs = [name for name in run.objectives.names if name in run.domain.compiled.names]
+    return costs or [run.latency]
