@@ -25,8 +25,8 @@ from nas.objectives import Objectives, parse_objectives
 from nas.record import ledger, store
 from nas.record.identity import identity
 from nas.strategies import make
+from nas.study.processes import Processes
 from nas.study.study import Study
-from nas.study.workers import Processes
 from nas.testing.toys import HashEvaluator, toy_domain
 from nas.trial import Metrics
 

@@ -1,4 +1,4 @@
-"""``nas search``: search a space for a device on your data; ends in a Pareto front and a run folder."""
+"""``nas search``: search a space for a device on your data, for a Pareto front and a run folder."""
 
 from collections.abc import Sequence
 from pathlib import Path

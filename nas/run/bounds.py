@@ -72,61 +72,69 @@ def bounded_domain(
     Raises `UsageError` for a bound on no cost, `BoundError` for one that no network meets;
     ``resolution`` is that of the other spaces which are then looked at.
     """
-    latencies = _latency_bounds(tables, bounds)
     costs = space_costs(space, tables, margins)
-    every = [_sure_bound(bound, device, margins) for device, bound in latencies.items()]
-    every += _cost_bounds(tables, bounds, costs)
+    latencies = _latency_bounds(tables, bounds)
+    others = _other_bounds(tables, bounds)
+    for bound in others:
+        if bound.metric not in costs.names:
+            raise unknown("bound", bound.metric, costs.names)
     for table in tables:
         if table.name in margins:
             _check_sure(space, table, costs, latencies[table.name].upper, margins[table.name])
+    every = [_sure_bound(bound, device, margins) for device, bound in latencies.items()]
     try:
-        return Domain(space, costs, every)
+        return Domain(space, costs, every + others)
     except BoundError as error:
         if bounds.latency_ms is None:
             raise
-        others = _faster_spaces(space, tables[0], bounds.latency_ms, resolution)
-        hint = f", or {', '.join(others)}" if others else ""
+        faster = _faster_spaces(space, tables[0], bounds.latency_ms, resolution)
+        hint = f", or {', '.join(faster)}" if faster else ""
         raise BoundError(f"{error}{hint}") from None
 
 
 def _latency_bounds(tables: Sequence[Table], bounds: Bounds) -> dict[str, Bound]:
     """By device, the bounds on latencies as they were asked for; the first device's own first."""
     latencies: dict[str, Bound] = {}
-    if bounds.latency_ms is not None or bounds.latency_min_ms is not None:
-        upper = math.inf if bounds.latency_ms is None else bounds.latency_ms
-        lower = -math.inf if bounds.latency_min_ms is None else bounds.latency_min_ms
-        first = tables[0].name
-        latencies[first] = Bound(latency_metric(first), upper, lower)
-    devices = {latency_metric(table.name): table.name for table in tables}
-    for name, upper in bounds.maxima.items():
-        device = devices.get(full_metric(name, tables))
+    for bound in _asked_bounds(tables, bounds):
+        device = _latency_device(bound, tables)
         if device is None:
             continue
         if device in latencies:
             raise UsageError(
                 f"the latency on '{device}' is bounded twice: by --latency and by --max. Keep one"
             )
-        latencies[device] = Bound(latency_metric(device), upper)
+        latencies[device] = bound
     return latencies
 
 
+def _other_bounds(tables: Sequence[Table], bounds: Bounds) -> list[Bound]:
+    asked = _asked_bounds(tables, bounds)
+    return [bound for bound in asked if _latency_device(bound, tables) is None]
+
+
+def _asked_bounds(tables: Sequence[Table], bounds: Bounds) -> list[Bound]:
+    asked = []
+    if bounds.latency_ms is not None or bounds.latency_min_ms is not None:
+        upper = math.inf if bounds.latency_ms is None else bounds.latency_ms
+        lower = -math.inf if bounds.latency_min_ms is None else bounds.latency_min_ms
+        asked.append(Bound(latency_metric(tables[0].name), upper, lower))
+    for name, upper in bounds.maxima.items():
+        asked.append(Bound(full_metric(name, tables), upper))
+    return asked
+
+
+def _latency_device(bound: Bound, tables: Sequence[Table]) -> str | None:
+    """The device whose latency is bounded; None for a bound on something else."""
+    metric = Metric.parse(bound.metric)
+    priced = metric.device in [table.name for table in tables]
+    return metric.device if metric.is_latency and priced else None
+
+
 def _sure_bound(bound: Bound, device: str, margins: Mapping[str, Margin]) -> Bound:
+    """The bound on the latency that is kept with the confidence, if there is one."""
     if device not in margins:
         return bound
     return replace(bound, metric=sure_metric(device, margins[device].confidence))
-
-
-def _cost_bounds(tables: Sequence[Table], bounds: Bounds, costs: Compiled) -> list[Bound]:
-    """The bounds on other costs than latencies."""
-    latencies = [latency_metric(table.name) for table in tables]
-    cost_bounds = []
-    for name, upper in bounds.maxima.items():
-        metric = full_metric(name, tables)
-        if metric not in costs.names:
-            raise unknown("bound", metric, costs.names)
-        if metric not in latencies:
-            cost_bounds.append(Bound(metric, upper))
-    return cost_bounds
 
 
 def _check_sure(

@@ -22,9 +22,9 @@ from nas.strategies.differentiable import Differentiable
 from nas.study import ray
 from nas.study.board import Board
 from nas.study.budget import Budget
+from nas.study.processes import Processes
 from nas.study.ray import Cluster
 from nas.study.study import Outcome, Study, Watch
-from nas.study.workers import Processes
 
 __all__ = ["Result", "check_free", "execute"]
 

@@ -12,7 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,34 +22,39 @@ from nas.errors import NasError, RunError, UsageError, unknown
 from nas.files import one_line
 from nas.objectives import QUALITY, SEARCH
 from nas.study.evaluator import Evaluator
+from nas.study.processes import Processes
 from nas.study.study import Outcome, Study
-from nas.study.workers import Measured, Processes, Serial, Task, Workers
+from nas.study.workers import Measured, Serial, Task, Workers
 from nas.trial import Metrics
 
-__all__ = ["SCHEDULERS", "Cluster", "require_ray", "run"]
+__all__ = ["SCHEDULERS", "Cluster", "Driver", "require_ray", "run"]
 
 SCHEDULERS = ("asha", "median")
 FOLDER = "ray"
 OBJECT_STORE_BYTES = 100 << 20  # our tasks and results are a few kilobytes
+LONGEST_REASON = 160
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """``address``: ``local`` for a cluster of this machine's cores, ``auto``, or ``HOST:PORT`` (or ``ray://``).
-
-    ``cpus`` and ``gpus`` are reserved for each trial, ``workers`` trials run at a time at most,
-    ``max_failures`` times a trial is begun anew after its worker or node was lost. ``parts``: into
-    how many parts a training is cut.
-    """
+    """Where a study is evaluated, and how."""
 
     address: str = "local"
+    """``local`` for a cluster of this machine's cores, ``auto``, ``HOST:PORT`` or ``ray://``."""
     workers: int = 1
+    """Trials that run at a time, at most."""
     cpus: float = 1
+    """CPUs that are reserved for a trial."""
     gpus: float = 0
+    """GPUs that are reserved for a trial."""
     scheduler: str | None = None
+    """How the worse trainings are ended early, one of `SCHEDULERS`; None for not at all."""
     max_failures: int = 3
+    """How often a trial is begun anew after its worker or node was lost."""
     timeout_seconds: float | None = None
+    """A training that takes longer fails; None for no limit."""
     parts: int = 8
+    """Into how many parts a training is cut."""
 
     def __post_init__(self) -> None:
         if self.scheduler is not None and self.scheduler not in SCHEDULERS:
@@ -64,16 +69,23 @@ def run(
     trials: int | None = None,
     seconds: float | None = None,
 ) -> Outcome:
-    """As `Study.run`, on a cluster. ``make`` builds the evaluator there: a module's function, or a partial of one."""
-    ray = _connect(cluster)
+    """As `Study.run`, on a cluster.
+
+    ``make`` builds the evaluator there: a module's function, or a partial of one.
+    """
+    require_ray()
+    import ray
+
+    _connect(cluster)
     study.begin(trials=trials, seconds=seconds)
+    driver = Driver(study, cluster)
     try:
         with redirect_stdout(None):
-            problem = _tune(study, make, cluster)
+            _tune(driver, make)
     finally:
         ray.shutdown()
-    if problem is not None:
-        raise problem
+    if driver.problem is not None:
+        raise driver.problem
     if not study.ended:
         raise RunError(f"Ray ended before the search did. Go on with --resume {study.store.folder}")
     study.stop_clock()
@@ -81,7 +93,7 @@ def run(
 
 
 def require_ray() -> None:
-    """Raise unless Ray and its Tune can be imported."""
+    """Raise `UsageError` unless Ray and its Tune can be imported."""
     os.environ.setdefault("RAY_DISABLE_IMPORT_WARNING", "1")
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # an interrupt is ours to tell
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -93,72 +105,174 @@ def require_ray() -> None:
         ) from None
 
 
-def _connect(cluster: Cluster) -> Any:
-    require_ray()
+def _connect(cluster: Cluster) -> None:
     import ray
 
-    here = {"num_cpus": cluster.workers * cluster.cpus, "object_store_memory": OBJECT_STORE_BYTES}
+    settings: dict[str, Any] = {}
+    if cluster.address == "local":
+        settings = {
+            "num_cpus": cluster.workers * cluster.cpus,
+            "object_store_memory": OBJECT_STORE_BYTES,
+            "include_dashboard": False,
+        }
     try:
         ray.init(
-            address="local" if cluster.address == "local" else cluster.address,
+            address=cluster.address,
             log_to_driver=False,
             logging_level=logging.ERROR,
             configure_logging=False,
-            **({**here, "include_dashboard": False} if cluster.address == "local" else {}),
+            **settings,
         )
     except (ConnectionError, ValueError, OSError, RuntimeError) as error:
-        text = one_line(error, 160)
         raise RunError(
-            f"no Ray cluster at '{cluster.address}': {text}. Start one with: ray start --head"
+            f"no Ray cluster at '{cluster.address}': {one_line(error, LONGEST_REASON)}. "
+            "Start one with: ray start --head"
         ) from None
-    return ray
 
 
-def _tune(study: Study, make: Callable[[], Evaluator], cluster: Cluster) -> NasError | None:
-    """Have Tune call us until the study has ended. What ended it early, if anything did."""
+# -- in the driver --------------------------------------------------------------------------------
+
+
+class Driver:
+    """Answers Tune out of a study. An error of ours is kept, and ends the experiment.
+
+    A network whose worker was lost is suggested again, as another trial of Tune's: what Tune itself
+    would begin anew does not include a trial whose worker dies before its first step.
+    """
+
+    def __init__(self, study: Study, cluster: Cluster) -> None:
+        self.study, self.cluster = study, cluster
+        self.problem: NasError | None = None
+        self._tasks: dict[str, Task] = {}
+        self._again: list[Task] = []
+        self._lost: Counter[int] = Counter()
+        self._curves: dict[str, list[Metrics]] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Tune writes what it was given to disk; a study is not for that."""
+        return dict, ()
+
+    @property
+    def followed(self) -> bool:
+        """Whether somebody looks at the scores after each part of a training."""
+        return self.cluster.scheduler is not None or self.study.judge is not None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing will be suggested any more."""
+        return self.problem is not None or (self.study.closed and not self._tasks)
+
+    def suggest(self, trial_id: str) -> dict[str, object] | None:
+        """What a trial of Tune's is to evaluate; None if it must wait, or if all is finished."""
+        task = self._next_task()
+        if task is None:
+            return None
+        self._tasks[trial_id] = task
+        return {
+            "number": task.number,
+            "seed": task.seed,
+            "network": json.dumps(task.network.to_json()),
+        }
+
+    def _next_task(self) -> Task | None:
+        if self.problem is not None:
+            return None
+        if self._again:
+            return self._again.pop()
+        try:
+            return self.study.take()
+        except NasError as error:
+            self.problem = error
+            return None
+
+    def goes_on(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        """Whether a training goes on after what it reported."""
+        scores = result.get("scores")
+        if "measured" in result or scores is None or trial_id not in self._tasks:
+            return True
+        self._curves.setdefault(trial_id, []).append(scores)
+        if self.study.judge is None:
+            return True
+        return self.study.judge(self._tasks[trial_id].number, result["part"], scores)
+
+    def complete(self, trial_id: str, result: Mapping[str, Any], *, lost: bool) -> None:
+        """Give the study what a trial came to; ``lost``: its worker died."""
+        task = self._tasks.pop(trial_id, None)
+        curve = tuple(self._curves.pop(trial_id, ()))
+        if task is None or self.problem is not None:
+            return
+        self._lost[task.number] += lost
+        if lost and self._lost[task.number] <= self.cluster.max_failures:
+            self._again.append(task)
+            return
+        try:
+            self.study.give(task.number, self._measured(result, curve, lost=lost))
+        except NasError as error:
+            self.problem = error
+
+    def _measured(
+        self, result: Mapping[str, Any], curve: tuple[Metrics, ...], *, lost: bool
+    ) -> Measured:
+        seconds = float(result.get("time_total_s", 0.0))
+        if lost:
+            times = self.cluster.max_failures + 1
+            reason = f"its Ray worker was lost {times} times: out of memory?"
+            return Measured(reason=reason, seconds=seconds)
+        if "measured" in result:
+            document = json.loads(result["measured"])
+            if "refused" in document:
+                raise RunError(document["refused"])
+            return replace(Measured(**document), curve=curve)
+        who = self.cluster.scheduler or "the front"
+        reason = f"stopped early by {who} after part {len(curve)}"
+        return Measured(reason=reason, stopped=True, seconds=seconds, curve=curve)
+
+
+def _tune(driver: Driver, make: Callable[[], Evaluator]) -> None:
+    """Have Tune call the driver until it has finished."""
     from ray import tune
 
-    searcher = _searcher(study, cluster)
-    metric = _metric(study)
-    followed = cluster.scheduler is not None or study.judge is not None
+    cluster = driver.cluster
+    metric = _metric(driver.study)
+    followed = cluster if driver.followed else None
 
-    def evaluate(config: dict[str, Any]) -> None:
-        _evaluate(config, make, metric, cluster if followed else None, cluster.timeout_seconds)
+    def evaluate(config: Mapping[str, Any]) -> None:
+        _evaluate(config, make, metric, followed, cluster.timeout_seconds)
 
     class Stop(tune.Stopper):  # type: ignore[misc]
         def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
-            return not searcher.goes_on(trial_id, result)
+            return not driver.goes_on(trial_id, result)
 
         def stop_all(self) -> bool:
-            return searcher.problem is not None
+            return driver.problem is not None
+
+    def name(trial: Any) -> str:
+        return f"trial_{trial.config['number']:06d}"
 
     tune.Tuner(
         tune.with_resources(evaluate, {"cpu": cluster.cpus, "gpu": cluster.gpus}),
         tune_config=tune.TuneConfig(
-            search_alg=searcher,
+            search_alg=_searcher(driver),
             scheduler=_scheduler(cluster, metric),
             num_samples=-1,
             max_concurrent_trials=cluster.workers,
             reuse_actors=True,
-            trial_name_creator=lambda trial: f"trial_{trial.config['number']:06d}",
-            trial_dirname_creator=lambda trial: (
-                f"trial_{trial.config['number']:06d}_{trial.trial_id}"
-            ),
+            trial_name_creator=name,
+            trial_dirname_creator=lambda trial: f"{name(trial)}_{trial.trial_id}",
         ),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=str(Path(study.store.folder) / FOLDER),
+            storage_path=str(Path(driver.study.store.folder) / FOLDER),
             stop=Stop(),
             verbose=0,
         ),
     ).fit()
-    problem: NasError | None = searcher.problem
-    return problem
 
 
 def _metric(study: Study) -> str:
-    quality = [name for name in study.store.objectives.names if name in QUALITY]
-    return SEARCH + (quality or ["accuracy"])[0]
+    """What schedulers compare: the first quality among the objectives, on the *search* set."""
+    qualities = [name for name in study.store.objectives.names if name in QUALITY]
+    return SEARCH + (*qualities, QUALITY[0])[0]
 
 
 def _scheduler(cluster: Cluster, metric: str) -> Any:
@@ -174,77 +288,27 @@ def _scheduler(cluster: Cluster, metric: str) -> Any:
     return schedulers.MedianStoppingRule(**settings, grace_period=2, min_samples_required=3)
 
 
-# -- in the driver --------------------------------------------------------------------------------
-
-
-def _searcher(study: Study, cluster: Cluster) -> Any:
+def _searcher(driver: Driver) -> Any:
+    """The driver as Tune wants a search algorithm: a subclass of Tune's own."""
     from ray.tune.search import Searcher
 
-    class Driver(Searcher):  # type: ignore[misc]
-        """What Tune takes for a search algorithm. An error of ours is kept, and ends the experiment.
-
-        A network whose worker was lost is suggested again, as another trial of Tune's: what Tune
-        itself would begin anew does not include a trial whose worker dies before its first step.
-        """
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.tasks: dict[str, Task] = {}
-            self.again: list[Task] = []
-            self.lost: Counter[int] = Counter()
-            self.curves: dict[str, list[Metrics]] = {}
-            self.problem: NasError | None = None
-
+    class Adapter(Searcher):  # type: ignore[misc]
         def __reduce__(self) -> tuple[Any, ...]:
-            """Tune writes what it was given to disk; a study is not for that."""
+            """As the driver's."""
             return dict, ()
 
-        def __deepcopy__(self, memo: dict[int, Any]) -> "Driver":
+        def __deepcopy__(self, memo: dict[int, Any]) -> "Adapter":
             return self
 
-        def set_search_properties(self, *given: Any, **settings: Any) -> bool:
+        def set_search_properties(self, *properties: Any, **settings: Any) -> bool:
             return True
 
         def suggest(self, trial_id: str) -> Any:
-            if self.problem is not None:
-                return Searcher.FINISHED
-            try:
-                task = self.again.pop() if self.again else study.take()
-            except NasError as error:
-                self.problem = error
-                return Searcher.FINISHED
-            if task is None:
-                return Searcher.FINISHED if study.closed and not self.tasks else None
-            self.tasks[trial_id] = task
-            return {
-                "number": task.number,
-                "seed": task.seed,
-                "network": json.dumps(task.network.to_json()),
-            }
-
-        def goes_on(self, trial_id: str, result: Mapping[str, Any]) -> bool:
-            scores = result.get("scores")
-            if "measured" in result or scores is None or trial_id not in self.tasks:
-                return True
-            curve = self.curves.setdefault(trial_id, [])
-            curve.append(scores)
-            return study.judge is None or study.judge(
-                self.tasks[trial_id].number, result["part"], scores
-            )
+            config = driver.suggest(trial_id)
+            return Searcher.FINISHED if config is None and driver.finished else config
 
         def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-            task = self.tasks.pop(trial_id, None)
-            curve = tuple(self.curves.pop(trial_id, ()))
-            if task is None or self.problem is not None:
-                return
-            self.lost[task.number] += error
-            if error and self.lost[task.number] <= cluster.max_failures:
-                self.again.append(task)
-                return
-            try:
-                study.give(task.number, _measured(result or {}, curve, cluster, lost=error))
-            except NasError as problem:
-                self.problem = problem
+            driver.complete(trial_id, result or {}, lost=error)
 
         def save(self, checkpoint_path: str) -> None:
             """Nothing to save: the record is ours."""
@@ -252,30 +316,7 @@ def _searcher(study: Study, cluster: Cluster) -> Any:
         def restore(self, checkpoint_path: str) -> None:
             """Nothing to restore."""
 
-    return Driver()
-
-
-def _measured(
-    result: Mapping[str, Any], curve: tuple[Metrics, ...], cluster: Cluster, *, lost: bool
-) -> Measured:
-    seconds = float(result.get("time_total_s", 0.0))
-    if lost:
-        times = cluster.max_failures + 1
-        return Measured(
-            reason=f"its Ray worker was lost {times} times: out of memory?", seconds=seconds
-        )
-    if "measured" in result:
-        found = json.loads(result["measured"])
-        if "refused" in found:
-            raise RunError(found["refused"])
-        return Measured(**{**found, "curve": curve})
-    who = cluster.scheduler or "the front"
-    return Measured(
-        reason=f"stopped early by {who} after part {len(curve)}",
-        stopped=True,
-        seconds=seconds,
-        curve=curve,
-    )
+    return Adapter()
 
 
 # -- in the workers -------------------------------------------------------------------------------
@@ -283,12 +324,13 @@ def _measured(
 
 @cache
 def _crew(make: Callable[[], Evaluator], timeout_seconds: float | None) -> Workers:
-    """Built once in a Ray worker, which is used again. One that may have to be killed is a process of its own."""
-    return (
-        Serial(make())
-        if timeout_seconds is None
-        else Processes(make, 1, timeout_seconds=timeout_seconds)
-    )
+    """Built once in a Ray worker, which is used again.
+
+    One that may have to be killed is a process of its own.
+    """
+    if timeout_seconds is None:
+        return Serial(make())
+    return Processes(make, 1, timeout_seconds=timeout_seconds)
 
 
 def _evaluate(
@@ -298,7 +340,10 @@ def _evaluate(
     followed: Cluster | None,
     timeout_seconds: float | None,
 ) -> None:
-    """One trial of Tune's: scores after each part, if anybody follows them, and at the end the result as JSON."""
+    """One trial of Tune's.
+
+    Reports the scores after each part, if anybody follows them, and at the end the result as JSON.
+    """
     from ray import tune
 
     network = Architecture.from_json(json.loads(config["network"]))
@@ -308,15 +353,17 @@ def _evaluate(
         tune.report({**scores, "scores": dict(scores), "part": part})
         return True
 
+    measured = Measured()
+    document: dict[str, Any]
     try:
         crew = _crew(make, timeout_seconds)
         crew.submit(task)
         [(_, measured)] = crew.wait(None if followed is None else report)
-        found = {**asdict(measured), "curve": ()}
+        document = {**asdict(measured), "curve": ()}
     except NasError as error:
-        measured, found = Measured(), {"refused": str(error)}
+        document = {"refused": str(error)}
     except BaseException:  # Tune stops a function by leaving it
         _crew.cache_clear()
         raise
-    plain = {metric: 0.0, **measured.metrics, "part": followed.parts if followed else 1}
-    tune.report({**plain, "measured": json.dumps(found)})
+    parts = followed.parts if followed else 1
+    tune.report({metric: 0.0, **measured.metrics, "part": parts, "measured": json.dumps(document)})

@@ -18,26 +18,32 @@ from nas.trial import Metrics
 __all__ = ["FEWEST", "Hopeless"]
 
 FEWEST = 10
+"""Complete trials that were followed, before any training is judged."""
 
 
 class Hopeless:
-    """Learns from complete trials, judges trainings. Qualities are those of the *search* set, as strategies are told."""
+    """Learns from complete trials, and judges trainings.
+
+    Qualities are those of the *search* set, as strategies are told them.
+    """
 
     def __init__(self, objectives: Objectives) -> None:
-        quality = [name for name in objectives.names if name in QUALITY]
-        measured = [name for name in objectives.names if name == "train_ms"]
-        if len(quality) != 1 or measured or objectives.reward is not None:
+        """Raises `UsageError` unless all objectives but one quality are costs."""
+        qualities = [name for name in objectives.names if name in QUALITY]
+        measured = "train_ms" in objectives.names or objectives.reward is not None
+        if len(qualities) != 1 or measured:
+            reward = "" if objectives.reward is None else " and a reward"
             raise UsageError(
-                "hopeless trainings are known by one quality, every other objective being a cost, not with "
-                f"{', '.join(objectives.names)}{' and a reward' if objectives.reward is not None else ''}"
+                "hopeless trainings are known by one quality, every other objective being a cost, "
+                f"not with {', '.join(objectives.names)}{reward}"
             )
-        self.objectives, self.quality = objectives, quality[0]
-        self._told: list[tuple[float, ...]] = []
-        self._rises: dict[int, list[float]] = {}
+        self.objectives, self.quality = objectives, qualities[0]
+        self._losses: list[tuple[float, ...]] = []
+        self._rises: dict[int, list[float]] = {}  # by part: what each trial still gained after it
 
     def learn(self, metrics: Metrics, curve: Sequence[Metrics]) -> None:
         """One complete trial: its metrics, and its scores after each part."""
-        self._told.append(self.objectives.told(metrics))
+        self._losses.append(self.objectives.told(metrics))
         end = self._quality(metrics)
         for part, scores in enumerate(curve, 1):
             self._rises.setdefault(part, []).append(end - self._quality(scores))
@@ -48,11 +54,14 @@ class Hopeless:
         if len(rises) < FEWEST:
             return False
         hoped = min(1.0, self._quality(metrics) + max(0.0, *rises))
-        ours = np.array(
-            self.objectives.told({**metrics, self.quality: hoped, SEARCH + self.quality: hoped})
-        )
-        told = np.array(self._told)
-        return bool(((told <= ours).all(axis=1) & (told < ours).any(axis=1)).any())
+        at_best = {**metrics, self.quality: hoped, SEARCH + self.quality: hoped}
+        return self._is_dominated(np.array(self.objectives.told(at_best)))
+
+    def _is_dominated(self, losses: np.ndarray) -> bool:
+        known = np.array(self._losses)
+        no_worse = (known <= losses).all(axis=1)
+        better = (known < losses).any(axis=1)
+        return bool((no_worse & better).any())
 
     def _quality(self, metrics: Metrics) -> float:
         return metrics.get(SEARCH + self.quality, metrics.get(self.quality, 0.0))

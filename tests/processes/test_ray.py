@@ -10,7 +10,7 @@ import pytest
 import nas
 from nas.errors import UsageError
 from nas.record.store import read
-from nas.study.ray import Cluster, _searcher
+from nas.study.ray import Cluster, Driver
 from tests.processes.test_workers import study
 
 ROOT = Path(nas.__file__).parent.parent
@@ -61,17 +61,18 @@ def test_a_search_on_ray_survives_a_worker(tmp_path, scheduler):
 
 def test_a_network_whose_worker_is_lost_is_suggested_again(tmp_path):
     """Also where Tune would not, as the worker died before the trial's first step."""
-    pytest.importorskip("ray.tune", reason="Ray is not installed: pip install 'nas-toolkit[ray]'")
     searched = study(tmp_path)
     searched.begin(trials=1)
-    driver = _searcher(searched, Cluster(max_failures=2))
+    driver = Driver(searched, Cluster(max_failures=2))
     first = driver.suggest("a")
     assert driver.suggest("other") is None
+    assert not driver.finished
     for before, after in ("ab", "bc"):
-        driver.on_trial_complete(before, error=True)
+        driver.complete(before, {}, lost=True)
         assert driver.suggest(after) == first
-    driver.on_trial_complete("c", error=True)
-    assert not driver.again
+    driver.complete("c", {}, lost=True)
+    assert driver.suggest("d") is None
+    assert driver.finished
     searched.store.close()
     [trial] = read(tmp_path / "run").trials
     assert (trial.state, trial.reason) == (

@@ -9,8 +9,9 @@ from nas.objectives import Objectives, parse_objectives
 from nas.record.identity import identity
 from nas.record.store import Store, read
 from nas.strategies import make
+from nas.study.processes import Processes
 from nas.study.study import Study, evaluation_seed
-from nas.study.workers import Processes, Task
+from nas.study.workers import Task
 from nas.testing.toys import HashEvaluator, toy_domain
 from tests.processes.evaluators import Wild, dies, refuses
 
@@ -94,10 +95,11 @@ def test_a_training_is_followed_across_the_pipe(tmp_path):
         seen.append((number, part, scores["search_accuracy"]))
         return part < 2
 
-    task = Task(number=5, network=DOMAIN.space.decode((0,) * 8), seed=0)
     with Processes(wild(tmp_path, {}), 1) as workers:
-        workers.submit(task)
-        [(number, measured)] = workers.wait(judge)
-    assert (number, measured.stopped, measured.reason) == (5, True, "stopped early after part 2")
-    assert seen == [(5, 1, 0.1), (5, 2, 0.2)]
-    assert measured.curve == ({"search_accuracy": 0.1}, {"search_accuracy": 0.2})
+        for number in (5, 6):  # the second one goes to a worker that waits for it
+            workers.submit(Task(number=number, network=DOMAIN.space.decode((0,) * 8), seed=0))
+            [(ended, measured)] = workers.wait(judge)
+            assert (ended, measured.reason) == (number, "stopped early after part 2")
+            assert measured.stopped
+            assert measured.curve == ({"search_accuracy": 0.1}, {"search_accuracy": 0.2})
+    assert seen == [(5, 1, 0.1), (5, 2, 0.2), (6, 1, 0.1), (6, 2, 0.2)]
