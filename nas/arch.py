@@ -27,7 +27,25 @@ LAYER_COLUMNS = ("layer", "op", "input", "params", "macs (M)")
 STAGE_NAME = re.compile(r"[A-Za-z0-9_.+-]{1,80}")
 
 
-def _stage_name(name: Any) -> str:
+def _check_format(number: object) -> None:
+    if number != FORMAT:
+        raise ArchitectureError(f"architecture format must be {FORMAT}, not {str(number)[:40]}")
+
+
+def _input_shape(channels: object, size: object) -> Shape:
+    if type(channels) is not int or type(size) is not int:
+        raise ArchitectureError(
+            f"architecture input must be two whole numbers, not {str((channels, size))[:80]}"
+        )
+    largest = max(channels, size)
+    if largest > LARGEST_SIDE:
+        raise ArchitectureError(
+            f"architecture input must be at most {LARGEST_SIDE}, not {str(largest)[:40]}"
+        )
+    return Shape(channels, size)
+
+
+def _stage_name(name: object) -> str:
     """A stage's name stands in exported code: it is a word, and cannot be more."""
     if not isinstance(name, str) or not STAGE_NAME.fullmatch(name):
         raise ArchitectureError(
@@ -48,7 +66,7 @@ class Layer:
 
     @cached_property
     def _hash(self) -> int:
-        """Kept, since layers are keys wherever a space is priced or compared, and their ops are deep."""
+        """Kept, since layers are keys wherever a space is priced, and their ops are deep."""
         return hash((self.op, self.shape))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -77,11 +95,14 @@ class Layer:
 
     @cached_property
     def peak_bytes(self) -> int:
-        """Activations alive at the layer's worst moment: a kernel's input and output and what is held beside."""
-        held = self.op.held(self.shape)
-        return FLOAT_BYTES * max(
-            (k.in_elements + k.out_elements + held for k in self.kernels), default=0
-        )
+        """Activations alive at the layer's worst moment.
+
+        These are a kernel's input and output, and what is held beside.
+        """
+        alive = [kernel.in_elements + kernel.out_elements for kernel in self.kernels]
+        if not alive:
+            return 0
+        return FLOAT_BYTES * (max(alive) + self.op.held(self.shape))
 
     @cached_property
     def text(self) -> str:
@@ -99,6 +120,10 @@ class Stage:
 
     name: str
     ops: tuple[Op, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """Plain JSON: the name, and ops by short key."""
+        return {"name": self.name, "layers": [op_to_json(op) for op in self.ops]}
 
 
 @dataclass(frozen=True)
@@ -124,24 +149,23 @@ class Architecture:
     def of_layers(
         cls, input: Shape, stages: Iterable[tuple[str, tuple[Layer, ...]]]
     ) -> "Architecture":
-        """The network of layers that were walked before: each one's shape is what the one before hands over.
+        """The network of layers that were walked before, by stage name; nothing is checked again.
 
-        For search spaces, which share priced layers between networks; nothing is checked again.
+        Each layer's shape is what the one before hands over. For search spaces, which share priced
+        layers between networks.
         """
-        made = object.__new__(cls)
-        named = tuple((name, layers) for name, layers in stages if layers)
-        object.__setattr__(made, "input", input)
-        object.__setattr__(
-            made,
-            "stages",
-            tuple(Stage(name, tuple(x.op for x in layers)) for name, layers in named),
-        )
-        object.__setattr__(
-            made, "layers", tuple(chain.from_iterable(layers for _, layers in named))
-        )
-        if not made.layers:
+        network = object.__new__(cls)
+        named, flat = [], list[Layer]()
+        for name, layers in stages:
+            if layers:
+                named.append(Stage(name, tuple(layer.op for layer in layers)))
+                flat += layers
+        object.__setattr__(network, "input", input)
+        object.__setattr__(network, "stages", tuple(named))
+        object.__setattr__(network, "layers", tuple(flat))
+        if not flat:
             raise ArchitectureError("an architecture needs at least one layer")
-        return made
+        return network
 
     @cached_property
     def layers_by_stage(self) -> tuple[tuple[Stage, tuple[Layer, ...]], ...]:
@@ -175,7 +199,7 @@ class Architecture:
 
     @cached_property
     def peak_memory_bytes(self) -> int:
-        """Activations alive at the worst moment of inference, one image, float32, weights not counted."""
+        """Activations alive at the worst moment of inference: one image, float32, no weights."""
         return max(layer.peak_bytes for layer in self.layers)
 
     def kernels(self) -> Iterator[Kernel]:
@@ -184,13 +208,17 @@ class Architecture:
 
     @cached_property
     def digest(self) -> str:
-        """Name of the computation: 20 hex digits over the chain of (op, input shape), stage borders aside."""
+        """Name of the computation: 20 hex digits over the chain of (op, input shape).
+
+        Where stages begin does not matter.
+        """
         text = f"[{','.join([layer.text for layer in self.layers])}]"
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
     def _repr_html_(self) -> str:
         """The layers as a notebook shows them."""
-        title = f"{self.digest}: input {self.input}, {self.params:,} params, {self.macs / 1e6:,.1f} M macs"
+        sizes = f"{self.params:,} params, {self.macs / 1e6:,.1f} M macs"
+        title = f"{self.digest}: input {self.input}, {sizes}"
         return html_table(title, LAYER_COLUMNS, self._layer_rows())
 
     def __str__(self) -> str:
@@ -218,47 +246,34 @@ class Architecture:
                 rows.append((stage.name, *cells))
         return rows
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain JSON: format, input, stages of ops by short key."""
         return {
             "format": FORMAT,
             "input": {"channels": self.input.channels, "size": self.input.size},
-            "stages": [
-                {"name": s.name, "layers": [op_to_json(op) for op in s.ops]} for s in self.stages
-            ],
+            "stages": [stage.to_json() for stage in self.stages],
         }
 
     @classmethod
     def from_json(cls, data: Any) -> "Architecture":
         """The network that `to_json` wrote; anything else raises `ArchitectureError`."""
         try:
-            if data["format"] != FORMAT:
-                raise ArchitectureError(
-                    f"architecture format must be {FORMAT}, not {str(data['format'])[:40]}"
-                )
-            given = data["input"]["channels"], data["input"]["size"]
-            if not all(type(n) is int for n in given):
-                raise ArchitectureError(
-                    f"architecture input must be two whole numbers, not {str(given)[:80]}"
-                )
-            if max(given) > LARGEST_SIDE:
-                raise ArchitectureError(
-                    f"architecture input must be at most {LARGEST_SIDE}, not {str(max(given))[:40]}"
-                )
-            stages = tuple(
-                Stage(_stage_name(stage["name"]), tuple(op_from_json(op) for op in stage["layers"]))
-                for stage in data["stages"]
-            )
+            _check_format(data["format"])
+            shape = _input_shape(data["input"]["channels"], data["input"]["size"])
+            stages = []
+            for stage in data["stages"]:
+                ops = tuple(op_from_json(op) for op in stage["layers"])
+                stages.append(Stage(_stage_name(stage["name"]), ops))
         except (KeyError, TypeError) as error:
             raise ArchitectureError(
                 f"not an architecture: missing or misplaced {str(error)[:80]}"
             ) from None
-        found = cls(Shape(*given), stages)
-        if found.params > LARGEST_PARAMS or found.peak_memory_bytes > LARGEST_PARAMS:
+        network = cls(shape, tuple(stages))
+        if max(network.params, network.peak_memory_bytes) > LARGEST_PARAMS:
             raise ArchitectureError(
                 "an architecture of over 2^40 weights or bytes of activations is none"
             )
-        return found
+        return network
 
     def save(self, path: str | Path) -> None:
         """Write the JSON form."""

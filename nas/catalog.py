@@ -47,7 +47,7 @@ DIFFERENTIABLE = "nas.evaluate.differentiable"
 
 
 def plug_ins(package: ModuleType, group: str, kind: str) -> dict[str, EntryPoint | str]:
-    """Module name or entry point by command-line name: a folder's modules and an entry-point group's entries."""
+    """Module name or entry point by command-line name: a folder's modules, and a group's entries."""
     known = {
         found.name: f"{package.__name__}.{found.name}"
         for found in pkgutil.iter_modules(package.__path__)
@@ -79,8 +79,9 @@ def space_names() -> list[str]:
 
 
 def space(name: str, **settings: object) -> SearchSpace:
-    """The search space of that name, or of a ``.py`` file; ``settings`` go to its function ``space()``.
+    """The search space of that name, or of a ``.py`` file.
 
+    ``settings`` go to its function ``space()``.
     ``fused_mbconv:base=b0`` passes settings of the space's own beside ``resolution``, ``classes``
     and ``in_channels``. A setting given as None is left at the space's default.
     """
@@ -203,7 +204,7 @@ def _stamps(file: Path) -> tuple[int, ...]:
 
 @lru_cache(maxsize=32)
 def _table(path: Path, file: Path, stamps: tuple[int, ...]) -> Table:
-    """``file`` and ``stamps`` are what the cache goes by: the same name may mean another file, or other content."""
+    """The cache goes by ``file`` and ``stamps``: a name may come to mean another file or content."""
     return Table.load(path)
 
 
@@ -211,7 +212,10 @@ def _table(path: Path, file: Path, stamps: tuple[int, ...]) -> Table:
 
 
 def benchmark(spec: str) -> Callable[[int], Problem]:
-    """The benchmark of a spec, ``name:variant,key=value,...``: gives the problem of a seed. ``space`` is a space's name."""
+    """The benchmark of a spec, ``name:variant,key=value,...``; it gives the problem of a seed.
+
+    Its setting ``space`` is a space's name.
+    """
     name, settings = parse_spec(spec)
     known = benchmarks.known()
     if name not in known:
@@ -264,5 +268,5 @@ def fitting() -> ModuleType:
 
 
 def differentiable() -> ModuleType:
-    """The module that trains what strategy ``differentiable`` proposes from; on the torch side too."""
+    """The module that trains what strategy ``differentiable`` proposes from, on the torch side."""
     return importlib.import_module(DIFFERENTIABLE)

@@ -276,6 +276,7 @@ def _memory(space: SearchSpace, costs: Compiled) -> Iterator[Finding]:
         worst = max(step.words[state][option], key=lambda layer: layer.peak_bytes)
         text = (
             f"{heavy.sum()} of {heavy.size} combinations need over {DANGEROUS_BYTES >> 20} MiB "
-            f"in one layer for one image; the most, {peaks.max() / (1 << 20):.0f} MiB, takes {worst}"
+            "in one layer for one image; "
+            f"the most, {peaks.max() / (1 << 20):.0f} MiB, takes {worst}"
         )
         yield Finding("warning", step.slot.name, text)

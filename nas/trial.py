@@ -17,7 +17,10 @@ State = Literal["complete", "infeasible", "failed", "stopped"]
 
 
 def check_metrics(metrics: Metrics) -> Metrics:
-    """The metrics as a plain dict of finite floats; NaN or infinity raises: NaN would sit on every front."""
+    """The metrics as a plain dict of finite floats; NaN or infinity raises `NasError`.
+
+    NaN would sit on every front.
+    """
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise NasError(f"metric '{name}' must be finite, not {value}")
@@ -26,21 +29,21 @@ def check_metrics(metrics: Metrics) -> Metrics:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One network that was asked for, and what became of it.
-
-    ``losses`` are the study's objectives as the strategy is told them, lower is better; empty
-    unless complete. ``metrics`` are all numbers known of the network, by name. ``note`` is the
-    proposal's.
-    """
+    """One network that was asked for, and what became of it."""
 
     number: int
     genes: Genes
     digest: str
+    """The network's, `nas.arch.Architecture.digest`."""
     state: State
     losses: tuple[float, ...] = ()
+    """The objectives as the strategy is told them, lower is better; empty unless complete."""
     metrics: Metrics = field(default_factory=dict)
+    """All numbers known of the network, by name."""
     note: Mapping[str, Any] = field(default_factory=dict)
+    """The proposal's: what the strategy cannot rebuild from genes alone, as plain JSON."""
     reason: str = ""
+    """In one line, why it is not complete."""
 
     def __post_init__(self) -> None:
         check_metrics(self.metrics)

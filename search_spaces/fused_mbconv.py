@@ -1,4 +1,4 @@
-"""EfficientNetV2's space: MBConv or Fused-MBConv, kernel, expansion and layers over the channels of a backbone.
+"""EfficientNetV2's space: MBConv or Fused-MBConv, kernel, expansion and layers over a backbone.
 
 Tan and Le 2021, EfficientNetV2: Smaller Models and Faster Training,
 https://arxiv.org/abs/2104.00298, section 3.2. Channels are not searched: the paper reuses those of

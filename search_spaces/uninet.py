@@ -47,7 +47,7 @@ CHOICES = (
 
 
 def stage(number: int, channels: int, repeats: int, stride: int) -> Slot:
-    """One searched stage: the down-sampling module changes size and channels, the blocks keep them."""
+    """One searched stage: its first module changes size and channels, the blocks keep them."""
 
     def make(picked: Mapping[str, Any], shape: Shape) -> Iterator[Op]:
         yield picked["down"].replace(

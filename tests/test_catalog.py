@@ -15,8 +15,13 @@ from nas.space import Choice, SearchSpace, Slot, fixed
 
 def space(resolution=16, classes=10, in_channels=3, width=8):
     choice = Choice("kernel", (1, 3, 5), ordinal=True)
-    layer = lambda name: Slot(name=name, stage=name, choices=(choice,), make=lambda p, s: [Conv(kernel=p["kernel"], channels=width)])
-    return SearchSpace("mine", Shape(in_channels, resolution), (layer("a"), layer("b"), fixed("head", Classifier(classes=classes))))
+
+    def layer(name):
+        make = lambda picked, shape: [Conv(kernel=picked["kernel"], channels=width)]
+        return Slot(name=name, stage=name, choices=(choice,), make=make)
+
+    slots = (layer("a"), layer("b"), fixed("head", Classifier(classes=classes)))
+    return SearchSpace("mine", Shape(in_channels, resolution), slots)
 """
 
 

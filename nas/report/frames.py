@@ -28,7 +28,7 @@ class FrontRow:
     """Its mean score on *test*, None if its confirmation is not finished."""
 
     def to_json(self) -> dict[str, object]:
-        """The row as ``--json`` prints it: metrics, latency on the first device, on every device."""
+        """The row as ``--json`` prints it, with the latency on the first and on every device."""
         devices = {device: estimate.to_json() for device, estimate in self.estimates.items()}
         return {**self._plain(), "devices": devices, "confirmed": self.confirmed}
 
@@ -63,7 +63,7 @@ def front_frame(rows: Sequence[FrontRow]) -> "pd.DataFrame":
 
 
 def trials_frame(trials: Sequence[Trial], objectives: Objectives) -> "pd.DataFrame":
-    """One row per trial: number, state, digest, whether on the front, every metric, genes, reason."""
+    """One row per trial: whether it is on the front, every metric, genes, and what it is told by."""
     import pandas as pd
 
     on_front = {trial.number for trial in objectives.front(trials)}

@@ -70,7 +70,7 @@ class Device:
 
     table: Table
     coverage: Mapping[str, Mapping[int, float]]
-    """By space and resolution: the share of distinct layers that have a row of their own, 0 to 1."""
+    """By space and resolution: the share of distinct layers with a row of their own, 0 to 1."""
 
     @classmethod
     def of(cls, table: Table, spaces: Iterable[SearchSpace]) -> "Device":

@@ -1,4 +1,4 @@
-"""What a run folder copies so that it can be read wherever it goes: its latency tables and its space.
+"""What a run folder holds copies of, so that it can be read wherever it goes: tables and space.
 
 A search space that is a file is a program. Somebody else's run is opened without running theirs.
 """
@@ -48,9 +48,9 @@ def copy_space(folder: Path, spec: str) -> None:
 
 
 def read_space(folder: Path, arguments: Mapping[str, object]) -> SearchSpace:
-    """The space of a run, by the arguments in ``run.json``; one that was a file is read from its copy.
+    """The space of a run, by the arguments in ``run.json``.
 
-    The copy is run if the user's own file, which it was copied from, still says the same, or if
+    A space that was a file is read from its copy. The copy is run if the user's own file, which it was copied from, still says the same, or if
     `TRUST` names the run. Else, and for arguments that name no space, this raises `RunError`.
     """
     settings = dict(arguments)

@@ -1,4 +1,4 @@
-"""NETWORK, as every command takes it: a published name, an ``architecture.json``, or ``RUN[:TRIAL]``."""
+"""NETWORK as commands take it: a published name, an ``architecture.json``, or ``RUN[:TRIAL]``."""
 
 from pathlib import Path
 

@@ -61,7 +61,7 @@ class Pick(Chosen):
         formats: Sequence[str] = ("python", "onnx", "json"),
         **settings: Any,
     ) -> Any:
-        """Write the network as files that run without the toolkit, verified: `nas.export.export`."""
+        """Write the network as verified files that run without the toolkit: `nas.export.export`."""
         settings = {"metadata": self.metadata, **settings}
         return import_module("nas.export").export(self.network, folder, formats=formats, **settings)
 
@@ -167,7 +167,7 @@ class _Candidates:
 def _candidates(
     fits: Sequence[Trial], quality: str, confirmed: Mapping[str, float], least: int
 ) -> _Candidates:
-    """The confirmed trials with their confirmed quality, if there are as many as ``least``; else all."""
+    """The confirmed trials with their confirmed quality; all, if fewer than ``least`` are."""
     sure = [trial for trial in fits if trial.digest in confirmed]
     if len(sure) >= least:
         return _Candidates(

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ ROOT = Path(nas.__file__).parent.parent
 
 @pytest.fixture
 def run(capsys, monkeypatch):
-    """Call as ``run(*arguments, code=0)``: stdout and stderr of ``nas ARGUMENTS``, in this process."""
+    """Call as ``run(*arguments, code=0)``: stdout and stderr of ``nas ARGUMENTS``."""
     monkeypatch.setenv("COLUMNS", "120")
 
     def call(*arguments, code=0):
@@ -113,8 +114,11 @@ def test_bad_input_is_one_line_and_no_traceback(run, arguments, code, message):
 
 
 def test_an_imported_table_is_a_device(run, tmp_path):
-    rows = "\n".join(f'"mbconv(channels={c},kernel={k})",24,{s},{c * k * s / 9e3}' for c in (24, 32, 48) for k in (3, 5) for s in (14, 28))  # fmt: skip
-    (tmp_path / "timings.csv").write_text(f"op,in_channels,in_size,latency_ms\n{rows}\n")
+    lines = ["op,in_channels,in_size,latency_ms"]
+    for channels, kernel, size in product((24, 32, 48), (3, 5), (14, 28)):
+        op = f'"mbconv(channels={channels},kernel={kernel})"'
+        lines.append(f"{op},24,{size},{channels * kernel * size / 9e3}")
+    (tmp_path / "timings.csv").write_text("\n".join(lines) + "\n")
     arguments = (
         "latency",
         "import",
@@ -144,8 +148,18 @@ def test_a_table_is_adapted_from_timed_networks(run, tmp_path):
         f"{' '.join(map(str, g))},{2 * source.estimate(space.decode(g)).latency_ms}" for g in genes
     ]
     (tmp_path / "timed.csv").write_text("genes,latency_ms\n" + "\n".join(lines) + "\n")
-    arguments = ("latency", "adapt", "--from", "pixel3", "--space", "fbnet", "--resolution", "32", "--classes", "100",
-                 "--measurements", str(tmp_path / "timed.csv"), "--device", "phone", "--out", str(tmp_path))  # fmt: skip
+    space_options = ["--space", "fbnet", "--resolution", "32", "--classes", "100"]
+    files = ("--measurements", str(tmp_path / "timed.csv"), "--out", str(tmp_path))
+    arguments = (
+        "latency",
+        "adapt",
+        "--from",
+        "pixel3",
+        *space_options,
+        "--device",
+        "phone",
+        *files,
+    )
     assert "MAPE" in run(*arguments)[0]
     found = json.loads(run(*arguments, "--force", "--json")[0])
     assert found["known_error"]["left_out_networks_mape"] < 0.02
@@ -154,10 +168,17 @@ def test_a_table_is_adapted_from_timed_networks(run, tmp_path):
 
 
 def test_scale_gives_the_published_family_with_files(run, tmp_path):
-    out, err = run(
-        "scale", "efficientnet_b0", "--preset", "efficientnet", "--members", "2", "--device", "pixel",
-        "--out", str(tmp_path / "family"),
-    )  # fmt: skip
+    arguments = [
+        "scale",
+        "efficientnet_b0",
+        "--preset",
+        "efficientnet",
+        "--members",
+        "2",
+        "--device",
+        "pixel",
+    ]
+    out, err = run(*arguments, "--out", str(tmp_path / "family"))
     assert err == ""
     assert "7,794,184" in out
     assert "9,109,994" in out

@@ -1,4 +1,4 @@
-"""Replay: all proposals of a run come out again; each way to tamper with one is found, and named."""
+"""Replay: all proposals of a run come out again; each way to tamper with one is named."""
 
 import json
 import os
