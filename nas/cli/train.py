@@ -1,4 +1,4 @@
-"""``nas train``: train one network in full on your data; goes on exactly where a kill stopped it."""
+"""``nas train``: train one network in full; goes on exactly where a kill stopped it."""
 
 import dataclasses
 import os
@@ -18,8 +18,9 @@ from nas.data.masks import load_masks
 from nas.errors import RunError, UsageError
 from nas.evaluate.inherit import has_supernet, supernet_weights
 from nas.model.weights import Weights, read_weights
+from nas.progress import Progress
 from nas.run.network import named_network
-from nas.train.full import FullTraining, Recipe, Watched
+from nas.train.full import FullTraining, Recipe
 from nas.train.recipe import GROWTH, RECIPES, recipe
 from nas.train.teacher import TEMPERATURE, WEIGHT, Teacher, load_teacher
 
@@ -33,11 +34,11 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 Examples:
   nas train runs/photos:12 --data folder:photos --out trained/photos
   nas train mobilenet_v2 --data fashion-mnist --resolution 32 --epochs 20 --out trained/fashion
-  nas train architecture.json --data npz:scans.npz --groups patients.txt --weights old/weights.pt --out trained/scans
-  nas train runs/photos:12 --data folder:photos --weights runs/photos --out trained/on     # from the run's supernet
-  nas train winner.json --data folder:photos --recipe efficientnetv2-s --set batch_size=128 --out trained/v2
+  nas train architecture.json --data npz:scans.npz --groups patients.txt --out trained/scans
+  nas train runs/photos:12 --data folder:photos --weights runs/photos --out trained/on  # its supernet
+  nas train winner.json --data folder:photos --recipe efficientnetv2-s --out trained/v2
   nas train winner.json --data folder:photos --progressive s --tensorboard --out trained/growing
-  nas train small.json --data digits --teacher big.json --teacher-weights big/weights.pt --out trained/small
+  nas train small.json --data digits --teacher big.json --teacher-weights big --out trained/small
   nas train winner.json --task segmentation --data folder:streets --out trained/streets
   torchrun --nproc-per-node 4 -m nas train winner.json --data folder:photos --out trained/four"""
 )
@@ -50,38 +51,47 @@ Examples:
     "--out", required=True, type=click.Path(path_type=Path), help="Folder of the training."
 )
 @click.option(
-    "--task", type=click.Choice(["classification", "segmentation"]), default="classification", show_default=True,
-    help="segmentation reads folder:DIR with images/ and masks/.",
-)  # fmt: skip
+    "--task",
+    type=click.Choice(["classification", "segmentation"]),
+    default="classification",
+    show_default=True,
+    help="What to learn. Segmentation reads folder:DIR with images/ and masks/.",
+)
 @click.option(
     "--recipe",
     "recipe_name",
     default="default",
     show_default=True,
-    help=f"Recipe of a paper: {', '.join(RECIPES)}.",
+    help=f"Starts from a paper's recipe: {', '.join(RECIPES)}.",
 )
 @click.option(
     "--progressive",
     default="",
     metavar="PRESET",
-    help=f"Growing sizes, as EfficientNetV2: {', '.join(GROWTH)}.",
+    help=f"Trains at growing sizes, as EfficientNetV2: {', '.join(GROWTH)}.",
 )
 @click.option(
     "--set",
     "settings",
     default="",
     metavar="NAME=VALUE,..",
-    help="Settings of the recipe to change.",
+    help="Changes these settings of the recipe.",
 )
 @click.option(
-    "--epochs", type=click.FloatRange(0, min_open=True), help="Passes.  [default: the recipe's]"
+    "--epochs",
+    type=click.FloatRange(0, min_open=True),
+    help="Passes over the weights and search sets.  [default: the recipe's]",
 )
 @click.option("--steps", type=click.IntRange(1), help="Batches to train on, instead of --epochs.")
 @click.option(
-    "--batch-size", type=click.IntRange(2), help="Images a step, in all.  [default: the recipe's]"
+    "--batch-size",
+    type=click.IntRange(2),
+    help="Images in each step, over all processes.  [default: the recipe's]",
 )
 @click.option(
-    "--lr", type=click.FloatRange(0, min_open=True), help="Peak rate.  [default: the recipe's]"
+    "--lr",
+    type=click.FloatRange(0, min_open=True),
+    help="Peak learning rate.  [default: the recipe's]",
 )
 @click.option(
     "--resolution",
@@ -91,12 +101,12 @@ Examples:
 @click.option(
     "--weights",
     type=click.Path(path_type=Path),
-    help="Start from a state dict, a folder of nas train, or a run's supernet.",
+    help="Starts from a state dict, a folder of nas train, or a run's supernet.",
 )
 @click.option(
     "--partial",
     is_flag=True,
-    help="Take of --weights what fits, as from a smaller member of a family.",
+    help="Takes of --weights what fits, as from a smaller member of a family.",
 )
 @click.option(
     "--teacher", metavar="NETWORK", help="Network, or ONNX file, whose logits to learn from."
@@ -109,12 +119,16 @@ Examples:
     type=float,
     default=TEMPERATURE,
     show_default=True,
-    help="Softens its classes.",
+    help="Divides the teacher's logits.",
 )
 @click.option(
-    "--teacher-weight", type=float, default=WEIGHT, show_default=True, help="Its share of the loss."
+    "--teacher-weight",
+    type=float,
+    default=WEIGHT,
+    show_default=True,
+    help="Share of the teacher in the loss.",
 )
-@click.option("--tensorboard", is_flag=True, help="Curves in OUT/tensorboard.")
+@click.option("--tensorboard", is_flag=True, help="Writes curves into OUT/tensorboard.")
 @click.option(
     "--threads",
     type=click.IntRange(1),
@@ -132,7 +146,7 @@ Examples:
 @click.option(
     "--strict",
     is_flag=True,
-    help="Refuse a data set with a corrupt image instead of leaving it out.",
+    help="Refuses a data set with a corrupt image instead of leaving the image out.",
 )
 @click.option(
     "--seed",
@@ -169,9 +183,16 @@ def command(
     chosen, architecture = _recipe(given), named_network(network)
     dataset = _data(task, data, strict, groups, chosen.resolution or architecture.input.size)
     training = FullTraining(
-        architecture, dataset, out, chosen, weights=_weights(weights, architecture), partial=partial, thread_count=threads,
-        teacher=_teacher(dataset, given), tensorboard=tensorboard,
-    )  # fmt: skip
+        architecture,
+        dataset,
+        out,
+        chosen,
+        weights=_weights(weights, architecture),
+        partial=partial,
+        thread_count=threads,
+        teacher=_teacher(dataset, given),
+        tensorboard=tensorboard,
+    )
     live = Live(quiet=as_json or not training.processes.first)
     live.lines(training.lines())
     try:
@@ -186,12 +207,18 @@ def command(
         weights_read = None if training.loaded is None else dataclasses.asdict(training.loaded)
         print_json({"out": str(out), **result, "weights": weights_read})
         return
-    times = "once" if result["test_openings"] == 1 else f"{result['test_openings']} times"
-    metric = training.task.metric
-    click.echo(
-        f"test {metric} {result['test'][metric]:.4f} on {units.counted(result['test_images'], 'image')} (test set opened {times}), "
-        f"selection {result['selection'][metric]:.4f}; {result['core_seconds']:.0f} core-seconds\n"
-        f"{out}/weights.pt   {out}/architecture.json   {out}/result.json"
+    click.echo(_summary(result, training.task.metric))
+    click.echo(f"{out}/weights.pt   {out}/architecture.json   {out}/result.json")
+
+
+def _summary(result: dict[str, Any], metric: str) -> str:
+    openings = result["test_openings"]
+    times = "once" if openings == 1 else f"{openings} times"
+    return (
+        f"test {metric} {result['test'][metric]:.4f} on "
+        f"{units.counted(result['test_images'], 'image')} (test set opened {times}), "
+        f"selection {result['selection'][metric]:.4f}; "
+        f"{result['core_seconds']:.0f} core-seconds"
     )
 
 
@@ -203,7 +230,7 @@ def _weights(path: Path | None, network: Architecture) -> Weights | None:
 
 
 def _recipe(given: dict[str, Any]) -> Recipe:
-    """The recipe with --set, then the options of their own, each of which says a setting in plain words."""
+    """The recipe with --set, then with the settings that have options of their own."""
     base = recipe(given["recipe_name"], given["progressive"], given["settings"])
     own = {
         name: given[name]
@@ -229,9 +256,12 @@ def _teacher(dataset: Dataset, given: dict[str, Any]) -> Teacher | None:
             raise UsageError("--teacher-weights needs --teacher NETWORK")
         return None
     return load_teacher(
-        given["teacher"], given["teacher_weights"], dataset,
-        temperature=given["teacher_temperature"], weight=given["teacher_weight"],
-    )  # fmt: skip
+        given["teacher"],
+        given["teacher_weights"],
+        dataset,
+        temperature=given["teacher_temperature"],
+        weight=given["teacher_weight"],
+    )
 
 
 class _Lines:
@@ -240,16 +270,13 @@ class _Lines:
     def __init__(self, live: Live, metric: str) -> None:
         self._live, self._metric, self._last = live, metric, time.monotonic()
 
-    def __call__(self, watched: Watched) -> None:
+    def __call__(self, progress: Progress[object]) -> None:
         now = time.monotonic()
-        if now - self._last < LOG_EVERY_SECONDS and watched.done < watched.steps:
+        if now - self._last < LOG_EVERY_SECONDS and progress.done != progress.planned:
             return
         self._last = now
-        selection = (
-            ""
-            if watched.selection is None
-            else f"  selection {self._metric} {watched.selection:.4f}"
-        )
-        self._live.step(
-            f"step {watched.done}/{watched.steps}  loss {watched.loss:.4f}{selection}  {duration(watched.eta_seconds)} left"
-        )
+        figures = progress.figures
+        line = f"step {progress.done}/{progress.planned}  loss {figures['loss']:.4f}"
+        if "selection" in figures:
+            line += f"  selection {self._metric} {figures['selection']:.4f}"
+        self._live.step(f"{line}  {duration(progress.eta_seconds or 0.0)} left")

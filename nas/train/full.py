@@ -1,16 +1,13 @@
-"""Train one network in full: checkpoints, exact resume, a watch on *selection*, one score on *test*.
+"""Train one network in full: checkpoints, exact resume, one score on *test*.
 
 A folder holds ``train.json`` (what the result depends on), ``checkpoint.pt``, and at the end
 ``weights.pt`` (a state dict of the torch module), ``architecture.json`` and ``result.json``. The
-same call goes on after a kill and ends in the same bits. Training reads *weights* and *search*;
-normalisation is that of *weights*.
+same call goes on after a kill and ends in the same bits. Training reads *weights* and *search*,
+*selection* is watched; normalisation is that of *weights*.
 """
 
 import dataclasses
 import math
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +21,7 @@ from nas.errors import RunError, UsageError
 from nas.files import UNREADABLE, make_folder, one_line, read_json, through_json, write_json
 from nas.metadata import Metadata, save_network
 from nas.model.weights import Loaded, Weights, read, read_weights, save
+from nas.progress import Pace, Progress, Watch, ignore
 from nas.record import ledger
 from nas.record.identity import check_same
 from nas.record.journal import RunLock
@@ -38,30 +36,20 @@ from nas.train.teacher import Teacher
 from nas.train.threads import threads
 from nas.units import counted
 
-__all__ = ["FullTraining", "Recipe", "Watched"]
+__all__ = ["FullTraining", "Recipe"]
 
 OPENINGS = "test.jsonl"
 LARGEST_JSON_BYTES = 64 << 20
 
 
-@dataclass(frozen=True, kw_only=True)
-class Watched:
-    """Where a training stands; ``selection`` is the task's metric after the last whole epoch, None before."""
-
-    done: int
-    steps: int
-    loss: float
-    selection: float | None
-    eta_seconds: float
-
-
 class FullTraining:
-    """One network on one data set, in one folder. Raises `NasError` in one line for whatever cannot be.
+    """One network on one data set, in one folder. Raises `NasError` in one line if it cannot be.
 
     The data set decides the task: a `nas.data.masks.MaskDataset` is segmented. Started by torch's
-    launcher, each process makes the same one, and the first writes the files. ``tensorboard``
-    writes curves into the folder. ``weights``: a file, a folder that holds one, or weights that
-    were read, to start from; ``partial`` takes of them what fits.
+    launcher, each process makes the same one, and the first writes the files.
+
+    ``weights``: what to start from, a file, a folder that holds one, or weights that were read;
+    ``partial`` takes of them what fits. ``tensorboard`` writes curves into the folder.
     """
 
     def __init__(
@@ -77,22 +65,18 @@ class FullTraining:
         teacher: Teacher | None = None,
         tensorboard: bool = False,
     ) -> None:
-        self.folder, self.recipe, self.dataset, self.thread_count = (
-            Path(out),
-            recipe,
-            dataset,
-            thread_count,
-        )
+        if teacher is not None and isinstance(dataset, MaskDataset):
+            raise UsageError(
+                "a teacher gives a class per image: "
+                "--teacher and --task segmentation exclude each other"
+            )
+        self.folder, self.recipe, self.dataset = Path(out), recipe, dataset
+        self.thread_count, self.teacher, self.tensorboard = thread_count, teacher, tensorboard
         self.processes, self.device = launched()
         self.task = task_of(network, dataset, recipe, self.device)
         self.network, self.splits, self.rows = self.task.network, self.task.splits, self.task.rows
         self.schedule = recipe.schedule(len(self.rows))
         self.phases: list[Phase] = self.task.phases(recipe, self.schedule.steps)
-        self.teacher, self.tensorboard = teacher, tensorboard
-        if teacher is not None and isinstance(dataset, MaskDataset):
-            raise UsageError(
-                "a teacher gives a class per image: --teacher and --task segmentation exclude each other"
-            )
         self.partial = partial
         self.start = read_weights(weights) if isinstance(weights, str | Path) else weights
         self.loaded: Loaded | None = None
@@ -122,33 +106,53 @@ class FullTraining:
 
     def lines(self) -> list[str]:
         """What will be done, for people."""
+        lines = [
+            self._network_line(),
+            *self.splits.lines(),
+            self._training_line(),
+            f"recipe     {self.schedule.optimiser}, peak rate {self.schedule.lr:.4g}, "
+            f"{self.schedule.decay}; {self.recipe or 'the defaults'}",
+        ]
+        if self.loaded is not None:
+            lines += self.loaded.lines()
+        lines.append(f"folder     {self.folder}")
+        if max(self.recipe.randaugment, self.recipe.randaugment_start) > FULL:
+            lines.append(
+                f"           randaugment above {FULL:g} acts as {FULL:g}: "
+                "kornia's operations go no further"
+            )
+        if self.teacher is not None:
+            lines.append(f"teacher    {self.teacher}")
+        return lines
+
+    def _network_line(self) -> str:
+        network = self.network
+        return (
+            f"network    input {network.input}, {network.params:,} params, "
+            f"{network.macs / 1e6:,.0f} M macs"
+        )
+
+    def _training_line(self) -> str:
         schedule = self.schedule
         sizes = " then ".join(str(step.size) for step in self.recipe.plan(self.network.input.size))
         several = f", {self.processes.count} processes" if self.processes.count > 1 else ""
-        lines = [
-            f"network    input {self.network.input}, {self.network.params:,} params, {self.network.macs / 1e6:,.0f} M macs",
-            *self.splits.lines(),
-            f"training   {counted(schedule.steps, 'step')} of {schedule.batch_size} images of weights and search "
-            f"({schedule.steps / self.epoch_steps:.3g} epochs) at {sizes} px, {counted(self.thread_count, 'thread')} on "
-            f"{self.device.type}{several}",
-            f"recipe     {schedule.optimiser}, peak rate {schedule.lr:.4g}, {schedule.decay}; "
-            f"{self.recipe or 'the defaults'}",
-            *(self.loaded.lines() if self.loaded else ()),
-            f"folder     {self.folder}",
-        ]
-        if max(self.recipe.randaugment, self.recipe.randaugment_start) > FULL:
-            lines.append(
-                f"           randaugment above {FULL:g} acts as {FULL:g}: kornia's operations go no further"
-            )
-        return lines if self.teacher is None else [*lines, f"teacher    {self.teacher}"]
+        return (
+            f"training   {counted(schedule.steps, 'step')} of {schedule.batch_size} images of "
+            f"weights and search ({schedule.steps / self.epoch_steps:.3g} epochs) at {sizes} px, "
+            f"{counted(self.thread_count, 'thread')} on {self.device.type}{several}"
+        )
 
     def run(
         self,
         *,
         checkpoint_seconds: float = 60.0,
-        watch: Callable[[Watched], None] = lambda watched: None,
+        watch: Watch = ignore,
     ) -> dict[str, Any]:
-        """Train from the last checkpoint, or from the start, to the end; ``result.json``'s content."""
+        """Train from the last checkpoint, or from the start, to the end.
+
+        ``watch`` is called after every step; its figures are ``loss`` and, after the first whole
+        epoch, ``selection``, the task's metric. Returns the content of ``result.json``.
+        """
         make_folder(self.folder)
         lock = RunLock(self.folder) if self.processes.first else None
         try:
@@ -171,39 +175,35 @@ class FullTraining:
             write_json(file, self.identity())
         check_same(self.folder, _read_json(file), through_json(self.identity()))
 
-    def _run(self, checkpoint_seconds: float, watch: Callable[[Watched], None]) -> dict[str, Any]:
+    def _run(self, checkpoint_seconds: float, watch: Watch) -> dict[str, Any]:
         training = self._training()
-        history, before = self._restore(training)
+        history, seconds = self._restore(training)
         curves = Curves(self.folder / "tensorboard", training.done) if self._draws() else None
-        begun = saved = time.monotonic()
-        first = training.done
+        pace = Pace("step", self.schedule.steps, done=training.done, seconds=seconds)
+        saved = seconds
         while training.done < self.schedule.steps:
             loss = training.advance()
             if training.done % self.epoch_steps == 0:
-                history.append(
-                    {"step": training.done, "loss": loss, **self._watched_selection(training)}
-                )
-            now = time.monotonic()
+                scores = self._watched_selection(training)
+                history.append({"step": training.done, "loss": loss, **scores})
             if curves is not None:
                 self._draw(curves, training.done, loss, history)
-            watch(
-                Watched(
-                    done=training.done,
-                    steps=self.schedule.steps,
-                    loss=loss,
-                    selection=history[-1][self.task.metric] if history else None,
-                    eta_seconds=(now - begun)
-                    / (training.done - first)
-                    * (self.schedule.steps - training.done),
-                )
-            )
-            if self._due(now - saved, checkpoint_seconds, training.done):
-                self._checkpoint(training, history, before + now - begun)
-                saved = now
+            progress: Progress[object] = pace.at(training.done, None, self._figures(loss, history))
+            watch(progress)
+            seconds = progress.seconds
+            if self._due(seconds - saved, checkpoint_seconds, training.done):
+                self._checkpoint(training, history, seconds)
+                saved = seconds
         training.finish()
         if curves is not None:
             curves.close()
-        return self._finish(training.network, history, before + time.monotonic() - begun)
+        return self._finish(training.network, history, seconds)
+
+    def _figures(self, loss: float, history: list[dict[str, float]]) -> dict[str, float]:
+        figures = {"loss": loss}
+        if history:
+            figures["selection"] = history[-1][self.task.metric]
+        return figures
 
     def _training(self) -> Training:
         network = self.task.build(self.recipe.seed)
@@ -211,12 +211,16 @@ class FullTraining:
             self.task.load(network, self.start, self.partial)
         if self.recipe.drop_path:
             add_drop_path(network, self.recipe.drop_path)
-        last = self.phases[-1]
-        labels = self.task.labels(self.rows, self.network.input.size)
         return Training(
-            network, last.images, labels, self.schedule, seed=self.recipe.seed, phases=self.phases,
-            distillation=None if self.teacher is None else self.teacher.on(self.device), processes=self.processes,
-        )  # fmt: skip
+            network,
+            self.phases[-1].images,
+            self.task.labels(self.rows, self.network.input.size),
+            self.schedule,
+            seed=self.recipe.seed,
+            phases=self.phases,
+            distillation=None if self.teacher is None else self.teacher.on(self.device),
+            processes=self.processes,
+        )
 
     def _draws(self) -> bool:
         return self.tensorboard and self.processes.first
@@ -225,11 +229,11 @@ class FullTraining:
         self, curves: Curves, done: int, loss: float, history: list[dict[str, float]]
     ) -> None:
         curves.add(done, {"loss": loss, "lr": self.schedule.lr_at(done - 1)})
-        if history and history[-1]["step"] == done:
-            scores = {
-                name: value for name, value in history[-1].items() if name not in ("step", "loss")
-            }
-            curves.add(done, {f"selection/{name}": value for name, value in scores.items()})
+        if not history or history[-1]["step"] != done:
+            return
+        for name, value in history[-1].items():
+            if name not in ("step", "loss"):
+                curves.add(done, {f"selection/{name}": value})
 
     def _due(self, seconds: float, every: float, done: int) -> bool:
         """Whether to save now. Processes agree, since each has a part in a checkpoint."""
@@ -242,8 +246,8 @@ class FullTraining:
             return self._selection(training.network)
 
     def _selection(self, network: nn.Module) -> dict[str, float]:
-        found = self.task.score(network, self.splits.selection)
-        return {name: value for name, value in found.items() if name != "loss"}
+        scores = self.task.score(network, self.splits.selection)
+        return {name: value for name, value in scores.items() if name != "loss"}
 
     def _checkpoint(
         self, training: Training, history: list[dict[str, float]], seconds: float
@@ -278,12 +282,10 @@ class FullTraining:
         return _read_json(self.folder / "result.json")
 
     def _ship(self, network: nn.Module, history: list[dict[str, float]], seconds: float) -> None:
-        save(
-            self.folder / "weights.pt",
-            {name: value.cpu() for name, value in network.state_dict().items()},
-        )
-        found = self.task.statistics
-        metadata = Metadata(classes=self.dataset.classes, mean=found.mean, std=found.std)
+        state = {name: value.cpu() for name, value in network.state_dict().items()}
+        save(self.folder / "weights.pt", state)
+        norm = self.task.statistics
+        metadata = Metadata(classes=self.dataset.classes, mean=norm.mean, std=norm.std)
         save_network(self.network, metadata, self.folder / "architecture.json")
         selection = self._selection(network)
         test, images = self.task.score_test(network, self.folder / OPENINGS)
@@ -292,10 +294,7 @@ class FullTraining:
             "network": self.network.digest,
             "data": self.dataset.name,
             "classes": list(self.dataset.classes),
-            "normalisation": {
-                "mean": list(self.task.statistics.mean),
-                "std": list(self.task.statistics.std),
-            },
+            "normalisation": {"mean": list(norm.mean), "std": list(norm.std)},
             "steps": self.schedule.steps,
             "core_seconds": round(seconds * self.thread_count * self.processes.count, 1),
             "selection": selection,
@@ -309,13 +308,14 @@ class FullTraining:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = read_json(path, LARGEST_JSON_BYTES, "not a file of a training")
+        document = read_json(path, LARGEST_JSON_BYTES, "not a file of a training")
     except UNREADABLE as error:
         raise RunError(
             f"cannot read {path}: {one_line(error, 120)}. Remove it to start anew"
         ) from None
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
+        kind = type(document).__name__
         raise RunError(
-            f"{path} is not a file of a training: it holds a {type(found).__name__}. Remove it to start anew"
+            f"{path} is not a file of a training: it holds a {kind}. Remove it to start anew"
         )
-    return found
+    return document
