@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from nas import catalog
 from nas.latency.adapt import adapt
-from nas.latency.table import layer_key
+from nas.latency.keys import layer_key
 from nas.statistics import kendall_tau
 
 Floats = NDArray[np.float64]

@@ -31,7 +31,10 @@ from scipy.optimize import nnls
 from nas import networks
 from nas.arch import Layer
 from nas.latency.device import DeviceModel, work
-from nas.latency.table import HEADER, Row, Table, layer_key
+from nas.latency.info import TableInfo
+from nas.latency.keys import layer_key
+from nas.latency.rows import HEADER, Row
+from nas.latency.table import Table
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import MBConv
 from nas.shape import Kernel, Shape
@@ -271,12 +274,12 @@ def pixel1_rows(timings: Iterable[Timing], factor: float) -> dict[str, Row]:
 
 
 def pixel1_table(
-    rows: Mapping[str, Row], prices: Floats, info: Mapping[str, Any] | None = None
+    rows: Mapping[str, Row], prices: Floats, more: Mapping[str, object] | None = None
 ) -> Table:
     model = DeviceModel(
         prices=dict(zip(PIXEL1_FORM, prices.tolist(), strict=True)), row_sd=0.10, common_sd=0.06
     )
-    return Table("pixel1", rows, model, info or {}, "")
+    return Table(rows, TableInfo(name="pixel1", model=model, more=more or {}))
 
 
 def pixel1_report(timings: Sequence[Timing]) -> dict[str, float]:
@@ -670,7 +673,7 @@ def fbnet_info(device: str, table: Table, known_error: Mapping[str, float]) -> d
 
 
 def shipped(figures: Path) -> dict[str, Table]:
-    """The tables as fitted to all figures, rounded as they are written; ``info`` holds the campaign factor."""
+    """The tables as fitted to all figures, rounded as they are written; pixel1's ``more`` holds the campaign factor."""
     timings = pixel1_timings(figures)
     prices, factor = pixel1_fit(timings, PIXEL1_FORM)
     rounded = np.array(list(round_prices(PIXEL1_FORM, prices).values()))
@@ -679,7 +682,7 @@ def shipped(figures: Path) -> dict[str, Table]:
         rows, base = fbnet_timings(figures, device)
         named = round_prices(FBNET_FORM, fbnet_fit(rows, base, FBNET_FORM))
         model = DeviceModel(prices=named, row_sd=row_sd, common_sd=common_sd)
-        found[device] = Table(device, fbnet_rows(rows, base, model), model, {}, "")
+        found[device] = Table(fbnet_rows(rows, base, model), TableInfo(name=device, model=model))
     return found
 
 
@@ -692,7 +695,7 @@ def main() -> None:
     tables = shipped(figures)
     infos = {
         "pixel1": pixel1_info(
-            tables["pixel1"].info["factor"],
+            tables["pixel1"].info.more["factor"],
             tables["pixel1"],
             pixel1_report(pixel1_timings(figures)),
         )

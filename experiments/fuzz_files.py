@@ -33,8 +33,9 @@ from nas.errors import NasError
 from nas.evaluate.differentiable import learn
 from nas.evaluate.proxy import Proxy, preset
 from nas.evaluate.supernet import SupernetSession
+from nas.latency.files import write_table
 from nas.latency.importing import read_foreign
-from nas.latency.table import Table, write_table
+from nas.latency.table import Table
 from nas.model import build
 from nas.model.weights import load_weights
 from nas.record import ledger

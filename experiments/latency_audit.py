@@ -26,11 +26,14 @@ from nas.cost.confidence import margin, sure_latency_ms
 from nas.cost.costs import latency_metric, space_costs, sure_metric
 from nas.domain import Bound, Domain
 from nas.latency.audit import Audit, audit
-from nas.latency.table import Estimate, Table, layer_key
+from nas.latency.estimate import Estimate
+from nas.latency.keys import layer_key
+from nas.latency.table import Table
 from nas.measure.build import Journal, Progress, keys_of, subject, table_of, time_missing
 from nas.measure.runners import OnnxRuntime, pinned
 from nas.measure.timing import remarks
 from nas.measure.verify import Timed, Verdict, draw, network_subject, verify
+from nas.reading import to_json
 from nas.space import SearchSpace
 from nas.statistics import rng
 
@@ -239,7 +242,7 @@ def report(found: Verdict, naive: Audit, kept: tuple[int, list[float], list[floa
     print(line("all, corrected", found.every))
     print(line("all, rows as built", found.before))
     print(line("all, ops one after the other", naive))
-    print(f"\ncorrection {found.table.info['correction']}\n\ngoals")
+    print(f"\ncorrection {to_json(found.table.correction)}\n\ngoals")
     for name, each in found.spaces.items():
         told(f"{name}: MAPE at most 3 %", f"{100 * each.mape:.2f} %", each.mape <= 0.03)
         told(
@@ -302,9 +305,9 @@ def main() -> None:
     runner, slot, out = OnnxRuntime(), Slice(given.minutes), Path(given.out)
     table, seen, held, doubts = time_everything(given, spaces, runner, slot)
     print(
-        f"{len(table.rows)} rows, {len(table.info['noisy'])} noisy; {len(seen)} networks seen, {len(held)} held out"
+        f"{len(table.rows)} rows, {len(table.info.noisy or ())} noisy; {len(seen)} networks seen, {len(held)} held out"
     )
-    for name, error in table.info["known_error"].items():
+    for name, error in table.info.known_error.items():
         print(f"  {name}: {100 * error:.1f} %")
     found = verify(table, held, correct=True, seen=seen, unreliable=doubts)
     naive = naive_audit(held, runner, out, slot)

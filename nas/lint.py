@@ -17,7 +17,8 @@ from nas.arch import Layer
 from nas.cost.compiled import Compiled
 from nas.cost.costs import space_costs
 from nas.errors import NasError, TableError
-from nas.latency.table import Estimate, Table
+from nas.latency.estimate import Estimate
+from nas.latency.table import Table
 from nas.ops import op_from_json, op_to_json
 from nas.space import Choice, SearchSpace, Step
 from nas.trial import Genes

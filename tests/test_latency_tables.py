@@ -12,7 +12,8 @@ import pytest
 from nas import catalog, networks
 from nas.cost.compiled import compile_costs
 from nas.latency.device import AMOUNTS
-from nas.latency.table import HEADER, Table
+from nas.latency.rows import HEADER
+from nas.latency.table import Table
 from search_spaces import fbnet
 
 ROOT = Path(__file__).parent.parent
@@ -68,22 +69,22 @@ def test_digests(name):
 @pytest.mark.parametrize("name", DEVICES)
 def test_provenance_is_complete(name):
     info = catalog.device(name).info
-    assert info["name"] == name
-    assert set(info["conditions"]) == {"runtime", "dtype", "threads", "batch", "hardware", "date"}
-    assert all(set(source) == {"what", "who", "where", "licence"} for source in info["sources"])
-    assert all(info[name] for name in ("kind", "title", "fitted", "caveats"))
-    assert all(isinstance(value, float) for value in info["known_error"].values())
-    assert set(info["model"]["prices"]) <= set(AMOUNTS)
+    assert info.name == name
+    assert set(info.conditions) == {"runtime", "dtype", "threads", "batch", "hardware", "date"}
+    assert all(set(source) == {"what", "who", "where", "licence"} for source in info.sources)
+    assert all((info.kind, info.title, info.fitted, info.caveats))
+    assert all(isinstance(value, float) for value in info.known_error.values())
+    assert set(info.model.prices) <= set(AMOUNTS)
 
 
 def test_known_errors_meet_the_goal():
-    known = catalog.device("pixel1").info["known_error"]
+    known = catalog.device("pixel1").info.known_error
     assert known["leave_family_out_mape"] <= 0.05
     assert (
         known["shipped_form_mape"] <= known["shipped_form_without_rows_mape"] + 0.0005
     )  # rows do no harm
     for name in DEVICES:
-        error = catalog.device(name).info["known_error"]
+        error = catalog.device(name).info.known_error
         assert error["shipped_form_mape"] < error["macs_only_mape"] / 2
 
 
@@ -205,18 +206,18 @@ def test_known_errors_can_be_computed_again(script, capsys):
         for name in FBNET_DEVICES
     }
     for name, found in known.items():
-        assert found == pytest.approx(catalog.device(name).info["known_error"], abs=2e-4)
+        assert found == pytest.approx(catalog.device(name).info.known_error, abs=2e-4)
     assert "worst_network_error" in capsys.readouterr().out
 
 
 def test_written_tables_load(script, tmp_path):
     stored = catalog.device("pixel1")
-    script.write(stored.rows, stored.info, tmp_path)
+    script.write(stored.rows, stored.to_json(), tmp_path)
     again = Table.load(tmp_path / "pixel1.csv")
     assert again.rows == stored.rows
     assert again.digest == stored.digest
     assert (tmp_path / "pixel1.csv").read_text().startswith(",".join(HEADER))
-    assert json.loads((tmp_path / "pixel1.json").read_text()) == stored.info
+    assert json.loads((tmp_path / "pixel1.json").read_text()) == stored.to_json()
 
 
 def test_without_figures_the_script_says_so(script, monkeypatch):

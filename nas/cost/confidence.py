@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from nas.cost.compiled import compile_costs
 from nas.errors import UsageError
-from nas.latency.table import Estimate, Table
+from nas.latency.estimate import Estimate
+from nas.latency.table import Table
 from nas.space import SearchSpace
 
 __all__ = ["Margin", "check_confidence", "margin", "sure_latency_ms"]

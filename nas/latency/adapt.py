@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 from nas.arch import Layer
 from nas.errors import TableError
 from nas.latency.device import AMOUNTS, work
-from nas.latency.table import Row, Table, layer_key
+from nas.latency.keys import layer_key
+from nas.latency.rows import Row
+from nas.latency.table import Table
 from nas.statistics import kendall_tau
 
 __all__ = ["GROUPS", "Adapted", "adapt"]

@@ -1,4 +1,4 @@
-"""Estimates held against whole networks that were timed: how far off, how sure, and whether the order is right."""
+"""Estimates held against whole networks that were timed: how far off, how sure, how well ordered."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from nas.latency.table import Estimate
+from nas.latency.estimate import Estimate
 from nas.statistics import kendall_tau, kendall_tau_of_near
 
-__all__ = ["NINETY", "Audit", "audit", "told"]
+__all__ = ["NINETY", "Audit", "StoredAudit", "audit"]
 
 NINETY = 1.6449  # standard deviations to either side that hold 90 %
 BAND = 0.10
@@ -18,27 +18,65 @@ POOR_MAPE, POOR_TAU = 0.10, 0.80
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """Of ``networks`` timed whole. Errors are estimate over measurement minus one, shares are 0..1.
-
-    ``tau``: Kendall's tau of estimates and measurements; ``tau_band``: over pairs whose
-    measurements lie within 10 % of each other. ``tau_repeat`` and ``tau_repeat_band``: the same
-    between two measurements, all that any estimate could reach. None where there are no such pairs.
-    """
+    """Estimates of networks timed whole. An error is estimate over measurement, minus one."""
 
     networks: int
     mape: float
+    """Mean absolute error."""
     bias: float
+    """Mean error."""
     within_5: float
+    """Share of networks off by at most 5 %, 0..1."""
     within_10: float
+    """Share of networks off by at most 10 %, 0..1."""
     coverage_90: float
+    """Share of networks inside their interval of 90 %, 0..1."""
     tau: float | None
+    """Kendall's tau of estimates and measurements; None if it is not defined."""
     tau_band: float | None
+    """The same over pairs whose measurements lie within 10 % of each other."""
     tau_repeat: float | None
+    """Kendall's tau between two measurements: all that any estimate could reach."""
     tau_repeat_band: float | None
+    """The same over pairs within 10 %."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
         return asdict(self)
+
+    @property
+    def is_poor(self) -> bool:
+        """Whether nobody should rely on the table as it is."""
+        return self.mape > POOR_MAPE or (self.tau is not None and self.tau < POOR_TAU)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredAudit:
+    """An audit as a table keeps it."""
+
+    date: str
+    corrected: bool
+    """Whether the table had a correction by then."""
+    every: Audit
+    """Of all networks."""
+    spaces: Mapping[str, Audit]
+    """Of the networks of each space."""
+    unreliable: tuple[str, ...] = ()
+    """What makes the measurements doubtful."""
+
+    @property
+    def phrase(self) -> str:
+        """What it says to those about to rely on the table."""
+        tau = "unknown" if self.every.tau is None else f"{self.every.tau:.2f}"
+        text = (
+            f"{self.every.networks} whole networks: off by {100 * self.every.mape:.1f} % "
+            f"in the mean, tau {tau}"
+        )
+        if self.unreliable:
+            text += "; made on a machine that was not quiet"
+        if not self.every.is_poor:
+            return text
+        return f"POOR: {text}. Build it anew, or correct it (nas latency verify --correct)"
 
 
 def audit(
@@ -61,24 +99,4 @@ def audit(
         tau_band=kendall_tau_of_near(estimated, measured, BAND),
         tau_repeat=kendall_tau(first, second),
         tau_repeat_band=kendall_tau_of_near(first, second, BAND),
-    )
-
-
-def told(info: Mapping[str, Any]) -> str:
-    """What a table's audit says, in a phrase, for those about to rely on it: first of all that there is none, or a poor one."""
-    found = info.get("audit")
-    if not found:
-        known = next(iter(info.get("known_error", {}).items()), None)
-        stated = f"; stated {known[0]}: {100 * known[1]:.1f} %" if known else ""
-        return f"none on record, nas latency verify makes one{stated}"
-    every = found["every"]
-    tau = "unknown" if every["tau"] is None else f"{every['tau']:.2f}"
-    text = f"{every['networks']} whole networks: off by {100 * every['mape']:.1f} % in the mean, tau {tau}"
-    if found.get("unreliable"):
-        text += "; made on a machine that was not quiet"
-    poor = every["mape"] > POOR_MAPE or (every["tau"] is not None and every["tau"] < POOR_TAU)
-    return (
-        f"POOR: {text}. Build it anew, or correct it (nas latency verify --correct)"
-        if poor
-        else text
     )

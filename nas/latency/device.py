@@ -138,6 +138,14 @@ class DeviceModel:
             )
         return self._known[kernel]
 
+    def to_json(self) -> dict[str, object]:
+        """The ``model`` object of a table's JSON file."""
+        return {
+            "prices": dict(self.prices),
+            "row_sd": self.row_sd,
+            "common_sd": self.common_sd,
+        }
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "DeviceModel":
         """The ``model`` object of a table's JSON file."""

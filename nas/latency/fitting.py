@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from nas.errors import TableError
 from nas.latency.device import AMOUNTS, KIND_AMOUNTS, DeviceModel, work
-from nas.latency.table import Row, kernel_from_key, layer_from_key
+from nas.latency.keys import kernel_from_key, layer_from_key
+from nas.latency.rows import Row
 from nas.shape import Kernel
 
-__all__ = ["Fit", "fit_model"]
+__all__ = ["COMMON_SD", "FEWEST_ROWS", "FITTED", "Fit", "fit_model"]
 
 Floats = NDArray[np.float64]
 
@@ -25,6 +26,10 @@ FEWEST_ROWS = 8
 LARGEST_SD = 0.99
 COMMON_SD = 0.10
 """Before a table is verified on whole networks, a judgement: naive sums of timed ops were seen 14 % low."""
+FITTED = (
+    "Non-negative prices by least squares on relative errors, ops and kernels weighing the same."
+)
+"""How the model was fitted, as a table's JSON says it."""
 
 
 @dataclass(frozen=True)

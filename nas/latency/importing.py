@@ -24,15 +24,9 @@ from typing import Any
 from nas.arch import Layer
 from nas.errors import NasError, TableError
 from nas.files import read_text
-from nas.latency.table import (
-    LARGEST_FILE_BYTES,
-    PLAUSIBLE_MACS_PER_MS,
-    Row,
-    kernel_from_key,
-    kernel_key,
-    layer_from_key,
-    layer_key,
-)
+from nas.latency.files import LARGEST_FILE_BYTES
+from nas.latency.keys import kernel_from_key, kernel_key, layer_from_key, layer_key
+from nas.latency.rows import PLAUSIBLE_MACS_PER_MS, Row
 from nas.ops import blocks
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import MBConv

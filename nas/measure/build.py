@@ -20,17 +20,12 @@ from typing import Any
 
 from nas.arch import Layer
 from nas.errors import TableError
-from nas.latency.fitting import COMMON_SD, FEWEST_ROWS, fit_model
-from nas.latency.table import (
-    PRICED,
-    Row,
-    Table,
-    kernel_from_key,
-    kernel_key,
-    layer_from_key,
-    layer_key,
-    write_table,
-)
+from nas.latency.files import write_table
+from nas.latency.fitting import COMMON_SD, FEWEST_ROWS, FITTED, fit_model
+from nas.latency.info import ColumnInfo, TableInfo
+from nas.latency.keys import kernel_from_key, kernel_key, layer_from_key, layer_key
+from nas.latency.rows import PRICED, Row
+from nas.latency.table import Table
 from nas.measure.graphs import kernel_graph, layer_graph
 from nas.measure.runners import Runner
 from nas.measure.timing import Block, Quality, Subject, Timing, measure, remarks
@@ -258,34 +253,28 @@ def table_of(
     Training steps that were timed for a table of that name before are kept.
     """
     rows = {key: _row(timing) for key, timing in journal.rows.items() if _is_row(key)}
-    info = _info(name, spaces, journal, runner, threads) | _fitted(rows)
+    fit = fit_model(rows)
+    info = _info(name, spaces, journal, runner, threads)
+    info = replace(info, model=fit.model, known_error=fit.known_error)
     training = folder / f"{name}{TRAINING}"
     if training.exists():
         rows, more = _with_training(rows, training)
-        info["training"] = more
+        info = replace(info, training=more)
     columns = {
         each: _column(rows, each)
         for each in PRICED
         if any(each in row.extra for row in rows.values())
     }
-    return Table.load(write_table(rows, info | ({"columns": columns} if columns else {}), folder))
+    return Table.load(write_table(rows, replace(info, columns=columns), folder))
 
 
-def _fitted(rows: Mapping[str, Row]) -> dict[str, Any]:
-    fit = fit_model(rows)
-    model = {
-        "prices": dict(fit.model.prices),
-        "row_sd": fit.model.row_sd,
-        "common_sd": fit.model.common_sd,
-    }
-    return {"model": model, "known_error": dict(fit.known_error)}
-
-
-def _column(rows: Mapping[str, Row], name: str) -> dict[str, Any]:
+def _column(rows: Mapping[str, Row], name: str) -> ColumnInfo:
     """What the table's JSON says of another column: the model fitted to it, if the rows are enough for one."""
     found = {key: Row(latency_ms=row.extra[name]) for key, row in rows.items() if name in row.extra}
-    fitted = _fitted(found) if len(found) >= FEWEST_ROWS else {"model": None, "known_error": {}}
-    return {"rows_common_sd": COMMON_SD, **fitted}
+    if len(found) < FEWEST_ROWS:
+        return ColumnInfo(rows_common_sd=COMMON_SD)
+    fit = fit_model(found)
+    return ColumnInfo(rows_common_sd=COMMON_SD, model=fit.model, known_error=fit.known_error)
 
 
 def _with_training(rows: Mapping[str, Row], path: Path) -> tuple[dict[str, Row], dict[str, Any]]:
@@ -361,7 +350,7 @@ def time_missing(
 
 def _info(
     name: str, spaces: Sequence[SearchSpace], journal: Journal, runner: Runner, threads: int
-) -> dict[str, Any]:
+) -> TableInfo:
     noisy = sorted(key for key, timing in journal.rows.items() if timing.noisy and _is_row(key))
     unreliable = remarks(journal.blocks, threads=threads) if runner.in_process else []
     references = [block.reference_ms for block in journal.blocks if block.reference_ms]
@@ -372,24 +361,22 @@ def _info(
         f"The time of an empty call into the runtime, {max(calls, default=0.0):.4f} ms, is taken off every row.",
         *unreliable,
     ]
-    return {
-        "name": name,
-        "aliases": [],
-        "title": f"{runner.conditions()['hardware']}, {threads} thread{'s' * (threads > 1)}",
-        "kind": "measured in random interleaved rounds; device model fitted to the rows",
-        "unit": "ms",
-        "conditions": {**runner.conditions(), "date": f"{datetime.now(UTC):%Y-%m-%d}"},
-        "unreliable": unreliable,
-        "spaces": [f"{space.name} {space.input}" for space in spaces],
-        "reference_ms": statistics.median(references) if references else None,
-        "noisy": noisy,
-        "sources": [
-            {
-                "what": "medians of single runs, with robust standard deviations",
-                "who": "nas latency build",
-            }
-        ],
-        "fitted": "Non-negative prices by least squares on relative errors, ops and kernels weighing the same.",
-        "rows_common_sd": COMMON_SD,
-        "caveats": caveats,
+    plural = "s" if threads > 1 else ""
+    source = {
+        "what": "medians of single runs, with robust standard deviations",
+        "who": "nas latency build",
     }
+    return TableInfo(
+        name=name,
+        title=f"{runner.conditions()['hardware']}, {threads} thread{plural}",
+        kind="measured in random interleaved rounds; device model fitted to the rows",
+        conditions={**runner.conditions(), "date": f"{datetime.now(UTC):%Y-%m-%d}"},
+        unreliable=tuple(unreliable),
+        spaces=tuple(f"{space.name} {space.input}" for space in spaces),
+        reference_ms=statistics.median(references) if references else None,
+        noisy=tuple(noisy),
+        sources=(source,),
+        fitted=FITTED,
+        rows_common_sd=COMMON_SD,
+        caveats=tuple(caveats),
+    )

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas.errors import TableError
-from nas.latency.table import Row, Table, kernel_from_key, layer_from_key
+from nas.latency.keys import kernel_from_key, layer_from_key
+from nas.latency.rows import Row
+from nas.latency.table import Table
 from nas.measure.build import subject
 from nas.measure.runners import Runner
 from nas.measure.timing import Block, Timing, measure

@@ -9,8 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from nas.errors import TableError
-from nas.latency.fitting import COMMON_SD, fit_model
-from nas.latency.table import Row, Table, write_table
+from nas.latency.files import write_table
+from nas.latency.fitting import COMMON_SD, FITTED, fit_model
+from nas.latency.info import TableInfo
+from nas.latency.rows import Row
+from nas.latency.table import Table
 from nas.measure.build import keys_of, subject
 from nas.space import SearchSpace
 
@@ -60,38 +63,34 @@ def collect(
     rows = _read(timings, keys)
     missing = len(keys) - len(rows)
     fit = fit_model(rows)
-    info = {
-        "name": name,
-        "aliases": [],
-        "title": f"{hardware}, timed outside",
-        "kind": "measured outside from emitted ONNX files; device model fitted to the rows",
-        "unit": "ms",
-        "conditions": {
+    caveats = [
+        f"rows_common_sd is {COMMON_SD}, a judgement, until whole networks are timed beside the "
+        "table."
+    ]
+    if missing:
+        caveats.append(f"{missing} of {len(keys)} files came back without a timing.")
+    source = {
+        "what": f"{len(rows)} timings of {timings.name}",
+        "who": "nas latency emit and collect",
+    }
+    info = TableInfo(
+        name=name,
+        title=f"{hardware}, timed outside",
+        kind="measured outside from emitted ONNX files; device model fitted to the rows",
+        conditions={
             "runtime": "not stated",
             "hardware": hardware,
             "batch": 1,
             "date": f"{datetime.now(UTC):%Y-%m-%d}",
         },
-        "spaces": manifest.get("spaces", []),
-        "sources": [
-            {
-                "what": f"{len(rows)} timings of {timings.name}",
-                "who": "nas latency emit and collect",
-            }
-        ],
-        "fitted": "Non-negative prices by least squares on relative errors, ops and kernels weighing the same.",
-        "model": {
-            "prices": dict(fit.model.prices),
-            "row_sd": fit.model.row_sd,
-            "common_sd": fit.model.common_sd,
-        },
-        "rows_common_sd": COMMON_SD,
-        "known_error": dict(fit.known_error),
-        "caveats": [
-            f"rows_common_sd is {COMMON_SD}, a judgement, until whole networks are timed beside the table.",
-            *([f"{missing} of {len(keys)} files came back without a timing."] if missing else []),
-        ],
-    }
+        spaces=tuple(manifest.get("spaces", ())),
+        sources=(source,),
+        fitted=FITTED,
+        model=fit.model,
+        rows_common_sd=COMMON_SD,
+        known_error=fit.known_error,
+        caveats=tuple(caveats),
+    )
     out.mkdir(parents=True, exist_ok=True)
     return Table.load(write_table(rows, info, out))
 

@@ -1,18 +1,18 @@
 """Whole networks timed against a table's estimates, and a correction learnt from half of them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from nas.arch import Architecture
 from nas.errors import TableError
-from nas.latency.audit import Audit, audit
+from nas.latency.audit import Audit, StoredAudit, audit
 from nas.latency.correction import Parts, fit_correction
-from nas.latency.table import Table, write_table
+from nas.latency.files import write_table
+from nas.latency.table import Table
 from nas.measure.graphs import network_graph
 from nas.measure.runners import Runner
 from nas.measure.timing import LOOPED, Quality, Subject, measure, remarks
@@ -144,30 +144,30 @@ def verify(
     if len(timed) < FEWEST:
         raise TableError(f"an audit needs at least {FEWEST} timed networks, not {len(timed)}")
     whole, table = table, table if column is None else table.column(column)
-    held, before, info = list(timed), None, dict(table.info)
+    held, before = list(timed), None
     if correct:
         seen, held = (seen, list(timed)) if seen else _halves(timed)
         bare = table.uncorrected()
         fitted = fit_correction(
             [_parts(bare, one.network) for one in seen], [one.latency_ms for one in seen]
         )
-        info["correction"] = None if fitted is None else fitted.to_json()
         before = _audit(bare, held)
-        table = Table(table.name, table.rows, table.model, info, table.digest, table.path)
+        table = replace(table, info=replace(table.info, correction=fitted))
     every = _audit(table, held)
     spaces = {
         name: _audit(table, [one for one in held if one.space == name])
         for name in {one.space: 0 for one in held}
     }
-    info["audit"] = {
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "corrected": table.correction is not None,
-        "every": every.to_json(),
-        "spaces": {name: found.to_json() for name, found in spaces.items()},
-        "unreliable": list(unreliable),
-    }
+    stored_audit = StoredAudit(
+        date=f"{datetime.now(UTC):%Y-%m-%d}",
+        corrected=table.correction is not None,
+        every=every,
+        spaces=spaces,
+        unreliable=tuple(unreliable),
+    )
+    info = replace(table.info, audit=stored_audit)
     if column is not None:
-        info = {**whole.info, "columns": {**whole.info.get("columns", {}), column: info}}
+        info = replace(whole.info, columns={**whole.info.columns, column: info.pricing})
     stored = Table.load(write_table(whole.rows, info, whole.path.parent))
     stored = stored if column is None else stored.column(column)
     return Verdict(
@@ -177,7 +177,7 @@ def verify(
 
 def conditions_changed(table: Table, runner: Runner) -> list[str]:
     """Where the runner's conditions differ from those of the table, a line each."""
-    then: Mapping[str, Any] = table.info.get("conditions", {})
+    then = table.info.conditions
     now = runner.conditions()
     return [
         f"{name} was {then[name]}, now {now[name]}"
@@ -192,7 +192,7 @@ def all_remarks(
     """What makes an audit doubtful: a machine that is not quiet, conditions or a pace other than the table's."""
     found = remarks(blocks, threads=threads) if runner.in_process else []
     found += conditions_changed(table, runner)
-    then = table.info.get("reference_ms")
+    then = table.info.reference_ms
     now = float(np.median([block.reference_ms for block in blocks])) if blocks else 0.0
     if then and now and abs(now / then - 1) > 0.05:
         found.append(
@@ -203,7 +203,7 @@ def all_remarks(
 
 def threads_of(table: Table) -> int:
     """The threads a table was made with, 1 where it does not say."""
-    stated = table.info.get("conditions", {}).get("threads", 1)
+    stated = table.info.conditions.get("threads", 1)
     return stated if isinstance(stated, int) else 1
 
 

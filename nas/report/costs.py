@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from nas.arch import Architecture
 from nas.cost.confidence import sure_latency_ms
 from nas.cost.metric import Metric
-from nas.latency.table import Estimate, Table
+from nas.latency.estimate import Estimate
+from nas.latency.table import Table
 
 __all__ = ["costs_json", "costs_text", "latency_text", "layers_text"]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nas.arch import Architecture
 from nas.cost.metric import Metric
-from nas.latency.table import Estimate
+from nas.latency.estimate import Estimate
 from nas.objectives import Objectives
 from nas.trial import Trial
 

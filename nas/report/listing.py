@@ -84,16 +84,16 @@ class Device:
 
     def to_json(self) -> dict[str, object]:
         """Plain JSON: the table's provenance, its digest, its coverage."""
-        return {**self.table.info, "digest": self.table.digest, "coverage": self.coverage}
+        return {**self.table.to_json(), "digest": self.table.digest, "coverage": self.coverage}
 
     def text(self) -> str:
         """A few lines: kind, conditions, coverage, the two first known errors."""
         info = self.table.info
-        aliases = f" ({', '.join(info['aliases'])})" if info.get("aliases") else ""
-        errors = list(info["known_error"].items())[:2]
+        aliases = f" ({', '.join(info.aliases)})" if info.aliases else ""
+        errors = list(info.known_error.items())[:2]
         error = ", ".join(f"{name} {100 * value:.1f} %" for name, value in errors)
         lines = [
-            f"{info['name']}{aliases}: {info.get('title', info['name'])}",
+            f"{info.name}{aliases}: {info.title or info.name}",
             *self._kind_lines(),
             f"  rows for    {self._coverage_text()}",
             f"  error       {error or 'not known'}",
@@ -103,19 +103,19 @@ class Device:
     def page(self) -> str:
         """Everything known of the table."""
         info = self.table.info
-        lines = [f"{info['name']}: {info.get('title', info['kind'])}", *self._kind_lines()]
-        for source in info.get("sources", ()):
+        lines = [f"{info.name}: {info.title or info.kind}", *self._kind_lines()]
+        for source in info.sources:
             lines.append("  source      " + ", ".join(map(str, source.values())))
-        lines.append(f"  fitted      {info.get('fitted', 'nothing')}")
-        lines += [f"  error       {name}: {value}" for name, value in info["known_error"].items()]
-        lines += [f"  caveat      {caveat}" for caveat in info.get("caveats", ())]
+        lines.append(f"  fitted      {info.fitted or 'nothing'}")
+        lines += [f"  error       {name}: {value}" for name, value in info.known_error.items()]
+        lines += [f"  caveat      {caveat}" for caveat in info.caveats]
         lines.append(f"  rows for    {self._coverage_text()}")
         return "\n".join(lines)
 
     def _kind_lines(self) -> list[str]:
         info = self.table.info
-        conditions = [f"{name} {value}" for name, value in info.get("conditions", {}).items()]
-        return [f"  kind        {info['kind']}", f"  conditions  {', '.join(conditions)}"]
+        conditions = [f"{name} {value}" for name, value in info.conditions.items()]
+        return [f"  kind        {info.kind}", f"  conditions  {', '.join(conditions)}"]
 
     def _coverage_text(self) -> str:
         covered = []

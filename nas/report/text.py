@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from nas.cost.metric import Metric
 from nas.domain import Domain
 from nas.family import Member
-from nas.latency.table import Estimate, Table
+from nas.latency.estimate import Estimate
+from nas.latency.table import Table
 from nas.lint import Report
 from nas.objectives import Objectives
 from nas.report.frames import FrontRow

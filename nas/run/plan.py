@@ -10,7 +10,6 @@ from nas.cost.confidence import Margin
 from nas.cost.costs import latency_metric
 from nas.domain import Domain
 from nas.errors import UsageError
-from nas.latency import audit
 from nas.latency.table import Table
 from nas.objectives import QUALITY, Objectives, Reward, parse_objectives
 from nas.record.identity import Identity, SpaceArguments, identity
@@ -54,7 +53,7 @@ class Plan:
             f"spread     {table.name}: {spread(self.domain, latency_metric(table.name))}"
             for table in self.tables
         ]
-        lines += [f"audit      {table.name}: {audit.told(table.info)}" for table in self.tables]
+        lines += [f"audit      {table.name}: {table.info.reliability}" for table in self.tables]
         lines += self.evaluator.lines()
         lines.append(
             f"strategy   {self.settings.method.strategy}, seed {self.settings.method.seed}"
@@ -187,7 +186,7 @@ def _device_line(table: Table, domain: Domain) -> str:
     name = latency_metric(table.name)
     fastest_ms = domain.compiled.extreme(name)[0]
     slowest_ms = domain.compiled.extreme(name, largest=True)[0]
-    kind = table.info["kind"]
+    kind = table.info.kind
     return f"device     {table.name}: {kind}; {fastest_ms:.4g} to {slowest_ms:.4g} ms"
 
 

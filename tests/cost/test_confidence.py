@@ -9,7 +9,8 @@ from nas.cost.confidence import Margin, margin, sure_latency_ms
 from nas.cost.costs import latency_metric, plain_metric, space_costs, sure_metric
 from nas.domain import Bound, Domain
 from nas.errors import UsageError
-from nas.latency.table import Estimate, Row
+from nas.latency.estimate import Estimate
+from nas.latency.rows import Row
 from search_spaces import fbnet
 
 
@@ -21,9 +22,8 @@ def spread_table(row_sd, common):
         for key, row in table.rows.items()
     }
     model = replace(table.model, row_sd=row_sd, common_sd=common)
-    return replace(
-        table, rows=rows, model=model, info={**table.info, "rows_common_sd": common}, _known={}
-    )
+    info = replace(table.info, model=model, rows_common_sd=common)
+    return replace(table, rows=rows, info=info)
 
 
 @pytest.mark.parametrize(

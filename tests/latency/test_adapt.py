@@ -6,7 +6,7 @@ import pytest
 from nas import catalog
 from nas.errors import TableError
 from nas.latency.adapt import adapt
-from nas.latency.table import layer_key
+from nas.latency.keys import layer_key
 
 SPACE = catalog.space("fbnet", resolution=32, classes=100)
 SOURCE = catalog.device("pixel3")

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from nas.latency.audit import audit, told
-from nas.latency.table import Estimate
+from nas.latency.audit import StoredAudit, audit
+from nas.latency.estimate import Estimate
+from nas.latency.info import ColumnInfo
 
 
 def estimates(values, common=0.0):
@@ -30,21 +33,36 @@ def test_intervals_cover_what_they_promise():
     assert 0.87 < found.coverage_90 < 0.93
 
 
-EVERY = {"networks": 20, "mape": 0.02, "tau": 0.95}
+GOOD = audit(estimates([1.02, 2.04, 3.06]), [1, 2, 3], [1, 2, 3])
+
+
+def stored(every, unreliable=()):
+    return StoredAudit(
+        date="2024-05-01", corrected=False, every=every, spaces={}, unreliable=unreliable
+    )
 
 
 @pytest.mark.parametrize(
     ("info", "said"),
     [
-        ({}, "none on record"),
-        ({"known_error": {"leave_family_out_mape": 0.0467}}, "stated leave_family_out_mape: 4.7 %"),
-        ({"audit": {"every": EVERY}}, "20 whole networks: off by 2.0 % in the mean, tau 0.95"),
-        ({"audit": {"every": EVERY | {"mape": 0.3}}}, "POOR: 20 whole networks: off by 30.0 %"),
-        ({"audit": {"every": EVERY | {"tau": 0.5}}}, "POOR: "),
-        ({"audit": {"every": EVERY | {"tau": None}}}, "tau unknown"),
-        ({"audit": {"every": EVERY, "unreliable": ["x"]}}, "made on a machine that was not quiet"),
+        (ColumnInfo(), "none on record"),
+        (ColumnInfo(known_error={"leave_out": 0.0467, "other": 1.0}), "stated leave_out: 4.7 %"),
+        (
+            ColumnInfo(audit=stored(GOOD)),
+            "3 whole networks: off by 2.0 % in the mean, tau 1.00",
+        ),
+        (
+            ColumnInfo(audit=stored(replace(GOOD, mape=0.3))),
+            "POOR: 3 whole networks: off by 30.0 %",
+        ),
+        (ColumnInfo(audit=stored(replace(GOOD, tau=0.5))), "POOR: "),
+        (ColumnInfo(audit=stored(replace(GOOD, tau=None))), "tau unknown"),
+        (
+            ColumnInfo(audit=stored(GOOD, unreliable=("x",))),
+            "made on a machine that was not quiet",
+        ),
     ],
 )
-def test_a_search_is_told_first(info, said):
-    assert said in told(info)
-    assert told(info).startswith("POOR") == said.startswith("POOR")
+def test_a_search_hears_first_what_the_audit_says(info, said):
+    assert said in info.reliability
+    assert info.reliability.startswith("POOR") == said.startswith("POOR")

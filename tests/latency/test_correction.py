@@ -5,7 +5,10 @@ from nas.arch import Layer
 from nas.cost.costs import latency_metric, space_costs
 from nas.errors import TableError
 from nas.latency.correction import Correction, Part, fit_correction
-from nas.latency.table import Row, Table, layer_key
+from nas.latency.info import TableInfo
+from nas.latency.keys import layer_key
+from nas.latency.rows import Row
+from nas.latency.table import Table
 from nas.testing.toys import toy_space
 
 KEYS = ("mbconv", "conv", "classifier")
@@ -108,14 +111,12 @@ def test_it_survives_its_json_form():
 def table(correction=None):
     layers = toy_space().layers
     rng = np.random.default_rng(0)
-    rows = {layer_key(x.op, x.shape): Row(latency_ms=ms, sd_ms=0.1 * ms) for x, ms in zip(sorted(layers, key=str), rng.uniform(0.5, 2, len(layers)), strict=True)}  # fmt: skip
-    return Table(
-        "board",
-        rows,
-        None,
-        {"correction": None if correction is None else correction.to_json()},
-        "",
-    )
+    times = rng.uniform(0.5, 2, len(layers))
+    rows = {
+        layer_key(layer.op, layer.shape): Row(latency_ms=ms, sd_ms=0.1 * ms)
+        for layer, ms in zip(sorted(layers, key=str), times, strict=True)
+    }
+    return Table(rows, TableInfo(name="board", correction=correction))
 
 
 def test_a_corrected_table_stays_a_sum_over_the_chain():

@@ -4,7 +4,8 @@ import pytest
 from nas.errors import TableError
 from nas.latency.device import DeviceModel
 from nas.latency.fitting import fit_model
-from nas.latency.table import Row, kernel_key, layer_key
+from nas.latency.keys import kernel_key, layer_key
+from nas.latency.rows import Row
 from nas.ops.conv import Conv
 from nas.ops.mbconv import MBConv
 from nas.shape import Shape

@@ -8,7 +8,7 @@ import pytest
 from nas import catalog
 from nas.errors import TableError
 from nas.latency.importing import read_foreign
-from nas.latency.table import kernel_key, layer_key
+from nas.latency.keys import kernel_key, layer_key
 from nas.ops import blocks
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import MBConv

@@ -6,9 +6,13 @@ import pytest
 
 from nas.arch import Architecture, Layer, Stage
 from nas.errors import TableError
-from nas.latency import table as table_module
+from nas.latency import files as table_files
 from nas.latency.device import DeviceModel
-from nas.latency.table import HEADER, Estimate, Row, Table, kernel_key, layer_key
+from nas.latency.estimate import Estimate
+from nas.latency.info import TableInfo
+from nas.latency.keys import kernel_key, layer_key
+from nas.latency.rows import HEADER, Row
+from nas.latency.table import Table
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import MBConv
 from nas.shape import Shape
@@ -40,7 +44,7 @@ def save(folder, given=ROWS, header=HEADER, text=None, **info):
 
 
 def make(rows, model=None, **info):
-    return Table("board", rows, model, info, "")
+    return Table(rows, TableInfo(name="board", model=model, **info))
 
 
 # -- what a layer takes -----------------------------------------------------------------------------------
@@ -300,7 +304,7 @@ def test_a_monstrous_field_raises(tmp_path):
 def test_a_huge_file_is_not_read(tmp_path, monkeypatch, suffix):
     path = save(tmp_path)
     path.with_suffix(suffix).write_text(" " * 2000)
-    monkeypatch.setattr(table_module, "LARGEST_FILE_BYTES", 1000)
+    monkeypatch.setattr(table_files, "LARGEST_FILE_BYTES", 1000)
     with pytest.raises(TableError, match="not a latency table"):
         Table.load(path)
 

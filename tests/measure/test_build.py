@@ -10,7 +10,8 @@ from nas import catalog
 from nas.cost.costs import space_costs
 from nas.domain import Bound, Domain
 from nas.errors import TableError
-from nas.latency.table import Table, kernel_from_key, layer_key
+from nas.latency.keys import kernel_from_key, layer_key
+from nas.latency.table import Table
 from nas.measure import build, timing
 from nas.measure.build import build_table, grid, layers_of
 from nas.measure.runners import Reading
@@ -42,12 +43,12 @@ def test_every_layer_and_kind_of_kernel_gets_a_row_and_any_network_a_price(tmp_p
 
 def test_the_table_says_how_it_was_made(tmp_path):
     info = build_table("board", [SPACE], ByName(), tmp_path).info
-    assert info["conditions"]["runtime"] == "made up"
-    assert info["spaces"] == ["toy 3x8x8"]
-    assert info["noisy"] == []
-    assert any("leave_one_out_conv" in name for name in info["known_error"])
-    assert any("until whole networks are timed" in caveat for caveat in info["caveats"])
-    assert "audit" not in info
+    assert info.conditions["runtime"] == "made up"
+    assert info.spaces == ("toy 3x8x8",)
+    assert info.noisy == ()
+    assert any("leave_one_out_conv" in name for name in info.known_error)
+    assert any("until whole networks are timed" in caveat for caveat in info.caveats)
+    assert info.audit is None
 
 
 def test_a_killed_build_goes_on_and_ends_as_one_that_was_not(tmp_path, monkeypatch):
@@ -125,9 +126,9 @@ def test_noisy_rows_are_named(tmp_path):
             )
 
     info = build_table("board", [SPACE], Jumpy(), tmp_path, seconds_per_row=0.01).info
-    assert info["noisy"]
-    assert all("channels=24" in key for key in info["noisy"])
-    assert json.loads((tmp_path / "board.json").read_text())["noisy"] == info["noisy"]
+    assert info.noisy
+    assert all("channels=24" in key for key in info.noisy)
+    assert json.loads((tmp_path / "board.json").read_text())["noisy"] == list(info.noisy)
 
 
 def test_the_written_table_loads_to_the_same(tmp_path):
@@ -144,7 +145,7 @@ def test_training_steps_are_a_column_and_survive_another_build(tmp_path):
     for _ in range(2):
         table = build_table("board", [small], ByName(), tmp_path)
         assert table.columns == ("train_ms",)
-        assert table.info["training"]["batch"] == 2
+        assert table.info.training["batch"] == 2
         network = small.decode([0] * 2)
         step = table.column("train_ms").estimate(network)
         assert step.measured_ms == pytest.approx(

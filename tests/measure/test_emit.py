@@ -51,7 +51,7 @@ def test_what_goes_out_comes_back_as_a_table(models, tmp_path):
     first = manifest["files"]["00000.onnx"]["key"]
     assert table.rows[first].latency_ms == 0.01
     assert table.rows[first].count == 5
-    assert table.info["conditions"]["hardware"] == "a board"
+    assert table.info.conditions["hardware"] == "a board"
     assert table.estimate(SPACE.decode([0, 0, 0, 0])).latency_ms > 0
 
 
@@ -59,7 +59,7 @@ def test_files_without_a_timing_are_counted(models, tmp_path):
     path = timings(tmp_path / "t.csv", models)
     path.write_text("\n".join(path.read_text().splitlines()[:-3]) + "\n")
     assert any(
-        "3 of " in caveat for caveat in collect(models, path, "board", tmp_path).info["caveats"]
+        "3 of " in caveat for caveat in collect(models, path, "board", tmp_path).info.caveats
     )
 
 

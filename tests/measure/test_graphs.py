@@ -8,7 +8,7 @@ import pytest
 from nas import catalog
 from nas.arch import Layer
 from nas.errors import ArchitectureError
-from nas.latency.table import kernel_from_key, kernel_key
+from nas.latency.keys import kernel_from_key, kernel_key
 from nas.measure.build import grid, layers_of
 from nas.measure.graphs import empty_graph, kernel_graph, layer_graph
 from nas.ops.mbconv import MBConv

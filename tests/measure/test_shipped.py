@@ -8,7 +8,7 @@ from nas.arch import Architecture, Stage
 from nas.export import export
 from nas.export.onnx import write_onnx
 from nas.export.verification import shake
-from nas.latency.table import kernel_from_key, kernel_key
+from nas.latency.keys import kernel_from_key, kernel_key
 from nas.measure.build import layers_of
 from nas.measure.graphs import kernel_graph, layer_graph, network_graph
 from nas.model import build

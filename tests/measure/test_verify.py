@@ -46,8 +46,8 @@ def test_an_audit_is_stored_with_the_table(table):
     assert found.every.bias == pytest.approx(1 / 1.2 - 1, abs=0.02)
     assert found.before is None
     stored = Table.load(table.path)
-    assert stored.info["audit"]["every"] == found.every.to_json()
-    assert stored.info["audit"]["spaces"]["toy"]["networks"] == 40
+    assert stored.info.audit.every == found.every
+    assert stored.info.audit.spaces["toy"].networks == 40
     assert stored.rows == table.rows
 
 
@@ -68,7 +68,7 @@ def test_a_second_correction_replaces_the_first(table):
     networks = timed(table, lambda ms, layers: 1.3 * ms)
     once = verify.verify(table, networks, correct=True).table
     twice = verify.verify(once, networks, correct=True).table
-    assert twice.info["correction"] == once.info["correction"]
+    assert twice.correction == once.correction
 
 
 def test_too_few_networks_are_refused(table):

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from nas import networks
 from nas.arch import Architecture
 from nas.errors import ArchitectureError, NasError, RunError
-from nas.latency.table import Table, write_table
+from nas.latency.files import write_table
+from nas.latency.table import Table
 from nas.run import confirmation
 from nas.run.run import Run
 from nas.run.settings import Search

@@ -2,8 +2,8 @@
 
 import csv
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -12,14 +12,17 @@ from nas.arch import Architecture, Layer
 from nas.cli._options import json_option, print_json
 from nas.errors import ExistsError, NasError, TableError, UsageError
 from nas.latency.adapt import Adapted, adapt
+from nas.latency.files import write_table
 from nas.latency.fitting import fit_model
-from nas.latency.table import Table, write_table
+from nas.latency.info import TableInfo
+from nas.latency.table import Table
 from nas.run.network import named_network
 from nas.space import SearchSpace
 from nas.units import counted
 
 __all__ = ["command"]
 
+CONDITIONS = ("runtime", "dtype", "threads", "hardware")
 COLUMNS = (("genes", "latency_ms"), ("network", "latency_ms"))
 
 
@@ -93,7 +96,7 @@ def command(
         write_table(found.rows, _info(device, table, len(timed), measurements, found), out)
     )
     if as_json:
-        print_json({"table": str(made.path), "rows": len(made.rows), **made.info})
+        print_json({"table": str(made.path), "rows": len(made.rows), **made.to_json()})
         return
     click.echo(
         f"{made.path}: {counted(len(made.rows), 'row')} from {len(timed)} networks and {table.name}"
@@ -131,34 +134,27 @@ def _read(path: Path, space: SearchSpace) -> Iterator[tuple[Architecture, float]
             raise TableError(f"{path} line {number}: {error}") from None
 
 
-def _info(device: str, source: Table, count: int, file: Path, found: Adapted) -> dict[str, Any]:
+def _info(device: str, source: Table, count: int, file: Path, found: Adapted) -> TableInfo:
     fit = fit_model(found.rows)
     spread = round(min(found.rms, 0.99), 4)
-    return {
-        "name": device,
-        "aliases": [],
-        "title": f"{device}, adapted from {source.name}",
-        "kind": f"learnt from {count} whole networks and the table of {source.name}; no layer was timed",
-        "unit": "ms",
-        "conditions": dict.fromkeys(
-            ("runtime", "dtype", "threads", "hardware"), "as the networks were timed"
+    terms = ", ".join(found.used) or "slope"
+    return TableInfo(
+        name=device,
+        title=f"{device}, adapted from {source.name}",
+        kind=(
+            f"learnt from {count} whole networks and the table of {source.name}; no layer was timed"
         ),
-        "sources": [
+        conditions=dict.fromkeys(CONDITIONS, "as the networks were timed"),
+        sources=(
             {"what": f"{count} whole networks of {file.name}"},
             {"what": f"table {source.name} {source.digest}"},
-        ],
-        "fitted": f"Layer times by a Gaussian model with the terms: {', '.join(found.used) or 'slope'}.",
-        "model": {
-            "prices": dict(fit.model.prices),
-            "row_sd": fit.model.row_sd,
-            "common_sd": max(spread, 0.1),
-        },
-        "rows_common_sd": spread,
-        "known_error": {
+        ),
+        fitted=f"Layer times by a Gaussian model with the terms: {terms}.",
+        model=replace(fit.model, common_sd=max(spread, 0.1)),
+        rows_common_sd=spread,
+        known_error={
             "left_out_networks_mape": round(found.mape, 4),
             "left_out_networks_rms": spread,
         },
-        "caveats": [
-            "Rows are what whole networks teach of layers: sums hold, a single row may not."
-        ],
-    }
+        caveats=("Rows are what whole networks teach of layers: sums hold, a single row may not.",),
+    )

@@ -8,6 +8,7 @@ from nas import catalog
 from nas.cli._options import json_option, print_json, seed_option
 from nas.cli._progress import duration
 from nas.errors import UsageError
+from nas.latency.info import ColumnInfo
 from nas.latency.table import Table
 from nas.measure.build import Progress, build_table, time_training
 from nas.measure.runners import Command, OnnxRuntime, Runner
@@ -155,7 +156,7 @@ def command(
                 "table": str(table.path),
                 "rows": len(table.rows),
                 "digest": table.digest,
-                **table.info,
+                **table.to_json(),
             }
         )
     else:
@@ -174,15 +175,17 @@ def _say(progress: Progress, quiet: bool, what: str = "row") -> None:
 
 def _summary(table: Table) -> str:
     info = table.info
-    lines = [f"{table.path}: {counted(len(table.rows), 'row')}, {len(info['noisy'])} of them noisy"]
-    lines += [f"unreliable  {remark}" for remark in info["unreliable"]]
-    lines += [
-        f"model       {name} {100 * value:.1f} %" for name, value in info["known_error"].items()
-    ]
-    for column, found in info.get("columns", {}).items():
-        lines += [
-            f"{column:11s} {name} {100 * value:.1f} %"
-            for name, value in found["known_error"].items()
-        ]
+    noisy = len(info.noisy or ())
+    lines = [f"{table.path}: {counted(len(table.rows), 'row')}, {noisy} of them noisy"]
+    lines += [f"unreliable  {remark}" for remark in info.unreliable or ()]
+    lines += _error_lines("model", info)
+    for name, column in info.columns.items():
+        lines += _error_lines(name, column)
     lines.append(f"next        nas latency verify --device {table.path} --space NAME")
     return "\n".join(lines)
+
+
+def _error_lines(name: str, column: ColumnInfo) -> list[str]:
+    return [
+        f"{name:11s} {measure} {100 * error:.1f} %" for measure, error in column.known_error.items()
+    ]

@@ -55,9 +55,7 @@ def command(
         )
     table = Table.load(device)
     count = threads or threads_of(table)
-    how: Runner = (
-        Command(runner) if runner else as_built(table.info.get("conditions", {}), threads=threads)
-    )
+    how: Runner = Command(runner) if runner else as_built(table.info.conditions, threads=threads)
     found = check(
         table, how, sample=sample, threads=count, seconds_per_row=seconds_per_row, seed=seed
     )

@@ -51,13 +51,13 @@ def command(
         )
     table = collect(models, timings, device, out, hardware=hardware)
     if as_json:
-        print_json({"table": str(table.path), "rows": len(table.rows), **table.info})
+        print_json({"table": str(table.path), "rows": len(table.rows), **table.to_json()})
     else:
         click.echo(
             "\n".join(
                 [
                     f"{table.path}: {counted(len(table.rows), 'row')}",
-                    *map(str, table.info["caveats"]),
+                    *table.info.caveats,
                 ]
             )
         )

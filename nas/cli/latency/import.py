@@ -1,18 +1,22 @@
 """``nas latency import``: a table of another toolkit, or a CSV of yours, as a device."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 
 from nas.cli._options import json_option, print_json
 from nas.errors import ExistsError, UsageError
+from nas.latency.files import write_table
 from nas.latency.fitting import COMMON_SD, FEWEST_ROWS, fit_model
 from nas.latency.importing import Imported, read_foreign
-from nas.latency.table import Table, write_table
+from nas.latency.info import TableInfo
+from nas.latency.table import Table
 from nas.units import counted
 
 __all__ = ["command"]
+
+CONDITIONS = ("runtime", "dtype", "threads", "hardware")
 
 
 @click.command(
@@ -56,7 +60,7 @@ def command(
                 "table": str(table.path),
                 "rows": len(table.rows),
                 "left_out": found.left_out,
-                **table.info,
+                **table.to_json(),
             }
         )
         return
@@ -69,29 +73,30 @@ def command(
         )
 
 
-def _info(file: Path, device: str, found: Imported) -> dict[str, Any]:
-    fit = fit_model(found.rows) if len(found.rows) >= FEWEST_ROWS else None
-    model = fit and {
-        "prices": dict(fit.model.prices),
-        "row_sd": fit.model.row_sd,
-        "common_sd": fit.model.common_sd,
-    }
-    return {
-        "name": device,
-        "aliases": [],
-        "title": f"{device}, from {file.name}",
-        "kind": "imported; device model fitted to the rows" if fit else "imported; no device model",
-        "unit": "ms",
-        "conditions": dict.fromkeys(
-            ("runtime", "dtype", "threads", "hardware"), "not stated with the figures"
-        ),
-        "sources": [{"what": f"{len(found.rows)} rows of {file.name}"}],
-        "fitted": "Non-negative prices by least squares on relative errors." if fit else "nothing",
-        "model": model,
-        "rows_common_sd": COMMON_SD,
-        "known_error": dict(fit.known_error) if fit else {},
-        "caveats": [
-            f"rows_common_sd is {COMMON_SD}, a judgement, until whole networks are timed beside the table.",
-            *([f"{len(found.left_out)} keys of the file were left out."] if found.left_out else []),
-        ],
-    }
+def _info(file: Path, device: str, found: Imported) -> TableInfo:
+    caveats = [
+        f"rows_common_sd is {COMMON_SD}, a judgement, until whole networks are timed beside the "
+        "table."
+    ]
+    if found.left_out:
+        caveats.append(f"{len(found.left_out)} keys of the file were left out.")
+    info = TableInfo(
+        name=device,
+        title=f"{device}, from {file.name}",
+        kind="imported; no device model",
+        conditions=dict.fromkeys(CONDITIONS, "not stated with the figures"),
+        sources=({"what": f"{len(found.rows)} rows of {file.name}"},),
+        fitted="nothing",
+        rows_common_sd=COMMON_SD,
+        caveats=tuple(caveats),
+    )
+    if len(found.rows) < FEWEST_ROWS:
+        return info
+    fit = fit_model(found.rows)
+    return replace(
+        info,
+        kind="imported; device model fitted to the rows",
+        fitted="Non-negative prices by least squares on relative errors.",
+        model=fit.model,
+        known_error=fit.known_error,
+    )

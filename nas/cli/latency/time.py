@@ -61,14 +61,14 @@ def command(
     made on this machine, or one given the --runner that reaches its device, says anything here.
     """
     table = catalog.device(device)
-    runtime = str(table.info.get("conditions", {}).get("runtime", "not stated"))
+    runtime = str(table.info.conditions.get("runtime", "not stated"))
     if runner is None and not runtime.startswith("onnxruntime"):
         raise UsageError(
             f"the milliseconds of table '{table.name}' are of another runtime ({runtime}): nothing timed here can be held "
             f"against it. Give the --runner that reaches the device, or build a table of this machine (nas latency build)"
         )
     count = threads or threads_of(table)
-    how: Runner = Command(runner) if runner else as_built(table.info["conditions"], threads=threads)
+    how: Runner = Command(runner) if runner else as_built(table.info.conditions, threads=threads)
     asked: dict[Architecture, list[str]] = {}  # two names may be of one network
     for name in dict.fromkeys(networks):
         asked.setdefault(named_network(name, resolution=resolution), []).append(name)

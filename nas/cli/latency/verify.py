@@ -22,10 +22,13 @@ from nas.measure.verify import (
     training_subject,
     verify,
 )
+from nas.reading import to_json
 from nas.report import plots
 from nas.units import text_table
 
 __all__ = ["command"]
+
+TRAINING_BATCH = 8
 
 
 @click.command(
@@ -119,7 +122,7 @@ def command(
         if training
         else Command(runner)
         if runner
-        else as_built(table.info.get("conditions", {}), threads=threads)
+        else as_built(table.info.conditions, threads=threads)
     )
     drawn = [
         (name, network)
@@ -135,9 +138,7 @@ def command(
         watch=lambda line: None if as_json else click.echo(line, err=True),
     )  # fmt: skip
     column = "train_ms" if training else None
-    made = (
-        replace(table, info={"conditions": table.info.get("training", {})}) if training else table
-    )
+    made = _of_training(table) if training else table
     found = verify(
         table,
         timed,
@@ -155,7 +156,14 @@ def command(
 
 def _trainer(table: Table, threads: int) -> TrainingStep:
     table.column("train_ms")
-    return TrainingStep(threads, batch=int(table.info.get("training", {}).get("batch", 8)))
+    batch = (table.info.training or {}).get("batch")
+    return TrainingStep(threads, batch=batch if isinstance(batch, int) else TRAINING_BATCH)
+
+
+def _of_training(table: Table) -> Table:
+    """The table with the conditions of its training steps, which have no reference kernel."""
+    info = replace(table.info, conditions=table.info.training or {}, reference_ms=None)
+    return replace(table, info=info)
 
 
 def _points(found: Verdict) -> dict[str, list[tuple[float, float]]]:
@@ -170,9 +178,9 @@ def _points(found: Verdict) -> dict[str, list[tuple[float, float]]]:
 
 def _document(found: Verdict) -> dict[str, Any]:
     return {
-        **found.table.info["audit"],
+        **to_json(found.table.info.audit),
         "before": None if found.before is None else found.before.to_json(),
-        "correction": found.table.info.get("correction"),
+        "correction": to_json(found.table.correction),
     }
 
 
@@ -186,7 +194,7 @@ def _summary(found: Verdict, picture: Path) -> str:
     lines = [text_table(header, rows), ""]
     if found.before is not None:
         lines.append(
-            f"correction  {found.table.info['correction'] or 'none: no form was better on networks left out'}"
+            f"correction  {to_json(found.table.correction) or 'none: no form was better on networks left out'}"
         )
     lines += [f"unreliable  {remark}" for remark in found.unreliable]
     return "\n".join([*lines, f"stored in {found.table.path.with_suffix('.json')}   {picture}"])

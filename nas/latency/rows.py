@@ -1,0 +1,192 @@
+"""The rows of a table, and its CSV: read line by line, anything doubtful refused with its line."""
+
+import csv
+import io
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nas.errors import NasError, TableError
+from nas.latency.keys import layer_from_key
+from nas.shape import Shape
+
+__all__ = [
+    "EXTRA",
+    "HEADER",
+    "PRICED",
+    "Row",
+    "check_plausible",
+    "parse_rows",
+    "rows_text",
+]
+
+HEADER = ("op", "in_channels", "in_size", "latency_ms", "sd_ms", "count", "source")
+EXTRA = ("warm_ms", "train_ms", "energy_mj")
+"""Columns that a table may have beside those, in this order.
+
+Milliseconds of a run straight after itself, those of a training step, and energy. A row that lacks
+one has an empty cell.
+"""
+PRICED = ("train_ms", "energy_mj")
+"""Those of them that are costs of their own."""
+SOURCES = ("measured", "apportioned")
+LARGEST_MS = 1e9
+
+# No device this is for runs the median layer below 0.02 or above 100,000 GMAC/s. Outside, the unit
+# is wrong.
+PLAUSIBLE_MACS_PER_MS = (2e4, 1e11)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What one op or kernel takes."""
+
+    latency_ms: float
+    """The mean over ``count`` timings."""
+    sd_ms: float = 0.0
+    """Standard deviation of a single timing."""
+    count: int = 1
+    source: str = "measured"
+    """``measured``, or ``apportioned``: a share of something larger that was measured."""
+    extra: Mapping[str, float] = field(default_factory=dict)
+    """By name of `EXTRA`, what else was measured, above 0."""
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+def parse_rows(path: Path, text: str) -> dict[str, Row]:
+    """The rows of a CSV file by their keys. Raises `TableError` with the line."""
+    try:
+        lines = list(csv.reader(text.splitlines()))
+    except csv.Error as error:
+        raise TableError(f"{path} is not CSV: {error}") from None
+    header = tuple(lines[0]) if lines else ()
+    _check_header(path, header)
+    if not text.endswith("\n"):
+        raise TableError(
+            f"{path} line {len(lines)}: the last line has no end, so the file is truncated"
+        )
+    rows: dict[str, Row] = {}
+    for number, fields in enumerate(lines[1:], 2):
+        where = f"{path} line {number}"
+        if len(fields) != len(header):
+            raise TableError(
+                f"{where}: {len(fields)} columns where {len(header)} are due; "
+                "the file is truncated or broken"
+            )
+        key, row = _parse_row(where, dict(zip(header, fields, strict=True)))
+        if key in rows:
+            raise TableError(f"{where}: {key} has a row already. Keep one")
+        rows[key] = row
+    return rows
+
+
+def _check_header(path: Path, header: tuple[str, ...]) -> None:
+    extra = header[len(HEADER) :]
+    in_order = tuple(name for name in EXTRA if name in extra)
+    if header[: len(HEADER)] != HEADER or extra != in_order:
+        raise TableError(
+            f"{path} line 1: the columns must be {','.join(HEADER)}, then any of {','.join(EXTRA)}"
+        )
+
+
+def _parse_row(where: str, cells: Mapping[str, str]) -> tuple[str, Row]:
+    try:
+        key = _key(where, cells)
+        row = Row(
+            latency_ms=float(cells["latency_ms"]),
+            sd_ms=float(cells["sd_ms"]),
+            count=int(cells["count"]),
+            source=cells["source"],
+            extra={name: float(cells[name]) for name in EXTRA if cells.get(name)},
+        )
+        layer_from_key(key)  # raises for settings that the op does not have
+    except TableError:
+        raise
+    except (ValueError, NasError) as error:
+        raise TableError(f"{where}: {error}") from None
+    _check_row(where, row, cells)
+    return key, row
+
+
+def _key(where: str, cells: Mapping[str, str]) -> str:
+    op, channels, size = cells["op"], cells["in_channels"], cells["in_size"]
+    if channels:
+        return f"{op}@{Shape(int(channels), int(size))}"
+    if "(" in op:
+        raise TableError(
+            f"{where}: the row of an op needs in_channels and in_size; only a kernel's row has none"
+        )
+    return op
+
+
+def _check_row(where: str, row: Row, cells: Mapping[str, str]) -> None:
+    if not 0 < row.latency_ms <= LARGEST_MS:
+        raise TableError(
+            f"{where}: latency_ms must be above 0 and finite, not {cells['latency_ms']}"
+        )
+    for name, value in row.extra.items():
+        if not 0 < value <= LARGEST_MS:
+            raise TableError(
+                f"{where}: {name} must be above 0 and finite, or empty, not {cells[name]}"
+            )
+    if not 0 <= row.sd_ms <= LARGEST_MS or row.count < 1:
+        raise TableError(
+            f"{where}: sd_ms must be 0 or more and count at least 1, "
+            f"not {cells['sd_ms']} and {cells['count']}"
+        )
+    if row.source not in SOURCES:
+        raise TableError(
+            f"{where}: source must be one of {', '.join(SOURCES)}, not '{row.source[:40]}'"
+        )
+
+
+def check_plausible(path: Path, rows: Mapping[str, Row]) -> None:
+    """Raise `TableError` if the latencies seem to be in another unit."""
+    rates = list(_macs_per_ms(rows))
+    if not rates:
+        return
+    rate = statistics.median(rates)
+    low, high = PLAUSIBLE_MACS_PER_MS
+    if not low <= rate <= high:
+        unit = "microseconds" if rate < low else "seconds"
+        raise TableError(
+            f"table {path}: the median row runs {rate:.3g} macs per ms, "
+            f"outside {low:.0e} to {high:.0e}. Are the latencies in {unit} and labelled ms?"
+        )
+
+
+def _macs_per_ms(rows: Mapping[str, Row]) -> Iterator[float]:
+    """The rate of work of every row of an op that has any."""
+    for key, row in rows.items():
+        layer = layer_from_key(key)
+        if layer is not None and layer.macs:
+            yield layer.macs / row.latency_ms
+
+
+# -- writing --------------------------------------------------------------------------------------
+
+
+def rows_text(rows: Mapping[str, Row]) -> str:
+    """The CSV of the rows: ops before kernels, each in the order of their keys."""
+    present: set[str] = set()
+    for row in rows.values():
+        present.update(row.extra)
+    extra = [name for name in EXTRA if name in present]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow((*HEADER, *extra))
+    for key in sorted(rows, key=lambda key: ("@" not in key, key)):
+        writer.writerow(_cells(key, rows[key], extra))
+    return text.getvalue()
+
+
+def _cells(key: str, row: Row, extra: Sequence[str]) -> list[object]:
+    op, _, shape = key.partition("@")
+    channels, size = shape.split("x")[:2] if shape else ("", "")
+    cells = [op, channels, size, f"{row.latency_ms:.9g}", f"{row.sd_ms:.6g}", row.count, row.source]
+    for name in extra:
+        cells.append(f"{row.extra[name]:.9g}" if name in row.extra else "")
+    return cells
