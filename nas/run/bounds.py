@@ -1,4 +1,4 @@
-"""The bounds of a search, compiled into its domain; refusals say what could be asked for instead."""
+"""A search's bounds, compiled into its domain; refusals say what can be asked for instead."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Which trainings can no longer reach the front: a bound on what is left, not a rank among strangers.
+"""Which trainings can no longer reach the front: a bound on what is left, not a rank.
 
 The costs of a network are known before it is trained; only one objective, its quality, is not.
 After part k of a training its quality is hoped to rise, to the end, by no more than it ever rose

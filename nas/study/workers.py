@@ -1,4 +1,4 @@
-"""Who evaluates networks: the tasks they get, what comes of them, and the driver as its own worker."""
+"""Who evaluates networks: the tasks they get, what comes of them, the driver as its own worker."""
 
 import time
 from collections.abc import Callable

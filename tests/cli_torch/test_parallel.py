@@ -21,12 +21,34 @@ LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 def train(folder, network, *launcher):
     done = subprocess.run(
         [
-            sys.executable, *launcher, "-m", "nas", "train", str(network), "--data", "digits", "--steps", "4",
-            "--batch-size", "16", "--threads", "1", "--set", "shift=0,ema=0.9,average=0", "--lr", "0.05", "--json",
-            "--out", str(folder),
+            sys.executable,
+            *launcher,
+            "-m",
+            "nas",
+            "train",
+            str(network),
+            "--data",
+            "digits",
+            "--steps",
+            "4",
+            "--batch-size",
+            "16",
+            "--threads",
+            "1",
+            "--set",
+            "shift=0,ema=0.9,average=0",
+            "--lr",
+            "0.05",
+            "--json",
+            "--out",
+            str(folder),
         ],
-        cwd=ROOT, check=True, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     return json.loads(done.stdout), torch.load(folder / "weights.pt", weights_only=True)
 
 

@@ -1,4 +1,4 @@
-"""The main job as a user runs it: real images, real training, in a subprocess, killed and resumed."""
+"""The main job as a user runs it: real images and training in a subprocess, killed, resumed."""
 
 import json
 import random
@@ -21,8 +21,11 @@ TINY = ("--proxy", "images=64,resolution=8,score_images=40", "--seed", "3")
 def start(*arguments):
     return subprocess.Popen(
         [sys.executable, "-m", "nas", *map(str, arguments)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
 
 
 def run(*arguments, code=0):
@@ -36,9 +39,22 @@ def run(*arguments, code=0):
 def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "fbnet"
     out, err = run(
-        "search", "--space", "fbnet", "--device", "pixel", "--device", "raspi4", "--latency", "60ms",
-        "--trials", 4, "--out", folder, "--json", *TINY,
-    )  # fmt: skip
+        "search",
+        "--space",
+        "fbnet",
+        "--device",
+        "pixel",
+        "--device",
+        "raspi4",
+        "--latency",
+        "60ms",
+        "--trials",
+        4,
+        "--out",
+        folder,
+        "--json",
+        *TINY,
+    )
     assert err == ""
     return folder, json.loads(out)
 
@@ -149,9 +165,21 @@ def test_killed_anywhere_and_resumed_it_ends_the_same(done, tmp_path):
     unbroken, _ = done
     draw, folder = random.Random(0), tmp_path / "killed"
     arguments = (
-        "search", "--space", "fbnet", "--device", "pixel", "--device", "raspi4", "--latency", "60ms",
-        "--trials", 4, "--out", folder, *TINY,
-    )  # fmt: skip
+        "search",
+        "--space",
+        "fbnet",
+        "--device",
+        "pixel",
+        "--device",
+        "raspi4",
+        "--latency",
+        "60ms",
+        "--trials",
+        4,
+        "--out",
+        folder,
+        *TINY,
+    )
     before = []
     for _ in range(3):
         process = start(*arguments)
@@ -187,9 +215,17 @@ def test_no_test_image_is_opened_by_a_search(tmp_path):
         test_labels=np.zeros(3),
     )
     run(
-        "search", "--data", f"npz:{tmp_path / 'data.npz'}", "--trials", 2, "--out", tmp_path / "run",
-        "--objective", "balanced_accuracy,macs", *TINY,
-    )  # fmt: skip
+        "search",
+        "--data",
+        f"npz:{tmp_path / 'data.npz'}",
+        "--trials",
+        2,
+        "--out",
+        tmp_path / "run",
+        "--objective",
+        "balanced_accuracy,macs",
+        *TINY,
+    )
     assert len(nas.load(tmp_path / "run").trials) == 2
 
 
@@ -228,7 +264,10 @@ def test_class_names_reach_the_exported_files_as_data(tmp_path):
 
 
 def test_a_run_with_a_space_of_ones_own_is_self_contained(tmp_path, monkeypatch):
-    """Its program runs unasked only while one's own file says the same: a run folder may come from anybody."""
+    """Its program runs unasked only while one's own file says the same.
+
+    A run folder may come from anybody.
+    """
     (tmp_path / "mine.py").write_text((ROOT / "search_spaces" / "nas_bench_macro.py").read_text())
     out, _ = run(
         "search", "--space", tmp_path / "mine.py", "--trials", 1, "--out", tmp_path / "run", *TINY

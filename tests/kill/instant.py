@@ -1,4 +1,7 @@
-"""An instant evaluator for runs without torch. As a script, ``instant.py RUN``: a confirmation to kill."""
+"""An instant evaluator for runs without torch.
+
+As a script, ``instant.py RUN``: a confirmation to kill.
+"""
 
 import hashlib
 import sys

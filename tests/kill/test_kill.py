@@ -1,4 +1,4 @@
-"""SIGKILL at random moments: nothing finished is lost or repeated, and the end is the unbroken run's (law 4)."""
+"""SIGKILL at random moments: nothing is lost or repeated, and the end is the unbroken run's."""
 
 import random
 import subprocess

@@ -1,4 +1,7 @@
-"""A study to kill: ``python -m tests.kill.victim FOLDER TRIALS``. Appends the digest of every network it evaluates to FOLDER.calls."""
+"""A study to kill: ``python -m tests.kill.victim FOLDER TRIALS``.
+
+Appends the digest of every network it evaluates to FOLDER.calls.
+"""
 
 import sys
 from pathlib import Path

@@ -10,7 +10,10 @@ from nas.testing.toys import HashEvaluator
 
 
 class Wild(HashEvaluator):
-    """``acts``: what happens by the number of a call, counted over all processes in files of ``folder``."""
+    """``acts``: what happens by the number of a call.
+
+    Calls are counted over all processes, in files of ``folder``.
+    """
 
     followable = True
 

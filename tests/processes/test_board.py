@@ -1,4 +1,4 @@
-"""Drivers that share a study: none proposes what another has, all are told what any has finished."""
+"""Drivers that share a study: none proposes what another has, all are told what any finished."""
 
 import threading
 from dataclasses import replace

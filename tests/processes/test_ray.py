@@ -1,4 +1,7 @@
-"""Ray: Tune runs the evaluations, the record is ours; a worker that dies is replaced, failures are told, ASHA stops some."""
+"""Ray: Tune runs the evaluations, the record is ours.
+
+A worker that dies is replaced, failures are told, ASHA stops some.
+"""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Worker processes: they die, hang and fail, and the run goes on; nothing is lost, nothing paid twice."""
+"""Worker processes: they die, hang and fail, and the run goes on; nothing is paid twice."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Bounds with a confidence, and several devices, from settings to a run folder that is read again."""
+"""Bounds with a confidence, and several devices, from settings to a run that is read again."""
 
 import sys
 from pathlib import Path

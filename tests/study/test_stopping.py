@@ -1,4 +1,4 @@
-"""Trainings without hope: known by what is left to rise, never by rank; refused where it is not defined."""
+"""Trainings without hope: known by what is left to rise, never by rank."""
 
 import pytest
 
