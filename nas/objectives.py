@@ -1,8 +1,8 @@
-"""What a study optimises, as a value: objectives, an optional scalar reward, and the hypervolume's reference.
+"""What a study optimises: objectives, an optional scalar reward, the hypervolume's reference.
 
 A loss is a metric to minimise, or one minus a metric to maximise. Fronts and picks read a quality
 metric on the *selection* set, under its own name; strategies are told its value on the *search*
-set, ``search_accuracy`` beside ``accuracy``, wherever the evaluator gives one.
+set, ``search_accuracy`` beside ``accuracy``, if the evaluator gives one.
 """
 
 import math
@@ -40,7 +40,10 @@ SEARCH = "search_"
 
 
 def check_shares(metrics: Metrics) -> Metrics:
-    """The metrics; one of `QUALITY` that is not between 0 and 1 raises: a share of images in percent would rank above all."""
+    """The metrics, unchanged. Raises `NasError` for one of `QUALITY` that is not 0..1.
+
+    A share of images in percent would rank above all others.
+    """
     for name, value in metrics.items():
         if name.removeprefix(SEARCH) in QUALITY and not 0 <= value <= 1:
             raise NasError(f"metric '{name}' is a share of images, 0 to 1, not {value:g}")
@@ -49,9 +52,8 @@ def check_shares(metrics: Metrics) -> Metrics:
 
 def _metric(metrics: Metrics, name: str) -> float:
     if name not in metrics:
-        raise UsageError(
-            f"no metric named '{name}' was measured. Known of the network: {', '.join(sorted(metrics))}"
-        )
+        known = ", ".join(sorted(metrics))
+        raise UsageError(f"no metric named '{name}' was measured. Known of the network: {known}")
     return metrics[name]
 
 
@@ -74,18 +76,22 @@ class Objective:
 
 
 def parse_objectives(names: Sequence[str], columns: Iterable[str]) -> tuple[Objective, ...]:
-    """Objectives by name: quality metrics are maximised, ``train_ms`` and the cost ``columns`` minimised."""
+    """Objectives by name: qualities are maximised, ``train_ms`` and the cost ``columns`` minimised.
+
+    Raises `UsageError` for an unknown name, none, or one given twice.
+    """
     known = (*QUALITY, *UNTRAINED, *MEASURED, *columns)
     if not names or len(set(names)) != len(names):
         raise UsageError(
             f"objectives must be at least one name and none twice, not '{','.join(names)}'"
         )
+    objectives = []
     for name in names:
         if name not in known:
             raise unknown("objective", name, known)
-    return tuple(
-        Objective(name, "maximize" if name in QUALITY + UNTRAINED else "minimize") for name in names
-    )
+        is_quality = name in QUALITY + UNTRAINED
+        objectives.append(Objective(name, "maximize" if is_quality else "minimize"))
+    return tuple(objectives)
 
 
 # -- scalar rewards -------------------------------------------------------------------------------
@@ -107,12 +113,12 @@ def tunas(accuracy: float, cost: float, target: float) -> float:
 
 
 def efficientnetv2(accuracy: float, step: float, params: float) -> float:
-    """EfficientNetV2, section 3.3, https://arxiv.org/abs/2104.00298: step time relative to a reference."""
+    """EfficientNetV2, section 3.3, https://arxiv.org/abs/2104.00298; ``step`` over a target."""
     return float(accuracy * step**-0.07 * params**-0.05)
 
 
 def mes(params: float, latency_ms: float) -> float:
-    """EfficientFormerV2's mobile efficiency score, https://arxiv.org/abs/2212.08059, units 3 M and 1 ms."""
+    """EfficientFormerV2's mobile efficiency, https://arxiv.org/abs/2212.08059, in 3 M and 1 ms."""
     return float(100 * (params / 3e6) ** -0.5 * latency_ms**-0.5)
 
 
@@ -127,20 +133,25 @@ REWARDS: Mapping[str, tuple[str, Callable[..., float]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Reward:
-    """A named scalar reward over a quality metric and a cost; higher is better. ``target`` in the cost's unit."""
+    """A named scalar reward over a quality metric and a cost; higher is better."""
 
     name: str
+    """One of `REWARDS`."""
     cost: str = "latency_ms"
+    """The metric of the cost."""
     target: float | None = None
+    """In the cost's unit; ``mes`` has none."""
     quality: str = "accuracy"
+    """The metric of the quality."""
 
     def __post_init__(self) -> None:
         if self.name not in REWARDS:
             raise unknown("reward", self.name, REWARDS)
         if self.name != "mes" and not (self.target and 0 < self.target < math.inf):
-            given = "none was given" if self.target is None else f"not {self.target:g}"
+            instead = "none was given" if self.target is None else f"not {self.target:g}"
             raise UsageError(
-                f"reward '{self.name}' needs a target above 0 in {self.cost}, {given}: --target 60ms, or --latency 60ms"
+                f"reward '{self.name}' needs a target above 0 in {self.cost}, {instead}: "
+                "--target 60ms, or --latency 60ms"
             )
 
     def __str__(self) -> str:
@@ -150,12 +161,12 @@ class Reward:
         )
 
     def value(self, metrics: Metrics) -> float:
-        """The reward, of the quality on the search set where the evaluator gave that."""
+        """The reward, of the quality on the search set if the evaluator gave that."""
         cost = _metric(metrics, self.cost)
         if self.name == "mes":
             return mes(_metric(metrics, "params"), cost)
-        found = SEARCH + self.quality
-        quality = _metric(metrics, found if found in metrics else self.quality)
+        on_search = SEARCH + self.quality
+        quality = _metric(metrics, on_search if on_search in metrics else self.quality)
         target = self.target or math.nan
         if self.name == "efficientnetv2":
             return efficientnetv2(quality, cost / target, _metric(metrics, "params"))
@@ -239,19 +250,22 @@ class Objectives:
             each = tuple(Objective(str(name), direction) for name, direction in data["each"])
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"not a run's objectives: {error}") from None
-        if (
-            not each
-            or len({o.name for o in each}) < len(each)
-            or any(o.direction not in get_args(Direction) for o in each)
-        ):
+        names = {objective.name for objective in each}
+        directions = {objective.direction for objective in each}
+        if not each or len(names) < len(each) or not directions <= set(get_args(Direction)):
             raise UsageError(
-                f"objectives must be at least one name, none twice, each with a direction, not {str(data)[:80]}"
+                "objectives must be at least one name, none twice, each with a direction, "
+                f"not {str(data)[:80]}"
             )
         return cls(each, reward)
 
 
 def reference(objectives: Objectives, domain: Domain) -> tuple[float, ...]:
-    """The hypervolume's reference: loss 1 for a quality, for a cost its bound or else its exact maximum."""
+    """The hypervolume's reference, (objectives,).
+
+    Loss 1 for a quality, for a cost its bound or else its exact maximum. Raises `UsageError` for a
+    metric that has neither.
+    """
     upper = {plain_metric(bound.metric): bound.upper for bound in domain.bounds}
     return tuple(
         _worst(objective, domain, upper.get(objective.name, math.inf))

@@ -22,15 +22,17 @@ def _checked(losses: ArrayLike) -> Floats:
     array = np.asarray(losses, dtype=np.float64)
     if array.ndim != 2 or array.shape[1] == 0:
         raise NasError(f"losses must be (points, objectives), not of shape {array.shape}")
-    if np.isnan(array).any():
-        raise NasError(
-            f"losses must not be NaN: row {int(np.isnan(array).any(axis=1).argmax())} is"
-        )
+    is_nan = np.isnan(array).any(axis=1)
+    if is_nan.any():
+        raise NasError(f"losses must not be NaN: row {int(is_nan.argmax())} is")
     return array
 
 
 def front(losses: ArrayLike) -> NDArray[np.bool_]:
-    """losses: (n, m), no NaN. Which points no other dominates, (n,); of equal points, the first only."""
+    """losses: (n, m), no NaN. Which points no other dominates: (n,).
+
+    Of equal points, the first only.
+    """
     array = _checked(losses)
     keep = np.zeros(len(array), bool)
     if len(array):
@@ -39,7 +41,10 @@ def front(losses: ArrayLike) -> NDArray[np.bool_]:
 
 
 def _front_of_two(losses: Floats) -> NDArray[np.int64]:
-    """Sorted by the first column, then the second, the front is where the second falls below all before."""
+    """losses: (n, 2). Places of the front.
+
+    Sorted by the first column, then the second, it is where the second falls below all before.
+    """
     first, second = losses.T
     # Nothing beyond the two ends of the front can be on it; with correlated losses that spares most
     # of the sort.
@@ -53,52 +58,68 @@ def _front_of_two(losses: Floats) -> NDArray[np.int64]:
 
 
 def _front_of_many(losses: Floats) -> NDArray[np.int64]:
-    """In lexicographic order a point is dominated only by earlier ones, so the first one left is on the front."""
+    """losses: (n, m). Places of the front.
+
+    In lexicographic order a point is dominated only by earlier ones, so the first one left is on
+    the front.
+    """
     order = np.lexsort(losses.T[::-1])
-    found = []
+    places = []
     while len(order):
         point = losses[order[0]]
-        found.append(order[0])
+        places.append(order[0])
         order = order[(losses[order] < point).any(axis=1)]
-    return np.array(found)
+    return np.array(places)
 
 
 def ranks(losses: ArrayLike) -> NDArray[np.int64]:
-    """losses: (n, m), no NaN. 0 for the front, 1 for the front of the rest, and so on, (n,); equal points share one."""
+    """losses: (n, m), no NaN. 0 for the front, 1 for the front of the rest, and so on: (n,).
+
+    Equal points share one.
+    """
     array = _checked(losses)
     points, place = np.unique(array, axis=0, return_inverse=True)
-    found = _ranks_of_two(points) if array.shape[1] == 2 else _ranks_by_peeling(points)
-    return found[place.reshape(-1)]
+    of_points = _ranks_of_two(points) if array.shape[1] == 2 else _ranks_by_peeling(points)
+    return of_points[place.reshape(-1)]
 
 
 def _ranks_of_two(points: Floats) -> NDArray[np.int64]:
-    """points: (n, 2), distinct, in lexicographic order. The last point of each front decides (patience sorting)."""
-    found, last = np.zeros(len(points), np.int64), list[float]()
-    for i, value in enumerate(points[:, 1].tolist()):
+    """points: (n, 2), distinct, in lexicographic order.
+
+    The last point of each front decides (patience sorting).
+    """
+    of_points = np.zeros(len(points), np.int64)
+    last: list[float] = []
+    for place, value in enumerate(points[:, 1].tolist()):
         rank = bisect_right(last, value)
-        found[i] = rank
+        of_points[place] = rank
         last[rank : rank + 1] = [value]
-    return found
+    return of_points
 
 
 def _ranks_by_peeling(points: Floats) -> NDArray[np.int64]:
-    found, left, rank = np.zeros(len(points), np.int64), np.arange(len(points)), 0
+    """points: (n, m), distinct. Front after front is taken away."""
+    of_points = np.zeros(len(points), np.int64)
+    left = np.arange(len(points))
+    rank = 0
     while len(left):
         best = front(points[left])
-        found[left[best]] = rank
-        left, rank = left[~best], rank + 1
-    return found
+        of_points[left[best]] = rank
+        left = left[~best]
+        rank += 1
+    return of_points
 
 
 def hypervolume(losses: ArrayLike, reference: Sequence[float] | NDArray[Any]) -> float:
-    """losses: (n, m), no NaN; reference: (m,), finite. The volume that the points dominate below the reference.
+    """losses: (n, m), no NaN; reference: (m,), finite. The volume dominated below the reference.
 
     Exact: by sorting for two objectives, by slicing along the last one for more (n^(m-1) log n).
     """
     array, corner = _checked(losses), np.asarray(reference, dtype=np.float64)
     if corner.shape != array.shape[1:] or not np.isfinite(corner).all():
         raise NasError(
-            f"a reference for {array.shape[1]} objectives takes as many finite numbers, not {reference}"
+            f"a reference for {array.shape[1]} objectives takes as many finite numbers, "
+            f"not {reference}"
         )
     inside = array[(array < corner).all(axis=1)]
     if np.isinf(inside).any():

@@ -45,29 +45,33 @@ def benchmark(
     space: SearchSpace | None = None,
     noisy: bool = False,
 ) -> Problem:
-    """``variant`` is the file; objectives and ignored columns are joined by ``+``. Maximized ones are negated.
+    """``variant`` is the file; objectives and ignored columns are joined by ``+``.
 
+    Maximized ones are negated.
     The truth is the mean of a network's rows; ``noisy`` searches see one of them. A network that
     the table lacks cannot be evaluated.
     """
     signs = {**dict.fromkeys(_split(maximize), -1.0), **dict.fromkeys(_split(minimize), 1.0)}
     if not signs:
         raise UsageError(
-            f"say which columns of {variant} count: maximize=NAME or minimize=NAME, several joined by +"
+            f"say which columns of {variant} count: maximize=NAME or minimize=NAME, "
+            "several joined by +"
         )
     header, rows = _read(Path(variant))
     for name in (*signs, *_split(ignore)):
         if name not in header:
             raise unknown(f"column of {variant}", name, header)
-    losses = np.array(
-        [[sign * _number(row, name, variant) for name, sign in signs.items()] for row in rows]
-    )
+    columns = []
+    for name, sign in signs.items():
+        columns.append([sign * _number(row, name, variant) for row in rows])
+    losses = np.array(columns).T
     space, genes = _networks(header, rows, {*signs, *_split(ignore)}, space, variant)
     domain = Domain(space, compile_costs(space, ("none",), lambda layer: (0.0,)))
     repeats: dict[Genes, list[NDArray[np.float64]]] = {}
     for one, row in zip(genes, losses, strict=True):
         repeats.setdefault(domain.canonical(one), []).append(row)
-    lookup = Lookup(domain, {key: np.array(found) for key, found in repeats.items()}, seed, noisy)
+    stacked = {key: np.array(rows_of_one) for key, rows_of_one in repeats.items()}
+    lookup = Lookup(domain, stacked, seed, noisy)
     means = lookup.inside()
     ideal, worst = means.min(axis=0), means.max(axis=0)
     return Problem(
@@ -97,7 +101,8 @@ def _read(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
     for number, row in enumerate(rows, 2):
         if None in row or None in row.values():
             raise DataError(
-                f"{path}: row {number} must have as many cells as the header, {len(reader.fieldnames or ())}"
+                f"{path}: row {number} must have as many cells as the header, "
+                f"{len(reader.fieldnames or ())}"
             )
     if not rows:
         raise DataError(f"{path} has no row below its header")
@@ -123,30 +128,35 @@ def _networks(
     space: SearchSpace | None,
     file: str,
 ) -> tuple[SearchSpace, list[Genes]]:
-    """The space and the genes of each row."""
+    """The space and the genes of each row. ``others``: columns that are no choices."""
     if GENES in header:
-        genes = [tuple(map(int, re.findall(r"\d+", row[GENES]))) for row in rows]
-        if space is None:
-            if len({len(one) for one in genes}) != 1 or not genes[0]:
-                raise DataError(
-                    f"column 'genes' of {file} must hold equally many option indices in every row"
-                )
-            space = _implied(
-                {
-                    f"gene{i}": list(range(max(column) + 1))
-                    for i, column in enumerate(zip(*genes, strict=True))
-                }
-            )
-        return space, [space.check(one) for one in genes]
+        return _networks_by_genes([row[GENES] for row in rows], space, file)
     columns = [name for name in header if name not in others]
     if space is not None or not columns:
         raise DataError(
-            f"{file} needs a column 'genes' with option indices, or columns of choices and no space beside"
+            f"{file} needs a column 'genes' with option indices, "
+            "or columns of choices and no space beside"
         )
     options = {name: sorted({row[name] for row in rows}) for name in columns}
-    return _implied(options), [
-        tuple(options[name].index(row[name]) for name in columns) for row in rows
-    ]
+    genes = []
+    for row in rows:
+        genes.append(tuple(options[name].index(row[name]) for name in columns))
+    return _implied(options), genes
+
+
+def _networks_by_genes(
+    texts: Sequence[str], space: SearchSpace | None, file: str
+) -> tuple[SearchSpace, list[Genes]]:
+    """The same from option indices as text; without a space, the largest is the last option's."""
+    genes = [tuple(map(int, re.findall(r"\d+", text))) for text in texts]
+    if space is None:
+        if len(set(map(len, genes))) != 1 or not genes[0]:
+            raise DataError(
+                f"column 'genes' of {file} must hold equally many option indices in every row"
+            )
+        largest = map(max, zip(*genes, strict=True))
+        space = _implied({f"gene{i}": list(range(most + 1)) for i, most in enumerate(largest)})
+    return space, [space.check(one) for one in genes]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,7 @@ REFERENCE_ERROR_POINTS = 10.0
 def benchmark(
     *, seed: int, variant: str = "mean", front: bool = False, max_macs: float = float("inf")
 ) -> Problem:
-    """Error in points: the mean of the three trainings, or (``variant`` noisy) one of them per network.
+    """Error in points: the mean of three trainings, or one of them per network (variant ``noisy``).
 
     ``front`` adds macs as a second objective. ``max_macs`` is a bound.
     """
@@ -63,8 +63,8 @@ def _path() -> Path:
     path = Path(folder) / FILE
     if not folder or not path.is_file():
         raise DataError(
-            f"benchmark 'nas-bench-macro' reads {FILE} in the folder that NAS_DATA names, and it is not in "
-            f"'{folder}'. Get it from https://github.com/xiusu/NAS-Bench-Macro"
+            f"benchmark 'nas-bench-macro' reads {FILE} in the folder that NAS_DATA names, "
+            f"and it is not in '{folder}'. Get it from https://github.com/xiusu/NAS-Bench-Macro"
         )
     return path
 

@@ -9,7 +9,7 @@ development, 100 to 119 to report. K = 0 is additive: a sanity check, no ground 
 import heapq
 import math
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -25,6 +25,9 @@ from nas.trial import Genes
 from search_spaces import fbnet
 
 __all__ = ["Landscape", "benchmark"]
+
+Moves = dict[Genes, set[int]]
+"""States that a slot can hand over, by its relevant genes."""
 
 LARGEST_WINDOW = 1 << 22
 BEAM = 1024
@@ -50,7 +53,8 @@ def benchmark(
     """
     space = fbnet.space() if space is None else space
     costs = compile_costs(space, ("macs",), lambda layer: (layer.macs,))
-    domain = Domain(space, costs, [Bound("macs", upper=max_macs)] if max_macs < math.inf else [])
+    bounds = [Bound("macs", upper=max_macs)] if max_macs < math.inf else []
+    domain = Domain(space, costs, bounds)
     landscape = Landscape(domain, seed=seed, k=k, irrelevant=irrelevant)
 
     def observe(genes: Genes) -> tuple[float, ...]:
@@ -70,14 +74,14 @@ def benchmark(
 
 
 class Landscape:
-    """Contributions are hashes of (seed, gene, window), uniform in 0..1: the same on every machine."""
+    """Contributions are hashes of (seed, gene, window), 0..1: the same on every machine."""
 
     def __init__(self, domain: Domain, *, seed: int, k: int, irrelevant: float = 0.0) -> None:
         sizes = domain.space.gene_sizes
         if not 0 <= k < len(sizes) or not 0 <= irrelevant < 1:
             raise UsageError(
-                f"an NK landscape takes k from 0 to {len(sizes) - 1} and irrelevant from 0 to below 1, "
-                f"not {k} and {irrelevant:g}"
+                f"an NK landscape takes k from 0 to {len(sizes) - 1} "
+                f"and irrelevant from 0 to below 1, not {k} and {irrelevant:g}"
             )
         self.domain, self.seed, self.k = domain, seed, k
         kept = max(1, len(sizes) - round(irrelevant * len(sizes)))
@@ -92,7 +96,8 @@ class Landscape:
         widest = max(math.prod(self.sizes[j : j + self.reach + 1]) for j in range(kept))
         if widest > LARGEST_WINDOW:
             raise UsageError(
-                f"k = {k} has windows of {widest} values on space '{domain.space.name}': take a smaller k"
+                f"k = {k} has windows of {widest} values on space '{domain.space.name}': "
+                "take a smaller k"
             )
 
     def contribution(self, j: int, genes: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
@@ -111,12 +116,10 @@ class Landscape:
         """Minus the value of a network, in standard deviations."""
         canonical = self.domain.canonical(genes)
         kept = tuple(canonical[i] for i in self.relevant)
-        return self._scaled(
-            sum(
-                float(t[kept[w.start : w.stop]])
-                for t, w in zip(self._tables, self.windows, strict=True)
-            )
-        )
+        total = 0.0
+        for table, window in zip(self._tables, self.windows, strict=True):
+            total += float(table[kept[window.start : window.stop]])
+        return self._scaled(total)
 
     @cached_property
     def _tables(self) -> list[NDArray[np.float64]]:
@@ -124,91 +127,102 @@ class Landscape:
         tables = []
         for j, window in enumerate(self.windows):
             shape = [self.sizes[i] for i in window]
-            tables.append(
-                self.contribution(j, np.indices(shape).reshape(len(shape), -1).T).reshape(shape)
-            )
+            every = np.indices(shape).reshape(len(shape), -1).T
+            tables.append(self.contribution(j, every).reshape(shape))
         return tables
 
     @cached_property
     def _bounds(self) -> list[NDArray[np.float64]]:
-        """Most that contributions from gene j on can add, given genes j to j + reach - 1 (dynamic programming).
+        """Most that contributions from gene j on can add, given genes j to j + reach - 1.
 
-        Minus infinity where a slot's genes are in no canonical string, whatever the slot is handed.
+        By dynamic programming. Minus infinity where a slot's genes are in no canonical string,
+        whatever the slot is handed.
         """
-        dead = {}
-        for slots in self._slots.values():
-            for first, moves in slots:
-                known = np.array(sorted({genes for move in moves for genes in move})).T
-                if len(known):
-                    dead[first] = np.ones(self.sizes[first : first + len(known)], bool)
-                    dead[first][tuple(known)] = False
+        dead = self._dead
         bounds: list[NDArray[np.float64]] = [np.zeros(())]
-        for j, table in reversed(list(enumerate(self._tables))):
+        for j in reversed(range(len(self._tables))):
+            table = self._tables[j]
             total = _widen(table, bounds[-1].ndim + 1) + bounds[-1]
             if j in dead:
                 total = np.where(_widen(dead[j], total.ndim), -math.inf, total)
             bounds.append(total.max(axis=-1) if total.ndim == self.reach + 1 else total)
         return bounds[::-1]
 
-    def least_loss(self) -> float:
-        """The least loss of a network inside the domain, as far as a beam search under exact bounds finds it.
+    @property
+    def _dead(self) -> dict[int, NDArray[np.bool_]]:
+        """By the first gene of a slot, which of its genes are in no canonical string."""
+        dead = {}
+        for slots in self._slots.values():
+            for first, moves in slots:
+                known = np.array(sorted(set().union(*moves))).T
+                if len(known):
+                    dead[first] = np.ones(self.sizes[first : first + len(known)], bool)
+                    dead[first][tuple(known)] = False
+        return dead
 
-        The best gene string that is canonical and inside is the answer. Where none of the first is,
+    def least_loss(self) -> float:
+        """The least loss of a network inside, as far as a beam search under exact bounds finds it.
+
+        The best gene string that is canonical and inside is the answer. If none of the first is,
         the networks that they spell are climbed from.
         """
         sizes = np.array(self.domain.space.gene_sizes)
         fills = FILLS if len(self.relevant) < len(sizes) else 1
         filled = rng(self.seed, "fill", 0).integers(sizes, size=(fills, len(sizes)))
-        found: list[tuple[float, Genes]] = []
+        starts: list[tuple[float, Genes]] = []
         for relevant, bound in self._beam()[:LEAVES]:
             filled[:, self.relevant] = relevant
-            found += [
-                (self.loss(genes), genes)
-                for genes in map(tuple, filled[self.domain.inside(filled)].tolist())
-            ]
-            if found and min(found)[0] <= bound + 1e-9:
-                return min(found)[0]
-        if not found:
-            drawn = map(tuple, self.domain.sample_many(LEAVES, rng(self.seed, "climb", 0)).tolist())
-            found = [(self.loss(genes), genes) for genes in drawn]
-        return min(self._climb(*start) for start in sorted(found)[:CLIMBS])
+            starts += self._with_losses(filled[self.domain.inside(filled)])
+            if starts and min(starts)[0] <= bound + 1e-9:
+                return min(starts)[0]
+        if not starts:
+            starts = self._with_losses(self.domain.sample_many(LEAVES, rng(self.seed, "climb", 0)))
+        return min(self._climb(*start) for start in sorted(starts)[:CLIMBS])
+
+    def _with_losses(self, networks: NDArray[np.int64]) -> list[tuple[float, Genes]]:
+        """networks: (n, number of choices). Loss and genes of each."""
+        return [(self.loss(genes), genes) for genes in map(tuple, networks.tolist())]
 
     def _beam(self) -> list[tuple[Genes, float]]:
         """Strings of relevant genes with their losses, best first: the last beam."""
-        beam = [(0.0, 0.0, Genes(), self._states((), frozenset([0])))]
+        beam = [_Node(0.0, 0.0, Genes(), self._states((), frozenset([0])))]
         for length, size in enumerate(self.sizes, 1):
-            start, closed = max(length - self.reach, 0), length - 1 - self.reach
-            rest = self._bounds[start]
             grown = []
-            for _, done, prefix, states in beam:
-                for genes in ((*prefix, option) for option in range(size)):
-                    after = self._states(genes, states)
-                    if after:
-                        window = genes[closed : closed + self.k + 1]
-                        now = done + float(self._tables[closed][window]) if closed >= 0 else done
-                        most = now + float(
-                            np.max(rest[genes[start:]] if start < len(self.sizes) else 0.0)
-                        )
-                        grown.append((most, now, genes, after))
-            beam = heapq.nlargest(BEAM, grown, key=lambda node: node[0])
-        return [(genes, self._scaled(most)) for most, _, genes, _ in beam]
+            for node in beam:
+                for option in range(size):
+                    genes = (*node.genes, option)
+                    states = self._states(genes, node.states)
+                    if states:
+                        grown.append(self._grown(node, genes, states, length))
+            beam = heapq.nlargest(BEAM, grown, key=lambda node: node.most)
+        return [(node.genes, self._scaled(node.most)) for node in beam]
+
+    def _grown(self, node: "_Node", genes: Genes, states: frozenset[int], length: int) -> "_Node":
+        """The node one gene longer: ``genes``, so many."""
+        start = max(length - self.reach, 0)
+        closed = length - 1 - self.reach
+        total = node.total
+        if closed >= 0:
+            total += float(self._tables[closed][genes[closed : closed + self.k + 1]])
+        rest = 0.0
+        if start < len(self.sizes):
+            rest = float(np.max(self._bounds[start][genes[start:]]))
+        return _Node(total + rest, total, genes, states)
 
     def _climb(self, loss: float, genes: Genes) -> float:
         """The loss of the summit above a network."""
         while True:
-            near = [
-                (self.loss(other), other)
-                for other in map(tuple, self.domain.neighbours(genes).tolist())
-            ]
+            near = self._with_losses(self.domain.neighbours(genes))
             best, other = min(near, default=(loss, genes))
             if best >= loss:
                 return loss
             loss, genes = best, other
 
     def _states(self, prefix: Genes, states: frozenset[int]) -> frozenset[int]:
-        """What the slots that end with the prefix can hand over; empty if no canonical genes begin so.
+        """What the slots that end with the prefix can hand over.
 
-        An option whose layers a lesser one makes from the same input is in no canonical genes.
+        Empty if no canonical genes begin so. An option whose layers a lesser one makes from the
+        same input is in no canonical genes.
         Without this the search loses itself in spaces that say most things twice.
         """
         for first, moves in self._slots.get(len(prefix), ()):
@@ -216,22 +230,45 @@ class Landscape:
         return states
 
     @cached_property
-    def _slots(self) -> dict[int, list[tuple[int, list[dict[Genes, set[int]]]]]]:
-        """By the number of relevant genes up to a slot's end: its first, and per state what its genes lead to."""
-        found: dict[int, list[tuple[int, list[dict[Genes, set[int]]]]]] = {}
-        space = self.domain.space
-        for slot, (step, (start, end, _)) in enumerate(zip(space.chain, space.radix, strict=True)):
-            inside = [i - start for i in self.relevant if start <= i < end]
-            moves: list[dict[Genes, set[int]]] = []
-            for words, after in zip(step.words, step.next.tolist(), strict=True):
-                least = {word: option for option, word in reversed(list(enumerate(words)))}
-                moves.append({})
-                for option in least.values():
-                    genes = space.slot_genes(slot, option)
-                    moves[-1].setdefault(tuple(genes[i] for i in inside), set()).add(after[option])
+    def _slots(self) -> dict[int, list[tuple[int, list[Moves]]]]:
+        """Slots by the number of relevant genes up to their ends.
+
+        Of each its first relevant gene, and per state what its genes lead to.
+        """
+        by_end: dict[int, list[tuple[int, list[Moves]]]] = {}
+        for slot, (start, end, _) in enumerate(self.domain.space.radix):
             first = sum(i < start for i in self.relevant)
-            found.setdefault(first + len(inside), []).append((first, moves))
-        return found
+            inside = [i - start for i in self.relevant if start <= i < end]
+            by_end.setdefault(first + len(inside), []).append((first, self._moves(slot, inside)))
+        return by_end
+
+    def _moves(self, slot: int, inside: list[int]) -> list[Moves]:
+        """Per state of a slot. ``inside``: places of the relevant genes among the slot's."""
+        space = self.domain.space
+        step = space.chain[slot]
+        by_state = []
+        for words, after in zip(step.words, step.next.tolist(), strict=True):
+            # Of the options that make the same layers, the least.
+            least = {word: option for option, word in reversed(list(enumerate(words)))}
+            moves: Moves = {}
+            for option in least.values():
+                genes = space.slot_genes(slot, option)
+                relevant = tuple(genes[i] for i in inside)
+                moves.setdefault(relevant, set()).add(after[option])
+            by_state.append(moves)
+        return by_state
+
+
+class _Node(NamedTuple):
+    """A string of relevant genes in the beam."""
+
+    most: float
+    """The largest total of contributions that any continuation reaches."""
+    total: float
+    """Contributions of the windows that are closed."""
+    genes: Genes
+    states: frozenset[int]
+    """What the slots so far can hand over."""
 
 
 def _widen(table: NDArray[Any], dimensions: int) -> NDArray[Any]:

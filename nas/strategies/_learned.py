@@ -1,4 +1,4 @@
-"""What the training of a differentiable search found, as its run keeps it in ``distribution.json``."""
+"""What the training of a differentiable search found, as a run keeps it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

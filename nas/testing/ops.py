@@ -11,7 +11,7 @@ __all__ = ["check_op"]
 
 
 def check_op(op: Op, shape: Shape, module: Callable[[Op, Shape], Any]) -> None:
-    """Raise AssertionError unless torch's own parameters, MACs and output shape equal the declared ones exactly.
+    """Raise AssertionError unless torch's parameters, MACs and output shape are the declared ones.
 
     ``module`` builds the torch module: `nas.model.module` does for every registered op. It runs on
     torch's meta device, where nothing is computed, so every (op, shape) of a space takes

@@ -1,7 +1,7 @@
 """The contract of a strategy, as a check that ours and other people's strategies pass alike."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from nas.trial import Genes, State, Trial
 from search_spaces import fbnet, nas_bench_macro
 
 __all__ = ["bounded_domain", "check_ask_seconds", "check_strategy", "toy_trial"]
+
+STATES: Mapping[int, State] = {2: "failed", 5: "infeasible"}
+"""Of every seven trials, which are not complete."""
 
 Make = Callable[..., Strategy]
 """Called as ``make(domain, seed=..., objectives=...)``: what a strategy's file exports."""
@@ -29,13 +32,14 @@ def bounded_domain(space: SearchSpace) -> Domain:
 def toy_trial(
     domain: Domain, number: int, proposal: Proposal, objectives: int, state: State = "complete"
 ) -> Trial:
-    """A trial whose losses are smooth in the canonical genes; the note has been through JSON, as in a record."""
-    genes = np.array(domain.canonical(proposal.genes)) / np.maximum(
-        np.array(domain.space.gene_sizes) - 1, 1
-    )
-    losses = tuple(
-        float(np.square(genes - target).sum()) for target in np.linspace(0.3, 1, objectives)
-    )
+    """A trial whose losses are smooth in the canonical genes.
+
+    The note has been through JSON, as in a record.
+    """
+    largest = np.maximum(np.array(domain.space.gene_sizes) - 1, 1)
+    genes = np.array(domain.canonical(proposal.genes)) / largest
+    targets = np.linspace(0.3, 1, objectives)
+    losses = tuple(float(np.square(genes - target).sum()) for target in targets)
     return Trial(
         number=number,
         genes=proposal.genes,
@@ -49,12 +53,13 @@ def toy_trial(
 def check_strategy(
     make: Make, domain: Domain | None = None, *, objectives: int = 1, trials: int = 24
 ) -> None:
-    """Raise AssertionError unless the strategy keeps the contract of `Strategy`, over ``trials`` trials.
+    """Raise AssertionError unless the strategy keeps the contract of `Strategy`.
 
-    Asking twice gives the same; asking without telling changes nothing; retelling any prefix gives
-    the same next proposal; any order of telling is digested, and failed and infeasible trials too;
-    pending networks are not proposed again; every proposal and recommendation lies inside the
-    domain. Without a domain: NAS-Bench-Macro's space under a bound on macs.
+    Over ``trials`` trials: asking twice gives the same; asking without telling changes nothing;
+    retelling any prefix gives the same next proposal; any order of telling is digested, and failed
+    and infeasible trials too; pending networks are not proposed again; every proposal and
+    recommendation lies inside the domain. Without a domain: NAS-Bench-Macro's space under a bound
+    on macs.
     """
     domain = bounded_domain(nas_bench_macro.space()) if domain is None else domain
 
@@ -75,7 +80,10 @@ def check_ask_seconds(
     told: int = 10_000,
     seconds: float = 1.0,
 ) -> float:
-    """Seconds of one ask after so many trials told; AssertionError from ``seconds`` on. Default domain: FBNet's."""
+    """Seconds of one ask after so many trials told. Raises AssertionError from ``seconds`` on.
+
+    Without a domain: FBNet's under a bound on macs.
+    """
     domain = bounded_domain(fbnet.space()) if domain is None else domain
     strategy = make(domain, seed=5, objectives=objectives)
     for number, genes in enumerate(domain.sample_many(told, np.random.default_rng(0)).tolist()):
@@ -104,7 +112,8 @@ def _check_sequence(
     new: Callable[[], Strategy], domain: Domain, objectives: int, count: int
 ) -> list[Trial]:
     """A run, asked more than it needs to be; the trials told."""
-    strategy, trials = new(), list[Trial]()
+    strategy = new()
+    trials: list[Trial] = []
     _check_inside(domain, strategy.recommend(), "before anything is told, the recommendation")
     for number in range(count):
         proposal = strategy.ask(number)
@@ -116,9 +125,7 @@ def _check_sequence(
         assert strategy.ask(number) == proposal, (
             f"asking for another trial changed the proposal for {number}"
         )
-        state: State = (
-            "failed" if number % 7 == 2 else "infeasible" if number % 7 == 5 else "complete"
-        )
+        state = STATES.get(number % 7, "complete")
         trials.append(toy_trial(domain, number, proposal, objectives, state))
         strategy.tell(trials[-1])
         _check_inside(domain, strategy.recommend(), "the recommendation")
@@ -138,7 +145,8 @@ def _check_prefixes(new: Callable[[], Strategy], trials: Sequence[Trial]) -> Non
 
 def _check_orders(new: Callable[[], Strategy], domain: Domain, trials: Sequence[Trial]) -> None:
     shuffled = [trials[i] for i in np.random.default_rng(1).permutation(len(trials))]
-    for order in (shuffled, trials[::-1], [trial for trial in trials if trial.state != "complete"]):
+    without_complete = [trial for trial in trials if trial.state != "complete"]
+    for order in (shuffled, trials[::-1], without_complete):
         strategy = _told(new(), order)
         _check_inside(
             domain, strategy.ask(len(trials)).genes, "after another order of telling, the proposal"
@@ -155,9 +163,8 @@ def _check_pending(new: Callable[[], Strategy], domain: Domain, trials: Sequence
             proposal = strategy.ask(number, pending)
             _check_inside(domain, proposal.genes, "beside pending ones, the proposal")
             _check_free(domain, proposal, pending)
-            if (
-                number % 4 == 0
-            ):  # another driver claims this very network, in its least spelling and without a note
+            if number % 4 == 0:
+                # Another driver claims this very network, in its least spelling, without a note.
                 others = [*pending, Proposal(domain.canonical(proposal.genes))]
                 _check_free(domain, strategy.ask(number, others), others)
             pending.append(proposal)

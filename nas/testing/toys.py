@@ -19,7 +19,7 @@ __all__ = ["HashEvaluator", "toy_domain", "toy_space"]
 
 
 def toy_space(layers: int = 4) -> SearchSpace:
-    """``layers`` convolutions, each of kernel 1, 3 or 5 and 8 to 32 channels: 12^layers networks."""
+    """``layers`` convolutions of kernel 1, 3 or 5 and 8 to 32 channels: 12^layers networks."""
 
     def make(picked: Mapping[str, Any], shape: Shape) -> Sequence[Op]:
         return (Conv(kernel=picked["kernel"], channels=picked["channels"]),)

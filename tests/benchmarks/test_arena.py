@@ -121,9 +121,14 @@ def test_finished_cells_are_not_run_again(tmp_path, monkeypatch):
         "nas.benchmarks.arena.run_cell", lambda *given: ran.append(given[1:3]) or real(*given)
     )
     arena = compare(
-        small, ["local-search", "evolution"], name="nk", seeds=range(3), budget=5, out=tmp_path,
+        small,
+        ["local-search", "evolution"],
+        name="nk",
+        seeds=range(3),
+        budget=5,
+        out=tmp_path,
         watch=done.append,
-    )  # fmt: skip
+    )
     assert ran == [
         ("evolution", 0),
         ("evolution", 1),

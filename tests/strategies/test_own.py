@@ -30,9 +30,13 @@ def run(
     for number in range(count):
         proposal = strategy.ask(number)
         trial = Trial(
-            number=number, genes=proposal.genes, digest="", state="complete", losses=loss(proposal.genes),
+            number=number,
+            genes=proposal.genes,
+            digest="",
+            state="complete",
+            losses=loss(proposal.genes),
             note=proposal.note,
-        )  # fmt: skip
+        )
         strategy.tell(trial)
         trials.append(trial)
     return trials
