@@ -35,7 +35,7 @@ Examples:
   nas train runs/photos:12 --data folder:photos --out trained/photos
   nas train mobilenet_v2 --data fashion-mnist --resolution 32 --epochs 20 --out trained/fashion
   nas train architecture.json --data npz:scans.npz --groups patients.txt --out trained/scans
-  nas train runs/photos:12 --data folder:photos --weights runs/photos --out trained/on  # its supernet
+  nas train runs/photos:12 --data folder:photos --weights runs/photos --out trained/on
   nas train winner.json --data folder:photos --recipe efficientnetv2-s --out trained/v2
   nas train winner.json --data folder:photos --progressive s --tensorboard --out trained/growing
   nas train small.json --data digits --teacher big.json --teacher-weights big --out trained/small

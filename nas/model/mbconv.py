@@ -119,24 +119,37 @@ def _skip(op: ops.MBConv | ops.FusedMBConv, shape: Shape) -> str:
 
 
 def _squeeze(op: ops.MBConv | ops.FusedMBConv, shape: Shape) -> dict[str, Any]:
-    return (
-        {"se": op.squeeze(shape), "se_act": op.se_act or op.act, "se_gate": op.se_gate}
-        if op.se
-        else {}
-    )
+    if not op.se:
+        return {}
+    return {"se": op.squeeze(shape), "se_act": op.se_act or op.act, "se_gate": op.se_gate}
 
 
 @recipe.register
 def _mbconv(op: ops.MBConv, shape: Shape) -> Recipe:
     return partial(
-        MBConv, shape.channels, op.channels or shape.channels, middle=op.middle(shape) if op.expands() else 0,
-        kernel=op.kernel, stride=op.stride, groups=op.groups, act=op.act, skip=_skip(op, shape), **_squeeze(op, shape),
-    )  # fmt: skip
+        MBConv,
+        shape.channels,
+        op.channels or shape.channels,
+        middle=op.middle(shape) if op.expands() else 0,
+        kernel=op.kernel,
+        stride=op.stride,
+        groups=op.groups,
+        act=op.act,
+        skip=_skip(op, shape),
+        **_squeeze(op, shape),
+    )
 
 
 @recipe.register
 def _fused_mbconv(op: ops.FusedMBConv, shape: Shape) -> Recipe:
     return partial(
-        FusedMBConv, shape.channels, op.channels or shape.channels, middle=op.middle(shape) if op.expand != 1 else 0,
-        kernel=op.kernel, stride=op.stride, act=op.act, skip=_skip(op, shape), **_squeeze(op, shape),
-    )  # fmt: skip
+        FusedMBConv,
+        shape.channels,
+        op.channels or shape.channels,
+        middle=op.middle(shape) if op.expand != 1 else 0,
+        kernel=op.kernel,
+        stride=op.stride,
+        act=op.act,
+        skip=_skip(op, shape),
+        **_squeeze(op, shape),
+    )

@@ -29,12 +29,7 @@ class Network(nn.Module):
         self.architecture = architecture
         stages: OrderedDict[str, nn.Module] = OrderedDict()
         for stage, layers in architecture.layers_by_stage:
-            if (
-                stage.name in stages
-                or not stage.name
-                or "." in stage.name
-                or hasattr(nn.Sequential, stage.name)
-            ):
+            if stage.name in stages or not _can_name_a_module(stage.name):
                 raise ArchitectureError(
                     f"stage '{stage.name[:40]}' cannot name a torch module: names are unique, "
                     "without dots, and not a method of torch modules"
@@ -44,15 +39,19 @@ class Network(nn.Module):
         self.stages = nn.Sequential(stages)
 
     def forward(self, images: Tensor) -> Tensor:
-        """images: (n, *architecture.input). Logits (n, classes) where the last layer is a classifier."""
+        """images: (n, *architecture.input). Logits (n, classes) if the last layer is a classifier."""
         out: Tensor = self.stages(images)
         return out
 
 
-def build(architecture: Architecture, *, dropout: float = 0.0, seed: int = 0) -> Network:
-    """The architecture as a torch module on the current default device, initialised from the seed alone.
+def _can_name_a_module(name: str) -> bool:
+    return bool(name) and "." not in name and not hasattr(nn.Sequential, name)
 
-    ``dropout`` (0 to below 1) is the classifier's. The global generator is left as it was found.
+
+def build(architecture: Architecture, *, dropout: float = 0.0, seed: int = 0) -> Network:
+    """The architecture as a torch module, initialised from the seed alone.
+
+    It is on the current default device. ``dropout`` (0 to below 1) is the classifier's. The global generator is left as it was found.
     Raises `ArchitectureError` for an op without a torch module.
     """
     if not 0 <= dropout < 1:
@@ -68,7 +67,7 @@ def build(architecture: Architecture, *, dropout: float = 0.0, seed: int = 0) ->
 
 
 def initialise(network: nn.Module) -> None:
-    """Draw convolutions and linear layers from the global generator, as MobileNet and EfficientNet do.
+    """Draw convolutions and linear layers from the global generator, as EfficientNet does.
 
     Convolutions: normal, He et al. 2015 (https://arxiv.org/abs/1502.01852), fan-out of the whole
     kernel over the groups; linear: normal with deviation 0.01, bias 0; norms: 1 and 0. A module

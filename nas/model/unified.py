@@ -288,9 +288,13 @@ class ConvBlock(Block):
 @recipe.register
 def _attention(op: ops.AttentionBlock, shape: Shape) -> Recipe:
     return partial(
-        AttentionBlock, shape.channels, size=shape.size, middle=int(shape.channels * op.expand), side=op.side(shape),
+        AttentionBlock,
+        shape.channels,
+        size=shape.size,
+        middle=int(shape.channels * op.expand),
+        side=op.side(shape),
         heads=ops.heads(shape.channels, op.head_channels),
-    )  # fmt: skip
+    )
 
 
 @recipe.register
@@ -302,6 +306,11 @@ def _token_mlp(op: ops.TokenMLPBlock, shape: Shape) -> Recipe:
 @recipe.register
 def _conv_block(op: ops.ConvBlock, shape: Shape) -> Recipe:
     return partial(
-        ConvBlock, shape.channels, op.out_shape(shape).channels, middle=op.middle(shape) if op.expand != 1 else 0,
-        kernel=op.kernel, depthwise=op.depthwise, se=op.squeeze(shape),
-    )  # fmt: skip
+        ConvBlock,
+        shape.channels,
+        op.out_shape(shape).channels,
+        middle=op.middle(shape) if op.expand != 1 else 0,
+        kernel=op.kernel,
+        depthwise=op.depthwise,
+        se=op.squeeze(shape),
+    )

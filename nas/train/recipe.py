@@ -1,4 +1,4 @@
-"""Recipes of trainings: a table of what papers did, each a frozen value that can be changed setting by setting.
+"""Recipes of trainings: what papers did, each a frozen value that can be changed.
 
 Sources. MnasNet: Tan et al. 2018, https://arxiv.org/abs/1807.11626. FBNet: Wu et al. 2018,
 https://arxiv.org/abs/1812.03443, the weights' recipe of its search. EfficientNet: Tan and Le 2019,
@@ -25,10 +25,12 @@ __all__ = ["GROWTH", "RECIPES", "Recipe", "Step", "recipe"]
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One stage of progressive learning: where it ends, as a share of the steps, its pixels a side, and its changes."""
+    """One stage of progressive learning."""
 
     end: float
+    """Where it ends, as a share of the steps."""
     size: int
+    """Pixels a side."""
     dropout: float
     randaugment: float
     mixup: float
@@ -39,46 +41,64 @@ class Step:
 class Recipe:
     """All that decides a training beside network and data.
 
-    ``steps`` overrides ``epochs``. ``lr`` is the peak rate for ``lr_batch`` images a batch (0: for
-    any). ``shift``: random shift as a share of the side. ``drop_path``: rate at the last block.
-    ``randaugment``: magnitude as in the papers' code, where 10 is the whole range, 0 for none.
-    ``mixup``, ``cutmix``: alpha, 0 for none. ``resolution``: None is the network's own;
-    ``train_share`` is the largest size that is trained at, as a share of it. ``stages`` above 1 is
-    progressive learning: the size grows from ``smallest``, a share of the largest, and dropout,
-    randaugment and mixup grow from ``..._start`` to their values. The rest: see
-    `nas.train.schedule.Schedule`.
+    For more see `nas.train.schedule.Schedule` and, of progressive learning, `plan`.
     """
 
     epochs: float = 60.0
+    """Passes over the images."""
     steps: int | None = None
+    """Batches; overrides ``epochs``."""
     batch_size: int = 64
+    """Images in each step."""
     accumulate: int = 1
+    """Equal parts that a batch is worked off in, one after the other."""
     optimiser: str = "sgd"
+    """See `nas.train.optimisers`."""
     lr: float = 0.05
+    """Peak rate, for ``lr_batch`` images a batch."""
     lr_batch: int = 0
+    """Images that ``lr`` is stated for; 0: for any."""
     momentum: float = 0.9
     eps: float = 1e-3
+    """Of ``rmsprop`` and ``adamw``."""
     weight_decay: float = 1e-4
+    """Spares norms and biases."""
     warmup: float = 0.1
+    """Share of the steps with a rising rate."""
     decay: str = "cosine"
+    """``cosine`` or ``exponential``."""
     drop: float = 0.97
+    """Factor of the exponential decay."""
     drop_every: float = 0.01
+    """Share of the steps after which the rate drops."""
     average: float = 0.1
+    """Share of the steps, at the end, whose weights are averaged."""
     ema: float = 0.0
+    """Decay of an exponential average instead; 0: none."""
     label_smoothing: float = 0.1
     dropout: float = 0.0
+    """The classifier's."""
     drop_path: float = 0.0
+    """Rate at the last block."""
     shift: float = 0.125
+    """Largest random shift, as a share of the side."""
     randaugment: float = 0.0
+    """Magnitude as in the papers' code: 10 is the whole range; 0: none."""
     mixup: float = 0.0
+    """Alpha; 0: none."""
     cutmix: float = 0.0
+    """Alpha; 0: none."""
     stages: int = 1
+    """Above 1: progressive learning, in which the size and ``..._start`` values grow."""
     smallest: float = 1.0
+    """First size, as a share of the largest."""
     dropout_start: float = 0.0
     randaugment_start: float = 0.0
     mixup_start: float = 0.0
     train_share: float = 1.0
+    """Largest size that is trained at, as a share of ``resolution``."""
     resolution: int | None = None
+    """None is the network's own."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -88,7 +108,8 @@ class Recipe:
                 raise unknown(f"recipe {name}", getattr(self, name), known)
         if self.average and self.ema:
             raise UsageError(
-                f"weights are averaged one way: --set average=0 or --set ema=0, not {self.average:g} and {self.ema:g}"
+                "weights are averaged one way: --set average=0 or --set ema=0, "
+                f"not {self.average:g} and {self.ema:g}"
             )
 
     @property
@@ -98,12 +119,24 @@ class Recipe:
 
     def schedule(self, images: int) -> Schedule:
         """The schedule for so many images."""
+        steps = math.ceil(self.epochs * images / self.batch_size)
         return Schedule(
-            steps=self.steps or max(1, math.ceil(self.epochs * images / self.batch_size)), batch_size=self.batch_size,
-            accumulate=self.accumulate, optimiser=self.optimiser, lr=self.peak_lr, momentum=self.momentum, eps=self.eps,
-            weight_decay=self.weight_decay, warmup=self.warmup, decay=self.decay, drop=self.drop,
-            drop_every=self.drop_every, average=self.average, ema=self.ema, label_smoothing=self.label_smoothing,
-        )  # fmt: skip
+            steps=self.steps or max(1, steps),
+            batch_size=self.batch_size,
+            accumulate=self.accumulate,
+            optimiser=self.optimiser,
+            lr=self.peak_lr,
+            momentum=self.momentum,
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            warmup=self.warmup,
+            decay=self.decay,
+            drop=self.drop,
+            drop_every=self.drop_every,
+            average=self.average,
+            ema=self.ema,
+            label_smoothing=self.label_smoothing,
+        )
 
     def plan(self, resolution: int) -> tuple[Step, ...]:
         """The stages for a network of that resolution; a single one where nothing grows.
@@ -113,27 +146,34 @@ class Recipe:
         """
         largest = max(1, round(resolution * self.train_share))
         smallest = self.smallest * largest
-        return tuple(
-            Step(
+        steps = []
+        for k in range(self.stages):
+            size = smallest + (largest - smallest) * (k + 1) / self.stages
+            step = Step(
                 end=(k + 1) / self.stages,
-                size=max(1, int(smallest + (largest - smallest) * (k + 1) / self.stages + 1e-9)),
-                dropout=self._grown("dropout", k), randaugment=self._grown("randaugment", k),
-                mixup=self._grown("mixup", k), cutmix=self.cutmix,
+                size=max(1, int(size + 1e-9)),
+                dropout=self._grown("dropout", k),
+                randaugment=self._grown("randaugment", k),
+                mixup=self._grown("mixup", k),
+                cutmix=self.cutmix,
             )
-            for k in range(self.stages)
-        )  # fmt: skip
+            steps.append(step)
+        return tuple(steps)
 
     def _grown(self, name: str, stage: int) -> float:
         last: float = getattr(self, name)
         start: float = getattr(self, f"{name}_start")
-        return last if self.stages == 1 else start + (last - start) * stage / (self.stages - 1)
+        if self.stages == 1:
+            return last
+        return start + (last - start) * stage / (self.stages - 1)
 
     def __str__(self) -> str:
-        return ",".join(
-            f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
-            for name, value in dataclasses.asdict(self).items()
-            if value != getattr(_PLAIN, name)
-        )
+        changes = []
+        for name, value in dataclasses.asdict(self).items():
+            if value != getattr(_PLAIN, name):
+                text = f"{value:g}" if isinstance(value, float) else str(value)
+                changes.append(f"{name}={text}")
+        return ",".join(changes)
 
 
 _RANGES: Ranges = {
@@ -190,10 +230,17 @@ def _growth(
 ) -> Mapping[str, Any]:
     return MappingProxyType(
         {
-            "stages": 4, "smallest": 128 / train, "train_share": train / test, "dropout": dropout, "dropout_start": start,
-            "randaugment": float(randaugment), "randaugment_start": 5.0, "mixup": mixup, "mixup_start": 0.0,
+            "stages": 4,
+            "smallest": 128 / train,
+            "train_share": train / test,
+            "dropout": dropout,
+            "dropout_start": start,
+            "randaugment": float(randaugment),
+            "randaugment_start": 5.0,
+            "mixup": mixup,
+            "mixup_start": 0.0,
         }
-    )  # fmt: skip
+    )
 
 
 GROWTH: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -203,28 +250,65 @@ GROWTH: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 """Presets of progressive learning, as changes of any recipe."""
 
 _MNASNET = Recipe(
-    epochs=350, batch_size=256, optimiser="rmsprop", lr=0.256, lr_batch=4096, eps=1e-3, weight_decay=1e-5,
-    warmup=5 / 350, decay="exponential", drop=0.97, drop_every=2.4 / 350, average=0.0, label_smoothing=0.1, dropout=0.2,
-)  # fmt: skip
+    epochs=350,
+    batch_size=256,
+    optimiser="rmsprop",
+    lr=0.256,
+    lr_batch=4096,
+    eps=1e-3,
+    weight_decay=1e-5,
+    warmup=5 / 350,
+    decay="exponential",
+    drop=0.97,
+    drop_every=2.4 / 350,
+    average=0.0,
+    label_smoothing=0.1,
+    dropout=0.2,
+)
 _EFFICIENTNET = dataclasses.replace(_MNASNET, ema=0.9999, drop_path=0.2)
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         "default": _PLAIN,
         "efficientnet": _EFFICIENTNET,
-        **{f"efficientnetv2-{name}": dataclasses.replace(_EFFICIENTNET, **GROWTH[name]) for name in _CODE},
-        "fbnet": Recipe(epochs=90, batch_size=192, lr=0.1, weight_decay=1e-4, warmup=0.0, average=0.0, label_smoothing=0.0),
+        **{
+            f"efficientnetv2-{name}": dataclasses.replace(_EFFICIENTNET, **GROWTH[name])
+            for name in _CODE
+        },
+        "fbnet": Recipe(
+            epochs=90,
+            batch_size=192,
+            lr=0.1,
+            weight_decay=1e-4,
+            warmup=0.0,
+            average=0.0,
+            label_smoothing=0.0,
+        ),
         "mnasnet": _MNASNET,
         "uninet": Recipe(
-            epochs=300, batch_size=256, optimiser="adamw", lr=5e-4, lr_batch=512, eps=1e-8, weight_decay=0.05,
-            warmup=5 / 300, average=0.0, ema=0.99996, randaugment=9.0, mixup=0.8, cutmix=1.0,
+            epochs=300,
+            batch_size=256,
+            optimiser="adamw",
+            lr=5e-4,
+            lr_batch=512,
+            eps=1e-8,
+            weight_decay=0.05,
+            warmup=5 / 300,
+            average=0.0,
+            ema=0.99996,
+            randaugment=9.0,
+            mixup=0.8,
+            cutmix=1.0,
         ),
     }
-)  # fmt: skip
+)
 
 
 def recipe(name: str = "default", growth: str = "", settings: str = "") -> Recipe:
-    """The recipe of a name, with a preset of `GROWTH`, then changed by ``name=value,...``. Raises `UsageError`."""
+    """The recipe of a name, with a preset of `GROWTH`, then changed by ``name=value,...``.
+
+    Raises `UsageError`.
+    """
     if name not in RECIPES:
         raise unknown("recipe", name, RECIPES)
     if growth and growth not in GROWTH:

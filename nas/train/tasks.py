@@ -42,7 +42,10 @@ class Task(Protocol):
         """The module to train, with fresh weights."""
 
     def load(self, network: nn.Module, weights: Weights, partial: bool) -> Loaded:
-        """Fill it from weights, of which ``partial`` takes what fits. Raises `NasError` where they do not fit."""
+        """Fill it from weights, of which ``partial`` takes what fits.
+
+        Raises `NasError` if they do not fit.
+        """
 
     def labels(self, rows: Rows, size: int) -> Source:
         """Labels of some rows of the data set."""
@@ -59,12 +62,15 @@ class Task(Protocol):
 
 def task_of(network: Architecture, dataset: Dataset, recipe: Recipe, device: torch.device) -> Task:
     """The task that a data set poses."""
-    made = Segmentation if isinstance(dataset, MaskDataset) else Classification
-    return made(network, dataset, recipe, device)
+    kind = Segmentation if isinstance(dataset, MaskDataset) else Classification
+    return kind(network, dataset, recipe, device)
 
 
 class _Images:
-    """What both tasks share. Training reads *weights* and *search*; normalisation is that of *weights*."""
+    """What both tasks share.
+
+    Training reads *weights* and *search*; normalisation is that of *weights*.
+    """
 
     def __init__(
         self, network: Architecture, dataset: Dataset, recipe: Recipe, device: torch.device
@@ -81,14 +87,17 @@ class _Images:
         self.statistics = statistics(dataset.images[self.splits.weights])
 
     def _plan(self, recipe: Recipe) -> tuple[Step, ...]:
-        """The recipe's stages. Raises `TrainingError` where a layer is made for one size and there are others."""
+        """The recipe's stages.
+
+        Raises `TrainingError` if a layer is made for one size and there are others.
+        """
         plan = recipe.plan(self.network.input.size)
         fixed = [layer for layer in self.network.layers if layer.op.key in FIXED_SIZE]
         other = [step.size for step in plan if step.size != self.network.input.size]
         if fixed and other:
             raise TrainingError(
-                f"layer {fixed[0].op.signature} takes maps of {fixed[0].shape} only: it cannot be trained at {other[0]} px; "
-                "leave --progressive out, or --set stages=1,train_share=1"
+                f"layer {fixed[0].op.signature} takes maps of {fixed[0].shape} only: "
+                f"it cannot be trained at {other[0]} px; leave --progressive out, or --set stages=1,train_share=1"
             )
         return plan
 
@@ -120,13 +129,17 @@ class Classification(_Images):
 
     def phases(self, recipe: Recipe, steps: int) -> list[Phase]:
         """See `Task`."""
-        return [
-            Phase(
-                end=max(1, round(step.end * steps)), images=self._images(self.rows, step.size), dropout=step.dropout,
-                change=self._change(recipe, step), random=recipe.drop_path > 0,
+        phases = []
+        for step in self._plan(recipe):
+            phase = Phase(
+                end=max(1, round(step.end * steps)),
+                images=self._images(self.rows, step.size),
+                dropout=step.dropout,
+                change=self._change(recipe, step),
+                random=recipe.drop_path > 0,
             )
-            for step in self._plan(recipe)
-        ]  # fmt: skip
+            phases.append(phase)
+        return phases
 
     def _change(self, recipe: Recipe, step: Step) -> Change:
         changes: list[Change] = [
@@ -174,7 +187,7 @@ class Segmentation(_Images):
         return segmenter(self.network, len(self.dataset.classes), seed)
 
     def load(self, network: nn.Module, weights: Weights, partial: bool) -> Loaded:
-        """Weights are those of a segmenter, or of the network as a classifier, of which the body is taken."""
+        """Weights of a segmenter, or of the network as a classifier, of which the body is taken."""
         if any(name.startswith(MARK) for name in weights.state):
             return load_weights(network, weights, partial=partial)
         whole = build(self.whole)
@@ -199,14 +212,18 @@ class Segmentation(_Images):
 
     def phases(self, recipe: Recipe, steps: int) -> list[Phase]:
         """See `Task`."""
-        return [
-            Phase(
-                end=max(1, round(step.end * steps)), images=self._images(self.rows, step.size), dropout=step.dropout,
-                labels=self.labels(self.rows, step.size), random=recipe.drop_path > 0,
+        phases = []
+        for step in self._plan(recipe):
+            phase = Phase(
+                end=max(1, round(step.end * steps)),
+                images=self._images(self.rows, step.size),
+                labels=self.labels(self.rows, step.size),
+                dropout=step.dropout,
                 change=Augment(pad=round(recipe.shift * step.size), flip=self.dataset.flip),
+                random=recipe.drop_path > 0,
             )
-            for step in self._plan(recipe)
-        ]  # fmt: skip
+            phases.append(phase)
+        return phases
 
     def score(self, network: nn.Module, rows: Rows) -> dict[str, float]:
         """See `nas.train.segmentation.score_masks`."""
