@@ -189,6 +189,7 @@ def contradiction(frozen: "FrozenTrial", objectives: Objectives) -> str:
     if result["state"] != "complete":
         return f"its state is {result['state']}, yet it has values"
     for name, value in zip(objectives.names, frozen.values, strict=False):
-        if result["metrics"].get(name) != value:
-            return f"{name} is {result['metrics'].get(name)} in its result and {value} among its values"
+        recorded = result["metrics"].get(name)
+        if recorded != value:
+            return f"{name} is {recorded} in its result and {value} among its values"
     return ""

@@ -1,4 +1,4 @@
-"""The journal file of a run: held by one process, repaired when opened, its failures told in one line."""
+"""The journal file of a run: held by one process, repaired when opened."""
 
 import fcntl
 import os
@@ -56,8 +56,9 @@ def readable_errors(folder: Path) -> Iterator[None]:
 
 
 def repair(path: Path) -> None:
-    """Under the run's lock: clear the journal lock of a dead writer, and cut a last line without its end.
+    """Clear the journal lock of a dead writer, and cut a last line without its end.
 
+    The caller holds the run's lock.
     A torn line, once something follows it, makes every later load fail.
     """
     for left in path.parent.glob(f"{path.name}.lock*"):
@@ -90,7 +91,10 @@ def _end_of_last_line(file: Any) -> int:
 
 
 class RunLock:
-    """One process per run: an advisory lock that dies with its holder. The file names the holder's process id."""
+    """One process per run: an advisory lock that dies with its holder.
+
+    The file names the holder's process id.
+    """
 
     def __init__(self, folder: Path) -> None:
         path = folder / LOCK

@@ -110,7 +110,7 @@ def complete(
 
 
 def append_opening(path: Path, images: int) -> None:
-    """Count an opening of the test set, which holds so many images, before a score of it is known."""
+    """Count an opening of the test set of so many images, before a score of it is known."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     append(path, {"kind": "opening", "time": now, "images": images})
 

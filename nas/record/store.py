@@ -48,7 +48,10 @@ def _distribution(choice: Choice) -> "BaseDistribution":
 
 
 class Store:
-    """The record of one run, held by this process alone until it is closed. Use `create` or `resume`."""
+    """The record of one run, held by this process alone until it is closed.
+
+    Use `create` or `resume`.
+    """
 
     def __init__(self, folder: Path, space: SearchSpace, run_file: RunFile, lock: RunLock) -> None:
         self.folder, self.space, self.run_file = folder, space, run_file
@@ -85,7 +88,8 @@ class Store:
         try:
             if any((folder / name).exists() for name in ("run.json", JOURNAL)):
                 raise RunError(
-                    f"'{folder}' holds a run already: go on with --resume {folder}, or choose another --out"
+                    f"'{folder}' holds a run already: go on with --resume {folder}, "
+                    "or choose another --out"
                 )
             with readable_errors(folder):
                 runfile.write(
@@ -102,7 +106,10 @@ class Store:
 
     @classmethod
     def resume(cls, folder: str | Path, space: SearchSpace, identity: Identity) -> "Store":
-        """Go on with a run; one made under another identity raises `RunError` with the first difference."""
+        """Go on with a run.
+
+        One made under another identity raises `RunError` with the first difference.
+        """
         folder = Path(folder).resolve()
         run_file = runfile.read(folder)
         check_same(folder, to_json(run_file.identity), to_json(identity))
@@ -133,7 +140,10 @@ class Store:
     # -- writing ----------------------------------------------------------------------------------
 
     def claim(self, claim: Claim, *, told: int, pending: Sequence[int] = ()) -> Claim:
-        """Record a proposal before it is evaluated: one record. Returns it as a resumed run would read it."""
+        """Record a proposal before it is evaluated, by one record.
+
+        Returns it as a resumed run would read it.
+        """
         return self._create(claim, pending, told, None)
 
     def answer(
@@ -172,7 +182,7 @@ class Store:
         elapsed: float = 0.0,
         curve: Sequence[Metrics] = (),
     ) -> Trial:
-        """Record what became of a claim; once this returns, or even half-way through, no kill undoes it."""
+        """Record what became of a claim. No kill undoes it, not even one half-way through."""
         result = {**self._result(state, metrics, reason, seconds), "elapsed": round(elapsed, 3)}
         if curve:
             result["curve"] = [dict(scores) for scores in curve]

@@ -1,4 +1,4 @@
-"""Several drivers on one study: a database where each says which networks it has claimed, and what came of them.
+"""Several drivers on one study: a database of what each has claimed, and what came of it.
 
 Every driver keeps its own run folder, whole and able to resume and replay alone. The board, an
 Optuna study under any RDB URL, is only how they hear of each other: a network claimed by one is
@@ -32,17 +32,22 @@ SHARED = ("space", "tables", "data", "proxy", "objectives", "bounds", "reference
 
 @dataclass(frozen=True, kw_only=True)
 class Foreign:
-    """A network of another driver: running where ``result`` is None, else with its state, metrics and reason."""
+    """A network of another driver."""
 
     place: int
+    """Its number on the board."""
     driver: str
     proposal: Proposal
     digest: str
     result: Mapping[str, Any] | None
+    """Its state, metrics and reason; None while it runs."""
 
 
 class Board:
-    """``driver`` names this one for good: the resolved run folder and host will do. Raises `RunError` in one line."""
+    """One driver's view of the database. Raises `RunError` in one line.
+
+    ``driver`` names this one for good: the resolved run folder and host will do.
+    """
 
     def __init__(self, url: str, identity: Identity, driver: str, *, study: str = "nas") -> None:
         self.driver, self._url = driver, url.partition("://")[0]
@@ -83,7 +88,8 @@ class Board:
             )
         if recorded is None:
             raise RunError(
-                f"study '{name}' of the {self._url} storage is not one of ours: name another with --study"
+                f"study '{name}' of the {self._url} storage is not one of ours: "
+                "name another with --study"
             )
         check_same(Path(name), recorded, common)
         return study
@@ -101,12 +107,16 @@ class Board:
         except Exception as error:
             if isinstance(error, SQLAlchemyError) or type(error).__name__ == "StorageInternalError":
                 raise RunError(
-                    f"the {self._url} storage cannot be used: {one_line(error)}. Nothing finished is lost"
+                    f"the {self._url} storage cannot be used: {one_line(error)}. "
+                    "Nothing finished is lost"
                 ) from None
             raise
 
     def _trials(self) -> "list[FrozenTrial]":
-        """All of them; a study reads again only those that had not finished, the storage itself every one."""
+        """All of them.
+
+        Optuna's study reads again only those that had not finished, its storage every one.
+        """
         with self._readable():
             return self._reader.get_trials(deepcopy=False)
 
@@ -118,9 +128,12 @@ class Board:
         if key in self._own:
             return True
         attributes = {
-            "driver": self.driver, "digest": claim.digest, "repeat": claim.repeat, "genes": list(claim.proposal.genes),
+            "driver": self.driver,
+            "digest": claim.digest,
+            "repeat": claim.repeat,
+            "genes": list(claim.proposal.genes),
             "note": dict(claim.proposal.note),
-        }  # fmt: skip
+        }
         with self._readable():
             ours = self._storage.create_new_trial(
                 self._study,
@@ -161,7 +174,10 @@ class Board:
             self._storage.set_trial_state_values(trial_id, state, values)
 
     def settle(self, claims: Mapping[int, Claim], trials: Mapping[int, Trial]) -> None:
-        """After a kill: publish what this driver had finished, and let go of claims that its record never saw."""
+        """After a kill: publish what this driver had finished.
+
+        Claims that its record never saw are let go of.
+        """
         known = {(claim.digest, claim.repeat): number for number, claim in claims.items()}
         for key in list(self._own):
             number = known.get(key)

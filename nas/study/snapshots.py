@@ -1,5 +1,6 @@
-"""What a strategy has learnt, kept beside the record: a resume need not tell it all again. Only a cache.
+"""What a strategy has learnt, kept beside the record, so that a resume need not tell it all again.
 
+It is only a cache.
 It is used only where it was made from the very trials that the record begins with, by the same
 strategy, seed and versions; else it counts for nothing. Telling everything again gives the same.
 """
