@@ -47,7 +47,7 @@ DIFFERENTIABLE = "nas.evaluate.differentiable"
 
 
 def plug_ins(package: ModuleType, group: str, kind: str) -> dict[str, EntryPoint | str]:
-    """Module name or entry point by command-line name: a folder's modules, and a group's entries."""
+    """Module name or entry point by command-line name: a folder's modules, a group's entries."""
     known = {
         found.name: f"{package.__name__}.{found.name}"
         for found in pkgutil.iter_modules(package.__path__)
@@ -204,7 +204,7 @@ def _stamps(file: Path) -> tuple[int, ...]:
 
 @lru_cache(maxsize=32)
 def _table(path: Path, file: Path, stamps: tuple[int, ...]) -> Table:
-    """The cache goes by ``file`` and ``stamps``: a name may come to mean another file or content."""
+    """The cache goes by ``file`` and ``stamps``: a name may come to mean another file."""
     return Table.load(path)
 
 

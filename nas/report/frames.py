@@ -63,7 +63,7 @@ def front_frame(rows: Sequence[FrontRow]) -> "pd.DataFrame":
 
 
 def trials_frame(trials: Sequence[Trial], objectives: Objectives) -> "pd.DataFrame":
-    """One row per trial: whether it is on the front, every metric, genes, and what it is told by."""
+    """One row per trial: whether it is on the front, every metric, genes, and the reason."""
     import pandas as pd
 
     on_front = {trial.number for trial in objectives.front(trials)}

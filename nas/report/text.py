@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from nas.arch import Architecture
 from nas.cost.metric import Metric
 from nas.domain import Domain
 from nas.family import Member
@@ -10,7 +11,7 @@ from nas.latency.table import Table
 from nas.lint import Report
 from nas.objectives import Objectives
 from nas.report.frames import FrontRow
-from nas.units import Column, amount, column_table, counted, text_table
+from nas.units import amount, counted, text_table
 
 __all__ = ["family", "front", "lint", "shown_share", "spread", "spread_json"]
 
@@ -57,22 +58,28 @@ def shown_share(share: float) -> str:
 
 def front(rows: Sequence[FrontRow], devices: Sequence[str], objectives: Objectives) -> str:
     """One line per network of the front; a column of confirmed scores if there are any."""
-    columns: list[Column] = [("trial", [str(row.trial.number) for row in rows])]
-    for name in objectives.maximized:
-        columns.append((name, [f"{row.trial.metrics[name]:.4f}" for row in rows]))
-    if any(row.confirmed is not None for row in rows):
-        columns.append(("confirmed", [_score(row.confirmed) for row in rows]))
-    for device in devices:
-        columns.append((f"{device} ms", [_latency(row.estimates[device]) for row in rows]))
-    for name in objectives.minimized:
-        if Metric.parse(name).name not in ALWAYS_SHOWN:
-            columns.append((name, [f"{row.trial.metrics[name]:.4g}" for row in rows]))
-    columns += [
-        ("params (M)", [f"{row.network.params / 1e6:.2f}" for row in rows]),
-        ("macs (M)", [f"{row.network.macs / 1e6:.0f}" for row in rows]),
-        ("digest", [row.trial.digest for row in rows]),
-    ]
-    return column_table(columns)
+    confirmed = any(row.confirmed is not None for row in rows)
+    costs = [name for name in objectives.minimized if not _always_shown(name)]
+    header = ["trial", *objectives.maximized]
+    if confirmed:
+        header.append("confirmed")
+    header += [*(f"{device} ms" for device in devices), *costs]
+    header += ["params (M)", "macs (M)", "digest"]
+    lines = []
+    for row in rows:
+        metrics = row.trial.metrics
+        cells = [str(row.trial.number), *(f"{metrics[name]:.4f}" for name in objectives.maximized)]
+        if confirmed:
+            cells.append(_score(row.confirmed))
+        cells += [_latency(row.estimates[device]) for device in devices]
+        cells += [f"{metrics[name]:.4g}" for name in costs]
+        cells += [f"{row.network.params / 1e6:.2f}", f"{row.network.macs / 1e6:.0f}"]
+        lines.append([*cells, row.trial.digest])
+    return text_table(header, lines)
+
+
+def _always_shown(metric: str) -> bool:
+    return Metric.parse(metric).name in ALWAYS_SHOWN
 
 
 def _score(score: float | None) -> str:
@@ -90,30 +97,31 @@ def family(
 
     ``costs``: what each member costs, in ``unit``, if the family was planned for a cost.
     """
-    networks = [member.network for member in members]
-    columns: list[Column] = [
-        ("member", [member.name for member in members]),
-        ("depth", [_factor(member.depth) for member in members]),
-        ("width", [_factor(member.width) for member in members]),
-        ("input", [str(network.input) for network in networks]),
-        ("params", [f"{network.params:,}" for network in networks]),
-        ("macs (M)", [_millions(network.macs) for network in networks]),
-    ]
+    header = ["member", "depth", "width", "input", "params", "macs (M)"]
     for table in tables:
-        estimates = [table.estimate(network) for network in networks]
-        predicted = [estimate.to_json()["predicted"] for estimate in estimates]
-        columns += [
-            (f"{table.name} ms", [_rounded(estimate) for estimate in estimates]),
-            ("predicted", [f"{100 * share:.0f} %" for share in predicted]),
-        ]
+        header += [f"{table.name} ms", "predicted"]
     if costs:
-        planned = list(zip(members, costs, strict=True))
-        columns += [
-            (f"planned {unit}", [_planned(member) for member, _ in planned]),
-            ("off", [_off(member, cost) for member, cost in planned]),
-        ]
-    remarks = [remark for member in members for remark in _remarks(member)]
-    return "\n".join([column_table(columns), *(["", "rounded:"] if remarks else []), *remarks])
+        header += [f"planned {unit}", "off"]
+    rows, remarks = [], list[str]()
+    for number, member in enumerate(members):
+        row = [member.name, _factor(member.depth), _factor(member.width), *_sizes(member.network)]
+        for table in tables:
+            row += _priced(table.estimate(member.network))
+        if costs:
+            row += [_planned(member), _off(member, costs[number])]
+        rows.append(row)
+        remarks += _remarks(member)
+    notes = ["", "rounded:", *remarks] if remarks else []
+    return "\n".join([text_table(header, rows), *notes])
+
+
+def _sizes(network: Architecture) -> list[str]:
+    return [str(network.input), f"{network.params:,}", _millions(network.macs)]
+
+
+def _priced(estimate: Estimate) -> list[str]:
+    """A latency, and the share of it that is predicted."""
+    return [_rounded(estimate), f"{100 * estimate.to_json()['predicted']:.0f} %"]
 
 
 def _factor(value: float | None) -> str:
