@@ -24,7 +24,7 @@ def has_supernet(path: Path) -> bool:
 
 
 def supernet_weights(folder: Path, network: Architecture) -> Weights:
-    """The weights that the run's supernet has for a network of its space, under the network's own names.
+    """The weights that the run's supernet has for a network, under the network's own names.
 
     Running statistics of norms are those of a new network: the supernet has none that mean
     anything. Raises `RunError` and `ArchitectureError` where the supernet is not finished, of
@@ -34,12 +34,14 @@ def supernet_weights(folder: Path, network: Architecture) -> Weights:
     state = read(file)
     if not state.get("finished"):
         raise RunError(
-            f"the supernet of run '{folder}' is not trained to its end: nas search --resume {folder}"
+            f"the supernet of run '{folder}' is not trained to its end: "
+            f"nas search --resume {folder}"
         )
     genes = run.space.parse(network.layers)
     if genes is None:
         raise ArchitectureError(
-            f"network {network.digest} is none of run '{folder}', whose supernet has no weights for it: name {folder}:TRIAL"
+            f"network {network.digest} is none of run '{folder}', whose supernet has no weights "
+            f"for it: name {folder}:TRIAL"
         )
     proxy = _proxy(run)
     if proxy.width != 1:

@@ -1,4 +1,7 @@
-"""A search trains a slimmed copy of each network, for a short while; costs stay those of the full one."""
+"""A search trains a slimmed copy of each network, for a short while.
+
+Its costs stay those of the full network.
+"""
 
 import dataclasses
 import math
@@ -56,7 +59,7 @@ class Proxy:
         )  # fmt: skip
 
     def times(self, factor: float) -> "Proxy":
-        """The same recipe with ``factor`` times the epochs, and as many times the images at most."""
+        """The same recipe with ``factor`` times the epochs and images."""
         return dataclasses.replace(
             self, epochs=self.epochs * factor, images=round(self.images * factor)
         )
@@ -80,12 +83,13 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "shift": (0, 64),
 }
 
-# About 4 s a network (small) on one core. experiments/proxy_fidelity.py, 20 FBNet networks, Kendall's tau against five
-# times longer training, 95 % intervals. Neither preset has been shown to rank better than macs:
-#   small, digits         0.26 (0.01 to 0.49)   macs 0.29 (-0.04 to 0.58)   params 0.24 (-0.02 to 0.45)
-#   large, fashion-mnist  0.37 (0.11 to 0.61)   macs 0.45 (0.13 to 0.70)    params 0.29 (0.06 to 0.50)
-# Digits saturate: after the long training all networks lie within a deviation of 0.007 around 0.97, and its ranking on
-# the search set agrees with that on the selection set by 0.19 only. Tried and rejected there: shift=1, 0.00.
+# About 4 s a network (small) on one core. experiments/proxy_fidelity.py, 20 FBNet networks,
+# Kendall's tau against five times longer training, 95 % intervals. Neither preset has been shown to rank better than macs:
+#   small, digits         0.26 (0.01 to 0.49)  macs 0.29 (-0.04 to 0.58)  params 0.24 (-0.02 to 0.45)
+#   large, fashion-mnist  0.37 (0.11 to 0.61)  macs 0.45 (0.13 to 0.70)   params 0.29 (0.06 to 0.50)
+# Digits saturate: after the long training all networks lie within a deviation of 0.007 around 0.97,
+# and its ranking on the search set agrees with that on the selection set by 0.19 only. Tried and
+# rejected there: shift=1, 0.00.
 PRESETS: Mapping[str, Proxy] = {
     "small": Proxy(resolution=8),
     "large": Proxy(resolution=16),
@@ -93,7 +97,10 @@ PRESETS: Mapping[str, Proxy] = {
 
 
 def preset(dataset: Dataset) -> tuple[str, Proxy]:
-    """The default recipe for a data set, with its name: ``small`` for images of at most 12 pixels a side."""
+    """The default recipe for a data set, with its name.
+
+    It is ``small`` for images of at most 12 pixels a side.
+    """
     name = "small" if max(dataset.images.shape[1:3]) <= 12 else "large"
     return name, PRESETS[name]
 
@@ -106,7 +113,9 @@ def chosen(dataset: Dataset, changes: str = "") -> tuple[str, Proxy]:
 
 
 def slim(architecture: Architecture, proxy: Proxy, in_channels: int, classes: int) -> Architecture:
-    """The network to train instead: the same ops on fewer channels and pixels, with the data's input and classes.
+    """The network to train instead: the same ops on fewer channels and pixels.
+
+    It has the data's input and classes.
 
     Channels are scaled to multiples of 8, at least 8; an op's settings ``channels``, ``stride``,
     ``classes`` and ``skip`` are known by these names. A block without a residual gets none, even
@@ -137,7 +146,7 @@ def _slim_op(layer: Layer, stride: int, width: float, classes: int) -> Op:
 
 
 def _relaxed(strides: list[int], proxy: Proxy) -> list[int]:
-    """Strides dropped from the front until the last map has ``proxy.final`` pixels a side, or none is left."""
+    """Strides dropped from the front until the last map has ``proxy.final`` pixels a side."""
     relaxed = list(strides)
     for index, stride in enumerate(strides):
         if proxy.resolution >= proxy.final * math.prod(relaxed):

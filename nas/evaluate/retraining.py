@@ -31,7 +31,7 @@ BESIDE_THE_RECIPE = ("threads", "device", "evaluator", "teacher")
 
 
 class Retraining(TrainingEvaluator, Contract):
-    """A run's recipe for ``factor`` times the epochs and images. `evaluate` scores on *test* alone."""
+    """A run's recipe for ``factor`` times the epochs and images, scored on *test* alone."""
 
     followable = False
 

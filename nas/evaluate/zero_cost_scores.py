@@ -1,4 +1,4 @@
-"""Scores of untrained networks: zero-cost proxies, and their mean rank among random networks of the space.
+"""Scores of untrained networks: zero-cost proxies, and the trivial scores that they must beat.
 
 Definitions as in Abdelfattah et al. 2021 (https://arxiv.org/abs/2101.08134) for ``grad_norm`` and
 ``jacov``; Tanaka et al. 2020 (https://arxiv.org/abs/2006.05467) for ``synflow``, in float64 and as

@@ -94,7 +94,7 @@ class Plan:
 
     @property
     def wanted(self) -> list[Key]:
-        """All trainings in order: all networks once, then all again, so that a kill leaves pairs."""
+        """All networks once, then all again, so that a kill leaves pairs."""
         networks = self.networks
         return [(network.digest, repeat) for repeat in range(self.seeds) for network in networks]
 

@@ -11,7 +11,10 @@ __all__ = ["covering"]
 
 
 def covering(space: SearchSpace) -> Iterator[Genes]:
-    """Genes such that each (slot, state, option) of the space's chain occurs; about as many as the largest slot has."""
+    """Genes such that each (slot, state, option) of the space's chain occurs.
+
+    They are about as many as the largest slot has options.
+    """
     unseen = [np.ones(step.next.shape, bool) for step in space.chain]
     while any(mask.any() for mask in unseen):
         worth = _worth(space, unseen)

@@ -51,7 +51,10 @@ SMALLEST = 1e-300
 
 
 class Mixture:
-    """Every slot's output is the sum of its options' outputs, each times its weight; those of weight 0 cost nothing."""
+    """Every slot's output is the sum of its options' outputs, each times its weight.
+
+    Options of weight 0 cost nothing.
+    """
 
     def __init__(self, supernet: Supernet) -> None:
         slots = [supernet.options(slot) for slot in range(len(supernet.space.slots))]
@@ -61,7 +64,10 @@ class Mixture:
         ]
 
     def __call__(self, images: Tensor, weights: list[Tensor]) -> Tensor:
-        """images: (n, c, s, s), weights: per slot (options,). Logits (n, classes), with batch statistics."""
+        """images: (n, c, s, s), weights: per slot (options,). Logits (n, classes).
+
+        Norms take batch statistics.
+        """
         fast = images.device.type == "cpu" and images.shape[3] <= SWIFT_SIDE
         maps = (
             swift.turned(images) if fast else images.contiguous(memory_format=torch.channels_last)
@@ -81,7 +87,10 @@ class Mixture:
 
 
 def schedule(images: int, search: int, epochs: int, accumulate: int = 1) -> Schedule:
-    """The paper's for so many images of *weights* and *search*; a step is one of weights or one of theta."""
+    """The paper's for so many images of *weights* and *search*.
+
+    A step is one of weights or one of theta.
+    """
     size = min(BATCH_SIZE, images, search)
     steps = epochs * (math.ceil(images / size) + math.ceil(search / size))
     return Schedule(
@@ -91,7 +100,7 @@ def schedule(images: int, search: int, epochs: int, accumulate: int = 1) -> Sche
 
 
 class FBNetTraining(Remembered):
-    """Every epoch trains the weights on all of *weights*, then theta on all of *search*, after `FROZEN_EPOCHS`.
+    """Every epoch trains the weights on *weights*, then, after `FROZEN_EPOCHS`, theta on *search*.
 
     With fewer than `EPOCHS` the frozen part and the fall of the temperature shrink in proportion.
     Both minimise ``CE * ALPHA * log(LAT)^BETA`` with LAT in microseconds, expected under the
@@ -137,7 +146,7 @@ class FBNetTraining(Remembered):
         self.distribution.temperature = TEMPERATURE * math.exp(-ANNEALING * passed)
 
     def advance(self) -> float:
-        """One step of weights or of theta; its loss. Raises `TrainingError` for one that is not finite."""
+        """One step of weights or of theta; its loss. Raises `TrainingError` unless it is finite."""
         self._cool()
         epoch, step = self._place()
         if step < self.weight_steps:
@@ -204,13 +213,17 @@ class FBNetTraining(Remembered):
         loss = self._weighed(entropy, latency)
         if not math.isfinite(loss.item()):
             raise TrainingError(
-                f"the mixture's loss is {loss.item()} at step {self.done + 1} of {self.schedule.steps}: the paper's learning rate is too "
-                "high for this data. Use --strategy differentiable, with another --out; a checkpoint made before is kept"
+                f"the mixture's loss is {loss.item()} at step {self.done + 1} of "
+                f"{self.schedule.steps}: the paper's learning rate is too high for this data. Use "
+                "--strategy differentiable, with another --out; a checkpoint made before is kept"
             )
         return loss
 
     def _weighed(self, entropy: Tensor, latency: Tensor) -> Tensor:
-        """entropy: () nats; latency: () ms. The loss, (). Raises `BoundError` where a factor would not be positive."""
+        """entropy: () nats; latency: () ms. The loss, ().
+
+        Raises `BoundError` if a factor would not be positive.
+        """
         if self.settings.loss == "absolute":
             return entropy + (TARGET_WEIGHT * (latency / self.distribution.target - 1).abs()).to(
                 entropy.dtype
@@ -218,6 +231,7 @@ class FBNetTraining(Remembered):
         latency = latency * MICROSECONDS
         if latency.item() <= 1:
             raise BoundError(
-                f"FBNet's loss takes log(LAT)^{BETA}, and LAT is {latency.item():.3g} µs: it must be above 1"
+                f"FBNet's loss takes log(LAT)^{BETA}, and LAT is {latency.item():.3g} µs: "
+                "it must be above 1"
             )
         return entropy * (ALPHA * latency.log() ** BETA).to(entropy.dtype)

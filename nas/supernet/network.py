@@ -1,4 +1,4 @@
-"""A supernet: shared weights of all networks of a space, and one network of it at a time as a torch module.
+"""A supernet: shared weights of all networks of a space, and one network at a time as a module.
 
 Per slot, position in the slot's layers and kind of op, each parameter exists once, in the largest
 shape that any option asks for. A layer of a picked network holds views of them: the leading
@@ -40,7 +40,7 @@ KEPT_LAYERS = 1 << 13
 
 @dataclass(frozen=True)
 class Place:
-    """Where a layer stands: slot, position among the slot's layers, and what its weights are shared among."""
+    """Where a layer stands: its slot, its position in that, what its weights are shared among."""
 
     slot: int
     position: int
@@ -49,7 +49,10 @@ class Place:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A parameter of one layer: a view of the shared tensor of that name. ``whole`` where it is all of it."""
+    """A parameter of one layer: a view of the shared tensor of that name.
+
+    ``whole``: it is all of the tensor.
+    """
 
     name: str
     cut: Cut
@@ -58,7 +61,10 @@ class View:
 
 
 class Path(nn.Module):
-    """One network of a supernet: ``stages`` are its layers in order, ``ends[slot]`` how many there are up to a slot."""
+    """One network of a supernet.
+
+    ``stages``: its layers in order. ``ends[slot]``: how many layers there are up to a slot.
+    """
 
     def __init__(self, layers: Sequence[nn.Module], ends: Sequence[int]) -> None:
         super().__init__()
@@ -136,7 +142,10 @@ class Supernet:
         return Place(slot, position, f"{op.key}({fixed}){width}")
 
     def _allocate(self, place: Place, layers: list[Layer]) -> None:
-        """The place's parameters in their largest shapes, filled with what `initialise` gives the layers they are for."""
+        """The place's parameters in their largest shapes.
+
+        They hold what `initialise` gives the layers that they are for.
+        """
         asked = {layer: _shapes(layer.op, layer.shape) for layer in layers}
         largest: dict[str, tuple[int, ...]] = {}
         for shapes in asked.values():
@@ -185,18 +194,22 @@ class Supernet:
         return Path([self._layer(*place)[0] for place in self._walk(genes, small)], ends)
 
     def views(self, genes: Sequence[int]) -> list[View]:
-        """The parameters of the path, each a view of a shared tensor, and as such what gradients arrive at."""
+        """The parameters of the path, each a view of a shared tensor; gradients arrive at them."""
         genes = self.space.check(genes)
         small = self.slim(self.space.decode(genes))
         return [view for place in self._walk(genes, small) for view in self._layer(*place)[1]]
 
     def options(self, slot: int) -> list[tuple[list[nn.Module], list[View]]]:
-        """Every option of a slot, as layers and their parameters. Raises `UsageError` where several shapes can be met."""
+        """Every option of a slot, as layers and their parameters.
+
+        Raises `UsageError` if the slot can meet several shapes.
+        """
         states = self.space.chain[slot].states
         if len(states) > 1:
             raise UsageError(
-                f"a mixture of all options needs one shape handed over, and slot '{self.space.slots[slot].name}' of space "
-                f"'{self.space.name}' can meet {len(states)}: use --strategy differentiable, which takes one path at a time"
+                "a mixture of all options needs one shape handed over, and slot "
+                f"'{self.space.slots[slot].name}' of space '{self.space.name}' can meet "
+                f"{len(states)}: use --strategy differentiable, which takes one path at a time"
             )
         found = []
         first, last, _ = self.space.radix[slot]
@@ -247,7 +260,8 @@ class Supernet:
         """Take over shared tensors; those of another space or sharing raise `ArchitectureError`."""
         if {n: v.shape for n, v in state.items()} != {n: v.shape for n, v in self.shared.items()}:
             raise ArchitectureError(
-                f"the checkpoint is that of another supernet than '{self.space.name}' with share={self.share}: "
+                f"the checkpoint is that of another supernet than '{self.space.name}' with "
+                f"share={self.share}: "
                 "its weights differ in name or shape. Start with another --out"
             )
         for name, value in state.items():
@@ -276,7 +290,7 @@ def _shapes(op: object, shape: Shape) -> dict[str, tuple[int, ...]]:
 
 
 def _cut(whole: Sequence[int], part: Sequence[int]) -> Cut:
-    """The leading part along every dimension, the middle one along the two of a convolution's kernel."""
+    """The leading part of every dimension, the middle of the two of a convolution's kernel."""
     starts = [
         (w - p) // 2 if len(part) == 4 and d >= 2 else 0
         for d, (w, p) in enumerate(zip(whole, part, strict=True))

@@ -1,4 +1,7 @@
-"""SGD over views of shared tensors: a step costs what the layers just used cost, not what the supernet holds."""
+"""SGD over views of shared tensors.
+
+A step costs what the layers just used cost, not what the supernet holds.
+"""
 
 from collections.abc import Iterable, Mapping
 
@@ -11,7 +14,9 @@ __all__ = ["SharedSGD"]
 
 
 class SharedSGD:
-    """Nesterov momentum, of which every shared tensor has its own; what a step does not use stays as it was.
+    """Nesterov momentum, of which every shared tensor has its own.
+
+    What a step does not use stays as it was.
 
     ``weight_decay`` spares norms and biases, as in `nas.train.Training`.
     """
@@ -21,7 +26,7 @@ class SharedSGD:
         self.velocity = {name: torch.zeros_like(value) for name, value in supernet.shared.items()}
 
     def step(self, views: Iterable[View], lr: float) -> None:
-        """Apply the gradients that the views hold, and clear them. A view may be given more than once."""
+        """Apply the gradients that the views hold, and clear them. A view may come more than once."""
         by_name: dict[str, dict[int, View]] = {}
         for view in views:
             if view.leaf.grad is not None:
@@ -40,7 +45,7 @@ class SharedSGD:
                 view.leaf.grad = None
 
     def _joined(self, name: str, views: list[View]) -> tuple[Tensor, Tensor, Tensor]:
-        """Weight, gradient and velocity of one shared tensor; where several of its views were used, of all of it."""
+        """Weight, gradient and velocity of one view; of all its shared tensor if several were used."""
         weight, velocity = self.supernet.shared[name], self.velocity[name]
         if len(views) == 1:
             [view] = views

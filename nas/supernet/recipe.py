@@ -23,25 +23,29 @@ RECENT = 50
 
 @dataclass(frozen=True, kw_only=True)
 class Sharing:
-    """How a supernet shares and trains its weights.
-
-    ``share``: see `Supernet`. ``accumulate``: parts that a batch is worked off in, to save memory.
-    ``sampling`` and ``paths``: `nas.supernet.training.sampler`; a sandwich distils from the largest
-    network. ``canonical``: see `Uniform`. ``longer``: times the images and epochs of the short
-    training of one network. ``ramp``: as a share of the steps, see `SupernetTraining`.
-    ``recalibrate``: images of *weights* from which a network's batch norm statistics are taken.
-    ``check``: networks trained alone for a short while to see what the score is worth; 0 for none.
-    """
+    """How a supernet shares and trains its weights. Raises `UsageError` for what cannot be."""
 
     share: str = "auto"
+    """Which layers share their weights, see `Supernet`."""
     sampling: str = "uniform"
+    """How a step's networks are drawn, see `nas.supernet.training.sampler`.
+
+    A sandwich distils from the largest network.
+    """
     paths: int = 1
+    """Networks drawn a step, see `nas.supernet.training.sampler`."""
     accumulate: int = 1
+    """Parts that a batch is worked off in, to save memory."""
     canonical: bool = True
+    """Whether equal networks have one spelling, see `nas.supernet.training.Uniform`."""
     longer: float = 12.0
+    """Times the images and epochs of the short training of one network."""
     ramp: float = 0.5
+    """As a share of the steps, see `nas.supernet.training.SupernetTraining`."""
     recalibrate: int = 512
+    """Images of *weights* from which a network's batch norm statistics are taken."""
     check: int = 8
+    """Networks trained alone for a short while to see what the score is worth; 0 for none."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -82,7 +86,7 @@ def train(
     checkpoint_seconds: float = 60.0,
     stop_after: float | None = None,
 ) -> bool:
-    """Train to the last step, or for ``stop_after`` seconds, from the checkpoint in ``file`` if there is one.
+    """Train to the last step, or for ``stop_after`` seconds, from ``file`` if that is there.
 
     Whether the training is finished; the file then holds the supernet's final weights. A file made
     under another ``identity`` raises `RunError`. A loss that is not finite raises `TrainingError`,
@@ -148,7 +152,8 @@ def _restore(
         there = there if isinstance(there, dict) else {}
         differs = next((n for n in {**there, **here} if there.get(n) != here.get(n)), "identity")
         raise RunError(
-            f"'{file}' is the checkpoint of another supernet: its {differs} is {str(there.get(differs))[:60]}, "
+            f"'{file}' is the checkpoint of another supernet: its {differs} is "
+            f"{str(there.get(differs))[:60]}, "
             f"here it is {str(here.get(differs))[:60]}. Remove it, or choose another --out"
         )
     try:
@@ -163,7 +168,7 @@ def _restore(
 
 
 def _plain(value: Any) -> Any:
-    """What can be compared: anything but scalars, sequences and mappings, such as a tensor, by its type's name."""
+    """What can be compared: what is no plain JSON, such as a tensor, by its type's name."""
     if isinstance(value, Mapping):
         return {str(name): _plain(one) for name, one in value.items()}
     if isinstance(value, list | tuple):

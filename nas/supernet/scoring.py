@@ -1,4 +1,7 @@
-"""Scores of a path: batch norm statistics are taken anew from images of *weights*, then the path predicts."""
+"""Scores of a path.
+
+Batch norm statistics are taken anew from images of *weights*, then the path predicts.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +16,10 @@ BATCH = 256
 
 
 def run(path: Path, images: Tensor) -> Tensor:
-    """images: (n, c, s, s). Logits (n, classes) float32, by the fastest forward pass for such maps; see `precision`."""
+    """images: (n, c, s, s). Logits (n, classes) float32.
+
+    They are of the fastest forward pass for such maps; see `precision`.
+    """
     with precision(images.device):
         if images.device.type == "cpu" and images.shape[3] <= SWIFT_SIDE:
             return swift.forward(path, images).float()
@@ -23,7 +29,10 @@ def run(path: Path, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def recalibrate(path: Path, images: Source, count: int) -> None:
-    """Running statistics of all batch norms: their means over batches of the first ``count`` images (of *weights*)."""
+    """Running statistics of all batch norms: means over batches of the first ``count`` images.
+
+    ``images``: of *weights*.
+    """
     norms = [part for part in path.modules() if isinstance(part, nn.BatchNorm2d)]
     before = [norm.momentum for norm in norms]
     path.train()

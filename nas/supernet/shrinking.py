@@ -18,12 +18,17 @@ from nas.supernet.distribution import Distribution
 __all__ = ["Pair", "Shrinking"]
 
 DECIDED = 0.8
-"""The probability at which one of a pair has won; its entropy is then still above what the guard of theta asks for."""
+"""The probability at which one of a pair has won.
+
+Its entropy is then still above what the guard of theta asks for.
+"""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Options ``low`` and ``low + stride`` of an ordered choice; ``came``: 1 or -1 for a pair that a move up or down led to.
+    """Options ``low`` and ``low + stride`` of an ordered choice.
+
+    ``came``: 1 or -1 for a pair that a move up or down led to.
 
     The pair walks towards the winner. Where it turns, the best option lies between the last two
     moves, and the stride is halved: so whatever single-peaked order the options have, their best is
@@ -79,7 +84,8 @@ class Shrinking:
         )
         if two_path and not self.pairs:
             raise UsageError(
-                f"two_path compares two of at least three ordered options, and no choice of space '{distribution.space.name}' "
+                "two_path compares two of at least three ordered options, and no choice of space "
+                f"'{distribution.space.name}' "
                 "has them: leave it out"
             )
         for place, pair in self.pairs.items():

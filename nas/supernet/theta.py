@@ -37,13 +37,16 @@ ADAM = (0.5, 0.999)  # TF-NAS
 SCALE_MEMORY = 0.9
 SNAPSHOTS = 60
 EARLY_ENTROPY = 0.6
-"""The guard keeps the entropy, as a share of the largest, above this at first, and above 0 at the end."""
+"""The guard keeps the entropy, as a share of the largest, above this at first.
+
+At the end it keeps it above 0.
+"""
 
 GUARD = 20.0
 
 
 def reinforce(losses: Tensor, log_probs: Tensor) -> Tensor:
-    """losses, log_probs: (k,), k at least 2. What has the estimated gradient of the expected loss, ().
+    """losses, log_probs: (k,), k at least 2. What has the expected loss's estimated gradient, ().
 
     Each network's loss is compared with the mean of the others, which does not depend on it:
     unbiased.
@@ -54,7 +57,7 @@ def reinforce(losses: Tensor, log_probs: Tensor) -> Tensor:
 
 
 class Remembered(SupernetTraining):
-    """A training of weights and of a distribution: its figures, its history, and what a checkpoint keeps of them."""
+    """A training of weights and of a distribution: its figures, its history, its checkpoint."""
 
     distribution: Distribution
     shrinking: Shrinking
@@ -79,7 +82,10 @@ class Remembered(SupernetTraining):
 
     @torch.no_grad()
     def figures(self) -> dict[str, float]:
-        """Expected cost, entropy as a share, temperature, expected share of empty slots; options left, where some are not."""
+        """Expected cost, entropy as a share, temperature, expected share of empty slots.
+
+        Also how many options are left, if some are not.
+        """
         log_probs, allowed = self.distribution.log_probs(), torch.cat(self.distribution.allowed)
         return {
             "expected": float(self.distribution.expected(log_probs)),
@@ -190,7 +196,10 @@ class ThetaTraining(Remembered):
         return [self.supernet.space.canonical(genes)]
 
     def advance(self) -> float:
-        """A weight step, and every second time a theta step, once theta moves. Raises `TrainingError`."""
+        """A weight step, and every second time a theta step, once theta moves.
+
+        Raises `TrainingError`.
+        """
         loss = super().advance()
         if self.moving and self.done % 2 == 0:
             self.theta_step()
@@ -205,7 +214,8 @@ class ThetaTraining(Remembered):
         losses = self.losses(networks)
         if not bool(torch.isfinite(losses).all()):
             raise TrainingError(
-                f"the loss on the search set is not finite at step {self.done}: try a lower learning rate"
+                f"the loss on the search set is not finite at step {self.done}: "
+                "try a lower learning rate"
             )
         spread = float(losses.std())
         self.scale = (
@@ -232,7 +242,7 @@ class ThetaTraining(Remembered):
         )
 
     def _guard(self, log_probs: list[Tensor]) -> Tensor:
-        """Pushes back where skips exceed their limit, or the distribution collapses before it has seen much."""
+        """Pushes back if skips exceed their limit, or the distribution collapses too early."""
         left = 1 - self.progress
         entropy, skips = (
             self.distribution.entropy(log_probs),

@@ -28,7 +28,10 @@ RAMP_FIRST = 10
 
 
 class Batches:
-    """Batches of row numbers by the number of the step alone: passes over all images, each in an order of its own."""
+    """Batches of row numbers by the number of the step alone.
+
+    They are passes over all images, each in an order of its own.
+    """
 
     def __init__(self, images: int, batch_size: int, *, seed: int, stream: str) -> None:
         self.images, self.batch_size, self.seed, self.stream = images, batch_size, seed, stream
@@ -51,7 +54,9 @@ class Batches:
 
 @dataclass(frozen=True)
 class Uniform:
-    """``count`` networks a step, uniform over genes each; together they show each option of a slot equally often.
+    """``count`` networks a step, uniform over genes each.
+
+    Together they show each option of a slot equally often.
 
     So the ``count`` of the largest slot makes every step strictly fair (Chu et al. 2019, FairNAS,
     https://arxiv.org/abs/1907.01845), and 1 is the single path of Guo et al. 2019,
@@ -120,7 +125,8 @@ class SupernetTraining:
             or schedule.batch_size < 2 * schedule.accumulate
         ):
             raise UsageError(
-                f"a batch of {schedule.batch_size} images cannot be cut into {schedule.accumulate} equal parts of two or more: "
+                f"a batch of {schedule.batch_size} images cannot be cut into "
+                f"{schedule.accumulate} equal parts of two or more: "
                 "choose another accumulate or batch_size"
             )
         self.supernet, self.images, self.labels, self.schedule = supernet, images, labels, schedule
@@ -135,7 +141,7 @@ class SupernetTraining:
         self._mean_count = 0
 
     def advance(self) -> float:
-        """Take one step; the mean loss of its networks. Raises `TrainingError` for one that is not finite."""
+        """Take one step; the mean loss of its networks. Raises `TrainingError` unless it is finite."""
         networks = self._eased(self.sample(rng(self.seed, "paths", self.done)))
         self._used: list[View] = []
         value = sum(self._backward(networks, *part) for part in self.parts(*self._batch()))
@@ -195,8 +201,10 @@ class SupernetTraining:
             total += loss.item()
             if not math.isfinite(total):
                 raise TrainingError(
-                    f"the supernet's loss is {total} at step {self.done + 1} of {self.schedule.steps}: start anew with a learning "
-                    f"rate below {self.schedule.lr:g} (--proxy lr=..) and another --out; a checkpoint made before is kept"
+                    f"the supernet's loss is {total} at step {self.done + 1} of "
+                    f"{self.schedule.steps}: start anew with a learning rate below "
+                    f"{self.schedule.lr:g} (--proxy lr=..) and another --out; "
+                    "a checkpoint made before is kept"
                 )
             (loss * share).backward()  # type: ignore[no-untyped-call]
             self._used += self.supernet.views(genes)
@@ -258,7 +266,10 @@ class SupernetTraining:
 def sampler(
     space: SearchSpace, sampling: str, count: int, canonical: bool
 ) -> Callable[[np.random.Generator], list[Genes]]:
-    """A step's networks: ``uniform``, or ``sandwich``: the largest, the smallest and ``count`` random ones."""
+    """A step's networks: ``uniform``, or ``sandwich``.
+
+    A sandwich is the largest, the smallest and ``count`` random ones.
+    """
     if sampling not in SAMPLING:
         raise UsageError(f"sampling must be one of {', '.join(SAMPLING)}, not '{sampling}'")
     uniform = Uniform(space, count, canonical)
