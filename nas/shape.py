@@ -54,7 +54,7 @@ class Shape:
 
 @dataclass(frozen=True, kw_only=True)
 class Kernel:
-    """One thing a runtime executes: a convolution with its folded norm and fused activation, a pool, ...
+    """One thing a runtime executes: a convolution with folded norm and fused activation, a pool.
 
     ``kind``: conv, dwconv, linear, matmul, softmax, add, mul, scale, pool, norm, act, shuffle. A
     ``linear`` is applied at every position; a ``matmul`` multiplies two activations, per group
@@ -98,7 +98,7 @@ class Kernel:
 
     @property
     def macs(self) -> int:
-        """Multiply-adds of convolutions, linear layers and matrix products; the rest counts as zero."""
+        """Multiply-adds of convolutions, linear layers and matrix products; else zero."""
         if self.kind in ("conv", "dwconv", "linear", "matmul"):
             per_position = self.kernel**2 * (self.in_channels // self.groups) * self.out_channels
             return self.rows * self.out_size**2 * per_position
@@ -134,7 +134,7 @@ class Op(ABC):
     elastic: ClassVar[tuple[str, ...]] = ()
     """Settings a weight-sharing supernet may slice from the largest one."""
     once: ClassVar[bool] = False
-    """Whether a stage has one of it however deep it is made: a classifier, a down-sampling module."""
+    """Whether a stage has one of it, however deep: a classifier, a down-sampling module."""
 
     @abstractmethod
     def out_shape(self, shape: Shape) -> Shape:
@@ -149,7 +149,7 @@ class Op(ABC):
         return 0
 
     def at(self, shape: Shape) -> "Op":
-        """The same operator with settings that change nothing at that input shape put back to one form.
+        """The same operator; settings that change nothing at that input shape have one form.
 
         So a residual that cannot exist is not told from one that is switched off. Digests and
         spaces use this form: equal networks have equal digests.
@@ -171,7 +171,7 @@ class Op(ABC):
 
     @cached_property
     def signature(self) -> str:
-        """One word naming op and settings, as tables and logs print it: ``mbconv(channels=24,expand=6)``."""
+        """One word of op and settings, as tables print it: ``mbconv(channels=24,expand=6)``."""
         return f"{self.key}({','.join(f'{k}={v}' for k, v in self.settings.items())})"
 
     def __str__(self) -> str:

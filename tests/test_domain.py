@@ -45,9 +45,15 @@ def every(space):
 
 @pytest.mark.parametrize(
     "bounds",
-    [(), (Bound("params", 200),), (Bound("params", 260, 150),), (Bound("peak_memory_bytes", 1100),),
-     (Bound("params", 260, 150), Bound("peak_memory_bytes", 1100)), (Bound("params", 230), Bound("macs", 2500))],
-)  # fmt: skip
+    [
+        (),
+        (Bound("params", 200),),
+        (Bound("params", 260, 150),),
+        (Bound("peak_memory_bytes", 1100),),
+        (Bound("params", 260, 150), Bound("peak_memory_bytes", 1100)),
+        (Bound("params", 230), Bound("macs", 2500)),
+    ],
+)
 def test_samples_are_uniform_over_what_is_inside(bounds):
     """Chi-squared against the enumerated set; fails by chance once in 10,000."""
     space, draws = toy(), 1000

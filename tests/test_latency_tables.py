@@ -1,4 +1,4 @@
-"""What ships in latency_tables: provenance, coverage, exactness, and that it can be computed again."""
+"""What ships in latency_tables: provenance, coverage, exactness, and how to compute it again."""
 
 import importlib.util
 import json
@@ -131,7 +131,7 @@ def test_pixel1_rows_cover_what_was_timed():
 
 @pytest.mark.parametrize("name", DEVICES)
 def test_time_grows_with_kernel_and_expansion(name):
-    """Rows included. One pair of the Raspberry Pi's published blocks falls, and is left as it is."""
+    """Rows included. One pair of the Raspberry Pi's published blocks falls, as published."""
     table, falls = catalog.device(name), []
     for size in (32, 224):
         for layer in fbnet_layers(fbnet.space(resolution=size, classes=100)):

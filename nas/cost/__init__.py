@@ -1,1 +1,1 @@
-"""What a network costs: from kernels to params, macs and memory; tables and device models; compiled costs."""
+"""What a network costs: compiled costs of a space, latencies kept surely, memory of training."""

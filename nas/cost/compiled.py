@@ -1,4 +1,7 @@
-"""Additive costs of a whole space as small arrays: one gather and one sum price any number of networks."""
+"""Additive costs of a whole space as small arrays.
+
+One gather and one sum price any number of networks.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,7 +66,11 @@ class Compiled:
 
     @cached_property
     def _runs(self) -> list[tuple[int, int, Floats, NDArray[np.int64] | None]]:
-        """Slots joined while few: (first, last + 1, table by state and options, state after or None if single)."""
+        """Slots joined while their options are few.
+
+        Per run: the first slot, the one after the last, the costs by state and options, and the
+        state after, None if there is a single one.
+        """
         runs: list[tuple[int, int, Floats, NDArray[np.int64] | None]] = []
         steps = self.space.chain
         first = 0
@@ -128,7 +135,9 @@ def compile_costs(
     maxima: Sequence[str] = (),
     once: Mapping[str, float] = MappingProxyType({}),
 ) -> Compiled:
-    """Compile per-layer costs, one figure per name; those named in ``maxima`` are maxima, the others sums.
+    """Compile per-layer costs, one figure per name.
+
+    Those named in ``maxima`` are maxima, the others sums.
 
     ``once``: what a whole network costs on top, by name of a sum; it stands in the first slot.
     """

@@ -4,7 +4,8 @@ An estimate's error is normal with variance ``v + c**2``: rows' independent erro
 common errors in ``c``. The bound ``m + z * sqrt(v + c**2) <= T`` is no sum, but the root has linear
 upper bounds. For ``0 <= c <= C`` and any ``sigma > 0``
 
-    sqrt(v + c**2)  <=  a * c + v / (2 * sigma) + sigma / 2,    a = C / (2 * sigma) if sigma >= C, else 1 - sigma / (2 * C)
+    sqrt(v + c**2)  <=  a * c + v / (2 * sigma) + sigma / 2,
+    a  =  C / (2 * sigma) if sigma >= C, else 1 - sigma / (2 * C)
 
 because the root is convex in c (so c = 0 and c = C decide) and concave in v (so its tangents lie
 above it). It is an equality at ``c = C, v = sigma**2 - C**2``. A network whose ``c`` exceeds ``C =
@@ -109,7 +110,7 @@ def _parts(estimate: Estimate) -> tuple[float, float, float]:
 
 
 def _typical(costs: NDArray[np.float64], upper_ms: float) -> tuple[float, float, float]:
-    """Time, common sd and variance of networks at the bound, scaled from the draws nearest to it."""
+    """Time, common sd and variance of networks at the bound, scaled from the draws nearest."""
     near = costs[np.argsort(np.abs(costs[:, 0] - upper_ms))[:NEAREST]].mean(axis=0)
     scale = upper_ms / near[0]
     return upper_ms, float(near[1] * scale), float(near[2] * scale)
@@ -124,7 +125,10 @@ def _best_sigma(most: float, common: float, variance: float) -> float:
 
 
 def _rounded_up(value: float) -> float:
-    """To a few digits, so that it is the same on every machine; any value at or above is as true."""
+    """To a few digits, so that it is the same on every machine.
+
+    Any value at or above is as true.
+    """
     if value <= 0:
         return 0.0
     scale = 10.0 ** (DIGITS - 1 - math.floor(math.log10(value)))

@@ -33,7 +33,10 @@ def sure_metric(device: str, confidence: float) -> str:
 
 
 def plain_metric(metric: str) -> str:
-    """The metric that a bound on ``metric`` bounds too: ``latency_ms@D`` for ``latency_p95_ms@D``, else itself."""
+    """The metric that a bound on ``metric`` bounds too.
+
+    ``latency_ms@D`` for ``latency_p95_ms@D``, else itself.
+    """
     return str(Metric.parse(metric).plain)
 
 
@@ -42,7 +45,7 @@ def space_costs(
     tables: Sequence[Table],
     margins: Mapping[str, Margin] = MappingProxyType({}),
 ) -> Compiled:
-    """Latency on every device, what else its table prices, params, macs, size and peak memory of all networks of a space.
+    """Costs of all networks of a space: latencies, what else tables price, params, macs, memory.
 
     ``margins``: by device; each adds the latency that is kept with its confidence.
     """

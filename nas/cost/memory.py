@@ -8,10 +8,11 @@ __all__ = ["check_fits", "training_bytes"]
 
 # Weights, their gradients, and two moments of an Adam-like optimiser.
 COPIES_OF_WEIGHTS = 4
+GIB = 1 << 30
 
 
 def training_bytes(network: Architecture, batch_size: int) -> int:
-    """Bytes that a training step keeps: the output of every kernel for the backward pass, and the weights.
+    """Bytes that a training step keeps: outputs of all kernels, and the weights.
 
     Float32, an estimate from above for frameworks that fuse norm and activation, from below for
     those that do not: within a factor of two of what torch takes.
@@ -28,6 +29,7 @@ def check_fits(network: Architecture, batch_size: int, available_bytes: int) -> 
     if needed > available_bytes:
         worst = max(network.layers, key=lambda layer: layer.peak_bytes)
         raise TrainingError(
-            f"training with a batch of {batch_size} needs about {needed / 2**30:.1f} GiB, there are "
-            f"{available_bytes / 2**30:.1f}; the largest layer is {worst}. Try a smaller batch or resolution"
+            f"training with a batch of {batch_size} needs about {needed / GIB:.1f} GiB, there are "
+            f"{available_bytes / GIB:.1f}; the largest layer is {worst}. "
+            "Try a smaller batch or resolution"
         )

@@ -34,9 +34,20 @@ FEWEST_NETWORKS = 10
 FOLDS = 5
 SWEEPS = 3
 GROUPS = (
-    "source", "work", "op", "shape", "layer", "op_cost", "layer_cost",
-    "kernels", "width", "depthwise_width", "shape_cost", "setting_cost", "op_at_size_cost",
-)  # fmt: skip
+    "source",
+    "work",
+    "op",
+    "shape",
+    "layer",
+    "op_cost",
+    "layer_cost",
+    "kernels",
+    "width",
+    "depthwise_width",
+    "shape_cost",
+    "setting_cost",
+    "op_at_size_cost",
+)
 FACTORS = (0.0, 0.1, 0.3, 3.0, 10.0)
 NOISE = 0.03  # of a timed network, relative, to start from
 SMALLEST = 1e-3  # a scale to come back to, once a group was dropped
@@ -46,13 +57,18 @@ MOST_FLOORED = 20  # rounds of holding layers at that share and learning the oth
 
 @dataclass(frozen=True)
 class Adapted:
-    """A row for every layer asked for; error and Kendall's tau of networks left out; groups of terms in use."""
+    """What was learnt, and its errors on networks left out."""
 
     rows: Mapping[str, Row]
+    """One for every layer asked for."""
     mape: float
+    """Mean absolute error, relative."""
     rms: float
+    """Root of the mean squared error, relative."""
     tau: float | None
+    """Kendall's tau, None if it is not defined."""
     used: tuple[str, ...]
+    """The groups of terms in use, see `GROUPS`."""
 
 
 def adapt(
@@ -61,11 +77,15 @@ def adapt(
     measured_ms: Sequence[float],
     layers: Iterable[Layer],
 ) -> Adapted:
-    """Learn the time of ``layers`` from networks timed on the new device. ``source`` must price all of them."""
+    """Learn the time of ``layers`` from networks timed on the new device.
+
+    ``source`` must price all of them. Raises `TableError` for fewer than 10 networks.
+    """
     measured = np.array(measured_ms, dtype=np.float64)
     if len(networks) < FEWEST_NETWORKS:
         raise TableError(
-            f"a table is adapted from at least {FEWEST_NETWORKS} timed networks, not {len(networks)}"
+            f"a table is adapted from at least {FEWEST_NETWORKS} timed networks, "
+            f"not {len(networks)}"
         )
     if not (np.isfinite(measured).all() and (measured > 0).all()):
         raise TableError("every timed network needs a latency above 0 and finite")
@@ -91,7 +111,10 @@ def adapt(
 
 
 class _Terms:
-    """Terms of every distinct layer, by group: (layers, columns). Each group is scaled to weigh like the source's times."""
+    """Terms of every distinct layer, by group: (layers, columns).
+
+    Each group is scaled to weigh like the source's times.
+    """
 
     def __init__(self, source: Table, layers: Iterable[Layer]) -> None:
         known = {layer_key(layer.op, layer.shape): layer for layer in layers}
@@ -137,7 +160,7 @@ class _Terms:
         return found
 
     def fit(self, counts: Floats, measured: Floats) -> tuple[Floats, tuple[float, ...]]:
-        """Milliseconds of every layer, and the scale of every group, relative to the plain slope."""
+        """Milliseconds of every layer, and the scale of every group."""
         slope = float(measured.mean() / (counts @ self.source).mean())
         plain = slope * self.source
         target = measured - counts @ plain
@@ -160,7 +183,10 @@ class _Terms:
         scales: Sequence[float],
         noise: Floats,
     ) -> Floats:
-        """The layers' times; one that would fall below the least share is held there, and the others learnt again."""
+        """The layers' times.
+
+        One that would fall below the least share is held there, and the others are learnt again.
+        """
         found, free = plain, np.ones(len(plain), bool)
         for _ in range(MOST_FLOORED):
             found = self._posterior(counts, measured, plain, free, scales, noise)
@@ -179,7 +205,10 @@ class _Terms:
         scales: Sequence[float],
         noise: Floats,
     ) -> Floats:
-        """Mean of the layers' times, those that are not free held at the least share of ``plain``."""
+        """Mean of the layers' times.
+
+        Those that are not free are held at the least share of ``plain``.
+        """
         base = np.where(free, plain, LEAST_SHARE * plain)
         groups = [
             scale * group * free[:, None]
@@ -236,7 +265,10 @@ def _best_scales(
     measured: Floats,
     slope: float,
 ) -> tuple[list[float], float]:
-    """Coordinate search for the largest marginal likelihood, from ``start``, factors of 3 and 10 either way, or zero."""
+    """Coordinate search for the largest marginal likelihood.
+
+    It begins at ``start``; candidates are factors of 3 and 10 either way, and zero.
+    """
     values = [*start, NOISE]
 
     def score(tried: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""Estimates held against whole networks that were timed: how far off, how sure, how well ordered."""
+"""Estimates held against whole networks that were timed: how far off, how well ordered."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

@@ -23,8 +23,9 @@ Floats = NDArray[np.float64]
 
 
 class Part(NamedTuple):
-    """A layer as the table knows it: op key, milliseconds, those of a run straight after itself, and amounts of work.
+    """A layer as the table knows it.
 
+    ``warm_ms``: milliseconds of a run straight after itself.
     ``weights``: millions, at most half a million each, about what a second-level cache holds.
     ``moved``: millions of activations read and written.
     """
@@ -66,7 +67,11 @@ TERMS = ("warm", "layer_ms", "weights_ms", "moved_ms", "constant_ms")
 
 @dataclass(frozen=True, kw_only=True)
 class Correction:
-    """``slopes``: by op key, ``*`` for all others. ``common_sd``: relative error of networks it was not fitted to."""
+    """What to make of a layer's milliseconds, see the module.
+
+    ``slopes``: by op key, ``*`` for all others. ``common_sd``: relative error of networks it was
+    not fitted to.
+    """
 
     slopes: Mapping[str, float]
     warm: float = 0.0
@@ -84,7 +89,8 @@ class Correction:
             or EVERY not in self.slopes
         ):
             raise TableError(
-                f"a correction needs slopes above 0, one of them '*', and finite terms below a million, not {self}"
+                "a correction needs slopes above 0, one of them '*', and finite terms below a "
+                f"million, not {self}"
             )
         if not 0 <= self.common_sd < 1:
             raise TableError(
@@ -119,13 +125,17 @@ class Correction:
             }
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise TableError(
-                f"the correction of a table needs slopes, layer_ms, constant_ms and common_sd: {error!r}"
+                "the correction of a table needs slopes, layer_ms, constant_ms and common_sd: "
+                f"{error!r}"
             ) from None
         return cls(slopes=slopes, **terms)
 
 
 def fit_correction(networks: Sequence[Parts], measured_ms: Sequence[float]) -> Correction | None:
-    """The form with the least error on networks left out, in five folds; None where no correction is better."""
+    """The form with the least error on networks left out, in five folds.
+
+    None if no correction is better. Raises `TableError` for fewer than 10 networks.
+    """
     if len(networks) < FEWEST_NETWORKS:
         raise TableError(
             f"a correction needs at least {FEWEST_NETWORKS} timed networks, not {len(networks)}"
@@ -163,7 +173,10 @@ def _where(networks: Sequence[Parts], mask: NDArray[np.bool_]) -> list[Parts]:
 def _fit(
     networks: Sequence[Parts], measured: Floats, form: tuple[str, ...], *, common_sd: float = 0.0
 ) -> Correction:
-    """Least squares on relative errors under the priors: no correction, or the middle between ``ms`` and ``warm_ms``."""
+    """Least squares on relative errors under the priors.
+
+    They are around no correction, or around the middle between ``ms`` and ``warm_ms``.
+    """
     ops = sorted({part.op for parts in networks for part in parts}) if "slopes" in form else []
     columns = {
         "slope": _sums(networks, lambda part: part.ms),

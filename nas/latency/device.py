@@ -48,9 +48,13 @@ KINDS = (
     "softmax",
 )
 KIND_AMOUNTS = (
-    "pointwise_macs", "spatial_macs", "linear_macs", "window", "curved",
+    "pointwise_macs",
+    "spatial_macs",
+    "linear_macs",
+    "window",
+    "curved",
     *(f"{kind}_{what}" for kind in KINDS for what in ("calls", "moved")),
-)  # fmt: skip
+)
 
 
 def _amounts(kernel: Kernel) -> dict[str, float]:
@@ -104,7 +108,7 @@ def work(kernels: Iterable[Kernel]) -> Counter[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceModel:
-    """``prices``: ms per million of each amount. ``row_sd`` and ``common_sd`` are fractions of a prediction.
+    """``prices``: ms per million of each amount. The errors are fractions of a prediction.
 
     Errors of single layers (``row_sd``) are independent and add in quadrature; the error that the
     model makes everywhere (``common_sd``) adds linearly.
@@ -119,7 +123,8 @@ class DeviceModel:
         for name, price in self.prices.items():
             if name not in (*AMOUNTS, *KIND_AMOUNTS) or not 0 <= price <= LARGEST_PRICE:
                 raise TableError(
-                    f"a device model prices {', '.join((*AMOUNTS, *KIND_AMOUNTS))}, each at 0 or more, not {name}={price}"
+                    f"a device model prices {', '.join((*AMOUNTS, *KIND_AMOUNTS))}, "
+                    f"each at 0 or more, not {name}={price}"
                 )
         if not any(self.prices.values()):
             raise TableError(

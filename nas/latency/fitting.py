@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 FEWEST_ROWS = 8
 LARGEST_SD = 0.99
 COMMON_SD = 0.10
-"""Before a table is verified on whole networks, a judgement: naive sums of timed ops were seen 14 % low."""
+"""A judgement, until a table is verified: naive sums of timed ops were seen 14 % low."""
 FITTED = (
     "Non-negative prices by least squares on relative errors, ops and kernels weighing the same."
 )
@@ -34,10 +34,11 @@ FITTED = (
 
 @dataclass(frozen=True)
 class Fit:
-    """A model, and mean absolute errors of rows left out of its fit: ``known_error`` by kernel kind, and of ops."""
+    """A model, and how far off it is."""
 
     model: DeviceModel
     known_error: Mapping[str, float]
+    """Mean absolute errors of rows left out of the fit, by kernel kind, and of ops."""
 
 
 def fit_model(rows: Mapping[str, Row]) -> Fit:
@@ -110,7 +111,10 @@ FOLDS = 30
 
 
 def _left_out(x: Floats, ms: Floats, weight: Floats) -> Floats:
-    """Every row as the others predict it; with more rows than `FOLDS`, as those outside its fold do."""
+    """Every row as the others predict it.
+
+    With more rows than `FOLDS`, as those outside its fold do.
+    """
     fold = np.arange(len(ms)) % FOLDS
     predicted = np.empty(len(ms))
     for number in range(min(FOLDS, len(ms))):

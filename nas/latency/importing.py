@@ -59,13 +59,20 @@ class _Entry:
 
 
 def read_foreign(path: Path, *, unit: str | None = None) -> Imported:
-    """Read a table; ``unit`` (ms, us, s) where the file does not state one. Raises `TableError` with file and line."""
+    """Read a table; ``unit`` (ms, us, s) if the file does not state one.
+
+    Raises `TableError` with file and line.
+    """
     text = _text(path)
     if unit is not None and unit not in UNITS_MS:
         raise TableError(f"unit must be one of {', '.join(UNITS_MS)}, not '{unit[:40]}'")
     readers: Mapping[str, Callable[[Path, str, str | None], Iterator[_Entry]]] = {
-        ".yaml": _yaml, ".yml": _yaml, ".json": _json, ".jsonl": _records, ".csv": _csv,
-    }  # fmt: skip
+        ".yaml": _yaml,
+        ".yml": _yaml,
+        ".json": _json,
+        ".jsonl": _records,
+        ".csv": _csv,
+    }
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise TableError(
@@ -77,7 +84,8 @@ def read_foreign(path: Path, *, unit: str | None = None) -> Imported:
     known = [entry for entry in entries if entry.named is not None]
     if not known:
         raise TableError(
-            f"{path}: none of {len(entries)} rows names an operator we know. Formats: {(__doc__ or '')[:60]}.."
+            f"{path}: none of {len(entries)} rows names an operator we know. "
+            f"Formats: {(__doc__ or '')[:60]}.."
         )
     _check_plausible(path, known)
     return Imported(
@@ -91,7 +99,8 @@ def _text(path: Path) -> str:
             start = file.read(2)
         if path.suffix.lower() in PROGRAMS or start[:1] == b"\x80" or start == b"PK":
             raise TableError(
-                f"{path} is a pickle or an archive of one: reading it runs whatever its maker put in, so it is not read. "
+                f"{path} is a pickle or an archive of one: reading it runs whatever its maker put "
+                "in, so it is not read. "
                 "Where you trust it, write its keys and numbers as JSON, and import that"
             )
         return read_text(path, LARGEST_FILE_BYTES, "not a latency table", TableError)
@@ -130,14 +139,15 @@ def _check_plausible(path: Path, entries: Iterable[_Entry]) -> None:
     low, high = PLAUSIBLE_MACS_PER_MS
     if not low <= middle <= high:
         raise TableError(
-            f"{path}: the median row runs {middle:.3g} macs per ms, outside {low:.0e} to {high:.0e}: the unit is wrong. "
-            "State it with --unit"
+            f"{path}: the median row runs {middle:.3g} macs per ms, outside {low:.0e} to "
+            f"{high:.0e}: the unit is wrong. State it with --unit"
         )
     for entry, rate in rates:
         if not middle / ODD <= rate <= middle * ODD:
             raise TableError(
-                f"{path} line {entry.line}: {entry.key} in {entry.latency_ms:g} ms is {rate / middle:.2g} times the "
-                "file's median rate of work: implausible. Correct or remove it"
+                f"{path} line {entry.line}: {entry.key} in {entry.latency_ms:g} ms is "
+                f"{rate / middle:.2g} times the file's median rate of work: "
+                "implausible. Correct or remove it"
             )
 
 
@@ -213,7 +223,8 @@ def _csv(path: Path, text: str, unit: str | None) -> Iterator[_Entry]:
     column, scale = _csv_unit(path, header, unit)
     if not ("key" in header or {"op", "in_channels", "in_size"} <= set(header)):
         raise TableError(
-            f"{path} line 1: the columns must hold key, or op, in_channels and in_size, not {','.join(header)}"
+            f"{path} line 1: the columns must hold key, or op, in_channels and in_size, "
+            f"not {','.join(header)}"
         )
     for number, fields in enumerate(lines[1:], 2):
         where = f"{path} line {number}"
@@ -235,7 +246,8 @@ def _csv_unit(path: Path, header: list[str], unit: str | None) -> tuple[str, flo
     found = [name for name in header if name == "latency" or name.startswith("latency_")]
     if len(found) != 1:
         raise TableError(
-            f"{path} line 1: one column must be latency_ms, latency_us or latency_s, not {','.join(header)}"
+            f"{path} line 1: one column must be latency_ms, latency_us or latency_s, "
+            f"not {','.join(header)}"
         )
     stated = found[0].partition("_")[2]
     if stated and stated not in UNITS_MS:
@@ -334,7 +346,10 @@ def _once_for_all(match: re.Match[str], *, v3: bool) -> Named | None:
 
 
 def _inverted(shape: Shape, channels: int, given: Mapping[str, int], *, v3: bool) -> Layer | None:
-    """With MobileNetV3's keys, ``expand`` is the number of channels between; its squeeze follows from them."""
+    """With MobileNetV3's keys, ``expand`` is the number of channels between.
+
+    Its squeeze follows from them.
+    """
     settings: dict[str, Any] = {"act": "hswish" if v3 and given["hs"] else "relu"}
     if v3 and given["se"]:
         settings |= {"se": 0.25, "se_base": "expanded", "se_gate": "hsigmoid", "se_act": "relu"}
@@ -355,9 +370,13 @@ def _hw_nas_bench(match: re.Match[str]) -> Named | None:
     given = {name: int(value) for name, value in re.findall(r"_([a-z]+)(\d+)", match["rest"])}
     if match["kind"] == "ConvBlock":
         op = MBConv(
-            kernel=given["kernel"], expand=given["exp"], groups=given["group"], channels=channels,
-            stride=given["stride"], pointwise=given["exp"] == 1,
-        )  # fmt: skip
+            kernel=given["kernel"],
+            expand=given["exp"],
+            groups=given["group"],
+            channels=channels,
+            stride=given["stride"],
+            pointwise=given["exp"] == 1,
+        )
         return Layer(op.at(shape), shape)
     if match["kind"] == "ConvNorm":
         return Layer(
@@ -396,8 +415,15 @@ def _record_kernel(where: str, record: Mapping[str, Any]) -> Kernel | None:
         )
         out = shape.strided(stride, weights[0])
         return Kernel(
-            kind="dwconv" if groups == channels > 1 else "conv", in_channels=channels, out_channels=weights[0],
-            in_size=shape.size, out_size=out.size, kernel=weights[-1], stride=stride, groups=groups, act="relu" * act,
-        )  # fmt: skip
+            kind="dwconv" if groups == channels > 1 else "conv",
+            in_channels=channels,
+            out_channels=weights[0],
+            in_size=shape.size,
+            out_size=out.size,
+            kernel=weights[-1],
+            stride=stride,
+            groups=groups,
+            act="relu" * act,
+        )
     except (KeyError, IndexError, TypeError, ValueError, NasError) as error:
         raise TableError(f"{where}: {error}") from None

@@ -48,7 +48,8 @@ def check_settings(
         )
     if not 0 <= channels <= LARGEST_CHANNELS:
         raise ArchitectureError(
-            f"op '{key}': channels must be 1 to {LARGEST_CHANNELS} (0: as the input), not {channels}"
+            f"op '{key}': channels must be 1 to {LARGEST_CHANNELS} (0: as the input), "
+            f"not {channels}"
         )
     if stride not in (1, 2):
         raise ArchitectureError(f"op '{key}': stride must be 1 or 2, not {stride}")
@@ -75,7 +76,8 @@ def check_squeeze(key: str, *, base: str, gate: str, act: str) -> None:
     ):
         if value not in known:
             raise ArchitectureError(
-                f"op '{key}': {name} must be one of {', '.join(map(repr, known))}, not {value[:40]!r}"
+                f"op '{key}': {name} must be one of {', '.join(map(repr, known))}, "
+                f"not {value[:40]!r}"
             )
 
 
@@ -90,7 +92,10 @@ def conv(
     bias: bool = False,
     norm: bool = True,
 ) -> tuple[Kernel, Shape]:
-    """Convolution, batch norm (unless told otherwise) and activation; groups must divide both channel counts."""
+    """Convolution, batch norm (unless ``norm`` is false) and activation.
+
+    Raises `ArchitectureError` if the groups do not divide both channel counts.
+    """
     if shape.channels % groups or channels % groups:
         raise ArchitectureError(
             f"{groups} groups do not divide {shape.channels} and {channels} channels"
@@ -156,9 +161,14 @@ def _pointlike(
 def global_pool(shape: Shape) -> Kernel:
     """Mean over the map."""
     return Kernel(
-        kind="pool", in_channels=shape.channels, out_channels=shape.channels, in_size=shape.size, out_size=1,
-        kernel=shape.size, stride=shape.size,
-    )  # fmt: skip
+        kind="pool",
+        in_channels=shape.channels,
+        out_channels=shape.channels,
+        in_size=shape.size,
+        out_size=1,
+        kernel=shape.size,
+        stride=shape.size,
+    )
 
 
 def linear(shape: Shape, channels: int, act: str = "") -> Kernel:
@@ -203,9 +213,14 @@ def pool(shape: Shape, stride: int) -> tuple[Kernel, Shape]:
     """A 3x3 pool, average or maximum."""
     out = shape.strided(stride)
     made = Kernel(
-        kind="pool", in_channels=shape.channels, out_channels=shape.channels, in_size=shape.size, out_size=out.size,
-        kernel=3, stride=stride,
-    )  # fmt: skip
+        kind="pool",
+        in_channels=shape.channels,
+        out_channels=shape.channels,
+        in_size=shape.size,
+        out_size=out.size,
+        kernel=3,
+        stride=stride,
+    )
     return made, out
 
 

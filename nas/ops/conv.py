@@ -49,7 +49,7 @@ class Conv(Op):
 
 @dataclass(frozen=True, kw_only=True)
 class Classifier(Op):
-    """Global average pool, dropout (in training), and a linear layer with bias: one logit per class.
+    """Global average pool, dropout (in training), linear layer with bias: a logit per class.
 
     ``hidden`` puts a linear layer with bias and activation ``act`` before it (MobileNetV3).
     """
@@ -65,7 +65,8 @@ class Classifier(Op):
         blocks.check_settings(self.key, kernel=1, channels=self.hidden, stride=1, act=self.act)
         if not 1 <= self.classes <= blocks.LARGEST_CHANNELS:
             raise ArchitectureError(
-                f"op 'classifier': classes must be 1 to {blocks.LARGEST_CHANNELS}, not {self.classes}"
+                f"op 'classifier': classes must be 1 to {blocks.LARGEST_CHANNELS}, "
+                f"not {self.classes}"
             )
 
     def out_shape(self, shape: Shape) -> Shape:

@@ -51,7 +51,10 @@ class _Down(Op):
 
 @dataclass(frozen=True, kw_only=True)
 class LocalDown(_Down):
-    """3x3 depthwise convolution of the stride, batch norm, 1x1 convolution; the path beside is added."""
+    """3x3 depthwise convolution of the stride, batch norm, 1x1 convolution.
+
+    The path beside is added.
+    """
 
     key = "down_local"
 
@@ -71,7 +74,8 @@ class _AttendingDown(_Down):
         super().__post_init__()
         if not 1 <= self.head_channels <= LARGEST_HEAD:
             raise ArchitectureError(
-                f"op '{self.key}': head_channels must be 1 to {LARGEST_HEAD}, not {self.head_channels}"
+                f"op '{self.key}': head_channels must be 1 to {LARGEST_HEAD}, "
+                f"not {self.head_channels}"
             )
 
     def _queries(self, shape: Shape) -> tuple[Kernel, ...]:

@@ -17,7 +17,11 @@ __all__ = ["FusedMBConv", "MBConv"]
 
 @dataclass(frozen=True, kw_only=True)
 class _InvertedResidual(Op):
-    """``se_act`` empty: squeeze-and-excitation uses ``act`` inside; ``se_gate``: sigmoid or hsigmoid."""
+    """What both blocks share.
+
+    ``se_gate`` is sigmoid or hsigmoid. With an empty ``se_act``, squeeze-and-excitation uses
+    ``act`` inside.
+    """
 
     elastic = ("channels", "expand", "kernel", "se", "skip")
 
@@ -34,9 +38,15 @@ class _InvertedResidual(Op):
 
     def __post_init__(self) -> None:
         blocks.check_settings(
-            self.key, kernel=self.kernel, channels=self.channels, stride=self.stride, act=self.act,
-            expand=self.expand, se=self.se, skip=self.skip,
-        )  # fmt: skip
+            self.key,
+            kernel=self.kernel,
+            channels=self.channels,
+            stride=self.stride,
+            act=self.act,
+            expand=self.expand,
+            se=self.se,
+            skip=self.skip,
+        )
         blocks.check_squeeze(self.key, base=self.se_base, gate=self.se_gate, act=self.se_act)
 
     def out_shape(self, shape: Shape) -> Shape:

@@ -22,18 +22,22 @@ LARGEST_TOKENS = 1 << 14
 
 
 def heads(channels: int, head_channels: int) -> int:
-    """Attention heads: ``channels // head_channels``, lowered to the next number that divides the channels."""
+    """Attention heads: ``channels // head_channels``, at least one.
+
+    Lowered to the next number that divides the channels.
+    """
     wanted = max(1, channels // head_channels)
     return next(count for count in range(wanted, 0, -1) if channels % count == 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConvBlock(Op):
-    """Batch norm, 1x1 expansion, kernel (depthwise or dense), squeeze-and-excitation, 1x1 projection, batch norm.
+    """UniNet's convolution: an inverted residual block between batch norms.
 
-    GELU between; squeeze-and-excitation takes a quarter of the expanded channels, with ReLU and a
-    hard sigmoid. At ``expand`` 1 the leading batch norm and the expansion are absent. Where the
-    channels change, the path beside is a 3x3 maximum pool and a 1x1 convolution with bias. The
+    Batch norm, 1x1 expansion, kernel (depthwise or dense), squeeze-and-excitation, 1x1 projection,
+    batch norm. GELU stands between. Squeeze-and-excitation takes a quarter of the expanded
+    channels, with ReLU and a hard sigmoid. At ``expand`` 1 the leading batch norm and the
+    expansion are absent. Where the channels change, the path beside is a 3x3 maximum pool and a 1x1 convolution with bias. The
     dense kernel (``depthwise`` false) works on all expanded channels, as the paper writes it; its
     squeeze-and-excitation is ours, by analogy.
     """
@@ -65,7 +69,10 @@ class ConvBlock(Op):
         return int(shape.channels * self.expand)
 
     def squeeze(self, shape: Shape) -> int:
-        """Width of squeeze-and-excitation: a quarter of the expanded channels, rounded to a multiple of 8."""
+        """Width of squeeze-and-excitation.
+
+        A quarter of the expanded channels, rounded to a multiple of 8.
+        """
         return make_divisible(self.middle(shape) // SQUEEZE)
 
     def held(self, shape: Shape) -> int:
@@ -107,25 +114,41 @@ def feed_forward(shape: Shape, expand: float) -> tuple[Kernel, ...]:
 
 
 def attend(queries: Shape, keys: Shape, count: int, rows: int = 1) -> tuple[Kernel, ...]:
-    """Attention of ``count`` heads: scores, softmax, weighted sum. Both maps have the channels of all heads.
+    """Attention of ``count`` heads: scores, softmax, weighted sum.
 
+    Both maps have the channels of all heads.
     With ``rows`` windows, the shapes are those of one window.
     """
     tokens = keys.size**2
     return (
         Kernel(
-            kind="matmul", in_channels=queries.channels, out_channels=count * tokens, in_size=queries.size,
-            out_size=queries.size, groups=count, rows=rows,
+            kind="matmul",
+            in_channels=queries.channels,
+            out_channels=count * tokens,
+            in_size=queries.size,
+            out_size=queries.size,
+            groups=count,
+            rows=rows,
         ),
         Kernel(
-            kind="softmax", in_channels=count * tokens, out_channels=count * tokens, in_size=queries.size,
-            out_size=queries.size, groups=count, rows=rows,
+            kind="softmax",
+            in_channels=count * tokens,
+            out_channels=count * tokens,
+            in_size=queries.size,
+            out_size=queries.size,
+            groups=count,
+            rows=rows,
         ),
         Kernel(
-            kind="matmul", in_channels=count * tokens, out_channels=queries.channels, in_size=queries.size,
-            out_size=queries.size, groups=count, rows=rows,
+            kind="matmul",
+            in_channels=count * tokens,
+            out_channels=queries.channels,
+            in_size=queries.size,
+            out_size=queries.size,
+            groups=count,
+            rows=rows,
         ),
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,11 +175,13 @@ class AttentionBlock(Op):
         )
         if not 1 <= self.head_channels <= LARGEST_HEAD:
             raise ArchitectureError(
-                f"op '{self.key}': head_channels must be 1 to {LARGEST_HEAD}, not {self.head_channels}"
+                f"op '{self.key}': head_channels must be 1 to {LARGEST_HEAD}, "
+                f"not {self.head_channels}"
             )
         if not 0 <= self.window <= LARGEST_HEAD:
             raise ArchitectureError(
-                f"op '{self.key}': window must be 0 (the whole map) to {LARGEST_HEAD}, not {self.window}"
+                f"op '{self.key}': window must be 0 (the whole map) to {LARGEST_HEAD}, "
+                f"not {self.window}"
             )
 
     def out_shape(self, shape: Shape) -> Shape:
@@ -232,9 +257,15 @@ class TokenMLPBlock(Op):
 
         def mix(inputs: int, outputs: int, act: str = "") -> Kernel:
             return Kernel(
-                kind="linear", in_channels=inputs, out_channels=outputs, in_size=1, out_size=1, rows=shape.channels,
-                bias=True, act=act,
-            )  # fmt: skip
+                kind="linear",
+                in_channels=inputs,
+                out_channels=outputs,
+                in_size=1,
+                out_size=1,
+                rows=shape.channels,
+                bias=True,
+                act=act,
+            )
 
         return (
             blocks.layer_norm(shape),

@@ -83,14 +83,22 @@ def test_hw_nas_benchs_keys(tmp_path):
 
 def record(**changes):
     given = {
-        "op_type": "ConvRelu", "op_args": ['name: "kernel"\ni: 3\n', 'name: "stride"\ni: 2\n', 'name: "group"\ni: 1\n'],
-        "input_shapes": [[1, 3, 224, 224], [16, 3, 3, 3], [16]], "input_dtypes": [1, 1, 1], "runtime_us_p50": 5000.0,
-    }  # fmt: skip
+        "op_type": "ConvRelu",
+        "op_args": ['name: "kernel"\ni: 3\n', 'name: "stride"\ni: 2\n', 'name: "group"\ni: 1\n'],
+        "input_shapes": [[1, 3, 224, 224], [16, 3, 3, 3], [16]],
+        "input_dtypes": [1, 1, 1],
+        "runtime_us_p50": 5000.0,
+    }
     return json.dumps(given | changes)
 
 
 def test_fbnets_records_are_kernels_in_microseconds(tmp_path):
-    deep = record(op_type="Conv", op_args=['name: "group"\ni: 24\n'], input_shapes=[[1, 24, 28, 28], [24, 1, 3, 3]], runtime_us_p50=300)  # fmt: skip
+    deep = record(
+        op_type="Conv",
+        op_args=['name: "group"\ni: 24\n'],
+        input_shapes=[[1, 24, 28, 28], [24, 1, 3, 3]],
+        runtime_us_p50=300,
+    )
     dense = record(op_type="FC", input_shapes=[[1, 1280], [1000, 1280]], runtime_us_p50=900)
     pool = record(op_type="AveragePool")
     found = read_foreign(save(tmp_path, "db.json", "\n".join([record(), deep, dense, pool]) + "\n"))
@@ -108,7 +116,8 @@ def test_fbnets_records_are_kernels_in_microseconds(tmp_path):
 
 @pytest.mark.parametrize(("unit", "factor"), [("ms", 1), ("us", 1e-3), ("s", 1e3)])
 def test_csv_states_its_unit_in_the_column(tmp_path, unit, factor):
-    text = f'op,in_channels,in_size,latency_{unit},count\n"mbconv(channels=24,expand=3)",16,56,{2 / factor},5\n'
+    header = f"op,in_channels,in_size,latency_{unit},count"
+    text = f'{header}\n"mbconv(channels=24,expand=3)",16,56,{2 / factor},5\n'
     (row,) = read_foreign(save(tmp_path, "t.csv", text)).rows.values()
     assert row.latency_ms == pytest.approx(2)
     assert row.count == 5

@@ -47,7 +47,7 @@ def make(rows, model=None, **info):
     return Table(rows, TableInfo(name="board", model=model, **info))
 
 
-# -- what a layer takes -----------------------------------------------------------------------------------
+# -- what a layer takes ---------------------------------------------------------------------------
 
 
 def test_rows_of_ops_come_first_then_kernels_then_the_model():
@@ -114,7 +114,7 @@ def test_ops_that_run_other_kernels_do_not(asked):
     assert make({layer_key(MBConv(), shape): Row(latency_ms=3)}).row(Layer(asked, shape)) is None
 
 
-# -- how far it may be off ----------------------------------------------------------------------------------
+# -- how far it may be off ------------------------------------------------------------------------
 
 
 def test_shares_add_to_one():
@@ -156,7 +156,7 @@ def test_a_network_is_the_sum_of_its_layers():
     assert table.estimate(NETWORK).columns == pytest.approx([sum(part) for part in parts])
 
 
-# -- files ----------------------------------------------------------------------------------------------------
+# -- files ----------------------------------------------------------------------------------------
 
 
 def test_a_good_table_loads_by_either_name(tmp_path):
