@@ -121,7 +121,8 @@ class Splits:
         few, many = data.classes[int(counts.argmin())], data.classes[int(counts.argmax())]
         return [
             f"           classes are unequal: {counts.max()} of '{many}', "
-            f"{counts.min()} of '{few}'; consider --objective balanced_accuracy,latency_ms in the search"
+            f"{counts.min()} of '{few}'; "
+            "consider --objective balanced_accuracy,latency_ms in the search"
         ]
 
     def __str__(self) -> str:

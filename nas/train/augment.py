@@ -19,7 +19,10 @@ from nas.errors import UsageError
 __all__ = ["FULL", "Augment", "Change", "Changes", "Mix", "RandAugment"]
 
 GROUPS = 4
-"""Kornia changes a whole call alike; so many calls a batch keep its batch norms from swinging with the draw."""
+"""Kornia changes a whole call alike.
+
+So many calls a batch keep its batch norms from swinging with the draw.
+"""
 
 
 FULL = 10.0
@@ -37,12 +40,15 @@ class Change(Protocol):
     def __call__(
         self, images: Tensor, labels: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """images: (n, c, s, s); labels: (n,) int64, masks (n, s, s) int64, or shares (n, classes). The same out."""
+        """images: (n, c, s, s).
+
+        Labels: (n,) int64, masks (n, s, s) int64, or shares (n, classes). The same out.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """Shift by up to ``pad`` pixels (a random crop of the padded image); mirror half of the images if ``flip``.
+    """Shift by up to ``pad`` pixels, a random crop of the padded image; mirror half if ``flip``.
 
     Labels that are masks are moved with their images; what is shifted in repeats the border of
     both.
@@ -70,7 +76,10 @@ class Augment:
         return images, labels
 
     def _places(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Rows and columns, (n, s) each, of the shifted images; outside of the image the border's."""
+        """Rows and columns, (n, s) each, of the shifted images.
+
+        Outside of the image the border's.
+        """
         count, _, height, width = images.shape
         offsets = (
             torch.randint(2 * self.pad + 1, (2, count), generator=generator).to(images.device)
@@ -128,7 +137,9 @@ class RandAugment:
 
 @dataclass(frozen=True, kw_only=True)
 class Mix:
-    """Two images in one, by mixup or cutmix, an even chance where both are on; labels become shares of classes.
+    """Two images in one, by mixup or cutmix, an even chance if both are on.
+
+    Labels become shares of classes.
 
     ``mixup``, ``cutmix``: alpha of the Beta distribution of the share, 0 for none; one share a
     batch. Zhang et al. 2017, https://arxiv.org/abs/1710.09412; Yun et al. 2019,
@@ -167,7 +178,7 @@ def _share(alpha: float, generator: torch.Generator) -> float:
 def _cut(
     images: Tensor, other: Tensor, share: float, generator: torch.Generator
 ) -> tuple[Tensor, float]:
-    """A random box of the other images, clipped at the border, and the share that is left of the first."""
+    """A random box of the other images, clipped, and the share that is left of the first."""
     size = images.shape[2]
     half = size * (1 - share) ** 0.5 / 2
     row, column = (size * torch.rand(2, generator=generator)).tolist()

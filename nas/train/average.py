@@ -26,7 +26,7 @@ class Average:
         self.count = 0
 
     def after(self, step: int) -> None:
-        """Take the network as it is after a step, counted from 0, where the schedule asks for it."""
+        """Take the network as it is after a step, counted from 0, if the schedule asks for it."""
         if step >= self.first:
             self._add()
 

@@ -14,7 +14,7 @@ Teacher = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Distillation:
-    """``weight`` of the loss is the divergence from the teacher's softened classes, the rest that of the labels.
+    """A share ``weight`` of the loss is the divergence from the teacher's softened classes.
 
     Hinton, Vinyals, Dean 2015, https://arxiv.org/abs/1503.02531: logits are divided by
     ``temperature``, and the divergence multiplied by its square, so that its gradients keep their

@@ -1,4 +1,4 @@
-"""Stochastic depth: in training, a block's own path is left out for some images, its shortcut stays.
+"""Stochastic depth: in training, a block is left out for some images, its shortcut stays.
 
 Huang et al. 2016, https://arxiv.org/abs/1603.09382; the rate grows linearly with the depth as in
 EfficientNet: layer i of n drops ``rate * i / n``.
@@ -30,7 +30,10 @@ class DropPath(nn.Module):
 
 
 def add_drop_path(network: nn.Module, rate: float) -> int:
-    """Drop paths of blocks beside an identity shortcut; how many. Parameters and their names stay as they are."""
+    """Drop paths of blocks beside an identity shortcut.
+
+    Returns how many. Parameters and their names stay as they are.
+    """
     layers = [layer for layer in network.modules() if isinstance(layer, Block | TokenBlock)]
     blocks = [layer for layer in layers if not isinstance(layer, LocalDown)]
     changed = 0
@@ -52,7 +55,10 @@ def add_drop_path(network: nn.Module, rate: float) -> int:
 
 
 def _extend(part: Residual, share: float) -> None:
-    """Drop what a residual part of a token block adds: its last module, the layer scale, is followed by the drop."""
+    """Drop what a residual part of a token block adds.
+
+    Its last module, the layer scale, is followed by the drop.
+    """
     drop = DropPath(share)
     part.scale.register_module("drop", drop)
     part.scale.register_forward_hook(lambda module, given, out: drop(out))

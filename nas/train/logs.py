@@ -10,14 +10,18 @@ __all__ = ["Curves"]
 
 
 class Curves:
-    """Writes scalars into a folder that ``tensorboard --logdir`` shows; steps from ``start`` on replace older ones."""
+    """Writes scalars into a folder that ``tensorboard --logdir`` shows.
+
+    Steps from ``start`` on replace older ones.
+    """
 
     def __init__(self, folder: Path, start: int) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise UsageError(
-                "--tensorboard needs the package tensorboard: pip install 'nas-toolkit[train]', or leave it out"
+                "--tensorboard needs the package tensorboard: "
+                "pip install 'nas-toolkit[train]', or leave it out"
             ) from None
         make: Any = SummaryWriter  # it has no types
         self._writer = make(str(folder), purge_step=start)

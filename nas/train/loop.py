@@ -1,4 +1,4 @@
-"""The one training loop, of searches and of full trainings: what a step is, and that it can be taken up again."""
+"""The one training loop, of searches and of full trainings."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -49,7 +49,9 @@ class Source(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """The part of a training before step ``end``: images of one size, their changes, the classifier's dropout.
+    """The part of a training before step ``end``.
+
+    Images are of one size, with their changes and the dropout of the classifier.
 
     ``labels``: as `Training` takes them; None for those given there. ``random``: whether the
     network itself draws.
@@ -94,8 +96,8 @@ class Training:
         parts = schedule.accumulate * processes.count
         if schedule.batch_size % parts or schedule.batch_size < 2 * parts:
             raise TrainingError(
-                f"a batch of {schedule.batch_size} images cannot be cut into {parts} equal parts of two or more "
-                f"({processes.count} processes, accumulate={schedule.accumulate})"
+                f"a batch of {schedule.batch_size} images cannot be cut into {parts} equal parts "
+                f"of two or more ({processes.count} processes, accumulate={schedule.accumulate})"
             )
         if isinstance(network, Network):
             check_fits(
@@ -121,7 +123,10 @@ class Training:
         self._phase: Phase | None = None
 
     def advance(self) -> float:
-        """Take one step; its loss. Raises `TrainingError` for one that is not finite and for lack of memory."""
+        """Take one step and give its loss.
+
+        Raises `TrainingError` for a loss that is not finite and for lack of memory.
+        """
         self.network.train()
         try:
             return self._step()
@@ -217,7 +222,7 @@ class Training:
         self.network.eval()
 
     def state(self) -> dict[str, Any]:
-        """All that the steps to come depend on: tensors, lists, dicts, strings and numbers, for ``weights_only`` files.
+        """All that the steps to come depend on, as values for ``weights_only`` files.
 
         Of several processes each must call it; the first one's is complete.
         """

@@ -1,4 +1,4 @@
-"""Optimisers by name: ``sgd`` with Nesterov momentum, ``rmsprop`` as TensorFlow writes it, ``adamw``."""
+"""Optimisers: ``sgd`` with Nesterov momentum, ``rmsprop`` as TensorFlow writes it, ``adamw``."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,10 @@ DECAY = 0.9
 
 
 def make(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
-    """The schedule's optimiser over a network's parameters; weight decay spares those of one axis."""
+    """The schedule's optimiser over a network's parameters.
+
+    Weight decay spares those of one axis.
+    """
     groups = _groups(network, schedule.weight_decay)
     if schedule.optimiser == "adamw":
         return torch.optim.AdamW(groups, schedule.lr, eps=schedule.eps)

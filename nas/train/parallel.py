@@ -1,4 +1,7 @@
-"""Several processes that train one network, as torch's launcher starts them: ``torchrun --nproc-per-node 2 -m nas train ...``.
+"""Several processes that train one network, as torch starts them.
+
+
+    torchrun --nproc-per-node 2 -m nas train ...
 
 Each process works off an equal part of every batch. Gradients are averaged, and batch norms see the
 whole batch, so that the result is that of one process up to the order of sums.
@@ -57,7 +60,10 @@ class Processes:
         return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False)
 
     def apart(self, network: nn.Module) -> AbstractContextManager[None]:
-        """Gradients of a `wrapped` network are added up inside, and averaged by the next backward pass outside."""
+        """Inside, gradients of a `wrapped` network are added up.
+
+        The next backward pass outside averages them.
+        """
         if isinstance(network, nn.parallel.DistributedDataParallel):
             return network.no_sync()
         return nullcontext()
@@ -89,7 +95,10 @@ def launched() -> tuple[Processes, torch.device]:
 
 
 def synchronise(network: nn.Module) -> None:
-    """Batch norms take their statistics over all processes from now on; parameters and names stay."""
+    """Batch norms take their statistics over all processes from now on.
+
+    Parameters and names stay.
+    """
     for part in list(network.modules()):
         for name, norm in list(part.named_children()):
             if type(norm) is nn.BatchNorm2d:

@@ -43,7 +43,8 @@ class Schedule:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 2:
             raise TrainingError(
-                f"a schedule needs at least one step and two images a batch, not {self.steps} and {self.batch_size}"
+                "a schedule needs at least one step and two images a batch, "
+                f"not {self.steps} and {self.batch_size}"
             )
         if not (0 <= self.warmup < 1 and 0 <= self.average <= 1):
             raise TrainingError(
@@ -55,7 +56,8 @@ class Schedule:
             raise unknown("decay of the rate", self.decay, DECAYS)
         if self.average and self.ema:
             raise TrainingError(
-                f"weights are averaged one way: average={self.average:g} or ema={self.ema:g}, not both"
+                f"weights are averaged one way: average={self.average:g} or "
+                f"ema={self.ema:g}, not both"
             )
 
     def lr_at(self, step: int) -> float:

@@ -12,7 +12,10 @@ BATCH_SIZE = 256
 
 
 def predict(network: nn.Module, images: Source, batch_size: int = BATCH_SIZE) -> Tensor:
-    """images: (n, c, s, s), n at least 1. Logits (n, classes), in evaluation mode, without gradients."""
+    """images: (n, c, s, s), n at least 1.
+
+    Logits (n, classes), in evaluation mode, without gradients.
+    """
     network.eval()
     with torch.inference_mode():
         return torch.cat(

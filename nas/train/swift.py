@@ -1,4 +1,4 @@
-"""The forward pass of a network on the CPU, on small maps, several times faster than torch's own modules.
+"""The forward pass on the CPU, on small maps, several times faster than torch's modules.
 
 Depthwise convolutions dominate the training of mobile networks on a CPU, and torch's backward pass
 of them costs milliseconds even where a map has four pixels. Here activations are kept
@@ -47,7 +47,10 @@ def turned(maps: Tensor) -> Tensor:
 
 
 def run(part: nn.Module, maps: Tensor) -> Tensor:
-    """maps: (c, n, h, w). A module is known by its ``forward``, so one that overrides it is never mistaken."""
+    """maps: (c, n, h, w).
+
+    A module is known by its ``forward``, so one that overrides it is never mistaken.
+    """
     return _FASTER.get(type(part).forward, _turned_there_and_back)(part, maps)
 
 

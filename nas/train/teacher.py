@@ -30,7 +30,9 @@ Logits = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """``logits``: images (n, c, s, s), normalised as the student's, to (n, classes); ``size``: the s it wants, 0 for any.
+    """``logits``: images (n, c, s, s), normalised as the student's, to (n, classes).
+
+    ``size``: the s that it wants, 0 for any.
 
     ``files`` and ``digest`` say where it came from. ``temperature``, ``weight``: see
     `nas.train.distil.Distillation`.
@@ -53,7 +55,7 @@ class Teacher:
         }
 
     def on(self, device: torch.device) -> Distillation:
-        """The loss, with the teacher seeing the very images that the student sees, at its own size."""
+        """The loss, with the teacher seeing the images that the student sees, at its own size."""
         logits = self.logits(device)
 
         def teach(images: Tensor, rows: Tensor) -> Tensor:
@@ -62,7 +64,7 @@ class Teacher:
         return Distillation(teacher=teach, temperature=self.temperature, weight=self.weight)
 
     def fixed(self, images: Source, batch_size: int = 256) -> Distillation:
-        """The loss with logits computed once, on unchanged images: for many short trainings on them."""
+        """The loss with logits computed once, on unchanged images: for many short trainings."""
         logits = self.logits(images.device)
         parts = torch.split(torch.arange(len(images), device=images.device), batch_size)
         known = torch.cat([logits(self._resized(images[rows])) for rows in parts])
@@ -80,7 +82,10 @@ class Teacher:
         )
 
     def __str__(self) -> str:
-        return f"{' '.join(self.files)} ({self.digest}), temperature {self.temperature:g}, weight {self.weight:g}"
+        return (
+            f"{' '.join(self.files)} ({self.digest}), "
+            f"temperature {self.temperature:g}, weight {self.weight:g}"
+        )
 
 
 def load_teacher(
@@ -91,27 +96,31 @@ def load_teacher(
     temperature: float = TEMPERATURE,
     weight: float = WEIGHT,
 ) -> Teacher:
-    """A teacher for a data set: a NETWORK with its weights, or an ONNX file. Raises `NasError`, too for other classes."""
+    """A teacher for a data set: a NETWORK with its weights, or an ONNX file.
+
+    Raises `NasError`, too for other classes.
+    """
     if not temperature > 0 or not 0 < weight <= 1:
         raise UsageError(
-            f"a teacher's temperature must be above 0 and its weight above 0 and at most 1, not {temperature:g} and {weight:g}"
+            "a teacher's temperature must be above 0 and its weight above 0 and at most 1, "
+            f"not {temperature:g} and {weight:g}"
         )
     if spec.endswith(".onnx"):
         if weights is not None:
             raise UsageError("an ONNX teacher holds its weights: leave --teacher-weights out")
-        made = _of_onnx(Path(spec), dataset)
+        teacher = _of_onnx(Path(spec), dataset)
     elif weights is None:
         raise UsageError(f"teacher '{spec}' needs its weights: --teacher-weights FILE")
     else:
-        made = _of_network(spec, Path(weights), dataset)
-    return dataclasses.replace(made, temperature=temperature, weight=weight)
+        teacher = _of_network(spec, Path(weights), dataset)
+    return dataclasses.replace(teacher, temperature=temperature, weight=weight)
 
 
 def _check_classes(classes: int, dataset: Dataset, what: str) -> None:
     if classes != len(dataset.classes):
         raise TrainingError(
-            f"teacher {what} knows {classes} classes, data set '{dataset.name}' has {len(dataset.classes)}: "
-            "train a teacher on this data first"
+            f"teacher {what} knows {classes} classes, data set '{dataset.name}' "
+            f"has {len(dataset.classes)}: train a teacher on this data first"
         )
 
 
@@ -170,7 +179,8 @@ def _of_onnx(path: Path, dataset: Dataset) -> Teacher:
     shape = [n if isinstance(n, int) else 0 for n in given.shape]
     if len(shape) != 4 or shape[0] > 1 or shape[1] not in (0, dataset.in_channels):
         raise TrainingError(
-            f"teacher {path} must take images (any number, {dataset.in_channels}, size, size), not {given.shape}"
+            f"teacher {path} must take images (any number, {dataset.in_channels}, size, size), "
+            f"not {given.shape}"
         )
     if len(out.shape) != 2 or not isinstance(out.shape[1], int):
         raise TrainingError(f"teacher {path} must give logits (images, classes), not {out.shape}")

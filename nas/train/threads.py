@@ -10,7 +10,10 @@ __all__ = ["threads"]
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Compute with that many threads inside, as before outside. Equal seeds and counts give equal bits."""
+    """Compute with that many threads inside, as before outside.
+
+    Equal seeds and counts give equal bits.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
