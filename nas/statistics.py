@@ -1,6 +1,6 @@
 """Counted randomness, bootstrap intervals and rank correlation.
 
-Every interval here is one of 95 %, drawn with a seed of its own: the same values give the same bounds.
+Every interval here is one of 95 %, drawn with a seed of its own: equal values give equal bounds.
 """
 
 import math
@@ -33,7 +33,7 @@ MEAN_RESAMPLES = 2000
 
 
 def rng(seed: int, stream: str, number: int) -> np.random.Generator:
-    """A generator that depends on nothing but its arguments: randomness is counted, not consumed."""
+    """A generator that depends on its arguments alone: randomness is counted, not consumed."""
     return np.random.default_rng([seed, crc32(stream.encode()), number])
 
 
@@ -79,7 +79,7 @@ def mean_interval(values: Floats) -> Interval:
 
 
 def mean_band(curves: Floats) -> tuple[Floats, Floats]:
-    """curves: (seeds, points). The mean over seeds at each point, by percentile bootstrap: two arrays (points,).
+    """curves: (seeds, points). The mean over seeds, by percentile bootstrap: two arrays (points,).
 
     Efron 1979, https://doi.org/10.1214/aos/1176344552. Seeds are resampled, whole curves at a time.
     """
@@ -104,7 +104,7 @@ def bootstrap_interval(
 
 
 def claim(interval: Interval | None) -> str:
-    """``better``, ``worse``, or ``no evidence``: the first two only if the interval excludes zero."""
+    """``better`` or ``worse`` if the interval excludes zero, else ``no evidence``."""
     if interval is None or interval[0] <= 0 <= interval[1]:
         return "no evidence"
     return "better" if interval[0] > 0 else "worse"
@@ -141,7 +141,7 @@ def kendall_tau_of_near(first: Floats, second: Floats, band: float) -> float | N
 
 
 def tau_lead_interval(score: Floats, other: Floats, truth: Floats, *, resamples: int) -> Interval:
-    """score, other, truth: (n,). How much larger the score's tau with the truth is than the other's.
+    """score, other, truth: (n,). The score's Kendall's tau with the truth, less the other's.
 
     By percentile bootstrap over the n networks; a tau that is unknown counts as 0.
     """

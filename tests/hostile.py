@@ -1,6 +1,6 @@
-"""Files as a stranger, a broken disk or a careless editor leaves them: edits of a sound file, as Hypothesis strategies.
+"""Files as a stranger or a broken disk leaves them: edits of a sound file, for Hypothesis.
 
-An edit is small, so that what it breaks is deep inside a reader: one value of another type or size,
+An edit is small, so that what it breaks is deep in a reader: one value of another type or size,
 a key too many or missing, a line cut or doubled, bytes flipped.
 """
 
@@ -19,11 +19,47 @@ for _ in range(50):
     DEEP = [DEEP]
 
 NASTY: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 7, 2**31, 2**63, 10**40, -(10**40), 0.5, -0.5, 1e-320, 1e308, float("nan"),
-    float("inf"), float("-inf"), "", " ", "a", "1", "nan", "../../etc/passwd", "/etc/passwd", "__import__('os').abort()",
-    "\n", "\x00", '"""', "'); import os; os.abort() #", "\ud800", "é" * 10, "x" * 10_000, [], {}, [[]], [None], {"": {}},
-    DEEP, list(range(1000)),
-)  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    7,
+    2**31,
+    2**63,
+    10**40,
+    -(10**40),
+    0.5,
+    -0.5,
+    1e-320,
+    1e308,
+    float("nan"),
+    float("inf"),
+    float("-inf"),
+    "",
+    " ",
+    "a",
+    "1",
+    "nan",
+    "../../etc/passwd",
+    "/etc/passwd",
+    "__import__('os').abort()",
+    "\n",
+    "\x00",
+    '"""',
+    "'); import os; os.abort() #",
+    "\ud800",
+    "é" * 10,
+    "x" * 10_000,
+    [],
+    {},
+    [[]],
+    [None],
+    {"": {}},
+    DEEP,
+    list(range(1000)),
+)
 OPERATIONS = ("replace", "delete", "add", "rename", "swap")
 
 Edit = tuple[int, str, Any]
@@ -46,7 +82,7 @@ def edited_json(text: str, edits: Sequence[Edit]) -> str:
 
 
 def edited(document: Any, edits: Sequence[Edit]) -> Any:
-    """Dictionaries, lists and what is in them after the edits; the document itself is left as it was."""
+    """The document after the edits; it is itself left as it was."""
     root = {"": copy.deepcopy(document)}
     for place, operation, given in edits:
         value = copy.deepcopy(given)
@@ -82,14 +118,17 @@ def byte_edits() -> "SearchStrategy[list[tuple[int, str, bytes]]]":
 
     return st.lists(
         st.tuples(
-            st.integers(0, 10**9), st.sampled_from(("cut", "put", "over", "double", "drop")), st.binary(min_size=1, max_size=8)
+            st.integers(0, 10**9),
+            st.sampled_from(("cut", "put", "over", "double", "drop")),
+            st.binary(min_size=1, max_size=8),
         ),
-        min_size=1, max_size=4,
-    )  # fmt: skip
+        min_size=1,
+        max_size=4,
+    )
 
 
 def edited_bytes(data: bytes, edits: Sequence[tuple[int, str, bytes]]) -> bytes:
-    """The file after the edits: cut short, bytes put in or over others, a line doubled or dropped."""
+    """The file after the edits: cut short, bytes put in or over, a line doubled or dropped."""
     for place, operation, bits in edits:
         at = place % (len(data) + 1)
         if operation == "cut":

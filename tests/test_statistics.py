@@ -20,7 +20,7 @@ from nas.statistics import (
 @pytest.mark.parametrize("count", [3, 5, 10])
 @pytest.mark.parametrize("noise", ["normal", "laplace", "grid"])
 def test_better_is_claimed_rarely_where_nothing_differs(count, noise):
-    """Nominal is 2.5 %; 600 samples of a true 4 % exceed 6 % once in 100 tries, and the samples are seeded."""
+    """Nominal is 2.5 %. 600 samples of a true 4 % exceed 6 % once in 100 tries; they are seeded."""
     draw = np.random.default_rng(count)
     make = {
         "normal": lambda: draw.normal(size=count),
@@ -46,7 +46,7 @@ def test_pairs_that_agree_by_luck_are_no_evidence():
 
 
 def test_the_band_covers_the_mean_as_often_as_it_says():
-    """Of 200 bands from 30 normal seeds, 95 % hold the mean; under 85 % has odds below one in a million."""
+    """Of 200 bands of 30 normal seeds, 95 % hold the mean; below 85 % is less than 1 in a million."""
     generator = np.random.default_rng(0)
     low, high = mean_band(generator.standard_normal((30, 200)))
     assert 0.85 < np.mean((low < 0) & (high > 0)) < 1

@@ -177,14 +177,17 @@ class GaussianProcess(Strategy):
         predicted = [place for place, cost in enumerate(self._costs()) if cost is None]
         state = (count, self.repeats, *predicted)
         if self._fitted is None or self._fitted[0] != state:
-            kept = self._kept(keys[:count])
-            points = self.features.points(np.array(kept))
-            losses = np.array([self.history.losses[key] for key in kept])[:, predicted]
-            fitted = [_gp.fit(points, _gp.squash(column)) for column in losses.T]
-            for column in self._measured(kept).T:
-                fitted.append(_gp.fit(points, (column - column.mean()) / (column.std() or 1.0)))
-            self._fitted = state, fitted
+            self._fitted = state, self._fit(self._kept(keys[:count]), predicted)
         return self._fitted[1]
+
+    def _fit(self, keys: Sequence[Genes], predicted: Sequence[int]) -> list[_gp.Weights]:
+        """Of the predicted objectives, then of the metrics under a limit."""
+        points = self.features.points(np.array(keys))
+        losses = np.array([self.history.losses[key] for key in keys])[:, predicted]
+        fitted = [_gp.fit(points, _gp.squash(column)) for column in losses.T]
+        for column in self._measured(keys).T:
+            fitted.append(_gp.fit(points, (column - column.mean()) / (column.std() or 1.0)))
+        return fitted
 
     # -- candidates -------------------------------------------------------------------------------
 

@@ -157,7 +157,7 @@ def test_hypervolume_improvement_is_the_expectation_of_what_a_network_adds(domai
 
 
 def test_a_limit_on_what_is_known_only_afterwards_is_learned():
-    """The best networks are forbidden by a metric that no cost predicts; it proposes and recommends others."""
+    """A metric that no cost predicts forbids the best networks; it proposes and names others."""
     domain, kept = toy_domain(layers=8), []
     strategy = make("gp:limit=train_ms<=2", domain, seed=0)
     for number in range(40):

@@ -32,7 +32,7 @@ def losses(spec: str, domain: Domain, seed: int, count: int, *, notes: bool = Tr
 
 
 def test_nsga_ii_is_not_random_search(fbnet_domain):
-    """Its last hundred of 200 proposals are better than random ones, unless it is told without its notes."""
+    """Its last hundred of 200 proposals are better than random ones, if it gets its notes back."""
     spec, runs = "optuna:NSGA-II,population_size=20", range(2)
     evolved = [losses(spec, fbnet_domain, seed, 200)[100:].mean() for seed in runs]
     blind = [losses(spec, fbnet_domain, seed, 200, notes=False)[100:].mean() for seed in runs]
@@ -58,7 +58,7 @@ def test_a_generation_travels_in_the_note():
 
 
 def test_a_late_trial_does_not_change_a_generation_s_parents():
-    """Parents are chosen when the generation is complete: retold, the same, whenever the first ask comes."""
+    """Parents are chosen when a generation is complete: the same, whenever the first ask comes."""
     domain = bounded_domain(nas_bench_macro.space())
     spec = "optuna:NSGA-III,population_size=4"
     live, pending, trials = make(spec, domain, seed=0, objectives=2), list[Proposal](), []
