@@ -50,9 +50,9 @@ def copy_space(folder: Path, spec: str) -> None:
 def read_space(folder: Path, arguments: Mapping[str, object]) -> SearchSpace:
     """The space of a run, by the arguments in ``run.json``.
 
-    A space that was a file is read from its copy, a program. It is run if the user's own file,
-    which it was copied from, still says the same, or if
-    `TRUST` names the run. Else, and for arguments that name no space, this raises `RunError`.
+    A space that was a file is read from its copy, which is a program. It is run if the user's own
+    file still says the same, or if `TRUST` names the run. Else, and for arguments that name no
+    space, this raises `RunError`.
     """
     settings = dict(arguments)
     spec = settings.pop("spec", None)
