@@ -109,7 +109,8 @@ def print_differences(what: str, arenas: Sequence[Arena], first: str) -> None:
             edges = paired_interval(pairs)
             within = "" if edges is None else f", 95 % {edges[0]:+.4f} to {edges[1]:+.4f}"
             print(
-                f"{what}: {column}, {first} less {other}: {sum(pairs) / len(pairs):+.4f}{within} ({len(pairs)} pairs)"
+                f"{what}: {column}, {first} less {other}: {sum(pairs) / len(pairs):+.4f}{within} "
+                f"({len(pairs)} pairs)"
             )
 
 
@@ -125,7 +126,8 @@ def print_fronts(arena: Arena, problem: Problem) -> None:
     for strategy in arena.strategies:
         share = arena.curve(strategy, "hypervolume") / whole
         print(
-            f"{strategy:36s} {100 * share[:, -1].mean():7.2f} % of the true front's (worst {100 * share[:, -1].min():.2f} %)"
+            f"{strategy:36s} {100 * share[:, -1].mean():7.2f} % of the true front's (worst "
+            f"{100 * share[:, -1].min():.2f} %)"
         )
 
 

@@ -14,7 +14,8 @@ def main(trials: int = 60) -> None:
     study.optimize(lambda trial: problem.truth(suggest(trial, problem.domain))[0], n_trials=trials)
     start, best = study.trials[0].value, study.best_value
     print(
-        f"first {start:.3f}, best of {trials} {best:.3f}, optimum {problem.best:.3f} (standard deviations)"
+        f"first {start:.3f}, best of {trials} {best:.3f}, optimum {problem.best:.3f} (standard "
+        f"deviations)"
     )
 
 

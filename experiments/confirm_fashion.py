@@ -30,9 +30,15 @@ def one(seed: int, given: argparse.Namespace) -> Path:
     """Search and confirm with one seed, or finish what was begun."""
     folder: Path = given.out / f"seed{seed}"
     settings = Search().changed(
-        data="fashion-mnist", space=given.space, seed=seed, trials=given.trials, proxy=given.proxy, latency_ms=given.latency,
-        strategy=given.strategy, reward=given.reward,
-    )  # fmt: skip
+        data="fashion-mnist",
+        space=given.space,
+        seed=seed,
+        trials=given.trials,
+        proxy=given.proxy,
+        latency_ms=given.latency,
+        strategy=given.strategy,
+        reward=given.reward,
+    )
     execute(plan(settings), folder, resume=(folder / "run.json").exists())
     confirm(
         Run(folder),

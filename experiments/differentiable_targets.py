@@ -58,10 +58,16 @@ def pair(out: Path, target: float, seed: int, options: argparse.Namespace) -> di
         trial.metrics[f"latency_ms@{DEVICE}"] for trial in ours.trials if trial.state == "complete"
     ]
     return {
-        "target": target, "seed": seed, "seconds": seconds, "farthest": max(abs(cost / target - 1) for cost in costs),
-        "random networks": len(random.trials), "ours": final(out, ours, options), "random": final(out, random, options),
-        "ours skips": skips(ours), "random skips": skips(random),
-    }  # fmt: skip
+        "target": target,
+        "seed": seed,
+        "seconds": seconds,
+        "farthest": max(abs(cost / target - 1) for cost in costs),
+        "random networks": len(random.trials),
+        "ours": final(out, ours, options),
+        "random": final(out, random, options),
+        "ours skips": skips(ours),
+        "random skips": skips(random),
+    }
 
 
 def skips(run: Run) -> float:
@@ -115,7 +121,8 @@ def main() -> None:
     print(f"farthest from a target: {max(row['farthest'] for row in rows):.1%}")
     ours, other = (np.array([row[name] for row in rows]) for name in ("ours skips", "random skips"))
     print(
-        f"empty slots: {ours.mean():.3f}, random {other.mean():.3f} with a standard deviation of {other.std():.3f}"
+        f"empty slots: {ours.mean():.3f}, random {other.mean():.3f} with a standard deviation of "
+        f"{other.std():.3f}"
     )
     print(f"ours minus random on test: {leads.mean():+.4f} ± {half:.4f} (95 %), {len(leads)} pairs")
 

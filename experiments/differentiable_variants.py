@@ -22,9 +22,16 @@ from differentiable_targets import DEVICE, search
 from scipy.stats import t as student
 
 VARIANTS = (
-    "fbnet", "fbnet,loss=absolute", "fbnet,loss=absolute,depth=true", "fbnet,loss=absolute,prune=0.3",
-    "path", "path,beside=false", "path,guard=false", "path,depth=true", "path,prune=0.3",
-)  # fmt: skip
+    "fbnet",
+    "fbnet,loss=absolute",
+    "fbnet,loss=absolute,depth=true",
+    "fbnet,loss=absolute,prune=0.3",
+    "path",
+    "path,beside=false",
+    "path,guard=false",
+    "path,depth=true",
+    "path,prune=0.3",
+)
 """The first is the paper's. ``two_path`` needs ordered choices, which FBNet's space has none of: see two_path_widths.py."""
 
 
@@ -34,21 +41,30 @@ def row(out: Path, variant: str, seed: int, options: argparse.Namespace) -> dict
         f",epochs={options.epochs}" if variant.startswith("fbnet") else f",longer={options.longer}"
     )
     run = search(
-        out / f"{variant.replace(',', '-').replace('=', '-')}-{seed}", strategy=f"differentiable:{variant}{length}",
-        trials=options.trials, data=options.data, latency_ms=options.target, seed=seed,
-    )  # fmt: skip
+        out / f"{variant.replace(',', '-').replace('=', '-')}-{seed}",
+        strategy=f"differentiable:{variant}{length}",
+        trials=options.trials,
+        data=options.data,
+        latency_ms=options.target,
+        seed=seed,
+    )
     state = torch.load(run.folder / "theta.pt", map_location="cpu", weights_only=True)
     found = json.loads((run.folder / "distribution.json").read_text())
     trials = [trial for trial in run.trials if trial.state == "complete"]
     costs = [trial.metrics[f"latency_ms@{DEVICE}"] / options.target for trial in trials]
     words = [run.space.words(trial.genes) for trial in trials]
     return {
-        "variant": variant, "seed": seed, "seconds": state["seconds"], "expected": found["expected"] / options.target,
-        "least": min(costs), "largest": max(costs),
+        "variant": variant,
+        "seed": seed,
+        "seconds": state["seconds"],
+        "expected": found["expected"] / options.target,
+        "least": min(costs),
+        "largest": max(costs),
         "empty": float(np.mean([not word for network in words for word in network])),
-        "entropy": found["entropy"], "warnings": len(found["warnings"]),
+        "entropy": found["entropy"],
+        "warnings": len(found["warnings"]),
         "accuracy": float(np.mean([trial.metrics["accuracy"] for trial in trials])),
-    }  # fmt: skip
+    }
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:

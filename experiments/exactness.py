@@ -52,7 +52,8 @@ def print_networks() -> None:
         )
         if home:
             print(
-                f"    {home}: {membership(network, catalog.space(home, resolution=network.input.size))}"
+                f"    {home}: "
+                f"{membership(network, catalog.space(home, resolution=network.input.size))}"
             )
 
 
@@ -67,7 +68,8 @@ def print_speed() -> None:
             _ = network.params, network.macs, network.peak_memory_bytes, network.digest
         done = time.perf_counter()
         print(
-            f"{name}: unrolled in {unrolled - start:.2f} s, 10,000 networks in {done - unrolled:.2f} s"
+            f"{name}: unrolled in {unrolled - start:.2f} s, 10,000 networks in "
+            f"{done - unrolled:.2f} s"
         )
 
 

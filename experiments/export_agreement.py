@@ -136,7 +136,8 @@ def line(name: str, found: Sequence[dict[str, Any]]) -> str:
     agree = "yes" if max(worst.values()) <= LARGEST_DIFFERENCE else "NO"
     ratios = sorted(row["ratio"] for row in found)
     return (
-        f"{name:21} {len(found):8} {worst['python']:8.1e} {worst['onnx']:8.1e} {agree:>5}   {mean(ratios)}"
+        f"{name:21} {len(found):8} {worst['python']:8.1e} {worst['onnx']:8.1e} {agree:>5}   "
+        f"{mean(ratios)}"
         f"   {ratios[0]:.2f} to {ratios[-1]:.2f}   {mean([row['noise'] for row in found])}"
     )
 
@@ -166,7 +167,8 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     file = arguments.out / f"{arguments.resolution}px.jsonl"
     print(
-        "space                 networks   python     onnx 1e-5?   ratio (95 %)             range          noise (95 %)"
+        "space                 networks   python     onnx 1e-5?   ratio (95 %)             range  "
+        "        noise (95 %)"
     )
     for name in arguments.spaces:
         look(name, arguments.networks, arguments.resolution, file)

@@ -93,7 +93,8 @@ def main() -> None:
             cells += [tuple(np.mean(found, axis=0)), tuple(np.mean(plain, axis=0))]
         text = "".join(f" {mape:8.2f} {tau:5.3f}" for mape, tau in cells)
         print(
-            f"{device:12s}{text}   ratio at 100: {cells[3][0] / cells[0][0]:.2f}  ({time.perf_counter() - start:.0f} s)"
+            f"{device:12s}{text}   ratio at 100: {cells[3][0] / cells[0][0]:.2f}  "
+            f"({time.perf_counter() - start:.0f} s)"
         )
 
 

@@ -94,12 +94,14 @@ def amounts(kernels: Iterable[Kernel]) -> Work:
         own = work((kernel,))
         dense = kernel.kind in ("conv", "linear", "matmul")
         total.update(own)
-        total.update({
-            "macs": kernel.macs / MILLION,
-            "kernels": 1,
-            "spill": max(0.0, own["moved"] - CACHED_ELEMENTS / MILLION),
-            "dense_moved" if dense else "light_moved": own["moved"],
-        })  # fmt: skip
+        total.update(
+            {
+                "macs": kernel.macs / MILLION,
+                "kernels": 1,
+                "spill": max(0.0, own["moved"] - CACHED_ELEMENTS / MILLION),
+                "dense_moved" if dense else "light_moved": own["moved"],
+            }
+        )
         if dense:
             total["dense_out"] += kernel.out_elements / MILLION
             total["dense_in"] += own["moved"] - kernel.out_elements / MILLION
@@ -293,10 +295,12 @@ def pixel1_report(timings: Sequence[Timing]) -> dict[str, float]:
         chosen = select(scores, CANDIDATES)
         assert not {t.label for t in train} & {t.label for t in test}
         print(
-            f"\npixel1: {len(blocks)} blocks and {len(train) - len(blocks)} timings of {seen} predict {unseen}:"
+            f"\npixel1: {len(blocks)} blocks and {len(train) - len(blocks)} timings of {seen} "
+            f"predict {unseen}:"
         )
         print(
-            f"  none of the {len(test)} timings of {unseen} is used, neither for prices nor for the form; chosen inside: {chosen}"
+            f"  none of the {len(test)} timings of {unseen} is used, neither for prices nor for "
+            f"the form; chosen inside: {chosen}"
         )
         print(f"  {'candidate':32s} prices  inner    se  outer MAPE   bias")
         outer = {
@@ -307,17 +311,20 @@ def pixel1_report(timings: Sequence[Timing]) -> dict[str, float]:
             inner, spread = scores[name]
             e = outer[name]
             print(
-                f"  {name:32s} {len(form):6d} {inner:6.2f} {spread:5.2f} {mape(e):11.2f} {100 * e.mean():+6.1f}"
+                f"  {name:32s} {len(form):6d} {inner:6.2f} {spread:5.2f} {mape(e):11.2f} "
+                f"{100 * e.mean():+6.1f}"
             )
         prices, factor = pixel1_fit(train, PIXEL1_FORM)
         modelled, tabled = (pixel1_table(rows, prices) for rows in ({}, pixel1_rows(train, factor)))
         print(
-            f"  shipped form, factor {factor:.4f}      published  chosen  model  rows+model (share of rows)"
+            f"  shipped form, factor {factor:.4f}      published  chosen  model  rows+model "
+            f"(share of rows)"
         )
         by_rows = [tabled.sum(t.layers) for t in test]
         for t, e, row in zip(test, outer[chosen], by_rows, strict=True):
             print(
-                f"  {t.label:32s} {t.ms:9.1f} {100 * e:+6.1f} % {100 * modelled.sum(t.layers).latency_ms / t.ms - 100:+5.1f} %"
+                f"  {t.label:32s} {t.ms:9.1f} {100 * e:+6.1f} % "
+                f"{100 * modelled.sum(t.layers).latency_ms / t.ms - 100:+5.1f} %"
                 f" {100 * row.latency_ms / t.ms - 100:+5.1f} % ({row.to_json()['measured']:.2f})"
             )
         rows_and_model = [row.latency_ms / t.ms - 1 for row, t in zip(by_rows, test, strict=True)]
@@ -329,7 +336,8 @@ def pixel1_report(timings: Sequence[Timing]) -> dict[str, float]:
         errors.setdefault("macs_only_mape", []).extend(outer["macs"])
     scores = {name: pixel1_inner(timings, form) for name, form in CANDIDATES.items()}
     print(
-        f"\npixel1, all rows: the rule picks {select(scores, CANDIDATES)}; shipped by hand: 2macs+moved+weights"
+        f"\npixel1, all rows: the rule picks {select(scores, CANDIDATES)}; shipped by hand: "
+        f"2macs+moved+weights"
     )
     factors = {
         n: pixel1_fit(timings, CANDIDATES[n])[1]
@@ -340,7 +348,8 @@ def pixel1_report(timings: Sequence[Timing]) -> dict[str, float]:
     known = {name: round(mape(found) / 100, 4) for name, found in errors.items()}
     unused = errors["leave_family_out_mape"]
     print(
-        f"  {len(unused)} published networks, each predicted by a fit that did not use its family: {mape(unused):.2f} %"
+        f"  {len(unused)} published networks, each predicted by a fit that did not use its "
+        f"family: {mape(unused):.2f} %"
     )
     known["worst_network_error"] = round(max(map(abs, errors["shipped_form_mape"])), 4)
     print("\n".join(f"  {name}: {value:.4f}" for name, value in known.items()))
@@ -393,9 +402,13 @@ def fbnet_timings(figures: Path, device: str) -> tuple[list[Block], float]:
             continue
         expand, channels, stride = int(r["expand"]), int(r["out_channels"]), int(r["stride"])
         op = MBConv(
-            kernel=int(r["kernel"]), expand=expand, groups=int(r["groups"]), channels=channels, stride=stride,
+            kernel=int(r["kernel"]),
+            expand=expand,
+            groups=int(r["groups"]),
+            channels=channels,
+            stride=stride,
             pointwise=expand == 1,
-        )  # fmt: skip
+        )
         shape = Shape(int(r["in_channels"]), int(r["in_hw"]))
         changes = shape != shape.strided(stride, channels)
         skip = Layer(Conv(channels=channels, stride=stride), shape) if changes else None
@@ -592,27 +605,37 @@ def pixel1_info(factor: float, table: Table, known_error: Mapping[str, float]) -
         },
         "sources": PIXEL1_FIGURES,
         "fitted": (
-            "Four non-negative prices by least squares on relative errors, over blocks and whole networks together, "
+            "Four non-negative prices by least squares on relative errors, over blocks and whole "
+            "networks together, "
             "each of the two weighing the same. "
-            f"Block timings are divided by the fitted factor {factor:.4f}, which brings them to the scale of the "
-            "published whole networks. A row is the mean over the layers the block was timed in; a block timed once has "
+            f"Block timings are divided by the fitted factor {factor:.4f}, which brings them to "
+            f"the scale of the "
+            "published whole networks. A row is the mean over the layers the block was timed in; "
+            "a block timed once has "
             "the relative sd pooled over the others. "
-            "row_sd: blocks of a map size that the fit did not see (0.099). common_sd: whole networks of an unseen "
+            "row_sd: blocks of a map size that the fit did not see (0.099). common_sd: whole "
+            "networks of an unseen "
             "family scatter by 0.056 around a family's own mean, which is off by 0.033."
         ),
         "model": model_json(table),
         "rows_common_sd": 0.07,
         "known_error": dict(known_error),
         "caveats": [
-            "The scale of the block rows is ambiguous: the factor is 0.95, or 1.09 with a price of its own for the stem, "
-            "which alone explains the stem and head of the block campaign (19.6 ms; this model: 8) and fits the published "
+            "The scale of the block rows is ambiguous: the factor is 0.95, or 1.09 with a price "
+            "of its own for the stem, "
+            "which alone explains the stem and head of the block campaign (19.6 ms; this model: "
+            "8) and fits the published "
             "networks worse. rows_common_sd is half of that range.",
-            "Two timings left out: the last block at expansion 3 takes 93 % and 90 % of its time at expansion 6, "
+            "Two timings left out: the last block at expansion 3 takes 93 % and 90 % of its time "
+            "at expansion 6, "
             "every other block about half.",
-            "The candidate forms were fixed after outer errors of about 30 forms had been seen, and this form was "
+            "The candidate forms were fixed after outer errors of about 30 forms had been seen, "
+            "and this form was "
             "chosen by hand over the three prices that the rule picks on all rows.",
-            "Networks of half width are off most, up to 16 % each: MobileNetV2 is predicted too slow, MnasNet-A1 too fast.",
-            "Activations other than ReLU, squeeze-and-excitation, pools and grouped convolutions were never timed on "
+            "Networks of half width are off most, up to 16 % each: MobileNetV2 is predicted too "
+            "slow, MnasNet-A1 too fast.",
+            "Activations other than ReLU, squeeze-and-excitation, pools and grouped convolutions "
+            "were never timed on "
             "their own: they cost what they move.",
         ],
     }
@@ -652,21 +675,30 @@ def fbnet_info(device: str, table: Table, known_error: Mapping[str, float]) -> d
         },
         "sources": FBNET_FIGURES,
         "fitted": (
-            "Six non-negative prices by least squares on relative errors of the blocks, and of the base as four rows. "
-            "Published is each block's time over its layer's skip, and one base: stem, head and every layer skipped. "
-            "The base is shared out among stem, six 1x1 skips, head and classifier as the model prices them; these rows "
-            "are marked apportioned. Any network of the FBNet space at 32x32 with 100 classes sums to what was published. "
-            f"row_sd: {row_sd} inside a layer shape that the fit did not see. common_sd: a judgement; {seen} was seen."
+            "Six non-negative prices by least squares on relative errors of the blocks, and of "
+            "the base as four rows. "
+            "Published is each block's time over its layer's skip, and one base: stem, head and "
+            "every layer skipped. "
+            "The base is shared out among stem, six 1x1 skips, head and classifier as the model "
+            "prices them; these rows "
+            "are marked apportioned. Any network of the FBNet space at 32x32 with 100 classes "
+            "sums to what was published. "
+            f"row_sd: {row_sd} inside a layer shape that the fit did not see. common_sd: a "
+            f"judgement; {seen} was seen."
         ),
         "model": model_json(table),
         "rows_common_sd": 0.0,
         "known_error": dict(known_error),
         "caveats": [
-            "The published sums are sums over a table themselves: no whole network was timed here, so what a sum misses "
-            "is unknown. The rows carry no spread of their own (none is published); sd_ms is that of the apportioned part.",
-            "Unchecked at 224x224: no figure of this device at that size is known to us, the model extrapolates.",
+            "The published sums are sums over a table themselves: no whole network was timed "
+            "here, so what a sum misses "
+            "is unknown. The rows carry no spread of their own (none is published); sd_ms is that "
+            "of the apportioned part.",
+            "Unchecked at 224x224: no figure of this device at that size is known to us, the "
+            "model extrapolates.",
             "The candidate forms were fixed after outer errors of about 30 forms had been seen.",
-            "Two groups are slower than one at 32x32 and 16x16; one pair on the Raspberry Pi 4 falls as the kernel grows "
+            "Two groups are slower than one at 32x32 and 16x16; one pair on the Raspberry Pi 4 "
+            "falls as the kernel grows "
             "(184 to 352 channels, expansion 1). Both are in the data.",
         ],
     }
@@ -707,7 +739,8 @@ def main() -> None:
     }
     for name, table in tables.items():
         print(
-            f"\n{name}: {len(table.rows)} rows, prices {dict(table.model.prices) if table.model else None}"
+            f"\n{name}: {len(table.rows)} rows, prices "
+            f"{dict(table.model.prices) if table.model else None}"
         )
         if given.write:
             write(table.rows, infos[name], TABLES)

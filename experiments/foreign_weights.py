@@ -30,15 +30,26 @@ from nas.networks.archstring import arch_string
 
 SIDE = 64
 TIMM = {
-    "mobilenetv2_100": "mobilenet_v2", "efficientnet_b0": "efficientnet_b0", "efficientnet_b1": "efficientnet_b1",
-    "mnasnet_100": "mnasnet_b1", "semnasnet_100": "mnasnet_a1", "mnasnet_small": "mnasnet_small",
-    "mobilenetv3_large_100": "mobilenet_v3_large", "mobilenetv3_small_100": "mobilenet_v3_small",
-}  # fmt: skip
+    "mobilenetv2_100": "mobilenet_v2",
+    "efficientnet_b0": "efficientnet_b0",
+    "efficientnet_b1": "efficientnet_b1",
+    "mnasnet_100": "mnasnet_b1",
+    "semnasnet_100": "mnasnet_a1",
+    "mnasnet_small": "mnasnet_small",
+    "mobilenetv3_large_100": "mobilenet_v3_large",
+    "mobilenetv3_small_100": "mobilenet_v3_small",
+}
 TORCHVISION = {
-    "mobilenet_v2": "mobilenet_v2", "mobilenet_v3_large": "mobilenet_v3_large", "mobilenet_v3_small": "mobilenet_v3_small",
-    "mnasnet1_0": "mnasnet_b1", "efficientnet_b0": "efficientnet_b0", "efficientnet_b3": "efficientnet_b3",
-    "efficientnet_b5": "efficientnet_b5", "efficientnet_v2_s": "efficientnet_v2_s", "efficientnet_v2_m": "efficientnet_v2_m",
-}  # fmt: skip
+    "mobilenet_v2": "mobilenet_v2",
+    "mobilenet_v3_large": "mobilenet_v3_large",
+    "mobilenet_v3_small": "mobilenet_v3_small",
+    "mnasnet1_0": "mnasnet_b1",
+    "efficientnet_b0": "efficientnet_b0",
+    "efficientnet_b3": "efficientnet_b3",
+    "efficientnet_b5": "efficientnet_b5",
+    "efficientnet_v2_s": "efficientnet_v2_s",
+    "efficientnet_v2_m": "efficientnet_v2_m",
+}
 
 
 def compared(theirs: nn.Module, name: str) -> float:
@@ -86,7 +97,8 @@ def main() -> None:
         )
     for theirs, ours in TORCHVISION.items():
         print(
-            f"torchvision {theirs:17} weights {compared(getattr(vision, theirs)(weights=None), ours):.1e}",
+            f"torchvision {theirs:17} weights "
+            f"{compared(getattr(vision, theirs)(weights=None), ours):.1e}",
             flush=True,
         )
     for name in networks.names():

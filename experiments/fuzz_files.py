@@ -123,9 +123,13 @@ def formats(folder: Path) -> dict[str, Format]:
     pixel = catalog.device("pixel1")
     device = write_table(dict(list(pixel.rows.items())[:ROWS]), pixel.info, folder)
     settings = Search().changed(
-        space="nas_bench_macro", resolution=32, devices=(str(device),), proxy=PROXY, trials=4,
+        space="nas_bench_macro",
+        resolution=32,
+        devices=(str(device),),
+        proxy=PROXY,
+        trials=4,
         strategy="evolution:population=2,sample=1",
-    )  # fmt: skip
+    )
     run = folder / "run"
     execute(plan(settings), run)
     (run / "confirm.jsonl").write_text("".join(json.dumps(row) + "\n" for row in confirm_rows(run)))
@@ -137,7 +141,8 @@ def formats(folder: Path) -> dict[str, Format]:
         'op,in_channels,in_size,latency_ms\n"mbconv(channels=24,expand=6)",16,112,3.5\n'
     )
     (folder / "foreign.yaml").write_text(
-        "expanded_conv-input:112x112x16-output:56x56x24-expand:6-kernel:3-stride:2-idskip:0:\n  count: 3\n  mean: 3.5\n"
+        "expanded_conv-input:112x112x16-output:56x56x24-expand:6-kernel:3-stride:2-idskip:0:\n  "
+        "count: 3\n  mean: 3.5\n"
     )
     full, supernet, theta = trained(folder)
     return {
@@ -147,15 +152,21 @@ def formats(folder: Path) -> dict[str, Format]:
         "run.json": Format(run / "run.json", run_folder),
         "journal": Format(run / "journal.log", run_folder, "lines"),
         "confirmations": Format(run / "confirm.jsonl", check_confirmation, "lines"),
-        "run's table": Format(run / "devices" / "pixel1.json", lambda path: run_folder(path.parent.parent / "x")),
-        "weights": Format(folder / "weights.pt", lambda path: load_weights(build(small(), seed=1), path), "tensors"),
+        "run's table": Format(
+            run / "devices" / "pixel1.json", lambda path: run_folder(path.parent.parent / "x")
+        ),
+        "weights": Format(
+            folder / "weights.pt",
+            lambda path: load_weights(build(small(), seed=1), path),
+            "tensors",
+        ),
         "training's checkpoint": Format(full / "checkpoint.pt", resumed_training, "tensors"),
         "supernet": Format(supernet / "supernet.pt", resumed_supernet, "tensors"),
         "distribution": Format(theta / "distribution.json", resumed_theta),
         "foreign json": Format(folder / "foreign.json", lambda path: read_foreign(path, unit="ms")),
         "foreign csv": Format(folder / "foreign.csv", lambda path: read_foreign(path), "bytes"),
         "foreign yaml": Format(folder / "foreign.yaml", lambda path: read_foreign(path), "bytes"),
-    }  # fmt: skip
+    }
 
 
 @cache
@@ -387,7 +398,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         every = formats(Path(folder))
         print(
-            "| format | bad inputs, refused in one line | still sound | findings |\n| --- | --- | --- | --- |"
+            "| format | bad inputs, refused in one line | still sound | findings |\n| --- | --- | "
+            "--- | --- |"
         )
         for name in asked.formats or [*every, "names"]:
             tally = rounds(name, every.get(name), asked.bad, asked.out / "fuzz.jsonl")

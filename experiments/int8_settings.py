@@ -30,17 +30,27 @@ from nas.run.network import named_network
 
 UNSIGNED, SIGNED = QuantType.QUInt8, QuantType.QInt8
 KINDS: dict[str, dict[str, Any]] = {
-    "U8S8, 7 bits, per channel": {"activation_type": UNSIGNED, "weight_type": SIGNED, "reduce_range": True},
+    "U8S8, 7 bits, per channel": {
+        "activation_type": UNSIGNED,
+        "weight_type": SIGNED,
+        "reduce_range": True,
+    },
     "U8S8, 8 bits, per channel": {"activation_type": UNSIGNED, "weight_type": SIGNED},
     "U8S8, 7 bits, per tensor": {
-        "activation_type": UNSIGNED, "weight_type": SIGNED, "reduce_range": True, "per_channel": False,
+        "activation_type": UNSIGNED,
+        "weight_type": SIGNED,
+        "reduce_range": True,
+        "per_channel": False,
     },
     "U8S8, 7 bits, all operators": {
-        "activation_type": UNSIGNED, "weight_type": SIGNED, "reduce_range": True, "op_types_to_quantize": None,
+        "activation_type": UNSIGNED,
+        "weight_type": SIGNED,
+        "reduce_range": True,
+        "op_types_to_quantize": None,
     },
     "U8U8, 8 bits, per channel": {"activation_type": UNSIGNED, "weight_type": UNSIGNED},
     "S8S8, 8 bits, per channel": {"activation_type": SIGNED, "weight_type": SIGNED},
-}  # fmt: skip
+}
 
 
 class Random(CalibrationDataReader):
@@ -87,7 +97,8 @@ def main() -> None:
                 block.timings.items(), key=lambda found: found[1].latency_ms
             ):
                 print(
-                    f"{given.network} {architecture.input}  {kind:28} {timing.latency_ms:7.2f} ± {timing.sd_ms:.2f} ms"
+                    f"{given.network} {architecture.input}  {kind:28} {timing.latency_ms:7.2f} ± "
+                    f"{timing.sd_ms:.2f} ms"
                 )
 
 

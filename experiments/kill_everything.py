@@ -31,10 +31,19 @@ from nas.testing.toys import HashEvaluator, toy_domain
 from nas.trial import Metrics
 
 SEQUENTIAL = (
-    "random", "local-search", "evolution:population=8,sample=3", "gp:initial=4", "trust-region:initial=4",
-    "optuna:TPE", "optuna:NSGA-II,population_size=8", "optuna:NSGA-III,population_size=8", "optuna:QMC", "optuna:Random",
-    "rl:mnasnet,batch=4", "rl:tunas,batch=4",
-)  # fmt: skip
+    "random",
+    "local-search",
+    "evolution:population=8,sample=3",
+    "gp:initial=4",
+    "trust-region:initial=4",
+    "optuna:TPE",
+    "optuna:NSGA-II,population_size=8",
+    "optuna:NSGA-III,population_size=8",
+    "optuna:QMC",
+    "optuna:Random",
+    "rl:mnasnet,batch=4",
+    "rl:tunas,batch=4",
+)
 TRIALS = 40
 SLEEP_SECONDS = 0.03
 TINY = ("--proxy", "images=64,resolution=8,score_images=40", "--latency", "40ms")
@@ -224,28 +233,79 @@ def verbs(out: Path) -> list[Verb]:
         Verb("confirm", confirm, confirmed, scores, 5),
         Verb(
             "train",
-            lambda folder: nas("train", f"{base}:0", "--data", "digits", "--resolution", 16, "--steps", 60,
-                               "--batch-size", 8, "--threads", 1, "--checkpoint", "0.5s", "--out", folder),
-            lambda folder: [name for name in ("train.json", "weights.pt", "result.json") if (folder / name).exists()],
-            trained, 5,
+            lambda folder: nas(
+                "train",
+                f"{base}:0",
+                "--data",
+                "digits",
+                "--resolution",
+                16,
+                "--steps",
+                60,
+                "--batch-size",
+                8,
+                "--threads",
+                1,
+                "--checkpoint",
+                "0.5s",
+                "--out",
+                folder,
+            ),
+            lambda folder: [
+                name
+                for name in ("train.json", "weights.pt", "result.json")
+                if (folder / name).exists()
+            ],
+            trained,
+            5,
         ),
         Verb(
             "latency build",
-            lambda folder: nas("latency", "build", "--device", "cpu", "--space", "nas_bench_macro", "--resolution", 32,
-                               "--seconds-per-row", 0.01, "--out", folder),
-            timed, rows_of_table, 5, timed,
+            lambda folder: nas(
+                "latency",
+                "build",
+                "--device",
+                "cpu",
+                "--space",
+                "nas_bench_macro",
+                "--resolution",
+                32,
+                "--seconds-per-row",
+                0.01,
+                "--out",
+                folder,
+            ),
+            timed,
+            rows_of_table,
+            5,
+            timed,
         ),
         Verb(
             "arena",
-            lambda folder: nas("arena", "--benchmark", "nk:space=nas_bench_macro", "--strategy", "evolution", "--seeds", 4,
-                               "--budget", 60, "--out", folder),
-            cells_written, regrets, 3,
+            lambda folder: nas(
+                "arena",
+                "--benchmark",
+                "nk:space=nas_bench_macro",
+                "--strategy",
+                "evolution",
+                "--seeds",
+                4,
+                "--budget",
+                60,
+                "--out",
+                folder,
+            ),
+            cells_written,
+            regrets,
+            3,
         ),
         search_verb("optuna:GP", 2),
         supernet_verb("differentiable", 3, "--strategy", "differentiable"),
-        supernet_verb("differentiable:fbnet", 2, "--strategy", "differentiable:fbnet,epochs=3", "--trials", 3),
+        supernet_verb(
+            "differentiable:fbnet", 2, "--strategy", "differentiable:fbnet,epochs=3", "--trials", 3
+        ),
         supernet_verb("--evaluator supernet", 3, "--evaluator", "supernet:check=4", "--trials", 20),
-    ]  # fmt: skip
+    ]
 
 
 @dataclass

@@ -104,7 +104,8 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=200)
     given = parser.parse_args()
     print(
-        f"NK over {given.space}, k = {K}, noise {NOISE}, {given.budget} networks, {given.seeds} seeds"
+        f"NK over {given.space}, k = {K}, noise {NOISE}, {given.budget} networks, {given.seeds} "
+        f"seeds"
     )
     for name, make in STRATEGIES.items():
         found = []

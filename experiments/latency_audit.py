@@ -60,7 +60,8 @@ class Slice:
 def line(name: str, found: Audit) -> str:
     taus = (found.tau, found.tau_repeat, found.tau_band, found.tau_repeat_band)
     return (
-        f"{name:34s} {found.networks:4d} {100 * found.mape:7.2f} {100 * found.bias:+7.2f} {100 * found.within_5:6.0f}"
+        f"{name:34s} {found.networks:4d} {100 * found.mape:7.2f} {100 * found.bias:+7.2f} "
+        f"{100 * found.within_5:6.0f}"
         f" {100 * found.within_10:6.0f} {100 * found.coverage_90:6.0f}"
         + "".join("       -" if tau is None else f" {tau:7.3f}" for tau in taus)
     )
@@ -235,7 +236,8 @@ def told(name: str, figure: str, met: bool) -> None:
 def report(found: Verdict, naive: Audit, kept: tuple[int, list[float], list[float]] | None) -> None:
     assert found.before is not None
     print(
-        f"\n{'held-out networks of':34s}  num  MAPE %  bias %   in 5  in 10  in 90     tau  repeat tau ±10  repeat"
+        f"\n{'held-out networks of':34s}  num  MAPE %  bias %   in 5  in 10  in 90     tau  "
+        f"repeat tau ±10  repeat"
     )
     for name, each in found.spaces.items():
         print(line(f"{name}, corrected", each))
@@ -271,7 +273,8 @@ def report(found: Verdict, naive: Audit, kept: tuple[int, list[float], list[floa
     middle = statistics.median(slack)
     told("their median slack at most 5 %", f"{100 * middle:.2f} %", middle <= 0.05)
     print(
-        f"  picks: mean error {100 * statistics.mean(errors):+.2f} %, worst overrun {-100 * min(0.0, *slack):.2f} %"
+        f"  picks: mean error {100 * statistics.mean(errors):+.2f} %, worst overrun "
+        f"{-100 * min(0.0, *slack):.2f} %"
     )
 
 
@@ -305,7 +308,8 @@ def main() -> None:
     runner, slot, out = OnnxRuntime(), Slice(given.minutes), Path(given.out)
     table, seen, held, doubts = time_everything(given, spaces, runner, slot)
     print(
-        f"{len(table.rows)} rows, {len(table.info.noisy or ())} noisy; {len(seen)} networks seen, {len(held)} held out"
+        f"{len(table.rows)} rows, {len(table.info.noisy or ())} noisy; {len(seen)} networks seen, "
+        f"{len(held)} held out"
     )
     for name, error in table.info.known_error.items():
         print(f"  {name}: {100 * error:.1f} %")

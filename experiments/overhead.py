@@ -32,9 +32,20 @@ from nas.trial import Genes, Trial
 from search_spaces import fbnet
 
 STRATEGIES = (
-    "random", "local-search", "evolution", "gp", "trust-region", "optuna:TPE", "optuna:NSGA-II", "optuna:NSGA-III",
-    "optuna:QMC", "optuna:Random", "optuna:GP", "rl", "rl:tunas",
-)  # fmt: skip
+    "random",
+    "local-search",
+    "evolution",
+    "gp",
+    "trust-region",
+    "optuna:TPE",
+    "optuna:NSGA-II",
+    "optuna:NSGA-III",
+    "optuna:QMC",
+    "optuna:Random",
+    "optuna:GP",
+    "rl",
+    "rl:tunas",
+)
 NEVER_ASKED = ("optuna:GP",)
 """A covariance of all trials: 10,000 take gigabytes and minutes."""
 MORE = 20

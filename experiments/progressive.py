@@ -50,12 +50,29 @@ def network() -> Architecture:
     body = (
         Stage("stem", (Conv(kernel=3, channels=16, act="swish"),)),
         Stage("one", (FusedMBConv(expand=1, channels=16, **fused),)),
-        Stage("two", (FusedMBConv(expand=2, channels=24, stride=2, **fused), FusedMBConv(expand=2, channels=24, **fused))),
-        Stage("three", (FusedMBConv(expand=2, channels=32, stride=2, **fused), FusedMBConv(expand=2, channels=32, **fused))),
-        Stage("four", (MBConv(expand=4, channels=64, stride=2, se=0.25, **fused),
-                       MBConv(expand=4, channels=64, se=0.25, **fused))),
+        Stage(
+            "two",
+            (
+                FusedMBConv(expand=2, channels=24, stride=2, **fused),
+                FusedMBConv(expand=2, channels=24, **fused),
+            ),
+        ),
+        Stage(
+            "three",
+            (
+                FusedMBConv(expand=2, channels=32, stride=2, **fused),
+                FusedMBConv(expand=2, channels=32, **fused),
+            ),
+        ),
+        Stage(
+            "four",
+            (
+                MBConv(expand=4, channels=64, stride=2, se=0.25, **fused),
+                MBConv(expand=4, channels=64, se=0.25, **fused),
+            ),
+        ),
         Stage("head", (Conv(kernel=1, channels=256, act="swish"), Classifier(classes=10))),
-    )  # fmt: skip
+    )
     return Architecture(Shape(3, 32), body)
 
 
@@ -87,9 +104,13 @@ def trained(
     begun = time.process_time()
     result = training.run(checkpoint_seconds=1e9)
     row = {
-        "kind": name, "seed": seed, "steps": steps, "seconds": time.process_time() - begun,
-        "accuracy": result["test"]["accuracy"], "selection": result["selection"]["accuracy"],
-    }  # fmt: skip
+        "kind": name,
+        "seed": seed,
+        "steps": steps,
+        "seconds": time.process_time() - begun,
+        "accuracy": result["test"]["accuracy"],
+        "selection": result["selection"]["accuracy"],
+    }
     ledger.append(record, row)
     print(
         f"{name:8} seed {seed}: {steps} steps, {row['seconds']:.0f} s, test {row['accuracy']:.4f}",
@@ -105,11 +126,15 @@ def stages(dataset: Dataset, changes: dict[str, object]) -> list[Training]:
     labels = task.labels(task.rows, 0)
     return [
         Training(
-            build(task.network), phase.images, labels, recipe.schedule(len(task.rows)), seed=0,
+            build(task.network),
+            phase.images,
+            labels,
+            recipe.schedule(len(task.rows)),
+            seed=0,
             phases=[dataclasses.replace(phase, end=10**9)],
         )
         for phase in task.phases(recipe, 4)
-    ]  # fmt: skip
+    ]
 
 
 def pace(dataset: Dataset, out: Path) -> float:
@@ -133,7 +158,8 @@ def pace(dataset: Dataset, out: Path) -> float:
                 ratios.append(seconds[1] / seconds[0])
     low, middle, high = (float(q) for q in np.quantile(ratios, (0.25, 0.5, 0.75)))
     print(
-        f"a growing step takes {middle:.3f} of a fixed one's time ({low:.3f} to {high:.3f}, {ROUNDS} rounds)",
+        f"a growing step takes {middle:.3f} of a fixed one's time ({low:.3f} to {high:.3f}, "
+        f"{ROUNDS} rounds)",
         flush=True,
     )
     ledger.append(record, {"kind": "pace", "seed": -1, "ratio": middle, "quartiles": [low, high]})

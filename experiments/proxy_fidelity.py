@@ -132,14 +132,22 @@ def main() -> None:
         accuracy = column(rows, "accuracy")
         spread = accuracy.mean(axis=(0, 1)).std()
         print(
-            f"{title}: {spent:.1f} s a network, accuracy {accuracy.mean():.3f}, sd over networks {spread:.3f}"
+            f"{title}: {spent:.1f} s a network, accuracy {accuracy.mean():.3f}, sd over networks "
+            f"{spread:.3f}"
         )
     if options.json:
         document = {
-            "data": options.data, "proxy": str(proxy), "networks": len(found), "table": table,
-            "seconds": seconds, "long_seconds": long_seconds, "short": short, "long": long,
-            "macs": [a.macs for a in found], "params": [a.params for a in found],
-        }  # fmt: skip
+            "data": options.data,
+            "proxy": str(proxy),
+            "networks": len(found),
+            "table": table,
+            "seconds": seconds,
+            "long_seconds": long_seconds,
+            "short": short,
+            "long": long,
+            "macs": [a.macs for a in found],
+            "params": [a.params for a in found],
+        }
         options.json.write_text(json.dumps(document, indent=1) + "\n")
 
 

@@ -75,7 +75,8 @@ def main() -> None:
             time.sleep(0.1)  # between two trials
         os.kill(victims[0], signal.SIGKILL)
         print(
-            f"after {len(finished(run))} trials Ray worker {victims[0]} of {len(victims)} is killed",
+            f"after {len(finished(run))} trials Ray worker {victims[0]} of {len(victims)} is "
+            f"killed",
             flush=True,
         )
         until(run, 5, process)
@@ -98,7 +99,8 @@ def main() -> None:
         state: sum(t.state == state for t in record.trials) for state in ("complete", "failed")
     }
     print(
-        f"continued with --workers 1: {len(after)} trials, {states}; {lost} lost, {len(paid) - len(set(paid))} paid twice"
+        f"continued with --workers 1: {len(after)} trials, {states}; {lost} lost, "
+        f"{len(paid) - len(set(paid))} paid twice"
     )
 
 

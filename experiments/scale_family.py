@@ -64,10 +64,12 @@ def base() -> Architecture:
         Shape(1, 28),
         (
             Stage("stem", (Conv(kernel=3, channels=16, stride=2),)),
-            stage(1, 24, 1, 2), stage(2, 32, 2, 3), stage(3, 48, 2, 4),
+            stage(1, 24, 1, 2),
+            stage(2, 32, 2, 3),
+            stage(3, 48, 2, 4),
             Stage("head", (Conv(channels=96), Classifier(classes=10))),
         ),
-    )  # fmt: skip
+    )
 
 
 def as_space(network: Architecture) -> SearchSpace:
@@ -119,7 +121,8 @@ def make_table(out: Path, seconds_per_row: float) -> None:
         found = near(plan(table), NEAR)
         bare = [network for network in found if not covered(table, network)]
         print(
-            f"round {number}: {len(table.rows)} rows, {len(bare)} of {len(found)} networks lack some",
+            f"round {number}: {len(table.rows)} rows, {len(bare)} of {len(found)} networks lack "
+            f"some",
             flush=True,
         )
         if not bare:
@@ -136,7 +139,8 @@ def make_table(out: Path, seconds_per_row: float) -> None:
     )
     verdict = verify(table, timed, correct=True, unreliable=remarks(blocks))
     print(
-        f"{len(timed)} whole networks, every second one for the correction: {verdict.every}; {verdict.unreliable}"
+        f"{len(timed)} whole networks, every second one for the correction: {verdict.every}; "
+        f"{verdict.unreliable}"
     )
 
 
@@ -232,14 +236,16 @@ def show(table: Table) -> None:
     found, known = planned(table)
     for coefficients, member in found:
         print(
-            f"candidate  {coefficients}  {member.network.input}  {member.network.macs / 1e6:.1f} M macs"
+            f"candidate  {coefficients}  {member.network.input}  {member.network.macs / 1e6:.1f} "
+            f"M macs"
         )
     for name, members in known.items():
         for member in members[1:]:
             assert member.target is not None
             off = table.estimate(member.network).latency_ms / member.target - 1
             print(
-                f"{name:11} {member.network.input}  {member.network.macs / 1e6:.1f} M macs  {off:+.1%} of its step"
+                f"{name:11} {member.network.input}  {member.network.macs / 1e6:.1f} M macs  "
+                f"{off:+.1%} of its step"
             )
 
 
@@ -247,10 +253,12 @@ def report(out: Path, table: Table, trainer: Trainer, seeds: int) -> None:
     fitted = fit(out, table, trainer, seeds)
     for coefficients, member, accuracy in fitted.ranked:
         print(
-            f"  {accuracy:.4f}  {coefficients}  {member.network.input}  {coefficients.pure and f'({coefficients.pure} alone)'}"
+            f"  {accuracy:.4f}  {coefficients}  {member.network.input}  "
+            f"{coefficients.pure and f'({coefficients.pure} alone)'}"
         )
     print(
-        f"fit: {len(fitted.candidates)} candidates x {seeds} seeds, {fitted.core_seconds:.0f} core-seconds; kept {fitted.best[0]}"
+        f"fit: {len(fitted.candidates)} candidates x {seeds} seeds, {fitted.core_seconds:.0f} "
+        f"core-seconds; kept {fitted.best[0]}"
     )
     found = families(table, fitted.best[0])
     file = out / "measured.json"
@@ -261,7 +269,8 @@ def report(out: Path, table: Table, trainer: Trainer, seeds: int) -> None:
         scores.setdefault(row["digest"], {})[row["seed"]] = row["accuracy"]
     base_ms = times.get(base().digest)
     print(
-        "\nfamily      member  input  params   planned ms  table ms  measured ms  off  step/planned   test accuracy by seed"
+        "\nfamily      member  input  params   planned ms  table ms  measured ms  off  "
+        "step/planned   test accuracy by seed"
     )
     for name, members in found.items():
         for place, member in enumerate(members[1:], 1):
@@ -269,8 +278,10 @@ def report(out: Path, table: Table, trainer: Trainer, seeds: int) -> None:
             assert member.target is not None
             own = " ".join(f"{v:.4f}" for _, v in sorted(scores.get(network.digest, {}).items()))
             print(
-                f"{name:11} {place}       {network.input.size:2}  {network.params:8,}  {member.target:10.4f}  "
-                f"{table.estimate(network).latency_ms:8.4f}  {ms:11.4f}  {ms / member.target - 1:+.1%}  "
+                f"{name:11} {place}       {network.input.size:2}  {network.params:8,}  "
+                f"{member.target:10.4f}  "
+                f"{table.estimate(network).latency_ms:8.4f}  {ms:11.4f}  "
+                f"{ms / member.target - 1:+.1%}  "
                 f"{ms / (base_ms or math.nan) / STEP**place - 1:+.1%}  {own}"
             )
     means = {
@@ -291,7 +302,8 @@ def report(out: Path, table: Table, trainer: Trainer, seeds: int) -> None:
     mean, low = bound(pairs)
     verdict = "met" if low >= -MARGIN else "not met"
     print(
-        f"fitted minus {best} alone, the best of the three: {100 * mean:+.2f} points, 95 % lower bound {100 * low:+.2f} "
+        f"fitted minus {best} alone, the best of the three: {100 * mean:+.2f} points, 95 % lower "
+        f"bound {100 * low:+.2f} "
         f"({sum(map(len, pairs))} pairs); not worse by more than {100 * MARGIN:.1f}: {verdict}"
     )
     spent = {

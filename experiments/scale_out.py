@@ -128,10 +128,13 @@ def simulate(
                 return None
     write_json(folder / "state.json", asdict(state))
     return {
-        "hours": state.end / 3600, "trials_per_hour": evaluations / (state.end / 3600), "regret": state.best,
-        "driver_busy": state.busy / state.end, "wait_s": state.waited / evaluations,
+        "hours": state.end / 3600,
+        "trials_per_hour": evaluations / (state.end / 3600),
+        "regret": state.best,
+        "driver_busy": state.busy / state.end,
+        "wait_s": state.waited / evaluations,
         "driver_ms": 1e3 * state.busy / evaluations,
-    }  # fmt: skip
+    }
 
 
 def step(study: Study, problem: Problem, state: State, minutes: float, seed: int) -> None:

@@ -53,7 +53,8 @@ def main() -> None:
         claims.append(claim(found.interval))
         print(f"seed {seed}: {len(found.pairs)} pairs: {found.verdict}", flush=True)
     print(
-        f"'better' claimed in {claims.count('better')} of {len(claims)} runs, 'worse' in {claims.count('worse')}"
+        f"'better' claimed in {claims.count('better')} of {len(claims)} runs, 'worse' in "
+        f"{claims.count('worse')}"
     )
 
 

@@ -75,7 +75,8 @@ class Experiment:
                 file, {"kind": "network", "genes": list(genes), "accuracy": found["accuracy"]}
             )
             print(
-                f"seed {seed}, network {number}: {found['accuracy']:.4f}, {alone.seconds[-1]:.0f} s",
+                f"seed {seed}, network {number}: {found['accuracy']:.4f}, {alone.seconds[-1]:.0f} "
+                f"s",
                 flush=True,
             )
 
@@ -109,10 +110,14 @@ class Experiment:
             for name in ("supernet", "ensemble")
         }
         return {
-            "networks": len(truth), "trainings each": len(trained), "accuracy": [float(truth.min()), float(truth.max())],
-            "seed against seed": round(tau(*trained), 3) if len(trained) > 1 else None, "tau": taus, "best trivial": best,
+            "networks": len(truth),
+            "trainings each": len(trained),
+            "accuracy": [float(truth.min()), float(truth.max())],
+            "seed against seed": round(tau(*trained), 3) if len(trained) > 1 else None,
+            "tau": taus,
+            "best trivial": best,
             **leads,
-        }  # fmt: skip
+        }
 
 
 def main() -> None:

@@ -103,10 +103,19 @@ def session(options: argparse.Namespace) -> SupernetSession:
         check=0,
     )
     proxy = Proxy(
-        resolution=16, width=options.width, final=options.final, epochs=1e4, images=options.steps * options.batch, batch_size=options.batch,
-        lr=options.lr, weight_decay=options.weight_decay, label_smoothing=options.label_smoothing,
-        average=options.average, shift=options.shift, score_images=options.score_images,
-    )  # fmt: skip
+        resolution=16,
+        width=options.width,
+        final=options.final,
+        epochs=1e4,
+        images=options.steps * options.batch,
+        batch_size=options.batch,
+        lr=options.lr,
+        weight_decay=options.weight_decay,
+        label_smoothing=options.label_smoothing,
+        average=options.average,
+        shift=options.shift,
+        score_images=options.score_images,
+    )
     return SupernetSession(cifar(_path().parent), proxy, "as above", options.threads, sharing)
 
 

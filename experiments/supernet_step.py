@@ -103,9 +103,11 @@ def compare(
     if not steps:
         return {"memory": bytes_[0] / bytes_[1]}
     found = {
-        "step_ms": 1000 * times[0] / networks / steps, "alone_ms": 1000 * times[1] / networks / steps,
-        "time": times[0] / times[1], "memory": bytes_[0] / bytes_[1],
-    }  # fmt: skip
+        "step_ms": 1000 * times[0] / networks / steps,
+        "alone_ms": 1000 * times[1] / networks / steps,
+        "time": times[0] / times[1],
+        "memory": bytes_[0] / bytes_[1],
+    }
     if soft:
         found |= mixture(
             supernet,

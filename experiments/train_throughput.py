@@ -89,7 +89,8 @@ def compare(name: str, resolution: int, steps: int, rounds: int) -> None:
     low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75))
     slow, fast = np.median(rates, 0)
     print(
-        f"{name} at {resolution} px: {middle:.3f} of the bare loop's images a second ({low:.3f} to {high:.3f}, "
+        f"{name} at {resolution} px: {middle:.3f} of the bare loop's images a second ({low:.3f} "
+        f"to {high:.3f}, "
         f"{rounds} rounds); {fast:.0f} against {slow:.0f}",
         flush=True,
     )

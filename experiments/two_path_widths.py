@@ -44,9 +44,13 @@ def space(widths: int) -> SearchSpace:
     """A stem, a block of ``widths`` hidden widths, a head."""
     expand = Choice("expand", tuple(np.linspace(LEAST, MOST, widths).tolist()), ordinal=True)
     block = Slot(
-        name="block", stage="block", choices=(expand,),
-        make=lambda picked, shape: [MBConv(kernel=3, expand=picked["expand"], channels=CHANNELS, pointwise=True)],
-    )  # fmt: skip
+        name="block",
+        stage="block",
+        choices=(expand,),
+        make=lambda picked, shape: [
+            MBConv(kernel=3, expand=picked["expand"], channels=CHANNELS, pointwise=True)
+        ],
+    )
     stem, head = (
         fixed("stem", Conv(kernel=3, channels=CHANNELS)),
         fixed("head", Classifier(classes=4)),
@@ -113,8 +117,12 @@ def cost(variant: str, steps: int) -> dict[str, float]:
             start = time.perf_counter()
             found.advance()
             times[which] += (time.perf_counter() - start) * (step >= 3)
-    return {"ms at 4": 1000 * times[0] / steps, "ms at 64": 1000 * times[1] / steps,
-            "time": times[1] / times[0], "memory": bytes_[1] / bytes_[0]}  # fmt: skip
+    return {
+        "ms at 4": 1000 * times[0] / steps,
+        "ms at 64": 1000 * times[1] / steps,
+        "time": times[1] / times[0],
+        "memory": bytes_[1] / bytes_[0],
+    }
 
 
 def planted(seed: int, steps: int) -> tuple[int, int]:

@@ -37,7 +37,8 @@ class ConvBlock(Op):
     Batch norm, 1x1 expansion, kernel (depthwise or dense), squeeze-and-excitation, 1x1 projection,
     batch norm. GELU stands between. Squeeze-and-excitation takes a quarter of the expanded
     channels, with ReLU and a hard sigmoid. At ``expand`` 1 the leading batch norm and the
-    expansion are absent. Where the channels change, the path beside is a 3x3 maximum pool and a 1x1 convolution with bias. The
+    expansion are absent. Where the channels change, the path beside is a 3x3 maximum pool and a
+    1x1 convolution with bias. The
     dense kernel (``depthwise`` false) works on all expanded channels, as the paper writes it; its
     squeeze-and-excitation is ours, by analogy.
     """
