@@ -1,6 +1,5 @@
 """Several processes that train one network, as torch starts them.
 
-
     torchrun --nproc-per-node 2 -m nas train ...
 
 Each process works off an equal part of every batch. Gradients are averaged, and batch norms see the
