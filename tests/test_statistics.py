@@ -46,7 +46,7 @@ def test_pairs_that_agree_by_luck_are_no_evidence():
 
 
 def test_the_band_covers_the_mean_as_often_as_it_says():
-    """Of 200 bands of 30 normal seeds, 95 % hold the mean; below 85 % is less than 1 in a million."""
+    """95 % of 200 bands of 30 normal seeds hold the mean; below 85 % is under 1 in a million."""
     generator = np.random.default_rng(0)
     low, high = mean_band(generator.standard_normal((30, 200)))
     assert 0.85 < np.mean((low < 0) & (high > 0)) < 1
