@@ -1,1 +1,1 @@
-"""Latency tables of this machine, or of one that a command reaches: graphs, timings, tables, audits."""
+"""Latency tables of this machine, or of one that a command reaches."""

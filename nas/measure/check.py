@@ -1,4 +1,4 @@
-"""A table held against its device again: rows that are plainly wrong, and what has changed since it was made."""
+"""A table held against its device again: rows that are wrong, and what has changed since."""
 
 import math
 import random
@@ -12,7 +12,7 @@ from nas.latency.keys import kernel_from_key, layer_from_key
 from nas.latency.rows import Row
 from nas.latency.table import Table
 from nas.measure.build import subject
-from nas.measure.runners import Runner
+from nas.measure.runners import Runner, batch_of
 from nas.measure.timing import Block, Timing, measure
 from nas.measure.verify import all_remarks
 
@@ -25,7 +25,10 @@ ROUNDS = 3  # at most: slow moments of a shared machine last seconds
 
 @dataclass(frozen=True)
 class Checked:
-    """A row then and now: its warm times where both are known, as how cold a row is depends on how many are timed beside it."""
+    """A row then and now: its warm times if both are known.
+
+    How cold a row is depends on how many are timed beside it.
+    """
 
     key: str
     then_ms: float
@@ -34,16 +37,22 @@ class Checked:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """``drift``: median of now over then, minus one. ``wrong``: rows off by a factor of 2 or more beside it."""
+    """What a check saw."""
 
     rows: Sequence[Checked]
     drift: float
+    """Median of now over then, minus one."""
     wrong: Sequence[Checked]
+    """Rows off by a factor of 2 or more beside the drift."""
     remarks: Sequence[str]
+    """What makes it doubtful, a line each."""
 
     @property
     def ok(self) -> bool:
-        """Whether the table may be relied on as before; remarks on the machine alone do not count."""
+        """Whether the table may be relied on as before.
+
+        Remarks on the machine alone do not count.
+        """
         return not self.wrong and abs(self.drift) <= DRIFT
 
     def to_json(self) -> dict[str, Any]:
@@ -95,19 +104,16 @@ def check(
     odd = [key for key in suspects(table, sample // 2) if key in timeable]
     rest = sorted(set(timeable) - set(odd))
     picked = odd + random.Random(seed).sample(rest, min(sample - len(odd), len(rest)))
-    batch = runner.conditions().get("batch", 1)
-    ready = [subject(key, batch=batch if isinstance(batch, int) else 1) for key in picked]
+    batch = batch_of(runner)
+    ready = [subject(key, batch=batch) for key in picked]
     blocks: list[Block] = []
     for turn in range(ROUNDS):
         blocks += measure(
             ready, runner, threads=threads, seconds_per_row=seconds_per_row, seed=seed + turn
         )
-        report = _report(
-            table,
-            picked,
-            blocks,
-            all_remarks(table, runner, [b.quality for b in blocks], threads=threads),
-        )
+        qualities = [block.quality for block in blocks]
+        remarks = all_remarks(table, runner, qualities, threads=threads)
+        report = _report(table, picked, blocks, remarks)
         if report.ok or report.drift < -DRIFT:
             break
     return report
@@ -116,29 +122,30 @@ def check(
 def _report(
     table: Table, picked: Sequence[str], blocks: Sequence[Block], remarks: Sequence[str]
 ) -> Report:
-    rows = []
-    for key in picked:
-        held = [
-            _held(key, table.rows[key], block.timings[key])
-            for block in blocks
-            if key in block.timings
-        ]
-        rows.append(min(held, key=lambda row: row.now_ms))
-    blur = max((block.quality.call_ms for block in blocks), default=0.0)
-    middle = statistics.median(
-        row.now_ms / row.then_ms for row in [row for row in rows if row.then_ms > blur] or rows
-    )
-    wrong = [
-        row
-        for row in rows
-        if not 1 / WRONG < row.now_ms / row.then_ms / middle < WRONG
-        and abs(row.now_ms - middle * row.then_ms) > blur
-    ]
+    rows = [_fastest(key, table.rows[key], blocks) for key in picked]
+    blur_ms = max((block.quality.call_ms for block in blocks), default=0.0)
+    clear = [row for row in rows if row.then_ms > blur_ms]
+    middle = statistics.median(row.now_ms / row.then_ms for row in clear or rows)
+    wrong = [row for row in rows if _is_wrong(row, middle, blur_ms)]
     return Report(rows=rows, drift=middle - 1, wrong=wrong, remarks=remarks)
 
 
-def _held(key: str, row: Row, now: Timing) -> Checked:
-    warm = row.extra.get("warm_ms")
-    if warm is None or now.warm_ms is None:
+def _is_wrong(row: Checked, middle: float, blur_ms: float) -> bool:
+    """``middle``: what all rows are off by, as a factor."""
+    factor = row.now_ms / row.then_ms / middle
+    apart_ms = abs(row.now_ms - middle * row.then_ms)
+    return not 1 / WRONG < factor < WRONG and apart_ms > blur_ms
+
+
+def _fastest(key: str, row: Row, blocks: Sequence[Block]) -> Checked:
+    """The row's least time in all blocks."""
+    timings = [block.timings[key] for block in blocks if key in block.timings]
+    checked = [_checked(key, row, timing) for timing in timings]
+    return min(checked, key=lambda one: one.now_ms)
+
+
+def _checked(key: str, row: Row, now: Timing) -> Checked:
+    warm_ms = row.extra.get("warm_ms")
+    if warm_ms is None or now.warm_ms is None:
         return Checked(key, row.latency_ms, now.latency_ms)
-    return Checked(key, warm, now.warm_ms)
+    return Checked(key, warm_ms, now.warm_ms)

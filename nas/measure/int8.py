@@ -25,34 +25,39 @@ OPENINGS = "test.jsonl"
 
 @dataclass(frozen=True, kw_only=True)
 class Quantised:
-    """Each pair is before, float32, and after, int8. Accuracies are fractions; ``test_accuracy`` only where it was asked for."""
+    """What int8 does to a file. Each pair is before, float32, and after, int8."""
 
     file: Path
     images: int
+    """Images that it was calibrated with."""
     accuracy: tuple[float, float]
+    """On the *selection* set, 0 to 1."""
     test_accuracy: tuple[float, float] | None
+    """On the *test* set, 0 to 1; None if it was not asked for."""
     latency: tuple[Timing, Timing]
     size_bytes: tuple[int, int]
     test_openings: int
+    """How often the test set was opened for files of this folder; 0 if it was not asked for."""
 
     def lines(self) -> list[str]:
         """For people."""
         before, after = self.latency
-        found = [
+        lines = [
             f"  {self.file}  int8, calibrated with {self.images} images of the weights set",
             f"    selection accuracy {self.accuracy[0]:.4f} before, {self.accuracy[1]:.4f} after",
-            f"    latency {before.latency_ms:.3f} ± {before.sd_ms:.3f} ms before, {after.latency_ms:.3f} ± {after.sd_ms:.3f} ms after, "
-            "onnxruntime on this CPU",
+            f"    latency {before.latency_ms:.3f} ± {before.sd_ms:.3f} ms before, "
+            f"{after.latency_ms:.3f} ± {after.sd_ms:.3f} ms after, onnxruntime on this CPU",
             f"    size {self.size_bytes[0]:,} bytes before, {self.size_bytes[1]:,} after",
         ]
         if self.test_accuracy is not None:
             times = "once" if self.test_openings == 1 else f"{self.test_openings} times"
-            found.insert(
+            float32, int8 = self.test_accuracy
+            lines.insert(
                 2,
-                f"    test accuracy {self.test_accuracy[0]:.4f} before, {self.test_accuracy[1]:.4f} after "
+                f"    test accuracy {float32:.4f} before, {int8:.4f} after "
                 f"(test set opened {times})",
             )
-        return found
+        return lines
 
 
 def quantise(
@@ -67,9 +72,10 @@ def quantise(
 ) -> Quantised:
     """Write ``target``, the int8 form of an ONNX file, and say what that does.
 
-    Calibrated with the first ``images`` of the *weights* set, as `nas train` splits and normalises it; scored on *selection*, on
-    *test* only where ``test`` asks for it, which is counted in ``test.jsonl`` beside the file. Both files are timed
-    beside each other for about ``seconds`` each. The file is verified in an interpreter without the toolkit. Raises `NasError`.
+    It is calibrated with the first ``images`` of the *weights* set, as `nas train` splits and
+    normalises it, and scored on *selection*; on *test* only if ``test`` asks for it, which is
+    counted in ``test.jsonl`` beside the file. Both files are timed beside each other for about
+    ``seconds`` each. The file is verified in an interpreter without the toolkit. Raises `NasError`.
     """
     model, target = Path(model), Path(target)
     before = OnnxNetwork(model)
@@ -80,21 +86,29 @@ def quantise(
     write_int8(model, calibration[torch.arange(len(calibration))], target)
     after = OnnxNetwork(target)
     _verify(after, target)
-    pair = before, after
-    accuracy = [
-        source.accuracy(net, dataset.images, dataset.labels, splits.selection) for net in pair
-    ]
-    opened, openings = None, 0
+    accuracy = (
+        source.accuracy(before, dataset.images, dataset.labels, splits.selection),
+        source.accuracy(after, dataset.images, dataset.labels, splits.selection),
+    )
+    test_accuracy = None
+    openings = 0
     if test:
         shown, labels = splits.open_test(target.parent / OPENINGS)
         openings = ledger.openings(target.parent / OPENINGS)
-        opened = [source.accuracy(net, shown, labels, np.arange(len(labels))) for net in pair]
-    timed = _timed(model, target, threads, seconds)
+        every = np.arange(len(labels))
+        test_accuracy = (
+            source.accuracy(before, shown, labels, every),
+            source.accuracy(after, shown, labels, every),
+        )
     return Quantised(
-        file=target, images=len(calibration), accuracy=(accuracy[0], accuracy[1]),
-        test_accuracy=None if opened is None else (opened[0], opened[1]), latency=timed,
-        size_bytes=(model.stat().st_size, target.stat().st_size), test_openings=openings,
-    )  # fmt: skip
+        file=target,
+        images=len(calibration),
+        accuracy=accuracy,
+        test_accuracy=test_accuracy,
+        latency=_timed(model, target, threads, seconds),
+        size_bytes=(model.stat().st_size, target.stat().st_size),
+        test_openings=openings,
+    )
 
 
 class _Source:
@@ -117,12 +131,14 @@ class _Source:
 def _check_fits(net: OnnxNetwork, dataset: Dataset, path: Path) -> None:
     if net.shape[0] != dataset.in_channels:
         raise DataError(
-            f"{path} takes images of {net.shape[0]} channels, data set '{dataset.name}' has {dataset.in_channels}: "
+            f"{path} takes images of {net.shape[0]} channels, "
+            f"data set '{dataset.name}' has {dataset.in_channels}: "
             "calibrate with the data it was trained on"
         )
     if net.classes != len(dataset.classes):
         raise DataError(
-            f"{path} knows {net.classes} classes, data set '{dataset.name}' has {len(dataset.classes)}: "
+            f"{path} knows {net.classes} classes, "
+            f"data set '{dataset.name}' has {len(dataset.classes)}: "
             "calibrate with the data it was trained on"
         )
 
@@ -134,11 +150,7 @@ def _verify(net: OnnxNetwork, path: Path) -> None:
 
 def _timed(model: Path, target: Path, threads: int, seconds: float) -> tuple[Timing, Timing]:
     subjects = [Subject("before", model.read_bytes), Subject("after", target.read_bytes)]
-    found = {
-        key: timing
-        for block in measure(
-            subjects, OnnxRuntime(threads), threads=threads, seconds_per_row=seconds
-        )
-        for key, timing in block.timings.items()
-    }
-    return found["before"], found["after"]
+    timings: dict[str, Timing] = {}
+    for block in measure(subjects, OnnxRuntime(threads), threads=threads, seconds_per_row=seconds):
+        timings.update(block.timings)
+    return timings["before"], timings["after"]

@@ -1,4 +1,4 @@
-"""Graphs with eight-bit integers in place of floats, as onnxruntime's static quantisation writes them."""
+"""Graphs with eight-bit integers for floats, as onnxruntime's static quantisation writes them."""
 
 import tempfile
 from pathlib import Path
@@ -14,9 +14,10 @@ SAMPLES = 2
 
 
 def quantized(model: bytes) -> bytes:
-    """The graph with quantise and dequantise nodes (QDQ) around its operators, as `nas.export.int8` writes networks.
+    """The graph with quantise and dequantise nodes (QDQ) around its operators.
 
-    Ranges are calibrated on random numbers: what is timed is then true, what is computed is not.
+    `nas.export.int8` writes networks so. Ranges are calibrated on random numbers: what is timed is
+    then true, what is computed is not.
     """
     import onnx
 

@@ -1,4 +1,4 @@
-"""How one run of a graph is timed: in onnxruntime in this process, or by any command that prints milliseconds."""
+"""How one run of a graph is timed: in onnxruntime here, or by a command that prints it."""
 
 import os
 import platform
@@ -29,13 +29,19 @@ __all__ = [
     "Reading",
     "Runner",
     "as_built",
+    "batch_of",
     "cpu_model",
     "pinned",
+    "runner_for",
 ]
 
 COMMAND_SECONDS = 600.0
 CPU = "CPUExecutionProvider"
-DTYPES = ("float32", "int8")
+DTYPES = {
+    "float32": "float32",
+    "int8": "int8, static QDQ as nas export --int8, calibrated on random numbers",
+}
+"""What a table states, by the name that a user gives."""
 
 # About a millisecond of dense work that stays in a second-level cache.
 REFERENCE = Kernel(kind="conv", in_channels=64, out_channels=64, in_size=28, out_size=28, kernel=3)
@@ -49,22 +55,28 @@ class Reading(float):
 
 
 class Runner(Protocol):
-    """``open`` readies a graph and gives a function that runs it once and returns milliseconds, or a `Reading`."""
+    """Times graphs."""
 
     in_process: bool
     """Whether runs use this process's CPU time, so that a load beside them can be noticed."""
     fewest_rounds: int
-    """How often a graph is run at least; a command averages by itself, and takes seconds to start."""
+    """How often a graph is run at least; few for a command, which averages by itself."""
 
     def open(self, model: bytes) -> Callable[[], float]:
-        """A graph made ready."""
+        """Make a graph ready.
+
+        Returns a function that runs it once and returns milliseconds, or a `Reading`.
+        """
         ...
 
     def aside(self) -> tuple[bytes | None, bytes]:
-        """What is timed beside every block in this process: an empty call, taken off, if there is one, and a reference."""
+        """The graphs timed beside every block in this process.
+
+        First an empty call, whose time is taken off, or None; then a reference.
+        """
         ...
 
-    def conditions(self) -> dict[str, Any]:
+    def conditions(self) -> dict[str, object]:
         """What a timing depends on, as the table's JSON states it."""
         ...
 
@@ -88,12 +100,10 @@ class OnnxRuntime:
         self, threads: int = 1, *, provider: str = "cpu", dtype: str = "float32", batch: int = 1
     ) -> None:
         require_onnx()
-        self.threads, self.provider, self.dtype, self.batch = (
-            threads,
-            _provider(provider),
-            dtype,
-            batch,
-        )
+        self.threads = threads
+        self.provider = _provider(provider)
+        self.dtype = dtype
+        self.batch = batch
         if dtype not in DTYPES:
             raise unknown("dtype", dtype, DTYPES)
         self._cpu_clock = threads == 1 and self.provider == CPU
@@ -113,15 +123,8 @@ class OnnxRuntime:
         if self.dtype == "int8" and model != empty_graph():
             model = quantized(model)
         session = onnxruntime.InferenceSession(model, options, providers=[self.provider])
-        rng = np.random.default_rng(0)
-        feed = {
-            given.name: rng.normal(
-                size=[n if isinstance(n, int) else self.batch for n in given.shape]
-            ).astype(np.float32)
-            for given in session.get_inputs()
-        }
-        names = [given.name for given in session.get_outputs()]
-
+        feed = self._random_inputs(session)
+        names = [output.name for output in session.get_outputs()]
         clock = time.thread_time_ns if self._cpu_clock else time.perf_counter_ns
 
         def once() -> float:
@@ -131,15 +134,21 @@ class OnnxRuntime:
 
         return once
 
-    def conditions(self) -> dict[str, Any]:
+    def _random_inputs(self, session: Any) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(0)
+        inputs = {}
+        for value in session.get_inputs():
+            sizes = [size if isinstance(size, int) else self.batch for size in value.shape]
+            inputs[value.name] = rng.normal(size=sizes).astype(np.float32)
+        return inputs
+
+    def conditions(self) -> dict[str, object]:
         """Runtime and version, dtype, threads, batch, CPU."""
         import onnxruntime
 
         return {
             "runtime": f"onnxruntime {onnxruntime.__version__}, {self.provider}",
-            "dtype": "float32"
-            if self.dtype == "float32"
-            else "int8, static QDQ as nas export --int8, calibrated on random numbers",
+            "dtype": DTYPES[self.dtype],
             "threads": self.threads,
             "batch": self.batch,
             "clock": "CPU time of the thread" if self._cpu_clock else "wall",
@@ -163,25 +172,49 @@ def _provider(name: str) -> str:
     return here[name.lower()]
 
 
-def as_built(conditions: Mapping[str, Any], *, threads: int | None = None) -> OnnxRuntime:
-    """A runner as a table's conditions state it."""
-    stated = conditions.get("threads", 1)
+def runner_for(
+    conditions: Mapping[str, object], *, command: str | None = None, threads: int | None = None
+) -> "Runner":
+    """The runner that times what a table's rows may be held against.
+
+    ``command`` reaches the table's device; without one, it is onnxruntime here, `as_built`.
+    """
+    if command:
+        return Command(command)
+    return as_built(conditions, threads=threads)
+
+
+def as_built(conditions: Mapping[str, object], *, threads: int | None = None) -> OnnxRuntime:
+    """Time in onnxruntime here, under a table's conditions; ``threads`` overrides theirs."""
     provider = str(conditions.get("runtime", "")).rpartition(", ")[2]
-    batch = conditions.get("batch", 1)
+    if provider.endswith("ExecutionProvider"):
+        provider = provider.removesuffix("ExecutionProvider")
+    else:
+        provider = "cpu"
+    int8 = str(conditions.get("dtype")).startswith("int8")
     return OnnxRuntime(
-        threads or (stated if isinstance(stated, int) else 1),
-        provider=provider.removesuffix("ExecutionProvider")
-        if provider.endswith("ExecutionProvider")
-        else "cpu",
-        dtype="int8" if str(conditions.get("dtype")).startswith("int8") else "float32",
-        batch=batch if isinstance(batch, int) else 1,
+        threads or _count(conditions, "threads"),
+        provider=provider,
+        dtype="int8" if int8 else "float32",
+        batch=_count(conditions, "batch"),
     )
 
 
-class Command:
-    """A command with ``{model}`` where the ONNX file's path goes; its last output line must end in milliseconds.
+def batch_of(runner: "Runner") -> int:
+    """Images at a time; 1 if the runner does not say."""
+    return _count(runner.conditions(), "batch")
 
-    Where it can tell energy, the last line is ``MILLISECONDS ms MILLIJOULES mJ``. One run of the
+
+def _count(conditions: Mapping[str, object], name: str) -> int:
+    stated = conditions.get(name, 1)
+    return stated if isinstance(stated, int) else 1
+
+
+class Command:
+    """A command with ``{model}`` where the ONNX file's path goes.
+
+    Its last output line must end in milliseconds. If it can tell energy, that line is
+    ``MILLISECONDS ms MILLIJOULES mJ``. One run of the
     command is one timing, so it should warm up and average by itself.
     """
 
@@ -214,10 +247,15 @@ class Command:
 
         return once
 
-    def conditions(self) -> dict[str, Any]:
+    def conditions(self) -> dict[str, object]:
         """The command; what it runs on is the user's to say."""
-        return {"runtime": self.command, "dtype": "float32", "threads": "not stated", "batch": 1,
-                "hardware": self.hardware}  # fmt: skip
+        return {
+            "runtime": self.command,
+            "dtype": "float32",
+            "threads": "not stated",
+            "batch": 1,
+            "hardware": self.hardware,
+        }
 
 
 def _printed_ms(words: list[str]) -> Reading:
@@ -237,28 +275,42 @@ def _printed_ms(words: list[str]) -> Reading:
         raise TableError(
             f"the runner failed with exit code {done.returncode} and said: {said[:200]}"
         )
-    found = _reading(lines[-1]) if lines else None
-    if found is None:
+    last = lines[-1] if lines else ""
+    reading = _reading(last)
+    if reading is None:
         raise TableError(
-            f"the runner's last line must end in milliseconds above 0, not '{lines[-1][:80] if lines else ''}'"
+            f"the runner's last line must end in milliseconds above 0, not '{last[:80]}'"
         )
-    return found
+    return reading
 
 
 def _reading(line: str) -> Reading | None:
-    """``12.3``, ``mean 12.3 ms`` or ``12.3 ms 45.6 mJ``."""
+    """``12.3``, ``mean 12.3 ms`` or ``12.3 ms 45.6 mJ``.
+
+    None if a number is missing or not above 0.
+    """
     words = line.replace("ms", " ms ").replace("mJ", " mJ ").split()
-    energy = None
+    energy_mj = None
     if words[-1:] == ["mJ"]:
-        energy = float(words[-2]) if len(words) > 1 and _NUMBER.match(words[-2]) else 0.0
+        energy_mj = _last_number(words[:-1])
         words = words[:-2]
-    words = words[:-1] if words[-1:] == ["ms"] else words
-    ms = float(words[-1]) if words and _NUMBER.match(words[-1]) else 0.0
-    if not ms > 0 or (energy is not None and not energy > 0):
+        if not energy_mj > 0:
+            return None
+    if words[-1:] == ["ms"]:
+        words.pop()
+    milliseconds = _last_number(words)
+    if not milliseconds > 0:
         return None
-    found = Reading(ms)
-    found.energy_mj = energy
-    return found
+    reading = Reading(milliseconds)
+    reading.energy_mj = energy_mj
+    return reading
+
+
+def _last_number(words: list[str]) -> float:
+    """0 if the last word is no number."""
+    if words and _NUMBER.match(words[-1]):
+        return float(words[-1])
+    return 0.0
 
 
 def cpu_model() -> str:
@@ -274,7 +326,10 @@ def cpu_model() -> str:
 
 @contextmanager
 def pinned(threads: int) -> Iterator[None]:
-    """Keep this process, and threads it starts inside, on ``threads`` cores; the last ones, as interrupts like the first."""
+    """Keep this process, and threads it starts inside, on ``threads`` cores.
+
+    They are the last ones, as interrupts like the first.
+    """
     if not hasattr(os, "sched_setaffinity"):
         yield
         return

@@ -1,4 +1,4 @@
-"""Many graphs timed beside each other: random interleaved rounds, medians, and whether the machine was quiet.
+"""Many graphs timed beside each other in random interleaved rounds, and whether it was quiet.
 
 One graph after the other would meet warm caches that no layer meets inside a network, and would put
 a slow minute of the machine on a few rows. So every round visits all graphs of a block once, in
@@ -29,15 +29,12 @@ __all__ = ["Block", "Quality", "Subject", "Timing", "measure", "remarks"]
 
 WARM_UPS = 2
 RUNS = 5  # of a visit: cold, three to settle, warm
-MOST_DISTURBED = (
-    4  # visits thrown away for each that counts, before one that was interrupted counts too
-)
+# Visits thrown away for each that counts, before one that was interrupted counts too.
+MOST_DISTURBED = 4
 LOOPED = 3  # times a row's seconds, for a whole network
 MOST_ROUNDS = 201
-PRECISE, NOISY = (
-    0.01,
-    0.05,
-)  # relative standard error of a median: at which to stop, above which a row is marked
+# Relative standard error of a median: at which to stop, above which a row is marked.
+PRECISE, NOISY = 0.01, 0.05
 RESOLUTION_MS = 5e-4
 BLOCK_ROWS, BLOCK_BYTES = 128, 512 << 20
 REFERENCE_EVERY = 24
@@ -45,38 +42,45 @@ REFERENCE_EVERY = 24
 
 @dataclass(frozen=True)
 class Subject:
-    """Something to time: its name, how to make its graph, and whether it is timed as a loop runs it."""
+    """Something to time."""
 
     key: str
     graph: Callable[[], bytes]
+    """Makes its graph."""
     looped: bool = False
+    """Whether it is timed as a loop runs it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Median of ``count`` runs, their robust standard deviation (the quartiles' distance over 1.349).
-
-    ``warm_ms``: median of the runs straight after them, None where a command was the runner.
-    ``energy_mj``: median of a run, None where the runner does not tell.
-    """
+    """What was timed of a subject."""
 
     latency_ms: float
+    """Median of ``count`` runs."""
     sd_ms: float
+    """Their robust standard deviation: the quartiles' distance over 1.349."""
     count: int
     noisy: bool = False
     warm_ms: float | None = None
+    """Median of the runs straight after them; None if a command was the runner."""
     energy_mj: float | None = None
+    """Median of a run; None if the runner does not tell."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """How quiet the machine was: share of the wall time this process did not get, reference kernel, load average."""
+    """How quiet the machine was during a block."""
 
     lost: float
+    """Share of the wall time that this process did not get."""
     reference_ms: float
+    """Median of the reference graph; 0 if there was none."""
     reference_spread: float
+    """Its standard deviation over the median."""
     load: float
+    """The system's load average."""
     call_ms: float
+    """An empty call into the runtime."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +106,10 @@ class _Row:
         before = _interruptions()
         runs = [self.run() for _ in range(RUNS if self.settled else 1)]
         self.spent_ms += sum(runs)
-        if (
-            self.settled
-            and _interruptions() > before
-            and self.disturbed <= MOST_DISTURBED * (1 + len(self.times))
-        ):
-            self.disturbed += (
-                1  # another process ran in between, and left its own content in the caches
-            )
+        interrupted = self.settled and _interruptions() > before
+        if interrupted and self.disturbed <= MOST_DISTURBED * (1 + len(self.times)):
+            # Another process ran in between, and left its own content in the caches.
+            self.disturbed += 1
             return
         self.times.append(runs[-1] if self.looped else runs[0])
         if self.settled and not self.looped:
@@ -124,11 +124,9 @@ class _Row:
 
 def _interruptions() -> int:
     """How often the scheduler took this thread off its core for another process."""
-    return (
-        resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
-        if hasattr(resource, "RUSAGE_THREAD")
-        else 0
-    )
+    if not hasattr(resource, "RUSAGE_THREAD"):
+        return 0
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
 
 
 def _spread(times: Sequence[float]) -> tuple[float, float]:
@@ -144,54 +142,71 @@ def measure(
     seconds_per_row: float = 0.25,
     seed: int = 0,
 ) -> Iterator[Block]:
-    """Time all subjects, in blocks of a random mix that memory holds. A row gets at most twice its seconds."""
+    """Time all subjects, in blocks of a random mix that memory holds.
+
+    A subject gets at most twice ``seconds_per_row``.
+    """
     rng = np.random.default_rng(seed)
     waiting = [subjects[i] for i in rng.permutation(len(subjects))]
     with pinned(threads) if runner.in_process else nullcontext():
         while waiting:
-            rows: list[_Row] = []
-            held = 0
-            while waiting and len(rows) < BLOCK_ROWS and held < BLOCK_BYTES:
-                subject = waiting.pop()
-                model = subject.graph()
-                held += len(model)
-                rows.append(
-                    _Row(subject.key, runner.open(model), subject.looped, runner.in_process)
-                )
+            rows = _open_rows(waiting, runner)
             yield _block(rows, runner, seconds_per_row, rng)
 
 
+def _open_rows(waiting: list[Subject], runner: Runner) -> list[_Row]:
+    """Take as many subjects off the end of the list as a block holds, and open their graphs."""
+    rows: list[_Row] = []
+    size_bytes = 0
+    while waiting and len(rows) < BLOCK_ROWS and size_bytes < BLOCK_BYTES:
+        subject = waiting.pop()
+        model = subject.graph()
+        size_bytes += len(model)
+        rows.append(_Row(subject.key, runner.open(model), subject.looped, runner.in_process))
+    return rows
+
+
 def _block(rows: list[_Row], runner: Runner, seconds: float, rng: np.random.Generator) -> Block:
-    empty: list[_Row] = []
-    reference: list[_Row] = []
+    empty: _Row | None = None
+    reference: _Row | None = None
     if runner.in_process:
         call_graph, reference_graph = runner.aside()
-        empty = [] if call_graph is None else [_Row("call", runner.open(call_graph), settled=True)]
-        reference = [_Row("reference", runner.open(reference_graph), settled=True)]
-        for row in (*rows, *empty, *reference):
-            for _ in range(WARM_UPS):
-                row.run()
+        if call_graph is not None:
+            empty = _Row("call", runner.open(call_graph), settled=True)
+        reference = _Row("reference", runner.open(reference_graph), settled=True)
+    aside = [row for row in (empty, reference) if row is not None]
+    if runner.in_process:
+        _warm_up([*rows, *aside])
     cpu, wall = time.process_time(), time.perf_counter()
     gc.collect()
     gc.disable()
     try:
-        _rounds(rows, [*empty, *reference], seconds, runner.fewest_rounds, rng)
+        _rounds(rows, aside, seconds, runner.fewest_rounds, rng)
     finally:
         gc.enable()
-    lost = (
-        1 - (time.process_time() - cpu) / (time.perf_counter() - wall) if runner.in_process else 0.0
-    )
-    call = statistics.median(empty[0].times) if empty else 0.0
-    warm_call = statistics.median(empty[0].warm) if empty else 0.0
-    middle, spread = _spread(reference[0].times) if reference else (0.0, 0.0)
+    lost = 0.0
+    if runner.in_process:
+        lost = 1 - (time.process_time() - cpu) / (time.perf_counter() - wall)
+    call_ms = warm_call_ms = middle = spread = 0.0
+    if empty is not None:
+        call_ms = statistics.median(empty.times)
+        warm_call_ms = statistics.median(empty.warm)
+    if reference is not None:
+        middle, spread = _spread(reference.times)
     quality = Quality(
         lost=max(0.0, lost),
         reference_ms=middle,
         reference_spread=spread / middle if middle else 0.0,
         load=os.getloadavg()[0],
-        call_ms=call,
+        call_ms=call_ms,
     )
-    return Block({row.key: _timing(row, call, warm_call) for row in rows}, quality)
+    return Block({row.key: _timing(row, call_ms, warm_call_ms) for row in rows}, quality)
+
+
+def _warm_up(rows: Sequence[_Row]) -> None:
+    for row in rows:
+        for _ in range(WARM_UPS):
+            row.run()
 
 
 def _rounds(
@@ -208,29 +223,36 @@ def _rounds(
 
 
 def _done(row: _Row, seconds: float, fewest: int) -> bool:
-    rounds, spent = len(row.times), row.spent_ms / 1e3
+    rounds = len(row.times)
+    spent = row.spent_ms / 1e3
+    share = LOOPED if row.looped else 1
     if rounds < fewest:
-        return spent >= 2 * (LOOPED if row.looped else 1) * seconds and rounds >= 3
+        return spent >= 2 * share * seconds and rounds >= 3
     error = row.error
-    budget = (2 if error > NOISY else 1) * (LOOPED if row.looped else 1)
+    budget = 2 * share if error > NOISY else share
     return error <= PRECISE or rounds >= budget * MOST_ROUNDS or spent >= budget * seconds
 
 
-def _timing(row: _Row, call: float, warm_call: float) -> Timing:
+def _timing(row: _Row, call_ms: float, warm_call_ms: float) -> Timing:
     middle, sd = _spread(row.times)
-    latency = middle if row.looped else max(middle - call, RESOLUTION_MS)
-    warm = max(statistics.median(row.warm) - warm_call, RESOLUTION_MS) if row.warm else None
+    latency = middle if row.looped else max(middle - call_ms, RESOLUTION_MS)
+    warm = None
+    if row.warm:
+        warm = max(statistics.median(row.warm) - warm_call_ms, RESOLUTION_MS)
     return Timing(
-        latency_ms=latency, sd_ms=sd, count=len(row.times), noisy=row.error > NOISY, warm_ms=warm,
+        latency_ms=latency,
+        sd_ms=sd,
+        count=len(row.times),
+        noisy=row.error > NOISY,
+        warm_ms=warm,
         energy_mj=_energy(row.times),
-    )  # fmt: skip
+    )
 
 
 def _energy(times: Sequence[float]) -> float | None:
-    told = [
-        time.energy_mj for time in times if isinstance(time, Reading) and time.energy_mj is not None
-    ]
-    return statistics.median(told) if told else None
+    readings = [time for time in times if isinstance(time, Reading)]
+    energies = [reading.energy_mj for reading in readings if reading.energy_mj is not None]
+    return statistics.median(energies) if energies else None
 
 
 # -- was the machine quiet ------------------------------------------------------------------------
@@ -240,26 +262,35 @@ LOST, SPREAD, DRIFT = 0.05, 0.10, 0.05
 
 def remarks(blocks: Sequence[Quality], *, threads: int = 1, cores: int | None = None) -> list[str]:
     """What makes these timings unreliable, a line each; empty for a quiet machine."""
-    found = []
-    lost = max((block.lost for block in blocks), default=0.0)
-    spread = max((block.reference_spread for block in blocks), default=0.0)
-    load = max((block.load for block in blocks), default=0.0)
     cores = cores or os.cpu_count() or 1
+    return [*_load_remarks(blocks, threads, cores), *_reference_remarks(blocks)]
+
+
+def _load_remarks(blocks: Sequence[Quality], threads: int, cores: int) -> list[str]:
+    lost = max((block.lost for block in blocks), default=0.0)
+    load = max((block.load for block in blocks), default=0.0)
     if lost > LOST:
-        found.append(
-            f"another load took {100 * lost:.0f} % of this process's time (load average {load:.1f} on {cores} cores): "
-            "stop it and measure again"
-        )
-    elif load > cores + 0.5 * threads:
-        found.append(f"the load average was {load:.1f} on {cores} cores: other processes ran")
+        return [
+            f"another load took {100 * lost:.0f} % of this process's time "
+            f"(load average {load:.1f} on {cores} cores): stop it and measure again"
+        ]
+    if load > cores + 0.5 * threads:
+        return [f"the load average was {load:.1f} on {cores} cores: other processes ran"]
+    return []
+
+
+def _reference_remarks(blocks: Sequence[Quality]) -> list[str]:
+    lines = []
+    spread = max((block.reference_spread for block in blocks), default=0.0)
     if spread > SPREAD:
-        found.append(
+        lines.append(
             f"the reference kernel's time spread by {100 * spread:.0f} % within a block, above 10 %"
         )
     references = [block.reference_ms for block in blocks if block.reference_ms]
     drift = max(references) / min(references) - 1 if references else 0.0
     if drift > DRIFT:
-        found.append(
-            f"the reference kernel drifted by {100 * drift:.0f} % between blocks: clock or load changed"
+        lines.append(
+            f"the reference kernel drifted by {100 * drift:.0f} % between blocks: "
+            "clock or load changed"
         )
-    return found
+    return lines

@@ -1,4 +1,4 @@
-"""Training steps timed: forward, backward and update of one layer, or of a whole network, in torch on this CPU."""
+"""Training steps of one layer, or of a whole network, timed in torch on this CPU."""
 
 import json
 import platform
@@ -30,10 +30,10 @@ def layer_document(layer: Layer) -> bytes:
 
 
 class TrainingStep:
-    """One step of training in torch, float32, on random numbers: forward, backward down to the input, SGD with momentum.
+    """One step of training in torch, float32, on random numbers.
 
-    A network's own step needs no gradient at its input; its layers' do, but for the first. Timed by
-    the CPU time of the process.
+    Forward, backward down to the input, SGD with momentum. A network's own step needs no gradient
+    at its input; its layers' do, but for the first. Timed by the CPU time of the process.
     """
 
     in_process = True
@@ -43,7 +43,10 @@ class TrainingStep:
         self.threads, self.batch = threads, batch
 
     def aside(self) -> tuple[None, bytes]:
-        """A convolution as a reference; nothing is taken off, as a layer pays for its own bookkeeping in a network too."""
+        """A convolution as a reference.
+
+        Nothing is taken off, as a layer pays for its own bookkeeping in a network too.
+        """
         shape = Shape(REFERENCE.in_channels, REFERENCE.in_size // 2)
         conv = Conv(kernel=REFERENCE.kernel, channels=REFERENCE.out_channels)
         return None, layer_document(Layer(conv, shape))

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from nas.cli._options import json_option, print_json
-from nas.errors import ExistsError, UsageError
+from nas.latency.naming import check_free, check_name
 from nas.measure.emit import collect
 from nas.units import counted
 
@@ -15,7 +15,8 @@ __all__ = ["command"]
 @click.command(
     epilog="""\b
 Examples:
-  nas latency collect --models models --timings timings.csv --device my_board --hardware 'i.MX 8M, one A53'"""
+  nas latency collect --models models --timings timings.csv --device my_board \\
+      --hardware 'i.MX 8M, one A53'"""
 )
 @click.option(
     "--models",
@@ -43,12 +44,9 @@ def command(
     models: Path, timings: Path, device: str, hardware: str, out: Path, force: bool, as_json: bool
 ) -> None:
     """Read the timings of emitted files back, and write NAME.csv and NAME.json."""
-    if not device.isidentifier():
-        raise UsageError(f"a table's name is letters, digits and _, not '{device[:80]}'")
-    if (out / f"{device}.csv").exists() and not force:
-        raise ExistsError(
-            f"{out / device}.csv exists: choose another --device or --out, or overwrite it with --force"
-        )
+    check_name(device)
+    if not force:
+        check_free(device, out)
     table = collect(models, timings, device, out, hardware=hardware)
     if as_json:
         print_json({"table": str(table.path), "rows": len(table.rows), **table.to_json()})

@@ -1,4 +1,4 @@
-"""``nas latency emit``: ONNX files of every row, to time on a device that this machine does not reach."""
+"""``nas latency emit``: ONNX files of every row, to time on a device out of reach."""
 
 from pathlib import Path
 
@@ -7,9 +7,12 @@ import click
 from nas import catalog
 from nas.cli._options import seed_option
 from nas.measure.emit import MANIFEST, emit
+from nas.progress import Progress
 from nas.units import counted
 
 __all__ = ["command"]
+
+SAY_EVERY = 100
 
 
 @click.command(
@@ -64,6 +67,6 @@ def command(
     )
 
 
-def _say(done: int, of: int) -> None:
-    if done % 100 == 0:
-        click.echo(f"file {done}/{of}", err=True)
+def _say(progress: Progress[object]) -> None:
+    if progress.done % SAY_EVERY == 0:
+        click.echo(f"{progress.what} {progress.done}/{progress.planned}", err=True)
