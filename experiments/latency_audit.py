@@ -29,10 +29,12 @@ from nas.latency.audit import Audit, audit
 from nas.latency.estimate import Estimate
 from nas.latency.keys import layer_key
 from nas.latency.table import Table
-from nas.measure.build import Journal, Progress, keys_of, subject, table_of, time_missing
+from nas.measure.build import keys_of, subject, table_of, time_missing
+from nas.measure.journal import Journal
 from nas.measure.runners import OnnxRuntime, pinned
 from nas.measure.timing import remarks
 from nas.measure.verify import Timed, Verdict, draw, network_subject, verify
+from nas.progress import Pace, Progress
 from nas.reading import to_json
 from nas.space import SearchSpace
 from nas.statistics import rng
@@ -49,11 +51,11 @@ class Slice:
     def __init__(self, minutes: float | None) -> None:
         self.end = time.monotonic() + 60 * minutes if minutes else float("inf")
 
-    def watch(self, what: str, progress: Progress) -> None:
+    def watch(self, what: str, progress: Progress[object]) -> None:
         """Print how far ``what`` is; leave if the time is over."""
         left = "" if progress.eta_seconds is None else f", {progress.eta_seconds / 60:.0f} min left"
-        print(f"{what}: {progress.done}/{progress.wanted}{left}", file=sys.stderr, flush=True)
-        if time.monotonic() > self.end and progress.done < progress.wanted:
+        print(f"{what}: {progress.done}/{progress.planned}{left}", file=sys.stderr, flush=True)
+        if time.monotonic() > self.end and progress.done < progress.planned:
             sys.exit("the slice is over; call again to go on")
 
 
@@ -135,7 +137,7 @@ def naive_times(
         dict(json.loads(text) for text in path.read_text().splitlines()) if path.exists() else {}
     )
     missing = [key for key in keys if key not in known]
-    start = time.monotonic()
+    pace = Pace("naive", len(missing))
     with pinned(1), path.open("a") as file:
         for done, key in enumerate(missing):
             run = runner.open(subject(key).graph())
@@ -146,12 +148,7 @@ def naive_times(
             known[key] = statistics.median(times)
             file.write(json.dumps([key, known[key]]) + "\n")
             if done % 100 == 99:
-                gone = time.monotonic() - start
-                eta = gone / (done + 1) * (len(missing) - done - 1)
-                slot.watch(
-                    "naive",
-                    Progress(done=done + 1, wanted=len(missing), seconds=gone, eta_seconds=eta),
-                )
+                slot.watch("naive", pace.at(done + 1))
     return known
 
 

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from nas.latency.info import TableInfo
 from nas.latency.rows import Row
 from nas.latency.table import Table
 from nas.measure.build import keys_of, subject
+from nas.progress import Pace, Watch, ignore
 from nas.space import SearchSpace
 
 __all__ = ["collect", "emit"]
@@ -27,7 +28,7 @@ def emit(
     folder: Path,
     *,
     seed: int = 0,
-    watch: Callable[[int, int], None] = lambda done, of: None,
+    watch: Watch = ignore,
 ) -> int:
     """Write an ONNX file for every row of a table, and ``manifest.json``, which names them. Returns bytes written."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -37,13 +38,14 @@ def emit(
         )
     files, total = {}, 0
     keys = keys_of(spaces, seed=seed)
+    pace = Pace("file", len(keys))
     for number, key in enumerate(keys):
         model = subject(key).graph()
         name = f"{number:05d}.onnx"
         (folder / name).write_bytes(model)
         files[name] = {"key": key, "sha256": hashlib.sha256(model).hexdigest()}
         total += len(model)
-        watch(number + 1, len(keys))
+        watch(pace.at(number + 1, key))
     manifest = {"spaces": [f"{space.name} {space.input}" for space in spaces], "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
     return total

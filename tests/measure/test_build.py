@@ -14,6 +14,7 @@ from nas.latency.keys import kernel_from_key, layer_key
 from nas.latency.table import Table
 from nas.measure import build, timing
 from nas.measure.build import build_table, grid, layers_of
+from nas.measure.journal import Journal
 from nas.measure.runners import Reading
 from nas.report.costs import costs_text
 from nas.run.network import named_network
@@ -101,10 +102,10 @@ def test_a_damaged_journal_is_told_with_its_line(tmp_path):
 
 def test_two_builds_do_not_share_a_journal(tmp_path):
     with (
-        build.Journal(tmp_path / "board.journal", {}),
+        Journal(tmp_path / "board.journal", {}),
         pytest.raises(TableError, match=r"board\.journal is in use by another build"),
     ):
-        build.Journal(tmp_path / "board.journal", {})
+        Journal(tmp_path / "board.journal", {})
 
 
 def test_progress_counts_rows_and_ends_at_all(tmp_path, monkeypatch):
@@ -113,7 +114,7 @@ def test_progress_counts_rows_and_ends_at_all(tmp_path, monkeypatch):
     table = build_table("board", [SPACE], ByName(), tmp_path, watch=seen.append)
     assert [p.done for p in seen] == sorted(p.done for p in seen)
     assert seen[0].eta_seconds is None
-    assert seen[-1].done == seen[-1].wanted == len(table.rows)
+    assert seen[-1].done == seen[-1].planned == len(table.rows)
     assert seen[-1].eta_seconds == 0
 
 

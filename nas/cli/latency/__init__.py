@@ -1,13 +1,15 @@
-"""``nas latency``: a latency table of your device: build it, hold it against whole networks, take in measurements."""
+"""``nas latency``: a latency table of your device, from its build to its audit."""
 
 import importlib
 import pkgutil
 
 import click
 
+from nas.cli._progress import duration
 from nas.errors import unknown
+from nas.progress import Progress
 
-__all__ = ["command"]
+__all__ = ["command", "say"]
 
 
 class _Steps(click.Group):
@@ -19,9 +21,9 @@ class _Steps(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         if cmd_name not in self.list_commands(ctx):
             raise unknown("step of nas latency", cmd_name, self.list_commands(ctx))
-        made = importlib.import_module(f"{__name__}.{cmd_name}").command
-        assert isinstance(made, click.Command)
-        return made
+        module = importlib.import_module(f"{__name__}.{cmd_name}")
+        step: click.Command = module.command
+        return step
 
 
 @click.group(
@@ -32,4 +34,11 @@ Examples:
   nas latency verify --device ./my_cpu.csv --space fbnet --correct""",
 )
 def command() -> None:
-    """Make a latency table that can be trusted: build, verify, then search with --device ./NAME.csv."""
+    """Make a latency table: build, verify, then search with --device ./NAME.csv."""
+
+
+def say(progress: Progress[object]) -> None:
+    """Print where the work stands, on stderr."""
+    left = "" if progress.eta_seconds is None else f", {duration(progress.eta_seconds)} left"
+    gone = duration(progress.seconds)
+    click.echo(f"{progress.what} {progress.done}/{progress.planned}  {gone} gone{left}", err=True)

@@ -6,12 +6,14 @@ import click
 
 from nas import catalog
 from nas.cli._options import json_option, print_json, seed_option
-from nas.cli._progress import duration
+from nas.cli.latency import say
 from nas.errors import UsageError
 from nas.latency.info import ColumnInfo
+from nas.latency.naming import check_name
 from nas.latency.table import Table
-from nas.measure.build import Progress, build_table, time_training
+from nas.measure.build import build_table, time_training
 from nas.measure.runners import Command, OnnxRuntime, Runner
+from nas.progress import ignore
 from nas.units import counted
 
 __all__ = ["command"]
@@ -116,19 +118,19 @@ def command(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Time every layer that the spaces can use, and a grid of kernels, in onnxruntime on this machine.
+    """Time every layer that the spaces can use, and a grid of kernels.
 
-    A table is of one provider, dtype, batch and number of threads: another is another device, with
-    another name. An int8 graph is calibrated on random numbers: its speed is true, its outputs mean
-    nothing. A --runner that ends in "MS ms MJ mJ" fills the column energy_mj.
+    They run in onnxruntime on this machine, or wherever a --runner takes them. A table is of one
+    provider, dtype, batch and number of threads: another is another device, with another name. An
+    int8 graph is calibrated on random numbers: its speed is true, its outputs mean nothing. A
+    --runner that ends in "MS ms MJ mJ" fills the column energy_mj.
 
     Writes NAME.csv and NAME.json, for --device ./NAME.csv. A build that was killed goes on when
     called again: what was timed stands in NAME.journal. Called with another space, it adds to the
     table.
     """
-    if not device.isidentifier():
-        raise UsageError(f"a table's name is letters, digits and _, not '{device[:80]}'")
-    made = [
+    check_name(device)
+    built = [
         catalog.space(name, resolution=resolution, classes=classes, in_channels=in_channels)
         for name in spaces
     ]
@@ -136,41 +138,40 @@ def command(
         raise UsageError(
             "--provider, --dtype and --batch are onnxruntime's here: a --runner sees to them itself"
         )
-    how: Runner = (
-        Command(runner)
-        if runner
-        else OnnxRuntime(threads, provider=provider, dtype=dtype, batch=batch)
-    )
+    timer: Runner
+    if runner:
+        timer = Command(runner)
+    else:
+        timer = OnnxRuntime(threads, provider=provider, dtype=dtype, batch=batch)
+    watch = ignore if as_json else say
     if training:
         time_training(
-            device, made, out, threads=threads, batch=training_batch, seconds_per_row=seconds_per_row, seed=seed,
-            watch=lambda progress: _say(progress, as_json, "training step"),
-        )  # fmt: skip
+            device,
+            built,
+            out,
+            threads=threads,
+            batch=training_batch,
+            seconds_per_row=seconds_per_row,
+            seed=seed,
+            watch=watch,
+        )
     table = build_table(
-        device, made, how, out, threads=threads, seconds_per_row=seconds_per_row, seed=seed,
-        watch=lambda progress: _say(progress, as_json),
-    )  # fmt: skip
+        device,
+        built,
+        timer,
+        out,
+        threads=threads,
+        seconds_per_row=seconds_per_row,
+        seed=seed,
+        watch=watch,
+    )
     if as_json:
+        rows = len(table.rows)
         print_json(
-            {
-                "table": str(table.path),
-                "rows": len(table.rows),
-                "digest": table.digest,
-                **table.to_json(),
-            }
+            {"table": str(table.path), "rows": rows, "digest": table.digest, **table.to_json()}
         )
     else:
         click.echo(_summary(table))
-
-
-def _say(progress: Progress, quiet: bool, what: str = "row") -> None:
-    if quiet:
-        return
-    left = "" if progress.eta_seconds is None else f", {duration(progress.eta_seconds)} left"
-    click.echo(
-        f"{what} {progress.done}/{progress.wanted}  {duration(progress.seconds)} gone{left}",
-        err=True,
-    )
 
 
 def _summary(table: Table) -> str:

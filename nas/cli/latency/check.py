@@ -6,7 +6,7 @@ from nas.cli._options import json_option, print_json, seed_option
 from nas.errors import TableError
 from nas.latency.table import Table
 from nas.measure.check import Report, check
-from nas.measure.runners import Command, Runner, as_built
+from nas.measure.runners import runner_for
 from nas.measure.verify import threads_of
 
 __all__ = ["command"]
@@ -51,33 +51,38 @@ def command(
     """
     if not device.endswith((".csv", ".json")):
         raise TableError(
-            f"--device must be the .csv file of a table that was measured here, such as ./my_cpu.csv, not '{device}'"
+            "--device must be the .csv file of a table that was measured here, "
+            f"such as ./my_cpu.csv, not '{device}'"
         )
     table = Table.load(device)
     count = threads or threads_of(table)
-    how: Runner = Command(runner) if runner else as_built(table.info.conditions, threads=threads)
-    found = check(
-        table, how, sample=sample, threads=count, seconds_per_row=seconds_per_row, seed=seed
+    timer = runner_for(table.info.conditions, command=runner, threads=threads)
+    report = check(
+        table, timer, sample=sample, threads=count, seconds_per_row=seconds_per_row, seed=seed
     )
     if as_json:
-        print_json(found.to_json())
+        print_json(report.to_json())
     else:
-        click.echo(_summary(table, found))
-    if not found.ok:
+        click.echo(_summary(table, report))
+    if not report.ok:
         raise TableError(
-            f"table {table.path} cannot be relied on: {len(found.wrong)} of {len(found.rows)} rows are off by a factor of 2 or "
-            f"more, all of them by {100 * found.drift:+.1f} % in the median. Build it anew, or correct the rows named"
+            f"table {table.path} cannot be relied on: {len(report.wrong)} of {len(report.rows)} "
+            "rows are off by a factor of 2 or more, "
+            f"all of them by {100 * report.drift:+.1f} % in the median. "
+            "Build it anew, or correct the rows named"
         )
 
 
-def _summary(table: Table, found: Report) -> str:
+def _summary(table: Table, report: Report) -> str:
     lines = [
-        f"{table.path}: {len(found.rows)} of {len(table.rows)} rows timed again, {100 * found.drift:+.1f} % in the median"
+        f"{table.path}: {len(report.rows)} of {len(table.rows)} rows timed again, "
+        f"{100 * report.drift:+.1f} % in the median"
     ]
-    lines += [
-        f"wrong       {row.key}: {row.then_ms:.4g} ms in the table, {row.now_ms:.4g} ms now "
-        f"({max(row.now_ms / row.then_ms, row.then_ms / row.now_ms):.1f} times off)"
-        for row in found.wrong
-    ]
-    lines += [f"note        {remark}" for remark in found.remarks]
+    for row in report.wrong:
+        factor = max(row.now_ms / row.then_ms, row.then_ms / row.now_ms)
+        lines.append(
+            f"wrong       {row.key}: {row.then_ms:.4g} ms in the table, {row.now_ms:.4g} ms now "
+            f"({factor:.1f} times off)"
+        )
+    lines += [f"note        {remark}" for remark in report.remarks]
     return "\n".join(lines)

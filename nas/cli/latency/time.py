@@ -7,15 +7,27 @@ import click
 from nas import catalog
 from nas.arch import Architecture
 from nas.cli._options import json_option, print_json, seed_option
+from nas.cli.latency import say
 from nas.errors import UsageError
 from nas.latency.audit import NINETY
 from nas.latency.table import Table
-from nas.measure.runners import Command, Runner, as_built
+from nas.measure.runners import runner_for
 from nas.measure.verify import Timed, all_remarks, threads_of, time_networks
+from nas.progress import ignore
 from nas.run.network import named_network
 from nas.units import text_table
 
 __all__ = ["command"]
+
+HEADER = [
+    "network",
+    "measured ms",
+    "again",
+    "table ms",
+    "sd",
+    "table off by",
+    "in 90 % interval",
+]
 
 
 @click.command(
@@ -64,38 +76,35 @@ def command(
     runtime = str(table.info.conditions.get("runtime", "not stated"))
     if runner is None and not runtime.startswith("onnxruntime"):
         raise UsageError(
-            f"the milliseconds of table '{table.name}' are of another runtime ({runtime}): nothing timed here can be held "
-            f"against it. Give the --runner that reaches the device, or build a table of this machine (nas latency build)"
+            f"the milliseconds of table '{table.name}' are of another runtime ({runtime}): "
+            "nothing timed here can be held against it. Give the --runner that reaches the device, "
+            "or build a table of this machine (nas latency build)"
         )
     count = threads or threads_of(table)
-    how: Runner = Command(runner) if runner else as_built(table.info.conditions, threads=threads)
-    asked: dict[Architecture, list[str]] = {}  # two names may be of one network
+    timer = runner_for(table.info.conditions, command=runner, threads=threads)
+    # Two names may be of one network.
+    asked: dict[Architecture, list[str]] = {}
     for name in dict.fromkeys(networks):
         asked.setdefault(named_network(name, resolution=resolution), []).append(name)
     timed, blocks = time_networks(
-        [(" = ".join(names), network) for network, names in asked.items()], how, threads=count, seconds=seconds, seed=seed,
-        watch=lambda line: None if as_json else click.echo(line, err=True),
-    )  # fmt: skip
-    remarks = all_remarks(table, how, blocks, threads=count)
-    found = [_held(one, table) for one in timed]
+        [(" = ".join(names), network) for network, names in asked.items()],
+        timer,
+        threads=count,
+        seconds=seconds,
+        seed=seed,
+        watch=ignore if as_json else say,
+    )
+    remarks = all_remarks(table, timer, blocks, threads=count)
+    rows = [_compared(one, table) for one in timed]
     if as_json:
-        print_json({"device": table.name, "networks": found, "unreliable": remarks})
+        print_json({"device": table.name, "networks": rows, "unreliable": remarks})
         return
-    header = [
-        "network",
-        "measured ms",
-        "again",
-        "table ms",
-        "sd",
-        "table off by",
-        "in 90 % interval",
-    ]
-    click.echo(text_table(header, [_row(one) for one in found]))
+    click.echo(text_table(HEADER, [_row(row) for row in rows]))
     for remark in remarks:
         click.echo(f"unreliable  {remark}")
 
 
-def _held(one: Timed, table: Table) -> dict[str, Any]:
+def _compared(one: Timed, table: Table) -> dict[str, Any]:
     estimate = table.estimate(one.network)
     off = estimate.latency_ms / one.latency_ms - 1
     return {
@@ -110,13 +119,11 @@ def _held(one: Timed, table: Table) -> dict[str, Any]:
     }
 
 
-def _row(found: dict[str, Any]) -> list[str]:
-    numbers = [
-        f"{found[name]:.4g}" for name in ("first_ms", "second_ms", "latency_ms", "latency_sd_ms")
-    ]
+def _row(compared: dict[str, Any]) -> list[str]:
+    names = ("first_ms", "second_ms", "latency_ms", "latency_sd_ms")
     return [
-        found["network"],
-        *numbers,
-        f"{100 * found['error']:+.1f} %",
-        "yes" if found["inside"] else "no",
+        compared["network"],
+        *(f"{compared[name]:.4g}" for name in names),
+        f"{100 * compared['error']:+.1f} %",
+        "yes" if compared["inside"] else "no",
     ]

@@ -1,6 +1,5 @@
 """``nas latency verify``: hold a table against whole networks, and correct it."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,27 +7,31 @@ import click
 
 from nas import catalog
 from nas.cli._options import json_option, print_json, seed_option
+from nas.cli.latency import say
 from nas.errors import UsageError
 from nas.latency.audit import Audit
 from nas.latency.table import Table
-from nas.measure.runners import Command, Runner, as_built
-from nas.measure.training import TrainingStep
-from nas.measure.verify import (
-    Verdict,
-    all_remarks,
-    draw,
-    threads_of,
-    time_networks,
-    training_subject,
-    verify,
-)
+from nas.measure.verify import Verdict, verify_on
+from nas.progress import ignore
 from nas.reading import to_json
 from nas.report import plots
 from nas.units import text_table
 
 __all__ = ["command"]
 
-TRAINING_BATCH = 8
+HEADER = [
+    "networks of",
+    "number",
+    "MAPE %",
+    "bias %",
+    "within 5 %",
+    "within 10 %",
+    "in 90 % interval",
+    "tau",
+    "of 2 runs",
+    "tau in ±10 %",
+    "of 2 runs",
+]
 
 
 @click.command(
@@ -104,106 +107,77 @@ def command(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Time random networks of each space as a whole, twice and interleaved, against what the table says.
+    """Hold a table against random whole networks of each space, each timed twice.
 
     Prints errors and rank correlation beside those of the two measurements, draws NAME.verify.png,
     and stores the audit in the table's JSON, where nas search reads it.
     """
     if not device.endswith((".csv", ".json")):
         raise UsageError(
-            f"--device must be the .csv file of a table you own, as its audit is written there, not '{device}'"
+            "--device must be the .csv file of a table you own, "
+            f"as its audit is written there, not '{device}'"
         )
     table = Table.load(device)
-    count = threads or threads_of(table)
-    if training and runner:
-        raise UsageError("training steps are timed in torch here: --training goes without --runner")
-    how: Runner = (
-        _trainer(table, count)
-        if training
-        else Command(runner)
-        if runner
-        else as_built(table.info.conditions, threads=threads)
-    )
-    drawn = [
-        (name, network)
-        for name in spaces
-        for network in draw(
-            catalog.space(name, resolution=resolution, classes=classes, in_channels=in_channels),
-            networks,
-            seed=seed,
+    named = {}
+    for name in spaces:
+        named[name] = catalog.space(
+            name, resolution=resolution, classes=classes, in_channels=in_channels
         )
-    ]
-    timed, blocks = time_networks(
-        drawn, how, threads=count, seconds=seconds, seed=seed, subject=training_subject if training else None,
-        watch=lambda line: None if as_json else click.echo(line, err=True),
-    )  # fmt: skip
-    column = "train_ms" if training else None
-    made = _of_training(table) if training else table
-    found = verify(
+    verdict = verify_on(
         table,
-        timed,
-        column=column,
+        named,
+        networks=networks,
         correct=correct,
-        unreliable=all_remarks(made, how, blocks, threads=count),
+        training=training,
+        command=runner,
+        threads=threads,
+        seconds=seconds,
+        seed=seed,
+        watch=ignore if as_json else say,
     )
     picture = table.path.with_suffix(".verify.png")
-    plots.save(plots.audit_figure(_points(found), title=f"{table.name}: whole networks"), picture)
+    figure = plots.audit_figure(_points(verdict), title=f"{table.name}: whole networks")
+    plots.save(figure, picture)
     if as_json:
-        print_json(_document(found))
+        print_json(_document(verdict))
     else:
-        click.echo(_summary(found, picture))
+        click.echo(_summary(verdict, picture))
 
 
-def _trainer(table: Table, threads: int) -> TrainingStep:
-    table.column("train_ms")
-    batch = (table.info.training or {}).get("batch")
-    return TrainingStep(threads, batch=batch if isinstance(batch, int) else TRAINING_BATCH)
-
-
-def _of_training(table: Table) -> Table:
-    """The table with the conditions of its training steps, which have no reference kernel."""
-    info = replace(table.info, conditions=table.info.training or {}, reference_ms=None)
-    return replace(table, info=info)
-
-
-def _points(found: Verdict) -> dict[str, list[tuple[float, float]]]:
+def _points(verdict: Verdict) -> dict[str, list[tuple[float, float]]]:
     """(measured, estimated) by space."""
     points: dict[str, list[tuple[float, float]]] = {}
-    for one in found.held:
-        points.setdefault(one.space, []).append(
-            (one.latency_ms, found.table.estimate(one.network).latency_ms)
-        )
+    for one in verdict.held:
+        estimate = verdict.table.estimate(one.network)
+        points.setdefault(one.space, []).append((one.latency_ms, estimate.latency_ms))
     return points
 
 
-def _document(found: Verdict) -> dict[str, Any]:
+def _document(verdict: Verdict) -> dict[str, Any]:
     return {
-        **to_json(found.table.info.audit),
-        "before": None if found.before is None else found.before.to_json(),
-        "correction": to_json(found.table.correction),
+        **to_json(verdict.table.info.audit),
+        "before": None if verdict.before is None else verdict.before.to_json(),
+        "correction": to_json(verdict.table.correction),
     }
 
 
-def _summary(found: Verdict, picture: Path) -> str:
-    rows = [_row(name, each) for name, each in found.spaces.items()]
-    rows.append(_row("all", found.every))
-    if found.before is not None:
-        rows.append(_row("all, uncorrected", found.before))
-    header = ["networks of", "number", "MAPE %", "bias %", "within 5 %", "within 10 %", "in 90 % interval", "tau",
-              "of 2 runs", "tau in ±10 %", "of 2 runs"]  # fmt: skip
-    lines = [text_table(header, rows), ""]
-    if found.before is not None:
-        lines.append(
-            f"correction  {to_json(found.table.correction) or 'none: no form was better on networks left out'}"
-        )
-    lines += [f"unreliable  {remark}" for remark in found.unreliable]
-    return "\n".join([*lines, f"stored in {found.table.path.with_suffix('.json')}   {picture}"])
+def _summary(verdict: Verdict, picture: Path) -> str:
+    rows = [_row(name, audit) for name, audit in verdict.spaces.items()]
+    rows.append(_row("all", verdict.every))
+    if verdict.before is not None:
+        rows.append(_row("all, uncorrected", verdict.before))
+    lines = [text_table(HEADER, rows), ""]
+    if verdict.before is not None:
+        correction = to_json(verdict.table.correction)
+        lines.append(f"correction  {correction or 'none: no form was better on networks left out'}")
+    lines += [f"unreliable  {remark}" for remark in verdict.unreliable]
+    stored = verdict.table.path.with_suffix(".json")
+    return "\n".join([*lines, f"stored in {stored}   {picture}"])
 
 
-def _row(name: str, found: Audit) -> list[str]:
-    percent = (found.mape, found.bias, found.within_5, found.within_10, found.coverage_90)
-    taus = (found.tau, found.tau_repeat, found.tau_band, found.tau_repeat_band)
-    cells = [f"{100 * value:.1f}" for value in percent] + [
-        "-" if tau is None else f"{tau:.3f}" for tau in taus
-    ]
-    return [name, str(found.networks), *cells]
+def _row(name: str, audit: Audit) -> list[str]:
+    shares = (audit.mape, audit.bias, audit.within_5, audit.within_10, audit.coverage_90)
+    taus = (audit.tau, audit.tau_repeat, audit.tau_band, audit.tau_repeat_band)
+    percent = [f"{100 * share:.1f}" for share in shares]
+    agreement = ["-" if tau is None else f"{tau:.3f}" for tau in taus]
+    return [name, str(audit.networks), *percent, *agreement]
