@@ -1,4 +1,4 @@
-"""A network without its head: what detection and segmentation build on, with maps handed out at several strides."""
+"""A network without its head, with maps at several strides: for detection and segmentation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ FIXED_SIZE = ("uni_attention", "uni_mlp", "down_global", "down_local_global")
 
 @dataclass(frozen=True, kw_only=True)
 class Tap:
-    """A map that is handed out: after layer ``position`` of ``stage``, at one ``stride`` of the input."""
+    """A map that is handed out, after layer ``position`` of ``stage``."""
 
     stride: int
     stage: str
@@ -55,17 +55,19 @@ def backbone(
     missing = [stride for stride in wanted if stride not in known]
     if missing or not wanted:
         there = ", ".join(map(str, sorted(known)))
+        lacking = missing[:1] or STRIDES
         raise ArchitectureError(
-            f"the network has no map of stride {missing[0] if missing else ' or '.join(map(str, STRIDES))}: its strides "
-            f"are {there}. Take a network with that stride"
+            f"the network has no map of stride {' or '.join(map(str, lacking))}: "
+            f"its strides are {there}. Take a network with that stride"
         )
     taps = tuple(known[stride] for stride in wanted)
     cut = Architecture(network.input, _until(network.stages, taps[-1]))
     fixed = _fixed(cut)
     if any_size and fixed:
+        op, stage = fixed[0]
         raise ArchitectureError(
-            f"op '{fixed[0][0]}' of {fixed[0][1]} works on maps of one size: features at any input size need convolutions only. "
-            "Try another network, or leave --features out"
+            f"op '{op}' of {stage} works on maps of one size: features at any input size need "
+            "convolutions only. Try another network, or leave --features out"
         )
     return Backbone(architecture=cut, taps=taps)
 

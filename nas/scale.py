@@ -27,7 +27,7 @@ Rounding = Callable[[float], int]
 
 @dataclass(frozen=True, kw_only=True)
 class Rounded:
-    """One figure that scaling could not take as it came: ``what`` (channels, hidden, layers) of a stage."""
+    """One figure of a stage that was rounded: ``what`` is channels, hidden, layers or pixels."""
 
     stage: str
     what: str
@@ -59,9 +59,15 @@ def scaled(
 ) -> Architecture:
     """The network of `scale`, without the account of what was rounded."""
     return scale(
-        network, width=width, depth=depth, resolution=resolution, classes=classes, in_channels=in_channels,
-        head=head, rounding=rounding,
-    ).network  # fmt: skip
+        network,
+        width=width,
+        depth=depth,
+        resolution=resolution,
+        classes=classes,
+        in_channels=in_channels,
+        head=head,
+        rounding=rounding,
+    ).network
 
 
 def scale(
@@ -95,7 +101,7 @@ def scale(
         "stem": width if stem else 1.0,
         "head": {"scale": width, "grow": max(1.0, width), "fixed": 1.0}[head],
     }
-    notes = _Notes()
+    account = _Account()
     stages = []
     body = [
         stage
@@ -106,36 +112,38 @@ def scale(
         factor = widths.get(stage.name, width)
         ops = [layer.op for layer in own]
         if stage in body:
-            ops = _repeated(stage.name, own, depth, late if stage in body[-2:] else 0, notes)
-        ops = [_resized(stage.name, op, factor, classes, rounding, notes) for op in ops]
+            ops = _repeated(stage.name, own, depth, late if stage in body[-2:] else 0, account)
+        ops = [_resized(stage.name, op, factor, classes, rounding, account) for op in ops]
         stages.append(Stage(stage.name, tuple(ops)))
     given = network.input
     made = Architecture(
         Shape(in_channels or given.channels, resolution or given.size), tuple(stages)
     )
-    return Scaled(made, tuple(notes.found))
+    return Scaled(made, tuple(account.roundings))
 
 
 @dataclass
-class _Notes:
-    found: dict[Rounded, None] = field(default_factory=dict)
+class _Account:
+    """What was rounded, each figure once."""
 
-    def note(self, stage: str, what: str, exact: float, used: int) -> int:
+    roundings: dict[Rounded, None] = field(default_factory=dict)
+
+    def round(self, stage: str, what: str, exact: float, used: int) -> int:
         if used != exact:
-            self.found[Rounded(stage=stage, what=what, exact=exact, used=used)] = None
+            self.roundings[Rounded(stage=stage, what=what, exact=exact, used=used)] = None
         return used
 
 
 def _resized(
-    stage: str, op: Op, width: float, classes: int | None, rounding: Rounding, notes: _Notes
+    stage: str, op: Op, width: float, classes: int | None, rounding: Rounding, account: _Account
 ) -> Op:
-    """The op with ``channels`` and ``hidden`` times ``width``, and ``classes`` replaced, where it has them."""
+    """The op with ``channels`` and ``hidden`` times ``width``, and other ``classes``, if it has them."""
     settings: dict[str, Any] = {}
     names = {f.name for f in dataclasses.fields(op)}
     for name in sorted(names & {"channels", "hidden"}):
         value = getattr(op, name)
         if value and width != 1:
-            settings[name] = notes.note(
+            settings[name] = account.round(
                 stage, name, round(value * width, 9), rounding(value * width)
             )
     if classes is not None and "classes" in names:
@@ -144,12 +152,15 @@ def _resized(
 
 
 def _repeated(
-    stage: str, layers: Sequence[Layer], depth: float, late: int, notes: _Notes
+    stage: str, layers: Sequence[Layer], depth: float, late: int, account: _Account
 ) -> list[Op]:
-    """The stage's ops with the count that depth asks for: repeats are put in, or taken out, where the map stays."""
+    """The stage's ops with the count that depth asks for.
+
+    Repeats are put in or taken out where the map keeps its shape.
+    """
     counted = [index for index, layer in enumerate(layers) if not layer.op.once]
     exact = round(depth * len(counted), 9)
-    wanted = notes.note(stage, "layers", exact, math.ceil(exact)) + late
+    wanted = account.round(stage, "layers", exact, math.ceil(exact)) + late
     keeping = [index for index in counted if layers[index].shape == layers[index].out_shape]
     ops = [layer.op for layer in layers]
     if wanted < len(counted):
@@ -161,5 +172,8 @@ def _repeated(
 
 
 def round_plain(channels: float, divisor: int = 8) -> int:
-    """The nearest multiple of 8, at least 8, without the 90 % guard of `make_divisible`: EfficientNetV2's rounding."""
+    """EfficientNetV2's rounding: the nearest multiple of 8, at least 8.
+
+    It has no guard of 90 % as `make_divisible` has.
+    """
     return max(divisor, int(channels + divisor / 2) // divisor * divisor)

@@ -20,7 +20,7 @@ KINDS = {
 
 
 def changed(base: T, text: str, what: str) -> T:
-    """``base``, a dataclass, changed by ``name=value,...``, as in ``resolution=16,width=0.25,epochs=8``.
+    """``base``, a dataclass, changed by ``name=value,...``, such as ``resolution=16,width=0.25``.
 
     Fields are ``int``, ``float``, ``str`` or ``int | None``. Raises `UsageError`, which calls the
     settings ``what``.
@@ -43,12 +43,13 @@ def changed(base: T, text: str, what: str) -> T:
 
 
 def check_kind(what: str, value: Any, annotation: Any) -> None:
-    """Raise `UsageError` where a parameter annotated as int, float, bool or str, or None, was given something else."""
+    """Raise `UsageError` unless a value is of a parameter's annotation.
+
+    Annotations other than int, float, bool, str and None are not looked at.
+    """
     text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-    kinds, own = (
-        {part.strip() for part in text.split("|")},
-        "None" if value is None else type(value).__name__,
-    )
+    kinds = {part.strip() for part in text.split("|")}
+    own = "None" if value is None else type(value).__name__
     if not kinds <= KINDS.keys() or own in kinds or (own == "int" and "float" in kinds):
         return
     due = " or ".join(words for kind, words in KINDS.items() if kind in kinds)
@@ -56,7 +57,7 @@ def check_kind(what: str, value: Any, annotation: Any) -> None:
 
 
 def check_ranges(settings: Any, ranges: Ranges, what: str) -> None:
-    """Raise `UsageError` where a setting lies outside its range, borders included; None is always inside."""
+    """Raise `UsageError` for a setting outside its range; its borders and None are inside."""
     for name, (low, high) in ranges.items():
         value = getattr(settings, name)
         if value is not None and not low <= value <= high:

@@ -1,4 +1,4 @@
-"""Quantities as people write them (``60ms``, ``5M``, ``5m``), and tables as notebooks and terminals show them."""
+"""Quantities as people write them, such as ``60ms``, and tables for notebooks and terminals."""
 
 import math
 import re
@@ -43,7 +43,8 @@ def _quantity(text: str, what: str, units: Mapping[str, float], example: str) ->
     if match is None or match[2].lower() not in units:
         known = ", ".join(unit for unit in units if unit)
         raise UsageError(
-            f"{what} must be a number with one of the units {known}, such as {example}, not '{text}'"
+            f"{what} must be a number with one of the units {known}, "
+            f"such as {example}, not '{text}'"
         )
     value = float(match[1]) * units[match[2].lower()]
     if not (value > 0 and math.isfinite(value)):

@@ -1,4 +1,4 @@
-"""One network made into several: by published presets, or by coefficients at equal steps of cost."""
+"""One network made into several: by published presets, or by coefficients at steps of cost."""
 
 from nas.family.member import Member, check_base, check_distinct
 from nas.family.presets import PRESETS, deviations, preset

@@ -1,9 +1,8 @@
 """A member of a family, and what no family may have."""
 
-import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 
 from nas.arch import Architecture
@@ -18,20 +17,25 @@ PIXELS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """One network of a family. ``depth``, ``width``, ``resolution``: factors on the base's layers, channels and pixels.
+    """One network of a family.
 
-    They are None where the network is a published configuration that no such factors give; then
-    ``note`` says so. ``target``: the planned cost, where there is a plan, in its own unit.
+    Its factors are None for a published configuration that none give; then ``note`` says so.
     """
 
     name: str
     network: Architecture
     depth: float | None = None
+    """The factor on the base's layers."""
     width: float | None = None
+    """The factor on the base's channels."""
     resolution: float | None = None
+    """The factor on the base's pixels a side."""
     roundings: tuple[Rounded, ...] = ()
+    """Every figure that was rounded."""
     target: float | None = None
+    """The planned cost, in the plan's unit; None without a plan."""
     note: str = ""
+    """What else is worth saying."""
 
 
 def scaled_member(
@@ -52,41 +56,57 @@ def scaled_member(
     """The base by three factors; its input is a multiple of ``pixels`` and at most ``largest``."""
     side = pixels_at(base.input.size, resolution, pixels)
     notes: list[Rounded] = []
-    if side != (exact := round(base.input.size * resolution, 9)):
+    exact = round(base.input.size * resolution, 9)
+    if side != exact:
         notes.append(Rounded(stage="input", what="pixels", exact=exact, used=side))
     if largest is not None and side > largest:
         notes.append(Rounded(stage="input", what="pixels (capped)", exact=side, used=largest))
         side = largest
     made = scale(
-        base, width=width, depth=depth, resolution=side, head="scale" if scale_head else "fixed", stem=stem,
-        late=late, rounding=rounding,
-    )  # fmt: skip
+        base,
+        width=width,
+        depth=depth,
+        resolution=side,
+        head="scale" if scale_head else "fixed",
+        stem=stem,
+        late=late,
+        rounding=rounding,
+    )
     return Member(
-        name=name, network=made.network, depth=depth, width=width, resolution=resolution,
-        roundings=(*notes, *made.roundings), note=note,
-    )  # fmt: skip
+        name=name,
+        network=made.network,
+        depth=depth,
+        width=width,
+        resolution=resolution,
+        roundings=(*notes, *made.roundings),
+        note=note,
+    )
 
 
 def pixels_at(side: int, factor: float, pixels: int) -> int:
-    """The multiple of ``pixels`` nearest to ``side * factor``, never below one; ``side`` itself at factor 1."""
-    return side if factor == 1 else max(pixels, math.floor(side * factor / pixels + 0.5) * pixels)
+    """The multiple of ``pixels`` nearest to ``side * factor``, at least one; ``side`` at factor 1."""
+    if factor == 1:
+        return side
+    nearest = math.floor(side * factor / pixels + 0.5) * pixels
+    return max(pixels, nearest)
 
 
 def check_base(base: Architecture, divisor: int) -> None:
-    """Raise unless every channel count of the base is a multiple of ``divisor``, to which scaling rounds."""
+    """Raise unless all channels of the base are multiples of ``divisor``, to which scaling rounds."""
     counts: dict[int, str] = {}
     for stage in base.stages:
         for op in stage.ops:
-            for name in ("channels", "hidden"):
-                if any(f.name == name for f in dataclasses.fields(op)) and (
-                    value := getattr(op, name)
-                ):
+            settings = {field.name for field in fields(op)}
+            for name in sorted(settings & {"channels", "hidden"}):
+                value = getattr(op, name)
+                if value:
                     counts.setdefault(value, f"{op.key} of {stage.name}")
     odd = [value for value in counts if value % divisor]
     if odd:
         common = math.gcd(*counts)
         raise ArchitectureError(
-            f"scaling rounds channels to multiples of {divisor}, and {counts[odd[0]]} has {odd[0]}: "
+            f"scaling rounds channels to multiples of {divisor}, "
+            f"and {counts[odd[0]]} has {odd[0]}: "
             f"its members would not be the same network made wider. Try --divisor {common}"
         )
 
@@ -96,6 +116,6 @@ def check_distinct(members: Sequence[Member], way_out: str) -> None:
     for one, other in pairwise(members):
         if one.network.digest == other.network.digest:
             raise ArchitectureError(
-                f"members {one.name} and {other.name} round to one network ({one.network.params:,} params, "
-                f"{one.network.macs / 1e6:,.4g} M macs, input {one.network.input}): {way_out}"
+                f"members {one.name} and {other.name} round to one network "
+                f"({one.network.params:,} params, {one.network.macs / 1e6:,.4g} M macs, input {one.network.input}): {way_out}"
             )

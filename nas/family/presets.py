@@ -84,10 +84,14 @@ def _uninet_rows() -> tuple[Row, ...]:
         "UniNet's factors, the mean over its stages (ours): its own members are not pure scalings"
     )
     return tuple(
-        Row(depth=r[-1] / repeats[-1], width=fmean(a / b for a, b in zip(c, channels, strict=True)),
-            resolution=p / pixels, note=note)
+        Row(
+            depth=r[-1] / repeats[-1],
+            width=fmean(a / b for a, b in zip(c, channels, strict=True)),
+            resolution=p / pixels,
+            note=note,
+        )
         for r, c, p in (uninet.VARIANTS[f"b{n}"] for n in range(1, 7))
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,14 +116,21 @@ def _after(family: str, names: Sequence[str]) -> tuple[tuple[str, tuple[str, ...
 PRESETS: dict[str, Preset] = {
     "efficientnet": Preset(rows=_efficientnet_rows, rounding=make_divisible, default=7),
     "efficientnetv2": Preset(
-        rows=_v2_rows, rounding=round_plain, default=3, largest=LARGEST_PIXELS,
+        rows=_v2_rows,
+        rounding=round_plain,
+        default=3,
+        largest=LARGEST_PIXELS,
         published=_after("efficientnet_v2", ("s", "m", "l", "xl")),
     ),
     "uninet": Preset(
-        rows=_uninet_rows, rounding=make_divisible, default=6, stem=False, scale_head=False,
+        rows=_uninet_rows,
+        rounding=make_divisible,
+        default=6,
+        stem=False,
+        scale_head=False,
         published=_after("uninet", tuple(uninet.VARIANTS)),
     ),
-}  # fmt: skip
+}
 
 
 def preset(
@@ -159,13 +170,22 @@ def preset(
             first,
             *(
                 scaled_member(
-                    f"{base_name}_x{number}", base, depth=row.depth, width=row.width, resolution=row.resolution,
-                    rounding=rounding, pixels=pixels, largest=found.largest, stem=found.stem,
-                    scale_head=found.scale_head, late=row.late, note=row.note,
+                    f"{base_name}_x{number}",
+                    base,
+                    depth=row.depth,
+                    width=row.width,
+                    resolution=row.resolution,
+                    rounding=rounding,
+                    pixels=pixels,
+                    largest=found.largest,
+                    stem=found.stem,
+                    scale_head=found.scale_head,
+                    late=row.late,
+                    note=row.note,
                 )
                 for number, row in enumerate(taken, 1)
             ),
-        )  # fmt: skip
+        )
     check_distinct(
         members,
         "the base is too small for these steps. Try fewer --members, or a finer --divisor or --pixels",
@@ -230,8 +250,10 @@ def deviations(base_pixels: int = 224) -> tuple[Deviation, ...]:
         )
         found.append(
             Deviation(
-                name=f"b{number}", phi=phi, published=(depth, width, side),
+                name=f"b{number}",
+                phi=phi,
+                published=(depth, width, side),
                 formula=(alpha**phi, beta**phi, base_pixels * gamma**phi),
             )
-        )  # fmt: skip
+        )
     return tuple(found)

@@ -1,4 +1,4 @@
-"""Coefficients of compound scaling, and networks planned by what they cost: macs, or milliseconds of a device.
+"""Coefficients of compound scaling, and networks planned by what they cost: macs or latency.
 
 Tan and Le 2019, https://arxiv.org/abs/1905.11946, section 3.3, fix the cost of a step and search
 the three coefficients on a small grid. On a small network rounding moves the cost by tens of
@@ -26,7 +26,7 @@ LARGEST_PHI = 64.0
 BISECTIONS = 16
 NEIGHBOURS = 32
 REACH = 0.25
-"""Phi is searched this far on both sides of where the cost crosses its target, as rounding makes it jump."""
+"""The share by which phi is searched around where the cost crosses its target: rounding jumps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +59,14 @@ class Coefficients:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How members are made and priced. ``step``: what one step multiplies the cost by; ``unit`` of the cost in words."""
+    """How members are made and priced."""
 
     base: Architecture
     cost: Cost
     unit: str
+    """Of the cost, in words."""
     step: float
+    """What one step multiplies the cost by, above 1 and up to 64."""
     divisor: int = 8
     pixels: int = PIXELS
     tolerance: float = TOLERANCE
@@ -79,10 +81,14 @@ class Plan:
     def at(self, name: str, coefficients: Coefficients, phi: float) -> Member:
         """The network at that phi."""
         return scaled_member(
-            name, self.base, depth=coefficients.depth**phi, width=coefficients.width**phi,
-            resolution=coefficients.resolution**phi, rounding=partial(make_divisible, divisor=self.divisor),
+            name,
+            self.base,
+            depth=coefficients.depth**phi,
+            width=coefficients.width**phi,
+            resolution=coefficients.resolution**phi,
+            rounding=partial(make_divisible, divisor=self.divisor),
             pixels=self.pixels,
-        )  # fmt: skip
+        )
 
     def target(self, steps: float) -> float:
         """The planned cost after so many steps."""
@@ -112,7 +118,7 @@ class Plan:
         return list(seen.values())
 
     def _crossing(self, coefficients: Coefficients, target: float) -> float:
-        """A phi where the cost passes the target, by bisection; the largest possible one where it never does."""
+        """A phi where the cost passes the target, by bisection; the largest one if it never does."""
         most = LARGEST_PHI
         for factor in (coefficients.depth, coefficients.width):
             if factor > 1:
@@ -140,7 +146,10 @@ def _around(phi: float) -> Iterator[float]:
 
 
 def directions(step: float, divisions: int) -> Iterator[Coefficients]:
-    """All ways to share out a step's cost in ``divisions`` parts: alpha * beta² * gamma² is the step for each."""
+    """All ways to share out a step's cost in ``divisions`` parts.
+
+    alpha * beta² * gamma² is the step for each.
+    """
     for depth in range(divisions + 1):
         for width in range(divisions + 1 - depth):
             parts = depth / divisions, width / divisions, (divisions - depth - width) / divisions
@@ -174,9 +183,10 @@ def candidates(plan: Plan, divisions: int) -> tuple[list[tuple[Coefficients, Mem
             found[member.network.digest] = there, member
     if len(found) < 2:
         raise ArchitectureError(
-            f"{len(found)} of {len(found) + len(dropped)} directions have a network of their own within {plan.tolerance:.0%} "
-            f"of {plan.step:g} times the base's {plan.unit}, and there must be two to compare: {dropped[0]}. Try a larger "
-            "--step, --tolerance or --grid, or a finer --divisor or --pixels"
+            f"{len(found)} of {len(found) + len(dropped)} directions have a network of their own "
+            f"within {plan.tolerance:.0%} of {plan.step:g} times the base's {plan.unit}, "
+            f"and there must be two to compare: {dropped[0]}. "
+            "Try a larger --step, --tolerance or --grid, or a finer --divisor or --pixels"
         )
     return list(found.values()), dropped
 
@@ -196,7 +206,8 @@ def family(
         off = plan.deviation(member)
         if abs(off) > plan.tolerance:
             raise ArchitectureError(
-                f"member {member.name} should cost {amount(member.target or 0)} {plan.unit}, the nearest network costs {off:+.1%}, "
-                f"beyond ±{plan.tolerance:.0%}. Try another --step, a larger --tolerance, or a finer --divisor or --pixels"
+                f"member {member.name} should cost {amount(member.target or 0)} {plan.unit}, "
+                f"the nearest network costs {off:+.1%}, beyond ±{plan.tolerance:.0%}. "
+                "Try another --step, a larger --tolerance, or a finer --divisor or --pixels"
             )
     return members

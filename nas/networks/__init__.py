@@ -1,4 +1,4 @@
-"""Published networks by name, each rebuilt to the last parameter from its paper or its authors' code.
+"""Published networks by name, rebuilt to the last parameter from paper or authors' code.
 
 One file per family, found by listing this folder; a family lists its networks in ``NETWORKS``.
 """
@@ -31,7 +31,10 @@ def names() -> tuple[str, ...]:
 
 
 def published(name: str) -> Published:
-    """What is known of a published network; an unknown name raises `UsageError` with the nearest one."""
+    """What is known of a published network.
+
+    An unknown name raises `UsageError` with the nearest one.
+    """
     try:
         return _known()[name]
     except KeyError:
@@ -46,7 +49,7 @@ def get(
     classes: int = 1000,
     in_channels: int = 3,
 ) -> Architecture:
-    """The published network, at its own resolution unless another is given; the strides stay the published ones.
+    """The published network, at its own resolution or another; its strides stay.
 
     ``width`` scales channels with the rounding and the head rule of the network's family.
     """

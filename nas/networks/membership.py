@@ -1,4 +1,4 @@
-"""Whether a network is a point of a search space, and if not, which point is nearest and what differs.
+"""Whether a network is a point of a search space, and if not, what the nearest point differs in.
 
 A published network need not be a point of the space its paper describes: MnasNet-A1 has a block of
 112 channels where the paper's filters allow 72, 96 and 120. Then it is said, and the space stays as
@@ -41,7 +41,7 @@ class Membership:
     """Where a network stands in a space."""
 
     verdict: Literal["in", "near", "outside"]
-    """``in``: it is a point. ``near``: all that differs is searched. ``outside``: something is not."""
+    """``in``: it is a point; ``near``: all that differs is searched; ``outside``: something is not."""
     genes: Genes | None = None
     """Genes of the nearest point; None if not even the stages correspond."""
     differences: tuple[Difference, ...] = ()
@@ -170,7 +170,7 @@ def _distance(word: Ops, ops: Ops) -> float:
 
 @cache
 def _settings_apart(ours: Op, theirs: Op) -> tuple[tuple[str, float], ...]:
-    """Differing settings with how far they are apart, 0..1; another kind of op differs in ``op``."""
+    """Differing settings and how far apart they are, 0..1; another kind of op differs in ``op``."""
     if type(ours) is not type(theirs):
         return (("op", 1.0),)
     return tuple((name, _apart(a, b)) for name, a, b in _differing(ours, theirs))

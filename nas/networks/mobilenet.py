@@ -72,7 +72,7 @@ V3_SMALL: tuple[V3Row, ...] = (
 
 
 def v3_block(kernel: int, expand: float, channels: int, se: bool, act: str, stride: int) -> MBConv:
-    """Squeeze-and-excitation takes a quarter of the expanded channels, with ReLU and a hard sigmoid."""
+    """Squeeze-and-excitation: a quarter of the expanded channels, ReLU and a hard sigmoid."""
     made = MBConv(kernel=kernel, expand=expand, channels=channels, act=act, stride=stride)
     return (
         dataclasses.replace(made, se=0.25, se_base="expanded", se_act="relu", se_gate="hsigmoid")

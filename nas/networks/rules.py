@@ -27,7 +27,7 @@ def conv_and_classifier_weights(kernels: Iterable[Kernel]) -> int:
 
 
 def conv_and_linear(kernels: Iterable[Kernel]) -> int:
-    """Multiply-adds of convolutions and linear layers, those of squeeze-and-excitation included: torchvision."""
+    """Multiply-adds of convolutions and linear layers, with squeeze-and-excitation: torchvision."""
     return sum(k.macs for k in kernels if k.kind in DENSE)
 
 
