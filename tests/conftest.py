@@ -1,4 +1,5 @@
-"""Two halves of the tests: what works without torch, proved by refusing to import it, and the rest."""
+"""Two halves of the tests: what works without torch, proved by refusing to import it, and the
+rest."""
 
 import functools
 import os

@@ -9,7 +9,13 @@ from nas.cli import nas
 from nas.errors import NasError, UsageError
 from nas.run.network import named_network
 
-SPACE = "from nas.testing.toys import toy_space\ndef space(resolution=8, classes=10, in_channels=3):\n    return toy_space(2)\n"
+SPACE = """
+from nas.testing.toys import toy_space
+
+
+def space(resolution=8, classes=10, in_channels=3):
+    return toy_space(2)
+"""
 
 
 @pytest.fixture

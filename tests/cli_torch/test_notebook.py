@@ -1,4 +1,5 @@
-"""The notebooks under experiments/ run from top to bottom, and what they end their cells with can be displayed."""
+"""The notebooks under experiments/ run from top to bottom, and what they end their cells with can
+be displayed."""
 
 import ast
 import json

@@ -1,4 +1,5 @@
-"""Weight sharing and differentiable search as a user runs them: run folders like any other, killed and resumed."""
+"""Weight sharing and differentiable search as a user runs them: run folders like any other, killed
+and resumed."""
 
 import json
 import signal
@@ -20,9 +21,18 @@ from nas.record import store
 
 ROOT = Path(nas.__file__).parent.parent
 COMMON = (
-    "search", "--space", "nas_bench_macro", "--device", "pixel", "--resolution", "32", "--proxy",
-    "images=96,resolution=8,score_images=40,batch_size=16", "--seed", "3",
-)  # fmt: skip
+    "search",
+    "--space",
+    "nas_bench_macro",
+    "--device",
+    "pixel",
+    "--resolution",
+    "32",
+    "--proxy",
+    "images=96,resolution=8,score_images=40,batch_size=16",
+    "--seed",
+    "3",
+)
 DIFFERENTIABLE = (*COMMON, "--strategy", "differentiable:longer=4,candidates=6", "--trials", "2")
 
 
@@ -52,9 +62,20 @@ def test_a_differentiable_search_lands_in_its_window_and_survives_a_kill(tmp_pat
     )
     assert (unbroken / "distribution.png").exists()
     process = subprocess.Popen(
-        [sys.executable, "-m", "nas", *DIFFERENTIABLE, "--latency", f"{target}ms", "--out", str(killed)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "nas",
+            *DIFFERENTIABLE,
+            "--latency",
+            f"{target}ms",
+            "--out",
+            str(killed),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+    )
     while not (killed / "devices" / "pixel1.json").exists() and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
@@ -73,9 +94,18 @@ def test_a_supernet_and_proxies_score_for_any_strategy(tmp_path) -> None:
     ):
         folder = tmp_path / objective
         document = run(
-            *COMMON, "--evaluator", evaluator, "--objective", f"{objective},latency_ms", "--strategy", "random",
-            "--trials", 5, "--out", folder,
-        )  # fmt: skip
+            *COMMON,
+            "--evaluator",
+            evaluator,
+            "--objective",
+            f"{objective},latency_ms",
+            "--strategy",
+            "random",
+            "--trials",
+            5,
+            "--out",
+            folder,
+        )
         assert document["trials"] == 5
         assert document["remarks"][0].startswith(
             "Kendall's tau with short training over 4 networks"
@@ -95,9 +125,18 @@ def test_a_supernet_and_proxies_score_for_any_strategy(tmp_path) -> None:
 def test_a_confirmation_trains_what_the_search_did_not(tmp_path, evaluator, objective) -> None:
     folder = tmp_path / "run"
     run(
-        *COMMON, "--evaluator", evaluator, "--objective", f"{objective},latency_ms",
-        "--strategy", "random", "--trials", 3, "--out", folder,
-    )  # fmt: skip
+        *COMMON,
+        "--evaluator",
+        evaluator,
+        "--objective",
+        f"{objective},latency_ms",
+        "--strategy",
+        "random",
+        "--trials",
+        3,
+        "--out",
+        folder,
+    )
     sides = ("--top", 1, "--random", 1, "--seeds", 1, "--epochs-factor", 2)
     document = run("confirm", folder, *sides)
     recipe = document["plan"]["recipe"]
@@ -137,7 +176,7 @@ def test_a_confirmation_trains_what_the_search_did_not(tmp_path, evaluator, obje
         (
             ("--strategy", "differentiable", "--latency", "20ms", "--evaluator", "supernet"),
             UsageError,
-            "strategy 'differentiable' has a supernet of its own .*: leave out --evaluator supernet",
+            "strategy 'differentiable' has a supernet .*: leave out --evaluator supernet",
         ),
         (("--evaluator", "supernet", "--stop-hopeless"), UsageError, "leave out --stop-hopeless"),
         (("--evaluator", "supernet:paths=2,paths=3"), UsageError, "gives paths twice"),

@@ -109,13 +109,21 @@ def test_an_onnx_file_teaches_as_its_network_does(saved, tmp_path):
     ("files", "changes", "message"),
     [
         (("big.json", None), {}, "needs its weights: --teacher-weights FILE"),
-        (("none.onnx", "big.pt"), {}, "an ONNX teacher holds its weights: leave --teacher-weights out"),
-        (("big.json", "big.pt"), {"temperature": 0}, "temperature must be above 0 and its weight above 0 and at most 1, not 0"),
+        (
+            ("none.onnx", "big.pt"),
+            {},
+            "an ONNX teacher holds its weights: leave --teacher-weights out",
+        ),
+        (
+            ("big.json", "big.pt"),
+            {"temperature": 0},
+            "temperature must be above 0 and its weight above 0 and at most 1, not 0",
+        ),
         (("big.json", "big.pt"), {"weight": 1.5}, "not 4 and 1.5"),
         (("big.json", "big.json"), {}, "big.json is not a file of weights"),
         (("big.pt.onnx", None), {}, "cannot read teacher"),
     ],
-)  # fmt: skip
+)
 def test_bad_teachers_are_one_line(saved, files, changes, message):
     spec, weights = files
     (saved / "big.pt.onnx").write_bytes(b"no graph")

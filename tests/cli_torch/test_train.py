@@ -93,9 +93,27 @@ def test_stopped_at_every_step_it_ends_in_the_same_bits(done, tmp_path):
 def test_killed_in_the_shell_it_ends_in_the_same_bits(tmp_path):
     def command(folder):
         return [
-            sys.executable, "-m", "nas", "train", NETWORK, "--data", "digits", "--resolution", "16", "--steps", "12",
-            "--batch-size", "16", "--checkpoint", "0.001s", "--threads", "1", "--json", "--out", str(folder),
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "nas",
+            "train",
+            NETWORK,
+            "--data",
+            "digits",
+            "--resolution",
+            "16",
+            "--steps",
+            "12",
+            "--batch-size",
+            "16",
+            "--checkpoint",
+            "0.001s",
+            "--threads",
+            "1",
+            "--json",
+            "--out",
+            str(folder),
+        ]
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     subprocess.run(command(whole), check=True, cwd=ROOT, capture_output=True)
@@ -269,9 +287,25 @@ def tiny(tmp_path):
 def test_a_papers_recipe_is_printed_and_drawn(tiny):
     pytest.importorskip("tensorboard")
     done = shell(
-        tiny / "n.json", "--data", "digits", "--recipe", "efficientnet", "--progressive", "s", "--set", "randaugment=0,"
-        "randaugment_start=0,mixup=0.2", "--steps", 4, "--batch-size", 16, "--threads", 1, "--tensorboard", "--out", tiny / "o",
-    )  # fmt: skip
+        tiny / "n.json",
+        "--data",
+        "digits",
+        "--recipe",
+        "efficientnet",
+        "--progressive",
+        "s",
+        "--set",
+        "randaugment=0,randaugment_start=0,mixup=0.2",
+        "--steps",
+        4,
+        "--batch-size",
+        16,
+        "--threads",
+        1,
+        "--tensorboard",
+        "--out",
+        tiny / "o",
+    )
     assert "rmsprop, peak rate 0.001, exponential; " in done.stderr
     assert "at 6 then 8 then 10 then 12 px" in done.stderr
     assert "drop_path=0.2" in done.stderr

@@ -1,5 +1,6 @@
 # ruff: noqa: E402
-"""ONNX files of small networks, one per kind of layer, agree with torch to 1e-5, and compute no size at run time."""
+"""ONNX files of small networks, one per kind of layer, agree with torch to 1e-5, and compute no
+size at run time."""
 
 import pytest
 

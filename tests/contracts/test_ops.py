@@ -1,5 +1,6 @@
 # ruff: noqa: E402
-"""Declared parameters, MACs and shapes equal torch's, for every distinct layer of every space that ships."""
+"""Declared parameters, MACs and shapes equal torch's, for every distinct layer of every space that
+ships."""
 
 import pytest
 

@@ -1,5 +1,6 @@
 # ruff: noqa: E402
-"""Equal digests mean equal outputs, and declared costs are torch's, in the spaces with more than one kind of op."""
+"""Equal digests mean equal outputs, and declared costs are torch's, in the spaces with more than
+one kind of op."""
 
 import numpy as np
 import pytest

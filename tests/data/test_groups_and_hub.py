@@ -199,9 +199,20 @@ def test_other_qualities_from_search_to_pick(tmp_path, metric):
     spec = archive(tmp_path / "a.npz")
     (tmp_path / "groups.txt").write_text("\n".join(str(i // 2) for i in range(120)))
     run(
-        "search", "--data", spec, "--groups", tmp_path / "groups.txt", "--trials", 3, "--objective",
-        f"{metric},latency_ms", "--proxy", "images=64,resolution=8", "--out", tmp_path / "run",
-    )  # fmt: skip
+        "search",
+        "--data",
+        spec,
+        "--groups",
+        tmp_path / "groups.txt",
+        "--trials",
+        3,
+        "--objective",
+        f"{metric},latency_ms",
+        "--proxy",
+        "images=64,resolution=8",
+        "--out",
+        tmp_path / "run",
+    )
     found = run(
         "confirm", tmp_path / "run", "--top", 1, "--random", 1, "--seeds", 1, "--epochs-factor", 1
     )

@@ -117,10 +117,32 @@ def test_a_fit_needs_a_seed(found, trainer, tmp_path):
 def test_the_command_fits_plans_and_goes_on(tmp_path):
     base().save(tmp_path / "base.json")
     arguments = [
-        "scale", str(tmp_path / "base.json"), "--fit", "--data", "digits", "--grid", "1", "--step", "2", "--members", "2",
-        "--tolerance", "0.4", "--pixels", "1", "--seeds", "1", "--images", "100", "--epochs", "0.3", "--batch-size", "16",
-        "--out", str(tmp_path / "family"),
-    ]  # fmt: skip
+        "scale",
+        str(tmp_path / "base.json"),
+        "--fit",
+        "--data",
+        "digits",
+        "--grid",
+        "1",
+        "--step",
+        "2",
+        "--members",
+        "2",
+        "--tolerance",
+        "0.4",
+        "--pixels",
+        "1",
+        "--seeds",
+        "1",
+        "--images",
+        "100",
+        "--epochs",
+        "0.3",
+        "--batch-size",
+        "16",
+        "--out",
+        str(tmp_path / "family"),
+    ]
     done = CliRunner().invoke(command_line, arguments, catch_exceptions=False)
     assert "kept: depth" in done.stdout
     assert "fitting took" in done.stdout

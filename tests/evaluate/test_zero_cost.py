@@ -47,7 +47,8 @@ def test_what_is_larger_scores_higher_where_the_definition_says_so() -> None:
 
 
 def test_synflow_is_that_of_the_definition() -> None:
-    """One linear layer on the mean: the sum over weights and biases of value times gradient at an input of ones."""
+    """One linear layer on the mean: the sum over weights and biases of value times gradient at an
+    input of ones."""
     network = build(slim(SPACE.decode([0] * 8), PROXY, 1, 10))
     ours = PROXIES["synflow"](network, torch.ones(2, 1, 8, 8), torch.zeros(2, dtype=torch.int64))
     found = network.double().eval()

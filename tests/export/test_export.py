@@ -46,8 +46,11 @@ def test_all_formats_with_weights(tmp_path, trained):
     onnx = pytest.importorskip("onnx")
     made = export(SMALL, tmp_path / "new" / "out", name="small", weights=trained, metadata=METADATA)
     assert sorted(path.name for path in (tmp_path / "new" / "out").iterdir()) == [
-        "small.json", "small.onnx", "small.pt", "small.py",
-    ]  # fmt: skip
+        "small.json",
+        "small.onnx",
+        "small.pt",
+        "small.py",
+    ]
     assert made.trained
     assert made.python_difference <= 1e-5
     assert made.onnx_difference <= 1e-5
@@ -106,7 +109,7 @@ def needs_the_toolkit(text: str) -> str:
     [
         (
             no_shortcut,
-            "logits of the exported python file differ from the source's by 0.*at most 1e-05 is allowed",
+            "logits of the exported python file differ .* by 0.*at most 1e-05 is allowed",
         ),
         (
             needs_the_toolkit,

@@ -129,7 +129,10 @@ def foreign(monkeypatch, text, name):
 
 
 def test_modules_of_other_packages_are_exported_too(monkeypatch):
-    text = "import math\nfrom nas.model.blocks import ConvNorm\n\nWIDE = 2\n\n\nclass Own(ConvNorm):\n    wide = math.floor(WIDE)\n"
+    text = (
+        "import math\nfrom nas.model.blocks import ConvNorm\n\nWIDE = 2\n\n\n"
+        "class Own(ConvNorm):\n    wide = math.floor(WIDE)\n"
+    )
     found = excerpt([foreign(monkeypatch, text, "Own")])
     assert found.modules == {"math"}
     assert list(found.definitions) == ["activation", "ConvNorm", "Own"]
@@ -144,7 +147,8 @@ def test_modules_of_other_packages_are_exported_too(monkeypatch):
             "'np' comes from numpy: an exported torch module may use",
         ),
         (
-            "from nas.model.blocks import ConvNorm\n\n\ndef activation(): ...\n\n\nclass Own(ConvNorm):\n    wide = activation\n",
+            "from nas.model.blocks import ConvNorm\n\n\ndef activation(): ...\n\n\n"
+            "class Own(ConvNorm):\n    wide = activation\n",
             "both define 'activation': one of them must be renamed",
         ),
         (

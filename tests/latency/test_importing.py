@@ -31,7 +31,7 @@ Conv_1-input:7x7x160-output:7x7x960: {mean: 0.9}
 AvgPool2D-input:7x7x960-output:1x1x960: {mean: 0.05}
 Conv_2-input:1x1x960-output:1x1x1280: {mean: 0.4}
 Logits-input:1x1x1280-output:1000: {mean: 0.4}
-"""
+"""  # noqa: E501
 
 
 def save(folder, name, content):

@@ -10,7 +10,8 @@ class Killed(BaseException):
 
 
 class ByName:
-    """Answers with a time that follows from the subject alone: what it is named for does that much work."""
+    """Answers with a time that follows from the subject alone: what it is named for does that much
+    work."""
 
     in_process = False
     fewest_rounds = 7

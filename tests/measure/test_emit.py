@@ -1,4 +1,5 @@
-"""Files go out, timings come back, and the guide's adb recipe does what it says, on an adb that is made up."""
+"""Files go out, timings come back, and the guide's adb recipe does what it says, on an adb that is
+made up."""
 
 import csv
 import json
@@ -96,7 +97,7 @@ case "$*" in
     push*) cp "$2" "$CALLS.model" ;;
     *perf_test*) printf 'Session creation time cost: 0.5 s\\r\\nAverage inference time cost total: %s.25 ms\\r\\n' "$(wc -c <"$CALLS.model")" ;;
 esac
-"""
+"""  # noqa: E501
 
 
 def test_the_guides_adb_recipe(models, tmp_path, monkeypatch):

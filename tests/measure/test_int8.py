@@ -66,8 +66,21 @@ def test_accuracy_stays_and_the_test_set_stays_shut(trained, tmp_path, monkeypat
 def test_the_shell_scores_the_test_set_only_when_asked_and_counts(trained, tmp_path):
     folder, _ = trained
     network().save(tmp_path / "net.json")
-    words = [str(tmp_path / "net.json"), "--weights", str(folder / "t/weights.pt"), "--to", "onnx", "--int8", "--calibrate",
-             "digits", "--calibration-images", "64", "--out", str(tmp_path), "--score-test"]  # fmt: skip
+    words = [
+        str(tmp_path / "net.json"),
+        "--weights",
+        str(folder / "t/weights.pt"),
+        "--to",
+        "onnx",
+        "--int8",
+        "--calibrate",
+        "digits",
+        "--calibration-images",
+        "64",
+        "--out",
+        str(tmp_path),
+        "--score-test",
+    ]
     done = CliRunner().invoke(
         command, [*words, "--json"], standalone_mode=False, catch_exceptions=False
     )

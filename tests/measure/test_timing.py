@@ -109,7 +109,8 @@ def test_onnxruntime_times_kernels_and_takes_the_empty_call_off():
 
 
 class Settling(Scripted):
-    """Runs in this process: a graph's first run of a visit takes 3 ms, the others 1 ms; an empty call a tenth of that."""
+    """Runs in this process: a graph's first run of a visit takes 3 ms, the others 1 ms; an empty
+    call a tenth of that."""
 
     in_process = True
 

@@ -1,4 +1,5 @@
-"""An audit compares the table with whole networks, and what it learns from half of them holds for the other half."""
+"""An audit compares the table with whole networks, and what it learns from half of them holds for
+the other half."""
 
 import numpy as np
 import pytest

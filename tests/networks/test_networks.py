@@ -94,17 +94,21 @@ MACS = (
 def test_multiply_adds_are_within_half_a_percent_of_the_published_ones(
     name, width, resolution, millions, rule
 ):
-    """torchvision, the papers, tensorflow/tpu's README, mobile-vision, timm's tables, the UniNet repository."""
+    """torchvision, the papers, tensorflow/tpu's README, mobile-vision, timm's tables, the UniNet
+    repository."""
     network = networks.get(name, width=width, resolution=resolution)
     assert rules.MACS[rule](network.kernels()) / 1e6 == pytest.approx(millions, rel=0.005)
 
 
-@pytest.mark.parametrize(("name", "width", "millions"), [
-    ("mobilenet_v2", 0.5, 1.97),
-    ("mobilenet_v2", 1.4, 6.11),
-    ("mnasnet_a1", 0.5, 2.1),
-    ("mnasnet_a1", 1.4, 6.1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "width", "millions"),
+    [
+        ("mobilenet_v2", 0.5, 1.97),
+        ("mobilenet_v2", 1.4, 6.11),
+        ("mnasnet_a1", 0.5, 2.1),
+        ("mnasnet_a1", 1.4, 6.1),
+    ],
+)
 def test_widths_round_as_their_authors_round(name, width, millions):
     """timm's mobilenetv2_050 and mobilenetv2_140; tensorflow/tpu's README."""
     decimals = 2 if name == "mobilenet_v2" else 1

@@ -1,4 +1,5 @@
-"""run.json: read into frozen records, written as it was, and refused in one line if it was edited."""
+"""run.json: read into frozen records, written as it was, and refused in one line if it was
+edited."""
 
 import json
 import re

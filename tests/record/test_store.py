@@ -1,4 +1,5 @@
-"""The record: claims, finishes, kills between any two writes, torn lines, full disks, foreign folders."""
+"""The record: claims, finishes, kills between any two writes, torn lines, full disks, foreign
+folders."""
 
 import errno
 import json
@@ -102,8 +103,13 @@ def test_canonical_holds_no_times_hosts_or_ids(tmp_path):
         run(store)
     assert canonical(tmp_path / "a") == canonical(tmp_path / "b")
     assert set(json.loads(canonical(tmp_path / "a").splitlines()[0])) == {
-        "number", "genes", "digest", "state", "metrics", "note",
-    }  # fmt: skip
+        "number",
+        "genes",
+        "digest",
+        "state",
+        "metrics",
+        "note",
+    }
 
 
 def test_optuna_opens_a_run_with_names_directions_params_and_values(tmp_path):

@@ -34,9 +34,15 @@ def training(
 ) -> SupernetTraining:
     space = tiny()
     return SupernetTraining(
-        Supernet(space, small, share=share, seed=1), *data(), schedule, sampler(space, sampling, 2, True), seed=1,
-        augment=Augment(pad=1, flip=True), distil=sampling == "sandwich", ramp=4,
-    )  # fmt: skip
+        Supernet(space, small, share=share, seed=1),
+        *data(),
+        schedule,
+        sampler(space, sampling, 2, True),
+        seed=1,
+        augment=Augment(pad=1, flip=True),
+        distil=sampling == "sandwich",
+        ramp=4,
+    )
 
 
 def test_one_path_trains_as_sgd_trains_the_network_alone() -> None:
@@ -129,7 +135,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_keeps_the_checkpoint(
     broken.images = torch.full_like(broken.images, float("nan"))
     with pytest.raises(
         TrainingError,
-        match=r"the supernet's loss is nan at step 2 of 6: start anew with a learning rate below 0.1",
+        match=r"loss is nan at step 2 of 6: start anew with a learning rate below 0.1",
     ):
         train(broken, tmp_path / "s.pt", {})
     assert (tmp_path / "s.pt").read_bytes() == kept
@@ -165,7 +171,8 @@ def test_a_batch_in_parts_adds_up_to_the_mean_of_the_parts() -> None:
 
 
 def test_mixed_precision_trains_weights_that_stay_whole(monkeypatch) -> None:
-    """What a GPU runs, on the CPU: products in bfloat16, logits, gradients and weights in float32."""
+    """What a GPU runs, on the CPU: products in bfloat16, logits, gradients and weights in
+    float32."""
     whole, mixed = training(share="none"), training(share="none")
     plain = [whole.advance() for _ in range(6)]
     monkeypatch.setattr(
@@ -264,9 +271,15 @@ def test_on_the_ramp_networks_keep_the_spelling_that_was_asked_for(canonical: bo
         space, lambda architecture: slim(architecture, Proxy(resolution=8, width=0.25), 3, 10)
     )
     found = SupernetTraining(
-        supernet, torch.zeros(8, 3, 8, 8), torch.zeros(8, dtype=torch.int64), Schedule(steps=1000, batch_size=8),
-        lambda draw: [(1, 1, 1, 1, 0, 1, 1, 0)], seed=0, ramp=1000, canonical=canonical,
-    )  # fmt: skip
+        supernet,
+        torch.zeros(8, 3, 8, 8),
+        torch.zeros(8, dtype=torch.int64),
+        Schedule(steps=1000, batch_size=8),
+        lambda draw: [(1, 1, 1, 1, 0, 1, 1, 0)],
+        seed=0,
+        ramp=1000,
+        canonical=canonical,
+    )
     found.done = 999
     [eased] = found._eased(found.sample(None))
     assert (eased == space.canonical(eased)) is canonical

@@ -50,7 +50,8 @@ def test_pairs_find_the_best_of_any_single_peaked_order(options: int) -> None:
 
 
 def found_width(seed: int, planted: int) -> int:
-    """Theta steps on losses with a planted width and as much noise as an eighth of the range is worth."""
+    """Theta steps on losses with a planted width and as much noise as an eighth of the range is
+    worth."""
     distribution = over(widths())
     shrinking = Shrinking(distribution, two_path=True)
     adam = torch.optim.Adam(distribution.theta, 0.2, (0.5, 0.999))

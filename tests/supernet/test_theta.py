@@ -105,7 +105,8 @@ def test_networks_are_drawn_as_the_distribution_says() -> None:
 
 
 def test_the_estimated_gradient_points_where_the_enumerated_one_does() -> None:
-    """Two slots of three options, real losses of a supernet: mean of 400 estimates, cosine at least 0.9."""
+    """Two slots of three options, real losses of a supernet: mean of 400 estimates, cosine at least
+    0.9."""
     space = nas_bench_macro.space()
     supernet = Supernet(space, small, seed=2)
     images, labels = (
@@ -147,9 +148,15 @@ def training(**settings) -> ThetaTraining:
     given = Settings(frozen=0.25, **settings)
     target = distribution(space).target
     return ThetaTraining(
-        Supernet(space, small, seed=1), Distribution(costs_of(space), "macs", target, depth=given.depth), (images, labels), (images[:20], labels[:20]),
-        Schedule(steps=12, batch_size=8, average=0.3), given, seed=1, skip_limit=0.0,
-    )  # fmt: skip
+        Supernet(space, small, seed=1),
+        Distribution(costs_of(space), "macs", target, depth=given.depth),
+        (images, labels),
+        (images[:20], labels[:20]),
+        Schedule(steps=12, batch_size=8, average=0.3),
+        given,
+        seed=1,
+        skip_limit=0.0,
+    )
 
 
 @pytest.mark.parametrize(
@@ -201,7 +208,8 @@ def test_the_guard_warns_of_skips_and_acts_where_it_is_on() -> None:
 
 
 def test_depth_is_a_choice_of_its_own() -> None:
-    """How often the last slot of a stage is filled is how likely the stage is to be full, whatever its options say."""
+    """How often the last slot of a stage is filled is how likely the stage is to be full, whatever
+    its options say."""
     space = nas_bench_macro.space()
     plain, found = distribution(space), Distribution(costs_of(space), "macs", 1.0, depth=True)
     assert [len(run) for run in found._runs] == [1, 2, 2]

@@ -15,7 +15,11 @@ def test_a_network_that_does_not_fit_is_refused_before_the_first_step(monkeypatc
         TrainingError, match=r"needs about .* GiB, there are 0\.0; the largest layer is"
     ):
         fit(
-            network, torch.zeros(8, 3, 32, 32), torch.zeros(8, dtype=torch.int64), Schedule(steps=2, batch_size=4),
-            seed=0, on_step=lambda step, loss: seen.append(step),
-        )  # fmt: skip
+            network,
+            torch.zeros(8, 3, 32, 32),
+            torch.zeros(8, dtype=torch.int64),
+            Schedule(steps=2, batch_size=4),
+            seed=0,
+            on_step=lambda step, loss: seen.append(step),
+        )
     assert not seen

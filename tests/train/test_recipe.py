@@ -22,7 +22,8 @@ from nas.train.recipe import GROWTH, RECIPES, Recipe, recipe
     ],
 )
 def test_growth_is_that_of_efficientnetv2s_code(preset, sizes, randaugment, mixup):
-    """google/automl, efficientnetv2/main_tf2.py: sizes and linspaces over four stages; dropout stays."""
+    """google/automl, efficientnetv2/main_tf2.py: sizes and linspaces over four stages; dropout
+    stays."""
     test_size = {"s": 384, "m": 480, "xl": 512}[preset]
     plan = RECIPES[f"efficientnetv2-{preset}"].plan(test_size)
     assert tuple(step.size for step in plan) == sizes
@@ -45,7 +46,8 @@ def test_without_growth_there_is_one_stage_at_the_networks_size():
 
 
 def test_published_rates():
-    """EfficientNet: 0.016 per 256 images, warmed up for 5 epochs, times 0.97 every 2.4, over 350 epochs."""
+    """EfficientNet: 0.016 per 256 images, warmed up for 5 epochs, times 0.97 every 2.4, over 350
+    epochs."""
     chosen = recipe("efficientnet", "", "batch_size=512")
     schedule = chosen.schedule(51200)  # 100 steps an epoch
     assert schedule.steps == 35000
@@ -99,7 +101,8 @@ def test_growth_names():
 
 
 def test_rmsprop_is_tensorflows():
-    """tf.keras RMSprop of old (ApplyRMSProp with momentum): ms from 1, eps under the root, rate inside the momentum."""
+    """tf.keras RMSprop of old (ApplyRMSProp with momentum): ms from 1, eps under the root, rate
+    inside the momentum."""
     rng = np.random.default_rng(0)
     weights, ms, mom = rng.normal(size=(3, 2)), np.ones((3, 2)), np.zeros((3, 2))
     given = torch.nn.Parameter(torch.tensor(weights))

@@ -182,14 +182,29 @@ def test_masks_are_resized_by_their_nearest_pixel():
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda f: (f / "masks" / "0.png").unlink(), "every image needs a mask of its name; 1 stand alone, such as 0"),
-        (lambda f: Image.new("L", (3, 3)).save(f / "masks" / "0.png"), r"mask .*0.png is \(3, 3\) pixels, its image \(48, 48\)"),
-        (lambda f: Image.new("RGB", (48, 48)).save(f / "masks" / "0.png"), "must be grey or of a palette, .* not RGB"),
-        (lambda f: Image.new("L", (48, 48), 7).save(f / "masks" / "0.png"), "masks must hold 0 to 1, or 255 for nothing, not 7"),
+        (
+            lambda f: (f / "masks" / "0.png").unlink(),
+            "every image needs a mask of its name; 1 stand alone, such as 0",
+        ),
+        (
+            lambda f: Image.new("L", (3, 3)).save(f / "masks" / "0.png"),
+            r"mask .*0.png is \(3, 3\) pixels, its image \(48, 48\)",
+        ),
+        (
+            lambda f: Image.new("RGB", (48, 48)).save(f / "masks" / "0.png"),
+            "must be grey or of a palette, .* not RGB",
+        ),
+        (
+            lambda f: Image.new("L", (48, 48), 7).save(f / "masks" / "0.png"),
+            "masks must hold 0 to 1, or 255 for nothing, not 7",
+        ),
         (lambda f: (f / "masks" / "0.png").write_bytes(b"no"), "cannot read mask"),
-        (lambda f: (f / "masks").rename(f / "mask"), "no folder .*masks: segmentation reads images/ and masks/"),
+        (
+            lambda f: (f / "masks").rename(f / "mask"),
+            "no folder .*masks: segmentation reads images/ and masks/",
+        ),
     ],
-)  # fmt: skip
+)
 def test_bad_masks_are_one_line(tmp_path, spoil, message):
     folder = tmp_path / "few"
     write(folder, np.full((3, 28, 28), 99, np.uint8), np.random.default_rng(0))
