@@ -1,6 +1,9 @@
-"""Our strategies beside Optuna's samplers on benchmarks with known truth, one configuration for all.
+"""Our strategies beside Optuna's samplers on benchmarks with known truth.
 
-    python experiments/arena_cases.py OUT [CASE ...] [--seeds N] [--strategy SPEC ...] [--budget N] [--workers N]
+Each strategy has one configuration for all cases.
+
+    python experiments/arena_cases.py OUT [CASE ...] [--seeds N] [--strategy SPEC ...]
+        [--budget N] [--workers N]
 
 A case is a benchmark, a budget, seeds and strategies, below; without a name all are run. Finished
 searches in OUT are kept, so a case that was stopped goes on. The seeds of NK are held back
@@ -40,10 +43,12 @@ REINFORCED = ("rl", "rl:tunas", "evolution")
 
 @dataclass(frozen=True)
 class Case:
-    """``checkpoints``: evaluations at which regret is printed, the budget last."""
+    """One benchmark and what searches it."""
 
     benchmark: str
     checkpoints: Sequence[int]
+    """Evaluations at which regret is printed, the budget last."""
+
     seeds: range
     strategies: Sequence[str]
 
@@ -96,7 +101,10 @@ def run(name: str, out: Path, given: argparse.Namespace) -> Arena:
 
 
 def print_differences(what: str, arenas: Sequence[Arena], first: str) -> None:
-    """A strategy's last figure less each other's, paired by seed, over all arenas that have both, with 95 % intervals."""
+    """Print the last figure of one strategy less that of each other, with 95 % intervals.
+
+    Figures are paired by seed, over all arenas that have both strategies.
+    """
     own = [arena for arena in arenas if first in arena.strategies]
     for column in sorted({arena.column for arena in own}):
         for other in dict.fromkeys(

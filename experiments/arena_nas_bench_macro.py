@@ -1,4 +1,6 @@
-"""Regret on NAS-Bench-Macro at equal budgets: ``python experiments/arena_nas_bench_macro.py OUT [SEEDS [WORKERS]]``.
+"""Regret on NAS-Bench-Macro at equal budgets.
+
+    python experiments/arena_nas_bench_macro.py OUT [SEEDS [WORKERS]]
 
 Needs NAS_DATA, the folder of nas_bench_macro_cifar10.json. Also prints where the time went.
 """

@@ -1,4 +1,9 @@
-"""An Optuna study written by hand whose sampler is our local search: ``python experiments/arena_optuna_study.py``."""
+"""An Optuna study written by hand whose sampler is our local search.
+
+    python experiments/arena_optuna_study.py
+
+Prints its first value, its best, and the optimum of the landscape.
+"""
 
 import optuna
 

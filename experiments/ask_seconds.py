@@ -1,7 +1,9 @@
-"""CPU seconds of one proposal after 300 and after 10,000 trials told: ``python experiments/ask_seconds.py [STRATEGY ...]``.
+"""CPU seconds of one proposal after 300 and after 10,000 trials told.
 
-Over FBNet's space, losses smooth in the genes, the least of three. Optuna's GP is not asked after
-10,000.
+    python experiments/ask_seconds.py [STRATEGY ...]
+
+The space is FBNet's, and losses are smooth in the genes. Printed is the least of three. Optuna's GP
+is not asked after 10,000.
 """
 
 import sys

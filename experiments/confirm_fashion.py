@@ -1,4 +1,6 @@
-"""Does the search beat random networks of the same latency on Fashion-MNIST? Five searches, one confirmed interval.
+"""Whether the search beats random networks of the same latency on Fashion-MNIST.
+
+Five searches give one confirmed interval.
 
 Each search seed gets its own search and confirmation: front members against random networks of
 their latency bands, one recipe for both, fresh seeds, scored on test. The unit of the pooled
@@ -8,8 +10,10 @@ forty minutes on two idle cores for fbnet, half of it for mnasnet; stopped, it g
 
     python experiments/confirm_fashion.py --out runs/fashion
     python experiments/confirm_fashion.py --space mnasnet --trials 40 --out runs/fashion-mnasnet
-    python experiments/confirm_fashion.py --out runs/fashion-gp --seeds 3 --trials 40 --strategy gp    # half an hour on one core
-    python experiments/confirm_fashion.py --slice --out runs/fashion-slice    # a few minutes, to see that it works
+    # half an hour on one core
+    python experiments/confirm_fashion.py --out runs/fashion-gp --seeds 3 --trials 40 --strategy gp
+    # a few minutes, to see that it works
+    python experiments/confirm_fashion.py --slice --out runs/fashion-slice
 """
 
 import argparse
@@ -26,7 +30,7 @@ from nas.run.settings import Search
 from nas.statistics import claim, paired_interval
 
 
-def one(seed: int, given: argparse.Namespace) -> Path:
+def search_and_confirm(seed: int, given: argparse.Namespace) -> Path:
     """Search and confirm with one seed, or finish what was begun."""
     folder: Path = given.out / f"seed{seed}"
     settings = Search().changed(
@@ -102,7 +106,7 @@ def main() -> None:
             "images=512",
         )
     with ProcessPoolExecutor(given.workers) as pool:
-        report(list(pool.map(one, range(given.seeds), [given] * given.seeds)))
+        report(list(pool.map(search_and_confirm, range(given.seeds), [given] * given.seeds)))
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def counted(path: Path) -> Counts:
 
 
 def docstring_rows(tree: ast.AST) -> set[int]:
-    """The rows of strings that stand alone: docstrings of modules, classes, functions and fields."""
+    """The rows of strings that stand alone: of modules, classes, functions and fields."""
     rows: set[int] = set()
     for node in ast.walk(tree):
         if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Constant):

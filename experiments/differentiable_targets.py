@@ -1,4 +1,6 @@
-"""Differentiable search at several latency targets and seeds, beside random search of equal cost in the same window.
+"""Differentiable search at several latency targets and seeds, beside random search.
+
+Random search costs as much and stays in the same latency window.
 
     python experiments/differentiable_targets.py OUT --data fashion-mnist
 

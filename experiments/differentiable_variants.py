@@ -1,4 +1,4 @@
-"""What each improvement of differentiable search does: every variant at one latency, beside FBNet's own way.
+"""What each improvement of differentiable search does, at one latency, beside FBNet's own way.
 
     python experiments/differentiable_variants.py OUT
 
@@ -32,7 +32,10 @@ VARIANTS = (
     "path,depth=true",
     "path,prune=0.3",
 )
-"""The first is the paper's. ``two_path`` needs ordered choices, which FBNet's space has none of: see two_path_widths.py."""
+"""The first is the paper's.
+
+``two_path`` needs ordered choices. FBNet's space has none: see two_path_widths.py.
+"""
 
 
 def row(out: Path, variant: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:

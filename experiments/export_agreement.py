@@ -1,13 +1,15 @@
-"""Random networks of every space, exported: agreement of Python and ONNX files with the source, and speed of ONNX.
+"""Whether exported Python and ONNX files agree with their networks, and how fast ONNX is.
 
-    python experiments/export_agreement.py [SPACE ...] [--networks 50] [--resolution 32] [--out runs/export_agreement]
+    python experiments/export_agreement.py [SPACE ...] [--networks 50] [--resolution 32]
+        [--out runs/export_agreement]
 
-All norms, biases and scales are shaken first, so that a part that is left out or folded wrongly
-shows. Differences are relative to the largest logit of three random images. The plain export is
-``torch.onnx.export`` with its defaults, batch fixed at 1. Three sessions of onnxruntime, one thread
-each, run batch 1 in turn: our file, the plain file, and the plain file once more, which tells the
-noise. Per network the ratio of medians of the thread's CPU time, which other work on the machine
-disturbs least; per space their geometric mean with its 95 % interval.
+Random networks of every space are exported. All norms, biases and scales are shaken first, so that
+a part that is left out or folded wrongly shows. Differences are relative to the largest logit of
+three random images. The plain export is ``torch.onnx.export`` with its defaults, batch fixed at 1.
+Three sessions of onnxruntime, one thread each, run batch 1 in turn: our file, the plain file, and
+the plain file once more, which tells the noise. Per network the ratio of medians of the thread's
+CPU time, which other work on the machine disturbs least; per space their geometric mean with its
+95 % interval.
 
 Networks are whole, at a small resolution, where whatever a graph spends beside arithmetic weighs
 most. Of ``fused_mbconv`` the base b0, as networks of its base s hold up to a hundred million

@@ -1,4 +1,4 @@
-"""Tables for measured devices from 50, 100 and 300 timed networks, beside the best that 4,000 allow.
+"""Tables for measured devices from 50, 100 and 300 timed networks, beside the best of 4,000.
 
     python experiments/few_shot_tables.py [--data DIR]
 

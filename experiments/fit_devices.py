@@ -1,9 +1,9 @@
-"""Device models and latency tables from published figures: what is fitted, how it was chosen, how far it is off.
+"""Device models and latency tables, fitted to published figures.
 
     python experiments/fit_devices.py [--figures DIR] [--write]
 
-reads the figures (``--figures``, else the environment variable NAS_FIGURES), prints every error
-quoted about `latency_tables/`, and with ``--write`` writes the tables there. Prices are
+It reads the figures (``--figures``, else the environment variable NAS_FIGURES) and prints every
+error quoted about `latency_tables/`. With ``--write`` it writes the tables there. Prices are
 non-negative least squares on relative errors. The form (which amounts have a price) is chosen
 inside each fold: the fewest prices within one standard error of the best inner score. Held out are,
 in turn, a family of networks (pixel1) and a layer shape (pixel3, raspi4).
@@ -88,7 +88,7 @@ FAMILIES = ("mobilenet_v2", "mnasnet_a1")
 
 
 def amounts(kernels: Iterable[Kernel]) -> Work:
-    """Work by amount, in millions: those of the device model, and those that only candidates price."""
+    """Work by amount, in millions, with the amounts that only candidates price."""
     total: Counter[str] = Counter()
     for kernel in kernels:
         own = work((kernel,))
@@ -118,7 +118,10 @@ def matrix(works: Sequence[Work], form: Sequence[str]) -> Floats:
 
 
 def solve(x: Floats, ms: Floats, scale: Floats, weight: Floats) -> tuple[Floats, float]:
-    """Non-negative prices that minimise weighted squared errors divided by ``scale``, and that sum of squares."""
+    """Non-negative prices that minimise squared errors, and that sum of squares.
+
+    Errors are divided by ``scale``, squares multiplied by ``weight``.
+    """
     w = np.sqrt(weight) / scale
     norm = np.sqrt(((x * w[:, None]) ** 2).sum(0))
     norm[norm == 0] = 1.0
@@ -127,7 +130,10 @@ def solve(x: Floats, ms: Floats, scale: Floats, weight: Floats) -> tuple[Floats,
 
 
 def select(scores: Mapping[str, tuple[float, float]], forms: Forms) -> str:
-    """The one-standard-error rule: fewest prices within one standard error of the best score; ties by score."""
+    """The one-standard-error rule: fewest prices within one standard error of the best score.
+
+    Ties are decided by score.
+    """
     limit = sum(min(scores.values()))
     return min(
         (n for n in scores if scores[n][0] <= limit), key=lambda n: (len(forms[n]), scores[n][0])
@@ -138,19 +144,22 @@ def mape(errors: Iterable[float]) -> float:
     return 100 * float(np.abs(np.fromiter(errors, float)).mean())
 
 
-# ------------------------------------------------------------------------------------------------ Pixel 1
+# Pixel 1
 
 
 @dataclass(frozen=True)
 class Timing:
-    """One published time. ``folds``: the inner folds that hold it out. Blocks are a campaign of their own."""
+    """One published time."""
 
     label: str
     layers: tuple[Layer, ...]
     work: Work
     ms: float
     family: str
+    """The network's name; blocks are a campaign of their own."""
+
     folds: tuple[str, ...]
+    """The inner folds that hold it out."""
 
 
 def timing(label: str, layers: Iterable[Layer], ms: str, family: str, *folds: str) -> Timing:
@@ -171,7 +180,10 @@ def read(path: Path) -> Iterator[dict[str, str]]:
 
 
 def pixel1_blocks(figures: Path) -> Iterator[Timing]:
-    """Block timings. Layer 21 at expansion 3 takes 93 % of expansion 6, elsewhere half: two rows left out."""
+    """Block timings, but for two of layer 21.
+
+    They are left out: expansion 3 takes 93 % of expansion 6 there, elsewhere half.
+    """
     for r in read(figures / "pixel1_mbconv_blocks.csv"):
         if (r["layer"], r["expand"]) == ("21", "3"):
             continue
@@ -188,7 +200,10 @@ def pixel1_blocks(figures: Path) -> Iterator[Timing]:
 
 
 def pixel1_timings(figures: Path) -> list[Timing]:
-    """Blocks, the rest of their network (the only stem and head of that campaign: never held out), networks."""
+    """Blocks, the rest of their network, and networks.
+
+    The rest is the only stem and head of that campaign, so it is never held out.
+    """
     stem = Layer(Conv(kernel=3, channels=32, stride=2), Shape(3, 224))
     head = Layer(Conv(channels=1280), Shape(320, 7))
     rest = (stem, head, Layer(Classifier(), head.out_shape))
@@ -206,9 +221,10 @@ def pixel1_timings(figures: Path) -> list[Timing]:
 
 
 def pixel1_fit(rows: Sequence[Timing], form: Sequence[str]) -> tuple[Floats, float]:
-    """Prices at the scale of the published networks, and the campaign factor: blocks = factor x that scale.
+    """Prices at the scale of the published networks, and the campaign factor.
 
-    Each campaign weighs the same. The factor is searched on a grid, refined three times.
+    Blocks are the factor times that scale. Each campaign weighs the same. The factor
+    is searched on a grid, refined three times.
     """
     campaign = np.array([int(r.family == "blocks") for r in rows])
     count = np.bincount(campaign, minlength=2)
@@ -239,7 +255,7 @@ def pixel1_errors(
 
 
 def pixel1_inner(rows: Sequence[Timing], form: Sequence[str]) -> tuple[float, float]:
-    """Inner score, half block folds (by map size) and half network folds, and its standard error."""
+    """Inner score, half from block folds (by map size), half from network folds; its error."""
     scores: dict[bool, list[float]] = {False: [], True: []}
     for fold in sorted({fold for r in rows for fold in r.folds}):
         held = [r for r in rows if fold in r.folds]
@@ -251,8 +267,9 @@ def pixel1_inner(rows: Sequence[Timing], form: Sequence[str]) -> tuple[float, fl
 
 
 def pixel1_rows(timings: Iterable[Timing], factor: float) -> dict[str, Row]:
-    """One row per distinct block at the published networks' scale: mean and sd over the layers it was timed in.
+    """One row per distinct block at the published networks' scale.
 
+    It holds the mean and sd over the layers that the block was timed in.
     A block timed once gets the relative sd pooled over those timed several times.
     """
     grouped: dict[str, list[float]] = {}
@@ -357,7 +374,10 @@ def pixel1_report(timings: Sequence[Timing]) -> dict[str, float]:
 
 
 def pixel1_block_spread(timings: Sequence[Timing], blocks: Sequence[Timing]) -> str:
-    """Root mean square of held-out block errors (whence ``row_sd``), and the mean error per map size."""
+    """Root mean square of held-out block errors, and the mean error per map size.
+
+    The first is where ``row_sd`` comes from.
+    """
     held = {}
     for fold in sorted({fold for t in blocks for fold in t.folds}):
         fitted = pixel1_fit([t for t in timings if fold not in t.folds], PIXEL1_FORM)
@@ -370,7 +390,7 @@ def pixel1_block_spread(timings: Sequence[Timing], blocks: Sequence[Timing]) -> 
     )
 
 
-# ------------------------------------------------------------------------------- Pixel 3, Raspberry Pi 4
+# Pixel 3, Raspberry Pi 4
 
 EVERY_SKIP = fbnet.space(resolution=32, classes=100).decode([list(fbnet.BLOCKS).index("skip")] * 22)
 
@@ -421,7 +441,10 @@ def fbnet_timings(figures: Path, device: str) -> tuple[list[Block], float]:
 
 
 def fbnet_fit(rows: Sequence[Block], base: float | None, form: Sequence[str]) -> Floats:
-    """Prices by errors relative to the whole block (over skip, plus predicted skip); the base counts as four rows."""
+    """Prices by errors relative to the whole block: its time over skip, plus the predicted skip.
+
+    The base counts as four rows.
+    """
     skip = matrix([r.skip_work for r in rows], form)
     x, ms, weight = (
         matrix([r.work for r in rows], form) - skip,
@@ -530,7 +553,7 @@ def fbnet_rows(rows: Sequence[Block], base: float, model: DeviceModel) -> dict[s
     return found
 
 
-# ----------------------------------------------------------------------------------------------- the files
+# The files
 
 
 def figures_folder(given: str | None) -> Path:
@@ -579,9 +602,15 @@ PIXEL1_FIGURES = [
 ]
 FBNET_FIGURES = [
     {
-        "what": "96 FBNet blocks at 32x32 over the skip of their layer, recovered exactly from whole-network sums",
+        "what": (
+            "96 FBNet blocks at 32x32 over the skip of their layer, "
+            "recovered exactly from whole-network sums"
+        ),
         "who": "C. Li et al., HW-NAS-Bench, https://arxiv.org/abs/2103.10584",
-        "where": "https://github.com/GATECH-EIC/HW-NAS-Bench, through https://github.com/HayeonLee/HELP (45f70eb)",
+        "where": (
+            "https://github.com/GATECH-EIC/HW-NAS-Bench, "
+            "through https://github.com/HayeonLee/HELP (45f70eb)"
+        ),
         "licence": "MIT",
     }
 ]
@@ -662,7 +691,9 @@ def fbnet_info(device: str, table: Table, known_error: Mapping[str, float]) -> d
         "name": device,
         "aliases": [],
         "title": f"{title}, FBNet blocks at 32x32",
-        "kind": "published measurements; stem, head and skips apportioned; device model fitted to them",
+        "kind": (
+            "published measurements; stem, head and skips apportioned; device model fitted to them"
+        ),
         "unit": "ms",
         "rows": len(table.rows),
         "conditions": {
@@ -705,7 +736,10 @@ def fbnet_info(device: str, table: Table, known_error: Mapping[str, float]) -> d
 
 
 def shipped(figures: Path) -> dict[str, Table]:
-    """The tables as fitted to all figures, rounded as they are written; pixel1's ``more`` holds the campaign factor."""
+    """The tables as fitted to all figures, rounded as they are written.
+
+    pixel1's ``more`` holds the campaign factor.
+    """
     timings = pixel1_timings(figures)
     prices, factor = pixel1_fit(timings, PIXEL1_FORM)
     rounded = np.array(list(round_prices(PIXEL1_FORM, prices).values()))

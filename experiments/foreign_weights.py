@@ -1,11 +1,11 @@
-"""Do weights and architecture strings mean the same to timm and torchvision as to us? Compared in float64.
+"""Whether weights and architecture strings mean the same to timm and torchvision as to us.
 
     pip install timm torchvision
     python experiments/foreign_weights.py
 
 For each network that several of us have: their module with random weights and norms, its state dict
-loaded here, and the largest difference of logits relative to the largest logit. Then our
-architecture strings, decoded and built by timm.
+loaded here, and the largest difference of logits relative to the largest logit, in float64. Then
+our architecture strings, decoded and built by timm.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,6 @@
-"""Feed every reader of files files that are broken on purpose: each must be refused in one line, or be sound.
+"""Feed every reader files that are broken on purpose.
+
+Each file must be refused in one line, or be sound.
 
     PYTHONPATH=. python experiments/fuzz_files.py OUT [--bad 10000] [FORMAT ...]
 
@@ -65,14 +67,16 @@ for _module in (catalog, registry):
 
 @dataclass(frozen=True)
 class Format:
-    """``file``: the sound one. ``kind``: what edits of values apply to: JSON, a line of JSON, tensors, or nothing.
-
-    ``read``: everything a reader does with it.
-    """
+    """A kind of file and its reader."""
 
     file: Path
+    """The sound one."""
+
     read: Callable[[Path], object]
+    """Everything that a reader does with the file."""
+
     kind: str = "json"
+    """What edits of values apply to: JSON, a line of JSON, tensors, or nothing."""
 
 
 def finite(*values: float) -> None:

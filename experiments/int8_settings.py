@@ -1,9 +1,11 @@
-"""Which settings of static quantisation are fast here? One network in onnxruntime, one thread, all kinds interleaved.
+"""Which settings of static quantisation are fast here.
 
-    python experiments/int8_settings.py --network mobilenet_v2      # two minutes; keep the machine quiet
+    # two minutes; keep the machine quiet
+    python experiments/int8_settings.py --network mobilenet_v2
 
-Calibrated on random numbers: speeds are true, outputs mean nothing. `nas export --int8` and `nas
-latency build --dtype int8` use the first kind, see `nas.export.int8`.
+One network runs in onnxruntime on one thread, all kinds interleaved. Calibrated on random numbers:
+speeds are true, outputs mean nothing. `nas export --int8` and `nas latency build --dtype int8` use
+the first kind, see `nas.export.int8`.
 """
 
 import argparse

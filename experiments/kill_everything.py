@@ -1,7 +1,8 @@
-"""SIGKILL at random moments of every strategy and every verb: what is lost, what is done twice, what comes out.
+"""SIGKILL at random moments of every strategy and every verb.
 
     python experiments/kill_everything.py OUT
 
+Counted is what is lost and what is done twice, and the end is compared with an unbroken run's.
 Prints a table (Markdown), and adds each finished line to OUT/kills.jsonl: killed itself, it goes
 on. A verb is run once unbroken and once killed; a kill comes at a moment drawn uniformly from the
 time that the unbroken run took.
@@ -85,26 +86,38 @@ def victim(folder: Path, spec: str, workers: int) -> None:
 
 @dataclass(frozen=True)
 class Verb:
-    """``command(folder)``; ``finished(folder)``: what is done, in order; ``begun``: what was started, with repeats."""
+    """A verb of the command line; every function takes its output folder."""
 
     name: str
     command: Callable[[Path], list[str]]
+    """The arguments that begin it, or go on with it."""
+
     finished: Callable[[Path], list[str]]
+    """What is done, in order."""
+
     result: Callable[[Path], str] | None
+    """What must equal the unbroken run's; None if the run is asynchronous."""
+
     kills: int
     begun: Callable[[Path], list[str]] = field(default=lambda folder: [])
+    """What was started, with repeats."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One verb's: kills, finished things lost, finished things done again, whether the end equals the unbroken run's."""
+    """What kills did to one verb."""
 
     verb: str
     kills: int
     finished: int
     lost: int
+    """Finished things that were gone after a kill."""
+
     repeated: int
+    """Finished things that were done again."""
+
     equal: str
+    """Whether the end equals the unbroken run's: yes, NO or asynchronous."""
 
 
 def nas(*arguments: object) -> list[str]:
@@ -310,18 +323,28 @@ def verbs(out: Path) -> list[Verb]:
 
 @dataclass
 class Tally:
-    """What the attempts at a verb have shown so far; ``before`` and ``begun``: what was finished and started by then."""
+    """What the attempts at a verb have shown so far."""
 
     took: float
+    """Seconds of the unbroken run."""
+
     done: int = 0
+    """Kills so far."""
+
     lost: int = 0
     repeated: int = 0
     before: list[str] = field(default_factory=list)
+    """What was finished after the last attempt."""
+
     begun: int = 0
+    """How much was started by then."""
 
 
 def harmed(verb: Verb, out: Path, draw: random.Random, kills: int) -> Line:
-    """Run a verb unbroken, then killed so often; what the kills cost. Goes on after the last attempt that it noted."""
+    """Run a verb unbroken, then killed so often, and say what the kills cost.
+
+    It goes on after the last attempt that it noted.
+    """
     name = "".join(c if c.isalnum() else "-" for c in verb.name)
     whole, killed, noted = out / f"{name}-unbroken", out / f"{name}-killed", out / f"{name}.json"
     if noted.exists():
@@ -369,7 +392,10 @@ def clear(folder: Path) -> None:
 
 
 def attempt(verb: Verb, folder: Path, tally: Tally, share: float | None) -> bool:
-    """Begin a verb, or go on; kill it after a share of the time that it takes. Whether it came to its end."""
+    """Begin a verb, or go on, and kill it after a share of the time that it takes.
+
+    True if it came to its end. It is not killed if ``share`` is None.
+    """
     with subprocess.Popen(
         verb.command(folder), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     ) as process:

@@ -1,4 +1,4 @@
-"""What no fitted model can beat: the Gaussian process that is told the covariance of the landscape it searches.
+"""What no fitted model can beat: the Gaussian process that knows its landscape's covariance.
 
     python experiments/known_kernel.py [--space fbnet] [--seeds 3] [--budget 200]
 
@@ -29,18 +29,25 @@ K = _gp.DEGREES - 1
 NOISE = 0.15
 FIRST_SEED = 100
 APART = 1e3
-"""The share of runs against that of the part which falls off with distance, which is left nothing."""
+"""The share of runs beside that of the part which falls off with distance.
+
+That part is left next to nothing.
+"""
 
 
 def true_weights(groups: int) -> _gp.Weights:
-    """Shares of runs of the highest degree, and the noise; what falls off with distance is left nothing."""
+    """Shares of runs of the highest degree, and the noise."""
     shares = np.zeros(_gp.DEGREES)
     shares[-1] = APART
     return _gp.Weights(np.full(groups, 1e2), shares, APART * NOISE**2)
 
 
 class Known(gp.GaussianProcess):
-    """`gp` with a kernel that is given instead of fitted; ``spreads``: of the confidence bound, None for `gp`'s own."""
+    """`gp` with a kernel that is given instead of fitted.
+
+    ``spreads`` is how many standard deviations the confidence bound takes off; None for `gp`'s own
+    way, expected improvement.
+    """
 
     def __init__(self, domain: Domain, *, seed: int, spreads: float | None) -> None:
         super().__init__(domain, seed=seed)
@@ -71,7 +78,10 @@ STRATEGIES: Mapping[str, Callable[[Domain, int], gp.GaussianProcess]] = {
 
 
 def likelihoods(strategy: gp.GaussianProcess) -> str:
-    """Of what was told, by the fitted kernel and by the true one, mean and variance profiled out in both."""
+    """Log likelihoods of what was told, by the fitted kernel and by the true one.
+
+    Mean and variance are profiled out in both.
+    """
     losses = strategy.history.losses
     points, y = (
         strategy.features.points(np.array(list(losses))),
@@ -87,7 +97,7 @@ def likelihoods(strategy: gp.GaussianProcess) -> str:
 
 
 def regret(strategy: Strategy, problem: Problem, budget: int) -> float:
-    """Of the network recommended after so many evaluations."""
+    """Regret of the network recommended after so many evaluations."""
     for number in range(budget):
         asked = strategy.ask(number)
         losses = problem.observe(asked.genes)

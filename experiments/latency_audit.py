@@ -1,6 +1,7 @@
-"""A table of this machine, held against whole networks of four spaces: as built, corrected, naive; and picks under a bound.
+"""A table of this machine, held against whole networks of four spaces.
 
-    python experiments/latency_audit.py --out DIR [--minutes 20] [--space fbnet ..] [--resolution 128]
+    python experiments/latency_audit.py --out DIR [--minutes 20] [--space fbnet ..]
+        [--resolution 128]
 
 Times, in one random mix of interleaved rounds, every row of a table and whole random networks of
 each space, in four passes: some to learn a correction from, others held out; two measurements of a
@@ -87,7 +88,11 @@ def drawn_keys(networks: Iterable[Timed]) -> list[str]:
 def time_everything(
     given: argparse.Namespace, spaces: Sequence[SearchSpace], runner: OnnxRuntime, slot: Slice
 ) -> tuple[Table, list[Timed], list[Timed], list[str]]:
-    """The table; the networks to learn from and those held out, each with its times; what made them doubtful."""
+    """Time rows and networks, and build the table.
+
+    Returns the table, the networks to learn from and those held out, each with its times, and what
+    made the times doubtful.
+    """
     networks = drawn(spaces, given.fit, given.networks, given.seed)
     held = {
         one.network.digest
@@ -132,7 +137,10 @@ def time_everything(
 def naive_times(
     keys: Iterable[str], runner: OnnxRuntime, path: Path, slot: Slice
 ) -> dict[str, float]:
-    """Ops one after the other, each run at most thirty times in a row; median, nothing taken off."""
+    """Times of ops one after the other: the median, with nothing taken off.
+
+    Each op runs at most thirty times in a row.
+    """
     known = (
         dict(json.loads(text) for text in path.read_text().splitlines()) if path.exists() else {}
     )
@@ -171,7 +179,11 @@ def naive_audit(held: Sequence[Timed], runner: OnnxRuntime, out: Path, slot: Sli
 def picks(
     table: Table, spaces: Sequence[SearchSpace], count: int, seed: int
 ) -> list[tuple[float, Timed]]:
-    """(budget, network): budgets uniform over a space's middle; of networks inside, the one that uses most of it."""
+    """Budgets, each with the network picked for it.
+
+    Budgets are uniform over a space's middle. Of the networks inside, the one is picked that uses
+    most of its budget.
+    """
     found = []
     for number in range(count):
         space, draws = spaces[number % len(spaces)], rng(seed, "audit picks", number)

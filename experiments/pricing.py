@@ -1,4 +1,4 @@
-"""Price a million networks: compiled costs against a bare NumPy gather and sum, and a dictionary per layer.
+"""Price a million networks by compiled costs, by bare NumPy, and by a dictionary per layer.
 
     python experiments/pricing.py [--space fbnet] [--networks 1000000]
 
@@ -44,7 +44,7 @@ def main() -> None:
     small = genes[: max(1, arguments.networks // DICTIONARY_SHARE)]
 
     def bare() -> np.ndarray:
-        """What NumPy alone does where one shape is handed over: a gather and a sum per slot and cost."""
+        """A gather and a sum per slot and cost, enough if each slot hands over one shape."""
         totals = []
         for column in range(3):
             fixed = sum(v[0, 0, column] for v in compiled.values if v.shape[1] == 1)
@@ -99,7 +99,8 @@ def main() -> None:
         print(f"{name:10} {value:9.3f} s   {value / seconds['compiled']:8.2f} x compiled")
     for name, found in results.items():
         if name == "dictionary" and "bare" not in ways:
-            continue  # its keys know one shape per slot, so its sums are not this space's; its time is what counts
+            # Its keys know one shape per slot, so its sums are not this space's. Its time counts.
+            continue
         difference = np.abs(found / results["compiled"][: len(found)] - 1).max()
         print(f"{name:10} largest relative difference to compiled {difference:.1e}")
 

@@ -9,9 +9,12 @@ underfit. What a growing step costs is timed first, in rounds that alternate wit
 CPU time of a whole training follows what runs beside it. Every training is scored once on test, the
 10,000 test images. NAS_DATA holds the images. Stopped, it goes on with the training it was at.
 
-    python experiments/progressive.py --out runs/progressive pace    # seconds; keep the machine quiet
-    python experiments/progressive.py --out runs/progressive         # half an hour on one core
-    python experiments/progressive.py --slice --out runs/progressive-slice   # a minute, to see that it works
+    # seconds; keep the machine quiet
+    python experiments/progressive.py --out runs/progressive pace
+    # half an hour on one core
+    python experiments/progressive.py --out runs/progressive
+    # a minute, to see that it works
+    python experiments/progressive.py --slice --out runs/progressive-slice
 """
 
 import argparse
@@ -138,7 +141,10 @@ def stages(dataset: Dataset, changes: dict[str, object]) -> list[Training]:
 
 
 def pace(dataset: Dataset, out: Path) -> float:
-    """CPU time of a growing step over that of a fixed one, the mean over the stages; from the record or measured now."""
+    """CPU time of a growing step over that of a fixed one, the mean over the stages.
+
+    It is read from the record, or else measured now.
+    """
     record = out / "trainings.jsonl"
     for row in ledger.read(record):
         if row["kind"] == "pace":
@@ -174,13 +180,14 @@ def one(
     return fixed, growing, trained(dataset, "shorter", seed, max(1, round(steps * ratio)), out, {})
 
 
-def told(name: str, values: list[float], unit: str, least: float | None = None) -> None:
-    """``least``: what the interval's lower end must be above for the goal to be met."""
+def print_goal(name: str, values: list[float], unit: str, least: float | None = None) -> None:
+    """Print a mean with its interval; the goal is met if the lower end is above ``least``."""
     bounds = paired_interval(values)
     edges = "" if bounds is None else f", 95 % {bounds[0]:+.2f} to {bounds[1]:+.2f}"
     goal = ""
     if least is not None:
-        goal = f"; goal, above {least:+.1f}: {'met' if bounds is not None and bounds[0] > least else 'not shown'}"
+        met = bounds is not None and bounds[0] > least
+        goal = f"; goal, above {least:+.1f}: {'met' if met else 'not shown'}"
     print(f"{name}: {fmean(values):+.2f} {unit}{edges} ({len(values)} seeds){goal}")
 
 
@@ -204,13 +211,13 @@ def main() -> None:
     if given.what == "pace":
         return
     found = [one(dataset, seed, given.steps, ratio, given.out) for seed in range(given.seeds)]
-    told(
+    print_goal(
         "accuracy at equal epochs",
         [100 * (g["accuracy"] - f["accuracy"]) for f, g, _ in found],
         "points",
         -0.3,
     )
-    told(
+    print_goal(
         "accuracy at equal time",
         [100 * (g["accuracy"] - s["accuracy"]) for _, g, s in found],
         "points",

@@ -1,4 +1,4 @@
-"""How well a search's short training ranks networks: against five times longer training, beside macs and params.
+"""How well a search's short training ranks networks, beside macs and params.
 
     python experiments/proxy_fidelity.py --data digits --json digits.json
 
@@ -59,7 +59,10 @@ def column(rows: Sequence[Sequence[Metrics]], name: str) -> Floats:
 
 
 def tau(scores: Floats, truth: Floats) -> float:
-    """scores: (2, seeds, networks), truth: (2, networks), each half against the other; 0 where all scores tie."""
+    """Mean of Kendall's tau, each half against the other; 0 if all scores tie.
+
+    scores: (2, seeds, networks). truth: (2, networks).
+    """
     pairs = ((row, other) for half, other in zip(scores, truth[::-1], strict=True) for row in half)
     return float(np.mean([kendall_tau(row, other) or 0.0 for row, other in pairs]))
 

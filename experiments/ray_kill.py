@@ -1,4 +1,4 @@
-"""A Ray run whose worker is killed in the middle, whose driver is killed then, and which one worker continues.
+"""A Ray run whose worker is killed, then its driver, and which one worker continues.
 
     python experiments/ray_kill.py OUT
 
@@ -53,7 +53,10 @@ def descendants(driver: int) -> dict[int, str]:
 
 
 def ray_workers(driver: int) -> list[int]:
-    """Those of the driver's own Ray workers that hold a trial; an agent's death would take the whole node down."""
+    """The driver's own Ray workers that hold a trial.
+
+    Agents are left out: the death of one would take the whole node down.
+    """
     others = ("IDLE", "Agent")
     found = descendants(driver).items()
     return [

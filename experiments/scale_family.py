@@ -1,9 +1,15 @@
-"""Is a family scaled by fitted coefficients worth its fitting? Three members on Fashion-MNIST, at equal CPU latency.
+"""Whether a family scaled by fitted coefficients is worth its fitting.
 
-    python experiments/scale_family.py --out runs/scale table      # times layers on this machine: keep it quiet
-    python experiments/scale_family.py --out runs/scale plan       # the members, before anything is trained
-    python experiments/scale_family.py --out runs/scale train      # fit and families; about 20 minutes on one core
-    python experiments/scale_family.py --out runs/scale measure    # times the members: keep it quiet
+Three members are compared on Fashion-MNIST, at equal CPU latency.
+
+    # times layers on this machine: keep it quiet
+    python experiments/scale_family.py --out runs/scale table
+    # the members, before anything is trained
+    python experiments/scale_family.py --out runs/scale plan
+    # fit and families; about 20 minutes on one core
+    python experiments/scale_family.py --out runs/scale train
+    # times the members: keep it quiet
+    python experiments/scale_family.py --out runs/scale measure
     python experiments/scale_family.py --out runs/scale report
     python experiments/scale_family.py --out runs/slice --slice all
 
@@ -49,7 +55,11 @@ PURE = {
 }
 MARGIN = 0.003
 ROUNDS, NEAR, WHOLE = 6, 0.12, 40
-LOOSE = 0.2  # families that grow one thing only round coarsely; how far off each member is, the report says
+LOOSE = 0.2
+"""A tolerance for families that grow one thing only, as they round coarsely.
+
+The report says how far off each member is.
+"""
 
 
 def base() -> Architecture:
@@ -215,7 +225,10 @@ def trainings(file: Path) -> list[dict[str, Any]]:
 
 
 def measure_members(out: Path, table: Table, trainer: Trainer, seeds: int) -> None:
-    """Each network twice, interleaved, as the table's correction saw whole networks; the mean is kept."""
+    """Time each network twice, interleaved, and keep the mean.
+
+    The table's correction saw whole networks in the same way.
+    """
     found = families(table, fit(out, table, trainer, seeds).best[0])
     networks = {m.network.digest: m.network for members in found.values() for m in members}
     timed, blocks = time_networks(

@@ -1,15 +1,16 @@
-"""A study on 1 to 1,000 asynchronous workers, in virtual time: real strategies, real loop, real record.
+"""A study on 1 to 1,000 asynchronous workers, in virtual time.
 
     python experiments/scale_out.py OUT [--evaluations 1000] [--seeds 3] [--seconds 200]
     python experiments/scale_out.py OUT --long 100000 [--seconds 200]
 
-Time is simulated, work is not: every ask, claim, finish and tell is done, timed (the process's own
-time, so that other work on the machine does not count), and charged to the one driver, which serves
-workers in turn; an evaluation takes a log-normal time around ``--minutes``. Three strategies search
-an NK landscape over FBNet with W workers. ``--long``: one search of so many evaluations by 1,000
-workers, and what the driver needs for a trial, the journal's size and the time to open it at each
-power of ten. ``--seconds``: end after so long with exit code 3; the same call goes on. Prints
-tables; writes scale_out.jsonl, long.jsonl and docs/scale_out.png.
+Strategies, loop and record are real. Time is simulated, work is not: every ask, claim, finish and
+tell is done, timed (the process's own time, so that other work on the machine does not count), and
+charged to the one driver, which serves workers in turn; an evaluation takes a log-normal time
+around ``--minutes``. Three strategies search an NK landscape over FBNet with W workers. ``--long``:
+one search of so many evaluations by 1,000 workers, and what the driver needs for a trial, the
+journal's size and the time to open it at each power of ten. ``--seconds``: end after so long with
+exit code 3; the same call goes on. Prints tables; writes scale_out.jsonl, long.jsonl and
+docs/scale_out.png.
 """
 
 import argparse
@@ -48,7 +49,7 @@ NAMES = ("trials_per_hour", "driver_busy", "driver_ms", "wait_s", "regret")
 
 
 class Truth(Evaluator):
-    """The landscape as an evaluator; `take` and `give` are called beside it, so it is asked for its value alone."""
+    """The landscape as an evaluator. `take` and `give` are called beside it."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
@@ -105,7 +106,10 @@ def read_state(folder: Path, workers: int) -> State:
 def simulate(
     folder: Path, spec: str, workers: int, evaluations: int, minutes: float, seed: int, until: float
 ) -> dict[str, float] | None:
-    """One search, begun or gone on with; None where the time was up first. ``train_ms`` is the loss, shifted above 0."""
+    """One search, begun or gone on with; None if the time was up first.
+
+    ``train_ms`` is the loss, shifted above 0.
+    """
     problem = benchmark(seed=seed)
     state = read_state(folder, workers)
     start = time.process_time()

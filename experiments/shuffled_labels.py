@@ -1,7 +1,8 @@
-"""How often a confirmation claims that a search beat random where nothing can be better: on shuffled labels.
+"""How often a confirmation claims that a search beat random on shuffled labels.
 
-Digits with their labels shuffled, a search and a confirmation for each seed. "Better" should be
-claimed in about one run of forty. About ten minutes on one core; stopped, it goes on where it was.
+Nothing can be better there. Each seed has a search and a confirmation on shuffled digits. "Better"
+should be claimed in about one run of forty. About ten minutes on one core; stopped, it goes on
+where it was.
 
     python experiments/shuffled_labels.py --seeds 10 --out runs/shuffled
 """

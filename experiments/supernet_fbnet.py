@@ -1,4 +1,4 @@
-"""How well the supernet of supernet_nas_bench_macro.py, untuned, ranks FBNet networks that were really trained.
+"""How well the supernet of supernet_nas_bench_macro.py, untuned, ranks trained FBNet networks.
 
     NAS_DATA=... python experiments/supernet_fbnet.py OUT
 

@@ -50,7 +50,10 @@ WITH_PROXIES = 0.5
 """What a rank by the zero-cost ensemble weighs beside one by the supernet, chosen on half A."""
 
 RULES = {"first": slice(1), "last": slice(-1, None), "mean": slice(None)}
-"""Which spellings of a network its score is the mean of, in their order: identities before blocks, after them, all."""
+"""Which spellings of a network its score is the mean of.
+
+In their order: identities before blocks, identities after them, all.
+"""
 
 
 def cifar(folder: Path) -> Dataset:
@@ -254,7 +257,10 @@ class Experiment:
         )
 
     def named(self, quantile: float) -> dict[str, float]:
-        """Local search by the supernet's loss under a quantile of macs: true accuracy of what it names."""
+        """True accuracy of what a local search by the supernet's loss names.
+
+        Networks are bounded by a quantile of macs.
+        """
         limit = float(np.quantile(list(self.macs.values()), quantile))
         inside = {genes for genes, macs in self.macs.items() if macs <= limit}
         draw = np.random.default_rng(1)

@@ -1,4 +1,4 @@
-"""What a training step of a supernet costs, beside a step of the sampled network alone: time and memory, as ratios.
+"""Time and memory of a supernet's training step, over those of the sampled network's alone.
 
     python experiments/supernet_step.py
 
@@ -46,7 +46,7 @@ BATCH, IMAGES = 64, 256
 
 
 def held(forward: Callable[[], Tensor], weights: Iterable[Tensor]) -> int:
-    """Bytes of weights, of as many momenta and gradients, and of what autograd saves in a forward pass."""
+    """Bytes of weights, of as many momenta, and of what autograd saves in a forward pass."""
     weights = list(weights)
     own = {w.untyped_storage().data_ptr() for w in weights}
     saved: dict[int, int] = {}

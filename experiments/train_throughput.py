@@ -1,4 +1,4 @@
-"""What the training loop costs: images a second of `nas train`'s loop and of a bare torch loop, as a ratio.
+"""Images a second of `nas train`'s loop over those of a bare torch loop.
 
 Same network, images, batches, optimiser and loss. The bare loop is the least that trains: images
 made ready once as one tensor, channels last, a random order, forward, backward, step; no

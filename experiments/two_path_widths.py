@@ -1,4 +1,4 @@
-"""Searching a width by two paths at a time: what a step costs at 4 and at 64 widths, and whether a planted width is found.
+"""Searching a width by two paths: what a step costs, and whether a planted width is found.
 
     python experiments/two_path_widths.py
 
@@ -37,7 +37,10 @@ from nas.trial import Genes
 CHANNELS, LEAST, MOST = 32, 0.5, 8.0
 IMAGES, BATCH = 192, 64
 FOUND = 3
-"""Steps of 64 that a width may be off to count as found: where two widths a pair apart are equally far, either wins."""
+"""Steps of 64 that a width may be off to count as found.
+
+If two widths a pair apart are equally far, either wins.
+"""
 
 
 def space(widths: int) -> SearchSpace:

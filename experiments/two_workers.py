@@ -1,9 +1,9 @@
-"""Trials an hour of one worker and of two, on two idle cores, single-threaded trainings of the same networks.
+"""Trials an hour of one worker and of two, on two idle cores.
 
     python experiments/two_workers.py OUT [--trials 16]
 
-The steady rate: from when each worker has ended its first trial, so that loading torch and the data
-is not counted.
+Both train the same networks, on one thread each. The steady rate counts: from when each worker has
+ended its first trial, so that loading torch and the data is not counted.
 """
 
 import argparse
