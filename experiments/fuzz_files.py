@@ -2,7 +2,7 @@
 
 Each file must be refused in one line, or be sound.
 
-    PYTHONPATH=. python experiments/fuzz_files.py OUT [--bad 10000] [FORMAT ...]
+    python experiments/fuzz_files.py OUT [--bad 10000] [FORMAT ...]
 
 A file that is still sound after its edits (a digit of a score changed to another) does not count as
 bad. Anything but a `NasError` is a finding, and so are two seconds in one reader and a result that
@@ -14,6 +14,7 @@ import argparse
 import io
 import json
 import math
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -27,7 +28,6 @@ import torch
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-import nas
 from nas import catalog, networks, registry, strategies
 from nas.arch import Architecture
 from nas.data import load
@@ -54,13 +54,17 @@ from nas.testing.strategies import bounded_domain
 from nas.testing.toys import toy_domain
 from nas.train.full import FullTraining, Recipe
 from search_spaces import nas_bench_macro
+
+# `tests` is not installed, and `python FILE` looks in FILE's folder alone.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from tests.hostile import NASTY, byte_edits, edited, edited_bytes, edited_json, json_edits
 
+ROOT = Path(__file__).resolve().parent.parent
 SLOW_SECONDS = 2.0
 ROWS = 20
 ROUND = 500
 PROXY = "images=64,resolution=8,score_images=40,batch_size=16"
-ROOT = Path(nas.__file__).parent.parent
 for _module in (catalog, registry):
     _module.entry_points = cache(_module.entry_points)  # type: ignore[attr-defined]
 

@@ -121,9 +121,9 @@ class EvaluatorKind:
     open_data: OpenData
     """Reads the data that ``factory`` gets."""
     factory: Callable[..., Evaluator]
-    """Called as ``factory(data, recipe, threads=..., **settings)``, with ``teacher`` if there is one.
+    """Called as ``factory(data, recipe, threads=..., **settings)``.
 
-    ``recipe``: changes to the short training, ``name=value,...``.
+    A teacher, if there is one, comes as ``teacher``. ``recipe``: changes to the short training, ``name=value,...``.
     """
     settings: Sequence[str] = ()
     """Names of the settings of ``--evaluator NAME:setting=value,...``."""
