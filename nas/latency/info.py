@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from nas.errors import TableError
 from nas.latency.audit import StoredAudit
@@ -46,6 +46,9 @@ class Provenance:
 @dataclass(frozen=True, kw_only=True)
 class ColumnInfo:
     """How a column is priced beyond its rows, and how far off that is."""
+
+    OPEN: ClassVar[bool] = True
+    """Tables are also written by hand: a remark on a column is no reason to refuse it."""
 
     model: DeviceModel | None = None
     """Prices what has no row."""
@@ -112,16 +115,30 @@ def read_info(document: Mapping[str, object]) -> TableInfo:
     common = document.get("rows_common_sd", 0.0)
     if not isinstance(common, int | float) or not 0 <= common < 1:
         raise TableError(f"rows_common_sd must be a fraction below 1, not {str(common)[:40]!r}")
-    stated: dict[str, object] = {}
-    more: dict[str, object] = {}
-    for key, value in document.items():
-        (stated if key in _KEYS else more)[key] = value
-    more.pop("rows", None)
+    stated = {key: value for key, value in document.items() if key in _KEYS}
+    more = {key: value for key, value in document.items() if key not in (*_KEYS, "rows")}
+    if "columns" in stated:
+        stated["columns"] = _with_common_sd(stated["columns"], common)
     try:
         info = from_json(TableInfo, stated)
     except FormError as error:
         raise TableError(str(error)) from None
     return replace(info, more=more)
+
+
+def _with_common_sd(columns: object, common_sd: float) -> object:
+    """What the JSON says of columns, each with its rows' common error: its own, else the table's.
+
+    Without that, a column written by hand would be taken for exact. Anything that is no object is
+    left as it is, for the reader to refuse.
+    """
+    if not isinstance(columns, Mapping):
+        return columns
+    complete = dict(columns)
+    for name, column in columns.items():
+        if isinstance(column, Mapping):
+            complete[name] = {"rows_common_sd": common_sd, **column}
+    return complete
 
 
 def info_document(info: TableInfo) -> dict[str, object]:

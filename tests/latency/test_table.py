@@ -174,6 +174,30 @@ def test_a_row_of_a_kernel_has_no_shape(tmp_path):
     assert table.layer(STEM) == Estimate(summed_ms=0.5)
 
 
+@pytest.mark.parametrize(
+    ("columns", "common_sd"),
+    [
+        ({}, 0.07),
+        ({"train_ms": {}}, 0.07),
+        ({"train_ms": {"remark": "timed by hand"}}, 0.07),
+        ({"train_ms": {"rows_common_sd": 0.2}}, 0.2),
+        ({"train_ms": {"rows_common_sd": 0}}, 0),
+    ],
+)
+def test_a_column_has_the_rows_common_error_of_its_table_unless_it_states_one(
+    tmp_path, columns, common_sd
+):
+    rows = [(*ROWS[0], "4.0")]
+    header = (*HEADER, "train_ms")
+    path = save(tmp_path, rows, header, rows_common_sd=0.07, columns=columns)
+    steps = Table.load(path).column("train_ms")
+    assert steps.layer(STEM) == Estimate(measured_ms=4.0, common_sd_ms=common_sd * 4.0)
+    # Nor does writing the table anew make the column exact.
+    table = Table.load(path)
+    again = Table.load(table_files.write_table(table.rows, table.info, tmp_path))
+    assert again.column("train_ms").layer(STEM) == steps.layer(STEM)
+
+
 def test_the_digest_follows_numbers_and_provenance(tmp_path):
     first = Table.load(save(tmp_path)).digest
     assert Table.load(save(tmp_path)).digest == first
@@ -265,6 +289,13 @@ def test_a_bad_row_is_told_with_its_line(tmp_path, rows, message):
         ({"rows_common_sd": 7}, "rows_common_sd must be a fraction below 1, not '7'"),
         ({"rows_common_sd": "some"}, "rows_common_sd must be a fraction below 1, not 'some'"),
         ({"rows_common_sd": math.nan}, "rows_common_sd must be a fraction below 1, not 'nan'"),
+        ({"caveats": "none"}, r"board\.json: caveats must be a list, not \"none\"$"),
+        ({"conditions": [1]}, r"board\.json: conditions must be an object, not \[1\]$"),
+        ({"columns": "none"}, r"board\.json: columns must be an object, not \"none\"$"),
+        (
+            {"columns": {"train_ms": 3}},
+            r"board\.json: columns\.train_ms must be an object, not 3$",
+        ),
     ],
 )
 def test_bad_provenance_raises(tmp_path, info, message):
