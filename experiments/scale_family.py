@@ -172,7 +172,7 @@ def covered(table: Table, network: Architecture) -> bool:
 def fit(out: Path, table: Table, trainer: Trainer, seeds: int) -> Any:
     return Fit(candidates(plan(table), DIVISIONS)[0], trainer, out / "fit", seeds=seeds).run(
         watch=lambda step: print(
-            f"fit {step.done}/{step.planned}  {step.accuracy:.4f}  {step.eta_seconds:.0f} s left",
+            f"fit {step.done}/{step.planned}  {step.figures.get('accuracy')}  {step.eta_seconds:.0f} s left",
             flush=True,
         )
     )

@@ -25,6 +25,7 @@ from nas.latency.table import Table
 from nas.space import SearchSpace
 from nas.strategies import parse_spec
 from nas.study.evaluator import EvaluatorKind, Retrain
+from nas.study.trainings import Fitting, Learn
 
 __all__ = [
     "benchmark",
@@ -43,6 +44,7 @@ EVALUATORS = {name: f"nas.evaluate.{name}" for name in ("supernet", "training", 
 OLD_NAMES = {"proxy": "zero_cost"}
 """Evaluators as older runs and command lines call them."""
 RETRAINING = "nas.evaluate.retraining"
+FITTING = "nas.evaluate.coefficients"
 DIFFERENTIABLE = "nas.evaluate.differentiable"
 
 
@@ -262,11 +264,13 @@ def retraining() -> Retrain:
     return retrain
 
 
-def fitting() -> ModuleType:
-    """The module that fits coefficients of scaling, on the torch side as evaluators are."""
-    return importlib.import_module("nas.evaluate.coefficients")
+def fitting() -> Fitting:
+    """What fits coefficients of scaling, on the torch side as evaluators are."""
+    fit: Fitting = importlib.import_module(FITTING).fitting
+    return fit
 
 
-def differentiable() -> ModuleType:
-    """The module that trains what strategy ``differentiable`` proposes from, on the torch side."""
-    return importlib.import_module(DIFFERENTIABLE)
+def differentiable() -> Learn:
+    """What trains the distribution of strategy ``differentiable``, on the torch side too."""
+    learn: Learn = importlib.import_module(DIFFERENTIABLE).learn
+    return learn

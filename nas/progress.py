@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 __all__ = ["Pace", "Progress", "Watch", "ignore"]
 
 Last = TypeVar("Last", covariant=True)
+Other = TypeVar("Other")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,18 @@ class Progress(Generic[Last]):
     """What the last step yielded, such as a trial or a row's name; None before the first."""
     figures: Mapping[str, float] = field(default_factory=dict)
     """Further numbers by name, such as ``loss`` or ``best``."""
+
+    def about(self, last: Other | None, figures: Mapping[str, float]) -> "Progress[Other]":
+        """The same place in the job, told with another ``last`` and other figures."""
+        return Progress(
+            what=self.what,
+            done=self.done,
+            planned=self.planned,
+            seconds=self.seconds,
+            eta_seconds=self.eta_seconds,
+            last=last,
+            figures=figures,
+        )
 
 
 Watch = Callable[[Progress[object]], None]

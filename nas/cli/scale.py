@@ -11,7 +11,9 @@ from nas.cli._options import groups_option, json_option, print_json, seed_option
 from nas.cli._progress import Live, duration
 from nas.errors import RunError, UsageError
 from nas.family import deviations
+from nas.family.fitted import Lead
 from nas.family.steps import TOLERANCE
+from nas.progress import Progress
 from nas.report import text
 from nas.run.family import (
     Base,
@@ -226,10 +228,12 @@ def _preset(base: Base, given: Mapping[str, Any]) -> Family:
 
 
 def _fitted(base: Base, given: Mapping[str, Any], live: Live) -> Family:
-    def say(step: Any) -> None:
-        score = "failed" if step.accuracy is None else f"{step.accuracy:.4f}"
-        left = duration(step.eta_seconds)
-        live.step(f"training {step.done}/{step.planned}  {step.name}  {score}  {left} left")
+    def say(progress: Progress[str]) -> None:
+        accuracy = progress.figures.get("accuracy")
+        score = "failed" if accuracy is None else f"{accuracy:.4f}"
+        done = f"{progress.done}/{progress.planned}"
+        left = duration(progress.eta_seconds or 0.0)
+        live.step(f"training {done}  {progress.last}  {score}  {left} left")
 
     settings = FitSettings(**{name: given[name] for name in FIT_ONLY}, seed=given["seed"])
     try:
@@ -287,12 +291,12 @@ def _fit_lines(fit: CoefficientFit, unit: str) -> list[str]:
         text_table(header, rows),
         *(f"left out: {line}" for line in fit.left_out),
         *(f"failed: {digest}: {reason}" for digest, reason in results.failed.items()),
-        f"kept: {results.best[0]}; {_lead(results.lead())}",
+        f"kept: {results.best.coefficients}; {_lead(results.lead())}",
         f"fitting took {results.core_seconds:.0f} core-seconds\n",
     ]
 
 
-def _lead(lead: tuple[str, float, tuple[float, float] | None] | None) -> str:
+def _lead(lead: Lead | None) -> str:
     """The best candidate's lead with its interval, or nothing."""
     if lead is None:
         return "it grows one thing only"

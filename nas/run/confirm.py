@@ -135,17 +135,8 @@ def _train(run: Run, planned: Confirmation, trainer: Retraining, watch: Watch) -
     def tell(progress: Progress[ledger.Row]) -> None:
         row = progress.last or {}
         score = row.get("metrics", {}).get(plan.metric)
-        watch(
-            Progress(
-                what=progress.what,
-                done=progress.done,
-                planned=progress.planned,
-                seconds=progress.seconds,
-                eta_seconds=progress.eta_seconds,
-                last=row.get("digest"),
-                figures={} if score is None else {"score": score},
-            )
-        )
+        figures = {} if score is None else {"score": score}
+        watch(progress.about(row.get("digest"), figures))
 
     ledger.complete(
         run.folder / confirmation.FILE,

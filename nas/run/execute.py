@@ -149,7 +149,8 @@ def _trained_once(plan: Plan, folder: Path, watch: progress.Watch) -> list[str]:
         plan.evaluator.prepare(plan.domain, folder, seed=method.seed, watch=watch)
     if not isinstance(plan.strategy, Differentiable):
         return []
-    remarks: list[str] = catalog.differentiable().learn(
+    learn = catalog.differentiable()
+    return learn(
         plan.strategy,
         plan.data,
         folder,
@@ -157,7 +158,6 @@ def _trained_once(plan: Plan, folder: Path, watch: progress.Watch) -> list[str]:
         thread_count=plan.settings.crew.threads,
         watch=watch,
     )
-    return remarks
 
 
 # -- the trials -----------------------------------------------------------------------------------

@@ -16,14 +16,17 @@ from nas.arch import Architecture
 from nas.cost.costs import latency_metric
 from nas.errors import ExistsError
 from nas.family import Member, candidates, deviations, family, preset
+from nas.family.fitted import Fitted
 from nas.family.member import PIXELS
 from nas.family.steps import TOLERANCE, Plan
 from nas.files import make_folder, write_json
 from nas.latency.table import Table
+from nas.progress import ignore
 from nas.report import plots
 from nas.run.network import named_network
 from nas.run.run import Run
 from nas.scale import scaled
+from nas.study.trainings import FitWatch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -171,7 +174,7 @@ def fit_family(
     divisor: int = 8,
     pixels: int = PIXELS,
     say: Callable[[Sequence[str]], None] = lambda lines: None,
-    watch: Callable[[Any], None] = lambda step: None,
+    watch: FitWatch = ignore,
 ) -> "Family":
     """The base and ``members`` networks, each a step of cost above the last.
 
@@ -191,18 +194,22 @@ def fit_family(
         tolerance=settings.tolerance,
     )
     compared, left_out = candidates(plan, settings.grid)
-    recipe = fitting.Short(
+    fit = fitting(
+        compared,
+        dataset,
+        out,
         epochs=settings.epochs,
         images=settings.images,
         batch_size=settings.batch_size,
         lr=settings.lr,
+        threads=settings.threads,
+        seeds=settings.seeds,
+        seed=settings.seed,
     )
-    trainer = fitting.Trainer(dataset, recipe, thread_count=settings.threads)
-    fit = fitting.Fit(compared, trainer, out, seeds=settings.seeds, seed=settings.seed)
     price = units.amount(base.cost(network))
     say([f"base       {network.input}, {price} {base.unit}", *fit.lines()])
     results = fit.run(watch=watch)
-    networks = family(plan, results.best[0], members, name=base.name)
+    networks = family(plan, results.best.coefficients, members, name=base.name)
     found = CoefficientFit(step=settings.step, results=results, left_out=tuple(left_out))
     return Family(base=base, members=networks, fit=found)
 
@@ -216,8 +223,8 @@ class CoefficientFit:
 
     step: float
     """The cost of a candidate over the base's."""
-    results: Any
-    """The trainings, a `nas.evaluate.coefficients.Fitted`."""
+    results: Fitted
+    """The trainings."""
     left_out: tuple[str, ...]
     """A line for each direction that has no candidate."""
 
@@ -228,11 +235,11 @@ class CoefficientFit:
         return {
             "step": self.step,
             "unit": unit,
-            "coefficients": vars(results.best[0]),
+            "coefficients": vars(results.best.coefficients),
             "core_seconds": results.core_seconds,
             "left_out": list(self.left_out),
             "failed": dict(results.failed),
-            "lead": lead and dict(zip(("over", "mean", "interval"), lead, strict=True)),
+            "lead": None if lead is None else lead._asdict(),
             "candidates": [
                 {
                     "coefficients": vars(coefficients),
