@@ -8,6 +8,7 @@ Needs NAS_DATA, the folder of nas_bench_macro_cifar10.json. Also prints where th
 import sys
 import time
 from pathlib import Path
+from statistics import fmean
 
 from nas import catalog
 from nas.benchmarks.arena import compare
@@ -50,11 +51,9 @@ def main(out: Path, seeds: int = 30, workers: int = 2) -> None:
     print("\nseconds per cell: whole, in ask, in tell and recommend, the arena's own")
     for strategy in arena.strategies:
         cells = arena.of(strategy)
-        whole, tell = (
-            sum(getattr(c, name) for c in cells) / len(cells)
-            for name in ("seconds", "tell_seconds")
-        )
-        ask = sum(row.ask_seconds for cell in cells for row in cell.rows) / len(cells)
+        whole = fmean(cell.seconds for cell in cells)
+        tell = fmean(cell.tell_seconds for cell in cells)
+        ask = fmean(sum(row.ask_seconds for row in cell.rows) for cell in cells)
         print(f"{strategy:34s} {whole:8.3f} {ask:8.3f} {tell:8.3f} {whole - ask - tell:8.3f}")
 
 

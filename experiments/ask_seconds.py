@@ -25,23 +25,24 @@ def main(specs: Sequence[str]) -> None:
     genes = [tuple(row) for row in domain.sample_many(10_003, np.random.default_rng(0)).tolist()]
     trials = [toy_trial(domain, number, Proposal(row), 1) for number, row in enumerate(genes)]
     for spec in specs:
-        strategy, number, found = make(spec, domain, seed=0), 0, []
-        for told in (300, 10_000):
-            if spec == "optuna:GP" and told > 300:
+        strategy = make(spec, domain, seed=0)
+        told = 0
+        figures = []
+        for count in (300, 10_000):
+            if spec == "optuna:GP" and count > 300:
                 continue
-            took = []
-            for after in range(
-                told, told + 3
-            ):  # one more told each time: nothing is answered from a cache
-                for trial in trials[number:after]:
+            seconds = []
+            # One more is told each time, so that nothing is answered from a cache.
+            for after in range(count, count + 3):
+                for trial in trials[told:after]:
                     strategy.tell(trial)
-                number, start = after, time.process_time()
+                told = after
+                start = time.process_time()
                 strategy.ask(after)
-                took.append(time.process_time() - start)
-            found.append(
-                f"{min(took):8.3f} s after {told}, with a new fit at most {max(took):.3f} s"
-            )
-        print(f"{spec:16s}", "; ".join(found), flush=True)
+                seconds.append(time.process_time() - start)
+            least, most = min(seconds), max(seconds)
+            figures.append(f"{least:8.3f} s after {count}, with a new fit at most {most:.3f} s")
+        print(f"{spec:16s}", "; ".join(figures), flush=True)
 
 
 if __name__ == "__main__":

@@ -59,13 +59,13 @@ def report(folders: Sequence[Path]) -> None:
     means, differences, spent = [], [], [0.0, 0.0, 0.0]
     for folder in folders:
         run = Run(folder)
-        found = run.confirmed
-        assert found is not None
-        own = [pair.difference for pair in found.pairs]
+        confirmed = run.confirmed
+        assert confirmed is not None
+        own = [pair.difference for pair in confirmed.pairs]
         means.append(fmean(own))
         differences += own
-        spent = [a + b for a, b in zip(spent, (run.core_seconds, *found.seconds), strict=True)]
-        print(f"{folder.name}: {found.verdict}")
+        spent = [a + b for a, b in zip(spent, (run.core_seconds, *confirmed.seconds), strict=True)]
+        print(f"{folder.name}: {confirmed.verdict}")
     for unit, values in (("search seeds", means), ("pairs", differences)):
         bounds = paired_interval(values)
         edges = "no interval" if bounds is None else f"{bounds[0]:+.4f} to {bounds[1]:+.4f}"
@@ -98,13 +98,8 @@ def main() -> None:
     options.add_argument("--slice", action="store_true", help="two seeds of a few small trainings")
     given = options.parse_args()
     if given.slice:
-        given.seeds, given.trials, given.repeats, given.factor, given.proxy = (
-            2,
-            5,
-            1,
-            2.0,
-            "images=512",
-        )
+        given.seeds, given.trials, given.repeats = 2, 5, 1
+        given.factor, given.proxy = 2.0, "images=512"
     with ProcessPoolExecutor(given.workers) as pool:
         report(list(pool.map(search_and_confirm, range(given.seeds), [given] * given.seeds)))
 

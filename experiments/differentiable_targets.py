@@ -56,9 +56,8 @@ def pair(out: Path, target: float, seed: int, options: argparse.Namespace) -> di
         seconds=seconds,
         **common,
     )
-    costs = [
-        trial.metrics[f"latency_ms@{DEVICE}"] for trial in ours.trials if trial.state == "complete"
-    ]
+    complete = [trial for trial in ours.trials if trial.state == "complete"]
+    costs = [trial.metrics[f"latency_ms@{DEVICE}"] for trial in complete]
     return {
         "target": target,
         "seed": seed,
@@ -115,13 +114,13 @@ def main() -> None:
             rows.append(pair(options.out, target, seed, options))
             print(json.dumps(rows[-1]), flush=True)
     leads = np.array([row["ours"] - row["random"] for row in rows])
-    half = (
-        float(student.ppf(0.975, len(leads) - 1) * leads.std(ddof=1) / math.sqrt(len(leads)))
-        if len(leads) > 1
-        else math.inf
-    )
+    half = math.inf
+    if len(leads) > 1:
+        spread = leads.std(ddof=1) / math.sqrt(len(leads))
+        half = float(student.ppf(0.975, len(leads) - 1) * spread)
     print(f"farthest from a target: {max(row['farthest'] for row in rows):.1%}")
-    ours, other = (np.array([row[name] for row in rows]) for name in ("ours skips", "random skips"))
+    ours = np.array([row["ours skips"] for row in rows])
+    other = np.array([row["random skips"] for row in rows])
     print(
         f"empty slots: {ours.mean():.3f}, random {other.mean():.3f} with a standard deviation of "
         f"{other.std():.3f}"

@@ -40,9 +40,10 @@ VARIANTS = (
 
 def row(out: Path, variant: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """One search."""
-    length = (
-        f",epochs={options.epochs}" if variant.startswith("fbnet") else f",longer={options.longer}"
-    )
+    if variant.startswith("fbnet"):
+        length = f",epochs={options.epochs}"
+    else:
+        length = f",longer={options.longer}"
     run = search(
         out / f"{variant.replace(',', '-').replace('=', '-')}-{seed}",
         strategy=f"differentiable:{variant}{length}",
@@ -52,20 +53,22 @@ def row(out: Path, variant: str, seed: int, options: argparse.Namespace) -> dict
         seed=seed,
     )
     state = torch.load(run.folder / "theta.pt", map_location="cpu", weights_only=True)
-    found = json.loads((run.folder / "distribution.json").read_text())
+    distribution = json.loads((run.folder / "distribution.json").read_text())
     trials = [trial for trial in run.trials if trial.state == "complete"]
     costs = [trial.metrics[f"latency_ms@{DEVICE}"] / options.target for trial in trials]
-    words = [run.space.words(trial.genes) for trial in trials]
+    empty: list[bool] = []
+    for trial in trials:
+        empty += [not word for word in run.space.words(trial.genes)]
     return {
         "variant": variant,
         "seed": seed,
         "seconds": state["seconds"],
-        "expected": found["expected"] / options.target,
+        "expected": distribution["expected"] / options.target,
         "least": min(costs),
         "largest": max(costs),
-        "empty": float(np.mean([not word for network in words for word in network])),
-        "entropy": found["entropy"],
-        "warnings": len(found["warnings"]),
+        "empty": float(np.mean(empty)),
+        "entropy": distribution["entropy"],
+        "warnings": len(distribution["warnings"]),
         "accuracy": float(np.mean([trial.metrics["accuracy"] for trial in trials])),
     }
 
@@ -73,22 +76,27 @@ def row(out: Path, variant: str, seed: int, options: argparse.Namespace) -> dict
 def table(rows: list[dict[str, Any]]) -> list[str]:
     """A line per variant, means over seeds."""
     names = ("seconds", "expected", "least", "largest", "empty", "entropy", "warnings", "accuracy")
-    lines = [
-        "variant".ljust(34) + "".join(name.rjust(10) for name in names) + "   accuracy - preset's"
-    ]
-    preset = {found["seed"]: found["accuracy"] for found in rows if found["variant"] == VARIANTS[0]}
-    for variant in dict.fromkeys(found["variant"] for found in rows):
-        mine = [found for found in rows if found["variant"] == variant]
-        figures = "".join(f"{np.mean([found[name] for found in mine]):10.3f}" for name in names)
-        leads = np.array(
-            [found["accuracy"] - preset[found["seed"]] for found in mine if found["seed"] in preset]
-        )
-        told = ""
-        if variant != VARIANTS[0] and len(leads) > 1:
-            half = student.ppf(0.975, len(leads) - 1) * leads.std(ddof=1) / math.sqrt(len(leads))
-            told = f"   {leads.mean():+.3f} ± {half:.3f}"
-        lines.append(variant.ljust(34) + figures + told)
+    head = "".join(name.rjust(10) for name in names)
+    lines = ["variant".ljust(34) + head + "   accuracy - preset's"]
+    of_variant: dict[str, list[dict[str, Any]]] = {}
+    for search_row in rows:
+        of_variant.setdefault(search_row["variant"], []).append(search_row)
+    preset = {mine["seed"]: mine["accuracy"] for mine in of_variant.get(VARIANTS[0], [])}
+    for variant, searches in of_variant.items():
+        figures = "".join(f"{np.mean([mine[name] for mine in searches]):10.3f}" for name in names)
+        lead = "" if variant == VARIANTS[0] else lead_text(searches, preset)
+        lines.append(variant.ljust(34) + figures + lead)
     return lines
+
+
+def lead_text(searches: list[dict[str, Any]], preset: dict[int, float]) -> str:
+    """How far a variant is ahead of the preset with the same seed; empty for fewer than two seeds."""
+    both = [mine for mine in searches if mine["seed"] in preset]
+    if len(both) < 2:
+        return ""
+    leads = np.array([mine["accuracy"] - preset[mine["seed"]] for mine in both])
+    half = student.ppf(0.975, len(leads) - 1) * leads.std(ddof=1) / math.sqrt(len(leads))
+    return f"   {leads.mean():+.3f} ± {half:.3f}"
 
 
 def main() -> None:
@@ -108,8 +116,9 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     rows = []
+    variants = options.variants.split(";") if options.variants else VARIANTS
     for seed in range(options.seeds):
-        for variant in options.variants.split(";") if options.variants else VARIANTS:
+        for variant in variants:
             rows.append(row(options.out, variant, seed, options))
             print(json.dumps(rows[-1]), flush=True)
     print("\n".join(table(rows)))

@@ -16,15 +16,17 @@ was tried once, beside the first; nothing was chosen there.
 import argparse
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas import catalog
+from nas.arch import Layer
 from nas.latency.adapt import adapt
 from nas.latency.keys import layer_key
+from nas.latency.table import Table
 from nas.statistics import kendall_tau
 
 Floats = NDArray[np.float64]
@@ -44,11 +46,22 @@ def ridge(x: Floats, y: Floats, strength: float) -> Callable[[Floats], Floats]:
 def best_ridge(x: Floats, y: Floats) -> Callable[[Floats], Floats]:
     """A ridge whose penalty is chosen on every fourth network."""
     held = np.arange(len(y)) % 4 == 0
-    errors = {
-        s: np.abs(ridge(x[~held], y[~held], s)(x[held]) / y[held] - 1).mean()
-        for s in 10.0 ** np.arange(-1, 4)
-    }
-    return ridge(x, y, min(errors, key=errors.get))
+
+    def error(strength: float) -> float:
+        predict = ridge(x[~held], y[~held], strength)
+        return float(np.abs(predict(x[held]) / y[held] - 1).mean())
+
+    return ridge(x, y, min((10.0 ** np.arange(-1, 4)).tolist(), key=error))
+
+
+def sums(table: Table, networks: Sequence[Sequence[Layer]]) -> Floats:
+    """Each network's time by the table's rows alone, in ms."""
+    price = {key: row.latency_ms for key, row in table.rows.items()}
+
+    def total(layers: Sequence[Layer]) -> float:
+        return sum(price[layer_key(layer.op, layer.shape)] for layer in layers)
+
+    return np.array([total(layers) for layers in networks])
 
 
 def scores(predicted: Floats, measured: Floats) -> tuple[float, float | None]:
@@ -68,7 +81,7 @@ def main() -> None:
     genes = data["arch"].astype(int)
     one_hot = np.eye(9)[genes].reshape(len(genes), -1)
     space, source = catalog.space("fbnet", resolution=32, classes=100), catalog.device(given.source)
-    networks = [space.decode(each).layers for each in genes]
+    networks = [space.decode(row).layers for row in genes]
     every = space.layers
     print(f"held-out MAPE % and Kendall tau, mean of {DRAWS} draws; prior: {given.source}")
     print(
@@ -80,17 +93,14 @@ def main() -> None:
         cells = [scores(best_ridge(one_hot[:TRAIN], ms[:TRAIN])(one_hot[TRAIN:]), ms[TRAIN:])]
         start = time.perf_counter()
         for count in COUNTS:
-            found, plain = [], []
+            adapted, plain = [], []
             for draw in range(DRAWS):
                 few = np.random.default_rng(draw).permutation(TRAIN)[:count]
                 table = adapt(source, [networks[i] for i in few], ms[few], every)
-                price = {key: row.latency_ms for key, row in table.rows.items()}
-                sums = np.array(
-                    [sum(price[layer_key(x.op, x.shape)] for x in net) for net in networks[TRAIN:]]
-                )
-                found.append(scores(sums, ms[TRAIN:]))
-                plain.append(scores(best_ridge(one_hot[few], ms[few])(one_hot[TRAIN:]), ms[TRAIN:]))
-            cells += [tuple(np.mean(found, axis=0)), tuple(np.mean(plain, axis=0))]
+                adapted.append(scores(sums(table, networks[TRAIN:]), ms[TRAIN:]))
+                predict = best_ridge(one_hot[few], ms[few])
+                plain.append(scores(predict(one_hot[TRAIN:]), ms[TRAIN:]))
+            cells += [tuple(np.mean(adapted, axis=0)), tuple(np.mean(plain, axis=0))]
         text = "".join(f" {mape:8.2f} {tau:5.3f}" for mape, tau in cells)
         print(
             f"{device:12s}{text}   ratio at 100: {cells[3][0] / cells[0][0]:.2f}  "

@@ -70,8 +70,8 @@ def compared(theirs: nn.Module, name: str) -> float:
 
 def from_string(name: str) -> nn.Module:
     """What timm builds from our string."""
-    found = arch_string(networks.get(name, resolution=SIDE))
-    arguments: dict[str, Any] = dict(found.arguments)
+    string = arch_string(networks.get(name, resolution=SIDE))
+    arguments: dict[str, Any] = dict(string.arguments)
     act, gate = arguments.pop("se_act", None), arguments.pop("se_gate", None)
     squeeze: Callable[..., nn.Module] = SqueezeExcite
     if act is not None:
@@ -83,10 +83,10 @@ def from_string(name: str) -> nn.Module:
             rd_round_fn=rounding,
         )
     arguments["act_layer"] = get_act_layer(arguments["act_layer"])
-    kind = {"EfficientNet": EfficientNet, "MobileNetV3": MobileNetV3}[found.model]
-    blocks = decode_arch_def([list(stage) for stage in found.arch_def])
-    made: nn.Module = kind(blocks, se_layer=squeeze, round_chs_fn=round_channels, **arguments)
-    return made
+    kind = {"EfficientNet": EfficientNet, "MobileNetV3": MobileNetV3}[string.model]
+    blocks = decode_arch_def([list(stage) for stage in string.arch_def])
+    module: nn.Module = kind(blocks, se_layer=squeeze, round_chs_fn=round_channels, **arguments)
+    return module
 
 
 def main() -> None:

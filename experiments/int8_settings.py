@@ -95,9 +95,8 @@ def main() -> None:
             )
             subjects.append(Subject(kind, file.read_bytes, looped=True))
         for block in measure(subjects, OnnxRuntime(1), seconds_per_row=0.7):
-            for kind, timing in sorted(
-                block.timings.items(), key=lambda found: found[1].latency_ms
-            ):
+            by_time = sorted(block.timings.items(), key=lambda item: item[1].latency_ms)
+            for kind, timing in by_time:
                 print(
                     f"{given.network} {architecture.input}  {kind:28} {timing.latency_ms:7.2f} ± "
                     f"{timing.sd_ms:.2f} ms"

@@ -64,7 +64,8 @@ class Known(gp.GaussianProcess):
         pending: Sequence[Proposal],
     ) -> Genes | None:
         """See `gp.GaussianProcess`."""
-        if (spreads := self.spreads) is not None:
+        spreads = self.spreads
+        if spreads is not None:
             value._improvement = lambda mean, sd: spreads * sd[:, 0] - mean[:, 0]  # type: ignore[method-assign]
         return super().best_unseen(value, within, generator, pending)
 
@@ -83,17 +84,17 @@ def likelihoods(strategy: gp.GaussianProcess) -> str:
     Mean and variance are profiled out in both.
     """
     losses = strategy.history.losses
-    points, y = (
-        strategy.features.points(np.array(list(losses))),
-        _gp.squash(np.array([v[0] for v in losses.values()])),
-    )
-    found = []
-    for weights in (_gp.fit(points, y), true_weights(len(points.sizes))):
+    points = strategy.features.points(np.array(list(losses)))
+    y = _gp.squash(np.array([loss[0] for loss in losses.values()]))
+
+    def likelihood(weights: _gp.Weights) -> float:
         process = _gp.Posterior(points, y, weights)
-        found.append(
-            -0.5 * len(y) * np.log(process.variance) - np.log(process.lower.diagonal()).sum()
-        )
-    return f"log likelihood {found[0]:.1f} by the fitted kernel, {found[1]:.1f} by the true one"
+        determinant = np.log(process.lower.diagonal()).sum()
+        return float(-0.5 * len(y) * np.log(process.variance) - determinant)
+
+    fitted = likelihood(_gp.fit(points, y))
+    true = likelihood(true_weights(len(points.sizes)))
+    return f"log likelihood {fitted:.1f} by the fitted kernel, {true:.1f} by the true one"
 
 
 def regret(strategy: Strategy, problem: Problem, budget: int) -> float:
@@ -118,15 +119,15 @@ def main() -> None:
         f"seeds"
     )
     for name, make in STRATEGIES.items():
-        found = []
+        regrets = []
         for seed in range(FIRST_SEED, FIRST_SEED + given.seeds):
             problem = benchmark(seed=seed, space=catalog.space(given.space), k=K, noise=NOISE)
             strategy = make(problem.domain, seed)
-            found.append(regret(strategy, problem, given.budget))
+            regrets.append(regret(strategy, problem, given.budget))
             if name == "gp":
                 print(f"seed {seed}: {likelihoods(strategy)}", flush=True)
-        error = np.std(found, ddof=1) / len(found) ** 0.5 if len(found) > 1 else float("nan")
-        print(f"{name:28s} {np.mean(found):.2f} +- {error:.2f}", flush=True)
+        error = np.std(regrets, ddof=1) / len(regrets) ** 0.5 if len(regrets) > 1 else float("nan")
+        print(f"{name:28s} {np.mean(regrets):.2f} +- {error:.2f}", flush=True)
 
 
 if __name__ == "__main__":

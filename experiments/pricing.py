@@ -57,13 +57,11 @@ def main() -> None:
 
     # Peers build a string key per layer and look it up: here slot and options, without the walk
     # over shapes.
-    lut = {
-        (f"{slot.name}-" + "-".join(map(str, space.slot_genes(i, option)))): values[
-            0, option
-        ].tolist()
-        for i, (slot, values) in enumerate(zip(space.slots, compiled.values, strict=True))
-        for option in range(values.shape[1])
-    }
+    costs_by_key = {}
+    for place, (slot, values) in enumerate(zip(space.slots, compiled.values, strict=True)):
+        for option in range(values.shape[1]):
+            key = f"{slot.name}-" + "-".join(map(str, space.slot_genes(place, option)))
+            costs_by_key[key] = values[0, option].tolist()
     parts = [
         (slot.name, first, last)
         for slot, (first, last, _) in zip(space.slots, space.radix, strict=True)
@@ -74,34 +72,34 @@ def main() -> None:
         for one in small.tolist():
             ms = macs = params = 0.0
             for name, first, last in parts:
-                found = lut[f"{name}-" + "-".join(map(str, one[first:last]))]
-                ms += found[0]
-                macs += found[1]
-                params += found[2]
+                costs = costs_by_key[f"{name}-" + "-".join(map(str, one[first:last]))]
+                ms += costs[0]
+                macs += costs[1]
+                params += costs[2]
             rows.append((ms, macs, params))
         return np.array(rows)
 
     ways = {"compiled": lambda: compiled.price(genes), "dictionary": dictionary}
-    if all(len(step.states) == 1 for step in space.chain) and all(
-        len(s.choices) < 2 for s in space.slots
-    ):
+    one_shape = all(len(step.states) == 1 for step in space.chain)
+    one_choice = all(len(slot.choices) < 2 for slot in space.slots)
+    if one_shape and one_choice:
         ways["bare"] = bare
-    took: dict[str, list[float]] = {name: [] for name in ways}
+    rounds: dict[str, list[float]] = {name: [] for name in ways}
     results = {}
     for _ in range(ROUNDS):
         for name, way in ways.items():
             start = time.perf_counter()
             results[name] = way()
-            took[name].append(time.perf_counter() - start)
-    seconds = {name: statistics.median(found) for name, found in took.items()}
+            rounds[name].append(time.perf_counter() - start)
+    seconds = {name: statistics.median(times) for name, times in rounds.items()}
     seconds["dictionary"] *= len(genes) / len(small)
     for name, value in seconds.items():
         print(f"{name:10} {value:9.3f} s   {value / seconds['compiled']:8.2f} x compiled")
-    for name, found in results.items():
+    for name, prices in results.items():
         if name == "dictionary" and "bare" not in ways:
             # Its keys know one shape per slot, so its sums are not this space's. Its time counts.
             continue
-        difference = np.abs(found / results["compiled"][: len(found)] - 1).max()
+        difference = np.abs(prices / results["compiled"][: len(prices)] - 1).max()
         print(f"{name:10} largest relative difference to compiled {difference:.1e}")
 
 

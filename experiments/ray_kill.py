@@ -28,11 +28,9 @@ def nas(*arguments: object) -> subprocess.Popen[str]:
 
 
 def finished(run: Path) -> dict[int, str]:
-    return (
-        {trial.number: trial.canonical() for trial in store.read(run).trials}
-        if (run / "run.json").exists()
-        else {}
-    )
+    if not (run / "run.json").exists():
+        return {}
+    return {trial.number: trial.canonical() for trial in store.read(run).trials}
 
 
 def until(run: Path, count: int, process: subprocess.Popen[str]) -> None:
@@ -47,8 +45,10 @@ def descendants(driver: int) -> dict[int, str]:
     ).stdout
     rows = [line.split(None, 2) for line in table.splitlines()[1:]]
     ours = {driver}
-    while more := {int(pid) for pid, parent, _ in rows if int(parent) in ours} - ours:
-        ours |= more
+    before: set[int] = set()
+    while ours != before:
+        before = set(ours)
+        ours |= {int(pid) for pid, parent, _ in rows if int(parent) in before}
     return {int(pid): what for pid, _, what in rows if int(pid) in ours - {driver}}
 
 
@@ -57,13 +57,11 @@ def ray_workers(driver: int) -> list[int]:
 
     Agents are left out: the death of one would take the whole node down.
     """
-    others = ("IDLE", "Agent")
-    found = descendants(driver).items()
-    return [
-        pid
-        for pid, what in found
-        if what.startswith("ray::") and not any(name in what for name in others)
-    ]
+    workers = []
+    for pid, what in descendants(driver).items():
+        if what.startswith("ray::") and "IDLE" not in what and "Agent" not in what:
+            workers.append(pid)
+    return workers
 
 
 def main() -> None:
@@ -74,8 +72,10 @@ def main() -> None:
         "search", *SETTINGS, "--trials", 10, "--ray", "local", "--workers", 2, "--out", run
     ) as process:
         until(run, 2, process)
-        while not (victims := ray_workers(process.pid)) and process.poll() is None:
+        victims = ray_workers(process.pid)
+        while not victims and process.poll() is None:
             time.sleep(0.1)  # between two trials
+            victims = ray_workers(process.pid)
         os.kill(victims[0], signal.SIGKILL)
         print(
             f"after {len(finished(run))} trials Ray worker {victims[0]} of {len(victims)} is "

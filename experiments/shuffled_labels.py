@@ -50,9 +50,9 @@ def main() -> None:
             data=f"npz:{shuffled(given.out, seed)}", trials=given.trials, proxy=PROXY, seed=seed
         )
         execute(plan(settings), folder, resume=(folder / "run.json").exists())
-        found = confirm(Run(folder), top=3, random=3, seeds=2, epochs_factor=2, seed=seed)
-        claims.append(claim(found.interval))
-        print(f"seed {seed}: {len(found.pairs)} pairs: {found.verdict}", flush=True)
+        confirmed = confirm(Run(folder), top=3, random=3, seeds=2, epochs_factor=2, seed=seed)
+        claims.append(claim(confirmed.interval))
+        print(f"seed {seed}: {len(confirmed.pairs)} pairs: {confirmed.verdict}", flush=True)
     print(
         f"'better' claimed in {claims.count('better')} of {len(claims)} runs, 'worse' in "
         f"{claims.count('worse')}"

@@ -83,9 +83,9 @@ def compare(name: str, resolution: int, steps: int, rounds: int) -> None:
     ratios, rates = [], []
     for number in range(rounds):
         order = (0, 1) if number % 2 else (1, 0)
-        found = {which: seconds(loops[which], steps) for which in order}
-        ratios.append(found[0] / found[1])
-        rates.append([BATCH * steps / found[which] for which in (0, 1)])
+        times = {which: seconds(loops[which], steps) for which in order}
+        ratios.append(times[0] / times[1])
+        rates.append([BATCH * steps / times[which] for which in (0, 1)])
     low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75))
     slow, fast = np.median(rates, 0)
     print(

@@ -33,28 +33,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
     parser.add_argument("--trials", type=int, default=16)
-    given = parser.parse_args()
+    options = parser.parse_args()
     rates = {}
     for workers in (1, 2):
-        run = given.out / f"workers-{workers}"
-        command = [
-            "search",
-            "--strategy",
-            "random",
-            "--trials",
-            given.trials,
-            "--workers",
-            workers,
-            "--out",
-            run,
-            "--json",
-        ]
-        done = subprocess.run(
-            [sys.executable, "-m", "nas", *map(str, command)],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
+        run = options.out / f"workers-{workers}"
+        command = [sys.executable, "-m", "nas", "search", "--strategy", "random", "--json"]
+        command += ["--trials", str(options.trials), "--workers", str(workers), "--out", str(run)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
         rates[workers] = rate(run, workers)
         seconds = json.loads(done.stdout)["seconds"]
         print(
