@@ -34,10 +34,8 @@ SPACES = (
 
 def random_genes(space: SearchSpace, count: int) -> list[tuple[int, ...]]:
     rng = np.random.default_rng(0)
-    return [
-        tuple(map(int, row))
-        for row in np.stack([rng.integers(n, size=count) for n in space.gene_sizes], axis=1)
-    ]
+    genes = np.stack([rng.integers(size, size=count) for size in space.gene_sizes], axis=1)
+    return [tuple(row) for row in genes.tolist()]
 
 
 def print_networks() -> None:
@@ -51,10 +49,8 @@ def print_networks() -> None:
             f"{name} @{network.input.size}: {network.params:,} parameters; million MACs: {counts}"
         )
         if home:
-            print(
-                f"    {home}: "
-                f"{membership(network, catalog.space(home, resolution=network.input.size))}"
-            )
+            space = catalog.space(home, resolution=network.input.size)
+            print(f"    {home}: {membership(network, space)}")
 
 
 def print_speed() -> None:
@@ -97,14 +93,12 @@ def check_random() -> None:
         space, wrong = catalog.space(name), 0
         for genes in random_genes(space, 300):
             network = space.decode(genes)
+            side = network.input.size
             with torch.device("meta"):
-                made = Network(network).eval()
-                out = made(
-                    torch.empty(1, network.input.channels, network.input.size, network.input.size)
-                )
-            wrong += sum(p.numel() for p in made.parameters()) != network.params or tuple(
-                out.shape
-            ) != (1, 1000)
+                module = Network(network).eval()
+                out = module(torch.empty(1, network.input.channels, side, side))
+            params = sum(parameter.numel() for parameter in module.parameters())
+            wrong += params != network.params or tuple(out.shape) != (1, 1000)
         print(f"{name}: 300 random networks, {wrong} do not agree with torch")
 
 
@@ -122,19 +116,19 @@ def check_onnx() -> None:
         space, worst = catalog.space(name, resolution=40, classes=10), 0.0
         for shift in range(max(space.gene_sizes)):  # every option of every choice comes once
             network = space.decode([(shift + i) % size for i, size in enumerate(space.gene_sizes)])
-            made = build(network)
-            shake(made)
-            made.eval()
+            module = build(network)
+            shake(module)
+            module.eval()
             images = torch.randn(2, 3, 40, 40, generator=torch.Generator().manual_seed(shift))
             with tempfile.TemporaryDirectory() as folder, torch.no_grad():
                 path = Path(folder) / "network.onnx"
-                write_onnx(made, network.input, path, {})
+                write_onnx(module, network.input, path, {})
                 session = onnxruntime.InferenceSession(
                     str(path), options, providers=["CPUExecutionProvider"]
                 )
-                (found,) = session.run(None, {"image": images.numpy()})
-                expected = made(images).numpy()
-            worst = max(worst, float(np.abs(found - expected).max() / np.abs(expected).max()))
+                (logits,) = session.run(None, {"image": images.numpy()})
+                expected = module(images).numpy()
+            worst = max(worst, float(np.abs(logits - expected).max() / np.abs(expected).max()))
         print(f"{name}: largest difference of ONNX and torch {worst:.1e} of the largest logit")
 
 

@@ -50,7 +50,7 @@ TOGETHER = 10  # networks that are checked in one new interpreter
 LARGEST_DIFFERENCE = 1e-5
 
 
-def made(architecture: Architecture, folder: Path, number: int) -> Job:
+def exported(architecture: Architecture, folder: Path, number: int) -> Job:
     """One network and its two files."""
     network = build(architecture, seed=number)
     shake(network)
@@ -97,13 +97,13 @@ def slowdown(ours: Path, network: Network, folder: Path, number: int) -> tuple[f
         (1, shape.channels, shape.size, shape.size), dtype=np.float32
     )
     feeds = {which: {session.get_inputs()[0].name: pixels} for which, session in sessions.items()}
-    took: tuple[list[float], ...] = ([], [], [])
+    seconds: tuple[list[float], ...] = ([], [], [])
     for turn in range(ROUNDS):
         for which in orders[turn % 6]:
             start = time.thread_time()
             sessions[which].run(None, feeds[which])
-            took[which].append(time.thread_time() - start)
-    own, base, again = map(statistics.median, took)
+            seconds[which].append(time.thread_time() - start)
+    own, base, again = map(statistics.median, seconds)
     return own / base, again / base
 
 
@@ -117,7 +117,7 @@ def look(name: str, networks: int, resolution: int, out: Path) -> None:
     for start in range(0, len(todo), TOGETHER):
         with tempfile.TemporaryDirectory() as text:
             folder, numbers = Path(text), todo[start : start + TOGETHER]
-            jobs = [made(space.decode(genes[number]), folder, number) for number in numbers]
+            jobs = [exported(space.decode(genes[number]), folder, number) for number in numbers]
             verdicts = check(jobs)
             for number, job, verdict in zip(numbers, jobs, verdicts, strict=True):
                 assert job.onnx is not None
@@ -132,30 +132,27 @@ def look(name: str, networks: int, resolution: int, out: Path) -> None:
                 ledger.append(out, {**row, "ratio": ratio, "noise": noise})
 
 
-def line(name: str, found: Sequence[dict[str, Any]]) -> str:
+def line(name: str, rows: Sequence[dict[str, Any]]) -> str:
     """One row of the table."""
-    worst = {kind: max(row[kind] for row in found) for kind in ("python", "onnx")}
+    worst = {kind: max(row[kind] for row in rows) for kind in ("python", "onnx")}
     agree = "yes" if max(worst.values()) <= LARGEST_DIFFERENCE else "NO"
-    ratios = sorted(row["ratio"] for row in found)
+    ratios = sorted(row["ratio"] for row in rows)
     return (
-        f"{name:21} {len(found):8} {worst['python']:8.1e} {worst['onnx']:8.1e} {agree:>5}   "
+        f"{name:21} {len(rows):8} {worst['python']:8.1e} {worst['onnx']:8.1e} {agree:>5}   "
         f"{mean(ratios)}"
-        f"   {ratios[0]:.2f} to {ratios[-1]:.2f}   {mean([row['noise'] for row in found])}"
+        f"   {ratios[0]:.2f} to {ratios[-1]:.2f}   {mean([row['noise'] for row in rows])}"
     )
 
 
 def mean(ratios: Sequence[float]) -> str:
     """Geometric mean and its 95 % interval."""
     logs = np.log(ratios)
-    half = (
-        float(t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / math.sqrt(len(logs)))
-        if len(logs) > 1
-        else math.inf
-    )
+    half = math.inf
+    if len(logs) > 1:
+        half = float(t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / math.sqrt(len(logs)))
     middle = float(logs.mean())
-    return (
-        f"{math.exp(middle):.3f} ({math.exp(middle - half):.3f} to {math.exp(middle + half):.3f})"
-    )
+    low, high = math.exp(middle - half), math.exp(middle + half)
+    return f"{math.exp(middle):.3f} ({low:.3f} to {high:.3f})"
 
 
 def main() -> None:

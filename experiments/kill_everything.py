@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nas.arch import Architecture
 from nas.domain import Domain
@@ -70,8 +71,9 @@ def victim(folder: Path, spec: str, workers: int) -> None:
     domain: Domain = toy_domain()
     objectives = Objectives(parse_objectives(names, domain.compiled.names))
     conditions = identity(domain, objectives, strategy=spec, seed=11)
-    found = (folder / "run.json").exists()
-    opened = (store.Store.resume if found else store.Store.create)(folder, domain.space, conditions)
+    begun = (folder / "run.json").exists()
+    open_store = store.Store.resume if begun else store.Store.create
+    opened = open_store(folder, domain.space, conditions)
     evaluator = partial(Logged, folder.with_suffix(".calls"))
     with opened as record:
         study = Study(
@@ -125,11 +127,9 @@ def nas(*arguments: object) -> list[str]:
 
 
 def trials_finished(folder: Path) -> list[str]:
-    return (
-        [trial.digest for trial in store.read(folder).trials]
-        if (folder / "run.json").exists()
-        else []
-    )
+    if not (folder / "run.json").exists():
+        return []
+    return [trial.digest for trial in store.read(folder).trials]
 
 
 def lines_of(path: Path) -> list[str]:
@@ -151,12 +151,9 @@ def supernet_verb(name: str, kills: int, *arguments: object) -> Verb:
     """A search of the command line that trains shared weights first."""
 
     def command(folder: Path) -> list[str]:
-        known = (folder / "run.json").exists()
-        return (
-            nas("search", "--resume", folder)
-            if known
-            else nas("search", *TINY, *arguments, "--out", folder)
-        )
+        if (folder / "run.json").exists():
+            return nas("search", "--resume", folder)
+        return nas("search", *TINY, *arguments, "--out", folder)
 
     return Verb(f"search {name}", command, trials_paid, store.canonical, kills)
 
@@ -178,38 +175,38 @@ def trained(path: Path) -> str:
 
 
 def confirmed(folder: Path) -> list[str]:
-    return [
-        f"{r['digest']} {r['repeat']}"
-        for r in ledger.read(folder / "confirm.jsonl")
-        if r["kind"] == "training"
-    ]
+    return [f"{row['digest']} {row['repeat']}" for row in trainings_confirmed(folder)]
+
+
+def trainings_confirmed(folder: Path) -> list[dict[str, Any]]:
+    return [row for row in ledger.read(folder / "confirm.jsonl") if row["kind"] == "training"]
 
 
 def scores(folder: Path) -> str:
-    found = [r for r in ledger.read(folder / "confirm.jsonl") if r["kind"] == "training"]
-    return json.dumps(
-        [{k: v for k, v in row.items() if k != "seconds"} for row in found], sort_keys=True
-    )
+    """All that the confirmation keeps but for the time that it took."""
+    rows = []
+    for row in trainings_confirmed(folder):
+        rows.append({key: value for key, value in row.items() if key != "seconds"})
+    return json.dumps(rows, sort_keys=True)
 
 
 def timed(folder: Path) -> list[str]:
     path = folder / "cpu.journal"
-    whole = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-    return [row["key"] for line in whole if "key" in (row := json.loads(line))]
+    if not path.exists():
+        return []
+    rows = [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+    return [row["key"] for row in rows if "key" in row]
 
 
 def rows_of_table(folder: Path) -> str:
-    return "\n".join(
-        sorted(line.split(",")[0] for line in (folder / "cpu.csv").read_text().splitlines())
-    )
+    lines = (folder / "cpu.csv").read_text().splitlines()
+    return "\n".join(sorted(line.split(",")[0] for line in lines))
 
 
 def cells(folder: Path) -> list[str]:
-    return (
-        sorted(path.name for path in (folder / "cells").glob("[!.]*.json"))
-        if folder.exists()
-        else []
-    )
+    if not folder.exists():
+        return []
+    return sorted(path.name for path in (folder / "cells").glob("[!.]*.json"))
 
 
 def cells_written(folder: Path) -> list[str]:
@@ -218,13 +215,28 @@ def cells_written(folder: Path) -> list[str]:
 
 
 def regrets(folder: Path) -> str:
-    found = [json.loads((folder / "cells" / name).read_text()) for name in cells(folder)]
-    return json.dumps(
-        [
-            [cell["strategy"], cell["seed"], [row["regret"] for row in cell["rows"]]]
-            for cell in found
-        ]
-    )
+    """The searches' regrets, evaluation by evaluation."""
+    curves = []
+    for name in cells(folder):
+        cell = json.loads((folder / "cells" / name).read_text())
+        curve = [row["regret"] for row in cell["rows"]]
+        curves.append([cell["strategy"], cell["seed"], curve])
+    return json.dumps(curves)
+
+
+def training_files(folder: Path) -> list[str]:
+    names = ("train.json", "weights.pt", "result.json")
+    return [name for name in names if (folder / name).exists()]
+
+
+def latency_build(folder: Path) -> list[str]:
+    flags = "--device cpu --space nas_bench_macro --resolution 32 --seconds-per-row 0.01"
+    return nas("latency", "build", *flags.split(), "--out", folder)
+
+
+def arena(folder: Path) -> list[str]:
+    flags = "--benchmark nk:space=nas_bench_macro --strategy evolution --seeds 4 --budget 60"
+    return nas("arena", *flags.split(), "--out", folder)
 
 
 def verbs(out: Path) -> list[Verb]:
@@ -239,79 +251,18 @@ def verbs(out: Path) -> list[Verb]:
             subprocess.run(["cp", "-r", str(base), str(folder)], check=True)
         return nas("confirm", folder, "--top", 2, "--random", 2, "--seeds", 2, "--epochs-factor", 1)
 
+    def train(folder: Path) -> list[str]:
+        flags = "--data digits --resolution 16 --steps 60 --batch-size 8 --threads 1"
+        return nas("train", f"{base}:0", *flags.split(), "--checkpoint", "0.5s", "--out", folder)
+
     return [
         *(search_verb(spec, 2) for spec in SEQUENTIAL),
         search_verb("local-search", 6, workers=2),
         search_verb("optuna:TPE", 4, workers=2),
         Verb("confirm", confirm, confirmed, scores, 5),
-        Verb(
-            "train",
-            lambda folder: nas(
-                "train",
-                f"{base}:0",
-                "--data",
-                "digits",
-                "--resolution",
-                16,
-                "--steps",
-                60,
-                "--batch-size",
-                8,
-                "--threads",
-                1,
-                "--checkpoint",
-                "0.5s",
-                "--out",
-                folder,
-            ),
-            lambda folder: [
-                name
-                for name in ("train.json", "weights.pt", "result.json")
-                if (folder / name).exists()
-            ],
-            trained,
-            5,
-        ),
-        Verb(
-            "latency build",
-            lambda folder: nas(
-                "latency",
-                "build",
-                "--device",
-                "cpu",
-                "--space",
-                "nas_bench_macro",
-                "--resolution",
-                32,
-                "--seconds-per-row",
-                0.01,
-                "--out",
-                folder,
-            ),
-            timed,
-            rows_of_table,
-            5,
-            timed,
-        ),
-        Verb(
-            "arena",
-            lambda folder: nas(
-                "arena",
-                "--benchmark",
-                "nk:space=nas_bench_macro",
-                "--strategy",
-                "evolution",
-                "--seeds",
-                4,
-                "--budget",
-                60,
-                "--out",
-                folder,
-            ),
-            cells_written,
-            regrets,
-            3,
-        ),
+        Verb("train", train, training_files, trained, 5),
+        Verb("latency build", latency_build, timed, rows_of_table, 5, timed),
+        Verb("arena", arena, cells_written, regrets, 3),
         search_verb("optuna:GP", 2),
         supernet_verb("differentiable", 3, "--strategy", "differentiable"),
         supernet_verb(
@@ -360,31 +311,28 @@ def harmed(verb: Verb, out: Path, draw: random.Random, kills: int) -> Line:
         if ended:  # before its last kill: once more from the start
             clear(killed)
             tally.before, tally.begun = [], 0
-        ended = attempt(
-            verb, killed, tally, draw.uniform(0.05, 1.0) if tally.done < kills else None
-        )
+        share = draw.uniform(0.05, 1.0) if tally.done < kills else None
+        ended = attempt(verb, killed, tally, share)
         now, begun = verb.finished(killed), verb.begun(killed)
         tally.lost += sum(item not in now for item in tally.before)
         again = sum(item in tally.before for item in begun[tally.begun :])
         tally.repeated += again if verb.begun(whole) else len(now) - len(set(now))
         tally.before, tally.begun = now, len(begun)
         write_json(noted, asdict(tally))
-    equal = (
-        "asynchronous"
-        if verb.result is None
-        else "yes"
-        if verb.result(killed) == verb.result(whole)
-        else "NO"
-    )
-    done, lost, repeated = tally.done, tally.lost, tally.repeated
     return Line(
         verb=verb.name,
-        kills=done,
+        kills=tally.done,
         finished=len(tally.before),
-        lost=lost,
-        repeated=repeated,
-        equal=equal,
+        lost=tally.lost,
+        repeated=tally.repeated,
+        equal=comparison(verb, whole, killed),
     )
+
+
+def comparison(verb: Verb, whole: Path, killed: Path) -> str:
+    if verb.result is None:
+        return "asynchronous"
+    return "yes" if verb.result(killed) == verb.result(whole) else "NO"
 
 
 def clear(folder: Path) -> None:
@@ -418,10 +366,10 @@ def table(lines: list[Mapping[str, object]]) -> str:
         **{n: sum(int(str(line[n])) for line in lines) for n in names[1:5]},
         "equal": "",
     }
-    made = [" | ".join(str(line[name]) for name in names) for line in (*lines, total)]
-    return "\n".join(
-        f"| {row} |" for row in (" | ".join(names), " | ".join(["---"] * len(names)), *made)
-    )
+    rows = [" | ".join(names), " | ".join(["---"] * len(names))]
+    for line in (*lines, total):
+        rows.append(" | ".join(str(line[name]) for name in names))
+    return "\n".join(f"| {row} |" for row in rows)
 
 
 def main() -> None:
@@ -437,20 +385,15 @@ def main() -> None:
     log = given.out / "kills.jsonl"
     known = {row["verb"]: row for row in ledger.read(log)}
     for place, verb in enumerate(verbs(given.out)):
-        if verb.name not in known:
-            # Drawn anew at each start: an attempt that the experiment's own end broke off is not
-            # repeated in its moment.
-            line = asdict(
-                harmed(
-                    verb,
-                    given.out,
-                    random.Random(f"{given.seed} {place} {time.time()}"),
-                    verb.kills,
-                )
-            )
-            ledger.append(log, {"kind": "verb", **line})
-            known[verb.name] = line
-            print(verb.name, line, file=sys.stderr)
+        if verb.name in known:
+            continue
+        # Drawn anew at each start: an attempt that the experiment's own end broke off is not
+        # repeated in its moment.
+        draw = random.Random(f"{given.seed} {place} {time.time()}")
+        line = asdict(harmed(verb, given.out, draw, verb.kills))
+        ledger.append(log, {"kind": "verb", **line})
+        known[verb.name] = line
+        print(verb.name, line, file=sys.stderr)
     print(table(list(known.values())))
 
 

@@ -75,9 +75,9 @@ class Timed(Strategy):
     def ask(self, number: int, pending: tuple[Proposal, ...] = ()) -> Proposal:
         """See `Strategy`."""
         start = time.process_time()
-        found = self.inner.ask(number, pending)
+        proposal = self.inner.ask(number, pending)
         self.ask_seconds.append(time.process_time() - start)
-        return found
+        return proposal
 
     def tell(self, trial: Trial) -> None:
         """See `Strategy`."""
@@ -102,17 +102,16 @@ class Timed(Strategy):
 
 def conditions(objectives: int) -> tuple[Objectives, dict[str, object]]:
     domain = bounded_domain(fbnet.space())
-    made = Objectives(parse_objectives(["accuracy", "macs"][:objectives], domain.compiled.names))
-    return made, identity(domain, made, strategy="any", seed=1)
+    names = ["accuracy", "macs"][:objectives]
+    parsed = Objectives(parse_objectives(names, domain.compiled.names))
+    return parsed, identity(domain, parsed, strategy="any", seed=1)
 
 
 def record(folder: Path, trials: int, note: dict[str, float], objectives: int) -> None:
     """A run of random networks; killed itself, it goes on."""
     domain = bounded_domain(fbnet.space())
-    _, given = conditions(objectives)
-    opened = (Store.resume if (folder / "run.json").exists() else Store.create)(
-        folder, domain.space, given
-    )
+    open_store = Store.resume if (folder / "run.json").exists() else Store.create
+    opened = open_store(folder, domain.space, conditions(objectives)[1])
     evaluator = HashEvaluator()
     genes = domain.sample_many(trials, np.random.default_rng(0)).tolist()
     with opened as store:
@@ -129,10 +128,12 @@ def record(folder: Path, trials: int, note: dict[str, float], objectives: int) -
 
 def measured(folder: Path, spec: str, objectives: int, more: int) -> dict[str, float]:
     cold = resumed(folder, spec, objectives)
-    found = {**cold, "cold_s": cold["resume_s"]}
+    figures = {**cold, "cold_s": cold["resume_s"]}
     if (folder / FILE).exists():
-        found["resume_s"] = resumed(folder, spec, objectives)["resume_s"]
-    return found | asked(folder, spec, objectives, more) if spec not in NEVER_ASKED else found
+        figures["resume_s"] = resumed(folder, spec, objectives)["resume_s"]
+    if spec not in NEVER_ASKED:
+        figures |= asked(folder, spec, objectives, more)
+    return figures
 
 
 def resumed(folder: Path, spec: str, objectives: int) -> dict[str, float]:
@@ -180,12 +181,8 @@ def main() -> None:
         help="trials after the first ask; few for samplers that need seconds",
     )
     given = parser.parse_args()
-    print(
-        f"| strategy, {given.trials} trials | "
-        + " | ".join(COLUMNS)
-        + " |\n|"
-        + " --- |" * (len(COLUMNS) + 1)
-    )
+    print(f"| strategy, {given.trials} trials | " + " | ".join(COLUMNS) + " |")
+    print("|" + " --- |" * (len(COLUMNS) + 1))
     for spec in given.strategies or STRATEGIES:
         name, objectives = spec.partition(":")[0], 1 if spec.startswith("rl") else 2
         note = NOTES.get(name, {})
@@ -194,16 +191,12 @@ def main() -> None:
         copy = given.out / "copy"
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(base, copy)
-        found = measured(copy, spec, objectives, given.more)
-        print(
-            f"| `{spec}` | "
-            + " | ".join(f"{found[key]:.2f}" if key in found else "-" for key in COLUMNS)
-            + " |",
-            flush=True,
-        )
+        figures = measured(copy, spec, objectives, given.more)
+        cells = [f"{figures[key]:.2f}" if key in figures else "-" for key in COLUMNS]
+        print(f"| `{spec}` | " + " | ".join(cells) + " |", flush=True)
         with (given.out / "overhead.jsonl").open("a") as file:
             file.write(
-                json.dumps({"strategy": spec, "trials": len(read(base).trials), **found}) + "\n"
+                json.dumps({"strategy": spec, "trials": len(read(base).trials), **figures}) + "\n"
             )
 
 

@@ -172,7 +172,7 @@ def pace(dataset: Dataset, out: Path) -> float:
     return middle
 
 
-def one(
+def train_all(
     dataset: Dataset, seed: int, steps: int, ratio: float, out: Path
 ) -> tuple[dict, dict, dict]:
     fixed = trained(dataset, "fixed", seed, steps, out, {})
@@ -210,20 +210,21 @@ def main() -> None:
     print(f"time at equal epochs: {ratio:.3f} of the fixed size's")
     if given.what == "pace":
         return
-    found = [one(dataset, seed, given.steps, ratio, given.out) for seed in range(given.seeds)]
+    seeds = range(given.seeds)
+    trainings = [train_all(dataset, seed, given.steps, ratio, given.out) for seed in seeds]
     print_goal(
         "accuracy at equal epochs",
-        [100 * (g["accuracy"] - f["accuracy"]) for f, g, _ in found],
+        [100 * (g["accuracy"] - f["accuracy"]) for f, g, _ in trainings],
         "points",
         -0.3,
     )
     print_goal(
         "accuracy at equal time",
-        [100 * (g["accuracy"] - s["accuracy"]) for _, g, s in found],
+        [100 * (g["accuracy"] - s["accuracy"]) for _, g, s in trainings],
         "points",
         0.0,
     )
-    spent = [sum(row[number]["seconds"] for row in found) for number in range(3)]
+    spent = [sum(row[number]["seconds"] for row in trainings) for number in range(3)]
     print(
         "CPU seconds of all, evaluation included: "
         + ", ".join(f"{n} {s:.0f}" for n, s in zip(NAMES, spent, strict=True))

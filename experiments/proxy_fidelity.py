@@ -34,9 +34,8 @@ Integers = NDArray[np.int64]
 
 def networks(count: int) -> list[Architecture]:
     space, rng = fbnet.space(), np.random.default_rng(NETWORK_SEED)
-    return [
-        space.decode([int(rng.integers(size)) for size in space.gene_sizes]) for _ in range(count)
-    ]
+    genes = [[int(rng.integers(size)) for size in space.gene_sizes] for _ in range(count)]
+    return [space.decode(row) for row in genes]
 
 
 def train(
@@ -53,9 +52,11 @@ def train(
 
 def column(rows: Sequence[Sequence[Metrics]], name: str) -> Floats:
     """(search or selection, seeds, networks)."""
-    return np.array(
-        [[[metrics[part + name] for metrics in row] for row in rows] for part in ("search_", "")]
-    )
+
+    def read(part: str) -> list[list[float]]:
+        return [[metrics[part + name] for metrics in row] for row in rows]
+
+    return np.array([read("search_"), read("")])
 
 
 def tau(scores: Floats, truth: Floats) -> float:
@@ -63,8 +64,10 @@ def tau(scores: Floats, truth: Floats) -> float:
 
     scores: (2, seeds, networks). truth: (2, networks).
     """
-    pairs = ((row, other) for half, other in zip(scores, truth[::-1], strict=True) for row in half)
-    return float(np.mean([kendall_tau(row, other) or 0.0 for row, other in pairs]))
+    taus = []
+    for half, other in zip(scores, truth[::-1], strict=True):
+        taus += [kendall_tau(row, other) or 0.0 for row in half]
+    return float(np.mean(taus))
 
 
 def compared(statistic: Mapping[str, Floats], truth: Floats) -> dict[str, dict[str, float]]:

@@ -67,10 +67,8 @@ def compare(
     space: SearchSpace, proxy: Proxy, networks: int, steps: int, soft: bool
 ) -> dict[str, float]:
     draw = np.random.default_rng(0)
-    images, labels = (
-        torch.randn(IMAGES, 3, proxy.resolution, proxy.resolution),
-        torch.arange(IMAGES) % 10,
-    )
+    images = torch.randn(IMAGES, 3, proxy.resolution, proxy.resolution)
+    labels = torch.arange(IMAGES) % 10
     supernet = Supernet(space, lambda architecture: slim(architecture, proxy, 3, 10))
     schedule = Schedule(steps=10**6, batch_size=BATCH)
     times, bytes_ = np.zeros(2), np.zeros(2)
@@ -87,11 +85,9 @@ def compare(
         path = supernet.path(genes).train()
         bytes_[0] += held(partial(run, path, batch), supernet.shared.values()) + gradients
         alone.train()
-        forward = (
-            partial(swift.forward, alone, batch)
-            if proxy.resolution <= SWIFT_SIDE
-            else partial(alone, batch)
-        )
+        forward = partial(alone, batch)
+        if proxy.resolution <= SWIFT_SIDE:
+            forward = partial(swift.forward, alone, batch)
         bytes_[1] += held(forward, alone.parameters()) + gradients
         for training in (shared, ordinary) if steps else ():
             training.advance()
@@ -102,21 +98,21 @@ def compare(
                 times[place] += time.perf_counter() - start
     if not steps:
         return {"memory": bytes_[0] / bytes_[1]}
-    found = {
+    figures = {
         "step_ms": 1000 * times[0] / networks / steps,
         "alone_ms": 1000 * times[1] / networks / steps,
         "time": times[0] / times[1],
         "memory": bytes_[0] / bytes_[1],
     }
     if soft:
-        found |= mixture(
+        figures |= mixture(
             supernet,
             images[:BATCH],
             labels[:BATCH],
             times[1] / networks / steps,
             bytes_[1] / networks,
         )
-    return found
+    return figures
 
 
 def mixture(

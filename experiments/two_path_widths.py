@@ -54,10 +54,8 @@ def space(widths: int) -> SearchSpace:
             MBConv(kernel=3, expand=picked["expand"], channels=CHANNELS, pointwise=True)
         ],
     )
-    stem, head = (
-        fixed("stem", Conv(kernel=3, channels=CHANNELS)),
-        fixed("head", Classifier(classes=4)),
-    )
+    stem = fixed("stem", Conv(kernel=3, channels=CHANNELS))
+    head = fixed("head", Classifier(classes=4))
     return SearchSpace(name=f"widths{widths}", input=Shape(3, 8), slots=(stem, block, head))
 
 
