@@ -1,4 +1,4 @@
-"""A run folder that version 0.1.0 wrote in November 2026, before the rooms were moved, stays a run."""
+"""A run that version 0.1.0 wrote in November 2026, before the rooms were moved, stays a run."""
 
 import hashlib
 import shutil
