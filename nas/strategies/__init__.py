@@ -25,6 +25,7 @@ __all__ = ["known", "make", "parse_spec"]
 
 Factory = Callable[..., Strategy]
 GIVEN = ("domain", "seed", "objectives")
+"""What every factory gets, and no spec may set."""
 
 
 def known() -> dict[str, Callable[[], Factory]]:
@@ -32,7 +33,9 @@ def known() -> dict[str, Callable[[], Factory]]:
     return loaders(__name__, __path__, "strategy", besides=("base",))
 
 
-def make(spec: str, domain: Domain, *, seed: int, objectives: int = 1, **settings: Any) -> Strategy:
+def make(
+    spec: str, domain: Domain, *, seed: int, objectives: int = 1, **settings: object
+) -> Strategy:
     """The strategy that a spec describes; settings given by name override those of the spec.
 
     Raises `UsageError` for an unknown name, variant or setting.
@@ -50,10 +53,11 @@ def make(spec: str, domain: Domain, *, seed: int, objectives: int = 1, **setting
         raise UsageError(f"strategy '{spec}': {one_line(error)}") from error
 
 
-def _check_settings(name: str, spec: str, factory: Factory, settings: Mapping[str, Any]) -> None:
+def _check_settings(name: str, spec: str, factory: Factory, settings: Mapping[str, object]) -> None:
     """Raise `UsageError` for a setting that the factory does not take, or of another kind."""
     parameters = inspect.signature(factory).parameters
     takes = [parameter for parameter in parameters if parameter not in GIVEN]
+    # A factory with **settings checks them itself: an Optuna sampler's depend on the variant.
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for key, value in settings.items():
         if key in takes:
@@ -75,21 +79,30 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
     """
     name, _, rest = spec.partition(":")
     settings: dict[str, Any] = {}
-    for place, pair in enumerate(rest.split(",") if rest else ()):
-        key, equals, text = pair.partition("=")
-        if not equals and place > 0:
-            raise UsageError(f"settings are written key=value, not '{pair}'")
-        value = _value(text) if equals else pair
-        key = key if equals else "variant"
+    if not rest:
+        return name, settings
+    for place, pair in enumerate(rest.split(",")):
+        key, value = _setting(pair, first=place == 0)
         if key in settings:
             raise UsageError(f"'{spec[:80]}' gives {key} twice: keep one")
         settings[key] = value
     return name, settings
 
 
-def _value(text: str) -> Any:
+def _setting(pair: str, *, first: bool) -> tuple[str, object]:
+    """One ``key=value``; the ``first`` of a spec may be a variant alone."""
+    key, equals, text = pair.partition("=")
+    if equals:
+        return key, _value(text)
+    if first:
+        return "variant", pair
+    raise UsageError(f"settings are written key=value, not '{pair}'")
+
+
+def _value(text: str) -> object:
     with suppress(ValueError):
         return json.loads(text)
     # Numbers that are no JSON: .15 and 1.
-    is_number = re.fullmatch(r"[+-]?(\d+\.|\.\d+)", text)
-    return float(text) if is_number else text
+    if re.fullmatch(r"[+-]?(\d+\.|\.\d+)", text):
+        return float(text)
+    return text

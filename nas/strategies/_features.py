@@ -30,11 +30,15 @@ class Features:
             groups = _groups(choice)
             self.sizes += [group.shape[1] for group in groups]
             self.tables.append(np.concatenate(groups, axis=1))
-        costs = domain.compiled
-        self.sizes += [1] * len(costs.names)
-        self.low = np.array([costs.extreme(name)[0] for name in costs.names])
-        high = np.array([costs.extreme(name, largest=True)[0] for name in costs.names])
-        self.span = np.where(high > self.low, high - self.low, 1)
+        compiled = domain.compiled
+        self.sizes += [1] * len(compiled.names)
+        low, high = [], []
+        for name in compiled.names:
+            low.append(compiled.extreme(name)[0])
+            high.append(compiled.extreme(name, largest=True)[0])
+        self.low = np.array(low)
+        span = np.array(high) - self.low
+        self.span = np.where(span > 0, span, 1)
 
     def points(self, genes: NDArray[np.int64]) -> Points:
         """genes: (n, number of choices). Squared distances are 0..1 in each group."""
@@ -53,11 +57,13 @@ class Features:
 
 def _groups(choice: Choice) -> list[Floats]:
     """Tables of a choice, (options, columns): the option itself, and its attributes if any."""
-    same = np.eye(len(choice)) / np.sqrt(2)
-    if len(choice) <= 2:
-        return [same]
-    attributes = _attributes(choice)
-    return [same, attributes] if attributes.shape[1] else [same]
+    # Two rows of the unit matrix are sqrt(2) apart: divided, a squared distance is 0 or 1.
+    groups = [np.eye(len(choice)) / np.sqrt(2)]
+    if len(choice) > 2:  # of two options, attributes would say the same once more
+        attributes = _attributes(choice)
+        if attributes.shape[1]:
+            groups.append(attributes)
+    return groups
 
 
 def _attributes(choice: Choice) -> Floats:
@@ -70,8 +76,8 @@ def _attributes(choice: Choice) -> Floats:
     settings = [_numbers(option) for option in choice.options]
     names = sorted(set().union(*settings))
     table = np.zeros((len(choice), len(names)))
-    for row, numbers in zip(table, settings, strict=True):
-        row[:] = [numbers.get(name, 0.0) for name in names]
+    for column, name in enumerate(names):
+        table[:, column] = [numbers.get(name, 0.0) for numbers in settings]
     low = table.min(axis=0, initial=np.inf)
     high = table.max(axis=0, initial=-np.inf)
     varies = high > low

@@ -29,16 +29,24 @@ Floats = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
 
 DEGREES = 3
+"""Runs of one, two and three equal genes are counted."""
 STARTS_IN_A_BYTE = 9 - DEGREES
 """Genes of eight from which a run of the longest degree ends inside the byte."""
 CHUNK = 128
+"""Columns of `shared` worked off at a time."""
 FAR = 2.0
+"""Spreads above the median from which on losses are pulled in, see `squash`."""
+
+# Log-normal priors, ours: a dozen observations cannot say what tens of weights are. The scale that
+# all groups have in common may move far, single groups less.
 SCALE_SD = 1.5
 SPREAD_SD = 0.75
 SHARE_MEDIAN, SHARE_SD = 0.3, 1.5
 NOISE_MEDIAN, NOISE_SD = 0.02, 1.5
 LEAST_NOISE = 1e-4
+"""In units of the variance. Keeps the matrix regular if networks of equal features were told."""
 ITERATIONS = 30
+"""Of L-BFGS-B, at most: they bound the time of a fit."""
 REACH = 5
 """How far, in logarithms, a weight may move from its median."""
 JITTER = 1e-8
@@ -78,6 +86,8 @@ def squash(losses: Floats) -> Floats:
     Losses beyond `FAR` such spreads above the median are pulled in: how bad they are is no news.
     """
     middle = np.median(losses)
+    # A normal distribution's best decile lies 1.28 standard deviations below its median. The upper
+    # half is not looked at: a few networks that diverged would make all others alike.
     spread = (middle - np.quantile(losses, 0.1)) / 1.28 or losses.std() or 1.0
     scaled = (losses - middle) / spread
     return np.where(scaled > FAR, FAR + np.log1p(np.maximum(scaled - FAR, 0)) / 2, scaled)
@@ -88,6 +98,7 @@ def shared(first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
 
     Eight genes at a time make the bits of a byte. A run is counted where it begins.
     """
+    # Bytes are compared many at a time; they hold 256 options, which few choices exceed.
     narrow = np.uint8 if max(first.max(initial=0), second.max(initial=0)) < 256 else np.int64
     ours = first.T.astype(narrow)[:, :, None]
     theirs = second.T.astype(narrow)[:, None, :]
@@ -97,6 +108,7 @@ def shared(first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
         part = theirs[:, :, column : column + CHUNK]
         for block in range(0, genes, STARTS_IN_A_BYTE):
             bits = _equal_bits(ours[block : block + 8], part[block : block + 8])
+            # Blocks overlap by DEGREES - 1 genes, so a run across a border is counted once.
             runs = bits & np.uint8((1 << STARTS_IN_A_BYTE) - 1)
             for degree in range(DEGREES):
                 counts[degree, :, column : column + CHUNK] += np.bitwise_count(runs)
@@ -120,13 +132,18 @@ def fit(points: Points, y: Floats) -> Weights:
     parts = [points.features[:, start:end] for start, end in pairwise(borders)]
     squared = np.stack([_squared(part, part).ravel() for part in parts])
     runs = shared(points.genes, points.genes).reshape(DEGREES, -1)
+    # Prior median of a weight: at the mean distance all groups together give exp(-1).
     centre = math.log(1 / (groups * max(float(squared.mean()), 1e-9)))
     share_medians = [math.log(SHARE_MEDIAN)] * DEGREES
     medians = np.array([0.0, *np.zeros(groups), *share_medians, math.log(NOISE_MEDIAN)])
     sds = np.array([SCALE_SD, *[SPREAD_SD] * groups, *[SHARE_SD] * DEGREES, NOISE_SD])
 
     def loss(theta: Floats) -> tuple[float, Floats]:
-        """Minus the log of the posterior probability, and its gradient."""
+        """Minus the log of the posterior probability, and its gradient.
+
+        Rasmussen and Williams 2006, Gaussian Processes for Machine Learning, equations 2.30 and
+        5.9, with the mean and the variance at their most likely values.
+        """
         weights = np.exp(centre + theta[0] + theta[1 : groups + 1])
         shares = np.exp(theta[groups + 1 : -1])
         noise = LEAST_NOISE + math.exp(theta[-1])
@@ -134,14 +151,15 @@ def fit(points: Points, y: Floats) -> Weights:
         matrix = (same + shares @ runs).reshape(count, count)
         matrix.flat[:: count + 1] += noise
         lower, failed = lapack.dpotrf(matrix, lower=1)
-        if failed:
+        if failed:  # not positive definite: the line search turns back
             return 1e10, np.zeros_like(theta)
         inverse, _ = lapack.dpotri(lower, lower=1)
         inverse = np.tril(inverse) + np.tril(inverse, -1).T
         sums = inverse.sum(axis=1)
-        mean = sums @ y / sums.sum()
+        mean = sums @ y / sums.sum()  # generalised least squares
         alpha = inverse @ (y - mean)
         variance = max(float((y - mean) @ alpha) / count, 1e-12)
+        # d loss / d matrix; each weight's share of it follows by the chain rule, in log weights.
         slope = 0.5 * (inverse - np.outer(alpha, alpha) / variance).ravel()
         by_weight = -weights * (squared @ (slope * same))
         by_share = shares * (runs @ slope)
@@ -194,6 +212,8 @@ class Posterior:
         """Mean and standard deviation of the value without noise: (m,) each."""
         half = self._solve(self.covariance(points))
         mean = self.mean + self.residual @ half
+        # Equations 2.26 and 2.42 of Rasmussen and Williams: the second term is what not knowing the
+        # mean adds.
         left = self.prior - np.einsum("nm,nm->m", half, half)
         left += np.square(1 - self.ones @ half) / (self.ones @ self.ones)
         return mean, np.sqrt(self.variance * np.maximum(left, 1e-12))
@@ -201,5 +221,6 @@ class Posterior:
 
 def _squared(first: Floats, second: Floats) -> Floats:
     """Squared distances of rows: (n, m)."""
+    # As a matrix product: the differences themselves would take n m d numbers.
     lengths = np.square(first).sum(axis=1)[:, None] + np.square(second).sum(axis=1)
     return np.asarray(np.maximum(lengths - 2 * first @ second.T, 0))

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.domain import Domain
-from nas.strategies.base import Proposal
+from nas.strategies.base import Proposal, rng
 from nas.trial import Genes, Trial
 
 __all__ = ["History"]
@@ -44,6 +44,7 @@ class History:
             self._counts[key] = count
             means = self.losses.get(key, trial.losses)
             both = zip(means, trial.losses, strict=True)
+            # A running mean: what all evaluations were is not kept.
             self.losses[key] = tuple(mean + (loss - mean) / count for mean, loss in both)
         return key
 
@@ -61,27 +62,36 @@ class History:
         return None
 
     def unseen_neighbour(
-        self, genes: Genes, rng: np.random.Generator, pending: Sequence[Proposal]
+        self, genes: Genes, generator: np.random.Generator, pending: Sequence[Proposal]
     ) -> Genes | None:
         """A random neighbour that was neither told nor is pending."""
-        return self.unseen(rng.permutation(self.domain.neighbours(genes)), pending)
+        neighbours = self.domain.neighbours(genes)
+        return self.unseen(generator.permutation(neighbours), pending)
 
-    def draw(self, rng: np.random.Generator, pending: Sequence[Proposal] = ()) -> Genes:
+    def draw(self, generator: np.random.Generator, pending: Sequence[Proposal] = ()) -> Genes:
         """An unseen network, uniform over gene tuples inside the bounds.
 
         One seen before if `DRAWS` draws find none, and the space is exhausted or too large to list.
         """
         tried = 0
         while tried < DRAWS:
-            drawn = self.domain.sample_many(max(8, tried), rng)
+            # As many again each time: the first few nearly always hold an unseen one.
+            drawn = self.domain.sample_many(max(8, tried), generator)
             unseen = self.unseen(drawn, pending)
             if unseen is not None:
                 return unseen
             tried += len(drawn)
         if self.domain.space.cardinality <= LISTED:
-            every = np.array(list(product(*map(range, self.domain.space.gene_sizes))))
-            unseen = self.unseen(rng.permutation(every[self.domain.inside(every)]), pending)
-        return tuple(map(int, drawn[0])) if unseen is None else unseen
+            unseen = self.unseen(generator.permutation(self._every()), pending)
+        if unseen is not None:
+            return unseen
+        return tuple(map(int, drawn[0]))
+
+    def _every(self) -> NDArray[np.int64]:
+        """All gene tuples inside the bounds: (n, number of choices)."""
+        options = map(range, self.domain.space.gene_sizes)
+        every = np.array(list(product(*options)))
+        return np.asarray(every[self.domain.inside(every)])
 
     def order(self, weights: NDArray[np.float64], among: Sequence[Genes] = ()) -> list[Genes]:
         """Canonical genes of complete trials, best first: of ``among``, or of all.
@@ -95,8 +105,10 @@ class History:
         low = losses.min(axis=0)
         high = losses.max(axis=0)
         weighed = weights * (losses - low) / np.where(high > low, high - low, 1)
-        ranks = np.argsort(weighed.max(axis=1) + 0.05 * weighed.sum(axis=1), kind="stable")
-        return [keys[i] for i in ranks]
+        # ParEGO's rho: without the small sum a network ties with one that is better elsewhere.
+        distances = weighed.max(axis=1) + 0.05 * weighed.sum(axis=1)
+        # Stable: equal networks stay in the order told, on every machine.
+        return [keys[i] for i in np.argsort(distances, kind="stable")]
 
     def best(self) -> Genes | None:
         """Genes of the best network on average over its evaluations, objectives weighed equally.
@@ -108,5 +120,10 @@ class History:
         """
         if not self.losses:
             return None
-        weights = np.ones(len(next(iter(self.losses.values()))))
-        return self.genes[self.order(weights)[0]]
+        objectives = len(next(iter(self.losses.values())))
+        return self.genes[self.order(np.ones(objectives))[0]]
+
+    def recommend(self, seed: int) -> Genes:
+        """The best network on average over its evaluations; a random one before any is complete."""
+        best = self.best()
+        return self.draw(rng(seed, "recommend", 0)) if best is None else best

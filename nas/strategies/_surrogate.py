@@ -18,8 +18,11 @@ Floats = NDArray[np.float64]
 Processes = Sequence[_gp.Posterior | None]
 
 STARTS = 4
+"""Best networks told that are climbed from."""
 FRONT_STARTS = 16
+"""The same with several objectives, at most."""
 NORMALS = 16
+"""Draws over which an expectation without a closed form is averaged."""
 MARGIN = 0.1
 """How far beyond its front's worst an objective still counts, in units of the front's range."""
 
@@ -53,6 +56,7 @@ class Model:
         self.features, self.keys, self.columns = features, keys, columns
         self.objectives = sum(column.limit is None for column in columns)
         self.y = np.stack([column.values for column in columns], axis=1)
+        # A failed network counts as bad, not as the worst: its neighbours may well be good.
         bad = np.quantile(self.y, 0.8, axis=0)
         self.all_y = np.concatenate([self.y, np.tile(bad, (len(failed), 1))])
         self.points = features.points(np.array([*keys, *failed]))
@@ -121,6 +125,7 @@ class Value:
     def __init__(self, model: Model, processes: Processes, generator: np.random.Generator) -> None:
         self.model, self.processes = model, processes
         self.weights = generator.dirichlet(np.ones(model.objectives))
+        # Drawn once: with common random numbers the value is a function, and a climb has a summit.
         self.normals = generator.standard_normal((NORMALS, 1, model.objectives))
         means = model.means[:, : model.objectives]
         self.kept = means[model.excess(model.means) == 0]
@@ -154,7 +159,9 @@ class Value:
             return self.steps.improvement(mean, sd, self.normals)
         drawn = chebyshev(mean + sd * self.normals, self.kept, self.weights)
         best = chebyshev(self.kept, self.kept, self.weights).min()
-        return np.asarray(np.maximum(best - drawn, 0).mean(axis=0) + 1e-9 * -drawn.mean(axis=0))
+        gains = np.maximum(best - drawn, 0).mean(axis=0)
+        # Where no draw gains, the mean still shows a climb the way.
+        return np.asarray(gains + 1e-9 * -drawn.mean(axis=0))
 
 
 class _Staircase:
@@ -189,7 +196,7 @@ class _Staircase:
     def improvement(self, mean: Floats, sd: Floats, normals: Floats) -> Floats:
         """mean, sd: (n, 2); normals: (draws, 1, 2). Expected gain of hypervolume: (n,)."""
         draws = normals[:, 0, self.second]
-        if not sd[:, self.second].any():
+        if not sd[:, self.second].any():  # a price: one draw is exact
             draws = np.zeros(1)
         gains = expected_improvement(self.best - mean[:, self.first, None], sd[:, self.first, None])
         total = np.zeros(len(mean))
@@ -202,6 +209,7 @@ class _Staircase:
 
 def expected_improvement(gap: Floats, sd: Floats) -> Floats:
     """gap: by how much the mean lies below the best; sd: of a shape that fits. Of both shapes."""
+    # Jones et al. 1998, equation 15.
     sd = np.maximum(sd, 1e-12)
     z = gap / sd
     return np.asarray(gap * ndtr(z) + sd * np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi))

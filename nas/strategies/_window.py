@@ -12,6 +12,10 @@ from nas.errors import BoundError
 __all__ = ["Window"]
 
 TICKS = 1 << 12
+"""From the cheapest network to the bound.
+
+More make larger tables, and fewer networks that are lost at the borders.
+"""
 Floats = NDArray[np.float64]
 
 
@@ -30,27 +34,31 @@ class Window:
         self.weights = [np.asarray(row, np.float64) / np.max(row) for row in weights]
         column = costs.column(metric)
         values = [table[:, :, column] for table in costs.values]
-        floors = [float(table.min()) for table in values]
-        floor = sum(floors)
-        above = [table - least for table, least in zip(values, floors, strict=True)]
+        floor = sum(float(table.min()) for table in values)
+        above = [table - table.min() for table in values]
         room = min(upper - floor, sum(float(table.max()) for table in above))
         if room < 0:
             raise _empty(costs, metric, lower, upper)
         self.tick = (room or 1.0) / TICKS
         exact = [table / self.tick for table in above]
+        # Less 1e-9: a cost of just n ticks is n, though its division comes out a little above.
         self.ticks = [np.ceil(table - 1e-9).astype(np.int64) for table in exact]
-        rounded_up = [
-            float((ticks - table).max()) for ticks, table in zip(self.ticks, exact, strict=True)
-        ]
         most = sum(int(ticks.max()) for ticks in self.ticks)
         self.highest = min(int((upper - floor) / self.tick + 1e-9), most)
-        lowest = (lower - floor) / self.tick
-        self.lowest = 0
-        if lowest > 0:
-            self.lowest = max(0, int(np.ceil(lowest + sum(rounded_up) - 1e-6)))
+        self.lowest = self._first_tick((lower - floor) / self.tick, exact)
         self.tables = self._masses()
         if not self.tables[0][0, 0] > 0:
             raise _empty(costs, metric, lower, upper)
+
+    def _first_tick(self, lower: float, exact: Sequence[Floats]) -> int:
+        """The least sum of ticks whose cost is surely at least ``lower``, in ticks unrounded."""
+        if lower <= 0:
+            return 0
+        # Rounding up adds so much at most: what counts as so many ticks may cost that much less.
+        rounded_up = 0.0
+        for ticks, table in zip(self.ticks, exact, strict=True):
+            rounded_up += float((ticks - table).max())
+        return max(0, int(np.ceil(lower + rounded_up - 1e-6)))
 
     def _masses(self) -> list[Floats]:
         """Per slot, (states, ticks used before): the weight of all completions in the window.
@@ -80,12 +88,18 @@ class Window:
         for slot, (step, ticks) in enumerate(zip(self.space.chain, self.ticks, strict=True)):
             spent = used[:, None] + ticks[state]
             mass = self.tables[slot + 1][step.next[state], np.minimum(spent, self.highest)]
-            sums = (np.where(spent <= self.highest, mass, 0) * self.weights[slot]).cumsum(axis=1)
+            inside = np.where(spent <= self.highest, mass, 0)
+            sums = (inside * self.weights[slot]).cumsum(axis=1)
+            # As many sums as lie below the draw precede its option: the inverse of the cumulative.
             option = (sums <= rng.random(count)[:, None] * sums[:, -1:]).sum(axis=1)
             options[:, slot] = option
             used = used + ticks[state, option]
             state = step.next[state, option]
-        genes = np.empty((count, len(self.space.choices)), np.int64)
+        return self._genes(options)
+
+    def _genes(self, options: NDArray[np.int64]) -> NDArray[np.int64]:
+        """options: (n, slots). The genes that name them: (n, number of choices)."""
+        genes = np.empty((len(options), len(self.space.choices)), np.int64)
         for row, chosen in zip(genes, options.tolist(), strict=True):
             slot_genes = map(self.space.slot_genes, range(len(chosen)), chosen)
             row[:] = list(chain.from_iterable(slot_genes))
@@ -93,7 +107,8 @@ class Window:
 
 
 def _empty(costs: Compiled, metric: str, lower: float, upper: float) -> BoundError:
-    low, high = (costs.extreme(metric, largest=side)[0] for side in (False, True))
+    low = costs.extreme(metric)[0]
+    high = costs.extreme(metric, largest=True)[0]
     return BoundError(
         f"no network of space '{costs.space.name}' has {metric} of {lower:.4g} to {upper:.4g}: "
         f"it reaches {low:.4g} to {high:.4g}"

@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,10 @@ MODES = ("path", "fbnet")
 SHARING = ("auto", "none", "elastic")
 """How a supernet's layers share weights, see `nas.supernet.network.Supernet`."""
 
-OWN = {"path": ("frozen", "ramp", "lr", "samples", "beside", "guard"), "fbnet": ("epochs", "loss")}
+OWN = {
+    "path": ("frozen", "ramp", "lr", "samples", "beside", "guard"),
+    "fbnet": ("epochs", "loss"),
+}
 """Settings that one variant alone has."""
 
 LOSSES = ("product", "absolute")
@@ -153,7 +157,8 @@ class Differentiable(Strategy):
         self.target = _target(domain, self.settings.window if self.settings.aims else 1.0)
         self._candidates: list[tuple[Genes, dict[str, int]]] = []
         self._window: Window | None = None
-        self.window([np.ones(slot.options) for slot in domain.space.slots])  # raises if it is empty
+        # Raises now if the window is empty, and not after hours of training.
+        self.window([np.ones(slot.options) for slot in domain.space.slots])
         others = [bound for bound in domain.bounds if bound.metric != self.target.metric]
         self.band = domain
         if others:
@@ -167,13 +172,10 @@ class Differentiable(Strategy):
         space = self.domain.space
         try:
             candidates = [space.check(candidate.genes) for candidate in learned.candidates]
-            sound = min((min(row, default=0) for row in learned.weights), default=0) >= 0
         except SpaceError:
-            sound = False
-        if not sound:
-            raise RunError(
-                f"the distribution is damaged: it must hold weights and candidates. {AGAIN}"
-            )
+            raise _damaged() from None
+        if not all(weight >= 0 for weight in chain.from_iterable(learned.weights)):
+            raise _damaged()
         if [len(row) for row in learned.weights] != [slot.options for slot in space.slots]:
             raise RunError(
                 f"the distribution is not one over space '{space.name}': its slots differ. {AGAIN}"
@@ -183,6 +185,7 @@ class Differentiable(Strategy):
 
     def window(self, weights: Sequence[Sequence[float] | NDArray[np.float64]]) -> Window:
         """Draws from the distribution, inside the window that the run aims at."""
+        # No option is impossible: after the candidates, draws must reach the whole window.
         raised = [np.maximum(np.asarray(row, np.float64), 1e-9) for row in weights]
         target = self.target
         return Window(self.domain.compiled, target.metric, target.lower, target.upper, raised)
@@ -223,6 +226,10 @@ class Differentiable(Strategy):
         if self._candidates:
             return self._candidates[0][0]
         return self.history.draw(rng(self.seed, "recommend", 0))
+
+
+def _damaged() -> RunError:
+    return RunError(f"the distribution is damaged: it must hold weights and candidates. {AGAIN}")
 
 
 def _target(domain: Domain, window: float) -> Bound:

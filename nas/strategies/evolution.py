@@ -66,8 +66,8 @@ class Evolution(Strategy):
             self.population.append(key)
 
     def recommend(self) -> Genes:
-        """The best network on average over its evaluations; a random one before any is complete."""
-        return self.history.best() or self.history.draw(rng(self.seed, "recommend", 0))
+        """See `History.recommend`."""
+        return self.history.recommend(self.seed)
 
 
 strategy = Evolution

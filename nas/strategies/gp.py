@@ -9,7 +9,7 @@ metrics known only after an evaluation have a process of their own (SCBO, Erikss
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +33,11 @@ MOST = 250
 STEPS = 8
 """Of a climb."""
 DRAWS = 256
-RESCORED = 12
+"""Random networks that climbs may begin at, and as many perturbed ones."""
 LOOKED_AT = 96
+"""Networks of the pool, from the best on, that are looked through for unseen ones."""
+RESCORED = 12
+"""Unseen ones whose canonical genes are valued. A network's value depends on its spelling."""
 MUTATIONS = (2, 4, 8)
 """Genes in which a perturbed network differs from its start, in the mean."""
 OWN = 0.8
@@ -104,6 +107,7 @@ class GaussianProcess(Strategy):
         generator = rng(self.seed, "ask", number)
         if len(self.history.losses) < self.initial:
             return Proposal(self.first(generator, pending))
+        # Sorted: the proposal must not depend on the order of a set.
         value = self.model().expect(sorted(self.history.taken(pending)), generator)
         unseen = self.best_unseen(value, everywhere, generator, pending)
         return Proposal(unseen or self.history.draw(generator, pending))
@@ -124,20 +128,31 @@ class GaussianProcess(Strategy):
     def _build(self) -> Model:
         losses = self.history.losses
         kept = self._kept(list(losses))
-        weights = iter(self._weights(list(losses)))
-        failed = [key for key in self.history.genes if key not in losses][-MOST // 4 :]
-        told = np.array([losses[key] for key in kept])
+        weights = iter(self._weights(list(losses)))  # in the order of `_fit`
+        failed = [key for key in self.history.genes if key not in losses]
+        columns = self._objectives(kept, weights) + self._limits(kept, weights)
+        # The latest failures alone, so that a space full of them leaves room for what is known.
+        return Model(self.features, kept, columns, failed[-MOST // 4 :])
+
+    def _objectives(self, keys: Sequence[Genes], weights: Iterator[_gp.Weights]) -> list[Column]:
+        """A column per objective, priced or predicted."""
         columns = []
-        for values, cost in zip(told.T, self._costs(), strict=True):
+        losses = np.array([self.history.losses[key] for key in keys])
+        for values, cost in zip(losses.T, self._costs(), strict=True):
             if cost is None:
                 columns.append(Column(_gp.squash(values), next(weights)))
             else:
                 columns.append(self._priced(values, cost))
-        for values, most in zip(self._measured(kept).T, self.limits.values(), strict=True):
+        return columns
+
+    def _limits(self, keys: Sequence[Genes], weights: Iterator[_gp.Weights]) -> list[Column]:
+        """A column per metric under a limit; not squashed, for its limit must stay in place."""
+        columns = []
+        for values, most in zip(self._measured(keys).T, self.limits.values(), strict=True):
             mean, scale = values.mean(), float(values.std()) or 1.0
             limit = (most - mean) / scale
             columns.append(Column((values - mean) / scale, next(weights), limit=limit))
-        return Model(self.features, kept, columns, failed)
+        return columns
 
     def _measured(self, keys: Sequence[Genes]) -> Floats:
         """Metrics under a limit: (networks, limits)."""
@@ -146,6 +161,7 @@ class GaussianProcess(Strategy):
     def _costs(self) -> list[int | None]:
         """By objective, the cost that it is: equal to it in every trial told."""
         if self._unpriced:
+            # One price for many trials: after each, resuming 10,000 would price 10,000 times.
             genes = np.array([trial.genes for trial in self._unpriced])
             losses = np.array([trial.losses for trial in self._unpriced])
             prices = self.domain.compiled.price(genes)
@@ -163,6 +179,7 @@ class GaussianProcess(Strategy):
         return Column((values - low) / span, cost=cost, most=(most - low) / span)
 
     def _kept(self, keys: list[Genes]) -> list[Genes]:
+        """What the process is given: a fit takes the cube of their number."""
         if len(keys) <= MOST:
             return keys
         order = self.history.order(np.ones(self.objectives), keys)
@@ -171,9 +188,7 @@ class GaussianProcess(Strategy):
 
     def _weights(self, keys: list[Genes]) -> list[_gp.Weights]:
         """Fitted to the first so many observations that the count has grown by a tenth since."""
-        count = 1
-        while count + max(1, count // 10) <= len(keys):
-            count += max(1, count // 10)
+        count = _fitted_count(len(keys))
         predicted = [place for place, cost in enumerate(self._costs()) if cost is None]
         state = (count, self.repeats, *predicted)
         if self._fitted is None or self._fitted[0] != state:
@@ -203,19 +218,26 @@ class GaussianProcess(Strategy):
         The last word is the value of its canonical genes. None if there is no such network.
         """
         pool, scores = self._climb(value, within, generator)
+        best = pool[np.argsort(-scores, kind="stable")[:LOOKED_AT]]
+        unseen = self._unseen(best, pending)
+        if not unseen:
+            return None
+        keys = list(unseen)
+        return unseen[keys[int(value(np.array(keys)).argmax())]]
+
+    def _unseen(
+        self, networks: NDArray[np.int64], pending: Sequence[Proposal]
+    ) -> dict[Genes, Genes]:
+        """networks: (n, number of choices). The first `RESCORED` unseen, by canonical genes."""
         taken = self.history.taken(pending)
         unseen: dict[Genes, Genes] = {}
-        for place in np.argsort(-scores, kind="stable")[:LOOKED_AT]:
-            genes = tuple(pool[place].tolist())
+        for genes in map(tuple, networks.tolist()):
             key = self.history.canonical(genes)
             if key not in self.history.genes and key not in taken:
                 unseen.setdefault(key, genes)
             if len(unseen) == RESCORED:
                 break
-        if not unseen:
-            return None
-        keys = list(unseen)
-        return unseen[keys[int(value(np.array(keys)).argmax())]]
+        return unseen
 
     def _climb(
         self, value: Value, within: Within, generator: np.random.Generator
@@ -236,7 +258,7 @@ class GaussianProcess(Strategy):
         best_drawn = pool[0][np.argsort(-scores[0])[:STARTS]]
         first = [*starts.tolist(), *best_drawn.tolist()]
         here = [self.history.canonical(tuple(genes)) for genes in first]
-        heights = [-np.inf] * len(here)
+        heights = [-np.inf] * len(here)  # so the first step is free
         for _ in range(STEPS):
             near = [self.domain.neighbours(genes) for genes in here]
             near = [block[within(block)] for block in near]
@@ -272,6 +294,7 @@ class GaussianProcess(Strategy):
         if not len(starts):
             return drawn
         base = starts[generator.integers(len(starts), size=DRAWS)]
+        # Several rates, for nobody knows how far from a start the best network lies.
         rate = generator.choice(MUTATIONS, size=(DRAWS, 1)) / drawn.shape[1]
         mixed = np.where(generator.random(drawn.shape) < rate, drawn, base)
         return mixed[self.domain.inside(mixed)]
@@ -286,11 +309,23 @@ class GaussianProcess(Strategy):
         .093 (standard errors of the latter .02).
         """
         if len(self.history.losses) < self.initial:
-            return self.history.best() or self.history.draw(rng(self.seed, "recommend", 0))
+            return self.history.recommend(self.seed)
         model = self.model()
         own = (1 - OWN) * model.means + OWN * model.y
         best = int(model.rank(own, np.ones(self.objectives))[0])
         return self.history.genes[model.keys[best]]
+
+
+def _fitted_count(count: int) -> int:
+    """Of so many observations, the first so many that the weights are fitted to.
+
+    It depends on the count alone. So a resumed strategy, which was never asked in between, has the
+    weights of one that was not killed.
+    """
+    fitted = 1
+    while fitted + max(1, fitted // 10) <= count:
+        fitted += max(1, fitted // 10)
+    return fitted
 
 
 def _limit(text: str, limits: str) -> tuple[str, float]:

@@ -16,7 +16,9 @@ from nas.trial import Genes, Trial
 __all__ = ["LocalSearch", "strategy"]
 
 FRONT_STARTS = 8
+"""Random networks before the front's neighbours are tried."""
 FRONT_CENTRES = 32
+"""Best networks under the weights whose neighbours are looked through for an unseen one."""
 
 
 class LocalSearch(Strategy):
@@ -40,13 +42,18 @@ class LocalSearch(Strategy):
         generator = rng(self.seed, "ask", number)
         if self.objectives > 1:
             return Proposal(self._ask_front(generator, pending))
-        climb = max([self.climb, *(int(p.note.get("climb", 0)) for p in pending)])
+        climb = self._latest_climb(pending)
         if climb in self.centres:
             unseen = self._uphill(self.centres[climb], generator, pending)
             if unseen is not None:
                 return Proposal(unseen, {"climb": climb})
             climb += 1
         return Proposal(self.history.draw(generator, pending), {"climb": climb})
+
+    def _latest_climb(self, pending: Sequence[Proposal]) -> int:
+        """The number of the climb begun last; its first network may still be pending."""
+        begun = [int(proposal.note.get("climb", 0)) for proposal in pending]
+        return max([self.climb, *begun])
 
     def _uphill(
         self, centre: Genes, generator: np.random.Generator, pending: Sequence[Proposal]
@@ -55,19 +62,30 @@ class LocalSearch(Strategy):
 
         None if the climb has come to a summit.
         """
-        losses, taken = self.history.losses, self.history.taken(pending)
         while True:
-            here = centre
-            neighbours = self.domain.neighbours(self.history.genes[here])
-            for genes in map(tuple, generator.permutation(neighbours).tolist()):
-                key = self.history.canonical(genes)
-                if key not in taken and key not in self.history.genes:
-                    return genes
-                if key in losses and losses[key] < losses[here]:
-                    centre = key
-                    break
-            if centre == here:
+            unseen, better = self._first_step(centre, generator, pending)
+            if unseen is not None:
+                return unseen
+            if better is None:
                 return None
+            centre = better  # losses fall strictly, so the climb ends
+
+    def _first_step(
+        self, centre: Genes, generator: np.random.Generator, pending: Sequence[Proposal]
+    ) -> tuple[Genes | None, Genes | None]:
+        """Of the neighbours in random order, the first that is unseen or better than the centre.
+
+        Genes of an unseen one, or canonical genes of a better one; both None at a summit.
+        """
+        losses, taken = self.history.losses, self.history.taken(pending)
+        neighbours = self.domain.neighbours(self.history.genes[centre])
+        for genes in map(tuple, generator.permutation(neighbours).tolist()):
+            key = self.history.canonical(genes)
+            if key not in taken and key not in self.history.genes:
+                return genes, None
+            if key in losses and losses[key] < losses[centre]:
+                return None, key
+        return None, None
 
     def _ask_front(self, generator: np.random.Generator, pending: Sequence[Proposal]) -> Genes:
         """An unseen neighbour of one of the best networks under random weights."""
@@ -93,8 +111,8 @@ class LocalSearch(Strategy):
             self.centres[climb] = key
 
     def recommend(self) -> Genes:
-        """The best network on average over its evaluations; a random one before any is complete."""
-        return self.history.best() or self.history.draw(rng(self.seed, "recommend", 0))
+        """See `History.recommend`."""
+        return self.history.recommend(self.seed)
 
 
 strategy = LocalSearch

@@ -241,8 +241,8 @@ class OptunaStrategy(Strategy):
             self._propose("update", generation)
 
     def recommend(self) -> Genes:
-        """The best network on average over its evaluations; a random one before any is complete."""
-        return self.history.best() or self.history.draw(rng(self.seed, "recommend", 0))
+        """See `History.recommend`."""
+        return self.history.recommend(self.seed)
 
 
 def _quiet_study(storage: optuna.storages.BaseStorage, objectives: int) -> optuna.Study:

@@ -26,8 +26,11 @@ __all__ = ["PRESETS", "Preset", "ReinforcementLearning", "strategy"]
 Masks = NDArray[np.bool_]
 
 HIDDEN = 64
+"""Of the LSTM and its embeddings, as in NNI's policy."""
 BASELINE = 0.95
+"""How much of the moving average of rewards stays after a batch, as in TuNAS."""
 CLIP = 0.2
+"""Epsilon of PPO's equation 7, as in its section 6.1."""
 DRAWS = 8
 """Policies repeat themselves as they settle: so many draws look for an unseen network."""
 
@@ -112,8 +115,10 @@ class ReinforcementLearning(Strategy):
         """Small weights from our own generator: torch's global one is left as it was."""
         sizes = self.domain.space.gene_sizes
         generator = rng(self.seed, "initialise", 0)
+        # Modules draw from the global generator when they are made, whatever is copied after.
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             policy: _Policy = _Controller(sizes) if self.preset.recurrent else _Logits(sizes)
+            # In doubles a sum in another order hardly ever turns a draw.
             for parameter in policy.double().parameters():
                 small = generator.uniform(-0.1, 0.1, tuple(parameter.shape))
                 parameter.copy_(torch.from_numpy(small))
@@ -181,6 +186,7 @@ class ReinforcementLearning(Strategy):
         """
         chosen = torch.tensor(genes)
         masks = self._masks(chosen.numpy()) if masks is None else masks
+        # Not minus infinity: times a probability of 0, in the entropy, it is NaN.
         logits = self.policy.all_logits(chosen).masked_fill(~torch.from_numpy(masks), -1e9)
         logged = torch.log_softmax(logits, dim=2)
         entropy = -(logged.exp() * logged).sum(dim=2).mean(dim=1)
@@ -233,6 +239,8 @@ class ReinforcementLearning(Strategy):
         masks = self._masks(np.array(genes))
         with torch.no_grad():
             before, _ = self._log_probabilities(genes, masks)
+        # The ratio is to the policy that proposed, which with several workers may be an older one.
+        # A trial without the note, another strategy's, is taken as this policy's own.
         for place, sample in enumerate(samples):
             if sample.log_probability is not None:
                 before[place] = sample.log_probability
@@ -241,6 +249,7 @@ class ReinforcementLearning(Strategy):
             gain = self._gain(logged, before, advantage)
             self.adam.zero_grad()
             (-(gain + self.entropy * entropy).mean()).backward()  # type: ignore[no-untyped-call]
+            # One odd batch of twenty must not throw the policy away.
             nn.utils.clip_grad_norm_(self.policy.parameters(), 1.0)
             self.adam.step()
 
@@ -251,8 +260,10 @@ class ReinforcementLearning(Strategy):
         rewards = np.array(
             [worst if sample.reward is None else sample.reward for sample in samples]
         )
+        # From zero, an average that moves by a twentieth would take dozens of batches to arrive.
         if self.baseline == 0.0 and len(self.rewards) <= self.batch:
             self.baseline = float(rewards.mean())
+        # Before the baseline moves: it must not hold the rewards that it is subtracted from.
         advantage = torch.from_numpy((rewards - self.baseline) / spread)
         self.baseline = BASELINE * self.baseline + (1 - BASELINE) * float(rewards.mean())
         return advantage
@@ -262,12 +273,12 @@ class ReinforcementLearning(Strategy):
         clip = self.preset.clip
         if not clip:
             return logged * advantage
-        ratio = (logged - before).exp()
+        ratio = (logged - before).exp()  # as in equation 6
         return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
 
     def recommend(self) -> Genes:
-        """The best network on average over its evaluations; a random one before any is complete."""
-        return self.history.best() or self.history.draw(rng(self.seed, "recommend", 0))
+        """See `History.recommend`."""
+        return self.history.recommend(self.seed)
 
 
 _State = tuple[Tensor, Tensor] | None

@@ -29,6 +29,7 @@ FACTOR = 1.5
 SUCCESSES = 3
 FAILURES = 40
 LEAST_GAIN = 1e-3
+"""TuRBO's: a smaller share of the best loss is no success."""
 
 
 @dataclass
@@ -100,12 +101,13 @@ class TrustRegion(GaussianProcess):
         """See `Strategy`."""
         started = len(self.history.losses) >= self.initial
         super().tell(trial)
+        # By number, not by place: a late trial of a region that has ended counts for none.
         number = int(trial.note.get("region", 0))
         for place, region in enumerate(self.regions):
             if region.number != number:
                 continue
             gained = trial.state == "complete" and self._joins(region, trial)
-            if started:
+            if started:  # random networks of the beginning say nothing of a region
                 region.count(gained, self.tolerance)
             if region.length < SHORTEST:
                 self.regions[place] = self._new()
@@ -119,7 +121,7 @@ class TrustRegion(GaussianProcess):
         region.members.add(key)
         if (np.array(self.metrics[key]) > np.array(list(self.limits.values()))).any():
             return False
-        if best is None:
+        if best is None:  # SCBO: the first network inside the limits is a success
             region.best = trial.losses
             return True
         region.best = tuple(map(min, best, trial.losses))
@@ -141,7 +143,7 @@ class TrustRegion(GaussianProcess):
             if centre is not None:
                 begun.append(region)
                 centres.append(centre)
-            elif region.number not in waiting:
+            elif region.number not in waiting:  # its first network may be pending
                 genes = self._afresh(value, generator, pending)
                 return Proposal(genes, {"region": region.number})
         if not begun:
@@ -178,6 +180,7 @@ class TrustRegion(GaussianProcess):
         members = [place for place in ranked if model.keys[place] in region.members]
         if not members:
             return None
+        # By posterior means: a centre at the luckiest observation would draw the region off.
         best = members[0]
         if self.objectives > 1:
             contributions = dict(zip(ranked, _contributions(model, ranked), strict=True))
