@@ -68,7 +68,9 @@ def compare(
         raise UsageError(
             f"an arena needs a budget of at least 1 and a seed, not {budget} and {len(seeds)} seeds"
         )
+    # Before the first cell: a wrong setting shows at once, and not hours into the comparison.
     losses = _check_strategies(benchmark, specs, seeds[0])
+    # All strategies under a seed, then the next seed: stopped early, it has compared something.
     keys = [(spec, seed) for seed, spec in product(seeds, specs)]
     folder = None
     if out is not None:
@@ -129,7 +131,11 @@ def _as_done(futures: Sequence[Future[Cell]], pool: Executor) -> Iterator[Cell]:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Processes that start in here calculate with one thread, unless the user said otherwise."""
+    """Processes that start in here calculate with one thread, unless the user said otherwise.
+
+    Else as many processes as cores would start as many threads each, and the seconds of an ask
+    would be those of a crowded machine.
+    """
     unset = [name for name in THREADS if name not in os.environ]
     os.environ.update(dict.fromkeys(unset, "1"))
     try:
@@ -226,6 +232,7 @@ class Arena:
 
     def _verdict(self, over: Floats) -> str:
         """over: (seeds,), the strategy's last figures less the control's."""
+        # Paired by seed, so what seeds have in common does not widen the interval.
         low, high = mean_interval(over)
         gain = (-high, -low) if self.column == "regret" else (low, high)
         word = claim(gain)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import starmap
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,21 +50,21 @@ def benchmark(
     The truth is the mean of a network's rows; ``noisy`` searches see one of them. A network that
     the table lacks cannot be evaluated.
     """
-    signs = {**dict.fromkeys(_split(maximize), -1.0), **dict.fromkeys(_split(minimize), 1.0)}
+    signs = dict.fromkeys(_split(maximize), -1.0)
+    signs |= dict.fromkeys(_split(minimize), 1.0)
     if not signs:
         raise UsageError(
             f"say which columns of {variant} count: maximize=NAME or minimize=NAME, "
             "several joined by +"
         )
     header, rows = _read(Path(variant))
-    for name in (*signs, *_split(ignore)):
+    no_choices = [*signs, *_split(ignore)]
+    for name in no_choices:
         if name not in header:
             raise unknown(f"column of {variant}", name, header)
-    columns = []
-    for name, sign in signs.items():
-        columns.append([sign * _number(row, name, variant) for row in rows])
-    losses = np.array(columns).T
-    space, genes = _networks(header, rows, {*signs, *_split(ignore)}, space, variant)
+    losses = _losses(rows, signs, variant)
+    space, genes = _networks(header, rows, set(no_choices), space, variant)
+    # Nothing is known of a network but its name, so nothing can be priced.
     domain = Domain(space, compile_costs(space, ("none",), lambda layer: (0.0,)))
     repeats: dict[Genes, list[NDArray[np.float64]]] = {}
     for one, row in zip(genes, losses, strict=True):
@@ -76,13 +75,28 @@ def benchmark(
     ideal, worst = means.min(axis=0), means.max(axis=0)
     return Problem(
         domain=domain,
-        losses=tuple(name if sign > 0 else f"minus_{name}" for name, sign in signs.items()),
+        losses=tuple(_loss_name(name, sign) for name, sign in signs.items()),
         observe=lookup.observe,
         truth=lookup.truth,
         best=float(ideal[0]),
         ideal=tuple(ideal.tolist()),
+        # A column of one value would give a box of no width, in whose units nothing is.
         reference=tuple(np.where(worst > ideal, worst, ideal + 1).tolist()),
     )
+
+
+def _losses(
+    rows: Sequence[Mapping[str, str]], signs: Mapping[str, float], file: str
+) -> NDArray[np.float64]:
+    """The columns that count, times their signs: (rows, columns)."""
+    columns = []
+    for name, sign in signs.items():
+        columns.append([sign * _number(row, name, file) for row in rows])
+    return np.array(columns).T
+
+
+def _loss_name(name: str, sign: float) -> str:
+    return name if sign > 0 else f"minus_{name}"
 
 
 def _split(names: str) -> list[str]:
@@ -137,7 +151,9 @@ def _networks(
             f"{file} needs a column 'genes' with option indices, "
             "or columns of choices and no space beside"
         )
-    options = {name: sorted({row[name] for row in rows}) for name in columns}
+    options = {}
+    for name in columns:
+        options[name] = sorted({row[name] for row in rows})
     genes = []
     for row in rows:
         genes.append(tuple(options[name].index(row[name]) for name in columns))
@@ -150,13 +166,21 @@ def _networks_by_genes(
     """The same from option indices as text; without a space, the largest is the last option's."""
     genes = [tuple(map(int, re.findall(r"\d+", text))) for text in texts]
     if space is None:
-        if len(set(map(len, genes))) != 1 or not genes[0]:
-            raise DataError(
-                f"column 'genes' of {file} must hold equally many option indices in every row"
-            )
-        largest = map(max, zip(*genes, strict=True))
-        space = _implied({f"gene{i}": list(range(most + 1)) for i, most in enumerate(largest)})
+        space = _space_of(genes, file)
     return space, [space.check(one) for one in genes]
+
+
+def _space_of(genes: Sequence[Genes], file: str) -> SearchSpace:
+    """The smallest space that has these genes."""
+    lengths = {len(one) for one in genes}
+    if len(lengths) != 1 or 0 in lengths:
+        raise DataError(
+            f"column 'genes' of {file} must hold equally many option indices in every row"
+        )
+    options = {}
+    for place, column in enumerate(zip(*genes, strict=True)):
+        options[f"gene{place}"] = list(range(max(column) + 1))
+    return _implied(options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,10 +198,10 @@ class _Named(Op):
         return ()
 
 
-def _implied(options: Mapping[str, Sequence[Any]]) -> SearchSpace:
+def _implied(options: Mapping[str, Sequence[object]]) -> SearchSpace:
     """A space in which every gene tuple is a network of its own."""
 
-    def slot(name: str, values: Sequence[Any]) -> Slot:
+    def slot(name: str, values: Sequence[object]) -> Slot:
         return Slot(
             name=name,
             stage=name,

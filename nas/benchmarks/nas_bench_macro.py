@@ -39,9 +39,8 @@ def benchmark(
         raise unknown("variant of nas-bench-macro", variant, ("mean", "noisy"))
     space = nas_bench_macro.space()
     costs = compile_costs(space, ("macs",), lambda layer: (layer.macs,))
-    domain = Domain(
-        space, costs, [Bound("macs", upper=max_macs)] if max_macs < float("inf") else []
-    )
+    bounds = [Bound("macs", upper=max_macs)] if max_macs < float("inf") else []
+    domain = Domain(space, costs, bounds)
     columns = slice(None) if front else slice(1)
     repeats = {genes: rows[:, columns] for genes, rows in _results(_path()).items()}
     lookup = Lookup(domain, repeats, seed, variant == "noisy")
@@ -72,17 +71,17 @@ def _path() -> Path:
 @cache
 def _results(path: Path) -> dict[Genes, NDArray[np.float64]]:
     """Error points and macs of each training, (3, 2), by canonical genes."""
-    space, found = nas_bench_macro.space(), {}
+    space = nas_bench_macro.space()
+    results: dict[Genes, NDArray[np.float64]] = {}
     try:
         for name, row in json.loads(path.read_text()).items():
             genes = space.canonical([int(digit) for digit in name])
-            found[genes] = np.array(
-                [[100.0 - accuracy, row["flops"]] for accuracy in row["test_acc"]]
-            )
+            rows = [[100.0 - accuracy, row["flops"]] for accuracy in row["test_acc"]]
+            results[genes] = np.array(rows)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SpaceError) as error:
         raise DataError(f"{path} is not the table of NAS-Bench-Macro: {error}") from None
-    if len(found) != space.distinct:
+    if len(results) != space.distinct:
         raise DataError(
-            f"{path} must hold all {space.distinct} networks of NAS-Bench-Macro, not {len(found)}"
+            f"{path} must hold all {space.distinct} networks of NAS-Bench-Macro, not {len(results)}"
         )
-    return found
+    return results

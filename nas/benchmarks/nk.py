@@ -9,6 +9,7 @@ development, 100 to 119 to report. K = 0 is additive: a sanity check, no ground 
 import heapq
 import math
 from functools import cached_property
+from itertools import chain, product
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -30,10 +31,15 @@ Moves = dict[Genes, set[int]]
 """States that a slot can hand over, by its relevant genes."""
 
 LARGEST_WINDOW = 1 << 22
+"""Numbers in the table of a window: 32 MiB."""
 BEAM = 1024
+"""Strings kept at each length of the search for the optimum."""
 LEAVES = 64
+"""Whole strings, best first, that are looked at for a network inside the bounds."""
 FILLS = 8
+"""Random values of the irrelevant genes that each of them is tried with."""
 CLIMBS = 4
+"""Networks, best first, that are climbed from if no string proves its network the best."""
 
 
 def benchmark(
@@ -89,16 +95,21 @@ class Landscape:
         self.relevant = sorted(order[:kept].tolist())
         self.sizes = [sizes[i] for i in self.relevant]
         self.windows = [range(j, min(j + k + 1, kept)) for j in range(kept)]
-        in_slot = max(
-            sum(start <= i < end for i in self.relevant) for start, end, _ in domain.space.radix
-        )
-        self.reach = max(k, in_slot - 1)
+        # A bound must know all genes of a slot, to tell whether they are canonical together.
+        self.reach = max(k, self._most_in_a_slot() - 1)
         widest = max(math.prod(self.sizes[j : j + self.reach + 1]) for j in range(kept))
         if widest > LARGEST_WINDOW:
             raise UsageError(
                 f"k = {k} has windows of {widest} values on space '{domain.space.name}': "
                 "take a smaller k"
             )
+
+    def _most_in_a_slot(self) -> int:
+        """The largest number of relevant genes in one slot."""
+        most = 0
+        for start, end, _ in self.domain.space.radix:
+            most = max(most, sum(start <= i < end for i in self.relevant))
+        return most
 
     def contribution(self, j: int, genes: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
         """genes: (n, genes of window j). Contributions 0..1: (n,)."""
@@ -109,6 +120,7 @@ class Landscape:
 
     def _scaled(self, total: float) -> float:
         """A sum of contributions as a loss in standard deviations."""
+        # A uniform number on 0..1 has mean 1/2 and variance 1/12.
         n = len(self.sizes)
         return (n / 2 - total) / math.sqrt(n / 12)
 
@@ -152,12 +164,11 @@ class Landscape:
     def _dead(self) -> dict[int, NDArray[np.bool_]]:
         """By the first gene of a slot, which of its genes are in no canonical string."""
         dead = {}
-        for slots in self._slots.values():
-            for first, moves in slots:
-                known = np.array(sorted(set().union(*moves))).T
-                if len(known):
-                    dead[first] = np.ones(self.sizes[first : first + len(known)], bool)
-                    dead[first][tuple(known)] = False
+        for first, moves in chain.from_iterable(self._slots.values()):
+            alive = np.array(sorted(set().union(*moves))).T
+            if len(alive):
+                dead[first] = np.ones(self.sizes[first : first + len(alive)], bool)
+                dead[first][tuple(alive)] = False
         return dead
 
     def least_loss(self) -> float:
@@ -174,7 +185,7 @@ class Landscape:
             filled[:, self.relevant] = relevant
             starts += self._with_losses(filled[self.domain.inside(filled)])
             if starts and min(starts)[0] <= bound + 1e-9:
-                return min(starts)[0]
+                return min(starts)[0]  # no later string promises less
         if not starts:
             starts = self._with_losses(self.domain.sample_many(LEAVES, rng(self.seed, "climb", 0)))
         return min(self._climb(*start) for start in sorted(starts)[:CLIMBS])
@@ -188,12 +199,11 @@ class Landscape:
         beam = [_Node(0.0, 0.0, Genes(), self._states((), frozenset([0])))]
         for length, size in enumerate(self.sizes, 1):
             grown = []
-            for node in beam:
-                for option in range(size):
-                    genes = (*node.genes, option)
-                    states = self._states(genes, node.states)
-                    if states:
-                        grown.append(self._grown(node, genes, states, length))
+            for node, option in product(beam, range(size)):
+                genes = (*node.genes, option)
+                states = self._states(genes, node.states)
+                if states:
+                    grown.append(self._grown(node, genes, states, length))
             beam = heapq.nlargest(BEAM, grown, key=lambda node: node.most)
         return [(node.genes, self._scaled(node.most)) for node in beam]
 

@@ -22,13 +22,15 @@ def arena_table(arena: Arena, checkpoints: Sequence[int] = ()) -> str:
     """One line per strategy, best first: means, half of their 95 % intervals, and the verdict."""
     scores = arena.scores(checkpoints or (arena.budget // 2,))
     evaluations = list(scores[0].regret)
-    header = ["strategy", *(f"regret@{count}" for count in evaluations)]
+    header = ["strategy"]
+    header += [f"regret@{count}" for count in evaluations]
     header += ["hypervolume", "area", "against random", "s/ask", "asks/eval"]
-    rows = [header, *(_row(score, evaluations) for score in scores)]
+    rows = [header]
+    rows += [_row(score, evaluations) for score in scores]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        cells = map(str.ljust, row, widths)
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 

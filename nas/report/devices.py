@@ -63,10 +63,14 @@ def summary(
     for (one, other), tau in correlations.items():
         parts.append(
             f"rank correlation of {one} and {other}: "
-            f"Kendall's tau {'unknown' if tau is None else f'{tau:.2f}'} "
+            f"Kendall's tau {_tau_text(tau)} "
             f"({DRAWS} random networks inside the bounds)"
         )
     return "\n\n".join(parts)
+
+
+def _tau_text(tau: float | None) -> str:
+    return "unknown" if tau is None else f"{tau:.2f}"
 
 
 def _front_text(trials: Sequence[Trial], objectives: Objectives, device: str) -> str:

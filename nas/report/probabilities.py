@@ -32,13 +32,19 @@ def figure(learned: Learned) -> "Figure":
 
     history = learned.history
     names = [name for name, row in history[-1].probabilities.items() if len(row) > 1]
-    blocks = [np.array([row.probabilities[name] for row in history]).T for name in names]
-    height = 0.09 * sum(len(block) for block in blocks)
+    blocks = [_block(learned, name) for name in names]
+    height = 0.09 * sum(map(len, blocks))  # inches: the rows of options stay apart
     picture = Figure(figsize=(9, max(5.0, 2.5 + height)), layout="constrained")
     top, bottom = picture.subplots(2, 1, height_ratios=(max(2.0, height), 2.0))
     _draw_probabilities(top, learned, names, blocks)
     _draw_figures(bottom, learned)
     return picture
+
+
+def _block(learned: Learned, name: str) -> Floats:
+    """Probabilities of a choice: (options, snapshots)."""
+    rows = [snapshot.probabilities[name] for snapshot in learned.history]
+    return np.array(rows).T
 
 
 def _draw_probabilities(
@@ -48,8 +54,9 @@ def _draw_probabilities(
     top.imshow(
         np.concatenate(blocks), aspect="auto", cmap="Blues", vmin=0, vmax=1, interpolation="nearest"
     )
-    ends = np.cumsum([len(block) for block in blocks])
-    top.set_yticks(ends - [len(block) / 2 for block in blocks] - 0.5, names, fontsize=6)
+    sizes = np.array(list(map(len, blocks)))
+    ends = np.cumsum(sizes)
+    top.set_yticks(ends - sizes / 2 - 0.5, names, fontsize=6)
     for end in ends[:-1]:
         top.axhline(end - 0.5, color="grey", linewidth=0.4)
     places, labels = [], []
@@ -68,15 +75,11 @@ def _draw_probabilities(
 def _draw_figures(bottom: "Axes", learned: Learned) -> None:
     history = learned.history
     steps = [row.step for row in history]
-    temperatures = [row.temperature for row in history]
-    lines = {
-        "entropy": [row.entropy for row in history],
-        "skips": [row.skips for row in history],
-    }
-    if max(temperatures) > min(temperatures):
-        lines["temperature / first"] = [value / temperatures[0] for value in temperatures]
-    for name, line in lines.items():
-        bottom.plot(steps, line, label=name)
+    bottom.plot(steps, [row.entropy for row in history], label="entropy")
+    bottom.plot(steps, [row.skips for row in history], label="skips")
+    temperatures = np.array([row.temperature for row in history])
+    if np.ptp(temperatures) > 0:
+        bottom.plot(steps, temperatures / temperatures[0], label="temperature / first")
     half = (steps[-1] - steps[0]) / max(1, len(steps) - 1) / 2 or 0.5
     bottom.set_xlim(steps[0] - half, steps[-1] + half)  # as the columns above
     bottom.set_ylim(0, 1.02)

@@ -31,9 +31,9 @@ def spread(domain: Domain, metric: str) -> str:
     least, _ = domain.compiled.extreme(metric)
     greatest, _ = domain.compiled.extreme(metric, largest=True)
     quantiles_ms = domain.quantiles(metric, SHARES)
-    under = [
-        f"{100 * share:g} % under {ms:.4g}" for share, ms in zip(SHARES, quantiles_ms, strict=True)
-    ]
+    under = []
+    for share, ms in zip(SHARES, quantiles_ms, strict=True):
+        under.append(f"{100 * share:g} % under {ms:.4g}")
     return f"{least:.4g} to {greatest:.4g} ms; {', '.join(under)}"
 
 
@@ -63,18 +63,21 @@ def front(rows: Sequence[FrontRow], devices: Sequence[str], objectives: Objectiv
     header = ["trial", *objectives.maximized]
     if confirmed:
         header.append("confirmed")
-    header += [*(f"{device} ms" for device in devices), *costs]
-    header += ["params (M)", "macs (M)", "digest"]
+    header += [f"{device} ms" for device in devices]
+    header += [*costs, "params (M)", "macs (M)", "digest"]
     lines = []
     for row in rows:
         metrics = row.trial.metrics
-        cells = [str(row.trial.number), *(f"{metrics[name]:.4f}" for name in objectives.maximized)]
+        cells = [str(row.trial.number)]
+        cells += [f"{metrics[name]:.4f}" for name in objectives.maximized]
         if confirmed:
             cells.append(_score(row.confirmed))
         cells += [_latency(row.estimates[device]) for device in devices]
         cells += [f"{metrics[name]:.4g}" for name in costs]
-        cells += [f"{row.network.params / 1e6:.2f}", f"{row.network.macs / 1e6:.0f}"]
-        lines.append([*cells, row.trial.digest])
+        cells.append(f"{row.network.params / 1e6:.2f}")
+        cells.append(f"{row.network.macs / 1e6:.0f}")
+        cells.append(row.trial.digest)
+        lines.append(cells)
     return text_table(header, lines)
 
 
@@ -148,7 +151,9 @@ def _off(member: Member, cost: float) -> str:
 
 def _remarks(member: Member) -> list[str]:
     """One line on a member, if there is anything to say of it."""
-    remarks = [*filter(None, [member.note]), *map(str, member.roundings)]
+    remarks = list(map(str, member.roundings))
+    if member.note:
+        remarks.insert(0, member.note)
     return [f"{member.name}: {'; '.join(remarks)}"] if remarks else []
 
 
@@ -157,10 +162,9 @@ def _remarks(member: Member) -> list[str]:
 
 def lint(report: Report) -> str:
     """Sizes, ranges, coverage, findings."""
-    ranges = [
-        [name, amount(extent.least), amount(extent.greatest)]
-        for name, extent in report.ranges.items()
-    ]
+    ranges = []
+    for name, extent in report.ranges.items():
+        ranges.append([name, amount(extent.least), amount(extent.greatest)])
     lines = [
         f"{report.space}: {report.gene_tuples:,} gene tuples, {report.distinct:,} networks, "
         f"{report.layers:,} distinct layers",
@@ -173,5 +177,6 @@ def lint(report: Report) -> str:
             rows.append([name, *map(str, (layers.measured, layers.summed, layers.predicted))])
         lines += ["", text_table(["device", "layers measured", "summed", "predicted"], rows)]
     lines += ["", *map(str, report.findings)]
-    errors, warnings = (len(report.of(severity)) for severity in ("error", "warning"))
-    return "\n".join([*lines, f"{counted(errors, 'error')}, {counted(warnings, 'warning')}"])
+    errors = counted(len(report.of("error")), "error")
+    warnings = counted(len(report.of("warning")), "warning")
+    return "\n".join([*lines, f"{errors}, {warnings}"])
