@@ -18,6 +18,9 @@ from nas.errors import NasError, unknown
 
 __all__ = ["main"]
 
+USERS_ERRORS = (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.ENOENT, errno.EDQUOT)
+"""Of the system, those that a user can mend; any other is a fault of ours and keeps its trace."""
+
 
 class _Commands(click.Group):
     """Subcommands by file name."""
@@ -73,12 +76,14 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("nas: interrupted", err=True)
-        sys.exit(130)
+        sys.exit(130)  # 128 + SIGINT, as shells count
     except BrokenPipeError:
+        # `nas front RUN | head` has read enough. Closed, stderr hides Python's own complaint when
+        # it flushes stdout at exit.
         sys.stderr.close()
         sys.exit(0)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.ENOENT, errno.EDQUOT):
+        if error.errno not in USERS_ERRORS:
             raise
         click.echo(f"nas: error: {error.strerror}: {error.filename or 'disk'}", err=True)
         sys.exit(1)

@@ -86,13 +86,18 @@ class Live:
                 description=f"{progress.what}  {text}",
             )
             return
-        now = time.monotonic()
-        overdue = now - self._logged >= LOG_EVERY_SECONDS
-        if overdue:
-            self._logged = now
-        if (overdue or progress.done == progress.planned) and loggable and not self.quiet:
+        due = self._is_overdue() or progress.done == progress.planned
+        if due and loggable and not self.quiet:
             planned = "?" if progress.planned is None else progress.planned
             click.echo(f"{unit} {progress.done}/{planned}  {text}", err=True)
+
+    def _is_overdue(self) -> bool:
+        """Whether a log has had no line for long; the time until the next begins then."""
+        now = time.monotonic()
+        if now - self._logged < LOG_EVERY_SECONDS:
+            return False
+        self._logged = now
+        return True
 
 
 def _new_bar() -> "Bar":

@@ -1,5 +1,7 @@
 """``nas devices``: the devices with a latency table, what it covers, how far it is off."""
 
+from itertools import product
+
 import click
 
 from nas import catalog
@@ -9,6 +11,7 @@ from nas.report.listing import Device, devices_text
 __all__ = ["command"]
 
 RESOLUTIONS = (224, 32)
+"""ImageNet's and CIFAR's."""
 
 
 @click.command(
@@ -32,10 +35,10 @@ def command(names: tuple[str, ...], resolution: int | None, as_json: bool) -> No
     predicted by the device model. With NAMES, print provenance and caveats in full.
     """
     tables = [catalog.device(name) for name in names or catalog.device_names()]
+    sizes = RESOLUTIONS if resolution is None else (resolution,)
     spaces = []
-    for name in catalog.space_names():
-        for size in (resolution,) if resolution else RESOLUTIONS:
-            spaces.append(catalog.space(name, resolution=size))
+    for name, size in product(catalog.space_names(), sizes):
+        spaces.append(catalog.space(name, resolution=size))
     devices = [Device.of(table, spaces) for table in tables]
     if as_json:
         print_json([device.to_json() for device in devices])

@@ -81,9 +81,9 @@ def bounded_domain(
     for table in tables:
         if table.name in margins:
             _check_sure(space, table, costs, latencies[table.name].upper, margins[table.name])
-    every = [_sure_bound(bound, device, margins) for device, bound in latencies.items()]
+    sure = [_sure_bound(bound, device, margins) for device, bound in latencies.items()]
     try:
-        return Domain(space, costs, every + others)
+        return Domain(space, costs, sure + others)
     except BoundError as error:
         if bounds.latency_ms is None:
             raise
@@ -97,13 +97,12 @@ def _latency_bounds(tables: Sequence[Table], bounds: Bounds) -> dict[str, Bound]
     latencies: dict[str, Bound] = {}
     for bound in _asked_bounds(tables, bounds):
         device = _latency_device(bound, tables)
-        if device is None:
-            continue
         if device in latencies:
             raise UsageError(
                 f"the latency on '{device}' is bounded twice: by --latency and by --max. Keep one"
             )
-        latencies[device] = bound
+        if device is not None:
+            latencies[device] = bound
     return latencies
 
 
@@ -147,6 +146,7 @@ def _check_sure(
     # The margin depends on the bound, so a bound at the least latency may be out of reach again.
     reach_ms = upper_ms
     while least_ms > reach_ms:
+        # Four digits as they are shown: what the message names must itself be in reach.
         reach_ms = float(f"{STEP_UP * least_ms:.4g}")
         wider = margin(space, table, reach_ms, asked.confidence)
         reached = space_costs(space, [table], {table.name: wider})

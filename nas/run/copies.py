@@ -30,9 +30,13 @@ def copy_tables(folder: Path, tables: Iterable[Table]) -> None:
     target.mkdir(exist_ok=True)
     for table in tables:
         for suffix in (".csv", ".json"):
-            file, copy = table.path.with_suffix(suffix), target / f"{table.name}{suffix}"
-            if not (copy.exists() and copy.samefile(file)):
-                shutil.copyfile(file, copy)
+            _copy(table.path.with_suffix(suffix), target / f"{table.name}{suffix}")
+
+
+def _copy(file: Path, copy: Path) -> None:
+    # A run whose table is given as the path of its own copy would copy the file onto itself.
+    if not (copy.exists() and copy.samefile(file)):
+        shutil.copyfile(file, copy)
 
 
 def read_tables(folder: Path, names: Iterable[str]) -> tuple[Table, ...]:
@@ -67,7 +71,7 @@ def read_space(folder: Path, arguments: Mapping[str, object]) -> SearchSpace:
         raise RunError(
             f"run '{folder}' is of a search space in a file, and has no copy of it ({SPACE})"
         )
-    if not (_is_own(Path(spec), copy) or _trusted(folder)):
+    if not _is_own(Path(spec), copy) and not _trusted(folder):
         raise RunError(
             f"run '{folder}' brings a program, its search space {copy}: "
             f"read it, and where you trust it, set {TRUST}={folder.resolve()}"
@@ -78,6 +82,7 @@ def read_space(folder: Path, arguments: Mapping[str, object]) -> SearchSpace:
 def _is_own(own: Path, copy: Path) -> bool:
     """Whether the file that the run names lies outside of the run, and says the same."""
     try:
+        # A run.json could name a file that came with the run, and it would vouch for itself.
         outside = not own.resolve().is_relative_to(copy.resolve().parent)
         return outside and own.is_file() and own.read_bytes() == copy.read_bytes()
     except OSError:
@@ -86,7 +91,6 @@ def _is_own(own: Path, copy: Path) -> bool:
 
 def _trusted(folder: Path) -> bool:
     here = folder.resolve()
-    for name in os.environ.get(TRUST, "").split(os.pathsep):
-        if name and here.is_relative_to(Path(name).resolve()):
-            return True
-    return False
+    # An empty name would be the working directory, and trust all that lies there.
+    names = filter(None, os.environ.get(TRUST, "").split(os.pathsep))
+    return any(here.is_relative_to(Path(name).resolve()) for name in names)

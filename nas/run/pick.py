@@ -84,11 +84,10 @@ class Limit:
     def within(self, front: Sequence[Trial]) -> list[Trial]:
         """The trials that meet the bound; `RunError` if there are trials and none of them does."""
         latencies_ms = [self._latency_ms(trial) for trial in front]
-        fits = [
-            trial
-            for trial, latency_ms in zip(front, latencies_ms, strict=True)
-            if latency_ms <= self.upper_ms
-        ]
+        fits = []
+        for trial, latency_ms in zip(front, latencies_ms, strict=True):
+            if latency_ms <= self.upper_ms:
+                fits.append(trial)
         if front and not fits:
             surely = "" if self.kept_ms is None else " with that confidence"
             raise RunError(
@@ -197,13 +196,12 @@ def _least_regret(
 
     A regret is how far a network's weighted sum is behind the best one's.
     """
-    sums = np.array(
-        [
-            _weighted(metrics, _device_preferences(objectives, preferences, device))
-            for device in devices
-        ]
-    )
-    regrets = sums - sums.min(axis=1, keepdims=True)
+    sums = []
+    for device in devices:
+        own = _device_preferences(objectives, preferences, device)
+        sums.append(_weighted(metrics, own))
+    regrets = np.array(sums)
+    regrets -= regrets.min(axis=1, keepdims=True)
     place = int(regrets.max(axis=0).argmin())
     worst = int(regrets[:, place].argmax())
     summed = "the weighted" if preferences else "all"

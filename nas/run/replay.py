@@ -20,6 +20,7 @@ from nas.run.run import Run
 from nas.strategies._learned import read_learned
 from nas.strategies.base import Proposal
 from nas.strategies.differentiable import Differentiable
+from nas.trial import Trial
 
 __all__ = ["Difference", "Replay", "replay", "require"]
 
@@ -87,11 +88,19 @@ def _recorded(run: Run, claim: Claim) -> _Change | None:
     if digest != claim.digest:
         return _Change("the network", claim.digest, digest)
     for trial in run.trials:
-        if trial.number == claim.number and trial.metrics:
-            costs = run.domain.costs(claim.proposal.genes)
-            for name, value in trial.metrics.items():
-                if costs.get(name, value) != value:
-                    return _Change(name, value, costs[name])
+        if trial.number == claim.number:
+            return _repriced(run, trial)
+    return None
+
+
+def _repriced(run: Run, trial: Trial) -> _Change | None:
+    """The first cost that the trial's network does not have any more."""
+    if not trial.metrics:
+        return None
+    costs = run.domain.costs(trial.genes)
+    for name, value in trial.metrics.items():
+        if costs.get(name, value) != value:
+            return _Change(name, value, costs[name])
     return None
 
 
@@ -158,12 +167,10 @@ def _causes(run: Run, claim: Claim) -> list[str]:
             "its file was edited, or its ops changed"
         )
     causes += _edited_settings(run)
-    if not changed_space:
+    if not changed_space:  # else every network's genes would look edited
         causes += _edited(run, claim)
-    causes += [
-        f"another environment: {change}"
-        for change in environment.changes(run.record.run_file.environment)
-    ]
+    for change in environment.changes(run.record.run_file.environment):
+        causes.append(f"another environment: {change}")
     return causes or [
         "the strategy's code has changed, or its proposals depend on more than it is told, "
         "or metrics of an earlier trial were edited together with its Optuna values"
@@ -172,20 +179,25 @@ def _causes(run: Run, claim: Claim) -> list[str]:
 
 def _edited_tables(run: Run) -> list[str]:
     recorded = run.identity.tables
-    edited = [table.name for table in run.tables if table.digest != recorded[table.name]]
-    return [f"the run's table of {name} was edited" for name in edited]
+    causes = []
+    for table in run.tables:
+        if table.digest != recorded[table.name]:
+            causes.append(f"the run's table of {table.name} was edited")
+    return causes
 
 
 def _edited_settings(run: Run) -> list[str]:
     """Settings that ``run.json`` holds twice, and that differ."""
     settings = run.record.run_file.settings
     identity = {"seed": run.identity.seed, "strategy": run.identity.strategy.name}
-    return [
-        f"run.json was edited: {name} is {value} in its identity and {settings[name]} "
-        "in its settings"
-        for name, value in identity.items()
-        if settings.get(name, value) != value
-    ]
+    causes = []
+    for name, value in identity.items():
+        if settings.get(name, value) != value:
+            causes.append(
+                f"run.json was edited: {name} is {value} in its identity and {settings[name]} "
+                "in its settings"
+            )
+    return causes
 
 
 def _edited(run: Run, claim: Claim) -> list[str]:

@@ -62,7 +62,8 @@ class Session:
                 f"and --trials is {self._trials}: nothing more was trained"
             )
         if evaluated + running >= self._trials:
-            return f"{counted(evaluated, 'trial')} {'is' if evaluated == 1 else 'are'} done"
+            verb = "is" if evaluated == 1 else "are"
+            return f"{counted(evaluated, 'trial')} {verb} done"
         if self.elapsed() + (typical_seconds or 0.0) > self._seconds:
             return f"another trial would not fit into {self._seconds:g} s"
         return ""
