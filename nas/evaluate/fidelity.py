@@ -16,7 +16,7 @@ from nas.domain import Domain
 from nas.errors import RunError, TrainingError, UsageError
 from nas.evaluate.zero_cost_scores import TRIVIAL, trivial_scores
 from nas.files import write_json
-from nas.progress import Pace, Watch, ignore
+from nas.progress import Watch, ignore
 from nas.record import ledger
 from nas.statistics import kendall_tau, rng, tau_lead_interval
 from nas.study.evaluator import Evaluator
@@ -28,6 +28,7 @@ __all__ = ["check", "check_count", "read_rows", "verdict"]
 ROWS, FILE = "fidelity.jsonl", "fidelity.json"
 COMPARED = ("cheap", "trained", *TRIVIAL)
 RESAMPLES = 1000
+# A tau over three networks has three pairs: one swap moves it by 0.67, and no interval is narrow.
 FEWEST, MOST = 4, 1000
 Floats = NDArray[np.float64]
 
@@ -61,24 +62,23 @@ def check(
     file = folder / ROWS
     drawn = [domain.sample(rng(seed, "fidelity", number)) for number in range(count)]
     rows = read_rows(file, drawn, COMPARED)
-    pace = Pace("fidelity", count, done=len(rows))
-    for number in range(len(rows), count):
+
+    def step(number: int) -> ledger.Row:
         scores = _scores(cheap, trained, domain.space.decode(drawn[number]), seed)
-        row = {"kind": "network", "genes": list(drawn[number]), **scores}
-        ledger.append(file, row)
-        rows.append(row)
-        watch(pace.at(number + 1))
+        return {"kind": "network", "genes": list(drawn[number]), **scores}
+
+    rows += ledger.complete(file, "fidelity", range(count), range(len(rows)), step, watch=watch)
     report = _report({name: np.array([row[name] for row in rows], float) for name in COMPARED})
     write_json(folder / FILE, report)
     return report
 
 
-def read_rows(file: Path, drawn: Sequence[Genes], figures: Sequence[str]) -> list[dict[str, Any]]:
+def read_rows(file: Path, drawn: Sequence[Genes], figures: Sequence[str]) -> list[ledger.Row]:
     """The rows of the first of the networks drawn, each with its ``genes`` and figures.
 
     Raises `RunError` unless the rows are those of these networks.
     """
-    rows = ledger.read(file)[: len(drawn)]
+    rows: list[ledger.Row] = list(ledger.read(file)[: len(drawn)])
     for row, genes in zip(rows, drawn, strict=False):
         numbers = all(type(row.get(name)) in (int, float) for name in figures)
         if row.get("genes") != list(genes) or not numbers:
@@ -89,6 +89,7 @@ def read_rows(file: Path, drawn: Sequence[Genes], figures: Sequence[str]) -> lis
 def _scores(
     cheap: Evaluator, trained: Evaluator, network: Architecture, seed: int
 ) -> dict[str, float]:
+    # The truth is trained with the seed that a search would give this network.
     score = _quality(cheap.evaluate(network, 0))
     truth = trained.evaluate(network, evaluation_seed(seed, network.digest, 0))
     if not math.isfinite(score):
@@ -100,6 +101,7 @@ def _scores(
 
 
 def _quality(metrics: Metrics) -> float:
+    # The loss where there is one: it tells networks apart whose accuracies tie on few images.
     return -metrics["search_loss"] if "search_loss" in metrics else metrics["proxy_score"]
 
 
@@ -107,6 +109,7 @@ def _report(columns: Mapping[str, Floats]) -> dict[str, Any]:
     truth = columns["trained"]
     taus = {name: kendall_tau(columns[name], truth) or 0.0 for name in ("cheap", *TRIVIAL)}
     best = max(TRIVIAL, key=lambda name: taus[name])
+    # Both taus are taken on the same resampled networks: what they share cancels.
     low, high = tau_lead_interval(columns["cheap"], columns[best], truth, resamples=RESAMPLES)
     return {
         "networks": len(truth),

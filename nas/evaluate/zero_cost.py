@@ -7,6 +7,7 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from nas.evaluate.training import short_training
 from nas.evaluate.zero_cost_scores import PROXIES, TRIVIAL, proxies
 from nas.model import build
 from nas.objectives import UNTRAINED
-from nas.progress import Pace, Watch, ignore
+from nas.progress import Watch, ignore
 from nas.record import ledger
 from nas.settings import check_kind
 from nas.statistics import rng
@@ -129,22 +130,18 @@ class ZeroCostSession(ImageEvaluator):
 
     def _reference_rows(
         self, domain: Domain, file: Path, seed: int, watch: Watch
-    ) -> Sequence[Mapping[str, Any]]:
+    ) -> list[ledger.Row]:
         """The scores of the random networks by name, read or made."""
         count = self.settings.reference
         drawn = [domain.sample(rng(seed, "reference", number)) for number in range(count)]
         rows = read_rows(file, drawn, KNOWN)
-        pace = Pace("proxies", count, done=len(rows))
-        for number in range(len(rows), count):
-            row = self._reference_row(domain, drawn[number], number)
-            ledger.append(file, row)
-            rows.append(row)
-            watch(pace.at(number + 1))
-        return rows
+        step = partial(self._reference_row, domain, drawn)
+        done = range(len(rows))
+        return rows + ledger.complete(file, "proxies", range(count), done, step, watch=watch)
 
-    def _reference_row(self, domain: Domain, genes: Genes, number: int) -> dict[str, Any]:
-        scores = self.proxies(domain.space.decode(genes), number)
-        return {"kind": "reference", "genes": list(genes), **scores}
+    def _reference_row(self, domain: Domain, drawn: Sequence[Genes], number: int) -> ledger.Row:
+        scores = self.proxies(domain.space.decode(drawn[number]), number)
+        return {"kind": "reference", "genes": list(drawn[number]), **scores}
 
     def proxies(self, architecture: Architecture, seed: int) -> dict[str, float]:
         """All proxies of one network, initialised from the seed."""

@@ -30,6 +30,7 @@ from nas.units import counted
 __all__ = ["EPOCHS_FACTOR", "Watch", "confirm"]
 
 EPOCHS_FACTOR = 3.0
+"""Times the search's schedule: a short training ranks networks by how fast they begin."""
 Watch = Callable[[Progress[str]], None]
 """Is called with the digest just trained; its figure is ``score``, unless the training failed."""
 
@@ -76,7 +77,7 @@ def confirm(
         say(_lines(run, planned, trainer, top))
         if not planned.missing:
             return planned
-        trainer.open_test(run.folder / confirmation.FILE)
+        _open_test(run.folder / confirmation.FILE, trainer)
         _train(run, planned, trainer, watch)
         return _read(run.folder)
     finally:
@@ -119,6 +120,18 @@ def _read(folder: Path) -> Confirmation:
     return found
 
 
+def _open_test(file: Path, trainer: Retraining) -> None:
+    """Open the test set. Raises `RunError` unless the file then holds a row of that."""
+    before = ledger.openings(file)
+    trainer.open_test(file)
+    # Somebody else's retraining may forget it, and a score that is read uncounted stays uncounted.
+    if ledger.openings(file) == before:
+        raise RunError(
+            f"the test set was opened, and {file} has no row of that: open_test of "
+            f"{type(trainer).__name__} must call nas.record.ledger.append_opening"
+        )
+
+
 # -- training -------------------------------------------------------------------------------------
 
 
@@ -157,7 +170,7 @@ def _training(
     try:
         metrics = trainer.evaluate(networks[digest], training_seed(plan.seed, digest, repeat))
     except (UsageError, RunError):
-        raise
+        raise  # not the network's fault: as a failed training it would leave a pair out for good
     except NasError as error:
         reason = one_line(error, 300)
     training = Training(

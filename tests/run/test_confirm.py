@@ -137,6 +137,17 @@ def test_both_sides_get_fresh_seeds_one_recipe_and_are_scored_once(run, instant,
     assert not set(made[0].seeds) & set(instant.Evaluator(None).seeds)
 
 
+def test_a_retraining_that_does_not_count_its_opening_is_refused(run, instant, monkeypatch):
+    class Uncounted(instant.Evaluator):
+        def open_test(self, ledger):
+            return 100
+
+    monkeypatch.setattr(instant, "retraining", lambda data, recipe, factor: Uncounted(data, factor))
+    with pytest.raises(RunError, match=r"the test set was opened, and .*has no row of that"):
+        confirm(run, top=3, random=3, seeds=2)
+    assert len(Run(run.folder).confirmation.missing) == 12
+
+
 def test_again_with_equal_arguments_nothing_is_done(run):
     confirm(run)
     before = (run.folder / confirmation.FILE).read_bytes()
