@@ -126,7 +126,7 @@ def look(name: str, networks: int, resolution: int, out: Path) -> None:
                     "kind": "network",
                     "space": name,
                     "number": number,
-                    "digest": job.architecture.digest,
+                    "digest": space.decode(genes[number]).digest,
                 }
                 row |= {"python": verdict.python_difference, "onnx": verdict.onnx_difference}
                 ledger.append(out, {**row, "ratio": ratio, "noise": noise})

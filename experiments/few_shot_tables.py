@@ -16,7 +16,7 @@ was tried once, beside the first; nothing was chosen there.
 import argparse
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ from nas import catalog
 from nas.arch import Layer
 from nas.latency.adapt import adapt
 from nas.latency.keys import layer_key
-from nas.latency.table import Table
+from nas.latency.rows import Row
 from nas.statistics import kendall_tau
 
 Floats = NDArray[np.float64]
@@ -54,9 +54,9 @@ def best_ridge(x: Floats, y: Floats) -> Callable[[Floats], Floats]:
     return ridge(x, y, min((10.0 ** np.arange(-1, 4)).tolist(), key=error))
 
 
-def sums(table: Table, networks: Sequence[Sequence[Layer]]) -> Floats:
-    """Each network's time by the table's rows alone, in ms."""
-    price = {key: row.latency_ms for key, row in table.rows.items()}
+def sums(rows: Mapping[str, Row], networks: Sequence[Sequence[Layer]]) -> Floats:
+    """Each network's time by a table's rows, in ms."""
+    price = {key: row.latency_ms for key, row in rows.items()}
 
     def total(layers: Sequence[Layer]) -> float:
         return sum(price[layer_key(layer.op, layer.shape)] for layer in layers)
@@ -96,8 +96,8 @@ def main() -> None:
             adapted, plain = [], []
             for draw in range(DRAWS):
                 few = np.random.default_rng(draw).permutation(TRAIN)[:count]
-                table = adapt(source, [networks[i] for i in few], ms[few], every)
-                adapted.append(scores(sums(table, networks[TRAIN:]), ms[TRAIN:]))
+                adapted_rows = adapt(source, [networks[i] for i in few], ms[few], every).rows
+                adapted.append(scores(sums(adapted_rows, networks[TRAIN:]), ms[TRAIN:]))
                 predict = best_ridge(one_hot[few], ms[few])
                 plain.append(scores(predict(one_hot[TRAIN:]), ms[TRAIN:]))
             cells += [tuple(np.mean(adapted, axis=0)), tuple(np.mean(plain, axis=0))]

@@ -270,6 +270,16 @@ def names() -> Callable[[str], None]:
     return use
 
 
+def innermost(error: Exception) -> str:
+    """File and line that raised an error."""
+    trace = error.__traceback__
+    if trace is None:
+        return ""
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+
+
 class Tally:
     """What became of the inputs of one format."""
 
@@ -288,15 +298,8 @@ class Tally:
             if "\n" in str(error):
                 self.findings["a message of several lines"] += 1
         except Exception as error:
-            trace = error.__traceback__
-            while trace is not None and trace.tb_next is not None:
-                trace = trace.tb_next
-            where = (
-                ""
-                if trace is None
-                else f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
-            )
-            self.findings[f"{type(error).__name__} at {where}: {str(error)[:90]}"] += 1
+            text = str(error)[:90]
+            self.findings[f"{type(error).__name__} at {innermost(error)}: {text}"] += 1
         if time.process_time() - start > SLOW_SECONDS:
             self.findings["slow"] += 1
 

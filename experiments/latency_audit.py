@@ -13,6 +13,7 @@ timings doubtful is printed last.
 """
 
 import argparse
+import dataclasses
 import json
 import statistics
 import sys
@@ -56,7 +57,7 @@ class Slice:
         """Print how far ``what`` is; leave if the time is over."""
         left = "" if progress.eta_seconds is None else f", {progress.eta_seconds / 60:.0f} min left"
         print(f"{what}: {progress.done}/{progress.planned}{left}", file=sys.stderr, flush=True)
-        if time.monotonic() > self.end and progress.done < progress.planned:
+        if time.monotonic() > self.end and progress.done != progress.planned:
             sys.exit("the slice is over; call again to go on")
 
 
@@ -94,19 +95,17 @@ def time_everything(
     made the times doubtful.
     """
     networks = drawn(spaces, given.fit, given.networks, given.seed)
-    held = {
-        one.network.digest
-        for i, one in enumerate(networks)
-        if i % (given.fit + given.networks) >= given.fit
-    }
-    subjects = [
-        subject(key) for key in (drawn_keys(networks) if given.drawn_rows else keys_of(spaces))
-    ]
+    of_space = given.fit + given.networks
+    held = set()
+    for place, one in enumerate(networks):
+        if place % of_space >= given.fit:
+            held.add(one.network.digest)
+    keys = drawn_keys(networks) if given.drawn_rows else keys_of(spaces)
+    subjects = [subject(key) for key in keys]
     for one in networks:
-        subjects += [
-            network_subject(f"network {one.network.digest} {number}", one.network)
-            for number in MIXED
-        ]
+        for number in MIXED:
+            name = f"network {one.network.digest} {number}"
+            subjects.append(network_subject(name, one.network))
     out = Path(given.out)
     out.mkdir(parents=True, exist_ok=True)
     with Journal(out / "here.journal", runner.conditions()) as journal:
@@ -121,15 +120,15 @@ def time_everything(
         )
         table = table_of(journal, "here", spaces, runner, out)
         timed, doubts = dict(journal.rows), remarks(journal.blocks)
-    found = []
+    timed_networks = []
     for one in networks:
         passes = [timed[f"network {one.network.digest} {number}"].latency_ms for number in MIXED]
         first, second = statistics.mean(passes[::2]), statistics.mean(passes[1::2])
-        found.append(Timed(space=one.space, network=one.network, first_ms=first, second_ms=second))
+        timed_networks.append(dataclasses.replace(one, first_ms=first, second_ms=second))
     return (
         table,
-        [one for one in found if one.network.digest not in held],
-        [one for one in found if one.network.digest in held],
+        [one for one in timed_networks if one.network.digest not in held],
+        [one for one in timed_networks if one.network.digest in held],
         doubts,
     )
 
@@ -141,9 +140,9 @@ def naive_times(
 
     Each op runs at most thirty times in a row.
     """
-    known = (
-        dict(json.loads(text) for text in path.read_text().splitlines()) if path.exists() else {}
-    )
+    known: dict[str, float] = {}
+    if path.exists():
+        known = dict(json.loads(text) for text in path.read_text().splitlines())
     missing = [key for key in keys if key not in known]
     pace = Pace("naive", len(missing))
     with pinned(1), path.open("a") as file:
@@ -161,18 +160,12 @@ def naive_times(
 
 
 def naive_audit(held: Sequence[Timed], runner: OnnxRuntime, out: Path, slot: Slice) -> Audit:
-    keys = dict.fromkeys(
-        layer_key(x.op, x.shape) for one in held for x in one.network.layers if x.kernels
-    )
-    alone = naive_times(keys, runner, out / "naive.jsonl", slot)
-    sums = [
-        Estimate(
-            measured_ms=sum(
-                alone[layer_key(x.op, x.shape)] for x in one.network.layers if x.kernels
-            )
-        )
-        for one in held
-    ]
+    alone = naive_times(drawn_keys(held), runner, out / "naive.jsonl", slot)
+    sums = []
+    for one in held:
+        layers = [layer for layer in one.network.layers if layer.kernels]
+        total = sum(alone[layer_key(layer.op, layer.shape)] for layer in layers)
+        sums.append(Estimate(measured_ms=total))
     return audit(sums, [one.first_ms for one in held], [one.second_ms for one in held])
 
 
@@ -184,7 +177,7 @@ def picks(
     Budgets are uniform over a space's middle. Of the networks inside, the one is picked that uses
     most of its budget.
     """
-    found = []
+    chosen = []
     for number in range(count):
         space, draws = spaces[number % len(spaces)], rng(seed, "audit picks", number)
         genes = np.stack([draws.integers(size, size=1000) for size in space.gene_sizes], axis=1)
@@ -194,15 +187,15 @@ def picks(
         )
         budget = float(draws.uniform(low, high))
         costs = space_costs(space, [table], {table.name: margin(space, table, budget, CONFIDENCE)})
-        inside = Domain(
-            space, costs, [Bound(sure_metric(table.name, CONFIDENCE), budget)]
-        ).sample_many(INSIDE, draws)
-        networks = [space.decode(one) for one in inside]
+        bound = Bound(sure_metric(table.name, CONFIDENCE), budget)
+        inside = Domain(space, costs, [bound]).sample_many(INSIDE, draws)
+        networks = [space.decode(genes) for genes in inside]
         best = max(
             networks, key=lambda network: sure_latency_ms(table.estimate(network), CONFIDENCE)
         )
-        found.append((budget, Timed(space=space.name, network=best, first_ms=0.0, second_ms=0.0)))
-    return found
+        pick = Timed(space=space.name, network=best, first_ms=0.0, second_ms=0.0)
+        chosen.append((budget, pick))
+    return chosen
 
 
 def picks_kept(
@@ -235,10 +228,10 @@ def picks_kept(
         table.estimate(one.network).latency_ms / ms - 1
         for (_, one), ms in zip(chosen, measured, strict=True)
     ]
-    return sum(each >= 0 for each in slack), slack, errors
+    return sum(share >= 0 for share in slack), slack, errors
 
 
-def told(name: str, figure: str, met: bool) -> None:
+def print_goal(name: str, figure: str, met: bool) -> None:
     print(f"  {name:58s} {figure:>12s}   {'met' if met else 'MISSED'}")
 
 
@@ -248,24 +241,24 @@ def report(found: Verdict, naive: Audit, kept: tuple[int, list[float], list[floa
         f"\n{'held-out networks of':34s}  num  MAPE %  bias %   in 5  in 10  in 90     tau  "
         f"repeat tau ±10  repeat"
     )
-    for name, each in found.spaces.items():
-        print(line(f"{name}, corrected", each))
+    for name, own in found.spaces.items():
+        print(line(f"{name}, corrected", own))
     print(line("all, corrected", found.every))
     print(line("all, rows as built", found.before))
     print(line("all, ops one after the other", naive))
     print(f"\ncorrection {to_json(found.table.correction)}\n\ngoals")
-    for name, each in found.spaces.items():
-        told(f"{name}: MAPE at most 3 %", f"{100 * each.mape:.2f} %", each.mape <= 0.03)
-        told(
+    for name, own in found.spaces.items():
+        print_goal(f"{name}: MAPE at most 3 %", f"{100 * own.mape:.2f} %", own.mape <= 0.03)
+        print_goal(
             f"{name}: at least 98 % within 10 %",
-            f"{100 * each.within_10:.0f} %",
-            each.within_10 >= 0.98,
+            f"{100 * own.within_10:.0f} %",
+            own.within_10 >= 0.98,
         )
-        told(
-            f"{name}: Kendall's tau at least 0.92", f"{each.tau or 0:.3f}", (each.tau or 0) >= 0.92
+        print_goal(
+            f"{name}: Kendall's tau at least 0.92", f"{own.tau or 0:.3f}", (own.tau or 0) >= 0.92
         )
     every = found.every
-    told(
+    print_goal(
         f"90 % intervals cover 85 to 95 % of {every.networks}",
         f"{100 * every.coverage_90:.1f} %",
         0.85 <= every.coverage_90 <= 0.95 and every.networks >= 200,
@@ -274,13 +267,13 @@ def report(found: Verdict, naive: Audit, kept: tuple[int, list[float], list[floa
         return
     number, slack, errors = kept
     enough = number >= 0.9 * len(slack)
-    told(
+    print_goal(
         f"picks at confidence {CONFIDENCE:g} within budget: at least 9 of 10",
         f"{number} of {len(slack)}",
         enough,
     )
     middle = statistics.median(slack)
-    told("their median slack at most 5 %", f"{100 * middle:.2f} %", middle <= 0.05)
+    print_goal("their median slack at most 5 %", f"{100 * middle:.2f} %", middle <= 0.05)
     print(
         f"  picks: mean error {100 * statistics.mean(errors):+.2f} %, worst overrun "
         f"{-100 * min(0.0, *slack):.2f} %"

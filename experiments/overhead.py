@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from nas.objectives import Objectives, parse_objectives
-from nas.record.identity import identity
+from nas.record.identity import Identity, identity
 from nas.record.store import Claim, Store, read
 from nas.strategies import make
 from nas.strategies.base import Proposal, Strategy
@@ -100,7 +100,7 @@ class Timed(Strategy):
         return self.inner.recommend()
 
 
-def conditions(objectives: int) -> tuple[Objectives, dict[str, object]]:
+def conditions(objectives: int) -> tuple[Objectives, Identity]:
     domain = bounded_domain(fbnet.space())
     names = ["accuracy", "macs"][:objectives]
     parsed = Objectives(parse_objectives(names, domain.compiled.names))

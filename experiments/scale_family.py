@@ -34,6 +34,7 @@ from nas.arch import Architecture, Stage
 from nas.data import load
 from nas.evaluate.coefficients import Fit, Short, Trainer
 from nas.family import Coefficients, Member, candidates, family
+from nas.family.fitted import Fitted
 from nas.family.steps import TOLERANCE, Plan, directions
 from nas.latency.table import Table
 from nas.measure.build import build_table
@@ -42,6 +43,7 @@ from nas.measure.timing import remarks
 from nas.measure.verify import time_networks, verify
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import FusedMBConv
+from nas.progress import Progress
 from nas.record import ledger
 from nas.shape import Shape
 from nas.space import SearchSpace, fixed
@@ -106,10 +108,10 @@ def planned(
     table: Table,
 ) -> tuple[list[tuple[Coefficients, Member]], dict[str, tuple[Member, ...]]]:
     """The candidates of the fit, and the families that need no fit."""
-    found = plan(table)
-    return candidates(found, DIVISIONS)[0], {
-        n: family(plan(table, LOOSE), c, MEMBERS, name=n) for n, c in PURE.items()
-    }
+    pure = {}
+    for name, coefficients in PURE.items():
+        pure[name] = family(plan(table, LOOSE), coefficients, MEMBERS, name=name)
+    return candidates(plan(table), DIVISIONS)[0], pure
 
 
 def make_table(out: Path, seconds_per_row: float) -> None:
@@ -128,18 +130,19 @@ def make_table(out: Path, seconds_per_row: float) -> None:
             out,
             seconds_per_row=seconds_per_row,
         )
-        found = near(plan(table), NEAR)
-        bare = [network for network in found if not covered(table, network)]
+        close = near(plan(table), NEAR)
+        bare = [network for network in close if not covered(table, network)]
         print(
-            f"round {number}: {len(table.rows)} rows, {len(bare)} of {len(found)} networks lack "
+            f"round {number}: {len(table.rows)} rows, {len(bare)} of {len(close)} networks lack "
             f"some",
             flush=True,
         )
         if not bare:
             break
         networks += bare
-    every = [base(), *found]
-    chosen = {n.digest: n for n in every[:: max(1, len(every) // WHOLE)]}
+    every = [base(), *close]
+    spaced = every[:: max(1, len(every) // WHOLE)]
+    chosen = {network.digest: network for network in spaced}
     timed, blocks = time_networks(
         [("family", network) for network in chosen.values()],
         OnnxRuntime(1),
@@ -154,28 +157,32 @@ def make_table(out: Path, seconds_per_row: float) -> None:
     )
 
 
-def near(found: Plan, share: float) -> list[Architecture]:
+def near(plan: Plan, share: float) -> list[Architecture]:
     """All networks within that share of a step, of any direction and number of steps."""
     ways = {str(c): c for c in (*directions(STEP, DIVISIONS), *PURE.values())}.values()
-    members = (
-        m for way in ways for steps in range(1, MEMBERS + 1) for m in found.near("", way, steps)
-    )
-    return list(
-        {m.network.digest: m.network for m in members if abs(found.deviation(m)) < share}.values()
-    )
+    networks: dict[str, Architecture] = {}
+    for way in ways:
+        for steps in range(1, MEMBERS + 1):
+            for member in plan.near("", way, steps):
+                if abs(plan.deviation(member)) < share:
+                    networks[member.network.digest] = member.network
+    return list(networks.values())
 
 
 def covered(table: Table, network: Architecture) -> bool:
     return all(table.row(layer) is not None for layer in network.layers)
 
 
-def fit(out: Path, table: Table, trainer: Trainer, seeds: int) -> Any:
-    return Fit(candidates(plan(table), DIVISIONS)[0], trainer, out / "fit", seeds=seeds).run(
-        watch=lambda step: print(
-            f"fit {step.done}/{step.planned}  {step.figures.get('accuracy')}  {step.eta_seconds:.0f} s left",
-            flush=True,
-        )
-    )
+def fit(out: Path, table: Table, trainer: Trainer, seeds: int) -> Fitted:
+    members = candidates(plan(table), DIVISIONS)[0]
+    return Fit(members, trainer, out / "fit", seeds=seeds).run(watch=show_fit)
+
+
+def show_fit(progress: Progress[str]) -> None:
+    accuracy = progress.figures.get("accuracy")
+    score = "failed" if accuracy is None else f"{accuracy:.4f}"
+    left = "" if progress.eta_seconds is None else f"  {progress.eta_seconds:.0f} s left"
+    print(f"fit {progress.done}/{progress.planned}  {score}{left}", flush=True)
 
 
 def families(table: Table, coefficients: Coefficients) -> dict[str, tuple[Member, ...]]:
@@ -186,15 +193,13 @@ def families(table: Table, coefficients: Coefficients) -> dict[str, tuple[Member
 def train(out: Path, table: Table, trainer: Trainer, seeds: tuple[int, int]) -> None:
     fitted = fit(out, table, trainer, seeds[0])
     print(f"kept: {fitted.best[0]}", flush=True)
-    found = families(table, fitted.best[0])
     file = out / "members.jsonl"
     done = {(row["digest"], row["seed"]) for row in trainings(file)}
-    wanted = {
-        (m.network.digest, seed): m.network
-        for seed in range(100, 100 + seeds[1])
-        for f in found.values()
-        for m in f[1:]
-    }
+    wanted = {}
+    for seed in range(100, 100 + seeds[1]):
+        for members in families(table, fitted.best[0]).values():
+            for member in members[1:]:
+                wanted[member.network.digest, seed] = member.network
     missing = [key for key in wanted if key not in done]
     start, work, total = time.monotonic(), 0, sum(wanted[key].macs for key in missing)
     if missing:
@@ -229,8 +234,8 @@ def measure_members(out: Path, table: Table, trainer: Trainer, seeds: int) -> No
 
     The table's correction saw whole networks in the same way.
     """
-    found = families(table, fit(out, table, trainer, seeds).best[0])
-    networks = {m.network.digest: m.network for members in found.values() for m in members}
+    every = families(table, fit(out, table, trainer, seeds).best[0])
+    networks = {m.network.digest: m.network for members in every.values() for m in members}
     timed, blocks = time_networks(
         [("family", network) for network in networks.values()],
         OnnxRuntime(1),
@@ -246,8 +251,8 @@ def measure_members(out: Path, table: Table, trainer: Trainer, seeds: int) -> No
 
 def show(table: Table) -> None:
     """The candidates and the families that need no fit, as planned."""
-    found, known = planned(table)
-    for coefficients, member in found:
+    fit_members, known = planned(table)
+    for coefficients, member in fit_members:
         print(
             f"candidate  {coefficients}  {member.network.input}  {member.network.macs / 1e6:.1f} "
             f"M macs"
@@ -273,7 +278,7 @@ def report(out: Path, table: Table, trainer: Trainer, seeds: int) -> None:
         f"fit: {len(fitted.candidates)} candidates x {seeds} seeds, {fitted.core_seconds:.0f} "
         f"core-seconds; kept {fitted.best[0]}"
     )
-    found = families(table, fitted.best[0])
+    every = families(table, fitted.best[0])
     file = out / "measured.json"
     times = json.loads(file.read_text()) if file.exists() else {}
     record = trainings(out / "members.jsonl")
@@ -285,7 +290,7 @@ def report(out: Path, table: Table, trainer: Trainer, seeds: int) -> None:
         "\nfamily      member  input  params   planned ms  table ms  measured ms  off  "
         "step/planned   test accuracy by seed"
     )
-    for name, members in found.items():
+    for name, members in every.items():
         for place, member in enumerate(members[1:], 1):
             network, ms = member.network, times.get(member.network.digest, math.nan)
             assert member.target is not None
@@ -297,21 +302,20 @@ def report(out: Path, table: Table, trainer: Trainer, seeds: int) -> None:
                 f"{ms / member.target - 1:+.1%}  "
                 f"{ms / (base_ms or math.nan) / STEP**place - 1:+.1%}  {own}"
             )
-    means = {
-        n: fmean(v for m in f[1:] for v in scores[m.network.digest].values())
-        for n, f in found.items()
-    }
+    means = {}
+    for name, members in every.items():
+        values: list[float] = []
+        for member in members[1:]:
+            values += scores[member.network.digest].values()
+        means[name] = fmean(values)
     print(
         "\nmean test accuracy: " + ", ".join(f"{name} {value:.4f}" for name, value in means.items())
     )
     best = max(PURE, key=lambda name: means[name])
-    pairs = [
-        [
-            scores[a.network.digest][seed] - scores[b.network.digest][seed]
-            for seed in scores[a.network.digest]
-        ]
-        for a, b in zip(found["fitted"][1:], found[best][1:], strict=True)
-    ]
+    pairs = []
+    for fitted_member, other in zip(every["fitted"][1:], every[best][1:], strict=True):
+        ours, theirs = scores[fitted_member.network.digest], scores[other.network.digest]
+        pairs.append([ours[seed] - theirs[seed] for seed in ours])
     mean, low = bound(pairs)
     verdict = "met" if low >= -MARGIN else "not met"
     print(
@@ -319,10 +323,10 @@ def report(out: Path, table: Table, trainer: Trainer, seeds: int) -> None:
         f"bound {100 * low:+.2f} "
         f"({sum(map(len, pairs))} pairs); not worse by more than {100 * MARGIN:.1f}: {verdict}"
     )
-    spent = {
-        n: sum(r["seconds"] for r in record if r["digest"] in {m.network.digest for m in f[1:]})
-        for n, f in found.items()
-    }
+    spent = {}
+    for name, members in every.items():
+        digests = {member.network.digest for member in members[1:]}
+        spent[name] = sum(row["seconds"] for row in record if row["digest"] in digests)
     print(
         f"core-seconds: fit {fitted.core_seconds:.0f}; training the members: "
         + ", ".join(f"{n} {s:.0f}" for n, s in spent.items())

@@ -19,7 +19,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -83,10 +83,9 @@ def opened(folder: Path, domain: Domain, seed: int) -> Store:
     reference = identity(
         domain, Objectives((Objective("macs", "minimize"),)), strategy="simulated", seed=seed
     )
-    conditions = reference | {"objectives": objectives.to_json(), "reference": [10.0]}
-    return (Store.resume if (folder / "run.json").exists() else Store.create)(
-        folder, domain.space, conditions
-    )
+    conditions = replace(reference, objectives=objectives, reference=(10.0,))
+    open_store = Store.resume if (folder / "run.json").exists() else Store.create
+    return open_store(folder, domain.space, conditions)
 
 
 def read_state(folder: Path, workers: int) -> State:
@@ -94,13 +93,9 @@ def read_state(folder: Path, workers: int) -> State:
     if not file.exists():
         return State(events=[(0.0, -worker - 1) for worker in range(workers)])
     kept = json.loads(file.read_text())
-    return State(
-        **{
-            **kept,
-            "events": [tuple(event) for event in kept["events"]],
-            "since": tuple(kept["since"]),
-        }
-    )
+    kept["events"] = [tuple(event) for event in kept["events"]]
+    kept["since"] = tuple(kept["since"])
+    return State(**kept)
 
 
 def simulate(
@@ -148,11 +143,9 @@ def step(study: Study, problem: Problem, state: State, minutes: float, seed: int
     start = time.process_time()
     if number >= 0:
         study.give(number, Measured(metrics={"train_ms": loss + 10}, seconds=60 * minutes))
-        state.best, state.end, state.done = (
-            min(state.best, loss - problem.best),
-            now,
-            state.done + 1,
-        )
+        state.best = min(state.best, loss - problem.best)
+        state.end = now
+        state.done += 1
     fresh = study.take()
     took = time.process_time() - start
     state.free = max(state.free, now) + took
@@ -234,11 +227,8 @@ def draw_picture(
     for place, spec in enumerate(STRATEGIES):
         own = [row for row in found if row["strategy"] == spec]
         workers = [row["workers"] for row in own]
-        name, width, dot = (
-            spec.partition(":")[0],
-            4 - 1.2 * place,
-            10 - 2.5 * place,
-        )  # equal lines are all seen
+        name = spec.partition(":")[0]
+        width, dot = 4 - 1.2 * place, 10 - 2.5 * place  # equal lines are all seen
         axes[0].loglog(
             workers, [row["trials_per_hour"] for row in own], "o-", label=name, lw=width, ms=dot
         )
@@ -256,7 +246,8 @@ def draw_picture(
     axes[0].legend(frameon=False)
     axes[1].set_ylim(bottom=0)
     if marks:
-        timed, marks = ([row for row in marks if row["kind"] == kind] for kind in ("open", "mark"))
+        timed = [row for row in marks if row["kind"] == "open"]
+        marks = [row for row in marks if row["kind"] == "mark"]
         trials = [row["trials"] for row in marks]
         axes[2].loglog(
             trials, [row["driver_ms"] for row in marks], "o-", label="driver, ms a trial"

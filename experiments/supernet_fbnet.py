@@ -88,18 +88,14 @@ class Experiment:
         ]
         trained = np.array([column for column in columns if len(column) == len(self.networks)])
         cheap = ledger.read(self.out / "cheap.jsonl")
-        scores = {
-            name: np.array([row[name] for row in cheap])
-            for name in ("supernet", "ensemble", *PROXIES)
-        }
+        scores = {}
+        for name in ("supernet", "ensemble", *PROXIES):
+            scores[name] = np.array([row[name] for row in cheap])
         full = [self.domain.space.decode(genes) for genes in self.networks]
-        scores |= {
-            name: np.array([getattr(network, name) for network in full])
-            for name in ("macs", "params")
-        }
-        scores["depth"] = np.array(
-            [sum(map(bool, self.domain.space.words(genes))) for genes in self.networks]
-        )
+        scores["macs"] = np.array([network.macs for network in full])
+        scores["params"] = np.array([network.params for network in full])
+        words = [self.domain.space.words(genes) for genes in self.networks]
+        scores["depth"] = np.array([sum(map(bool, network)) for network in words])
         truth = trained.mean(0)
         taus = {name: round(tau(values, truth), 3) for name, values in scores.items()}
         best = max(("macs", "params", "depth"), key=lambda name: taus[name])

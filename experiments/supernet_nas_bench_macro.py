@@ -150,8 +150,8 @@ class Experiment:
             self.space, compile_costs(self.space, ("macs",), lambda layer: (layer.macs,))
         )
         results = _results(_path())
-        self.truth = {genes: 100 - float(found[:, 0].mean()) for genes, found in results.items()}
-        self.macs = {genes: float(found[0, 1]) for genes, found in results.items()}
+        self.truth = {genes: 100 - float(rows[:, 0].mean()) for genes, rows in results.items()}
+        self.macs = {genes: float(rows[0, 1]) for genes, rows in results.items()}
         self.session = session(options)
         self.file = self.out / "scores.jsonl"
         self.known = {tuple(row["genes"]): row for row in ledger.read(self.file)}
@@ -173,15 +173,15 @@ class Experiment:
 
     def scored(self, genes: Genes, rule: slice) -> NDArray[np.float64]:
         """Loss and accuracy on *search*: means over those spellings of the network."""
-        found = [self._row(genes) for genes in self.spelled[self.space.canonical(genes)][rule]]
-        return np.mean([(row["loss"], row["accuracy"]) for row in found], axis=0)
+        rows = [self._row(genes) for genes in self.spelled[self.space.canonical(genes)][rule]]
+        return np.mean([(row["loss"], row["accuracy"]) for row in rows], axis=0)
 
     def _row(self, genes: Genes) -> dict[str, Any]:
         if genes not in self.known:
             if time.monotonic() > self.end:
                 raise TimeoutError
-            found = self.session.scores_of(genes, search=True, selection=False)
-            scores = {"loss": found["search_loss"], "accuracy": found["search_accuracy"]}
+            metrics = self.session.scores_of(genes, search=True, selection=False)
+            scores = {"loss": metrics["search_loss"], "accuracy": metrics["search_accuracy"]}
             self.known[genes] = {"kind": "score", "genes": list(genes), **scores}
             ledger.append(self.file, self.known[genes])
         return self.known[genes]
@@ -194,40 +194,35 @@ class Experiment:
 
     def fidelity(self, which: str, count: int) -> dict[str, dict[str, float]]:
         """Kendall's tau of every score over one half; over half A by all rules."""
-        found, scores = self.sample(which, count), {}
+        networks, scores = self.sample(which, count), {}
         for name, rule in self.rules.items() if which == "A" else [("", self.rule)]:
-            both = np.array([self.scored(genes, rule) for genes in found])
+            both = np.array([self.scored(genes, rule) for genes in networks])
             scores |= {
                 f"supernet, -loss {name}": -both[:, 0],
                 f"supernet, accuracy {name}": both[:, 1],
             }
-        return self.taus(found, scores)
+        return self.taus(networks, scores)
 
     def taus(
-        self, found: list[Genes], scores: Mapping[str, ArrayLike]
+        self, networks: list[Genes], scores: Mapping[str, ArrayLike]
     ) -> dict[str, dict[str, float]]:
         """Those of the scores and of what costs nothing."""
-        truth, macs = (
-            np.array([self.truth[g] for g in found]),
-            np.array([self.macs[g] for g in found]),
-        )
+        truth = np.array([self.truth[genes] for genes in networks])
+        macs = np.array([self.macs[genes] for genes in networks])
         trivial = {
             "macs": macs,
-            "params": [self.space.decode(g).params for g in found],
-            "blocks": [blocks(g) for g in found],
+            "params": [self.space.decode(genes).params for genes in networks],
+            "blocks": [blocks(genes) for genes in networks],
         }
-        found = {
-            name: {
-                "tau": tau(np.array(s), truth),
-                "in deciles": in_deciles(np.array(s), truth, macs),
-            }
-            for name, s in {**scores, **trivial}.items()
-        }
-        first, best = next(iter(scores)), max(trivial, key=lambda name: found[name]["tau"])
+        rows = {}
+        for name, values in {**scores, **trivial}.items():
+            own = np.array(values)
+            rows[name] = {"tau": tau(own, truth), "in deciles": in_deciles(own, truth, macs)}
+        first, best = next(iter(scores)), max(trivial, key=lambda name: rows[name]["tau"])
         low, high = tau_lead_interval(
             np.array(scores[first]), np.array(trivial[best]), truth, resamples=RESAMPLES
         )
-        return {**found, f"{first} ahead of {best}, 95 %": {"low": low, "high": high}}
+        return {**rows, f"{first} ahead of {best}, 95 %": {"low": low, "high": high}}
 
     def proxies(self, count: int) -> dict[str, dict[str, float]]:
         """The zero-cost proxies and the default ensemble over half B."""
@@ -236,25 +231,25 @@ class Experiment:
             given.dataset, given.base, given.recipe, given.thread_count, ZeroCost(check=0)
         )
         session.prepare(self.domain, self.out, seed=0)
-        file, found = self.out / "proxy_scores.jsonl", self.sample("B", count)
+        file, networks = self.out / "proxy_scores.jsonl", self.sample("B", count)
         known = {tuple(row["genes"]): row["scores"] for row in ledger.read(file)}
-        for genes in found:
+        for genes in networks:
             if genes not in known:
                 if time.monotonic() > self.end:
                     raise TimeoutError
                 known[genes] = session.proxies(self.space.decode(genes), 0)
                 ledger.append(file, {"kind": "score", "genes": list(genes), "scores": known[genes]})
-        scores = {"ensemble": [session.score(known[g]) for g in found]}
-        if all(genes in self.known for genes in found):
-            trained = rankdata([-self.scored(genes, self.rule)[0] for genes in found])
+        scores = {"ensemble": [session.score(known[g]) for g in networks]}
+        if all(genes in self.known for genes in networks):
+            trained = rankdata([-self.scored(genes, self.rule)[0] for genes in networks])
             scores = {
                 "supernet's and ensemble's ranks": trained
                 + WITH_PROXIES * rankdata(scores["ensemble"]),
                 **scores,
             }
-        return self.taus(
-            found, scores | {name: [known[g][name] for g in found] for name in (*PROXIES, "depth")}
-        )
+        for name in (*PROXIES, "depth"):
+            scores[name] = [known[genes][name] for genes in networks]
+        return self.taus(networks, scores)
 
     def named(self, quantile: float) -> dict[str, float]:
         """True accuracy of what a local search by the supernet's loss names.
@@ -284,11 +279,11 @@ class Experiment:
         }
 
     def _near(self, genes: Genes, inside: set[Genes]) -> list[Genes]:
-        changed = {
-            self.space.canonical((*genes[:i], option, *genes[i + 1 :]))
-            for i in range(len(genes))
-            for option in range(3)
-        }
+        changed = set()
+        for place in range(len(genes)):
+            for option in range(3):
+                spelled = (*genes[:place], option, *genes[place + 1 :])
+                changed.add(self.space.canonical(spelled))
         return sorted((changed - {genes}) & inside)
 
 
