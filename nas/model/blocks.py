@@ -9,12 +9,13 @@ __all__ = ["ConvNorm", "PoolShortcut", "Shuffle", "SqueezeExcite", "activation",
 # torch's momentum is the share of the new batch. 0.1 follows the weights within the few hundred
 # steps of a search's training; the 0.01 of EfficientNet would still remember the initialisation.
 NORM_MOMENTUM = 0.1
+# TensorFlow's, which MnasNet and EfficientNet were trained with; torch's own is 1e-5.
 NORM_EPS = 1e-3
 
 
 def activation(name: str) -> nn.Module:
     """The activation of that name in an op's settings; ``""`` is the identity."""
-    made: dict[str, nn.Module] = {
+    modules: dict[str, nn.Module] = {
         "": nn.Identity(),
         "relu": nn.ReLU(inplace=True),
         "relu6": nn.ReLU6(inplace=True),
@@ -22,7 +23,7 @@ def activation(name: str) -> nn.Module:
         "swish": nn.SiLU(inplace=True),
         "gelu": nn.GELU(),
     }
-    return made[name]
+    return modules[name]
 
 
 class ConvNorm(nn.Sequential):
@@ -44,11 +45,16 @@ class ConvNorm(nn.Sequential):
         )
         norm = nn.BatchNorm2d(channels, eps=NORM_EPS, momentum=NORM_MOMENTUM)
         parts: list[tuple[str, nn.Module]] = [("conv", conv), ("norm", norm)]
-        super().__init__(OrderedDict([*parts, ("act", activation(act))] if act else parts))
+        if act:
+            parts.append(("act", activation(act)))
+        super().__init__(OrderedDict(parts))
 
 
 class SqueezeExcite(nn.Module):
-    """Mean over the map, ``reduce`` to ``width``, ``expand`` back, a gate (https://arxiv.org/abs/1709.01507)."""
+    """Mean over the map, ``reduce`` to ``width``, ``expand`` back, a gate on each channel.
+
+    Hu et al. 2017, https://arxiv.org/abs/1709.01507, equations 2 to 4.
+    """
 
     def __init__(self, channels: int, width: int, act: str, gate: str = "sigmoid") -> None:
         super().__init__()
@@ -64,7 +70,10 @@ class SqueezeExcite(nn.Module):
 
 
 class Shuffle(nn.Module):
-    """Channel shuffle: groups become the fast index (Zhang et al. 2018, https://arxiv.org/abs/1707.01083)."""
+    """Channel shuffle: groups become the fast index.
+
+    Zhang et al. 2018, https://arxiv.org/abs/1707.01083.
+    """
 
     def __init__(self, groups: int) -> None:
         super().__init__()
@@ -78,12 +87,15 @@ class Shuffle(nn.Module):
 
 
 class PoolShortcut(nn.Sequential):
-    """3x3 average pool of the block's stride (``pool``), 1x1 convolution where channels change (``project``)."""
+    """3x3 average pool of the block's stride (``pool``), and ``project`` if channels change.
+
+    ``project`` is a 1x1 convolution with batch norm.
+    """
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
-        parts: list[tuple[str, nn.Module]] = [
-            ("pool", nn.AvgPool2d(3, stride, 1, count_include_pad=False))
-        ]
+        # The mean of real pixels: with padding counted, a map's border would come out darker.
+        pool = nn.AvgPool2d(3, stride, 1, count_include_pad=False)
+        parts: list[tuple[str, nn.Module]] = [("pool", pool)]
         if channels != in_channels:
             parts.append(("project", ConvNorm(in_channels, channels)))
         super().__init__(OrderedDict(parts))

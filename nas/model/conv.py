@@ -27,10 +27,14 @@ def _conv(op: ops.Conv, shape: Shape) -> Recipe:
 
 
 class Head(nn.Module):
-    """Mean over the map, a ``hidden`` layer where it has a width, ``dropout`` (0 until it is set), ``linear``."""
+    """Mean over the map, ``hidden`` layer if it has a width, ``dropout``, ``linear``.
+
+    The dropout is 0 until a training sets it.
+    """
 
     def __init__(self, channels: int, classes: int, *, hidden: int = 0, act: str = "") -> None:
         super().__init__()
+        # Identities keep the names of the state dict equal with and without a hidden layer.
         self.hidden = nn.Linear(channels, hidden) if hidden else nn.Identity()
         self.act = activation(act if hidden else "")
         self.dropout = nn.Dropout(0.0)
@@ -38,7 +42,8 @@ class Head(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """maps: (n, channels, s, s). Logits: (n, classes)."""
-        logits: Tensor = self.linear(self.dropout(self.act(self.hidden(maps.mean((2, 3))))))
+        features = self.act(self.hidden(maps.mean((2, 3))))
+        logits: Tensor = self.linear(self.dropout(features))
         return logits
 
 

@@ -14,13 +14,14 @@ from nas.shape import Op, Shape
 
 __all__ = ["Recipe", "module", "recipe"]
 
+# Any: `partial` is invariant, so one of a Block is not one of a Module.
 Recipe: TypeAlias = partial[Any]
 """A torch module's class and its arguments, not yet called."""
 
 
 @singledispatch
 def recipe(op: Op, shape: Shape) -> Recipe:
-    """How an op is built at an input shape: a class of torch modules and its arguments, not yet called.
+    """How an op is built at an input shape: a torch module's class and its arguments.
 
     The class takes numbers and words alone, and needs torch and the standard library alone, so that
     `nas.export` can write its source and this call into a file of their own. Others register theirs
@@ -28,28 +29,32 @@ def recipe(op: Op, shape: Shape) -> Recipe:
     names.
     """
     _register_all()
-    made = recipe.dispatch(type(op))
-    if made is recipe.dispatch(object):
+    registered = recipe.dispatch(type(op))
+    if registered is recipe.dispatch(object):
         raise ArchitectureError(
             f"op '{op.key}' has no torch module: register one in the entry-point group 'nas.model'"
         )
-    return made(op, shape)
+    return registered(op, shape)
 
 
 def module(op: Op, shape: Shape) -> nn.Module:
-    """The torch module of an op at an input shape: ``(n, *shape)`` to ``(n, *op.out_shape(shape))``.
+    """The torch module of an op at an input shape.
 
-    A classifier hands over ``(n, classes)``. Its parameters and MACs equal those that the op's
-    kernels declare: `nas.testing.ops.check_op` holds it to that.
+    It takes ``(n, *shape)`` and gives ``(n, *op.out_shape(shape))``, a classifier ``(n, classes)``.
+    Its parameters and MACs equal those that the op's kernels declare: `nas.testing.ops.check_op`
+    holds it to that.
     """
-    made: nn.Module = recipe(op, shape)()
-    return made
+    built: nn.Module = recipe(op, shape)()
+    return built
 
 
 @cache
 def _register_all() -> None:
-    """Import what registers torch modules, when the first one is asked for: this folder, then the entry points."""
-    for found in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        import_module(f"nas.model.{found.name}")
+    """Import what registers torch modules: this folder, then the entry points.
+
+    The first call of `recipe` does it. At import it would be a cycle, since each file needs this.
+    """
+    for file in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        import_module(f"nas.model.{file.name}")
     for point in entry_points(group="nas.model"):
         point.load()

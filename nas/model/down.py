@@ -37,28 +37,32 @@ def local_convolutions(in_channels: int, channels: int, stride: int) -> OrderedD
 
 
 class TokenConv(nn.Module):
-    """1-D convolution over the token sequence, kernel and stride ``stride`` squared: ``linear`` over that many tokens.
+    """1-D convolution over the token sequence, its kernel and its stride ``stride`` squared.
 
-    The map is padded below and on the right to a multiple of the stride.
+    As they are equal, it is one ``linear`` layer over that many tokens. The map is padded below and
+    on the right to a multiple of the stride.
     """
 
     def __init__(self, in_channels: int, channels: int, *, size: int, stride: int) -> None:
         super().__init__()
-        self.in_channels, self.channels, self.size = in_channels, channels, -(-size // stride)
+        self.in_channels = in_channels
+        self.channels = channels
+        self.size = -(-size // stride)
         self.padded = self.size * stride
         self.beyond = self.padded - size
         self.linear = nn.Linear(in_channels * stride**2, channels)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """maps: (n, in_channels, size, size). Out: (n, channels, size / stride, size / stride), rounded up."""
-        padded = nn.functional.pad(maps, (0, self.beyond, 0, self.beyond)) if self.beyond else maps
-        tokens = to_tokens(padded, self.in_channels, self.padded)
+        """maps: (n, in_channels, size, size). Out: (n, channels, s, s), s: size / stride, up."""
+        if self.beyond:
+            maps = nn.functional.pad(maps, (0, self.beyond, 0, self.beyond))
+        tokens = to_tokens(maps, self.in_channels, self.padded)
         grouped = tokens.reshape(-1, self.size**2, self.linear.in_features)
         return to_map(self.linear(grouped), self.channels, self.size)
 
 
 class AttendingDown(nn.Module):
-    """``query`` of the small map attends to all tokens (``kv``); ``project``, and ``shortcut`` added."""
+    """``query`` of the small map attends to all tokens (``kv``); ``project``; plus ``shortcut``."""
 
     def __init__(
         self,
@@ -71,12 +75,10 @@ class AttendingDown(nn.Module):
         heads: int,
     ) -> None:
         super().__init__()
-        self.in_channels, self.channels, self.in_size, self.size = (
-            in_channels,
-            channels,
-            size,
-            -(-size // stride),
-        )
+        self.in_channels = in_channels
+        self.channels = channels
+        self.in_size = size
+        self.size = -(-size // stride)
         self.query = query
         self.query_norm = nn.LayerNorm(channels)
         self.kv_norm = nn.LayerNorm(in_channels)
@@ -90,16 +92,20 @@ class AttendingDown(nn.Module):
         draw_linears(self)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """maps: (n, in_channels, size, size). Out: (n, channels, size / stride, size / stride), rounded up."""
+        """maps: (n, in_channels, size, size). Out: (n, channels, s, s), s: size / stride, up."""
         queries = self.query_norm(to_tokens(self.query(maps), self.channels, self.size))
         pairs = self.kv(self.kv_norm(to_tokens(maps, self.in_channels, self.in_size)))
-        mixed = self.project(self.attend(queries, *torch.split(pairs, self.channels, dim=2)))
+        keys, values = torch.split(pairs, self.channels, dim=2)
+        mixed = self.project(self.attend(queries, keys, values))
         beside: Tensor = self.shortcut(maps)
         return to_map(mixed, self.channels, self.size) + beside
 
 
 class LocalDown(Block):
-    """3x3 depthwise convolution of the stride, batch norm, 1x1 convolution; pooled and projected input beside."""
+    """3x3 depthwise convolution of the stride, batch norm, 1x1 convolution.
+
+    Its shortcut is the pooled and projected input.
+    """
 
     def __init__(self, in_channels: int, channels: int, *, stride: int) -> None:
         beside = pool_and_project(in_channels, channels, stride)
@@ -132,11 +138,11 @@ def _local_down(op: ops.LocalDown, shape: Shape) -> Recipe:
 
 
 def _attending(
-    made: type[nn.Module], op: ops.LocalGlobalDown | ops.GlobalDown, shape: Shape
+    kind: type[AttendingDown], op: ops.LocalGlobalDown | ops.GlobalDown, shape: Shape
 ) -> Recipe:
     channels = op.out_shape(shape).channels
     return partial(
-        made,
+        kind,
         shape.channels,
         channels,
         size=shape.size,

@@ -12,7 +12,10 @@ __all__ = ["Features", "features_of"]
 
 
 class Features(nn.Module):
-    """``stages`` of layers in a row; ``taps``, such as ``stage2.1``, are the layers whose maps are given."""
+    """``stages`` of layers in a row, which gives the maps after the layers named by ``taps``.
+
+    A tap is such as ``stage2.1``.
+    """
 
     def __init__(self, stages: nn.Sequential, taps: Sequence[str]) -> None:
         super().__init__()
@@ -20,7 +23,10 @@ class Features(nn.Module):
         self.taps = tuple(taps)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """images: (n, channels, height, width). Maps, finest first: (n, c, height / stride, width / stride), rounded up."""
+        """images: (n, channels, height, width). One map per tap, finest first.
+
+        A map is (n, c, height / stride, width / stride), rounded up.
+        """
         out, maps = images, []
         for name, stage in self.stages.named_children():
             for position, layer in stage.named_children():
@@ -30,11 +36,10 @@ class Features(nn.Module):
         return maps
 
 
-def features_of(network: Network, found: Backbone) -> Features:
+def features_of(network: Network, backbone: Backbone) -> Features:
     """The network's own layers, shared with it, under the names they have there."""
     stages: OrderedDict[str, nn.Module] = OrderedDict()
-    for stage in found.architecture.stages:
-        layers = network.stages.get_submodule(stage.name)
-        assert isinstance(layers, nn.Sequential)
-        stages[stage.name] = layers[: len(stage.ops)]
-    return Features(nn.Sequential(stages), [tap.name for tap in found.taps])
+    for stage in backbone.architecture.stages:
+        layers = list(network.stages.get_submodule(stage.name).children())
+        stages[stage.name] = nn.Sequential(*layers[: len(stage.ops)])
+    return Features(nn.Sequential(stages), [tap.name for tap in backbone.taps])

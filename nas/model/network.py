@@ -39,7 +39,7 @@ class Network(nn.Module):
         self.stages = nn.Sequential(stages)
 
     def forward(self, images: Tensor) -> Tensor:
-        """images: (n, *architecture.input). Logits (n, classes) if the last layer is a classifier."""
+        """images: (n, *architecture.input). Out: logits (n, classes) after a classifier."""
         out: Tensor = self.stages(images)
         return out
 
@@ -51,8 +51,8 @@ def _can_name_a_module(name: str) -> bool:
 def build(architecture: Architecture, *, dropout: float = 0.0, seed: int = 0) -> Network:
     """The architecture as a torch module, initialised from the seed alone.
 
-    It is on the current default device. ``dropout`` (0 to below 1) is the classifier's. The global generator is left as it was found.
-    Raises `ArchitectureError` for an op without a torch module.
+    It is on the current default device. ``dropout`` (0 to below 1) is the classifier's. The global
+    generator is left as it was. Raises `ArchitectureError` for an op without a torch module.
     """
     if not 0 <= dropout < 1:
         raise ArchitectureError(f"dropout must be at least 0 and below 1, not {dropout}")
@@ -74,16 +74,25 @@ def initialise(network: nn.Module) -> None:
     with a method ``initialise`` then draws its own part anew.
     """
     for part in network.modules():
-        if isinstance(part, nn.Conv2d):
-            fan_out = part.kernel_size[0] * part.kernel_size[1] * part.out_channels // part.groups
-            nn.init.normal_(part.weight, 0.0, (2.0 / fan_out) ** 0.5)
-        elif isinstance(part, nn.Linear):
-            nn.init.normal_(part.weight, 0.0, 0.01)
-        elif isinstance(part, nn.BatchNorm2d):
-            nn.init.ones_(part.weight)
-            nn.init.zeros_(part.bias)
-        if isinstance(part, nn.Conv2d | nn.Linear) and part.bias is not None:
-            nn.init.zeros_(part.bias)
+        _draw(part)
+    # Only then: a block's own start (a norm at 0, other deviations) replaces what was drawn above.
     for part in network.modules():
-        if callable(own := getattr(part, "initialise", None)):
+        own = getattr(part, "initialise", None)
+        if callable(own):
             own()
+
+
+def _draw(part: nn.Module) -> None:
+    """The start of one module, its children aside."""
+    if isinstance(part, nn.Conv2d):
+        height, width = part.kernel_size
+        # Over the groups: a depthwise filter feeds one channel, and would start far too small.
+        fan_out = height * width * part.out_channels // part.groups
+        nn.init.normal_(part.weight, 0.0, (2.0 / fan_out) ** 0.5)
+    elif isinstance(part, nn.Linear):
+        nn.init.normal_(part.weight, 0.0, 0.01)
+    elif isinstance(part, nn.BatchNorm2d):
+        nn.init.ones_(part.weight)
+        nn.init.zeros_(part.bias)
+    if isinstance(part, nn.Conv2d | nn.Linear) and part.bias is not None:
+        nn.init.zeros_(part.bias)

@@ -18,11 +18,11 @@ MARK = "backbone."
 
 
 class Segmenter(nn.Module):
-    """A body with a Lite R-ASPP head: Howard et al. 2019, section 6.4, https://arxiv.org/abs/1905.02244.
+    """A body with a Lite R-ASPP head.
 
-    ``project`` and ``gate`` (a mean over the map, as the paper's large pooling window has it for
-    images of any size) see stride 16; their product, enlarged, and stride 8 give logits by ``high``
-    and ``low``, which are enlarged to the image. ``far``, ``near``: channels of the body's maps at
+    Howard et al. 2019, https://arxiv.org/abs/1905.02244, section 6.4. ``project`` and ``gate`` see
+    stride 16. Their product, enlarged, gives logits by ``high``, and stride 8 gives logits by
+    ``low``. The sum is enlarged to the image. ``far``, ``near``: channels of the body's maps at
     strides 16 and 8.
     """
 
@@ -32,10 +32,11 @@ class Segmenter(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.project = ConvNorm(far, width, act="relu")
+        # The paper pools in a large window. A mean serves images of any size.
         self.gate = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), nn.Conv2d(far, width, 1, bias=False), nn.Sigmoid()
         )
-        self.dropout = nn.Dropout(0.0)
+        self.dropout = nn.Dropout(0.0)  # until a training sets it
         self.high = nn.Conv2d(width, classes, 1)
         self.low = nn.Conv2d(near, classes, 1)
 
@@ -58,18 +59,25 @@ def enlarged(maps: Tensor, like: Tensor) -> Tensor:
 
 
 def body(architecture: Architecture) -> Backbone:
-    """The layers up to stride 16. Raises `ArchitectureError` for a network without maps of strides 8 and 16."""
+    """The layers up to stride 16.
+
+    Raises `ArchitectureError` for a network without maps of strides 8 and 16.
+    """
     return backbone(architecture, STRIDES, any_size=False)
 
 
 def segmenter(architecture: Architecture, classes: int, seed: int = 0) -> Segmenter:
-    """A network's layers up to stride 16 and a new head, initialised from the seed alone; see `body`."""
-    found = body(architecture)
-    near, far = (tap.channels for tap in found.taps)
-    layers = features_of(build(found.architecture, seed=seed), found)
+    """A network's layers up to stride 16 and a new head, initialised from the seed alone.
+
+    See `body`.
+    """
+    base = body(architecture)
+    near, far = (tap.channels for tap in base.taps)
+    layers = features_of(build(base.architecture, seed=seed), base)
     with torch.random.fork_rng(devices=[]):
+        # Not the seed itself: the head would repeat the first numbers that the body drew.
         torch.default_generator.manual_seed(seed + 1)
-        made = Segmenter(layers, far, near, classes)
-        for part in (made.project, made.gate, made.high, made.low):
+        network = Segmenter(layers, far, near, classes)
+        for part in (network.project, network.gate, network.high, network.low):
             initialise(part)
-    return made
+    return network

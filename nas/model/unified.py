@@ -3,7 +3,6 @@
 import math
 from collections import OrderedDict
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +59,7 @@ class LayerScale(nn.Module):
 
 
 class Attend(nn.Module):
-    """Attention of ``heads`` heads, ``queries`` positions to ``keys``, over ``channels`` channels; it has no weights."""
+    """Attention of ``heads`` heads, from ``queries`` positions to ``keys``, without parameters."""
 
     def __init__(self, channels: int, *, queries: int, keys: int, heads: int) -> None:
         super().__init__()
@@ -75,18 +74,20 @@ class Attend(nn.Module):
         ``mask`` is added to the scores, (windows, 1, 1, keys) for n a multiple of the windows, the
         fast index.
         """
-        q = queries.reshape(-1, self.queries, self.heads, self.width).transpose(1, 2)
-        k, v = (
-            x.reshape(-1, self.keys, self.heads, self.width).transpose(1, 2) for x in (keys, values)
-        )
+        q = self._by_head(queries, self.queries)
+        k = self._by_head(keys, self.keys)
+        v = self._by_head(values, self.keys)
+        # Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, equation 1.
         scores = q @ k.transpose(2, 3) * self.width**-0.5
         if mask is not None:
             windowed = scores.reshape(-1, len(mask), self.heads, self.queries, self.keys) + mask
             scores = windowed.reshape(-1, self.heads, self.queries, self.keys)
-        mixed: Tensor = (
-            (scores.softmax(dim=-1) @ v).transpose(1, 2).reshape(-1, self.queries, self.channels)
-        )
-        return mixed
+        mixed: Tensor = scores.softmax(dim=-1) @ v
+        return mixed.transpose(1, 2).reshape(-1, self.queries, self.channels)
+
+    def _by_head(self, tokens: Tensor, positions: int) -> Tensor:
+        """tokens: (n, positions, channels). Out: (n, heads, positions, width)."""
+        return tokens.reshape(-1, positions, self.heads, self.width).transpose(1, 2)
 
 
 class Attention(nn.Module):
@@ -101,10 +102,11 @@ class Attention(nn.Module):
         self.attend = Attend(channels, queries=side * side, keys=side * side, heads=count)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.project = nn.Linear(channels, channels)
+        # Not in state dicts: it follows from the sizes.
         self.register_buffer("mask", self._mask(), persistent=False)
 
     def _mask(self) -> Tensor | None:
-        """Minus infinity at padded keys, (windows, 1, 1, keys); None where the windows divide the map."""
+        """Minus infinity at padded keys, (windows, 1, 1, keys); None if windows divide the map."""
         padded = self.windows * self.side
         if padded == self.size:
             return None
@@ -113,33 +115,30 @@ class Attention(nn.Module):
         return self._split(real, 1)[:, None, None, :, 0]
 
     def _split(self, maps: Tensor, channels: int) -> Tensor:
-        """maps: (n, padded, padded, channels). Windows: (n * windows, tokens of a window, channels)."""
+        """maps: (n, padded, padded, channels). Out: (n * windows, side * side, channels)."""
         n, side = self.windows, self.side
-        return (
-            maps.reshape(-1, n, side, n, side, channels)
-            .transpose(2, 3)
-            .reshape(-1, side * side, channels)
-        )
+        windows = maps.reshape(-1, n, side, n, side, channels).transpose(2, 3)
+        return windows.reshape(-1, side * side, channels)
 
     def _windows(self, tokens: Tensor) -> Tensor:
-        """tokens: (n, size * size, 3 * channels). Windows of them, padded: (n * windows, side * side, 3 * channels)."""
-        size, channels, beyond = self.size, 3 * self.channels, self.windows * self.side - self.size
+        """tokens: (n, size * size, 3 * channels). Out: (n * windows, side * side, 3 * channels)."""
+        size, channels = self.size, 3 * self.channels
         if self.side == size:
             return tokens
         maps = tokens.reshape(-1, size, size, channels)
-        return self._split(
-            nn.functional.pad(maps, (0, 0, 0, beyond, 0, beyond)) if beyond else maps, channels
-        )
+        beyond = self.windows * self.side - size
+        if beyond:
+            maps = nn.functional.pad(maps, (0, 0, 0, beyond, 0, beyond))
+        return self._split(maps, channels)
 
     def _tokens(self, windows: Tensor) -> Tensor:
-        """windows: (n * windows, side * side, channels). Tokens without the padding: (n, size * size, channels)."""
+        """windows: (n * windows, side * side, channels). Unpadded: (n, size * size, channels)."""
         n, side, size, channels = self.windows, self.side, self.size, self.channels
         if side == size:
             return windows
         rows = windows.reshape(-1, n, n, side, side, channels).transpose(2, 3)
-        return rows.reshape(-1, n * side, n * side, channels)[:, :size, :size].reshape(
-            -1, size * size, channels
-        )
+        maps = rows.reshape(-1, n * side, n * side, channels)[:, :size, :size]
+        return maps.reshape(-1, size * size, channels)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens: (n, size * size, channels), the same out."""
@@ -160,22 +159,26 @@ class TokenMix(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens: (n, positions, channels), the same out."""
-        mixed: Tensor = self.project(nn.functional.gelu(self.expand(tokens.transpose(1, 2))))
+        hidden = nn.functional.gelu(self.expand(tokens.transpose(1, 2)))
+        mixed: Tensor = self.project(hidden)
         return mixed.transpose(1, 2)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
-        """Refuse the weights of another resolution, in one line."""
-        given = state_dict.get(f"{prefix}expand.weight")
-        if given is not None and given.shape[1] != self.positions:
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *rest: object
+    ) -> None:
+        """Refuse the parameters of another resolution, in one line."""
+        theirs = state_dict.get(f"{prefix}expand.weight")
+        if theirs is not None and theirs.shape[1] != self.positions:
             raise ArchitectureError(
-                f"token mixing over {self.positions} positions cannot take weights for {given.shape[1]}: they depend "
-                "on the resolution. Build the network at the resolution it was trained at"
+                f"token mixing over {self.positions} positions cannot take weights for "
+                f"{theirs.shape[1]}: they depend on the resolution. "
+                "Build the network at the resolution it was trained at"
             )
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 class Residual(nn.Module):
-    """Layer norm, something over tokens, layer scale, added to what came: ``norm``, its own name, ``scale``."""
+    """Layer norm (``norm``), a module under its own name, layer scale (``scale``), added."""
 
     def __init__(self, channels: int, name: str, inner: nn.Module) -> None:
         super().__init__()
@@ -186,7 +189,8 @@ class Residual(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens: (n, positions, channels), the same out."""
-        change: Tensor = self.scale(self.get_submodule(self.name)(self.norm(tokens)))
+        inner = self.get_submodule(self.name)
+        change: Tensor = self.scale(inner(self.norm(tokens)))
         return tokens + change
 
 
@@ -203,7 +207,7 @@ class FeedForward(nn.Sequential):
 
 
 class TokenBlock(nn.Module):
-    """``mixer`` over positions, then ``mlp`` over channels; ``position`` comes first where there is one."""
+    """``mixer`` over positions, then ``mlp`` over channels; ``position`` comes first, if any."""
 
     def __init__(
         self, channels: int, *, size: int, middle: int, mixer: nn.Module, position: bool
@@ -221,7 +225,10 @@ class TokenBlock(nn.Module):
         draw_linears(self)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """maps: (n, channels, size, size), the same out; a map of another size raises ArchitectureError."""
+        """maps: (n, channels, size, size), the same out.
+
+        Raises `ArchitectureError` for a map of another size.
+        """
         if maps.shape[2] != self.size:
             built = f"{self.channels}x{self.size}x{self.size}"
             raise ArchitectureError(
@@ -234,7 +241,7 @@ class TokenBlock(nn.Module):
 
 
 class AttentionBlock(TokenBlock):
-    """Positional 3x3 depthwise convolution, attention of ``heads`` in windows of ``side``, feed-forward network."""
+    """Positional 3x3 depthwise convolution, attention in windows of ``side``, feed-forward part."""
 
     def __init__(self, channels: int, *, size: int, middle: int, side: int, heads: int) -> None:
         mixer = Attention(channels, size=size, side=side, count=heads)
@@ -251,7 +258,10 @@ class TokenMLPBlock(TokenBlock):
 
 
 class ConvBlock(Block):
-    """Batch norm and 1x1 expansion to ``middle`` channels (0: neither), kernel, squeeze to ``se``, projection."""
+    """Batch norm, 1x1 expansion to ``middle`` channels, kernel, squeeze to ``se``, projection.
+
+    With ``middle`` 0 there is neither the norm nor the expansion.
+    """
 
     def __init__(
         self,
@@ -272,16 +282,17 @@ class ConvBlock(Block):
         parts[name] = ConvNorm(wide, wide, kernel=kernel, groups=groups, act="gelu")
         parts["se"] = SqueezeExcite(wide, se, "relu", "hsigmoid")
         parts["project"] = ConvNorm(wide, channels, bias=True)
-        beside: dict[str, nn.Module] = {
-            "pool": nn.MaxPool2d(3, 1, 1),
-            "project": nn.Conv2d(in_channels, channels, 1),
-        }
-        super().__init__(
-            parts, nn.Identity() if channels == in_channels else nn.Sequential(OrderedDict(beside))
-        )
+        beside: nn.Module = nn.Identity()
+        if channels != in_channels:
+            named: dict[str, nn.Module] = {
+                "pool": nn.MaxPool2d(3, 1, 1),
+                "project": nn.Conv2d(in_channels, channels, 1),
+            }
+            beside = nn.Sequential(OrderedDict(named))
+        super().__init__(parts, beside)
 
     def initialise(self) -> None:
-        """The last norm starts at zero, so the block starts as its path beside: as the authors start it."""
+        """The last norm starts at 0, so the block starts as its shortcut, as the authors' does."""
         nn.init.zeros_(self.get_parameter("project.norm.weight"))
 
 
