@@ -55,14 +55,14 @@ def scaled_member(
 ) -> Member:
     """The base by three factors; its input is a multiple of ``pixels`` and at most ``largest``."""
     side = pixels_at(base.input.size, resolution, pixels)
-    notes: list[Rounded] = []
-    exact = round(base.input.size * resolution, 9)
+    roundings: list[Rounded] = []
+    exact = round(base.input.size * resolution, 9)  # 224 * 1.15 is not to differ in its last bit
     if side != exact:
-        notes.append(Rounded(stage="input", what="pixels", exact=exact, used=side))
+        roundings.append(Rounded(stage="input", what="pixels", exact=exact, used=side))
     if largest is not None and side > largest:
-        notes.append(Rounded(stage="input", what="pixels (capped)", exact=side, used=largest))
+        roundings.append(Rounded(stage="input", what="pixels (capped)", exact=side, used=largest))
         side = largest
-    made = scale(
+    scaled = scale(
         base,
         width=width,
         depth=depth,
@@ -74,33 +74,33 @@ def scaled_member(
     )
     return Member(
         name=name,
-        network=made.network,
+        network=scaled.network,
         depth=depth,
         width=width,
         resolution=resolution,
-        roundings=(*notes, *made.roundings),
+        roundings=(*roundings, *scaled.roundings),
         note=note,
     )
 
 
 def pixels_at(side: int, factor: float, pixels: int) -> int:
-    """The multiple of ``pixels`` nearest to ``side * factor``, at least one; ``side`` at factor 1."""
+    """The multiple of ``pixels`` nearest to ``side * factor``, at least one.
+
+    At factor 1 it is ``side`` itself, multiple or not.
+    """
     if factor == 1:
         return side
+    # Not `round`, which takes halves to even numbers: neighbours would go different ways.
     nearest = math.floor(side * factor / pixels + 0.5) * pixels
     return max(pixels, nearest)
 
 
 def check_base(base: Architecture, divisor: int) -> None:
-    """Raise unless all channels of the base are multiples of ``divisor``, to which scaling rounds."""
-    counts: dict[int, str] = {}
-    for stage in base.stages:
-        for op in stage.ops:
-            settings = {field.name for field in fields(op)}
-            for name in sorted(settings & {"channels", "hidden"}):
-                value = getattr(op, name)
-                if value:
-                    counts.setdefault(value, f"{op.key} of {stage.name}")
+    """Raise unless all channels of the base are multiples of ``divisor``.
+
+    Scaling rounds to these: its members would not be the base made wider.
+    """
+    counts = _channel_counts(base)
     odd = [value for value in counts if value % divisor]
     if odd:
         common = math.gcd(*counts)
@@ -111,11 +111,26 @@ def check_base(base: Architecture, divisor: int) -> None:
         )
 
 
+def _channel_counts(base: Architecture) -> dict[int, str]:
+    """Every number of channels that scaling may change, with the first op that has it."""
+    counts: dict[int, str] = {}
+    for stage in base.stages:
+        for op in stage.ops:
+            settings = {field.name for field in fields(op)}
+            for name in sorted(settings & {"channels", "hidden"}):
+                value = getattr(op, name)
+                if value:
+                    counts.setdefault(value, f"{op.key} of {stage.name}")
+    return counts
+
+
 def check_distinct(members: Sequence[Member], way_out: str) -> None:
-    """Raise where two neighbours are one network; ``way_out`` ends the message."""
+    """Raise if two neighbours are one network; ``way_out`` ends the message."""
     for one, other in pairwise(members):
-        if one.network.digest == other.network.digest:
+        network = one.network
+        if network.digest == other.network.digest:
             raise ArchitectureError(
                 f"members {one.name} and {other.name} round to one network "
-                f"({one.network.params:,} params, {one.network.macs / 1e6:,.4g} M macs, input {one.network.input}): {way_out}"
+                f"({network.params:,} params, {network.macs / 1e6:,.4g} M macs, "
+                f"input {network.input}): {way_out}"
             )

@@ -8,7 +8,7 @@ a paper leaves open is filled in by a rule of ours, and marked so.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean
 
@@ -24,19 +24,22 @@ __all__ = ["FORMULA", "PRESETS", "Deviation", "deviations", "preset"]
 
 # EfficientNet, section 3.3: depth, width and resolution are these to the power phi (equation 3).
 FORMULA = (1.2, 1.1, 1.15)
-LARGEST_PIXELS = (
-    480  # EfficientNetV2, section 3.3: "we restrict the maximum inference image size to 480"
-)
+# EfficientNetV2, section 3.3: "we restrict the maximum inference image size to 480".
+LARGEST_PIXELS = 480
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What makes one member: factors on depth, width and resolution; ``late`` layers more in the last two stages."""
+    """What makes one member of a base."""
 
     depth: float
+    """The factor on the layers."""
     width: float
+    """The factor on the channels."""
     resolution: float
+    """The factor on the pixels a side."""
     late: int = 0
+    """Layers more in each of the last two stages."""
     note: str = ""
 
 
@@ -47,34 +50,28 @@ def _efficientnet_rows() -> tuple[Row, ...]:
 
 
 def _formula_rows() -> tuple[Row, ...]:
-    return tuple(
-        Row(
-            depth=FORMULA[0] ** phi,
-            width=FORMULA[1] ** phi,
-            resolution=FORMULA[2] ** phi,
-            note=f"phi {phi}",
-        )
-        for phi in range(1, 9)
-    )
+    """Equation 3 at phi 1 to 8."""
+    depth, width, resolution = FORMULA
+    rows = []
+    for phi in range(1, 9):
+        row = Row(depth=depth**phi, width=width**phi, resolution=resolution**phi, note=f"phi {phi}")
+        rows.append(row)
+    return tuple(rows)
 
 
 def _v2_rows() -> tuple[Row, ...]:
-    """B1 to B3, then EfficientNet's B4 to B7 under both rules of V2; how many layers "late" are, the paper does not say."""
+    """B1 to B3, then EfficientNet's B4 to B7 under both rules of V2."""
     pixels = efficientnet.V2_BASE["b0"][2]
     table = [efficientnet.V2_BASE[f"b{n}"] for n in range(1, 4)]
-    known = tuple(Row(depth=d, width=w, resolution=r / pixels) for w, d, r in table)
-    beyond = _efficientnet_rows()[3:7]
-    note = "beyond B3: EfficientNet's factors, at most 480 px, {} layers more in each of the last two stages (ours)"
-    return known + tuple(
-        Row(
-            depth=row.depth,
-            width=row.width,
-            resolution=row.resolution,
-            late=late,
-            note=note.format(late),
+    rows = [Row(depth=d, width=w, resolution=r / pixels) for w, d, r in table]
+    # Section 3.3: "gradually add more layers to later stages". How many, the paper does not say.
+    for late, row in enumerate(_efficientnet_rows()[3:7], 1):
+        note = (
+            f"beyond B3: EfficientNet's factors, at most 480 px, {late} layers more "
+            "in each of the last two stages (ours)"
         )
-        for late, row in enumerate(beyond, 1)
-    )
+        rows.append(replace(row, late=late, note=note))
+    return tuple(rows)
 
 
 def _uninet_rows() -> tuple[Row, ...]:
@@ -83,28 +80,38 @@ def _uninet_rows() -> tuple[Row, ...]:
     note = (
         "UniNet's factors, the mean over its stages (ours): its own members are not pure scalings"
     )
-    return tuple(
-        Row(
-            depth=r[-1] / repeats[-1],
-            width=fmean(a / b for a, b in zip(c, channels, strict=True)),
-            resolution=p / pixels,
+    rows = []
+    for n in range(1, 7):
+        own_repeats, own_channels, own_pixels = uninet.VARIANTS[f"b{n}"]
+        factors = [own / base for own, base in zip(own_channels, channels, strict=True)]
+        row = Row(
+            depth=own_repeats[-1] / repeats[-1],
+            width=fmean(factors),
+            resolution=own_pixels / pixels,
             note=note,
         )
-        for r, c, p in (uninet.VARIANTS[f"b{n}"] for n in range(1, 7))
-    )
+        rows.append(row)
+    return tuple(rows)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """How one paper scales. ``published``: for a base of these names, the members are published networks, as they are."""
+    """How one paper scales."""
 
     rows: Callable[[], tuple[Row, ...]]
+    """Its members, in order."""
     rounding: Callable[..., int]
+    """Of channels."""
     default: int
+    """How many members, unless told."""
     stem: bool = True
+    """Whether the stem grows in width."""
     scale_head: bool = True
+    """Whether the head grows in width."""
     largest: int | None = None
+    """Most pixels a side."""
     published: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Bases by name, each with the published networks that are its members, as they are."""
 
 
 def _after(family: str, names: Sequence[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -151,52 +158,62 @@ def preset(
     """
     if name not in PRESETS:
         raise unknown("preset", name, PRESETS)
-    found = PRESETS[name]
+    chosen = PRESETS[name]
     if formula and name != "efficientnet":
         raise UsageError(f"only preset 'efficientnet' has a formula, not '{name}'")
     first = Member(name=base_name, network=base, depth=1.0, width=1.0, resolution=1.0)
-    known = dict(found.published).get(_published_name(base, [n for n, _ in found.published]))
-    if known is not None:
-        members = (
-            first,
-            *(_published(n, base) for n in known[: _count(name, count, len(known), len(known))]),
-        )
+    names = _published_members(chosen, base)
+    if names:
+        names = names[: _count(name, count, len(names), len(names))]
+        members = (first, *(_published(n, base) for n in names))
     else:
         check_base(base, divisor)
-        rows = _formula_rows() if formula else found.rows()
-        rounding: Rounding = partial(found.rounding, divisor=divisor)
-        taken = rows[: _count(name, count, found.default, len(rows))]
-        members = (
-            first,
-            *(
-                scaled_member(
-                    f"{base_name}_x{number}",
-                    base,
-                    depth=row.depth,
-                    width=row.width,
-                    resolution=row.resolution,
-                    rounding=rounding,
-                    pixels=pixels,
-                    largest=found.largest,
-                    stem=found.stem,
-                    scale_head=found.scale_head,
-                    late=row.late,
-                    note=row.note,
-                )
-                for number, row in enumerate(taken, 1)
-            ),
-        )
+        rows = _formula_rows() if formula else chosen.rows()
+        rows = rows[: _count(name, count, chosen.default, len(rows))]
+        members = (first, *_scaled_members(chosen, rows, first, divisor, pixels))
     check_distinct(
         members,
-        "the base is too small for these steps. Try fewer --members, or a finer --divisor or --pixels",
+        "the base is too small for these steps. "
+        "Try fewer --members, or a finer --divisor or --pixels",
     )
+    return members
+
+
+def _published_members(chosen: Preset, base: Architecture) -> tuple[str, ...]:
+    """The names of the published networks that come after this base; none if it is another one."""
+    published = dict(chosen.published)
+    return published.get(_published_name(base, list(published)), ())
+
+
+def _scaled_members(
+    chosen: Preset, rows: Sequence[Row], base: Member, divisor: int, pixels: int
+) -> list[Member]:
+    rounding: Rounding = partial(chosen.rounding, divisor=divisor)
+    members = []
+    for number, row in enumerate(rows, 1):
+        member = scaled_member(
+            f"{base.name}_x{number}",
+            base.network,
+            depth=row.depth,
+            width=row.width,
+            resolution=row.resolution,
+            rounding=rounding,
+            pixels=pixels,
+            largest=chosen.largest,
+            stem=chosen.stem,
+            scale_head=chosen.scale_head,
+            late=row.late,
+            note=row.note,
+        )
+        members.append(member)
     return members
 
 
 def _count(name: str, asked: int | None, default: int, most: int) -> int:
     if asked is not None and asked > most:
         raise UsageError(
-            f"preset '{name}' has {most} members beyond this base, not {asked}: ask for fewer --members"
+            f"preset '{name}' has {most} members beyond this base, not {asked}: "
+            "ask for fewer --members"
         )
     return default if asked is None else asked
 
@@ -242,18 +259,16 @@ class Deviation:
 def deviations(base_pixels: int = 224) -> tuple[Deviation, ...]:
     """B1 to B7."""
     alpha, beta, gamma = FORMULA
-    found = []
+    step = math.log(alpha * beta**2 * gamma**2)
+    rows = []
     for number in range(1, 8):
         width, depth, side = efficientnet.V1[f"b{number}"]
-        phi = math.log(depth * width**2 * (side / base_pixels) ** 2) / math.log(
-            alpha * beta**2 * gamma**2
+        phi = math.log(depth * width**2 * (side / base_pixels) ** 2) / step
+        row = Deviation(
+            name=f"b{number}",
+            phi=phi,
+            published=(depth, width, side),
+            formula=(alpha**phi, beta**phi, base_pixels * gamma**phi),
         )
-        found.append(
-            Deviation(
-                name=f"b{number}",
-                phi=phi,
-                published=(depth, width, side),
-                formula=(alpha**phi, beta**phi, base_pixels * gamma**phi),
-            )
-        )
-    return tuple(found)
+        rows.append(row)
+    return tuple(rows)

@@ -23,6 +23,7 @@ Cost = Callable[[Architecture], float]
 
 TOLERANCE = 0.10
 LARGEST_PHI = 64.0
+LARGEST_FACTOR = 16.0  # that `nas.scale` takes, on depth and width
 BISECTIONS = 16
 NEIGHBOURS = 32
 REACH = 0.25
@@ -101,6 +102,7 @@ class Plan:
 
     def nearest(self, name: str, coefficients: Coefficients, steps: float) -> Member:
         """The network along the direction whose own cost is nearest to the target."""
+        # By the logarithm: half the cost is as far off as twice the cost.
         return min(
             self.near(name, coefficients, steps),
             key=lambda member: abs(math.log1p(self.deviation(member))),
@@ -112,19 +114,19 @@ class Plan:
         for phi in _around(self._crossing(coefficients, target)):
             try:
                 member = self.at(name, coefficients, phi)
-            except ArchitectureError:  # beyond the largest factor
+            except ArchitectureError:  # a neighbour beyond the largest factor
                 continue
             seen.setdefault(member.network.digest, replace(member, target=target))
         return list(seen.values())
 
     def _crossing(self, coefficients: Coefficients, target: float) -> float:
-        """A phi where the cost passes the target, by bisection; the largest one if it never does."""
+        """A phi where the cost passes the target; the largest one if it never does."""
         most = LARGEST_PHI
-        for factor in (coefficients.depth, coefficients.width):
+        for factor in (coefficients.depth, coefficients.width, coefficients.resolution):
             if factor > 1:
-                most = min(most, math.log(16) / math.log(factor))
-        if coefficients.resolution > 1:
-            most = min(most, math.log(16) / math.log(coefficients.resolution))
+                most = min(most, math.log(LARGEST_FACTOR) / math.log(factor))
+        # Rounding makes the cost a staircase, mostly rising: this finds a step of it, and the
+        # neighbours are searched for a better one.
         low, high = 0.0, most
         for _ in range(BISECTIONS):
             middle = (low + high) / 2
@@ -152,21 +154,22 @@ def directions(step: float, divisions: int) -> Iterator[Coefficients]:
     """
     for depth in range(divisions + 1):
         for width in range(divisions + 1 - depth):
-            parts = depth / divisions, width / divisions, (divisions - depth - width) / divisions
+            resolution = divisions - depth - width
+            # Half of their share, as the cost grows by their squares.
             yield Coefficients(
-                depth=step ** parts[0],
-                width=step ** (parts[1] / 2),
-                resolution=step ** (parts[2] / 2),
+                depth=step ** (depth / divisions),
+                width=step ** (width / divisions / 2),
+                resolution=step ** (resolution / divisions / 2),
             )
 
 
 def candidates(plan: Plan, divisions: int) -> tuple[list[tuple[Coefficients, Member]], list[str]]:
     """One network per direction at one step of cost, and a line for each direction that has none.
 
-    The coefficients are those of the direction at the phi that was found, so that they cost one
-    step themselves. Raises `ArchitectureError` where fewer than two are left.
+    The coefficients are those of the direction at the phi of the network, so that they cost one
+    step themselves. Raises `ArchitectureError` if fewer than two are left.
     """
-    found: dict[str, tuple[Coefficients, Member]] = {}
+    kept: dict[str, tuple[Coefficients, Member]] = {}
     dropped = []
     for number, direction in enumerate(directions(plan.step, divisions)):
         member = plan.nearest(f"candidate{number}", direction, 1)
@@ -174,31 +177,36 @@ def candidates(plan: Plan, divisions: int) -> tuple[list[tuple[Coefficients, Mem
         assert member.depth is not None
         assert member.width is not None
         assert member.resolution is not None
-        there = Coefficients(depth=member.depth, width=member.width, resolution=member.resolution)
+        own = Coefficients(depth=member.depth, width=member.width, resolution=member.resolution)
+        digest = member.network.digest
         if abs(off) > plan.tolerance:
             dropped.append(f"{direction}: the nearest network costs {off:+.0%} of a step")
-        elif (twin := found.get(member.network.digest)) is not None:
-            dropped.append(f"{direction}: rounds to the network of {twin[0]}")
+        elif digest in kept:
+            dropped.append(f"{direction}: rounds to the network of {kept[digest][0]}")
         else:
-            found[member.network.digest] = there, member
-    if len(found) < 2:
+            kept[digest] = own, member
+    if len(kept) < 2:
         raise ArchitectureError(
-            f"{len(found)} of {len(found) + len(dropped)} directions have a network of their own "
+            f"{len(kept)} of {len(kept) + len(dropped)} directions have a network of their own "
             f"within {plan.tolerance:.0%} of {plan.step:g} times the base's {plan.unit}, "
             f"and there must be two to compare: {dropped[0]}. "
             "Try a larger --step, --tolerance or --grid, or a finer --divisor or --pixels"
         )
-    return list(found.values()), dropped
+    return list(kept.values()), dropped
 
 
 def family(
     plan: Plan, coefficients: Coefficients, count: int, *, name: str = "network"
 ) -> tuple[Member, ...]:
-    """The base and ``count`` members, each a step of cost above the one before, within the tolerance."""
+    """The base and ``count`` members, each a step of cost above the one before.
+
+    Raises `ArchitectureError` if one is beyond the tolerance, or two are one network.
+    """
     base = Member(
         name=name, network=plan.base, depth=1.0, width=1.0, resolution=1.0, target=plan.target(0)
     )
-    members = (base, *(plan.nearest(f"{name}_x{k}", coefficients, k) for k in range(1, count + 1)))
+    steps = range(1, count + 1)
+    members = (base, *(plan.nearest(f"{name}_x{k}", coefficients, k) for k in steps))
     check_distinct(
         members, "try a larger --step, fewer --members, or a finer --divisor or --pixels"
     )

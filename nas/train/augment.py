@@ -26,6 +26,7 @@ So many calls a batch keep its batch norms from swinging with the draw.
 
 
 FULL = 10.0
+"""The magnitude at which the papers' code reaches the whole range of an operation."""
 KORNIA_FULL = 30.0
 LARGEST = 0.999  # kornia wants less than its 30
 
@@ -68,9 +69,8 @@ class Augment:
             images = _taken(images, rows, columns)
             labels = _taken(labels[:, None], rows, columns)[:, 0] if masks else labels
         if self.flip:
-            mirrored = (torch.rand(len(images), generator=generator).to(images.device) < 0.5).view(
-                -1, 1, 1, 1
-            )
+            chance = torch.rand(len(images), generator=generator).to(images.device)
+            mirrored = (chance < 0.5).view(-1, 1, 1, 1)
             images = torch.where(mirrored, images.flip(3), images)
             labels = torch.where(mirrored[:, 0], labels.flip(2), labels) if masks else labels
         return images, labels
@@ -81,10 +81,8 @@ class Augment:
         Outside of the image the border's.
         """
         count, _, height, width = images.shape
-        offsets = (
-            torch.randint(2 * self.pad + 1, (2, count), generator=generator).to(images.device)
-            - self.pad
-        )
+        drawn = torch.randint(2 * self.pad + 1, (2, count), generator=generator)
+        offsets = drawn.to(images.device) - self.pad
         rows = offsets[0, :, None] + torch.arange(height, device=images.device)
         columns = offsets[1, :, None] + torch.arange(width, device=images.device)
         return rows.clamp(0, height - 1), columns.clamp(0, width - 1)
@@ -93,9 +91,8 @@ class Augment:
 def _taken(maps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """maps: (n, c, s, s). The pixels at those places, channels last in memory."""
     number = torch.arange(len(maps), device=maps.device)[:, None, None]
-    return maps.permute(0, 2, 3, 1)[number, rows[:, :, None], columns[:, None, :]].permute(
-        0, 3, 1, 2
-    )
+    pixels = maps.permute(0, 2, 3, 1)[number, rows[:, :, None], columns[:, None, :]]
+    return pixels.permute(0, 3, 1, 2)
 
 
 class RandAugment:
@@ -114,13 +111,14 @@ class RandAugment:
             from kornia.augmentation import auto
         except ImportError:
             raise UsageError(
-                "RandAugment needs the package kornia: pip install 'nas-toolkit[train]', or --set randaugment=0"
+                "RandAugment needs the package kornia: "
+                "pip install 'nas-toolkit[train]', or --set randaugment=0"
             ) from None
         kornia: Any = auto  # its annotations want a whole magnitude, its code does not
-        self._kornia = kornia.RandAugment(n=count, m=min(magnitude / FULL, LARGEST) * KORNIA_FULL)
-        self._mean, self._std = (
-            torch.tensor(v).view(1, -1, 1, 1) for v in (statistics.mean, statistics.std)
-        )
+        share = min(magnitude / FULL, LARGEST)
+        self._kornia = kornia.RandAugment(n=count, m=share * KORNIA_FULL)
+        self._mean = torch.tensor(statistics.mean).view(1, -1, 1, 1)
+        self._std = torch.tensor(statistics.std).view(1, -1, 1, 1)
 
     def __call__(
         self, images: Tensor, labels: Tensor, generator: torch.Generator
@@ -156,9 +154,7 @@ class Mix:
         self, images: Tensor, labels: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """labels: (n,) int64. Shares out: (n, classes)."""
-        cut = self.cutmix > 0 and (
-            self.mixup == 0 or bool(torch.rand((), generator=generator) < 0.5)
-        )
+        cut = self._cuts(generator)
         other = torch.randperm(len(images), generator=generator).to(images.device)
         share = _share(self.cutmix if cut else self.mixup, generator)
         if cut:
@@ -167,6 +163,12 @@ class Mix:
             images = torch.lerp(images[other], images, share)
         shares = F.one_hot(labels, self.classes).float()
         return images, torch.lerp(shares[other], shares, share)
+
+    def _cuts(self, generator: torch.Generator) -> bool:
+        """Whether this batch is cut, not blended. Draws only if both are on."""
+        if not self.cutmix:
+            return False
+        return not self.mixup or bool(torch.rand((), generator=generator) < 0.5)
 
 
 def _share(alpha: float, generator: torch.Generator) -> float:
@@ -180,15 +182,18 @@ def _cut(
 ) -> tuple[Tensor, float]:
     """A random box of the other images, clipped, and the share that is left of the first."""
     size = images.shape[2]
-    half = size * (1 - share) ** 0.5 / 2
+    half = size * (1 - share) ** 0.5 / 2  # equation 2: the box has the area 1 - share
     row, column = (size * torch.rand(2, generator=generator)).tolist()
-    top, bottom, left, right = (
-        min(max(round(edge), 0), size)
-        for edge in (row - half, row + half, column - half, column + half)
-    )
+    top, bottom = _clipped(row - half, size), _clipped(row + half, size)
+    left, right = _clipped(column - half, size), _clipped(column + half, size)
     mixed = images.clone()
     mixed[:, :, top:bottom, left:right] = images[other, :, top:bottom, left:right]
+    # Not the share that was drawn: clipping made the box smaller.
     return mixed, 1 - (bottom - top) * (right - left) / size**2
+
+
+def _clipped(edge: float, size: int) -> int:
+    return min(max(round(edge), 0), size)
 
 
 class Changes:

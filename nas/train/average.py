@@ -19,6 +19,7 @@ class Average:
     """
 
     def __init__(self, network: nn.Module, schedule: Schedule) -> None:
+        # Counters of batches are integers: they have no mean.
         self.state = [v for v in network.state_dict().values() if v.is_floating_point()]
         self.ema = schedule.ema
         self.first = 0 if schedule.ema else schedule.steps * (1 - schedule.average)
@@ -38,9 +39,10 @@ class Average:
             torch._foreach_lerp_(self.mean, self.state, self._share())
 
     def _share(self) -> float:
-        return (
-            1 - min(self.ema, (1 + self.count) / (10 + self.count)) if self.ema else 1 / self.count
-        )
+        """The weight of the newest step in the mean."""
+        if not self.ema:
+            return 1 / self.count
+        return 1 - min(self.ema, (1 + self.count) / (10 + self.count))
 
     def store(self) -> None:
         """Write the mean, if there is one, into the network."""

@@ -28,8 +28,7 @@ class Distillation:
     def __call__(self, loss: Tensor, logits: Tensor, images: Tensor, rows: Tensor) -> Tensor:
         """logits: (n, classes), of these images, which are the given rows, changed."""
         wanted = F.log_softmax(self.teacher(images, rows).float() / self.temperature, 1)
-        given = F.log_softmax(logits.float() / self.temperature, 1)
-        divergence = (
-            F.kl_div(given, wanted, log_target=True, reduction="batchmean") * self.temperature**2
-        )
+        own = F.log_softmax(logits.float() / self.temperature, 1)
+        divergence = F.kl_div(own, wanted, log_target=True, reduction="batchmean")
+        divergence = divergence * self.temperature**2
         return loss * (1 - self.weight) + divergence * self.weight

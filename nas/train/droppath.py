@@ -26,7 +26,9 @@ class DropPath(nn.Module):
         if not self.training:
             return maps
         kept = torch.rand(len(maps), device=maps.device) >= self.rate
-        return maps * (kept / (1 - self.rate)).view(-1, *[1] * (maps.ndim - 1)).to(maps.dtype)
+        factors = (kept / (1 - self.rate)).to(maps.dtype)
+        per_image = (-1, *[1] * (maps.ndim - 1))
+        return maps * factors.view(per_image)
 
 
 def add_drop_path(network: nn.Module, rate: float) -> int:
@@ -35,23 +37,27 @@ def add_drop_path(network: nn.Module, rate: float) -> int:
     Returns how many. Parameters and their names stay as they are.
     """
     layers = [layer for layer in network.modules() if isinstance(layer, Block | TokenBlock)]
+    # LocalDown is a Block by its form; a down-sampling module cannot be left out.
     blocks = [layer for layer in layers if not isinstance(layer, LocalDown)]
     changed = 0
     for number, block in enumerate(blocks):
         share = rate * number / len(blocks)
-        if share and isinstance(block, TokenBlock):
-            for part in (block.mixer, block.mlp):
-                _extend(part, share)
-            changed += 1
-        elif (
-            share
-            and isinstance(block._modules.get("shortcut"), nn.Identity)
-            and isinstance(block, Block)
-        ):
-            block.add_module("drop", DropPath(share))
-            block.parts = (*block.parts, "drop")
+        if share and _add(block, share):
             changed += 1
     return changed
+
+
+def _add(block: Block | TokenBlock, share: float) -> bool:
+    """Drop the path of one block; false if nothing would stay without it."""
+    if isinstance(block, TokenBlock):
+        _extend(block.mixer, share)
+        _extend(block.mlp, share)
+        return True
+    if not isinstance(block._modules.get("shortcut"), nn.Identity):
+        return False
+    block.add_module("drop", DropPath(share))
+    block.parts = (*block.parts, "drop")
+    return True
 
 
 def _extend(part: Residual, share: float) -> None:
@@ -59,6 +65,7 @@ def _extend(part: Residual, share: float) -> None:
 
     Its last module, the layer scale, is followed by the drop.
     """
+    # By a hook, not by wrapping the scale: names of the state dict must stay.
     drop = DropPath(share)
     part.scale.register_module("drop", drop)
-    part.scale.register_forward_hook(lambda module, given, out: drop(out))
+    part.scale.register_forward_hook(lambda scale, inputs, out: drop(out))

@@ -21,12 +21,13 @@ from nas.train.average import Average
 from nas.train.chance import counted
 from nas.train.distil import Distillation
 from nas.train.memory import available_bytes
-from nas.train.parallel import ALONE, Processes, synchronise
+from nas.train.parallel import ALONE, ProcessGroup, synchronise
 from nas.train.schedule import Schedule
 
 __all__ = ["Phase", "Source", "Training", "fit", "precision"]
 
 SWIFT_SIDE = 16
+"""Pixels a side up to which `nas.train.swift` was measured to be the faster one on a CPU."""
 OnStep = Callable[[int, float], None]
 
 
@@ -49,20 +50,18 @@ class Source(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """The part of a training before step ``end``.
-
-    Images are of one size, with their changes and the dropout of the classifier.
-
-    ``labels``: as `Training` takes them; None for those given there. ``random``: whether the
-    network itself draws.
-    """
+    """A part of a training, with images of one size."""
 
     end: int
+    """The step before which it ends."""
     images: Source
     labels: Source | None = None
+    """As `Training` takes them; None: those of the training."""
     change: Change | None = None
     dropout: float = 0.0
+    """The classifier's."""
     random: bool = False
+    """Whether the network itself draws."""
 
     @property
     def draws(self) -> bool:
@@ -91,9 +90,10 @@ class Training:
         augment: Change | None = None,
         phases: Sequence[Phase] = (),
         distillation: Distillation | None = None,
-        processes: Processes = ALONE,
+        processes: ProcessGroup = ALONE,
     ) -> None:
         parts = schedule.accumulate * processes.count
+        # Two or more: batch norms have no variance of a single image of one pixel.
         if schedule.batch_size % parts or schedule.batch_size < 2 * parts:
             raise TrainingError(
                 f"a batch of {schedule.batch_size} images cannot be cut into {parts} equal parts "
@@ -106,9 +106,13 @@ class Training:
         network.to(images.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if processes.count > 1:
             synchronise(network)
-        self.network, self.images, self.labels, self.schedule = network, images, labels, schedule
+        self.network = network
+        self.images, self.labels = images, labels
+        self.schedule = schedule
         self.phases = phases or (Phase(end=schedule.steps, images=images, change=augment),)
-        self.distillation, self.processes, self.seed = distillation, processes, seed
+        self.distillation = distillation
+        self.processes = processes
+        self.seed = seed
         self.optimiser = optimisers.make(network, schedule)
         self.generator = torch.Generator().manual_seed(seed)
         # Alone, one generator serves the order and the changes; processes share the order only.
@@ -131,10 +135,12 @@ class Training:
         try:
             return self._step()
         except RuntimeError as error:
+            # CUDA has a class for it; the CPU's allocator only says so.
             if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
                 shape = tuple(self.images.shape[1:])
                 raise TrainingError(
-                    f"out of memory with {self.schedule.batch_size} images of {shape} a batch: try fewer"
+                    f"out of memory with {self.schedule.batch_size} images of {shape} a batch: "
+                    "try fewer"
                 ) from None
             raise
 
@@ -156,14 +162,14 @@ class Training:
 
     def _gradients(self, phase: Phase, rows: Tensor, number: int) -> float:
         """Add the gradients of a part of the batch; its share of the loss."""
-        accumulate, last = self.schedule.accumulate, number == self.schedule.accumulate - 1
+        accumulate = self.schedule.accumulate
+        last = number == accumulate - 1
+        # Processes talk once a step, in the backward pass of the last part.
         with nullcontext() if last else self.processes.apart(self._forward):
             with self._chance(phase, number):
-                loss = (
-                    self._loss(phase, rows) / accumulate
-                    if accumulate > 1
-                    else self._loss(phase, rows)
-                )
+                loss = self._loss(phase, rows)
+                if accumulate > 1:
+                    loss = loss / accumulate
             value = self.processes.mean(loss.detach().clone()).item()
             if not math.isfinite(value):
                 raise TrainingError(
@@ -174,20 +180,18 @@ class Training:
         return value
 
     def _loss(self, phase: Phase, rows: Tensor) -> Tensor:
-        images, labels = (
-            phase.images[rows],
-            (self.labels if phase.labels is None else phase.labels)[rows],
-        )
+        source = self.labels if phase.labels is None else phase.labels
+        images, labels = phase.images[rows], source[rows]
         if phase.change is not None:
             images, labels = phase.change(images, labels, self._changing)
         smoothing = self.schedule.label_smoothing
         with precision(images.device):
             logits = self._forward(images)
-            ignored = IGNORED if logits.ndim == 4 else -100
+            ignored = IGNORED if logits.ndim == 4 else -100  # torch's default
             loss = F.cross_entropy(logits, labels, label_smoothing=smoothing, ignore_index=ignored)
-            return (
-                loss if self.distillation is None else self.distillation(loss, logits, images, rows)
-            )
+            if self.distillation is None:
+                return loss
+            return self.distillation(loss, logits, images, rows)
 
     def _chance(self, phase: Phase, number: int) -> AbstractContextManager[None]:
         if not phase.draws:
@@ -210,9 +214,8 @@ class Training:
         """The next batch: passes over all images, each in a new order, cut across pass borders."""
         size = self.schedule.batch_size
         while len(self._order) < size:
-            self._order = torch.cat(
-                [self._order, torch.randperm(len(self.images), generator=self.generator)]
-            )
+            one_pass = torch.randperm(len(self.images), generator=self.generator)
+            self._order = torch.cat([self._order, one_pass])
         rows, self._order = self._order[:size], self._order[size:]
         return rows
 
@@ -221,7 +224,7 @@ class Training:
         self.average.store()
         self.network.eval()
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, object]:
         """All that the steps to come depend on, as values for ``weights_only`` files.
 
         Of several processes each must call it; the first one's is complete.
@@ -279,25 +282,23 @@ class _Fast(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self._run: Callable[[Tensor], Tensor] | None = None
+        self._run: Callable[[Tensor], Tensor] = self._channels_last
 
     def choose(self, images: Source) -> None:
         """`swift` on the CPU up to `SWIFT_SIDE`, else torch's channels-last."""
-        if (
-            isinstance(self.network, Network)
-            and images.device.type == "cpu"
-            and images.shape[3] <= SWIFT_SIDE
-        ):
+        small = images.device.type == "cpu" and images.shape[3] <= SWIFT_SIDE
+        if isinstance(self.network, Network) and small:
             self._run = partial(swift.forward, self.network)
         else:
-            self._run = lambda batch: self.network(
-                batch.contiguous(memory_format=torch.channels_last)
-            )
+            self._run = self._channels_last
 
     def forward(self, images: Tensor) -> Tensor:
         """images: (n, c, s, s). The network's logits."""
-        assert self._run is not None, "choose comes first"
         return self._run(images)
+
+    def _channels_last(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images.contiguous(memory_format=torch.channels_last))
+        return logits
 
 
 def precision(device: torch.device) -> AbstractContextManager[object]:

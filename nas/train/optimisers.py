@@ -1,7 +1,7 @@
 """Optimisers: ``sgd`` with Nesterov momentum, ``rmsprop`` as TensorFlow writes it, ``adamw``."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -10,7 +10,10 @@ from nas.train.schedule import Schedule
 
 __all__ = ["RMSprop", "make"]
 
-DECAY = 0.9
+DECAY = 0.9  # of MnasNet's RMSProp, section 5
+
+# Any: torch keeps parameters, rates and whatever else in one dict.
+Group: TypeAlias = dict[str, Any]
 
 
 def make(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
@@ -26,9 +29,10 @@ def make(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, schedule.lr, schedule.momentum, nesterov=schedule.momentum > 0)
 
 
-def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def _groups(network: nn.Module, weight_decay: float) -> list[Group]:
     matrices = [p for p in network.parameters() if p.ndim > 1]
     vectors = [p for p in network.parameters() if p.ndim <= 1]
+    # As the papers' code does: decay is for filters, not for scales and shifts of norms.
     return [
         {"params": matrices, "weight_decay": weight_decay},
         {"params": vectors, "weight_decay": 0.0},
@@ -43,9 +47,7 @@ class RMSprop(torch.optim.Optimizer):
     falling rate does not scale what has been gathered). ``weight_decay`` is added to the gradient.
     """
 
-    def __init__(
-        self, groups: list[dict[str, Any]], lr: float, *, momentum: float, eps: float
-    ) -> None:
+    def __init__(self, groups: list[Group], lr: float, *, momentum: float, eps: float) -> None:
         super().__init__(groups, {"lr": lr, "momentum": momentum, "eps": eps, "weight_decay": 0.0})
 
     @torch.no_grad()
@@ -56,14 +58,20 @@ class RMSprop(torch.optim.Optimizer):
             if params:
                 self._update(params, group)
 
-    def _update(self, params: list[torch.Tensor], group: dict[str, Any]) -> None:
+    def _update(self, params: list[torch.Tensor], group: Group) -> None:
+        # square <- 0.9 square + 0.1 grad²
+        # buffer <- momentum buffer + lr grad / sqrt(square + eps)
+        # p      <- p - buffer
+        squares, buffers = [], []
         for p in params:
             if p not in self.state:
                 self.state[p] = {"square": torch.ones_like(p), "buffer": torch.zeros_like(p)}
+            squares.append(self.state[p]["square"])
+            buffers.append(self.state[p]["buffer"])
         grads = [p.grad for p in params if p.grad is not None]
-        squares, buffers = ([self.state[p][name] for p in params] for name in ("square", "buffer"))
         if group["weight_decay"]:
             grads = list(torch._foreach_add(grads, params, alpha=group["weight_decay"]))
+        # `_foreach`: one call for all parameters, where a loop would make hundreds.
         torch._foreach_mul_(squares, DECAY)
         torch._foreach_addcmul_(squares, grads, grads, 1 - DECAY)
         roots = torch._foreach_add(squares, group["eps"])

@@ -17,12 +17,12 @@ from torch.distributed.nn.functional import all_reduce
 
 from nas.errors import TrainingError
 
-__all__ = ["ALONE", "Processes", "launched", "synchronise"]
+__all__ = ["ALONE", "ProcessGroup", "launched", "synchronise"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Processes:
-    """How many there are, and which of them this is."""
+class ProcessGroup:
+    """The processes that share each batch: how many there are, and which of them this is."""
 
     rank: int = 0
     count: int = 1
@@ -43,9 +43,9 @@ class Processes:
         """A tensor of equal shape from each process, by rank."""
         if self.count == 1:
             return [value]
-        found = [torch.empty_like(value) for _ in range(self.count)]
-        dist.all_gather(found, value)
-        return found
+        values = [torch.empty_like(value) for _ in range(self.count)]
+        dist.all_gather(values, value)
+        return values
 
     def wait(self) -> None:
         """Go on when all are here."""
@@ -56,6 +56,7 @@ class Processes:
         """The network with gradients averaged over the processes during the backward pass."""
         if self.count == 1:
             return network
+        # Running statistics are equal already, see `synchronise`: nothing to broadcast.
         return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False)
 
     def apart(self, network: nn.Module) -> AbstractContextManager[None]:
@@ -68,10 +69,10 @@ class Processes:
         return nullcontext()
 
 
-ALONE = Processes()
+ALONE = ProcessGroup()
 
 
-def launched() -> tuple[Processes, torch.device]:
+def launched() -> tuple[ProcessGroup, torch.device]:
     """Which of the launcher's processes this is, with its device; alone where none started it.
 
     Processes on the CPU talk through gloo, those on CUDA, a device each, through nccl.
@@ -79,18 +80,19 @@ def launched() -> tuple[Processes, torch.device]:
     cuda = torch.cuda.is_available()
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return ALONE, torch.device("cuda" if cuda else "cpu")
-    local = int(os.environ["LOCAL_RANK"])
-    if cuda and local >= torch.cuda.device_count():
+    local_rank = int(os.environ["LOCAL_RANK"])
+    if cuda and local_rank >= torch.cuda.device_count():
         raise TrainingError(
-            f"process {local} of this machine has no device: there are {torch.cuda.device_count()}. "
+            f"process {local_rank} of this machine has no device: "
+            f"there are {torch.cuda.device_count()}. "
             "Start fewer with torchrun --nproc-per-node"
         )
-    device = torch.device("cuda", local) if cuda else torch.device("cpu")
+    device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if cuda else "gloo")
-    return Processes(rank=dist.get_rank(), count=dist.get_world_size()), device
+    return ProcessGroup(rank=dist.get_rank(), count=dist.get_world_size()), device
 
 
 def synchronise(network: nn.Module) -> None:
@@ -109,9 +111,10 @@ class _SharedNorm(nn.BatchNorm2d):
 
     @classmethod
     def of(cls, norm: nn.BatchNorm2d) -> "_SharedNorm":
-        made = cls(norm.num_features, eps=norm.eps, momentum=norm.momentum)
-        made._parameters, made._buffers = norm._parameters, norm._buffers
-        return made
+        shared = cls(norm.num_features, eps=norm.eps, momentum=norm.momentum)
+        # The very tensors: names and values of the state dict stay.
+        shared._parameters, shared._buffers = norm._parameters, norm._buffers
+        return shared
 
     def forward(self, maps: Tensor) -> Tensor:
         """maps: (n, c, s, s), the same out."""
@@ -119,6 +122,8 @@ class _SharedNorm(nn.BatchNorm2d):
             return super().forward(maps)
         values = maps.float()
         mean, var = values.mean((0, 2, 3)), values.var((0, 2, 3), correction=0)
+        # Var = E[x²] - E[x]²: means of equal parts can be averaged, variances cannot. In double
+        # precision, as the difference of two large squares would lose its digits.
         own = torch.stack([mean, var + mean**2]).double()
         whole: Tensor = all_reduce(own) / dist.get_world_size()  # type: ignore[no-untyped-call]
         mean = whole[0]
@@ -129,10 +134,10 @@ class _SharedNorm(nn.BatchNorm2d):
         return torch.addcmul(shift[:, None, None], values, scale[:, None, None]).to(maps.dtype)
 
     def _follow(self, mean: Tensor, var: Tensor, count: int) -> None:
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        self.num_batches_tracked.add_(1)
+        """Move the running statistics, as torch's norm does."""
+        self.get_buffer("num_batches_tracked").add_(1)
         momentum = self.momentum or 0.0
-        self.running_mean.lerp_(mean.float(), momentum)
-        self.running_var.lerp_((var * count / max(count - 1, 1)).float(), momentum)
+        # The running variance is the unbiased one, though the maps are divided by the biased one.
+        unbiased = var * count / max(count - 1, 1)
+        self.get_buffer("running_mean").lerp_(mean.float(), momentum)
+        self.get_buffer("running_var").lerp_(unbiased.float(), momentum)

@@ -17,31 +17,28 @@ def predict(network: nn.Module, images: Source, batch_size: int = BATCH_SIZE) ->
     Logits (n, classes), in evaluation mode, without gradients.
     """
     network.eval()
+    rows = torch.arange(len(images), device=images.device)
+    logits = []
     with torch.inference_mode():
-        return torch.cat(
-            [
-                network(images[rows].contiguous(memory_format=torch.channels_last))
-                for rows in torch.split(torch.arange(len(images), device=images.device), batch_size)
-            ]
-        )
+        for part in torch.split(rows, batch_size):
+            batch = images[part].contiguous(memory_format=torch.channels_last)
+            logits.append(network(batch))
+        return torch.cat(logits)
 
 
 def score(network: nn.Module, images: Source, labels: Tensor) -> dict[str, float]:
-    """images: (n, c, s, s); labels: (n,) int64. Fractions 0..1, and ``loss``, the mean cross-entropy in nats.
+    """images: (n, c, s, s); labels: (n,) int64. Fractions 0..1, and ``loss``.
 
+    ``loss`` is the mean cross-entropy in nats.
     ``balanced_accuracy`` is the mean recall, ``macro_f1`` the mean F1, both over the classes among
     the labels.
     """
     logits = predict(network, images).double()
     classes = logits.shape[1]
-    confusion = torch.bincount(labels * classes + logits.argmax(1), minlength=classes**2).view(
-        classes, classes
-    )
-    hits, actual, named = (
-        confusion.diag().double(),
-        confusion.sum(1).double(),
-        confusion.sum(0).double(),
-    )
+    pairs = torch.bincount(labels * classes + logits.argmax(1), minlength=classes**2)
+    confusion = pairs.view(classes, classes).double()  # rows: labels, columns: predictions
+    hits, actual, named = confusion.diag(), confusion.sum(1), confusion.sum(0)
+    # A class without images has no recall; a mean over all would be NaN.
     present = actual > 0
     return {
         "accuracy": float(hits.sum() / actual.sum()),

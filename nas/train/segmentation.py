@@ -19,14 +19,17 @@ def score_masks(network: nn.Module, images: Source, masks: Source) -> dict[str, 
     """
     network.eval()
     confusion = torch.zeros(0)
+    every_row = torch.arange(len(images), device=images.device)
     with torch.inference_mode():
-        for rows in torch.split(torch.arange(len(images), device=images.device), BATCH_SIZE):
+        for rows in torch.split(every_row, BATCH_SIZE):
             logits = network(images[rows].contiguous(memory_format=torch.channels_last))
             classes = logits.shape[1]
             truth, named = masks[rows].flatten(), logits.argmax(1).flatten()
             counted = truth != IGNORED
             pairs = torch.bincount(truth[counted] * classes + named[counted], minlength=classes**2)
-            confusion = pairs.view(classes, classes).double() + (confusion if len(confusion) else 0)
+            # The first batch says how many classes there are.
+            counts = pairs.view(classes, classes).double()
+            confusion = confusion + counts if len(confusion) else counts
     hits = confusion.diag()
     union = confusion.sum(0) + confusion.sum(1) - hits
     return {

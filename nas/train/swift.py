@@ -10,7 +10,7 @@ those of the modules; sums differ in their order only.
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -54,19 +54,20 @@ def run(part: nn.Module, maps: Tensor) -> Tensor:
     return _FASTER.get(type(part).forward, _turned_there_and_back)(part, maps)
 
 
-def _turned_there_and_back(part: Any, maps: Tensor) -> Tensor:
+def _turned_there_and_back(part: nn.Module, maps: Tensor) -> Tensor:
     """Any module at all."""
-    return turned(part(turned(maps).contiguous(memory_format=torch.channels_last))).contiguous()
+    images = turned(maps).contiguous(memory_format=torch.channels_last)
+    return turned(part(images)).contiguous()
 
 
-def _as_it_is(part: Any, maps: Tensor) -> Tensor:
+def _as_it_is(part: nn.Module, maps: Tensor) -> Tensor:
     """Modules that treat channels and images alike."""
     out: Tensor = part(maps)
     return out
 
 
-def _relu(part: Any, maps: Tensor) -> Tensor:
-    """A new tensor: to change a view in place costs the backward pass two more copies of the map."""
+def _relu(part: nn.ReLU, maps: Tensor) -> Tensor:
+    # Never in place: to change a view costs the backward pass two more copies of the map.
     return maps.relu()
 
 
@@ -91,17 +92,18 @@ def _conv(part: nn.Conv2d, maps: Tensor) -> Tensor:
     if part.bias is not None:
         return _turned_there_and_back(part, maps)
     if kernel == 1:
-        taken = maps if stride == 1 else maps[:, :, ::stride, ::stride]
-        rows = taken.reshape(groups, channels // groups, -1)
-        return torch.bmm(weight.reshape(groups, -1, channels // groups), rows).view(
-            -1, count, *taken.shape[2:]
-        )
+        pixels = maps if stride == 1 else maps[:, :, ::stride, ::stride]
+        rows = pixels.reshape(groups, channels // groups, -1)
+        products = torch.bmm(weight.reshape(groups, -1, channels // groups), rows)
+        return products.view(-1, count, *pixels.shape[2:])
     out = -(-side // stride)
-    if groups == channels == part.out_channels and (side * out) ** 2 <= LARGEST_SPREAD:
-        spread = (weight.reshape(channels, -1) @ _places(side, kernel, stride).to(weight)).view(
-            channels, side * side, -1
-        )
-        return torch.bmm(maps.reshape(channels, count, -1), spread).view(channels, count, out, out)
+    depthwise = groups == channels == part.out_channels
+    if depthwise and (side * out) ** 2 <= LARGEST_SPREAD:
+        filters = weight.reshape(channels, -1) @ _places(side, kernel, stride).to(weight)
+        spread = filters.view(channels, side * side, -1)
+        products = torch.bmm(maps.reshape(channels, count, -1), spread)
+        return products.view(channels, count, out, out)
+    # Dense k x k convolutions: torch's own kernel is the fastest.
     return _turned_there_and_back(part, maps)
 
 
@@ -109,11 +111,11 @@ def _conv(part: nn.Conv2d, maps: Tensor) -> Tensor:
 def _places(side: int, kernel: int, stride: int) -> Tensor:
     """(kernel², side² out²): 1 where a filter's tap meets that input for that output."""
     out = -(-side // stride)
-    there = torch.arange(out) * stride - kernel // 2
-    meets = (there[None, :] + torch.arange(kernel)[:, None])[:, None, :] == torch.arange(side)[
-        None, :, None
-    ]
-    return torch.einsum("iax,jby->ijabxy", meets.float(), meets.float()).reshape(kernel**2, -1)
+    corners = torch.arange(out) * stride - kernel // 2
+    inputs = corners[None, :] + torch.arange(kernel)[:, None]
+    # (kernel, side, out) along one axis. What falls on the padding meets no input.
+    meets = (inputs[:, None, :] == torch.arange(side)[None, :, None]).float()
+    return torch.einsum("iax,jby->ijabxy", meets, meets).reshape(kernel**2, -1)
 
 
 def _norm(part: nn.BatchNorm2d, maps: Tensor) -> Tensor:
@@ -136,16 +138,21 @@ def _shuffle(part: Shuffle, maps: Tensor) -> Tensor:
 
 
 def _squeeze_excite(part: SqueezeExcite, maps: Tensor) -> Tensor:
-    gate: Tensor = part.gate(part.expand(part.act(part.reduce(maps.mean((2, 3)).t()))))
+    means = maps.mean((2, 3)).t()
+    gate: Tensor = part.gate(part.expand(part.act(part.reduce(means))))
     return maps * gate.t()[:, :, None, None]
 
 
 def _head(part: Head, maps: Tensor) -> Tensor:
-    logits: Tensor = part.linear(part.dropout(part.act(part.hidden(maps.mean((2, 3)).t()))))
+    features = part.act(part.hidden(maps.mean((2, 3)).t()))
+    logits: Tensor = part.linear(part.dropout(features))
     return logits.t()
 
 
-_FASTER: Mapping[Any, Callable[[Any, Tensor], Tensor]] = {
+# Any: each takes the modules of one class, which the key names.
+Faster: TypeAlias = Callable[[Any, Tensor], Tensor]
+
+_FASTER: Mapping[object, Faster] = {
     nn.Sequential.forward: _sequential,
     Block.forward: _block,
     nn.Conv2d.forward: _conv,

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from nas.arch import Architecture
 from nas.backbone import FIXED_SIZE
-from nas.data import Dataset, LazyTensors, Splits, split, statistics
+from nas.data import Dataset, LazyTensors, Splits, Statistics, split, statistics
+from nas.data.dataset import Images
 from nas.data.masks import LazyMasks, MaskDataset
 from nas.errors import TrainingError, UsageError
 from nas.model import Network, build
@@ -36,7 +37,7 @@ class Task(Protocol):
     network: Architecture
     splits: Splits
     rows: Rows
-    statistics: Any
+    statistics: Statistics
 
     def build(self, seed: int) -> nn.Module:
         """The module to train, with fresh weights."""
@@ -97,17 +98,18 @@ class _Images:
         if fixed and other:
             raise TrainingError(
                 f"layer {fixed[0].op.signature} takes maps of {fixed[0].shape} only: "
-                f"it cannot be trained at {other[0]} px; leave --progressive out, or --set stages=1,train_share=1"
+                f"it cannot be trained at {other[0]} px; "
+                "leave --progressive out, or --set stages=1,train_share=1"
             )
         return plan
 
     def _images(self, rows: Rows, size: int) -> LazyTensors:
         return LazyTensors(self.dataset.images, rows, self.statistics, size, self.device)
 
-    def _test_images(self, images: Any) -> LazyTensors:
-        return LazyTensors(
-            images, np.arange(len(images)), self.statistics, self.network.input.size, self.device
-        )
+    def _test_images(self, images: Images) -> LazyTensors:
+        every_row = np.arange(len(images))
+        size = self.network.input.size
+        return LazyTensors(images, every_row, self.statistics, size, self.device)
 
 
 class Classification(_Images):
@@ -160,9 +162,8 @@ class Classification(_Images):
     def score_test(self, network: nn.Module, ledger: Path) -> tuple[dict[str, float], int]:
         """See `Task`."""
         images, labels = self.splits.open_test(ledger)
-        return score(
-            network, self._test_images(images), torch.from_numpy(labels).to(self.device)
-        ), len(labels)
+        truth = torch.from_numpy(labels).to(self.device)
+        return score(network, self._test_images(images), truth), len(labels)
 
 
 class Segmentation(_Images):
@@ -190,20 +191,20 @@ class Segmentation(_Images):
         """Weights of a segmenter, or of the network as a classifier, of which the body is taken."""
         if any(name.startswith(MARK) for name in weights.state):
             return load_weights(network, weights, partial=partial)
+        # Through the whole classifier, so that foreign names and other classes are seen to there.
         whole = build(self.whole)
-        found = load_weights(whole, weights, partial=partial)
+        loaded = load_weights(whole, weights, partial=partial)
         own = network.state_dict()
-        taken = {
-            f"{MARK}{name}": value
-            for name, value in whole.state_dict().items()
-            if f"{MARK}{name}" in own
-        }
-        network.load_state_dict(taken, strict=False)
+        body_state = {}
+        for name, value in whole.state_dict().items():
+            if f"{MARK}{name}" in own:
+                body_state[f"{MARK}{name}"] = value
+        network.load_state_dict(body_state, strict=False)
         return replace(
-            found,
-            loaded=tuple(name for name in found.loaded if f"{MARK}{name}" in taken),
-            missing=tuple(name for name in found.missing if f"{MARK}{name}" in taken),
-            head=tuple(name for name in own if name not in taken),
+            loaded,
+            loaded=tuple(name for name in loaded.loaded if f"{MARK}{name}" in body_state),
+            missing=tuple(name for name in loaded.missing if f"{MARK}{name}" in body_state),
+            head=tuple(name for name in own if name not in body_state),
         )
 
     def labels(self, rows: Rows, size: int) -> LazyMasks:
@@ -233,7 +234,6 @@ class Segmentation(_Images):
     def score_test(self, network: nn.Module, ledger: Path) -> tuple[dict[str, float], int]:
         """See `Task`."""
         images, masks = self.splits.open_test(ledger)
-        every, size = np.arange(len(images)), self.network.input.size
-        return score_masks(
-            network, self._test_images(images), LazyMasks(masks, every, size, self.device)
-        ), len(masks)
+        every_row = np.arange(len(images))
+        truth = LazyMasks(masks, every_row, self.network.input.size, self.device)
+        return score_masks(network, self._test_images(images), truth), len(masks)

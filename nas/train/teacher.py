@@ -5,7 +5,6 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +22,7 @@ from nas.train.loop import Source
 
 __all__ = ["TEMPERATURE", "WEIGHT", "Teacher", "load_teacher"]
 
+# Hinton et al. try 2.5 to 4 on small networks; an even share favours neither labels nor teacher.
 TEMPERATURE = 4.0
 WEIGHT = 0.5
 Logits = Callable[[Tensor], Tensor]
@@ -30,22 +30,20 @@ Logits = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """``logits``: images (n, c, s, s), normalised as the student's, to (n, classes).
-
-    ``size``: the s that it wants, 0 for any.
-
-    ``files`` and ``digest`` say where it came from. ``temperature``, ``weight``: see
-    `nas.train.distil.Distillation`.
-    """
+    """A trained network, and how much it counts: see `nas.train.distil.Distillation`."""
 
     logits: Callable[[torch.device], Logits]
+    """By device: images (n, c, s, s), normalised as the student's, to (n, classes)."""
     size: int
+    """The s that it wants; 0: any."""
     files: tuple[str, ...]
+    """Where it came from."""
     digest: str
+    """Of its weights: 20 hex digits."""
     temperature: float = TEMPERATURE
     weight: float = WEIGHT
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """What a result depends on."""
         return {
             "files": list(self.files),
@@ -131,10 +129,9 @@ def _digest(path: Path) -> str:
 def _of_network(spec: str, path: Path, dataset: Dataset) -> Teacher:
     architecture = scaled(named_network(spec), in_channels=dataset.in_channels)
     weights = read_weights(path)
-    last = [
-        value for value in weights.state.values() if value.ndim == 2
-    ]  # squeezes before it, the classifier at the end
-    classes = last[-1].shape[0] if last else architecture.out_shape.channels
+    # The classifier is the last of the matrices; those before it squeeze.
+    matrices = [value for value in weights.state.values() if value.ndim == 2]
+    classes = matrices[-1].shape[0] if matrices else architecture.out_shape.channels
     _check_classes(classes, dataset, str(path))
     network = build(scaled(architecture, classes=classes))
     if not load_weights(network, weights).whole:
@@ -165,30 +162,30 @@ def _of_onnx(path: Path, dataset: Dataset) -> Teacher:
             "an ONNX teacher needs onnxruntime: pip install 'nas-toolkit[export]'"
         ) from None
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
+    options.intra_op_num_threads = 1  # the number of threads is part of a result
+    options.log_severity_level = 3  # errors alone
     try:
         session = onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]
         )
-    except (
-        Exception
-    ) as error:  # onnxruntime raises classes of its own for whatever is wrong with a file
+    except Exception as error:  # classes of its own, for whatever is wrong with a file
         raise TrainingError(f"cannot read teacher {path}: {one_line(error, 120)}") from None
-    given, out = session.get_inputs()[0], session.get_outputs()[0]
-    shape = [n if isinstance(n, int) else 0 for n in given.shape]
+    takes, out = session.get_inputs()[0], session.get_outputs()[0]
+    # A word stands for a dimension of any size.
+    shape = [n if isinstance(n, int) else 0 for n in takes.shape]
     if len(shape) != 4 or shape[0] > 1 or shape[1] not in (0, dataset.in_channels):
         raise TrainingError(
             f"teacher {path} must take images (any number, {dataset.in_channels}, size, size), "
-            f"not {given.shape}"
+            f"not {takes.shape}"
         )
     if len(out.shape) != 2 or not isinstance(out.shape[1], int):
         raise TrainingError(f"teacher {path} must give logits (images, classes), not {out.shape}")
     _check_classes(out.shape[1], dataset, str(path))
 
     def logits(images: Tensor) -> Tensor:
-        found = session.run([out.name], {given.name: images.detach().cpu().contiguous().numpy()})[0]
-        return torch.from_numpy(found).to(images.device)
+        pixels = images.detach().cpu().contiguous().numpy()
+        values = session.run([out.name], {takes.name: pixels})[0]
+        return torch.from_numpy(values).to(images.device)
 
     return Teacher(
         logits=lambda device: logits, size=shape[2], files=(str(path),), digest=_digest(path)
