@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,14 @@ from nas.backbone import backbone
 from nas.cli._options import json_option, print_json
 from nas.data import Dataset, load
 from nas.errors import ExistsError, UsageError
-from nas.measure.int8 import Quantised, quantise
+from nas.measure.int8 import CALIBRATION_IMAGES, Quantised, quantise
 from nas.metadata import Metadata
 from nas.model.weights import Weights, read_weights
 from nas.run.network import metadata_of, named_network
 
 __all__ = ["command"]
+
+INT8_SUFFIX = ".int8.onnx"
 
 
 @click.command(
@@ -29,8 +30,9 @@ Examples:
   nas export runs/fbnet:12 --out shipped --name winner --weights winner.pt
   nas export mobilenet_v2 --classes 10 --to onnx --out shipped
   nas export runs/fbnet --features --to python,onnx --out backbone
-  nas export trained/architecture.json --weights trained/weights.pt --int8 --calibrate folder:photos --out shipped
-  nas export streets/architecture.json --weights streets --out shipped     # of nas train --task segmentation"""
+  nas export trained/architecture.json --weights trained/weights.pt --out shipped \\
+      --int8 --calibrate folder:photos
+  nas export streets/architecture.json --weights streets --out shipped  # of --task segmentation"""
 )
 @click.argument("network")
 @click.option(
@@ -45,37 +47,42 @@ Examples:
 @click.option(
     "--weights",
     type=click.Path(path_type=Path),
-    help="State dict, or a folder of nas train; a segmenter's ship a class per pixel.",
+    help="State dict, or a folder of nas train. A segmenter's make files that name a class per "
+    "pixel.",
 )
 @click.option(
-    "--features", is_flag=True, help="Without the head: maps at strides 4 to 32, input of any size."
+    "--features",
+    is_flag=True,
+    help="Leave the head out: maps at strides 4 to 32, for images of any size.",
 )
 @click.option(
     "--int8",
     is_flag=True,
-    help="Quantise the ONNX file too, as NAME.int8.onnx; needs --weights, --calibrate.",
+    help="Quantise the ONNX file too, as NAME.int8.onnx. Needs --weights and --calibrate.",
 )
 @click.option(
     "--calibrate",
     metavar="DATA",
-    help="Data set of the training, whose weights set gives the ranges.",
+    help="Data set of the training. Its weights set gives the ranges of the int8 file.",
 )
 @click.option(
     "--calibration-images",
     type=click.IntRange(1),
-    default=256,
+    default=CALIBRATION_IMAGES,
     show_default=True,
-    help="How many of them.",
+    help="Images that the int8 file is calibrated with.",
 )
 @click.option(
-    "--score-test", is_flag=True, help="Score both files on the test set too, which is counted."
+    "--score-test",
+    is_flag=True,
+    help="Score both ONNX files on the test set too. Each time is counted.",
 )
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 @click.option(
     "--width",
     type=click.FloatRange(0.05, 20),
     default=1.0,
-    help="Channel multiplier, as published.",
+    help="Multiplier of all channels.  [default: 1, as published]",
 )
 @click.option("--resolution", type=click.IntRange(8, 4096), help="Input size in pixels.")
 @click.option("--classes", type=click.IntRange(1, 65536), help="Output classes.")
@@ -105,44 +112,43 @@ def command(
     """
     architecture = named_network(network, width=width, resolution=resolution, classes=classes)
     formats = [kind.strip() for kind in to.split(",") if kind.strip()]
-    if int8 and features:
-        raise UsageError("--int8 scores logits, and --features ships none: leave one of them out")
-    dataset = _calibration(int8, calibrate, weights, formats, score_test)
-    given = None if weights is None else read_weights(weights)
-    pixels = 0 if features else export.pixel_classes(given)
+    name = default_name(network) if name is None else name
+    dataset = None
+    if int8:
+        dataset = _calibration(calibrate, weights, formats, features)
+    elif calibrate is not None or score_test:
+        raise UsageError("--calibrate and --score-test have a meaning only with --int8")
+    parameters = None if weights is None else read_weights(weights)
+    pixels = 0 if features else export.pixel_classes(parameters)
     if int8 and pixels:
         raise UsageError(
             "--int8 scores a class per image, and these weights are a segmenter's: leave --int8 out"
         )
-    if (
-        dataset is not None
-        and not force
-        and (file := out / f"{name or default_name(network)}.int8.onnx").exists()
-    ):
+    # Before the export, not after it: quantising comes last and takes the longest.
+    quantised_file = out / f"{name}{INT8_SUFFIX}"
+    if int8 and not force and quantised_file.exists():
         raise ExistsError(
-            f"{file} exists: choose another --name or --out, or overwrite it with --force"
+            f"{quantised_file} exists: choose another --name or --out, or overwrite it with --force"
         )
-    made = export.export(
-        architecture, out, name=default_name(network) if name is None else name,
-        formats=formats, weights=given, metadata=_metadata(network, given).fitting(architecture, pixels), features=features,
+    exported = export.export(
+        architecture,
+        out,
+        name=name,
+        formats=formats,
+        weights=parameters,
+        metadata=_metadata(network, parameters).fitting(architecture, pixels),
+        features=features,
         force=force,
-    )  # fmt: skip
-    found = backbone(architecture) if features else None
-    document = _document(architecture if found is None else found.architecture, made)
-    if pixels:
-        document["pixel_classes"] = pixels
-    if found is not None:
-        document["maps"] = [
-            {"stride": tap.stride, "layer": tap.name, "channels": tap.channels, "onnx": tap.output}
-            for tap in found.taps
-        ]
-    lines = list(made.weights.lines()) if made.weights else []
+    )
+    document = _document(architecture, exported, features=features, pixels=pixels)
+    lines = _lines(document)
+    if exported.weights:
+        lines += exported.weights.lines()
     if dataset is not None:
-        source = made.files["onnx"]
         quantised = quantise(
-            source,
+            exported.files["onnx"],
             dataset,
-            source.with_suffix(".int8.onnx"),
+            quantised_file,
             images=calibration_images,
             test=score_test,
         )
@@ -151,32 +157,34 @@ def command(
     if as_json:
         print_json(document)
     else:
-        click.echo("\n".join([*_lines(document), *lines]))
+        click.echo("\n".join(lines))
 
 
 def _metadata(network: str, weights: Weights | None) -> Metadata:
-    """The network's own; where its weights lie beside the network of a training, that one's, with its normalisation."""
+    """The network's own, or that of the training whose network lies beside the weights.
+
+    A run knows its class names, but not how a later training normalised its images.
+    """
+    own = metadata_of(network)
     if weights is None:
-        return metadata_of(network)
+        return own
     beside = weights.file.parent / "architecture.json"
-    known = metadata_of(network)
-    if known.mean or not beside.is_file():
-        return known
+    if own.mean or not beside.is_file():
+        return own
     trained = metadata_of(str(beside))
-    return replace(trained, classes=known.classes or trained.classes)
+    return dataclasses.replace(trained, classes=own.classes or trained.classes)
 
 
 def _calibration(
-    int8: bool, calibrate: str | None, weights: Path | None, formats: list[str], score_test: bool
-) -> Dataset | None:
-    """The data set of --calibrate; None where no int8 file is asked for."""
-    if not int8:
-        if calibrate is not None or score_test:
-            raise UsageError("--calibrate and --score-test have a meaning only with --int8")
-        return None
+    calibrate: str | None, weights: Path | None, formats: list[str], features: bool
+) -> Dataset:
+    """The data set of --calibrate."""
+    if features:
+        raise UsageError("--int8 scores logits, and --features ships none: leave one of them out")
     if calibrate is None:
         raise UsageError(
-            "--int8 needs --calibrate DATA: its ranges come from real images, such as --calibrate digits"
+            "--int8 needs --calibrate DATA: its ranges come from real images, "
+            "such as --calibrate digits"
         )
     if weights is None:
         raise UsageError(
@@ -187,52 +195,92 @@ def _calibration(
     return load(calibrate)
 
 
-def _int8_document(made: Quantised) -> dict[str, Any]:
-    test = made.test_accuracy
+def _int8_document(quantised: Quantised) -> dict[str, Any]:
+    before, after = quantised.latency
+    test_accuracy = None
+    if quantised.test_accuracy is not None:
+        test_accuracy = _before_after(*quantised.test_accuracy)
     return {
-        "file": str(made.file),
-        "calibration_images": made.images,
-        "selection_accuracy": {"before": made.accuracy[0], "after": made.accuracy[1]},
-        "test_accuracy": None if test is None else {"before": test[0], "after": test[1]},
-        "test_openings": made.test_openings,
-        "latency_ms": {
-            name: t.latency_ms for name, t in zip(("before", "after"), made.latency, strict=True)
-        },
-        "latency_sd_ms": {
-            name: t.sd_ms for name, t in zip(("before", "after"), made.latency, strict=True)
-        },
-        "size_bytes": dict(zip(("before", "after"), made.size_bytes, strict=True)),
+        "file": str(quantised.file),
+        "calibration_images": quantised.images,
+        "selection_accuracy": _before_after(*quantised.accuracy),
+        "test_accuracy": test_accuracy,
+        "test_openings": quantised.test_openings,
+        "latency_ms": _before_after(before.latency_ms, after.latency_ms),
+        "latency_sd_ms": _before_after(before.sd_ms, after.sd_ms),
+        "size_bytes": _before_after(*quantised.size_bytes),
     }
 
 
+def _before_after(before: float, after: float) -> dict[str, float]:
+    return {"before": before, "after": after}
+
+
 def default_name(network: str) -> str:
-    """Name of the files for a NETWORK as it was given: ``runs/fbnet:12`` becomes ``fbnet_12``."""
+    """Name of the files for a NETWORK: ``runs/fbnet:12`` becomes ``fbnet_12``."""
     folder, _, trial = network.rpartition(":")
-    run = bool(folder) and Path(folder).is_dir()
-    stem = f"{Path(folder).name}_{trial}" if run else Path(network).name.removesuffix(".json")
+    if folder and Path(folder).is_dir():
+        stem = f"{Path(folder).name}_{trial}"
+    else:
+        stem = Path(network).name.removesuffix(".json")
     text = re.sub(r"\W+", "_", stem, flags=re.ASCII).strip("_")
     return text if text.isidentifier() else f"network_{text}".rstrip("_")
 
 
-def _document(architecture: Architecture, made: export.Exported) -> dict[str, Any]:
-    return {
-        "digest": architecture.digest,
-        "params": made.params,
-        "macs": made.macs,
-        "files": {kind: str(path) for kind, path in made.files.items()},
-        "trained": made.trained,
-        "weights": None if made.weights is None else dataclasses.asdict(made.weights),
+def _document(
+    architecture: Architecture, exported: export.Exported, *, features: bool, pixels: int
+) -> dict[str, Any]:
+    layers = backbone(architecture) if features else None
+    shipped = architecture if layers is None else layers.architecture
+    weights = exported.weights
+    document: dict[str, Any] = {
+        "digest": shipped.digest,
+        "params": exported.params,
+        "macs": exported.macs,
+        "files": {kind: str(path) for kind, path in exported.files.items()},
+        "trained": exported.trained,
+        "weights": None if weights is None else dataclasses.asdict(weights),
         "largest_difference": {
-            "python": made.python_difference,
-            "onnx": made.onnx_difference,
-            "tflite": made.tflite_difference,
+            "python": exported.python_difference,
+            "onnx": exported.onnx_difference,
+            "tflite": exported.tflite_difference,
         },
     }
+    if pixels:
+        document["pixel_classes"] = pixels
+    if layers is not None:
+        document["maps"] = [
+            {"stride": tap.stride, "layer": tap.name, "channels": tap.channels, "onnx": tap.output}
+            for tap in layers.taps
+        ]
+    return document
 
 
 def _lines(document: dict[str, Any]) -> list[str]:
     """The files, what was verified about each, and whether there are trained weights."""
-    checked = {
+    lines = [
+        f"architecture {document['digest']}: "
+        f"{document['params']:,} params, {document['macs']:,} MACs"
+    ]
+    verified = _verified(document)
+    for kind, path in document["files"].items():
+        difference = document["largest_difference"].get(kind)
+        lines.append(f"  {path}  {verified[kind]}{_how_close(difference)}")
+    for tap in document.get("maps", ()):
+        lines.append(
+            f"  stride {tap['stride']:2}  {tap['channels']} channels, after {tap['layer']}; "
+            f"{tap['onnx']} in ONNX"
+        )
+    if document["weights"] is None:
+        lines.append(
+            "Weights: untrained. --weights FILE takes a state dict of the trained network."
+        )
+    return lines
+
+
+def _verified(document: dict[str, Any]) -> dict[str, str]:
+    """By format, what its file was checked for."""
+    sentences = {
         "python": "parameters, MACs and logits are the source's",
         "onnx": f"any batch, opset {export.OPSET}; logits are the source's",
         "json": "architecture",
@@ -241,38 +289,19 @@ def _lines(document: dict[str, Any]) -> list[str]:
         "coreml": "converted, not executed here",
         "tflite": "for LiteRT, batch 1; run here, outputs are the source's",
     }
+    any_size = f"any batch and size, opset {export.OPSET}"
     if "maps" in document:
-        checked |= {
-            "python": "parameters, MACs and maps are the source's, at two sizes",
-            "onnx": f"any batch and size, opset {export.OPSET}; maps are the source's",
-        }
+        sentences["python"] = "parameters, MACs and maps are the source's, at two sizes"
+        sentences["onnx"] = f"{any_size}; maps are the source's"
     if "pixel_classes" in document:
-        checked |= {
-            "python": "parameters, MACs and logits per pixel are the source's",
-            "onnx": f"any batch and size, opset {export.OPSET}; logits are the source's, mask is their largest",
-            "json": "architecture of the body",
-        }
-    lines = [
-        f"architecture {document['digest']}: {document['params']:,} params, {document['macs']:,} MACs"
-    ]
-    for kind, path in document["files"].items():
-        difference = document["largest_difference"].get(kind)
-        lines.append(
-            f"  {path}  {checked[kind]}"
-            + (
-                ""
-                if difference is None
-                else f" (to {difference:.0e})"
-                if difference
-                else ", exactly"
-            )
-        )
-    for tap in document.get("maps", ()):
-        lines.append(
-            f"  stride {tap['stride']:2}  {tap['channels']} channels, after {tap['layer']}; {tap['onnx']} in ONNX"
-        )
-    if document["weights"] is None:
-        lines.append(
-            "Weights: untrained. --weights FILE takes a state dict of the trained network."
-        )
-    return lines
+        sentences["python"] = "parameters, MACs and logits per pixel are the source's"
+        sentences["onnx"] = f"{any_size}; logits are the source's, mask is their largest"
+        sentences["json"] = "architecture of the body"
+    return sentences
+
+
+def _how_close(difference: float | None) -> str:
+    """The end of a file's line; nothing if it was not compared."""
+    if difference is None:
+        return ""
+    return f" (to {difference:.0e})" if difference else ", exactly"

@@ -1,4 +1,7 @@
-"""An ONNX file in int8: weights and activations quantised statically by onnxruntime, ranges from calibration images."""
+"""An ONNX file in int8.
+
+onnxruntime quantises weights and activations statically, with ranges from calibration images.
+"""
 
 import json
 import logging
@@ -7,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,22 +20,27 @@ from nas.errors import ArchitectureError, UsageError
 from nas.export.onnx import require_onnx
 from nas.files import one_line
 
-__all__ = ["OnnxNetwork", "quantise_static", "write_int8"]
+__all__ = ["CalibrationReader", "OnnxNetwork", "quantise_static", "write_int8"]
 
 BATCH_SIZE = 32
 
-# Signed activations, which onnxruntime advises, take 2 to 4 times as long here: its depthwise
-# kernel knows unsigned ones only. Hard sigmoids and products of small maps gain nothing from int8.
-# Seven bits of weights keep sums from saturating on CPUs without VNNI, so that the accuracy
-# measured here holds there too.
+# Hard sigmoids and products of small maps gain nothing from int8.
 OPS = ("Add", "AveragePool", "Clip", "Conv", "Gemm", "MatMul", "MaxPool", "Relu")
 
 
-class OnnxNetwork(nn.Module):
-    """An ONNX file with one input and one output as a module: runs in onnxruntime on one thread, without gradients.
+class CalibrationReader(Protocol):
+    """What onnxruntime calibrates with: any object with this method will do."""
 
-    ``shape``: what it takes, (channels, size), and ``classes`` what it gives. Raises
-    `ArchitectureError` for other files.
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next batch by the name of its input; None after the last."""
+        ...
+
+
+class OnnxNetwork(nn.Module):
+    """An ONNX file with one input and one output as a module.
+
+    It runs in onnxruntime on one thread, without gradients. ``shape``: what it takes, (channels,
+    size), and ``classes`` what it gives. Raises `ArchitectureError` for other files.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,85 +55,97 @@ class OnnxNetwork(nn.Module):
             self.session = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]
             )
-        except (
-            Exception
-        ) as error:  # onnxruntime raises classes of its own for whatever is wrong with a file
+        # For each thing that is wrong with a file onnxruntime raises a class of its own.
+        except Exception as error:
             raise ArchitectureError(f"cannot read {path}: {one_line(error, 120)}") from None
-        given, out = self.session.get_inputs()[0], self.session.get_outputs()[0]
-        if len(given.shape) != 4 or not all(
-            isinstance(n, int) for n in (*given.shape[1:3], *out.shape[1:])
-        ):
+        image = self.session.get_inputs()[0]
+        logits = self.session.get_outputs()[0]
+        # A number that is free in the file is a word here: only the batch may be.
+        fixed = (*image.shape[1:3], *logits.shape[1:])
+        if len(image.shape) != 4 or not all(isinstance(size, int) for size in fixed):
             raise ArchitectureError(
-                f"{path} must take images (any, channels, size, size), not {given.shape}"
+                f"{path} must take images (any, channels, size, size), not {image.shape}"
             )
-        self.given, self.out = given.name, out.name
-        self.shape, self.classes = (given.shape[1], given.shape[2]), out.shape[1]
+        self.input_name = image.name
+        self.output_name = logits.name
+        self.shape = image.shape[1], image.shape[2]
+        self.classes = logits.shape[1]
 
     def forward(self, images: Tensor) -> Tensor:
         """images: (n, channels, size, size). Logits: (n, classes)."""
-        found = self.session.run([self.out], {self.given: images.contiguous().numpy()})[0]
-        return torch.from_numpy(found)
+        feed = {self.input_name: images.contiguous().numpy()}
+        return torch.from_numpy(self.session.run([self.output_name], feed)[0])
 
 
 def write_int8(source: Path, images: Tensor, target: Path) -> None:
-    """Write ``target``, the int8 form of the ONNX file ``source``; images: (n, channels, size, size) to calibrate with.
+    """Write ``target``, the int8 form of the ONNX file ``source``.
 
-    Weights int8 per output channel, activations uint8 by the range of the calibration images, as
-    QDQ operators around convolutions, linear layers and what sits between them. Properties of the
-    file are kept, ``int8`` is added: the number of images.
+    ``images``: (n, channels, size, size) to calibrate with. Weights are int8 per output channel,
+    activations uint8 by the range that the images give, as QDQ operators around convolutions,
+    linear layers and what sits between them. Properties of the file are kept, ``int8`` is added:
+    the number of images.
     """
     require_onnx()
     import onnx
     from onnxruntime.quantization import shape_inference
 
+    reader = _ImageReader(images, OnnxNetwork(source).input_name)
     with TemporaryDirectory(prefix="nas-int8-") as folder, _quiet():
         ready = Path(folder) / "ready.onnx"
+        # Symbolic shape inference needs sympy, and finds nothing more in graphs like these.
         shape_inference.quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
-        quantise_static(ready, target, _reader(images, OnnxNetwork(source).given))
+        quantise_static(ready, target, reader)
     model = onnx.load(target)
-    known = {entry.key: entry.value for entry in onnx.load(source).metadata_props}
-    onnx.helper.set_model_props(model, {**known, "int8": json.dumps(len(images))})
+    properties = {entry.key: entry.value for entry in onnx.load(source).metadata_props}
+    properties["int8"] = json.dumps(len(images))
+    onnx.helper.set_model_props(model, properties)
     onnx.checker.check_model(model)
     onnx.save(model, target)
 
 
-def quantise_static(source: Path, target: Path, reader: Any) -> None:
-    """Quantise a file by onnxruntime, the same way everywhere here: networks to ship, and graphs to time.
+def quantise_static(source: Path, target: Path, reader: CalibrationReader) -> None:
+    """Quantise a file by onnxruntime, the same way everywhere here: to ship, and to time.
 
-    ``reader``: a `CalibrationDataReader`. Weights int8 of seven bits with a scale per channel,
-    activations uint8.
+    Weights are int8 of seven bits with a scale per channel, activations uint8.
     """
     from onnxruntime import quantization
 
     with _quiet():
         quantization.quantize_static(
-            str(source), str(target), reader, quant_format=quantization.QuantFormat.QDQ, per_channel=True,
-            reduce_range=True, op_types_to_quantize=list(OPS), activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8, calibrate_method=quantization.CalibrationMethod.MinMax,
-        )  # fmt: skip
+            str(source),
+            str(target),
+            reader,
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=True,
+            # Seven bits of weights keep sums from saturating on CPUs without VNNI, so that the
+            # accuracy measured here holds there too.
+            reduce_range=True,
+            op_types_to_quantize=list(OPS),
+            # Signed activations, which onnxruntime advises, take 2 to 4 times as long here: its
+            # depthwise kernel knows unsigned ones only.
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            calibrate_method=quantization.CalibrationMethod.MinMax,
+        )
 
 
-def _reader(images: Tensor, name: str) -> Any:
-    """What onnxruntime's calibration reads batches from."""
-    from onnxruntime.quantization import CalibrationDataReader
+class _ImageReader:
+    """Images for calibration, batch by batch."""
 
-    if len(images) < 1:
-        raise UsageError("calibration needs at least one image")
+    def __init__(self, images: Tensor, input_name: str) -> None:
+        if len(images) < 1:
+            raise UsageError("calibration needs at least one image")
+        self.batches = iter(torch.split(images, BATCH_SIZE))
+        self.input_name = input_name
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.batches: Iterator[Tensor] = iter(torch.split(images, BATCH_SIZE))
-
-        def get_next(self) -> dict[str, Any] | None:
-            batch = next(self.batches, None)
-            return None if batch is None else {name: batch.contiguous().numpy()}
-
-    return Reader()
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        batch = next(self.batches, None)
+        return None if batch is None else {self.input_name: batch.contiguous().numpy()}
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without onnxruntime's advice on stderr, which is about steps that are taken here."""
+    """Without onnxruntime's advice on standard error, which is about steps that are taken here."""
     root = logging.getLogger()
     before = root.level
     root.setLevel(logging.ERROR)

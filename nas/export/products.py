@@ -21,75 +21,99 @@ __all__ = ["Product", "backbone_product", "network_product", "pixel_classes", "s
 
 
 def pixel_classes(weights: Weights | None) -> int:
-    """How many classes per pixel the weights of a segmenter are for; 0 where they are none of a segmenter."""
-    state = {} if weights is None else weights.state
-    last = state.get("high.weight")
-    if last is None or last.ndim != 4 or not any(name.startswith(MARK) for name in state):
+    """How many classes per pixel the weights of a segmenter are for; 0 for other weights."""
+    if weights is None or not any(name.startswith(MARK) for name in weights.state):
+        return 0
+    last = weights.state.get("high.weight")
+    if last is None or last.ndim != 4:
         return 0
     return len(last)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Product:
-    """A module to ship. ``other``: one like it, to try the Python file with; ``architecture`` goes into the JSON file.
-
-    ``source`` is the Python file's text, ``made`` its function; ``outputs`` are the ONNX file's, of
-    ``onnx``.
-    """
+    """A module to ship, and what its files say."""
 
     architecture: Architecture
+    """Goes into the JSON file."""
     module: nn.Module
     other: nn.Module
+    """One like the module, to try the Python file with."""
     source: Callable[[], str]
+    """Writes the Python file's text."""
     metadata: Metadata
     params: int
     macs: int
+    """Of one image."""
     loaded: Loaded | None = None
+    """What was read of a file of weights; None without one."""
     onnx: nn.Module | None = None
-    made: str = "network"
+    """What the ONNX file computes, if not the module's outputs."""
+    function: str = "network"
+    """The function of the Python file that makes the module."""
     outputs: tuple[str, ...] = ("logits",)
+    """Names of the ONNX file's outputs."""
     any_size: bool = False
+    """Whether images of other sizes may be given."""
 
 
 def network_product(
     architecture: Architecture, weights: Weights | None, metadata: Metadata
 ) -> Product:
-    """The whole network. A new network's norms would hide mistakes: its Python file is tried with other ones."""
+    """The whole network."""
     network = other = build(architecture)
     loaded = None if weights is None else load_weights(network, weights)
     if weights is None:
+        # A new network's norms are all the identity, which would hide mistakes in the Python file.
         other = build(architecture)
         shake(other)
     return Product(
-        architecture=architecture, module=network, other=other, loaded=loaded,
-        source=lambda: python_source(architecture, metadata), metadata=metadata,
-        params=architecture.params, macs=architecture.macs,
-    )  # fmt: skip
+        architecture=architecture,
+        module=network,
+        other=other,
+        loaded=loaded,
+        source=lambda: python_source(architecture, metadata),
+        metadata=metadata,
+        params=architecture.params,
+        macs=architecture.macs,
+    )
 
 
 def backbone_product(
     architecture: Architecture, weights: Weights | None, metadata: Metadata
 ) -> Product:
     """Its layers up to the last map; of a segmenter's weights, those of its body."""
-    network, found, metadata = (
-        build(architecture),
-        backbone(architecture),
-        dataclasses.replace(metadata, classes=()),
-    )
+    network = build(architecture)
+    layers = backbone(architecture)
+    # Maps have no class names.
+    metadata = dataclasses.replace(metadata, classes=())
     if weights is not None and pixel_classes(weights):
-        own = {
-            n.removeprefix(MARK): value for n, value in weights.state.items() if n.startswith(MARK)
-        }
-        weights = dataclasses.replace(weights, state=own)
+        weights = _of_body(weights)
     loaded = None if weights is None else load_weights(network, weights)
-    other = features_of(build(architecture), found)
+    other = features_of(build(architecture), layers)
     shake(other)
     return Product(
-        architecture=found.architecture, module=features_of(network, found), other=other, loaded=loaded,
-        source=lambda: features_source(found, metadata), metadata=metadata, made="features",
-        params=found.architecture.params, macs=found.architecture.macs,
-        outputs=tuple(tap.output for tap in found.taps), any_size=True,
-    )  # fmt: skip
+        architecture=layers.architecture,
+        module=features_of(network, layers),
+        other=other,
+        loaded=loaded,
+        source=lambda: features_source(layers, metadata),
+        metadata=metadata,
+        function="features",
+        params=layers.architecture.params,
+        macs=layers.architecture.macs,
+        outputs=tuple(tap.output for tap in layers.taps),
+        any_size=True,
+    )
+
+
+def _of_body(weights: Weights) -> Weights:
+    """What a segmenter's weights hold of the network that it stands on, by that one's names."""
+    state = {}
+    for name, value in weights.state.items():
+        if name.startswith(MARK):
+            state[name.removeprefix(MARK)] = value
+    return dataclasses.replace(weights, state=state)
 
 
 class _WithMasks(nn.Module):
@@ -108,12 +132,20 @@ class _WithMasks(nn.Module):
 def segmenter_product(architecture: Architecture, weights: Weights, metadata: Metadata) -> Product:
     """A class per pixel; the body is the network's layers up to stride 16."""
     pixels = pixel_classes(weights)
-    made = segmenter(architecture, pixels)
-    loaded = load_weights(made, weights)
+    network = segmenter(architecture, pixels)
+    loaded = load_weights(network, weights)
     layers = body(architecture).architecture
     return Product(
-        architecture=layers, module=made, other=made, loaded=loaded, onnx=_WithMasks(made),
-        source=lambda: masks_source(architecture, pixels, metadata), metadata=metadata,
-        params=sum(value.numel() for value in made.parameters()), macs=macs_of(made, architecture.input),
-        outputs=("logits", "mask"), any_size=takes_any_size(layers),
-    )  # fmt: skip
+        architecture=layers,
+        module=network,
+        other=network,
+        loaded=loaded,
+        onnx=_WithMasks(network),
+        source=lambda: masks_source(architecture, pixels, metadata),
+        metadata=metadata,
+        params=sum(value.numel() for value in network.parameters()),
+        macs=macs_of(network, architecture.input),
+        outputs=("logits", "mask"),
+        # Layers up to stride 16 may hold operators of one size, such as attention over a map.
+        any_size=takes_any_size(layers),
+    )

@@ -7,43 +7,48 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from nas.errors import ArchitectureError
+from nas.export._fresh import Measured, Request
 from nas.shape import Shape
 
 __all__ = ["Job", "Verdict", "check", "macs_of", "shake"]
 
 IMAGES = 3
 TOLERANCE = 1e-5
+"""Of the largest logit: onnxruntime adds in another order than torch, in the same float32."""
+OBLONG = (32, 17)
+"""What another input is higher and wider by. No stride divides a width 17 above a multiple of 32."""
 SCRIPT = Path(__file__).with_name("_fresh.py")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A source network and the files made from it. The ONNX file holds the network's own weights.
-
-    ``shape`` of one image; ``params`` and ``macs`` that a Python file must have; ``made``: its
-    function. ``any_size``: another, oblong input must work as well.
-    """
+    """A source network and the files made from it."""
 
     shape: Shape
+    """Of one image."""
     network: nn.Module
+    """The source. The ONNX file holds its own weights; the Python file is given them."""
     params: int = 0
+    """That the Python file must have."""
     macs: int = 0
+    """That the Python file must have."""
     python: Path | None = None
     onnx: Path | None = None
-    made: str = "network"
+    function: str = "network"
+    """The function of the Python file that makes the network."""
     any_size: bool = False
+    """Whether another, oblong input must work as well."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What the files did: largest difference of logits relative to the largest logit, None where there is no file."""
+    """The largest difference of a file's logits, relative to the largest; None without a file."""
 
     python_difference: float | None
     onnx_difference: float | None
@@ -52,22 +57,24 @@ class Verdict:
 def check(jobs: Sequence[Job]) -> list[Verdict]:
     """Run all files in one new interpreter that cannot import the toolkit.
 
-    Parameters and MACs of a Python file must be the job's; logits of a random batch, split into a
-    batch of one and the rest, the source network's. Raises `ArchitectureError` on the first
+    A Python file must have the job's parameters and MACs. Logits of a random batch, split into a
+    batch of one and the rest, must be the source network's. Raises `ArchitectureError` on the first
     difference.
     """
     with TemporaryDirectory(prefix="nas-export-") as folder:
+        # Also without files: a network whose logits are not finite must not be shipped.
         requests = [_request(job, Path(folder), number) for number, job in enumerate(jobs)]
-        found = (
-            _run(requests, Path(folder))
-            if any(job.python or job.onnx for job in jobs)
-            else [{} for _ in jobs]
-        )
-    return [_judge(job, measured) for job, measured in zip(jobs, found, strict=True)]
+        measured: list[Measured] = [{} for _ in jobs]
+        if any(job.python or job.onnx for job in jobs):
+            measured = _run(requests, Path(folder))
+    return [_judge(job, seen) for job, seen in zip(jobs, measured, strict=True)]
 
 
 def shake(network: nn.Module) -> None:
-    """Give biases, norms and scales values that are not those of a new network, so that each of them matters."""
+    """Give biases, norms and scales values that are not those of a new network.
+
+    A new norm is the identity and a new bias is zero, so a file that forgets one would pass.
+    """
     draw = torch.Generator().manual_seed(0)
     for name, value in network.state_dict().items():
         if value.is_floating_point() and value.dim() == 1:
@@ -76,70 +83,101 @@ def shake(network: nn.Module) -> None:
 
 
 def macs_of(network: nn.Module, shape: Shape) -> int:
-    """Multiply-adds of one image, counted by torch: for what is no `Architecture`. The network is left in evaluation mode."""
+    """Multiply-adds of one image, counted by torch: for what is no `Architecture`.
+
+    The network is left in evaluation mode.
+    """
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network.eval()(torch.zeros(1, shape.channels, shape.size, shape.size))
     return int(counter.get_total_flops()) // 2
 
 
-def _request(job: Job, folder: Path, number: int) -> dict[str, Any]:
-    shape, draw = job.shape, torch.Generator().manual_seed(number)
-    sizes = [
-        (shape.size, shape.size),
-        *([(shape.size + 32, shape.size + 17)] if job.any_size else []),
-    ]
-    images = [torch.randn(IMAGES, shape.channels, *size, generator=draw) for size in sizes]
+def _request(job: Job, folder: Path, number: int) -> Request:
+    """Save what the job's files are tried with."""
+    images = _images(job, seed=number)
+    outputs = []
     with torch.no_grad():
-        made = [job.network.eval()(batch) for batch in images]
-    outputs = [found if isinstance(found, list) else [found] for found in made]
-    if not all(output.isfinite().all() for found in outputs for output in found):
-        raise ArchitectureError(
-            "the network gives logits that are not finite for random images: its weights are broken"
-        )
-    saved: dict[str, Any] = {
-        "weights": job.network.state_dict(),
-        "images": images,
-        "outputs": outputs,
+        for batch in images:
+            output = job.network.eval()(batch)
+            outputs.append(output if isinstance(output, list) else [output])
+    _check_finite(outputs)
+
+    def save(name: str, value: object) -> str:
+        path = folder / f"{number}.{name}.pt"
+        torch.save(value, path)
+        return str(path)
+
+    return {
+        "python": str(job.python) if job.python else None,
+        "onnx": str(job.onnx) if job.onnx else None,
+        "function": job.function,
+        "weights": save("weights", job.network.state_dict()),
+        "images": save("images", images),
+        "outputs": save("outputs", outputs),
     }
-    for name, value in saved.items():
-        torch.save(value, folder / f"{number}.{name}.pt")
-    files = {name: str(folder / f"{number}.{name}.pt") for name in saved}
-    named = {
-        "python": job.python and str(job.python),
-        "onnx": job.onnx and str(job.onnx),
-        "made": job.made,
-    }
-    return {**files, **named}
 
 
-def _run(requests: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
+def _images(job: Job, *, seed: int) -> list[Tensor]:
+    """A random batch for each size of input that must work."""
+    draw = torch.Generator().manual_seed(seed)
+    channels, size = job.shape.channels, job.shape.size
+    sizes = [(size, size)]
+    if job.any_size:
+        sizes.append((size + OBLONG[0], size + OBLONG[1]))
+    return [torch.randn(IMAGES, channels, *sides, generator=draw) for sides in sizes]
+
+
+def _check_finite(batches: list[list[Tensor]]) -> None:
+    for outputs in batches:
+        if not all(output.isfinite().all() for output in outputs):
+            raise ArchitectureError(
+                "the network gives logits that are not finite for random images: "
+                "its weights are broken"
+            )
+
+
+def _run(requests: list[Request], folder: Path) -> list[Measured]:
+    """Measure all jobs in one interpreter: to import torch again takes seconds."""
     file = folder / "request.json"
-    file.write_text(
-        json.dumps({"path": [str(Path(torch.__file__).parent.parent)], "jobs": requests})
-    )
-    done = subprocess.run(
+    packages = str(Path(torch.__file__).parent.parent)
+    file.write_text(json.dumps({"path": [packages], "jobs": requests}))
+    # -I: neither PYTHONPATH nor the working folder may offer the toolkit.
+    # -B: no __pycache__ beside the exported file.
+    process = subprocess.run(
         [sys.executable, "-I", "-B", str(SCRIPT), str(file)],
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    if process.returncode:
+        errors = process.stderr.strip().splitlines()
+        last = errors[-1] if errors else f"exit code {process.returncode}"
         raise ArchitectureError(f"an exported file does not run without the toolkit: {last[:300]}")
-    found: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    # An exported file may print too: ours is the last line.
+    measured: list[Measured] = json.loads(process.stdout.splitlines()[-1])
+    return measured
 
 
-def _judge(job: Job, measured: dict[str, Any]) -> Verdict:
-    declared = {"params": job.params, "macs": job.macs}
-    for name, value in declared.items():
-        if name in measured and measured[name] != value:
+def _judge(job: Job, measured: Measured) -> Verdict:
+    counts = [
+        ("params", measured.get("params"), job.params),
+        ("macs", measured.get("macs"), job.macs),
+    ]
+    for name, actual, declared in counts:
+        if actual is not None and actual != declared:
             raise ArchitectureError(
-                f"the exported Python file has {measured[name]:,.0f} {name}, its source {value:,}"
+                f"the exported Python file has {actual:,.0f} {name}, its source {declared:,}"
             )
-    for name in ("python", "onnx"):
-        if name in measured and not (measured[name] is not None and measured[name] <= TOLERANCE):
-            raise ArchitectureError(
-                f"logits of the exported {name} file differ from the source's by {measured[name]}, at most {TOLERANCE} is allowed"
-            )
+    if "python" in measured:
+        _check_close("python", measured["python"])
+    if "onnx" in measured:
+        _check_close("onnx", measured["onnx"])
     return Verdict(python_difference=measured.get("python"), onnx_difference=measured.get("onnx"))
+
+
+def _check_close(kind: str, difference: float | None) -> None:
+    if difference is None or not difference <= TOLERANCE:
+        raise ArchitectureError(
+            f"logits of the exported {kind} file differ from the source's by {difference}, "
+            f"at most {TOLERANCE} is allowed"
+        )

@@ -2,11 +2,14 @@
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nas.export.int8 import quantise_static
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 __all__ = ["quantized"]
 
@@ -21,27 +24,30 @@ def quantized(model: bytes) -> bytes:
     """
     import onnx
 
-    read = onnx.load_from_string(model)
+    graph = onnx.load_from_string(model)
     with tempfile.TemporaryDirectory(prefix="nas-int8-") as folder:
-        given, made = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
-        onnx.save(onnx.shape_inference.infer_shapes(read), given)
-        quantise_static(given, made, _Random(read))
-        return made.read_bytes()
+        source = Path(folder, "float.onnx")
+        target = Path(folder, "int8.onnx")
+        onnx.save(onnx.shape_inference.infer_shapes(graph), source)
+        quantise_static(source, target, _RandomReader(graph))
+        return target.read_bytes()
 
 
-class _Random:
+class _RandomReader:
     """A calibration reader over a few random inputs."""
 
-    def __init__(self, model: Any) -> None:
-        constants = {each.name for each in model.graph.initializer}
-        self._shapes = {
-            each.name: [dim.dim_value or 1 for dim in each.type.tensor_type.shape.dim]
-            for each in model.graph.input
-            if each.name not in constants
-        }
-        self._rng, self._left = np.random.default_rng(0), SAMPLES
+    def __init__(self, model: "ModelProto") -> None:
+        constants = {value.name for value in model.graph.initializer}
+        self._shapes = {}
+        for value in model.graph.input:
+            if value.name not in constants:
+                sizes = value.type.tensor_type.shape.dim
+                # An axis that is free in the graph, the batch, has no number: one will do.
+                self._shapes[value.name] = [size.dim_value or 1 for size in sizes]
+        self._rng = np.random.default_rng(0)
+        self._left = SAMPLES
 
-    def get_next(self) -> dict[str, Any] | None:
+    def get_next(self) -> dict[str, np.ndarray] | None:
         """The next sample, None after the last."""
         if not self._left:
             return None
@@ -50,9 +56,3 @@ class _Random:
             name: self._rng.normal(size=shape).astype(np.float32)
             for name, shape in self._shapes.items()
         }
-
-    def __len__(self) -> int:
-        return SAMPLES
-
-    def set_range(self, start_index: int, end_index: int) -> None:
-        """All samples, whatever the range: they are few."""

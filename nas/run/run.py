@@ -21,6 +21,7 @@ from nas.record.identity import Identity
 from nas.record.journal import JOURNAL
 from nas.report import devices, frames, plots, text
 from nas.report.frames import FrontRow
+from nas.report.interactive import interactive_front
 from nas.run import confirmation
 from nas.run.confirmation import Confirmation
 from nas.run.copies import read_space, read_tables
@@ -272,7 +273,7 @@ class Run:
 
     def plot(self) -> "Plot":
         """The same, interactive: point at a network to see its trial, digest and costs (plotly)."""
-        return plots.interactive_front(
+        return interactive_front(
             self.trials,
             self.front_trials,
             self.objectives.each[:2],
