@@ -23,18 +23,17 @@ Floats = NDArray[np.float64]
 
 
 class Part(NamedTuple):
-    """A layer as the table knows it.
-
-    ``warm_ms``: milliseconds of a run straight after itself.
-    ``weights``: millions, at most half a million each, about what a second-level cache holds.
-    ``moved``: millions of activations read and written.
-    """
+    """A layer as the table knows it."""
 
     op: str
+    """Its op's key."""
     ms: float
     warm_ms: float = 0.0
+    """Milliseconds of a run straight after itself."""
     weights: float = 0.0
+    """Millions of weights, at most half a million: about what a second-level cache holds."""
     moved: float = 0.0
+    """Millions of activations read and written."""
 
 
 Parts = Sequence[Part]
@@ -42,12 +41,18 @@ Parts = Sequence[Part]
 
 EVERY = "*"
 LARGEST = 1e6
-LEAST_SCALE = 0.05  # no layer is ever free
+LEAST_SCALE = 0.05
+"""No layer is ever free: a search would fill its networks with it."""
 FOLDS = 5
 FEWEST_NETWORKS = 10
+
 # Gaussian priors around no correction, and of an op's slope around that of all; the noise of a
-# timed network. All relative.
-PRIOR_SD, SLOPE_SD, NOISE_SD = 0.3, 0.1, 0.03
+# timed network. All relative. Twenty networks do not determine ten slopes: without a prior they
+# would be fitted to noise.
+PRIOR_SD = 0.3
+SLOPE_SD = 0.1
+NOISE_SD = 0.03
+
 FORMS: tuple[tuple[str, ...], ...] = (
     (),
     ("slope",),
@@ -62,6 +67,10 @@ FORMS: tuple[tuple[str, ...], ...] = (
     ("slopes", "warm", "weights", "moved"),
     ("slopes", "warm", "layer", "weights", "moved"),
 )
+"""The terms that are tried together, the simplest first: of equally good ones the first is taken.
+
+``slopes`` is a slope for each op beside the common one.
+"""
 TERMS = ("warm", "layer_ms", "weights_ms", "moved_ms", "constant_ms")
 
 
@@ -69,25 +78,25 @@ TERMS = ("warm", "layer_ms", "weights_ms", "moved_ms", "constant_ms")
 class Correction:
     """What to make of a layer's milliseconds, see the module.
 
-    ``slopes``: by op key, ``*`` for all others. ``common_sd``: relative error of networks it was
-    not fitted to.
+    Raises `TableError` for slopes that are not above 0, and for terms that are not finite.
     """
 
     slopes: Mapping[str, float]
+    """By op key; ``*`` for all others."""
     warm: float = 0.0
     layer_ms: float = 0.0
     weights_ms: float = 0.0
     moved_ms: float = 0.0
     constant_ms: float = 0.0
     common_sd: float = 0.0
+    """Relative error of networks that it was not fitted to, 0..1."""
 
     def __post_init__(self) -> None:
-        numbers = (*self.slopes.values(), *(getattr(self, name) for name in TERMS), self.common_sd)
-        if (
-            not all(abs(number) <= LARGEST for number in numbers)  # NaN too
-            or min(self.slopes.values(), default=0) <= 0
-            or EVERY not in self.slopes
-        ):
+        terms = [getattr(self, name) for name in TERMS]
+        numbers = (*self.slopes.values(), *terms, self.common_sd)
+        are_finite = all(abs(number) <= LARGEST for number in numbers)  # false for NaN too
+        least_slope = min(self.slopes.values(), default=0)
+        if not are_finite or least_slope <= 0 or EVERY not in self.slopes:
             raise TableError(
                 "a correction needs slopes above 0, one of them '*', and finite terms below a "
                 f"million, not {self}"
@@ -100,17 +109,16 @@ class Correction:
     def layer(self, part: Part) -> float:
         """A layer's corrected milliseconds, at least 0.05 of what it was."""
         slope = self.slopes.get(part.op, self.slopes[EVERY])
-        found = slope * part.ms + self.warm * part.warm_ms + self.layer_ms
-        return max(
-            found + self.weights_ms * part.weights + self.moved_ms * part.moved,
-            LEAST_SCALE * part.ms,
-        )
+        ms = slope * part.ms + self.warm * part.warm_ms + self.layer_ms
+        ms += self.weights_ms * part.weights
+        ms += self.moved_ms * part.moved
+        return max(ms, LEAST_SCALE * part.ms)
 
     def latency_ms(self, parts: Parts) -> float:
         """A network's corrected time."""
         return self.constant_ms + sum(self.layer(part) for part in parts if part.ms)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain JSON."""
         return {**vars(self), "slopes": dict(self.slopes)}
 
@@ -120,9 +128,9 @@ class Correction:
         try:
             slopes = {str(op): float(slope) for op, slope in data["slopes"].items()}
             terms = {name: float(data[name]) for name in ("layer_ms", "constant_ms", "common_sd")}
-            terms |= {
-                name: float(data.get(name, 0.0)) for name in ("warm", "weights_ms", "moved_ms")
-            }
+            # Corrections of before there were warm timings lack these.
+            for name in ("warm", "weights_ms", "moved_ms"):
+                terms[name] = float(data.get(name, 0.0))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise TableError(
                 "the correction of a table needs slopes, layer_ms, constant_ms and common_sd: "
@@ -141,33 +149,56 @@ def fit_correction(networks: Sequence[Parts], measured_ms: Sequence[float]) -> C
             f"a correction needs at least {FEWEST_NETWORKS} timed networks, not {len(networks)}"
         )
     measured = np.array(measured_ms)
-    warm = all(part.warm_ms for parts in networks for part in parts if part.ms)
-    errors = {
-        form: _left_out(networks, measured, form) for form in FORMS if warm or "warm" not in form
-    }
-    rms = {form: math.sqrt(float(np.mean(found**2))) for form, found in errors.items()}
+    rms: dict[tuple[str, ...], float] = {}
+    for form in _usable_forms(networks):
+        errors = _left_out(networks, measured, form)
+        rms[form] = math.sqrt(float(np.mean(errors**2)))
     best = min(rms, key=lambda form: rms[form])
     if not best:
         return None
     return _fit(networks, measured, best, common_sd=round(min(rms[best], 0.99), 5))
 
 
+def _usable_forms(networks: Sequence[Parts]) -> list[tuple[str, ...]]:
+    """All forms, or those without ``warm`` if a layer that takes time has no warm timing."""
+    layers = [part for parts in networks for part in parts]
+    if all(part.warm_ms for part in layers if part.ms):
+        return list(FORMS)
+    return [form for form in FORMS if "warm" not in form]
+
+
 def _left_out(networks: Sequence[Parts], measured: Floats, form: tuple[str, ...]) -> Floats:
+    """Relative errors of every network by a fit to the other folds: (networks,)."""
     fold = np.arange(len(networks)) % FOLDS
     errors = np.empty(len(networks))
     for number in range(FOLDS):
-        held = fold == number
-        fitted = _fit(_where(networks, ~held), measured[~held], form)
-        errors[held] = (
-            np.array([fitted.latency_ms(parts) for parts in _where(networks, held)])
-            / measured[held]
-            - 1
-        )
+        out = fold == number
+        fitted = _fit(_where(networks, ~out), measured[~out], form)
+        estimates = np.array([fitted.latency_ms(parts) for parts in _where(networks, out)])
+        errors[out] = estimates / measured[out] - 1
     return errors
 
 
 def _where(networks: Sequence[Parts], mask: NDArray[np.bool_]) -> list[Parts]:
     return [parts for parts, keep in zip(networks, mask, strict=True) if keep]
+
+
+# -- least squares --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Term:
+    """A term of the linear model."""
+
+    name: str
+    """Of a form, or an op's key."""
+    amounts: Floats
+    """(networks,). What its weight is multiplied by."""
+    unit: float = 1.0
+    """What makes its amounts as large as the networks' times, so that one prior fits all terms."""
+    prior: float = 0.0
+    """The mean of its weight's prior, in that unit."""
+    prior_sd: float = PRIOR_SD
 
 
 def _fit(
@@ -177,61 +208,70 @@ def _fit(
 
     They are around no correction, or around the middle between ``ms`` and ``warm_ms``.
     """
-    ops = sorted({part.op for parts in networks for part in parts}) if "slopes" in form else []
-    columns = {
-        "slope": _sums(networks, lambda part: part.ms),
-        "warm": _sums(networks, lambda part: part.warm_ms),
+    terms = _terms(networks, form)
+    slopes = _op_slopes(networks) if "slopes" in form else []
+    weights = _weights([*terms, *slopes], measured) if form else [term.prior for term in terms]
+    of_term: dict[str, float] = {}
+    for term, weight in zip(terms, weights[: len(terms)], strict=True):
+        of_term[term.name] = weight * term.unit
+    by_op: dict[str, float] = {}
+    for term, weight in zip(slopes, weights[len(terms) :], strict=True):
+        by_op[term.name] = of_term["slope"] + weight
+    by_op[EVERY] = of_term["slope"]
+    return Correction(
+        slopes={op: max(slope, LEAST_SCALE) for op, slope in by_op.items()},
+        warm=of_term.get("warm", 0.0),
+        layer_ms=of_term.get("layer", 0.0),
+        weights_ms=of_term.get("weights", 0.0),
+        moved_ms=of_term.get("moved", 0.0),
+        constant_ms=of_term.get("constant", 0.0),
+        common_sd=common_sd,
+    )
+
+
+def _terms(networks: Sequence[Parts], form: tuple[str, ...]) -> list[_Term]:
+    """The common slope, and the terms of the form that any network has an amount of."""
+    ms = _sums(networks, lambda part: part.ms)
+    warm_ms = _sums(networks, lambda part: part.warm_ms)
+    is_between = "warm" in form and bool(warm_ms.any())
+    start = 0.5 if is_between else 1.0
+    terms = [_Term(name="slope", amounts=ms, prior=start)]
+    if is_between:
+        terms.append(_Term(name="warm", amounts=warm_ms, prior=start))
+    amounts_by_name = {
         "layer": _sums(networks, lambda part: float(part.ms > 0)),
         "weights": _sums(networks, lambda part: part.weights),
         "moved": _sums(networks, lambda part: part.moved),
         "constant": np.ones(len(networks)),
     }
-    names = [
-        "slope",
-        *(name for name in columns if name in form and name != "slope" and columns[name].any()),
-    ]
-    unit = {
-        name: 1.0 if name in ("slope", "warm") else _ratio(columns["slope"], columns[name])
-        for name in names
-    }
-    by_op = [
-        np.array([sum(part.ms for part in parts if part.op == op) for parts in networks])
-        for op in ops
-    ]
-    x = (
-        np.column_stack([*(columns[name] * unit[name] for name in names), *by_op])
-        / measured[:, None]
-    )
-    start = 0.5 if "warm" in names else 1.0
-    prior = np.array(
-        [start if name in ("slope", "warm") else 0.0 for name in names] + [0.0] * len(ops)
-    )
-    found = prior
-    if form:
-        strength = np.square(NOISE_SD / np.array([PRIOR_SD] * len(names) + [SLOPE_SD] * len(ops)))
-        found = prior + np.linalg.solve(x.T @ x + np.diag(strength), x.T @ (1 - x @ prior))
-    terms = {name: float(value) * unit[name] for name, value in zip(names, found, strict=False)}
-    own = {
-        op: terms["slope"] + float(value)
-        for op, value in zip(ops, found[len(names) :], strict=True)
-    }
-    return Correction(
-        slopes={
-            op: max(slope, LEAST_SCALE) for op, slope in {**own, EVERY: terms["slope"]}.items()
-        },
-        warm=terms.get("warm", 0.0),
-        layer_ms=terms.get("layer", 0.0),
-        weights_ms=terms.get("weights", 0.0),
-        moved_ms=terms.get("moved", 0.0),
-        constant_ms=terms.get("constant", 0.0),
-        common_sd=common_sd,
-    )
+    for name, amounts in amounts_by_name.items():
+        if name in form and amounts.any():
+            unit = float(ms.sum() / amounts.sum())
+            terms.append(_Term(name=name, amounts=amounts, unit=unit))
+    return terms
 
 
-def _ratio(first: Floats, second: Floats) -> float:
-    """What makes the second as large as the first, in the mean."""
-    return float(first.sum() / second.sum())
+def _op_slopes(networks: Sequence[Parts]) -> list[_Term]:
+    """What each op's slope has on top of the common one."""
+    ops = sorted({part.op for parts in networks for part in parts})
+    return [_op_slope(networks, op) for op in ops]
+
+
+def _op_slope(networks: Sequence[Parts], op: str) -> _Term:
+    amounts = _sums(networks, lambda part: part.ms if part.op == op else 0.0)
+    return _Term(name=op, amounts=amounts, prior_sd=SLOPE_SD)
+
+
+def _weights(terms: Sequence[_Term], measured: Floats) -> list[float]:
+    """The most probable weight of every term, in its unit (ridge regression around the priors)."""
+    x = np.column_stack([term.amounts * term.unit for term in terms]) / measured[:, None]
+    prior = np.array([term.prior for term in terms])
+    strength = np.square(NOISE_SD / np.array([term.prior_sd for term in terms]))
+    moved_by = np.linalg.solve(x.T @ x + np.diag(strength), x.T @ (1 - x @ prior))
+    weights: list[float] = (prior + moved_by).tolist()
+    return weights
 
 
 def _sums(networks: Sequence[Parts], of: Callable[[Part], float]) -> Floats:
+    """An amount of every network: (networks,)."""
     return np.array([sum(of(part) for part in parts) for parts in networks], dtype=np.float64)

@@ -3,16 +3,20 @@
 ``ms = sum over kernels of sum over amounts of price * amount``, all prices non-negative, all
 amounts in millions, so a kernel never gets cheaper by growing. The amounts:
 
-``dense_macs``  multiply-adds of convolutions, linear layers and matrix products ``dw_macs``
-multiply-adds of depthwise convolutions ``moved``       elements read and written; a dense k x k
-convolution also reads its unfolded input ``weights``     weights read ``wspill``      weights of
-one dense kernel beyond 131,072 (0.5 MiB), which fall out of a small cache ``grouped``     elements
-that grouped convolutions split and join, and that a channel shuffle moves
+- ``dense_macs``: multiply-adds of convolutions, linear layers and matrix products.
+- ``dw_macs``: multiply-adds of depthwise convolutions.
+- ``moved``: elements read and written; a dense k x k convolution also reads its unfolded input.
+- ``weights``: weights read.
+- ``wspill``: weights of one dense kernel beyond 131,072 (0.5 MiB), which fall out of a small cache.
+- ``grouped``: elements that grouped convolutions split and join, and that a channel shuffle moves.
 
 A table with rows enough may price more, each amount for a kind of kernel by itself
-(`KIND_AMOUNTS`): ``conv_calls``, kernels of that kind, in thousands; ``conv_moved``, elements they
-read and write; ``dense_macs`` apart for pointwise, spatial and linear ones; ``window``, elements
-that pools compare; ``curved``, elements through an activation other than ReLU.
+(`KIND_AMOUNTS`):
+
+- ``conv_calls``: kernels of that kind, in thousands. ``conv_moved``: elements they read and write.
+- ``pointwise_macs``, ``spatial_macs``, ``linear_macs``: ``dense_macs`` apart.
+- ``window``: elements that pools compare.
+- ``curved``: elements through an activation other than ReLU.
 
 What the published figures do not identify on its own (activation, pool, the scaling of
 squeeze-and-excitation) is priced by ``moved``. How the form was chosen:
@@ -33,6 +37,7 @@ MILLION = 1e6
 LARGEST_PRICE = 1e9
 CACHED_WEIGHTS = 131_072
 AMOUNTS = ("dense_macs", "dw_macs", "moved", "weights", "wspill", "grouped")
+DENSE = ("conv", "linear", "matmul")
 KINDS = (
     "act",
     "add",
@@ -59,43 +64,52 @@ KIND_AMOUNTS = (
 
 def _amounts(kernel: Kernel) -> dict[str, float]:
     """Work of one kernel by amount, in millions."""
-    dense = kernel.kind in ("conv", "linear", "matmul")
-    unfolded = 0
-    if kernel.kind == "conv" and kernel.kernel > 1:
-        unfolded = kernel.in_channels * (kernel.kernel * kernel.out_size) ** 2
+    is_dense = kernel.kind in DENSE
     through = kernel.in_elements + kernel.out_elements
-    splits = (kernel.kind == "conv" and kernel.groups > 1) or kernel.kind == "shuffle"
-    found = {
-        "dense_macs" if dense else "dw_macs": kernel.macs,
-        "moved": through + unfolded,
+    amounts = {
+        "dense_macs" if is_dense else "dw_macs": kernel.macs,
+        "moved": through + _unfolded(kernel),
         "weights": kernel.weights,
-        "wspill": max(0, kernel.weights - CACHED_WEIGHTS) if dense else 0,
-        "grouped": through if splits else 0,
+        # Depthwise kernels have too few weights to fall out of any cache.
+        "wspill": max(0, kernel.weights - CACHED_WEIGHTS) if is_dense else 0,
+        "grouped": through if _splits(kernel) else 0,
     }
-    return {name: amount / MILLION for name, amount in found.items()}
+    return {name: amount / MILLION for name, amount in amounts.items()}
+
+
+def _unfolded(kernel: Kernel) -> int:
+    """Elements of the matrix that a runtime makes of a convolution's input (im2col)."""
+    if kernel.kind != "conv" or kernel.kernel == 1:
+        return 0
+    return kernel.in_channels * (kernel.kernel * kernel.out_size) ** 2
+
+
+def _splits(kernel: Kernel) -> bool:
+    """Whether channels are taken apart by groups, which moves all of them."""
+    return kernel.kind == "shuffle" or (kernel.kind == "conv" and kernel.groups > 1)
 
 
 def _kind_amounts(kernel: Kernel) -> dict[str, float]:
     """The same split by kind; calls in thousands, all else in millions."""
-    which = (
-        "linear"
-        if kernel.kind in ("linear", "matmul")
-        else "pointwise"
-        if kernel.kernel == 1
-        else "spatial"
-    )
-    curved = kernel.kind == "softmax" or kernel.act not in ("", "relu", "relu6")
-    return {
-        f"{which}_macs": kernel.macs / MILLION
-        if kernel.kind in ("conv", "linear", "matmul")
-        else 0.0,
-        "window": kernel.kernel**2 * kernel.out_elements / MILLION
-        if kernel.kind == "pool"
-        else 0.0,
-        "curved": kernel.out_elements / MILLION if curved else 0.0,
+    amounts = {
         f"{kernel.kind}_calls": 1e-3,
         f"{kernel.kind}_moved": (kernel.in_elements + kernel.out_elements) / MILLION,
     }
+    if kernel.kind in DENSE:
+        amounts[_dense_macs(kernel)] = kernel.macs / MILLION
+    if kernel.kind == "pool":
+        amounts["window"] = kernel.kernel**2 * kernel.out_elements / MILLION
+    # A ReLU is one comparison; the others take an exponential, or several products.
+    if kernel.kind == "softmax" or kernel.act not in ("", "relu", "relu6"):
+        amounts["curved"] = kernel.out_elements / MILLION
+    return amounts
+
+
+def _dense_macs(kernel: Kernel) -> str:
+    """The amount that a dense kernel's multiply-adds count for."""
+    if kernel.kind in ("linear", "matmul"):
+        return "linear_macs"
+    return "pointwise_macs" if kernel.kernel == 1 else "spatial_macs"
 
 
 def work(kernels: Iterable[Kernel]) -> Counter[str]:
@@ -108,15 +122,17 @@ def work(kernels: Iterable[Kernel]) -> Counter[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceModel:
-    """``prices``: ms per million of each amount. The errors are fractions of a prediction.
+    """Prices, and how far a prediction by them may be off.
 
-    Errors of single layers (``row_sd``) are independent and add in quadrature; the error that the
-    model makes everywhere (``common_sd``) adds linearly.
+    Raises `TableError` for an unknown amount, a price below 0, or errors that are no fractions.
     """
 
     prices: Mapping[str, float]
+    """Milliseconds per million of each amount."""
     row_sd: float
+    """Relative error of a single layer; layers' errors are independent and add in quadrature."""
     common_sd: float
+    """Relative error that the model makes everywhere; it adds linearly."""
     _known: dict[Kernel, float] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -126,6 +142,7 @@ class DeviceModel:
                     f"a device model prices {', '.join((*AMOUNTS, *KIND_AMOUNTS))}, "
                     f"each at 0 or more, not {name}={price}"
                 )
+        # Every network would fit every bound.
         if not any(self.prices.values()):
             raise TableError(
                 "a device model needs a price above 0, or everything would take no time"
@@ -156,10 +173,10 @@ class DeviceModel:
         """The ``model`` object of a table's JSON file."""
         try:
             prices = {str(name): float(price) for name, price in data["prices"].items()}
-            return cls(
-                prices=prices, row_sd=float(data["row_sd"]), common_sd=float(data["common_sd"])
-            )
+            row_sd = float(data["row_sd"])
+            common_sd = float(data["common_sd"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise TableError(
                 f"the model of a table needs prices, row_sd and common_sd: {error!r}"
             ) from None
+        return cls(prices=prices, row_sd=row_sd, common_sd=common_sd)

@@ -23,6 +23,8 @@ __all__ = ["COMMON_SD", "FEWEST_ROWS", "FITTED", "Fit", "fit_model"]
 Floats = NDArray[np.float64]
 
 FEWEST_ROWS = 8
+FOLDS = 30
+"""Folds of rows left out. Up to thirty rows, each is left out by itself."""
 LARGEST_SD = 0.99
 COMMON_SD = 0.10
 """A judgement, until a table is verified: naive sums of timed ops were seen 14 % low."""
@@ -41,52 +43,90 @@ class Fit:
     """Mean absolute errors of rows left out of the fit, by kernel kind, and of ops."""
 
 
+@dataclass(frozen=True)
+class _Form:
+    """A form of the model, tried."""
+
+    names: tuple[str, ...]
+    """The amounts that it prices."""
+    amounts: Floats
+    """(rows, names)."""
+    errors: Floats
+    """(rows,). Relative errors of rows left out of the fit."""
+
+
 def fit_model(rows: Mapping[str, Row]) -> Fit:
-    """Fit the prices to all rows, ops and kernels weighing the same in total."""
-    named = {key: found for key in rows if (found := _kernels(key))}
-    if len(named) < FEWEST_ROWS:
+    """Fit the prices to all rows, ops and kernels weighing the same in total.
+
+    Raises `TableError` for fewer than 8 rows of work.
+    """
+    kernels = {key: _kernels(key) for key in rows}
+    working = {key: run for key, run in kernels.items() if run}
+    if len(working) < FEWEST_ROWS:
         raise TableError(
-            f"a device model needs at least {FEWEST_ROWS} rows of work to fit, not {len(named)}"
+            f"a device model needs at least {FEWEST_ROWS} rows of work to fit, not {len(working)}"
         )
-    kinds = ["op" if "@" in key else kernels[0].kind for key, kernels in named.items()]
-    works = [work(kernels) for kernels in named.values()]
-    ms = np.array([rows[key].latency_ms for key in named])
-    ops = np.array([kind == "op" for kind in kinds])
-    weight = np.where(ops, 1 / max(1, ops.sum()), 1 / max(1, (~ops).sum()))
-    tried = {}
-    for form in (AMOUNTS, _by_kind(works)):
-        x = np.array([[amounts[name] for name in form] for amounts in works])
-        errors = _left_out(x, ms, weight) / ms - 1
-        tried[form] = float(np.abs(errors) @ weight), x, errors
-    form = min(tried, key=lambda form: tried[form][0])
-    _, x, errors = tried[form]
-    prices = {
-        name: float(f"{price:.6g}") for name, price in zip(form, _solve(x, ms, weight), strict=True)
-    }
-    by_kind: dict[str, list[float]] = {}
-    for kind, error in zip(kinds, errors, strict=True):
-        by_kind.setdefault(f"leave_one_out_{kind}_mape", []).append(abs(float(error)))
-    spread = math.sqrt(float(np.mean(np.square(np.clip(errors, -1, 1)))))
+    kinds = [_kind(key, run) for key, run in working.items()]
+    works = [work(run) for run in working.values()]
+    ms = np.array([rows[key].latency_ms for key in working])
+    weight = _weights(kinds)
+    forms = [_tried(names, works, ms, weight) for names in (AMOUNTS, _by_kind(works))]
+    best = min(forms, key=lambda form: float(np.abs(form.errors) @ weight))
+    # A single row off by more than itself would otherwise decide the spread of all.
+    spread = math.sqrt(float(np.mean(np.square(np.clip(best.errors, -1, 1)))))
     model = DeviceModel(
-        prices={name: price for name, price in prices.items() if price or name in AMOUNTS},
+        prices=_prices(best.names, _solve(best.amounts, ms, weight)),
         row_sd=round(min(spread, LARGEST_SD), 4),
         common_sd=COMMON_SD,
     )
-    return Fit(
-        model, {name: round(float(np.mean(found)), 4) for name, found in sorted(by_kind.items())}
-    )
+    return Fit(model, _known_error(kinds, best.errors))
+
+
+def _kind(key: str, kernels: Sequence[Kernel]) -> str:
+    """What a row is told under: ``op``, or the kind of its kernel."""
+    return "op" if "@" in key else kernels[0].kind
+
+
+def _weights(kinds: Sequence[str]) -> Floats:
+    """A weight for every row, so that ops and kernels weigh the same in total: (rows,)."""
+    is_op = np.array([kind == "op" for kind in kinds])
+    return np.where(is_op, 1 / max(1, is_op.sum()), 1 / max(1, (~is_op).sum()))
 
 
 def _by_kind(works: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
     """The six amounts, and of those by kind the ones that enough rows have."""
-    return (
-        *AMOUNTS,
-        *(
-            name
-            for name in KIND_AMOUNTS
-            if sum(amounts[name] > 0 for amounts in works) >= FEWEST_ROWS
-        ),
-    )
+    names = [*AMOUNTS]
+    for name in KIND_AMOUNTS:
+        having = sum(amounts[name] > 0 for amounts in works)
+        if having >= FEWEST_ROWS:
+            names.append(name)
+    return tuple(names)
+
+
+def _tried(
+    names: tuple[str, ...], works: Sequence[Mapping[str, float]], ms: Floats, weight: Floats
+) -> _Form:
+    amounts = np.array([[row[name] for name in names] for row in works])
+    errors = _left_out(amounts, ms, weight) / ms - 1
+    return _Form(names, amounts, errors)
+
+
+def _prices(names: Sequence[str], solved: Floats) -> dict[str, float]:
+    """Prices with six digits; of amounts by kind, those alone that are priced."""
+    prices: dict[str, float] = {}
+    for name, solution in zip(names, solved, strict=True):
+        price = float(f"{solution:.6g}")
+        if price or name in AMOUNTS:
+            prices[name] = price
+    return prices
+
+
+def _known_error(kinds: Sequence[str], errors: Floats) -> dict[str, float]:
+    """Mean absolute error of rows left out, by kind."""
+    by_kind: dict[str, list[float]] = {}
+    for kind, error in zip(kinds, errors, strict=True):
+        by_kind.setdefault(f"leave_one_out_{kind}_mape", []).append(abs(float(error)))
+    return {name: round(float(np.mean(errors)), 4) for name, errors in sorted(by_kind.items())}
 
 
 def _kernels(key: str) -> tuple[Kernel, ...]:
@@ -97,20 +137,20 @@ def _kernels(key: str) -> tuple[Kernel, ...]:
     return layer.kernels if layer is not None else ()
 
 
-def _solve(x: Floats, ms: Floats, weight: Floats) -> Floats:
+def _solve(amounts: Floats, ms: Floats, weight: Floats) -> Floats:
+    """amounts: (rows, names). The prices, (names,), that make relative errors small."""
     from scipy.optimize import nnls
 
-    scaled = x * (np.sqrt(weight) / ms)[:, None]
+    # Divided by the measured time, a squared residual is a squared relative error.
+    scaled = amounts * (np.sqrt(weight) / ms)[:, None]
+    # Amounts differ by orders of magnitude, and the solver has one tolerance for all of them.
     norm = np.sqrt((scaled**2).sum(axis=0))
     norm[norm == 0] = 1.0
     prices, _ = nnls(scaled / norm, np.sqrt(weight), maxiter=1000)
     return np.asarray(prices / norm)
 
 
-FOLDS = 30
-
-
-def _left_out(x: Floats, ms: Floats, weight: Floats) -> Floats:
+def _left_out(amounts: Floats, ms: Floats, weight: Floats) -> Floats:
     """Every row as the others predict it.
 
     With more rows than `FOLDS`, as those outside its fold do.
@@ -118,6 +158,7 @@ def _left_out(x: Floats, ms: Floats, weight: Floats) -> Floats:
     fold = np.arange(len(ms)) % FOLDS
     predicted = np.empty(len(ms))
     for number in range(min(FOLDS, len(ms))):
-        held = fold == number
-        predicted[held] = x[held] @ _solve(x[~held], ms[~held], weight[~held])
+        out = fold == number
+        prices = _solve(amounts[~out], ms[~out], weight[~out])
+        predicted[out] = amounts[out] @ prices
     return predicted

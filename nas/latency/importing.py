@@ -3,9 +3,10 @@
 YAML: keys of once-for-all and ProxylessNAS, in ms. JSON: a key and a number each, as HW-NAS-Bench
 writes them or as our own tables do. JSON lines: FBNet's operator records (``op_type``,
 ``input_shapes``, ``runtime_us_p50``). CSV: ``key``, or ``op``, ``in_channels``, ``in_size``;
-``latency_ms``, ``latency_us`` or ``latency_s``; ``count`` if known. The keys: `nas.latency.foreign`.
+``latency_ms``, ``latency_us`` or ``latency_s``; ``count`` if known.
 
-A key that names nothing we have is left out and told. A wrong number is refused with its line.
+The keys are those of `nas.latency.foreign`. A key that names nothing we have is left out and told.
+A wrong number is refused with its line.
 """
 
 import csv
