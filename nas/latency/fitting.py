@@ -90,7 +90,8 @@ def _kind(key: str, kernels: Sequence[Kernel]) -> str:
 def _weights(kinds: Sequence[str]) -> Floats:
     """A weight for every row, so that ops and kernels weigh the same in total: (rows,)."""
     is_op = np.array([kind == "op" for kind in kinds])
-    return np.where(is_op, 1 / max(1, is_op.sum()), 1 / max(1, (~is_op).sum()))
+    of_op, of_kernel = 1 / max(1, is_op.sum()), 1 / max(1, (~is_op).sum())
+    return np.asarray(np.where(is_op, of_op, of_kernel))
 
 
 def _by_kind(works: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
