@@ -135,9 +135,8 @@ def select(scores: Mapping[str, tuple[float, float]], forms: Forms) -> str:
     Ties are decided by score.
     """
     limit = sum(min(scores.values()))
-    return min(
-        (n for n in scores if scores[n][0] <= limit), key=lambda n: (len(forms[n]), scores[n][0])
-    )
+    near = [name for name in scores if scores[name][0] <= limit]
+    return min(near, key=lambda name: (len(forms[name]), scores[name][0]))
 
 
 def mape(errors: Iterable[float]) -> float:
@@ -275,13 +274,11 @@ def pixel1_rows(timings: Iterable[Timing], factor: float) -> dict[str, Row]:
     grouped: dict[str, list[float]] = {}
     for t in timings:
         if t.family == "blocks" and len(t.layers) == 1:
-            grouped.setdefault(layer_key(t.layers[0].op, t.layers[0].shape), []).append(
-                t.ms / factor
-            )
+            key = layer_key(t.layers[0].op, t.layers[0].shape)
+            grouped.setdefault(key, []).append(t.ms / factor)
     spread = {key: float(np.std(ms, ddof=1)) for key, ms in grouped.items() if len(ms) > 1}
-    pooled = math.sqrt(
-        float(np.mean([(sd / np.mean(grouped[key])) ** 2 for key, sd in spread.items()]))
-    )
+    squares = [(sd / np.mean(grouped[key])) ** 2 for key, sd in spread.items()]
+    pooled = math.sqrt(float(np.mean(squares)))
     return {
         key: Row(
             latency_ms=round(float(np.mean(ms)), 6),
@@ -446,11 +443,9 @@ def fbnet_fit(rows: Sequence[Block], base: float | None, form: Sequence[str]) ->
     The base counts as four rows.
     """
     skip = matrix([r.skip_work for r in rows], form)
-    x, ms, weight = (
-        matrix([r.work for r in rows], form) - skip,
-        np.array([r.ms for r in rows]),
-        np.ones(len(rows)),
-    )
+    x = matrix([r.work for r in rows], form) - skip
+    ms = np.array([r.ms for r in rows])
+    weight = np.ones(len(rows))
     every_skip = matrix([amounts(EVERY_SKIP.kernels())], form)
     prices = np.zeros(len(form))
     for _ in range(5):
@@ -468,10 +463,8 @@ def fbnet_fit(rows: Sequence[Block], base: float | None, form: Sequence[str]) ->
 
 
 def fbnet_errors(rows: Sequence[Block], form: Sequence[str], prices: Floats) -> Floats:
-    block, skip = (
-        matrix(works, form) @ prices
-        for works in ([r.work for r in rows], [r.skip_work for r in rows])
-    )
+    block = matrix([r.work for r in rows], form) @ prices
+    skip = matrix([r.skip_work for r in rows], form) @ prices
     return np.asarray(block / (np.array([r.ms for r in rows]) + skip) - 1)
 
 
@@ -479,13 +472,13 @@ def fbnet_folds(
     rows: Sequence[Block], base: float, form: Sequence[str]
 ) -> dict[tuple[int, int, int], float]:
     """Mean absolute error in percent per held-out layer shape."""
-    return {
-        fold: mape(
-            fbnet_errors([r for r in rows if r.fold == fold], form, fbnet_fit(rest, base, form))
-        )
-        for fold in sorted({r.fold for r in rows})
-        if (rest := [r for r in rows if r.fold != fold])
-    }
+    errors = {}
+    for fold in sorted({row.fold for row in rows}):
+        held = [row for row in rows if row.fold == fold]
+        rest = [row for row in rows if row.fold != fold]
+        if rest:
+            errors[fold] = mape(fbnet_errors(held, form, fbnet_fit(rest, base, form)))
+    return errors
 
 
 def fbnet_score(folds: Mapping[Any, float]) -> tuple[float, float]:
@@ -759,18 +752,12 @@ def main() -> None:
     given = parser.parse_args()
     figures = figures_folder(given.figures)
     tables = shipped(figures)
-    infos = {
-        "pixel1": pixel1_info(
-            tables["pixel1"].info.more["factor"],
-            tables["pixel1"],
-            pixel1_report(pixel1_timings(figures)),
-        )
-    } | {
-        device: fbnet_info(
-            device, tables[device], fbnet_report(device, *fbnet_timings(figures, device))
-        )
-        for device in FBNET_DEVICES
-    }
+    pixel1 = tables["pixel1"]
+    known_error = pixel1_report(pixel1_timings(figures))
+    infos = {"pixel1": pixel1_info(pixel1.info.more["factor"], pixel1, known_error)}
+    for device in FBNET_DEVICES:
+        known_error = fbnet_report(device, *fbnet_timings(figures, device))
+        infos[device] = fbnet_info(device, tables[device], known_error)
     for name, table in tables.items():
         print(
             f"\n{name}: {len(table.rows)} rows, prices "
