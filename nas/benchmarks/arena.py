@@ -17,7 +17,7 @@ from functools import cached_property
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -250,7 +250,7 @@ class Arena:
 
         return pd.DataFrame([asdict(row) for row in self.rows])
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain JSON: what was compared, the scores, the rows."""
         return {
             "benchmark": self.name,

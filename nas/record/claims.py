@@ -1,9 +1,8 @@
 """What the journal holds of a trial: its claim, and what became of it."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, cast, get_args
 
 from nas.errors import NasError, RunError
 from nas.objectives import Objectives, check_shares
@@ -24,9 +23,20 @@ __all__ = [
     "trial_of",
 ]
 
-Result = Mapping[str, Any]
-"""The journal's JSON of what became of a claim: ``state``, ``metrics``, ``reason``, ``seconds``,
-``order``, for an evaluation also ``elapsed``, for a training that was followed also ``curve``."""
+
+class Result(TypedDict):
+    """The journal's JSON of what became of a claim."""
+
+    state: State
+    metrics: Metrics
+    reason: str
+    seconds: float
+    order: int
+    """How many trials were finished before it."""
+    elapsed: NotRequired[float]
+    """Seconds that the run had taken; of an evaluation."""
+    curve: NotRequired[list[dict[str, float]]]
+    """Scores after each part, of a training that was followed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +64,7 @@ class Claim:
 def attributes(claim: Claim) -> dict[str, object]:
     """The claim as the journal holds it: user attributes of an Optuna trial."""
     proposal = claim.proposal
-    found: dict[str, object] = {
+    entry: dict[str, object] = {
         "genes": list(proposal.genes),
         "digest": claim.digest,
         "note": proposal.note,
@@ -63,13 +73,13 @@ def attributes(claim: Claim) -> dict[str, object]:
         "told": claim.told,
     }
     if claim.foreign:
-        found["foreign"] = [[list(other.genes), dict(other.note)] for other in claim.foreign]
-    return found
+        entry["foreign"] = [[list(other.genes), dict(other.note)] for other in claim.foreign]
+    return entry
 
 
 def new_result(
     state: State, metrics: Metrics, *, reason: str, seconds: float, order: int
-) -> dict[str, Any]:
+) -> Result:
     """The JSON of a result; ``order``: how many trials were finished before it.
 
     Raises a `NasError` for metrics that are not finite.
@@ -125,6 +135,7 @@ def read_claim(frozen: "FrozenTrial") -> Claim:
 
 def _is_claim(claim: Claim) -> bool:
     """Whether what was read has the types of a claim."""
+    # By type: to isinstance, and as an index, true is 1.
     counts = (*claim.proposal.genes, *claim.pending, claim.repeat, claim.told)
     if not all(type(count) is int and count >= 0 for count in counts):
         return False
@@ -144,7 +155,8 @@ def read_result(number: int, result: Any) -> Result:
             f"trial {number} of the record was edited: "
             "its result holds something else than a result"
         )
-    return {**result, "reason": _printable(result["reason"])}
+    # An edited journal may hold half a character.
+    return cast("Result", {**result, "reason": _printable(result["reason"])})
 
 
 def _is_result(result: Any) -> bool:
@@ -162,8 +174,8 @@ def _is_result(result: Any) -> bool:
     return True
 
 
-def _is_finite(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+def _is_finite(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(cast("float", value))
 
 
 def trial_of(claim: Claim, result: Result, objectives: Objectives) -> Trial:

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, BinaryIO
 
 from nas.errors import RunError
 from nas.files import check_size, one_line, sync
@@ -21,6 +21,7 @@ JOURNAL = "journal.log"
 LOCK = "run.lock"
 LARGEST_FILE_BYTES = 4 << 30
 WRITER_GRACE_SECONDS = 0.25
+"""A lock file of the journal that is younger may be a dashboard's, which is about to let go."""
 
 
 def open_journal(path: Path) -> "JournalStorage":
@@ -36,9 +37,8 @@ def open_journal(path: Path) -> "JournalStorage":
         )
     except OSError:
         raise
-    except (
-        Exception
-    ) as error:  # Optuna trusts what it reads: a line that is not its own makes it raise anything
+    except Exception as error:
+        # Optuna trusts what it reads: a line that is not its own makes it raise anything.
         text = one_line(f"{type(error).__name__}: {error}")
         raise RunError(f"{path} is damaged and cannot be read as a journal: {text}") from None
 
@@ -76,16 +76,16 @@ def repair(path: Path) -> None:
             sync(file)
 
 
-def _end_of_last_line(file: Any) -> int:
+def _end_of_last_line(file: BinaryIO) -> int:
     """Position after the last newline, 0 for none."""
-    block = 1 << 16
+    block = 1 << 16  # from behind: the file may have a gigabyte, and the torn line is its last
     position = file.seek(0, os.SEEK_END)
     while position > 0:
         start = max(0, position - block)
         file.seek(start)
-        found = file.read(position - start).rfind(b"\n")
-        if found >= 0:
-            return int(start + found + 1)
+        newline = file.read(position - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
         position = start
     return 0
 
@@ -112,6 +112,7 @@ class RunLock:
             ) from None
         try:
             with readable_errors(folder):
+                # Only now: what another holder wrote must still be there for the message above.
                 os.ftruncate(self._handle, 0)
                 os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
         except RunError:
@@ -133,11 +134,12 @@ class RunLock:
 
 def _close_in_children(lock: RunLock) -> None:
     """A forked worker would keep the lock alive after its killed parent."""
-    held = weakref.ref(lock)
+    # Weak: what is registered stays until the process ends, and must not keep every run alive.
+    reference = weakref.ref(lock)
 
     def close() -> None:
-        found = held()
-        if found is not None:
-            found.release()
+        inherited = reference()
+        if inherited is not None:
+            inherited.release()
 
     os.register_at_fork(after_in_child=close)

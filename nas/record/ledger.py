@@ -45,7 +45,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     """All finished lines, in order; none if there is no file. Foreign content raises `RunError`."""
     try:
         check_size(path, LARGEST_FILE_BYTES, "not a file of ours")
-        lines = path.read_bytes().split(b"\n")[:-1]
+        lines = path.read_bytes().split(b"\n")[:-1]  # the last is empty, or torn by a kill
     except FileNotFoundError:
         return []
     try:

@@ -21,6 +21,7 @@ __all__ = ["STUDY", "Record", "canonical", "check_kept", "check_space", "read", 
 
 STUDY = "nas"
 REPORTS = ("confirm.jsonl", "front.csv")
+"""Files that are written only when there were trials."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,8 @@ def check_kept(folder: Path, trials: Collection[object]) -> None:
 def check_space(folder: str | Path, space: SearchSpace, trials: Sequence[Trial]) -> None:
     """Raise `RunError` unless the first and the last recorded network are the space's.
 
-    One of the files may be another run's, or edited.
+    Not all: decoding 10,000 would delay every opening. One of the files may be another run's, or
+    edited.
     """
     for trial in (*trials[:1], *trials[-1:]):
         try:

@@ -99,8 +99,9 @@ class Store:
                     settings=settings or {},
                     metadata=metadata,
                 )
+            # Read back, so that a new run works with just what a resumed one will read.
             return cls(folder, space, runfile.read(folder), lock)
-        except BaseException:
+        except BaseException:  # an interrupt too: the folder must not stay locked
             lock.release()
             raise
 
@@ -112,6 +113,7 @@ class Store:
         """
         folder = Path(folder).resolve()
         run_file = runfile.read(folder)
+        # Before the lock and the repair: a run that is not this one's is left as it is.
         check_same(folder, to_json(run_file.identity), to_json(identity))
         lock = RunLock(folder)
         try:
@@ -183,19 +185,20 @@ class Store:
         curve: Sequence[Metrics] = (),
     ) -> Trial:
         """Record what became of a claim. No kill undoes it, not even one half-way through."""
-        result = {**self._result(state, metrics, reason, seconds), "elapsed": round(elapsed, 3)}
+        result = self._result(state, metrics, reason, seconds)
+        result["elapsed"] = round(elapsed, 3)
         if curve:
             result["curve"] = [dict(scores) for scores in curve]
         trial = trial_of(claim, result, self.objectives)
         with self._writing():
+            # In this order: the result decides, and `_settle` makes up for a state that is missing.
+            # A state without a result could not be made up for.
             self._storage.set_trial_user_attr(self._ids[claim.number], "result", result)
             self._set_state(self._ids[claim.number], result)
         self._finished += 1
         return trial
 
-    def _result(
-        self, state: State, metrics: Metrics, reason: str, seconds: float
-    ) -> dict[str, object]:
+    def _result(self, state: State, metrics: Metrics, reason: str, seconds: float) -> Result:
         return new_result(state, metrics, reason=reason, seconds=seconds, order=self._finished)
 
     def _create(
@@ -225,6 +228,7 @@ class Store:
             user_attrs={**attributes(claim), **extra},
         )
         with self._writing():
+            # From a template, as one line of the journal: it is there whole, or not at all.
             trial_id = self._storage.create_new_trial(self._study, template_trial=template)
             number = self._storage.get_trial(trial_id).number
         if number != claim.number:

@@ -196,7 +196,7 @@ class Search:
             teacher_weights=_absolute_file(self.teacher.weights),
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The settings as ``run.json`` holds them: flat."""
         settings = {}
         for name, (part, part_field) in FLAT.items():

@@ -45,14 +45,14 @@ ATTRS, NOTE, GENERATION = "system_attrs", "nas:proposal", ":generation"
 class _Shared(dict[str, BaseDistribution]):
     """Distributions that all trials have in common; a copy of a trial keeps them."""
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "_Shared":
+    def __deepcopy__(self, memo: dict[int, object]) -> "_Shared":
         return self
 
 
 class _Told(FrozenTrial):
     """Made for the shadow study, which would copy it: a tenth of a millisecond, 10,000 times."""
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "_Told":
+    def __deepcopy__(self, memo: dict[int, object]) -> "_Told":
         return self
 
 
@@ -160,7 +160,7 @@ class OptunaStrategy(Strategy):
 
     def _propose(
         self, stream: str, number: int, pending: Sequence[Proposal] = ()
-    ) -> tuple[Genes, dict[str, Any]]:
+    ) -> tuple[Genes, dict[str, object]]:
         """The sampler's genes, and the system attributes of its trial.
 
         No trace of them remains in the study.

@@ -68,7 +68,7 @@ class Board:
                 )
         self._heard: set[int] = set()
 
-    def _open(self, name: str, common: Mapping[str, Any]) -> int:
+    def _open(self, name: str, common: Mapping[str, object]) -> int:
         import optuna
         from optuna.exceptions import DuplicatedStudyError
         from optuna.study import StudyDirection
@@ -140,6 +140,8 @@ class Board:
                 template_trial=create_trial(state=TrialState.RUNNING, user_attrs=attributes),
             )
             number = self._storage.get_trial(ours).number
+        # The database numbers claims in one order for all, so two drivers that claim at once agree
+        # on who was first, without a lock that a killed one would keep.
         for other in self._trials():
             taken = (
                 other.user_attrs.get("digest") == claim.digest
@@ -167,6 +169,7 @@ class Board:
             if trial_id is None or self._storage.get_trial(trial_id).state.is_finished():
                 return
             result = {"state": trial.state, "metrics": dict(trial.metrics), "reason": trial.reason}
+            # Before the state: others read a result once its trial is finished.
             self._storage.set_trial_user_attr(trial_id, "result", result)
             complete = trial.state == "complete"
             state = TrialState.COMPLETE if complete else TrialState.FAIL

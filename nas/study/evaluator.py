@@ -123,7 +123,8 @@ class EvaluatorKind:
     factory: Callable[..., Evaluator]
     """Called as ``factory(data, recipe, threads=..., **settings)``.
 
-    A teacher, if there is one, comes as ``teacher``. ``recipe``: changes to the short training, ``name=value,...``.
+    A teacher, if there is one, comes as ``teacher``. ``recipe``: changes to the short training,
+    ``name=value,...``.
     """
     settings: Sequence[str] = ()
     """Names of the settings of ``--evaluator NAME:setting=value,...``."""

@@ -26,7 +26,9 @@ from nas.trial import Metrics
 __all__ = ["Processes"]
 
 MOST_LOSSES = 3
+"""Workers that one task may cost, or that may die in a row while they start."""
 GRACE_SECONDS = 5.0
+"""How long a killed process is waited for."""
 
 
 # -- what goes through a pipe ---------------------------------------------------------------------
@@ -205,7 +207,7 @@ class Processes:
         A task that has cost too many workers has failed, and that is its result.
         """
         self._workers.remove(worker)
-        worker.process.join(GRACE_SECONDS)
+        worker.process.join(GRACE_SECONDS)  # its pipe may close before it has an exit code
         how = _ending(worker.process.exitcode)
         if worker.task is None:
             self._count_false_start(worker, how)
@@ -242,11 +244,12 @@ class Processes:
 
 
 def _start(make: Callable[[], Evaluator]) -> _Worker:
+    # Spawned: threads of torch, and CUDA, do not survive a fork.
     spawn = get_context("spawn")
     ours, theirs = spawn.Pipe()
     process = spawn.Process(target=_work, args=(theirs, make), daemon=True)
     process.start()
-    theirs.close()
+    theirs.close()  # held open here, their end would never read as closed when the worker dies
     return _Worker(process, ours)
 
 
@@ -288,6 +291,10 @@ def _asking(pipe: pipes.Connection) -> Judge:
 
 
 def _die_with_driver() -> None:
+    """End this process as soon as the driver has gone.
+
+    A driver that is killed ends nobody, and a worker in the midst of a training reads no pipe.
+    """
     driver = parent_process()
     if driver is not None:
         driver.join()

@@ -1,8 +1,7 @@
 """What a strategy has learnt, kept beside the record, so that a resume need not tell it all again.
 
-It is only a cache.
-It is used only where it was made from the very trials that the record begins with, by the same
-strategy, seed and versions; else it counts for nothing. Telling everything again gives the same.
+It is only a cache: telling everything again gives the same. It is used if it was made from the very
+trials that the record begins with, by the same strategy, seed and versions.
 """
 
 import hashlib
@@ -43,10 +42,10 @@ class Cache:
 
     def restore(self, strategy: Strategy, trials: Sequence[Trial]) -> int:
         """How many of the trials, the first, the strategy need not be told."""
-        found = self._read()
-        if found is None or found[0] > len(trials):
+        kept = self._read()
+        if kept is None or kept[0] > len(trials):
             return 0
-        count, digest, snapshot = found
+        count, digest, snapshot = kept
         before = self._digest.copy()
         for trial in trials[:count]:
             self._take(trial)
@@ -62,7 +61,10 @@ class Cache:
     def told(self, strategy: Strategy, trial: Trial) -> None:
         """One more; now and then a new snapshot."""
         self._take(trial)
-        if self._count % EVERY == 0 and (snapshot := strategy.snapshot()) is not None:
+        if self._count % EVERY:
+            return
+        snapshot = strategy.snapshot()
+        if snapshot is not None:
             head = json.dumps({"told": self._count, "digest": self._digest.hexdigest()})
             with suppress(OSError):  # a full disk costs no more than time
                 write_bytes(self._path, head.encode() + b"\n" + snapshot)
@@ -75,12 +77,9 @@ class Cache:
         try:
             check_size(self._path, LARGEST_FILE_BYTES, "not a snapshot")
             head, _, snapshot = self._path.read_bytes().partition(b"\n")
-            found = json.loads(head)
-            count, digest = found["told"], found["digest"]
+            document = json.loads(head)
+            count, digest = document["told"], document["digest"]
         except (*UNREADABLE, RunError, KeyError, TypeError):
             return None
-        return (
-            (count, digest, snapshot)
-            if type(count) is int and count > 0 and isinstance(digest, str)
-            else None
-        )
+        sound = type(count) is int and count > 0 and isinstance(digest, str)
+        return (count, digest, snapshot) if sound else None

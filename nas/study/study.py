@@ -26,6 +26,7 @@ from nas.trial import Metrics, State, Trial
 __all__ = ["Outcome", "Study", "Watch", "evaluation_seed"]
 
 SYNC_SECONDS = 2.0
+"""How often other drivers are heard of."""
 
 Watch = Callable[[Progress[Trial]], None]
 """Is called with the trial just told, and with the figures of `nas.study.tally.Tally`."""
@@ -160,6 +161,7 @@ class Study:
             self._reason = self._why_no_more()
             if self._reason:
                 return None
+            # Claims that a kill left open come first: the strategy has them as pending.
             proposed = self._open.pop(0) if self._open else self._propose()
             if proposed is None:
                 return None
