@@ -1,8 +1,8 @@
 """Which way to scale: one network per direction, trained on the user's data and compared.
 
-All cost one step more than the base. A folder holds ``fit.json`` (what the result depends on) and ``fit.jsonl`` (one line per finished
-training), so a fit that was killed goes on where it was. Training reads *weights*, scores are of
-*selection*; *test* stays closed.
+All cost one step more than the base. A folder holds ``fit.json`` (what the result depends on)
+and ``fit.jsonl`` (one line per finished training), so a fit that was killed goes on where it was.
+Training reads *weights*, scores are of *selection*; *test* stays closed.
 """
 
 import json

@@ -1,7 +1,8 @@
-"""The training behind strategy ``differentiable``: from a space, a target and images to a ranked list of networks.
+"""The training behind strategy ``differentiable``: from images to a ranked list of networks.
 
-Weights train on *weights*, theta on *search*; candidates are ranked on *selection* with batch norms recalibrated on
-*weights*. A run keeps the training in ``theta.pt`` and what came of it in ``distribution.json``.
+Weights train on *weights*, theta on *search*; candidates are ranked on *selection* with batch norms
+recalibrated on *weights*. A run keeps the training in ``theta.pt`` and what came of it in
+``distribution.json``.
 """
 
 import dataclasses
@@ -38,12 +39,16 @@ __all__ = ["learn"]
 
 TRAINING = "theta.pt"
 RANDOM_NETWORKS = 256
+"""Networks from which the usual share of empty slots is taken."""
 ROUNDS = 16
+"""Draws from the distribution, of `DRAWS` networks each, before even draws take their place."""
 ESTIMATORS = {
     "fbnet": "Gumbel softmax over a mixture of all options: biased for the loss of drawn networks",
-    "path": "score function with a leave-one-out baseline: unbiased for the expected loss at the present weights",
+    "path": "score function with a leave-one-out baseline: unbiased for the expected loss at the "
+    "present weights",
 }
 LEAST_SEARCH = 16
+"""Images of *search* below which a loss says too little of a network."""
 
 
 def learn(
@@ -55,9 +60,10 @@ def learn(
     thread_count: int = 1,
     watch: Watch = ignore,
 ) -> list[str]:
-    """Train the strategy's distribution in the run's folder, or go on, or read what is finished; the strategy learns it.
+    """Train the strategy's distribution in the run's folder, and hand it to the strategy.
 
-    What is worth saying of it, a line each.
+    A killed training goes on, a finished one is read. Returns what is worth saying of it, a line
+    each.
 
     Raises `DataError` for a data set too small for its sets, `TrainingError` for a loss that is not
     finite.
@@ -75,15 +81,20 @@ def learn(
     session = SupernetSession(dataset, base, "differentiable", thread_count, sharing)
     if len(session.splits.search) < LEAST_SEARCH:
         raise DataError(
-            f"the search set of '{dataset.name}' has {len(session.splits.search)} images: theta needs at least {LEAST_SEARCH}. "
+            f"the search set of '{dataset.name}' has {len(session.splits.search)} images: "
+            f"theta needs at least {LEAST_SEARCH}. "
             "Give more images, or another --strategy"
         )
     with threads(thread_count):
         training = _training(strategy, session)
         identity = {
-            "space": space_digest(strategy.domain.space), "data": dataset.digest, "seed": strategy.seed,
-            "target": str(strategy.target), "recipe": str(session.proxy), **dataclasses.asdict(settings),
-        }  # fmt: skip
+            "space": space_digest(strategy.domain.space),
+            "data": dataset.digest,
+            "seed": strategy.seed,
+            "target": str(strategy.target),
+            "recipe": str(session.proxy),
+            **dataclasses.asdict(settings),
+        }
         train(training, folder / TRAINING, identity, watch=watch)
         learned = _learned(strategy, session, training)
     write_json(file, to_json(learned), indent=None)
@@ -124,15 +135,22 @@ def _training(strategy: Differentiable, session: SupernetSession) -> Remembered:
     distribution = Distribution(
         domain.compiled, target.metric, middle, depth=strategy.settings.depth, reach=reach
     )
+    augment = Augment(pad=session.proxy.shift, flip=session.dataset.flip)
     if strategy.settings.variant == "fbnet":
+        # Equation 2 of the paper takes a power of log(LAT); macs or bytes have other magnitudes.
         if not target.metric.startswith("latency_ms"):
             raise UsageError(
                 f"variant fbnet has a loss over a latency, not over {target.metric}: give --latency"
             )
         return FBNetTraining(
-            supernet, distribution, session.weights, session.search, strategy.settings, seed=strategy.seed,
-            augment=Augment(pad=session.proxy.shift, flip=session.dataset.flip),
-        )  # fmt: skip
+            supernet,
+            distribution,
+            session.weights,
+            session.search,
+            strategy.settings,
+            seed=strategy.seed,
+            augment=augment,
+        )
     return ThetaTraining(
         supernet,
         distribution,
@@ -142,12 +160,15 @@ def _training(strategy: Differentiable, session: SupernetSession) -> Remembered:
         strategy.settings,
         seed=strategy.seed,
         skip_limit=_skip_limit(strategy, distribution),
-        augment=Augment(pad=session.proxy.shift, flip=session.dataset.flip),
+        augment=augment,
     )
 
 
 def _skip_limit(strategy: Differentiable, distribution: Distribution) -> float:
-    """One standard deviation above the mean share of empty slots in random networks inside the window."""
+    """The share of empty slots that the guard tolerates.
+
+    One standard deviation above the mean of random networks inside the window.
+    """
     domain, target = strategy.domain, strategy.target
     band = Domain(domain.space, domain.compiled, [target])
     drawn = band.sample_many(RANDOM_NETWORKS, rng(strategy.seed, "skips", 0))
@@ -160,7 +181,8 @@ def _learned(strategy: Differentiable, session: SupernetSession, training: Remem
     distribution = training.distribution
     if not all(bool(torch.isfinite(theta).all()) for theta in distribution.theta):
         raise _diverged(session)
-    distribution.temperature = 1.0  # of the last step; networks are drawn from softmax(theta)
+    # Annealing is over: networks are drawn from softmax(theta), not from that of the last step.
+    distribution.temperature = 1.0
     with torch.no_grad():
         log_probs = distribution.log_probs()
         weights = [logs.exp().tolist() for logs in log_probs]
@@ -210,28 +232,35 @@ def _aside(strategy: Differentiable, expected: float) -> list[str]:
     if not strategy.settings.aims or target.lower <= expected <= target.upper:
         return []
     return [
-        f"target: the distribution expects {expected:.4g}, outside {target.lower:.4g} to {target.upper:.4g}, as near as the "
-        "options that are left come; networks are drawn inside all the same"
+        f"target: the distribution expects {expected:.4g}, outside {target.lower:.4g} to "
+        f"{target.upper:.4g}, as near as the options that are left come; networks are drawn inside "
+        "all the same"
     ]
 
 
 def _untaught(session: SupernetSession, candidates: list[Candidate]) -> list[str]:
-    """A warning where the middle candidate is no better, by two standard errors, than always naming the largest class."""
+    """A warning if the supernet's weights do not tell classes apart.
+
+    That is if the median candidate is not better, by two standard errors, than always naming the
+    largest class.
+    """
     labels = session.selection[1]
     largest = float(torch.bincount(labels).max() / len(labels))
     middle = float(np.median([candidate.accuracy for candidate in candidates]))
     if middle > largest + 2 * math.sqrt(largest * (1 - largest) / len(labels)):
         return []
     return [
-        f"weights: the candidates' median accuracy with the supernet's weights is {middle:.3f}, and always naming the largest "
-        f"class gives {largest:.3f}: the supernet was trained too little to tell networks apart; raise longer={session.sharing.longer:g}"
+        f"weights: the candidates' median accuracy with the supernet's weights is {middle:.3f}, "
+        f"and always naming the largest class gives {largest:.3f}: the supernet was trained too "
+        f"little to tell networks apart; raise longer={session.sharing.longer:g}"
     ]
 
 
 def _diverged(session: SupernetSession) -> TrainingError:
     return TrainingError(
-        f"the supernet's training diverged: with its weights no loss is finite. Start anew, with another --out and a "
-        f"learning rate below {session.proxy.lr:g} (--proxy lr=..)"
+        "the supernet's training diverged: with its weights no loss is finite. "
+        "Start anew, with another --out and a learning rate "
+        f"below {session.proxy.lr:g} (--proxy lr=..)"
     )
 
 
@@ -241,45 +270,59 @@ def _ranked(
     training: Remembered,
     weights: list[list[float]],
 ) -> tuple[list[Candidate], list[str]]:
-    """Different networks of the distribution inside the window, by their loss on *selection*, lowest first; warnings.
+    """Networks of the distribution inside the window, best first, and warnings.
 
-    Raises `TrainingError` where no loss is finite.
+    They differ, and are ranked by their loss on *selection*. Raises `TrainingError` if no loss is
+    finite.
     """
-    space, column = strategy.domain.space, strategy.domain.compiled.column(strategy.target.metric)
-    window = strategy.window(weights)
-    found: dict[Genes, None] = {}
-    for number in range(ROUNDS):
-        for genes in strategy.draw(window, rng(strategy.seed, "derive", number)).tolist():
-            found[space.canonical(genes)] = None
-        if len(found) >= strategy.settings.candidates:
-            break
+    drawn = _drawn(strategy, weights)
     warnings = []
-    if not found:
-        even = strategy.band.sample_many(
-            strategy.settings.candidates, rng(strategy.seed, "even", 0)
-        ).tolist()
-        found = dict.fromkeys(map(space.canonical, even))
+    if not drawn:
+        space, count = strategy.domain.space, strategy.settings.candidates
+        even = strategy.band.sample_many(count, rng(strategy.seed, "even", 0)).tolist()
+        drawn = list(dict.fromkeys(map(space.canonical, even)))
         warnings.append(
-            f"bounds: none of {ROUNDS * DRAWS} networks drawn from the distribution is inside {strategy.band.bounds_text}; "
-            "even draws from there are ranked instead"
+            f"bounds: none of {ROUNDS * DRAWS} networks drawn from the distribution is inside "
+            f"{strategy.band.bounds_text}; even draws from there are ranked instead"
         )
-    candidates: list[Candidate] = []
-    for genes in list(found)[: strategy.settings.candidates]:
-        path = training.supernet.path(genes)
-        recalibrate(path, session.weights[0], session.sharing.recalibrate)
-        scores = score_path(path, *session.selection)
-        cost = float(strategy.domain.compiled.price(np.array([genes]))[0, column])
-        skips = training.distribution.skips(genes)
-        candidates.append(
-            Candidate(
-                genes=genes,
-                cost=cost,
-                skips=skips,
-                loss=scores["loss"],
-                accuracy=scores["accuracy"],
-            )
-        )
+    candidates = [
+        _candidate(strategy, session, training, genes)
+        for genes in drawn[: strategy.settings.candidates]
+    ]
     finite = [candidate for candidate in candidates if math.isfinite(candidate.loss)]
     if not finite:
         raise _diverged(session)
+    # By the loss: on few images of *selection* many candidates tie in accuracy.
     return sorted(finite, key=lambda candidate: candidate.loss), warnings
+
+
+def _drawn(strategy: Differentiable, weights: list[list[float]]) -> list[Genes]:
+    """Different networks of the distribution inside the window, in the order they came."""
+    space = strategy.domain.space
+    window = strategy.window(weights)
+    drawn: dict[Genes, None] = {}
+    # A sharp distribution draws the same few networks again and again, so rounds are counted.
+    for number in range(ROUNDS):
+        for genes in strategy.draw(window, rng(strategy.seed, "derive", number)).tolist():
+            drawn[space.canonical(genes)] = None
+        if len(drawn) >= strategy.settings.candidates:
+            break
+    return list(drawn)
+
+
+def _candidate(
+    strategy: Differentiable, session: SupernetSession, training: Remembered, genes: Genes
+) -> Candidate:
+    path = training.supernet.path(genes)
+    # Statistics of shared norms are of whatever networks came last: each network takes its own.
+    recalibrate(path, session.weights[0], session.sharing.recalibrate)
+    scores = score_path(path, *session.selection)
+    compiled = strategy.domain.compiled
+    prices = compiled.price(np.array([genes]))
+    return Candidate(
+        genes=genes,
+        cost=float(prices[0, compiled.column(strategy.target.metric)]),
+        skips=training.distribution.skips(genes),
+        loss=scores["loss"],
+        accuracy=scores["accuracy"],
+    )

@@ -31,8 +31,8 @@ def supernet_weights(folder: Path, network: Architecture) -> Weights:
     another space, or was trained with fewer channels.
     """
     run, file = Run(folder), folder / FILE
-    state = read(file)
-    if not state.get("finished"):
+    checkpoint = read(file)
+    if not checkpoint.get("finished"):
         raise RunError(
             f"the supernet of run '{folder}' is not trained to its end: "
             f"nas search --resume {folder}"
@@ -46,23 +46,25 @@ def supernet_weights(folder: Path, network: Architecture) -> Weights:
     proxy = _proxy(run)
     if proxy.width != 1:
         raise ArchitectureError(
-            f"the supernet of run '{folder}' has {proxy.width:g} times the channels of its networks: its weights fit none "
-            "of them. Search with --proxy width=1 to train on from its weights"
+            f"the supernet of run '{folder}' has {proxy.width:g} times the channels of its "
+            "networks: its weights fit none of them. Search with --proxy width=1 to train on from "
+            "its weights"
         )
     small = partial(
         slim, proxy=proxy, in_channels=network.input.channels, classes=network.out_shape.channels
     )
-    supernet = Supernet(run.space, small, share=state["identity"]["share"])
-    supernet.load(state["weights"])
-    found = supernet.path(genes).state_dict()
-    named = dict(_places(network))
-    taken = {}
-    for name, value in found.items():
+    supernet = Supernet(run.space, small, share=checkpoint["identity"]["share"])
+    supernet.load(checkpoint["weights"])
+    places = dict(_places(network))
+    state = {}
+    for name, value in supernet.path(genes).state_dict().items():
+        # A path names its layers by number, ``stages.7.conv.weight``; a network by stage and place.
         _, place, rest = name.split(".", 2)
-        taken[f"stages.{named[int(place)]}.{rest}"] = value.clone()
+        # A copy: the value is a view, and would be saved with all of the shared tensor.
+        state[f"stages.{places[int(place)]}.{rest}"] = value.clone()
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:20]
     return Weights(
-        state=taken,
+        state=state,
         file=file,
         digest=digest,
         origin="of the run's supernet; running statistics of norms are new",

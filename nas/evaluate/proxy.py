@@ -20,27 +20,27 @@ __all__ = ["PRESETS", "Proxy", "chosen", "preset", "slim"]
 
 @dataclass(frozen=True, kw_only=True)
 class Proxy:
-    """The recipe of a search-time training.
-
-    ``resolution``: pixels a side. ``width``: factor on all channels. ``final``: the least side of
-    the last map; early strides are dropped until it is reached. ``epochs``: passes over the weights
-    set, but never more than ``images`` images in all. ``score_images``: at most so many images of
-    each set are scored. ``batch_size``, ``lr``, ``weight_decay``, ``label_smoothing``, ``average``:
-    see `nas.train.Schedule`. ``shift``: largest random shift in pixels.
-    """
+    """The recipe of a search-time training. What is not told here: see `nas.train.Schedule`."""
 
     resolution: int = 16
+    """Pixels a side."""
     width: float = 0.25
+    """Factor on all channels."""
     final: int = 1
+    """The least side of the last map; early strides are dropped until it is reached."""
     epochs: float = 12
+    """Passes over the weights set, within ``images``."""
     images: int = 9600
+    """The most images that are seen in all, counted once a pass."""
     score_images: int = 1000
+    """At most so many images of each set are scored."""
     batch_size: int = 64
     lr: float = 0.1
     weight_decay: float = 1e-4
     label_smoothing: float = 0.0
     average: float = 0.25
     shift: int = 0
+    """The largest random shift, in pixels."""
 
     def __post_init__(self) -> None:
         check_ranges(self, _RANGES, "proxy")
@@ -54,9 +54,13 @@ class Proxy:
         """The schedule for a weights set of that many images."""
         seen = min(self.epochs * images, self.images)
         return Schedule(
-            steps=max(1, math.ceil(seen / self.batch_size)), batch_size=self.batch_size, lr=self.lr,
-            weight_decay=self.weight_decay, label_smoothing=self.label_smoothing, average=self.average,
-        )  # fmt: skip
+            steps=max(1, math.ceil(seen / self.batch_size)),
+            batch_size=self.batch_size,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            label_smoothing=self.label_smoothing,
+            average=self.average,
+        )
 
     def times(self, factor: float) -> "Proxy":
         """The same recipe with ``factor`` times the epochs and images."""
@@ -84,9 +88,11 @@ _RANGES: Mapping[str, tuple[float, float]] = {
 }
 
 # About 4 s a network (small) on one core. experiments/proxy_fidelity.py, 20 FBNet networks,
-# Kendall's tau against five times longer training, 95 % intervals. Neither preset has been shown to rank better than macs:
-#   small, digits         0.26 (0.01 to 0.49)  macs 0.29 (-0.04 to 0.58)  params 0.24 (-0.02 to 0.45)
-#   large, fashion-mnist  0.37 (0.11 to 0.61)  macs 0.45 (0.13 to 0.70)   params 0.29 (0.06 to 0.50)
+# Kendall's tau against five times longer training, 95 % intervals. Neither preset has been shown to
+# rank better than macs:
+#           data           preset               macs                  params
+#   small   digits         0.26 (0.01 to 0.49)  0.29 (-0.04 to 0.58)  0.24 (-0.02 to 0.45)
+#   large   fashion-mnist  0.37 (0.11 to 0.61)  0.45 (0.13 to 0.70)   0.29 (0.06 to 0.50)
 # Digits saturate: after the long training all networks lie within a deviation of 0.007 around 0.97,
 # and its ranking on the search set agrees with that on the selection set by 0.19 only. Tried and
 # rejected there: shift=1, 0.00.

@@ -94,9 +94,14 @@ def schedule(images: int, search: int, epochs: int, accumulate: int = 1) -> Sche
     size = min(BATCH_SIZE, images, search)
     steps = epochs * (math.ceil(images / size) + math.ceil(search / size))
     return Schedule(
-        steps=steps, batch_size=size, lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, warmup=0.0,
+        steps=steps,
+        batch_size=size,
+        lr=LR,
+        momentum=MOMENTUM,
+        weight_decay=WEIGHT_DECAY,
+        warmup=0.0,
         accumulate=accumulate,
-    )  # fmt: skip
+    )
 
 
 class FBNetTraining(Remembered):
@@ -142,6 +147,7 @@ class FBNetTraining(Remembered):
 
     def _cool(self) -> None:
         epoch = self.done / (self.weight_steps + self.theta_steps)
+        # 5 * exp(-0.045) per epoch of the paper's 90; it falls between epochs, not within them.
         passed = math.floor(epoch) * EPOCHS / self.settings.epochs
         self.distribution.temperature = TEMPERATURE * math.exp(-ANNEALING * passed)
 
@@ -178,6 +184,7 @@ class FBNetTraining(Remembered):
         self._clear_theta()
         value = self._gradients(self.search[0][rows], self.search[1][rows])
         self.adam.step()
+        # What this loss left at the weights is of *search*, which must not train them.
         for view in self.mixture.views:
             view.leaf.grad = None
         self._clear_theta()
@@ -200,11 +207,13 @@ class FBNetTraining(Remembered):
 
     def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
         draw = rng(self.seed, "gumbel", self.done)
+        # m = softmax((theta + g) / temperature), g of Gumbel(0, 1). The logits are divided already.
         logits = self.distribution.logits()
         noise = [
             torch.from_numpy(draw.gumbel(size=len(row))) / self.distribution.temperature
             for row in logits
         ]
+        # LAT = sum over layers and blocks of m * LAT(block): linear in the weights of each slot.
         weights = [(row + extra).softmax(0) for row, extra in zip(logits, noise, strict=True)]
         latency = self.distribution.expected([row.clamp(min=SMALLEST).log() for row in weights])
         entropy = F.cross_entropy(
@@ -228,6 +237,8 @@ class FBNetTraining(Remembered):
             return entropy + (TARGET_WEIGHT * (latency / self.distribution.target - 1).abs()).to(
                 entropy.dtype
             )
+        # Equation 2: a product, not a sum, and beta is the logarithm's exponent. Public
+        # re-implementations take log(LAT^beta), which is beta * log(LAT), or add the term instead.
         latency = latency * MICROSECONDS
         if latency.item() <= 1:
             raise BoundError(

@@ -78,12 +78,12 @@ class Path(nn.Module):
 
 
 class Supernet:
-    """The weights of all networks of ``space``, each slimmed by ``slim``, drawn from ``seed`` alone.
+    """The weights of all networks of ``space``, each slimmed by ``slim``.
 
-    ``share`` none: every option has weights of its own; elastic: options of one kind of op share,
-    sliced by the settings that the op declares elastic; auto: none where at no place more than
-    `MOST_OWN` different layers can stand. Raises `ArchitectureError` for an op without a torch
-    module.
+    They are drawn from ``seed`` alone. ``share`` none: every option has weights of its own;
+    elastic: options of one kind of op share, sliced by the settings that the op declares elastic;
+    auto: none where at no place more than `MOST_OWN` different layers can stand. Raises
+    `ArchitectureError` for an op without a torch module.
     """
 
     def __init__(

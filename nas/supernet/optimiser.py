@@ -26,7 +26,11 @@ class SharedSGD:
         self.velocity = {name: torch.zeros_like(value) for name, value in supernet.shared.items()}
 
     def step(self, views: Iterable[View], lr: float) -> None:
-        """Apply the gradients that the views hold, and clear them. A view may come more than once."""
+        """Apply the gradients that the views hold, and clear them.
+
+        A view may come more than once.
+        """
+        # By identity: networks of one step share layers, whose gradients are summed in the leaf.
         by_name: dict[str, dict[int, View]] = {}
         for view in views:
             if view.leaf.grad is not None:
@@ -34,18 +38,21 @@ class SharedSGD:
         weights: list[Tensor] = []
         gradients: list[Tensor] = []
         velocities: list[Tensor] = []
-        for name, found in by_name.items():
-            weight, gradient, velocity = self._joined(name, list(found.values()))
+        for name, used in by_name.items():
+            weight, gradient, velocity = self._joined(name, list(used.values()))
             weights.append(weight)
             gradients.append(gradient)
             velocities.append(velocity)
         self._apply(weights, gradients, velocities, lr)
-        for found in by_name.values():
-            for view in found.values():
+        for used in by_name.values():
+            for view in used.values():
                 view.leaf.grad = None
 
     def _joined(self, name: str, views: list[View]) -> tuple[Tensor, Tensor, Tensor]:
-        """Weight, gradient and velocity of one view; of all its shared tensor if several were used."""
+        """Weight, gradient and velocity of one view, or of the whole tensor if several were used.
+
+        Views of one tensor overlap, so its momentum must be applied once.
+        """
         weight, velocity = self.supernet.shared[name], self.velocity[name]
         if len(views) == 1:
             [view] = views
@@ -61,6 +68,7 @@ class SharedSGD:
     def _apply(
         self, weights: list[Tensor], gradients: list[Tensor], velocities: list[Tensor], lr: float
     ) -> None:
+        # Norms and biases are the tensors of one dimension.
         decayed = [i for i, weight in enumerate(weights) if weight.ndim > 1]
         if self.weight_decay:
             torch._foreach_add_(
@@ -70,6 +78,7 @@ class SharedSGD:
             )
         torch._foreach_mul_(velocities, self.momentum)
         torch._foreach_add_(velocities, gradients)
+        # Nesterov's form as in torch.optim.SGD: gradient + momentum * velocity, after the update.
         torch._foreach_add_(gradients, velocities, alpha=self.momentum)
         torch._foreach_add_(weights, gradients, alpha=-lr)
 

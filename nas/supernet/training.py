@@ -24,7 +24,9 @@ __all__ = ["SAMPLING", "Batches", "SupernetTraining", "Uniform", "extremes", "sa
 
 SAMPLING = ("uniform", "sandwich")
 AVERAGED_EVERY = 8
+"""Steps between two of the weights that are averaged: each costs a pass over the whole supernet."""
 RAMP_FIRST = 10
+"""The largest network trains alone for one part in so many of the ramp."""
 
 
 class Batches:
@@ -141,7 +143,10 @@ class SupernetTraining:
         self._mean_count = 0
 
     def advance(self) -> float:
-        """Take one step; the mean loss of its networks. Raises `TrainingError` unless it is finite."""
+        """Take one step. Returns the mean loss of its networks.
+
+        Raises `TrainingError` unless that is finite.
+        """
         networks = self._eased(self.sample(rng(self.seed, "paths", self.done)))
         self._used: list[View] = []
         value = sum(self._backward(networks, *part) for part in self.parts(*self._batch()))
@@ -157,13 +162,13 @@ class SupernetTraining:
         first = self.ramp // RAMP_FIRST
         departing = max(0, self.done - first) / (self.ramp - first)
         draw, space = rng(self.seed, "ramp", self.done), self.supernet.space
-        found = []
+        eased = []
         for genes in networks:
             mixed: Genes = ()
             for start, end, _ in space.radix:
                 mixed += (genes if draw.random() < departing else self._largest)[start:end]
-            found.append(space.canonical(mixed) if self.canonical else mixed)
-        return found
+            eased.append(space.canonical(mixed) if self.canonical else mixed)
+        return eased
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         rows = self.batches.rows(self.done).to(self.images.device)
@@ -197,6 +202,7 @@ class SupernetTraining:
                 )
                 teacher = logits.detach().softmax(1) if self.distil else None
             else:
+                # The teacher's probabilities are soft already: no smoothing.
                 loss = F.cross_entropy(logits, teacher)
             total += loss.item()
             if not math.isfinite(total):
@@ -206,6 +212,7 @@ class SupernetTraining:
                     f"{self.schedule.lr:g} (--proxy lr=..) and another --out; "
                     "a checkpoint made before is kept"
                 )
+            # One network at a time: only one graph is in memory, and gradients add up in the views.
             (loss * share).backward()  # type: ignore[no-untyped-call]
             self._used += self.supernet.views(genes)
         return total * share

@@ -145,7 +145,7 @@ def test_a_retraining_that_does_not_count_its_opening_is_refused(run, instant, m
     monkeypatch.setattr(instant, "retraining", lambda data, recipe, factor: Uncounted(data, factor))
     with pytest.raises(RunError, match=r"the test set was opened, and .*has no row of that"):
         confirm(run, top=3, random=3, seeds=2)
-    assert len(Run(run.folder).confirmation.missing) == 12
+    assert len(Run(run.folder).confirmed.missing) == 12
 
 
 def test_again_with_equal_arguments_nothing_is_done(run):
