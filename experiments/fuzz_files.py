@@ -2,7 +2,7 @@
 
 Each file must be refused in one line, or be sound.
 
-    python experiments/fuzz_files.py OUT [--bad 10000] [FORMAT ...]
+    python experiments/fuzz_files.py OUT [FORMAT ...] [--bad 10000]
 
 A file that is still sound after its edits (a digit of a score changed to another) does not count as
 bad. Anything but a `NasError` is a finding, and so are two seconds in one reader and a result that

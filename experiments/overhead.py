@@ -1,6 +1,6 @@
 """What the record and the strategies cost at scale: milliseconds a trial, seconds of a resume.
 
-    python experiments/overhead.py OUT [--trials 10000] [--more 20] [STRATEGY ...]
+    python experiments/overhead.py OUT [STRATEGY ...] [--trials 10000] [--more 20]
 
 Makes a run of so many finished trials over FBNet's space (random networks, an instant evaluator;
 kept in OUT), then, for each strategy: opens it (read, repair, tell all), asks once, and goes on for
