@@ -90,11 +90,9 @@ class Kernel:
     def params(self) -> int:
         """All trained values."""
         standalone_norm = 2 * self.out_channels if self.kind == "norm" else 0
-        return (
-            self.weights
-            + self.out_channels * (int(self.bias) + 2 * int(self.norm))
-            + standalone_norm
-        )
+        # A norm has a factor and an offset per channel; its running statistics are not trained.
+        folded = self.out_channels * (int(self.bias) + 2 * int(self.norm))
+        return self.weights + folded + standalone_norm
 
     @property
     def macs(self) -> int:
@@ -163,16 +161,21 @@ class Op(ABC):
     @cached_property
     def settings(self) -> dict[str, Any]:
         """The settings that differ from their defaults, by name: the canonical JSON form."""
-        return {
-            f.name: int(value) if isinstance(value, float) and value.is_integer() else value
-            for f in sorted(dataclasses.fields(self), key=lambda f: f.name)
-            if (value := getattr(self, f.name)) != f.default
-        }
+        settings: dict[str, Any] = {}
+        for field in sorted(dataclasses.fields(self), key=lambda field: field.name):
+            value = getattr(self, field.name)
+            if value == field.default:
+                continue
+            # 6.0 and 6 are one setting, so they must have one digest and one row of a table.
+            is_whole = isinstance(value, float) and value.is_integer()
+            settings[field.name] = int(value) if is_whole else value
+        return settings
 
     @cached_property
     def signature(self) -> str:
         """One word of op and settings, as tables print it: ``mbconv(channels=24,expand=6)``."""
-        return f"{self.key}({','.join(f'{k}={v}' for k, v in self.settings.items())})"
+        settings = ",".join(f"{name}={value}" for name, value in self.settings.items())
+        return f"{self.key}({settings})"
 
     def __str__(self) -> str:
         return self.signature

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,24 +19,36 @@ from nas.trial import Genes
 __all__ = ["Compiled", "compile_costs"]
 
 CHUNK = 1 << 14
-LARGEST_PAIR = 1 << 12
+"""Networks priced at a time: what lies between stays in a cache, however many are asked for."""
+LARGEST_RUN = 1 << 12
+"""States times options of slots that are joined. One gather then stands for several."""
 
 Floats = NDArray[np.float64]
 LayerCosts = Callable[[Layer], Sequence[float]]
 
 
+class _Run(NamedTuple):
+    """Neighbouring slots, joined into one table."""
+
+    first: int
+    last: int
+    """The slot after its last."""
+    costs: Floats
+    """(states times options, costs)."""
+    successor: NDArray[np.int64] | None
+    """(states times options,). The state after it; None if there is a single one."""
+
+
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """Costs of every slot, state and option of a space.
-
-    ``values[slot]``: (states, options, costs). ``maxima`` says per cost whether a network's figure
-    is the largest over its slots (peak memory) and not their sum.
-    """
+    """Costs of every slot, state and option of a space."""
 
     space: SearchSpace
     names: tuple[str, ...]
     values: tuple[Floats, ...]
+    """Per slot, (states, options, costs)."""
     maxima: tuple[bool, ...]
+    """Per cost, whether a network's is the largest over its slots (peak memory), not their sum."""
 
     def price(self, genes: NDArray[np.integer[Any]]) -> Floats:
         """genes: (n, number of choices), in range. Costs: (n, number of costs)."""
@@ -59,47 +71,42 @@ class Compiled:
                 index = index + state * (len(table) // len(self.values[first]))
             rows = table.take(index, axis=0)
             if maximal.size:
+                # Put into the rows and taken out of the sums, so that one addition serves both.
                 rows[:, maximal] = np.maximum(rows[:, maximal], out[:, maximal])
                 out[:, maximal] = 0
             out += rows
             state = 0 if successor is None else successor.take(index)
 
     @cached_property
-    def _runs(self) -> list[tuple[int, int, Floats, NDArray[np.int64] | None]]:
-        """Slots joined while their options are few.
-
-        Per run: the first slot, the one after the last, the costs by state and options, and the
-        state after, None if there is a single one.
-        """
-        runs: list[tuple[int, int, Floats, NDArray[np.int64] | None]] = []
-        steps = self.space.chain
+    def _runs(self) -> list[_Run]:
+        """Slots joined while their options are few."""
+        runs: list[_Run] = []
         first = 0
-        while first < len(steps):
-            table, successor = self.values[first], steps[first].next
-            last = first + 1
-            while (
-                last < len(steps)
-                and table.shape[1] * self.values[last].shape[1] * len(table) <= LARGEST_PAIR
-            ):
-                following = self.values[last][
-                    successor
-                ]  # (states, options, options of the next slot, costs)
-                both = table[:, :, None]
-                table = np.where(self.maxima, np.maximum(both, following), both + following)
-                table = table.reshape(len(table), -1, len(self.names))
-                successor = steps[last].next[successor].reshape(len(table), -1)
-                last += 1
-            single = successor.max() == 0
-            runs.append(
-                (
-                    first,
-                    last,
-                    table.reshape(-1, len(self.names)),
-                    None if single else successor.ravel(),
-                )
-            )
-            first = last
+        while first < len(self.space.chain):
+            runs.append(self._run(first))
+            first = runs[-1].last
         return runs
+
+    def _run(self, first: int) -> _Run:
+        """The slots from ``first`` on that are joined."""
+        steps = self.space.chain
+        table, successor = self.values[first], steps[first].next
+        last = first + 1
+        while last < len(steps) and successor.size * self.values[last].shape[1] <= LARGEST_RUN:
+            # Both are (states, options, options of the next slot, costs).
+            before = table[:, :, None]
+            following = self.values[last][successor]
+            table = np.where(self.maxima, np.maximum(before, following), before + following)
+            table = table.reshape(len(table), -1, len(self.names))
+            successor = steps[last].next[successor].reshape(len(table), -1)
+            last += 1
+        has_single_state = successor.max() == 0
+        return _Run(
+            first,
+            last,
+            table.reshape(-1, len(self.names)),
+            None if has_single_state else successor.ravel(),
+        )
 
     def of(self, genes: Genes) -> dict[str, float]:
         """Costs of one network by name."""
@@ -113,7 +120,11 @@ class Compiled:
         """The exact minimum (or maximum) of a cost over the space, and genes that reach it."""
         column = self.column(name)
         sign = -1.0 if largest else 1.0
-        join = (np.minimum if largest else np.maximum) if self.maxima[column] else np.add
+        # The greatest is the least of the negated costs, among which a maximum is a minimum.
+        join: np.ufunc = np.add
+        if self.maxima[column]:
+            join = np.minimum if largest else np.maximum
+        # From the last slot back: per state, the least that the slots from there on can cost.
         best = np.zeros(int(self.space.chain[-1].next.max()) + 1)
         picks: list[NDArray[np.int64]] = []
         for step, values in zip(reversed(self.space.chain), reversed(self.values), strict=True):
@@ -138,7 +149,6 @@ def compile_costs(
     """Compile per-layer costs, one figure per name.
 
     Those named in ``maxima`` are maxima, the others sums.
-
     ``once``: what a whole network costs on top, by name of a sum; it stands in the first slot.
     """
     known: dict[Layer, Floats] = {}

@@ -28,7 +28,9 @@ from nas.space import SearchSpace
 
 __all__ = ["Margin", "check_confidence", "margin", "sure_latency_ms"]
 
-DRAWS, NEAREST = 1024, 256
+DRAWS = 1024
+NEAREST = 256
+"""Of the networks drawn, those nearest to the bound: their errors make sigma."""
 DIGITS = 4
 
 
@@ -43,19 +45,19 @@ def check_confidence(confidence: float) -> float:
 
 def sure_latency_ms(estimate: Estimate, confidence: float) -> float:
     """The latency that is kept with that probability: ``m + z * sqrt(v + c**2)``."""
-    return (
-        estimate.latency_ms
-        + NormalDist().inv_cdf(check_confidence(confidence)) * estimate.latency_sd_ms
-    )
+    z = NormalDist().inv_cdf(check_confidence(confidence))
+    return estimate.latency_ms + z * estimate.latency_sd_ms
 
 
 @dataclass(frozen=True, kw_only=True)
 class Margin:
-    """The linear bound on top of the mean; ``most_common_ms`` is C, ``sigma_ms`` sigma."""
+    """The linear bound on top of the mean."""
 
     confidence: float
     sigma_ms: float
+    """Sigma: where the tangent touches the root."""
     most_common_ms: float
+    """C: the largest common error of any network at the bound."""
 
     @property
     def z(self) -> float:
@@ -76,9 +78,8 @@ class Margin:
 
     def layer_ms(self, estimate: Estimate) -> float:
         """A layer's part of the latency that is kept."""
-        spread = self.common_weight * estimate.common_sd_ms + estimate.variance_ms2 / (
-            2 * self.sigma_ms
-        )
+        common = self.common_weight * estimate.common_sd_ms
+        spread = common + estimate.variance_ms2 / (2 * self.sigma_ms)
         return estimate.latency_ms + self.z * spread
 
 
@@ -91,18 +92,18 @@ def margin(space: SearchSpace, table: Table, upper_ms: float, confidence: float)
     layers = np.concatenate([values.reshape(-1, 3) for values in parts.values])
     timed = layers[layers[:, 0] > 0]
     share = float((timed[:, 1] / timed[:, 0]).max(initial=0.0))
-    most = min(
-        share * max(upper_ms - table.constant_ms, 0.0), parts.extreme("common", largest=True)[0]
-    )
+    by_bound = share * max(upper_ms - table.constant_ms, 0.0)
+    by_space, _ = parts.extreme("common", largest=True)
+    most = min(by_bound, by_space)
+    # Any sigma is true; the draws only make it a tight one. So the seed may be fixed.
     rng = np.random.default_rng(0)
     drawn = np.stack([rng.integers(size, size=DRAWS) for size in space.gene_sizes], axis=1)
     ms, common, variance = _typical(parts.price(drawn), upper_ms)
     most = _rounded_up(most)
-    return Margin(
-        confidence=confidence,
-        sigma_ms=_rounded_up(max(_best_sigma(most, min(common, most), variance), 1e-6 * ms, 1e-9)),
-        most_common_ms=most,
-    )
+    sigma = _best_sigma(most, min(common, most), variance)
+    # It divides: a table without errors gets a margin of next to nothing.
+    sigma = max(sigma, 1e-6 * ms, 1e-9)
+    return Margin(confidence=confidence, sigma_ms=_rounded_up(sigma), most_common_ms=most)
 
 
 def _parts(estimate: Estimate) -> tuple[float, float, float]:
@@ -121,7 +122,9 @@ def _best_sigma(most: float, common: float, variance: float) -> float:
     wide = math.sqrt(most * common + variance)
     if wide >= most:
         return wide
-    return most if common >= most else min(most, math.sqrt(variance / (1 - common / most)))
+    if common >= most:
+        return most
+    return min(most, math.sqrt(variance / (1 - common / most)))
 
 
 def _rounded_up(value: float) -> float:

@@ -28,7 +28,9 @@ Masks = list[NDArray[np.bool_]]
 """Per slot, (states, options): whether the option may be taken there."""
 
 TICKS = 1 << 17
+"""Most ticks of a range. A table of completions has one column for each."""
 COARSE_TICKS = 1 << 12
+"""Enough where only shares are asked for, and counted in a fraction of a second."""
 
 
 def everything_allowed(costs: Compiled) -> Masks:
@@ -83,6 +85,7 @@ class Counts:
         self.floor = band.floor
         unit = _unit(band.values)
         self.tick = unit * max(1, math.ceil(band.upper / unit / most_ticks))
+        # Without the 1e-9, a cost that is 3 ticks up to rounding in the last bit would take 4.
         self.ticks = [np.ceil(table / self.tick - 1e-9).astype(np.int64) for table in band.values]
         added = [
             ticks - table / self.tick for ticks, table in zip(self.ticks, band.values, strict=True)
@@ -91,6 +94,7 @@ class Counts:
         """Ticks that rounding up adds to a network, in the mean."""
         self.upper = int(band.upper / self.tick + 1e-9)
         if not band.capped:
+            # Rounding up adds less than a tick a slot.
             self.upper += len(band.values)
         self.lower = 0
         if band.lower > 0:
@@ -131,6 +135,7 @@ class Counts:
         Returns an array of that shape.
         """
         table = self.tables[slot]
+        # A table counts what uses at most so many ticks: the band is a difference of two counts.
         top = self.upper - used
         bottom = self.lower - 1 - used
         up_to_top = np.where(top >= 0, table[state, np.maximum(top, 0)], 0)

@@ -25,6 +25,7 @@ DIGITS = 4
 STARTS_DRAWN = 4096
 STARTS_TRIED = 8
 CROSSOVER_MIXES = 64
+"""Priced at once, which takes little longer than pricing one."""
 
 
 def _readable(value: float, towards: Callable[[float], int]) -> str:
@@ -217,6 +218,7 @@ class Domain:
             if choice.ordinal and len(choice) > 1:
                 maps.append(np.linspace(0, 1, len(choice))[:, None])
             else:
+                # Two corners of the unit simplex lie the root of 2 apart.
                 maps.append(np.eye(len(choice)) / math.sqrt(2))
         return maps
 
@@ -238,6 +240,7 @@ class Domain:
         def score(genes: Integers) -> Floats:
             return excess(self.compiled, self._additive, genes)
 
+        # A fixed seed: the start belongs to the domain, and no strategy's draws may depend on it.
         draws = self._counts.draw(STARTS_DRAWN, np.random.default_rng(0))
         best_first = np.argsort(score(draws))[:STARTS_TRIED]
         nearest = math.inf

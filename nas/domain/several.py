@@ -23,6 +23,7 @@ Inside = Callable[[Integers], NDArray[np.bool_]]
 
 GIBBS_SWEEPS = 8
 SMALLEST_LOWER = 1e-9
+"""Divides the shares, so that a lower bound of 0 can be missed without dividing by it."""
 
 
 def sweep(space: SearchSpace, start: Genes, inside: Inside, rng: np.random.Generator) -> Genes:
@@ -31,7 +32,7 @@ def sweep(space: SearchSpace, start: Genes, inside: Inside, rng: np.random.Gener
     for _ in range(GIBBS_SWEEPS):
         for slot in rng.permutation(len(space.slots)):
             first, last, _ = space.radix[slot]
-            if first == last:
+            if first == last:  # a slot without choices
                 continue
             options = range(space.slots[slot].options)
             candidates = np.repeat(genes[None], len(options), axis=0)

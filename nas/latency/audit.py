@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
@@ -11,9 +10,12 @@ from nas.statistics import kendall_tau, kendall_tau_of_near
 
 __all__ = ["NINETY", "Audit", "StoredAudit", "audit"]
 
-NINETY = 1.6449  # standard deviations to either side that hold 90 %
+NINETY = 1.6449
+"""Standard deviations to either side that hold 90 % of a normal distribution."""
 BAND = 0.10
-POOR_MAPE, POOR_TAU = 0.10, 0.80
+"""Networks of latencies this near are those that a search has to tell apart."""
+POOR_MAPE = 0.10
+POOR_TAU = 0.80
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,7 @@ class Audit:
     tau_repeat_band: float | None
     """The same over pairs within 10 %."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain JSON."""
         return asdict(self)
 

@@ -22,8 +22,8 @@ __all__ = ["op_from_json", "op_from_signature", "op_to_json", "registry"]
 
 
 def _modules() -> Iterator[ModuleType]:
-    for found in pkgutil.iter_modules(__path__):
-        yield import_module(f"{__name__}.{found.name}")
+    for module in pkgutil.iter_modules(__path__):
+        yield import_module(f"{__name__}.{module.name}")
     for point in entry_points(group="nas.ops"):
         yield point.load()
 
@@ -33,22 +33,27 @@ def registry() -> dict[str, type[Op]]:
     """Every known op class by key. A key claimed twice raises."""
     known: dict[str, type[Op]] = {}
     for module in _modules():
-        for value in vars(module).values():
-            if not (isinstance(value, type) and issubclass(value, Op) and "key" in vars(value)):
-                continue
-            if known.setdefault(value.key, value) is not value:
+        for kind in _op_classes(module):
+            if known.setdefault(kind.key, kind) is not kind:
                 raise ArchitectureError(
-                    f"two ops claim the key '{value.key}': {known[value.key]} and {value}"
+                    f"two ops claim the key '{kind.key}': {known[kind.key]} and {kind}"
                 )
     return known
 
 
-def op_to_json(op: Op) -> dict[str, Any]:
+def _op_classes(module: ModuleType) -> Iterator[type[Op]]:
+    """The op classes that a module names, its imports included; a base has no key of its own."""
+    for value in vars(module).values():
+        if isinstance(value, type) and issubclass(value, Op) and "key" in vars(value):
+            yield value
+
+
+def op_to_json(op: Op) -> dict[str, object]:
     """``{"op": key, setting: value, ...}`` with default settings left out."""
     return {"op": op.key, **op.settings}
 
 
-def op_from_json(data: Any) -> Op:
+def op_from_json(data: object) -> Op:
     """The op that `op_to_json` wrote. Unknown keys, unknown settings and wrong types raise."""
     if not isinstance(data, Mapping) or not isinstance(data.get("op"), str):
         raise ArchitectureError(f"an op must be an object with an 'op' key, not {str(data)[:80]}")
@@ -71,18 +76,22 @@ def op_from_json(data: Any) -> Op:
 def op_from_signature(text: str) -> Op:
     """The op that ``Op.signature`` wrote: ``mbconv(channels=24,expand=6)``."""
     key, _, arguments = text.removesuffix(")").partition("(")
-    settings: dict[str, Any] = {}
+    settings: dict[str, object] = {}
     for pair in filter(None, arguments.split(",")):
         name, _, value = pair.partition("=")
-        try:
-            settings[name] = (
-                {"True": True, "False": False}.get(value)
-                if value in ("True", "False")
-                else json.loads(value)
-            )
-        except ValueError:
-            settings[name] = value
+        settings[name] = _value(value)
     return op_from_json({"op": key, **settings})
+
+
+def _value(text: str) -> object:
+    """A setting as a signature prints it: Python's truth values, a number, or a bare word."""
+    if text in ("True", "False"):
+        return text == "True"
+    try:
+        value: object = json.loads(text)
+    except ValueError:
+        return text
+    return value
 
 
 LARGEST_SETTING = 1 << 24
@@ -93,13 +102,14 @@ _TYPES: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), str: (s
 
 def _check_type(key: str, name: str, value: object, declared: Any) -> None:
     allowed = _TYPES[declared]
-    if not isinstance(value, allowed) or (isinstance(value, bool) and declared is not bool):
+    # To Python, True is an int.
+    is_misplaced_bool = isinstance(value, bool) and declared is not bool
+    if not isinstance(value, allowed) or is_misplaced_bool:
         raise ArchitectureError(
             f"setting '{name}' of op '{key}' must be {declared.__name__}, not {str(value)[:40]!r}"
         )
-    if (
-        isinstance(value, int | float) and not -LARGEST_SETTING <= value <= LARGEST_SETTING
-    ):  # NaN too
+    # Not `abs(value) > LARGEST_SETTING`, which NaN would pass.
+    if isinstance(value, int | float) and not -LARGEST_SETTING <= value <= LARGEST_SETTING:
         raise ArchitectureError(
             f"setting '{name}' of op '{key}' must be a number of an operator, not {str(value)[:40]}"
         )

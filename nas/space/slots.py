@@ -11,6 +11,7 @@ from nas.shape import Op, Shape
 __all__ = ["Choice", "Make", "Slot", "fixed", "relax_strides"]
 
 SMALLEST_FINAL_MAP = 4
+"""Pixels a side. HW-NAS-Bench's FBNet ends in this at 32x32."""
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ class _Automaton:
 
     def _count(self, subset: frozenset[Place]) -> int:
         """Number of ways to read on, each a different sequence of layers."""
+        # Many prefixes lead to one subset, so the counts are few though the words are not.
         if subset not in self._counts:
             words = int(any(slot == len(self._chain) for slot, _, _ in subset))
             for places in _by_next_layer(subset):
@@ -86,6 +87,7 @@ def independent_ranges(chain: Sequence[Step]) -> tuple[tuple[int, int], ...]:
     In whatever way a network is spelled, a layer is made in one range. So ranges are spelled on
     their own.
     """
+    # As with intervals: a range ends where no layer made so far is made again later on.
     last_slot: dict[Layer, int] = {}
     for slot, step in enumerate(chain):
         last_slot.update(dict.fromkeys(step.layers, slot))
