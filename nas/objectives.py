@@ -34,9 +34,13 @@ __all__ = [
 Direction = Literal["minimize", "maximize"]
 
 QUALITY = ("accuracy", "balanced_accuracy", "macro_f1")
+"""Shares of images, 0..1, that a training gives; more is better."""
 UNTRAINED = ("proxy_score",)
+"""What a network is given without a training; more is better, and it is no share."""
 MEASURED = ("train_ms",)
+"""Costs that are measured and not compiled, so no bound on them can be kept exactly."""
 SEARCH = "search_"
+"""Before the name of a quality: its value on the *search* set."""
 
 
 def check_shares(metrics: Metrics) -> Metrics:
@@ -71,8 +75,10 @@ class Objective:
 
     def told(self, metrics: Metrics) -> float:
         """The loss as a strategy is told it: on the search set if the evaluator gave that."""
-        name = SEARCH + self.name
-        return self.loss({self.name: metrics[name]} if name in metrics else metrics)
+        on_search = SEARCH + self.name
+        if on_search in metrics:
+            metrics = {self.name: metrics[on_search]}
+        return self.loss(metrics)
 
 
 def parse_objectives(names: Sequence[str], columns: Iterable[str]) -> tuple[Objective, ...]:
@@ -99,6 +105,7 @@ def parse_objectives(names: Sequence[str], columns: Iterable[str]) -> tuple[Obje
 
 def mnasnet_soft(accuracy: float, cost: float, target: float) -> float:
     """MnasNet, section 3, https://arxiv.org/abs/1807.11626: alpha = beta = -0.07."""
+    # The paper's rule: 5 % more accuracy pays for twice the latency, 1.05 * 2^-0.07 = 1.0003.
     return float(accuracy * (cost / target) ** -0.07)
 
 
@@ -147,7 +154,7 @@ class Reward:
     def __post_init__(self) -> None:
         if self.name not in REWARDS:
             raise unknown("reward", self.name, REWARDS)
-        if self.name != "mes" and not (self.target and 0 < self.target < math.inf):
+        if self.name != "mes" and not 0 < (self.target or 0.0) < math.inf:
             instead = "none was given" if self.target is None else f"not {self.target:g}"
             raise UsageError(
                 f"reward '{self.name}' needs a target above 0 in {self.cost}, {instead}: "
@@ -156,9 +163,9 @@ class Reward:
 
     def __str__(self) -> str:
         target = f"{self.target:g}" if self.target else ""
-        return f"{self.name} = " + REWARDS[self.name][0].format(
-            quality=self.quality, cost=self.cost, target=target
-        )
+        formula, _ = REWARDS[self.name]
+        text = formula.format(quality=self.quality, cost=self.cost, target=target)
+        return f"{self.name} = {text}"
 
     def value(self, metrics: Metrics) -> float:
         """The reward, of the quality on the search set if the evaluator gave that."""
@@ -234,13 +241,11 @@ class Objectives:
         chosen = [first[i] for i in np.flatnonzero(front(losses))]
         return sorted(chosen, key=lambda trial: self.losses(trial.metrics)[::-1])
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain JSON."""
         reward = None if self.reward is None else vars(self.reward).copy()
-        return {
-            "each": [[objective.name, objective.direction] for objective in self.each],
-            "reward": reward,
-        }
+        each = [[objective.name, objective.direction] for objective in self.each]
+        return {"each": each, "reward": reward}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Objectives":
@@ -252,7 +257,8 @@ class Objectives:
             raise UsageError(f"not a run's objectives: {error}") from None
         names = {objective.name for objective in each}
         directions = {objective.direction for objective in each}
-        if not each or len(names) < len(each) or not directions <= set(get_args(Direction)):
+        known = directions <= set(get_args(Direction))
+        if not each or len(names) < len(each) or not known:
             raise UsageError(
                 "objectives must be at least one name, none twice, each with a direction, "
                 f"not {str(data)[:80]}"
@@ -267,10 +273,11 @@ def reference(objectives: Objectives, domain: Domain) -> tuple[float, ...]:
     metric that has neither.
     """
     upper = {plain_metric(bound.metric): bound.upper for bound in domain.bounds}
-    return tuple(
-        _worst(objective, domain, upper.get(objective.name, math.inf))
-        for objective in objectives.each
-    )
+    worst = []
+    for objective in objectives.each:
+        bound = upper.get(objective.name, math.inf)
+        worst.append(_worst(objective, domain, bound))
+    return tuple(worst)
 
 
 def _worst(objective: Objective, domain: Domain, bound: float) -> float:

@@ -53,7 +53,7 @@ def _front_of_two(losses: Floats) -> NDArray[np.int64]:
     column = second[order]
     lowest_before = np.concatenate(([np.inf], np.minimum.accumulate(column)[:-1]))
     falls = column < lowest_before
-    falls[0] = True
+    falls[0] = True  # an infinite loss is not below the infinity that stands before the first
     return np.asarray(order[falls])
 
 
@@ -78,6 +78,7 @@ def ranks(losses: ArrayLike) -> NDArray[np.int64]:
     Equal points share one.
     """
     array = _checked(losses)
+    # Distinct, for `front` keeps one of equal points alone; sorted, as `_ranks_of_two` needs them.
     points, place = np.unique(array, axis=0, return_inverse=True)
     of_points = _ranks_of_two(points) if array.shape[1] == 2 else _ranks_by_peeling(points)
     return of_points[place.reshape(-1)]
@@ -160,6 +161,7 @@ class RunningFront:
     def add(self, losses: Sequence[float]) -> bool:
         """Whether the point joins the front; the volume is computed anew only then."""
         point = _checked([losses])
+        # An equal point is refused too, so the front has one network for a pair of losses.
         if (self.losses <= point).all(axis=1).any():
             return False
         beaten = (point <= self.losses).all(axis=1)

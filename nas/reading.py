@@ -93,17 +93,9 @@ def _read(hint: Any, value: object, name: str) -> Any:
     """The value as a hint says."""
     if hint is object or hint is Any:
         return value
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return _read_union(arguments, value, name)
-    if origin is Annotated:
-        return _read_matching(arguments, value, name)
-    if origin is Literal:
-        return _read_literal(arguments, value, name)
-    if origin is tuple:
-        return _read_tuple(arguments, value, name)
-    if origin is not None and issubclass(origin, Mapping):
-        return _read_mapping(arguments, value, name)
+    origin = get_origin(hint)
+    if origin in _READERS:
+        return _READERS[origin](get_args(hint), value, name)
     if is_typeddict(hint):
         return _read_typed_dict(hint, value, name)
     if hasattr(hint, "from_json"):
@@ -121,6 +113,8 @@ def _read_scalar(kind: type, value: object, name: str) -> object:
 
 def _is_scalar(kind: type, value: object) -> bool:
     """Whether JSON's value is of the type; ``true`` is no number, and NaN none either."""
+    # By type, for a bool is an int to isinstance. By size, for Python's JSON reads 1e999 as
+    # infinity, and a whole number may be too large for a float.
     if kind is not float:
         return type(value) is kind
     return type(value) in (int, float) and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
@@ -189,8 +183,10 @@ def _read_tuple(hints: tuple[Any, ...], value: object, name: str) -> tuple[objec
         hints = hints[:1] * len(items)
     if len(items) != len(hints):
         raise FormError(f"{name} must hold {len(hints)} values, not {len(items)}")
-    pairs = zip(hints, items, strict=True)
-    return tuple(_read(hint, item, f"{name}[{i}]") for i, (hint, item) in enumerate(pairs))
+    values = []
+    for place, (hint, item) in enumerate(zip(hints, items, strict=True)):
+        values.append(_read(hint, item, f"{name}[{place}]"))
+    return tuple(values)
 
 
 def _read_mapping(hints: tuple[Any, ...], value: object, name: str) -> dict[str, object]:
@@ -206,10 +202,22 @@ def _read_typed_dict(kind: Any, value: object, name: str) -> dict[str, object]:
     document = _object(value, name)
     hints = _hints(kind)
     _check_keys(document, hints, kind.__required_keys__, name)
-    return {
-        item_key: _read(hints[item_key], item, _inner(name, item_key))
-        for item_key, item in document.items()
-    }
+    values = {}
+    for item_key, item in document.items():
+        values[item_key] = _read(hints[item_key], item, _inner(name, item_key))
+    return values
+
+
+_READERS: Mapping[object, Callable[[tuple[Any, ...], object, str], object]] = {
+    Union: _read_union,
+    types.UnionType: _read_union,
+    Annotated: _read_matching,
+    Literal: _read_literal,
+    tuple: _read_tuple,
+    Mapping: _read_mapping,
+    dict: _read_mapping,
+}
+"""By the origin of a hint, what reads its values, given the hint's arguments."""
 
 
 def _read_dataclass(kind: Any, value: object, name: str) -> Any:
@@ -274,11 +282,12 @@ def to_json(value: object) -> Any:
     if hasattr(value, "to_json"):
         return value.to_json()
     if is_dataclass(value):
-        return {
-            _key(field): to_json(getattr(value, field.name))
-            for field in fields(value)
-            if not _is_left_out(field, getattr(value, field.name))
-        }
+        document = {}
+        for field in fields(value):
+            item = getattr(value, field.name)
+            if not _is_left_out(field, item):
+                document[_key(field)] = to_json(item)
+        return document
     if isinstance(value, Mapping):
         return {str(item_key): to_json(item) for item_key, item in value.items()}
     if isinstance(value, list | tuple):
