@@ -70,6 +70,7 @@ def space_costs(
             layer.peak_bytes,
         ]
 
+    # What a correction or a margin adds to a whole network, whatever its layers.
     once = {latency_metric(table.name): table.constant_ms for table in tables}
     once |= {name: column.constant_ms for name, column in more}
     for table, margin in sure:

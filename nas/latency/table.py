@@ -142,6 +142,7 @@ class Table:
     @cached_property
     def _by_kernels(self) -> dict[tuple[Kernel, ...], Row]:
         """Rows of ops by what they run."""
+        # An op without kernels takes no time, whatever row it has: it must not price others.
         rows: dict[tuple[Kernel, ...], Row] = {}
         for key, row in self.rows.items():
             layer = layer_from_key(key)

@@ -63,6 +63,7 @@ def _trie(words: Sequence[Word]) -> Node:
         node = root
         for layer in word:
             node = node.children.setdefault(layer, Node())
+        # Options come in order, so the first one to end here is the least.
         if node.option < 0:
             node.option = option
     return root
@@ -75,6 +76,7 @@ def unroll(shape: Shape, slots: Sequence[Slot]) -> tuple[Step, ...]:
     for slot in slots:
         words = tuple(tuple(_words(slot, state)) for state in states)
         handed = [_handed_over(row, state) for row, state in zip(words, states, strict=True)]
+        # Sorted, so that a state has one number in every process.
         following = tuple(sorted(set().union(*handed)))
         state_of = {shape: state for state, shape in enumerate(following)}
         successors = [[state_of[shape] for shape in row] for row in handed]
@@ -92,7 +94,8 @@ def _words(slot: Slot, shape: Shape) -> Iterator[Word]:
     """The word of each option, in option order."""
     names = [choice.name for choice in slot.choices]
 
-    @cache  # equal layers of one slot are one object: built, hashed and priced once
+    # Equal layers of one slot are one object: built, hashed and priced once.
+    @cache
     def layer(op: Op, shape: Shape) -> Layer:
         return Layer(op.at(shape), shape)
 

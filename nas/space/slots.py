@@ -19,7 +19,7 @@ class Choice:
     """One decision. Raises `SpaceError` if it has no option, or a label twice."""
 
     name: str
-    options: Sequence[Any] | Mapping[str, Any]
+    options: Sequence[object] | Mapping[str, object]
     """Any values; or a mapping from label to value. The label of a bare value is ``str(value)``."""
     ordinal: bool = False
     """Whether the order of the options has meaning."""
