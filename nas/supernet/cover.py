@@ -22,6 +22,7 @@ def covering(space: SearchSpace) -> Iterator[Genes]:
         state = 0
         for slot, step in enumerate(space.chain):
             ahead = worth[slot + 1][step.next[state]] + unseen[slot][state]
+            # The first of the best: every process covers the space by the same networks.
             option = int(ahead.argmax())
             unseen[slot][state, option] = False
             genes += space.slot_genes(slot, option)

@@ -13,6 +13,7 @@ compete with each single option, and wins by no default.
 import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from operator import not_
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ NEAR = 0.01
 """How far, as a share of the target, the expected cost may be off where nothing else is said."""
 
 LARGEST_TILT = 500.0
+"""At this tilt 1 % of the target in cost is worth a factor of e^5 in odds: in effect a sort."""
 TILT_STEP = 0.5
 """How far the tilt is looked for at first around the last one."""
 
@@ -69,12 +71,13 @@ class Distribution:
         self.space, self.target = costs.space, target
         self.reach = reach or (target * (1 - NEAR), target * (1 + NEAR))
         column = costs.column(metric)
+        # In numpy too: `aim` finds a root, and torch's overhead on small arrays would dominate it.
         self._values = [values[:, :, column].copy() for values in costs.values]
         self._next = [step.next for step in self.space.chain]
         self.values = [torch.from_numpy(values) for values in self._values]
         self.next = [torch.from_numpy(successor) for successor in self._next]
-        empty = [[[not word for word in row] for row in step.words] for step in self.space.chain]
-        self._empty = [torch.tensor(rows, dtype=torch.float64) for rows in empty]
+        self._empty = [_empty_options(step.words) for step in self.space.chain]
+        # An option is a skip only if it leaves the slot empty whatever shape is handed over.
         self._skips = [rows.all(0) for rows in self._empty]
         self._runs = self._stages() if depth else []
         if depth and not self._runs:
@@ -110,12 +113,17 @@ class Distribution:
                 total = total[..., None] + own.masked_fill(~self.allowed[choice], NEVER)
             logits.append(total.reshape(slot.options))
         for theta, run in zip(self.theta[len(self.allowed) :], self._runs, strict=True):
-            lengths = (theta / self.temperature).log_softmax(0)
-            for position, place in enumerate(run):
-                ends = lengths[: position + 1].logsumexp(0)
-                goes_on = lengths[position + 1 :].logsumexp(0)
-                logits[place] = _filled_or_not(logits[place], self._skips[place], ends, goes_on)
+            self._set_depth(logits, theta, run)
         return logits
+
+    def _set_depth(self, logits: list[Tensor], theta: Tensor, run: list[int]) -> None:
+        """Let ``theta``, over how many slots of the run are filled, decide on the empty options."""
+        lengths = (theta / self.temperature).log_softmax(0)
+        for position, place in enumerate(run):
+            # The slot is filled if more slots than stand before it are.
+            ends = lengths[: position + 1].logsumexp(0)
+            goes_on = lengths[position + 1 :].logsumexp(0)
+            logits[place] = _filled_or_not(logits[place], self._skips[place], ends, goes_on)
 
     def log_probs(self) -> list[Tensor]:
         """Per slot, (options,); differentiable in theta, the tilt taken as it is."""
@@ -125,19 +133,23 @@ class Distribution:
         states = torch.ones(1, dtype=torch.float64)
         log_probs = []
         for row, values, successor in zip(logits, self.values, self.next, strict=True):
+            # states @ values: (options,), each option's cost expected over the shapes it may meet.
             shift = (states @ values) * (tilt / self.target)
             tilted = (row + shift).log_softmax(0)
             log_probs.append(tilted)
+            # Detached: the tilt is a constant of the step, so no gradient flows through the shift.
             states = _step(states, tilted.detach().exp(), successor)
         return log_probs
 
     def aim(self) -> None:
         """Set the tilt so that the expected cost is the target, or as near as a tilt brings it."""
         logits = [row.detach().numpy() for row in self.logits()]
+        # A step of theta moves the tilt little: the near bracket nearly always holds the root.
         for reach in (TILT_STEP, LARGEST_TILT):
             low = max(self.tilt - reach, -LARGEST_TILT)
             high = min(self.tilt + reach, LARGEST_TILT)
-            least, most = self._excess(low, logits), self._excess(high, logits)
+            least = self._excess(low, logits)
+            most = self._excess(high, logits)
             if least < 0 < most:
                 root = brentq(self._excess, low, high, args=(logits,), xtol=1e-9, rtol=1e-7)
                 self.tilt = float(root)
@@ -146,6 +158,7 @@ class Distribution:
 
     def _excess(self, tilt: float, logits: list[NDArray[np.float64]]) -> float:
         """The expected cost over its target, minus 1, under that tilt: grows with it."""
+        # Any: numpy's stubs do not know that bincount of weights is of floats.
         states: NDArray[Any] = np.ones(1)
         total = 0.0
         for row, values, successor in zip(logits, self._values, self._next, strict=True):
@@ -184,6 +197,7 @@ class Distribution:
         shares = []
         for logs, (first, last, _) in zip(log_probs, self.space.radix, strict=True):
             options = math.prod(int(allowed.sum()) for allowed in self.allowed[first:last])
+            # By the options that are still allowed: a choice that has shrunk can be even again.
             if options > 1:
                 shares.append(-(logs.exp() * logs).sum() / math.log(options))
         return torch.stack(shares).mean() if shares else torch.zeros((), dtype=torch.float64)
@@ -210,6 +224,7 @@ class Distribution:
         """One network."""
         genes: list[int] = []
         for slot, logs in enumerate(log_probs):
+            # By inversion and one number a slot: Generator.choice refuses sums a little off 1.
             below = logs.detach().exp().cumsum(0) <= draw.random()
             # The last sum may be a little less than 1.
             option = min(int(below.sum()), len(logs) - 1)
@@ -236,35 +251,34 @@ class Distribution:
         for slot, logs in zip(self.space.slots, log_probs, strict=True):
             table = logs.detach().exp().reshape([len(choice) for choice in slot.choices] or [1])
             for axis, choice in enumerate(slot.choices):
-                others = [d for d in range(table.ndim) if d != axis]
-                own = table.sum(others) if others else table
-                probabilities[f"{slot.name}.{choice.name}"] = own.tolist()
+                probabilities[f"{slot.name}.{choice.name}"] = _marginal(table, axis).tolist()
         return probabilities
 
     # -- state ------------------------------------------------------------------------------------
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, object]:
         """For ``weights_only`` files."""
-        theta = [value.detach().clone() for value in self.theta]
-        allowed = [mask.clone() for mask in self.allowed]
         return {
-            "theta": theta,
-            "allowed": allowed,
+            "theta": [value.detach().clone() for value in self.theta],
+            "allowed": [mask.clone() for mask in self.allowed],
             "tilt": self.tilt,
             "temperature": self.temperature,
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take over another `state`. Raises `ValueError` for one that is none."""
-        theta, allowed = list(state["theta"]), list(state["allowed"])
-        tilt, temperature = float(state["tilt"]), float(state["temperature"])
+        theta = list(state["theta"])
+        allowed = list(state["allowed"])
+        tilt = float(state["tilt"])
+        temperature = float(state["temperature"])
         if _shapes(theta) != _shapes(self.theta):
             raise ValueError("theta is that of other choices")
         of_masks = all(mask.dtype == torch.bool for mask in allowed)
         if _shapes(allowed) != _shapes(self.allowed) or not of_masks:
             raise ValueError("the allowed options are those of other choices")
         possible = math.isfinite(tilt) and temperature > 0
-        if not possible or not all(bool(mask.any()) for mask in allowed):
+        something_left = all(bool(mask.any()) for mask in allowed)
+        if not (possible and something_left):
             raise ValueError(
                 "a choice has no option left, or tilt or temperature is no number that can be"
             )
@@ -279,6 +293,19 @@ def _shapes(values: Sequence[Tensor]) -> list[torch.Size]:
     return [value.shape for value in values]
 
 
+def _empty_options(words: Sequence[Sequence[object]]) -> Tensor:
+    """words: by state and option. (s, options) float64: 1 where an option leaves the slot empty."""
+    rows = [list(map(not_, row)) for row in words]
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def _marginal(table: Tensor, axis: int) -> Tensor:
+    """The table summed over all other axes, (options,)."""
+    others = [other for other in range(table.ndim) if other != axis]
+    # torch sums over all axes where none is named.
+    return table.sum(others) if others else table
+
+
 def _filled_or_not(logits: Tensor, skips: Tensor, ends: Tensor, goes_on: Tensor) -> Tensor:
     """logits, skips: (options,). The same.
 
@@ -286,6 +313,7 @@ def _filled_or_not(logits: Tensor, skips: Tensor, ends: Tensor, goes_on: Tensor)
     """
     empty = logits.masked_fill(~skips, NEVER).log_softmax(0) + ends
     filled = logits.masked_fill(skips, NEVER).log_softmax(0) + goes_on
+    # The log_softmax moved what is not allowed: it goes back to where it counts for nothing.
     return torch.where(skips, empty, filled).masked_fill(logits <= NEVER / 2, NEVER)
 
 

@@ -119,10 +119,11 @@ class Supernet:
 
     def _places(self) -> list[tuple[int, int, Layer]]:
         """Every (slot, position, slimmed layer) of the space, each once."""
-        networks = ((genes, self.slim(self.space.decode(genes))) for genes in covering(self.space))
-        return list(
-            dict.fromkeys(found for genes, small in networks for found in self._walk(genes, small))
-        )
+        places: dict[tuple[int, int, Layer], None] = {}
+        for genes in covering(self.space):
+            small = self.slim(self.space.decode(genes))
+            places |= dict.fromkeys(self._walk(genes, small))
+        return list(places)
 
     def _walk(self, genes: Genes, small: Architecture) -> Iterator[tuple[int, int, Layer]]:
         layers = iter(small.layers)
@@ -155,23 +156,22 @@ class Supernet:
         values = {name: torch.zeros(shape) for name, shape in largest.items()}
         filled: dict[str, list[tuple[int, ...]]] = {name: [] for name in largest}
         for layer in sorted(asked, key=lambda layer: (-layer.params, str(layer))):
-            new = [
-                n
-                for n, s in asked[layer].items()
-                if not any(all(map(int.__le__, s, f)) for f in filled[n])
-            ]
-            if new:
-                made = self._initialised(place, layer)
-                for name in new:
-                    cut = _cut(largest[name], asked[layer][name])
-                    values[name][cut] = made[name].detach()
-                    filled[name].append(asked[layer][name])
+            # The largest came first: a layer inside one that is drawn starts as its part.
+            new = [name for name, shape in asked[layer].items() if not _inside(shape, filled[name])]
+            if not new:
+                continue
+            initial = self._initialised(place, layer)
+            for name in new:
+                shape = asked[layer][name]
+                values[name][_cut(largest[name], shape)] = initial[name].detach()
+                filled[name].append(shape)
         for name, value in values.items():
             layout = torch.channels_last if value.ndim == 4 else torch.preserve_format
             self.shared[self._name(place, name)] = value.to(self.device, memory_format=layout)
 
     def _initialised(self, place: Place, layer: Layer) -> dict[str, Tensor]:
         with torch.random.fork_rng(devices=[]):
+            # crc32, as Python's hash of a text differs from process to process.
             torch.default_generator.manual_seed(crc32(f"{self.seed}{place}{layer}".encode()))
             made = module(layer.op, layer.shape)
             initialise(made)
@@ -211,17 +211,21 @@ class Supernet:
                 f"'{self.space.slots[slot].name}' of space '{self.space.name}' can meet "
                 f"{len(states)}: use --strategy differentiable, which takes one path at a time"
             )
-        found = []
+        options = []
         first, last, _ = self.space.radix[slot]
         for option in range(self.space.slots[slot].options):
             zeros = (0,) * len(self.space.choices)
             genes = (*zeros[:first], *self.space.slot_genes(slot, option), *zeros[last:])
             small = self.slim(self.space.decode(genes))
-            made = [self._layer(*place) for place in self._walk(genes, small) if place[0] == slot]
-            found.append(
-                ([layer for layer, _ in made], [view for _, views in made for view in views])
-            )
-        return found
+            layers: list[nn.Module] = []
+            views: list[View] = []
+            for place in self._walk(genes, small):
+                if place[0] == slot:
+                    layer, own = self._layer(*place)
+                    layers.append(layer)
+                    views += own
+            options.append((layers, views))
+        return options
 
     def _layer(self, slot: int, position: int, layer: Layer) -> tuple[nn.Module, tuple[View, ...]]:
         key = (slot, position, layer)
@@ -233,6 +237,7 @@ class Supernet:
         return self._layers[key]
 
     def _bound(self, place: Place, layer: Layer) -> tuple[nn.Module, tuple[View, ...]]:
+        # A new module draws weights that are thrown away: the global generator must not notice.
         with torch.random.fork_rng(devices=[]):
             made = module(layer.op, layer.shape).to(self.device)
         views = []
@@ -244,6 +249,7 @@ class Supernet:
                     f"the supernet of space '{self.space.name}' was not made for layer {layer}"
                 )
             cut = _cut(tuple(shared.shape), shape)
+            # A leaf of its own over the shared storage: gradients arrive in the view's shape.
             leaf = nn.Parameter(shared[cut])
             owner, _, last = name.rpartition(".")
             made.get_submodule(owner)._parameters[last] = leaf
@@ -258,7 +264,7 @@ class Supernet:
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Take over shared tensors; those of another space or sharing raise `ArchitectureError`."""
-        if {n: v.shape for n, v in state.items()} != {n: v.shape for n, v in self.shared.items()}:
+        if _shapes_by_name(state) != _shapes_by_name(self.shared):
             raise ArchitectureError(
                 f"the checkpoint is that of another supernet than '{self.space.name}' with "
                 f"share={self.share}: "
@@ -291,8 +297,19 @@ def _shapes(op: object, shape: Shape) -> dict[str, tuple[int, ...]]:
 
 def _cut(whole: Sequence[int], part: Sequence[int]) -> Cut:
     """The leading part of every dimension, the middle of the two of a convolution's kernel."""
-    starts = [
-        (w - p) // 2 if len(part) == 4 and d >= 2 else 0
-        for d, (w, p) in enumerate(zip(whole, part, strict=True))
-    ]
-    return tuple(slice(start, start + size) for start, size in zip(starts, part, strict=True))
+    cut = []
+    for dimension, (size, taken) in enumerate(zip(whole, part, strict=True)):
+        # As in Once-for-All (Cai et al. 2020), but without its transforms between kernel sizes.
+        centred = len(part) == 4 and dimension >= 2
+        start = (size - taken) // 2 if centred else 0
+        cut.append(slice(start, start + taken))
+    return tuple(cut)
+
+
+def _inside(shape: Sequence[int], known: Sequence[Sequence[int]]) -> bool:
+    """Whether one of the known shapes is as large in every dimension."""
+    return any(all(map(int.__le__, shape, other)) for other in known)
+
+
+def _shapes_by_name(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in state.items()}

@@ -36,9 +36,9 @@ def recalibrate(path: Path, images: Source, count: int) -> None:
     norms = [part for part in path.modules() if isinstance(part, nn.BatchNorm2d)]
     before = [norm.momentum for norm in norms]
     path.train()
-    for number, rows in enumerate(
-        torch.split(torch.arange(min(count, len(images)), device=images.device), BATCH), 1
-    ):
+    first = torch.arange(min(count, len(images)), device=images.device)
+    for number, rows in enumerate(torch.split(first, BATCH), 1):
+        # Momentum 1/n for the n-th batch makes the running statistics the mean over batches.
         for norm in norms:
             norm.momentum = 1 / number
         run(path, images[rows])

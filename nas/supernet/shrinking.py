@@ -52,14 +52,25 @@ class Pair:
 
     def after(self, up: bool, options: int) -> "Pair | int":
         """The next pair once the upper one (or not) has won, or the option that is left."""
-        winner, way = self.both[up], 1 if up else -1
+        winner = self.both[up]
+        way = 1 if up else -1
         beyond = winner + way * self.stride
         if self.came != -way and 0 <= beyond < options:
             return Pair(min(winner, beyond), self.stride, way)
         half = self.stride // 2
         if not half:
             return winner
-        return Pair(winner if winner + half < options else winner - half, half)
+        fits = winner + half < options
+        return Pair(winner if fits else winner - half, half)
+
+
+def _first_pairs(distribution: Distribution) -> dict[int, Pair]:
+    """By place, the first pair of each ordered choice of more than two options."""
+    pairs = {}
+    for place, choice in enumerate(distribution.space.choices):
+        if choice.ordinal and len(choice) > 2:
+            pairs[place] = Pair.first(len(choice))
+    return pairs
 
 
 class Shrinking:
@@ -75,13 +86,9 @@ class Shrinking:
         self, distribution: Distribution, *, prune: float = 0.0, two_path: bool = False
     ) -> None:
         self.distribution, self.prune = distribution, prune
-        choices = enumerate(distribution.space.choices)
-        ordered = [
-            (place, choice) for place, choice in choices if choice.ordinal and len(choice) > 2
-        ]
-        self.pairs = (
-            {place: Pair.first(len(choice)) for place, choice in ordered} if two_path else {}
-        )
+        self.pairs: dict[int, Pair] = {}
+        if two_path:
+            self.pairs = _first_pairs(distribution)
         if two_path and not self.pairs:
             raise UsageError(
                 "two_path compares two of at least three ordered options, and no choice of space "
@@ -96,18 +103,29 @@ class Shrinking:
         """Once theta has moved; ``progress`` is the share of the training that has passed."""
         if not self.pairs and not self.prune:
             return
-        shares = list(self.distribution.by_choice(self.distribution.log_probs()).values())
+        log_probs = self.distribution.log_probs()
+        shares = list(self.distribution.by_choice(log_probs).values())
         for place, pair in list(self.pairs.items()):
-            low, high = (shares[place][option] for option in pair.both)
-            if max(low, high) >= DECIDED * (low + high):
-                self._move(place, pair.after(high > low, len(shares[place])))
-                self.distribution.theta[place].zero_()
-                adam.state.pop(
-                    self.distribution.theta[place], None
-                )  # its scale is that of other options
+            self._play(place, pair, shares[place], adam)
         for place, share in enumerate(shares):
+            # A pair is decided by a winner alone, not by the threshold.
             if place not in self.pairs:
-                self._prune(place, torch.tensor(share) >= self.prune * progress / len(share))
+                threshold = self.prune * progress / len(share)
+                self._prune(place, torch.tensor(share) >= threshold)
+
+    def _play(
+        self, place: int, pair: Pair, shares: Sequence[float], adam: torch.optim.Optimizer
+    ) -> None:
+        """Move the pair on once one of the two has won."""
+        low, high = (shares[option] for option in pair.both)
+        decided = max(low, high) >= DECIDED * (low + high)
+        if not decided:
+            return
+        self._move(place, pair.after(high > low, len(shares)))
+        theta = self.distribution.theta[place]
+        theta.zero_()
+        # Adam's moments are those of the options that played before.
+        adam.state.pop(theta, None)
 
     def _move(self, place: int, then: Pair | int) -> None:
         if isinstance(then, Pair):
@@ -128,6 +146,7 @@ class Shrinking:
         if torch.equal(before, after) or not after.any():
             return
         self.distribution.allowed[place] = after
+        # Without the option the target may be out of reach: then it stays, however improbable.
         if not self.distribution.reaches():
             self.distribution.allowed[place] = before
 

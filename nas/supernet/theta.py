@@ -96,12 +96,13 @@ class Remembered(SupernetTraining):
         }
 
     def _theta_state(self) -> dict[str, Any]:
-        found = {
+        return {
             "distribution": self.distribution.state(),
             "shrinking": self.shrinking.state(),
             "scale": self.scale,
+            "history": list(self.history),
+            "warnings": list(self.warnings),
         }
-        return {**found, "history": list(self.history), "warnings": list(self.warnings)}
 
     def state(self) -> dict[str, Any]:
         """See `SupernetTraining`."""
@@ -129,11 +130,9 @@ class Remembered(SupernetTraining):
             raise ValueError("its history is none")
         self.distribution.load(state["distribution"])
         self.shrinking.load(state["shrinking"])
-        self.scale, self.history, self.warnings = (
-            state["scale"],
-            list(state["history"]),
-            list(state["warnings"]),
-        )
+        self.scale = state["scale"]
+        self.history = list(state["history"])
+        self.warnings = list(state["warnings"])
 
 
 class ThetaTraining(Remembered):
@@ -217,6 +216,7 @@ class ThetaTraining(Remembered):
                 f"the loss on the search set is not finite at step {self.done}: "
                 "try a lower learning rate"
             )
+        # A running deviation: that of a few losses alone would make the step's length noise.
         spread = float(losses.std())
         self.scale = (
             spread if not self.scale else SCALE_MEMORY * self.scale + (1 - SCALE_MEMORY) * spread
@@ -244,10 +244,8 @@ class ThetaTraining(Remembered):
     def _guard(self, log_probs: list[Tensor]) -> Tensor:
         """Pushes back if skips exceed their limit, or the distribution collapses too early."""
         left = 1 - self.progress
-        entropy, skips = (
-            self.distribution.entropy(log_probs),
-            self.distribution.skip_share(log_probs),
-        )
+        entropy = self.distribution.entropy(log_probs)
+        skips = self.distribution.skip_share(log_probs)
         self._warn(
             entropy.item() < EARLY_ENTROPY * left, "entropy", "the distribution narrows early"
         )
@@ -262,7 +260,8 @@ class ThetaTraining(Remembered):
             (EARLY_ENTROPY * left - entropy).clamp(min=0) + (skips - self.skip_limit).clamp(min=0)
         )
 
-    def _warn(self, found: bool, name: str, text: str) -> None:
+    def _warn(self, is_so: bool, name: str, text: str) -> None:
         acts = "pushing back" if self.settings.guard else "guard is off"
-        if found and not any(line.startswith(name) for line in self.warnings):
+        # Once each: a guard that acts for a hundred steps is one thing to know.
+        if is_so and not any(line.startswith(name) for line in self.warnings):
             self.warnings.append(f"{name}: at step {self.done} {text}; {acts}")
