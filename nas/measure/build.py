@@ -45,7 +45,7 @@ __all__ = [
 
 KERNELS_PER_KIND = 24
 TRAINING = ".training.journal"
-LARGEST_ELEMENTS = 1 << 24
+LARGEST_ELEMENTS = 1 << 24  # of a map or of weights: 64 MiB of float32
 SPREAD_OUT = ("conv", "dwconv", "linear", "pool", "norm", "add", "mul", "scale", "shuffle")
 
 
@@ -115,6 +115,7 @@ def keys_of(spaces: Iterable[SearchSpace], *, seed: int = 0) -> list[str]:
 
 def _scaled(kernel: Kernel, width: float, size: float) -> Kernel:
     """The kernel in a wider network that sees a larger image; the image's own channels stay."""
+    # Each group must have whole channels, a multiple of 8 as everywhere in these spaces.
     unit = 8 * kernel.groups if kernel.kind in ("conv", "shuffle") else 8
 
     def wide(channels: int) -> int:
@@ -124,6 +125,7 @@ def _scaled(kernel: Kernel, width: float, size: float) -> Kernel:
     outside = inside
     if kernel.in_channels != kernel.out_channels:
         outside = wide(kernel.out_channels)
+    # A depthwise kernel stays one: as many groups as channels.
     depthwise = kernel.groups == kernel.in_channels > 1
     larger = kernel.in_size if kernel.in_size == 1 else math.ceil(kernel.in_size * size)
     scaled = replace(
@@ -134,6 +136,7 @@ def _scaled(kernel: Kernel, width: float, size: float) -> Kernel:
         in_size=larger,
         out_size=-(-larger // kernel.stride),
     )
+    # A pool, or a convolution, over the whole map stays one on the larger map.
     whole_map = kernel.out_size == 1 and kernel.kernel == kernel.in_size
     if whole_map:
         scaled = replace(scaled, out_size=1, kernel=larger, stride=larger)

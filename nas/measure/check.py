@@ -114,6 +114,7 @@ def check(
         qualities = [block.quality for block in blocks]
         remarks = all_remarks(table, runner, qualities, threads=threads)
         report = _report(table, picked, blocks, remarks)
+        # Faster than the table is no slow moment: more rounds could not explain it away.
         if report.ok or report.drift < -DRIFT:
             break
     return report
@@ -124,6 +125,7 @@ def _report(
 ) -> Report:
     rows = [_fastest(key, table.rows[key], blocks) for key in picked]
     blur_ms = max((block.quality.call_ms for block in blocks), default=0.0)
+    # Rows below the time of a call would only add its noise to the median.
     clear = [row for row in rows if row.then_ms > blur_ms]
     middle = statistics.median(row.now_ms / row.then_ms for row in clear or rows)
     wrong = [row for row in rows if _is_wrong(row, middle, blur_ms)]

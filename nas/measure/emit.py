@@ -30,31 +30,40 @@ def emit(
     seed: int = 0,
     watch: Watch = ignore,
 ) -> int:
-    """Write an ONNX file for every row of a table, and ``manifest.json``, which names them. Returns bytes written."""
+    """Write an ONNX file for every row of a table, and ``manifest.json``, which names them.
+
+    Returns bytes written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise TableError(
             f"{folder} is not empty: files of two tables must not mix. Choose another --out"
         )
-    files, total = {}, 0
+    files = {}
+    total_bytes = 0
     keys = keys_of(spaces, seed=seed)
     pace = Pace("file", len(keys))
     for number, key in enumerate(keys):
         model = subject(key).graph()
+        # A number: not every file system takes the brackets and commas of a key.
         name = f"{number:05d}.onnx"
         (folder / name).write_bytes(model)
         files[name] = {"key": key, "sha256": hashlib.sha256(model).hexdigest()}
-        total += len(model)
+        total_bytes += len(model)
         watch(pace.at(number + 1, key))
     manifest = {"spaces": [f"{space.name} {space.input}" for space in spaces], "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
-    return total
+    return total_bytes
 
 
 def collect(
     folder: Path, timings: Path, name: str, out: Path, *, hardware: str = "not stated"
 ) -> Table:
-    """Read timings, ``file,latency_ms`` with ``sd_ms`` and ``count`` if known, and write the table they make."""
+    """Write the table that timings make.
+
+    ``timings``: a CSV with the columns ``file`` and ``latency_ms``, with ``sd_ms`` and ``count`` if
+    they are known. Raises `TableError` with the line at fault.
+    """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         keys = {file: str(entry["key"]) for file, entry in manifest["files"].items()}
@@ -108,31 +117,33 @@ def _read(path: Path, keys: dict[str, str]) -> dict[str, Row]:
             f"{path} line 1: the columns must be file, latency_ms, and sd_ms and count if known"
         )
     rows: dict[str, Row] = {}
+    # A person counts lines from one, and the first holds the names.
     for number, fields in enumerate(lines[1:], 2):
         where = f"{path} line {number}"
-        given = dict(zip(header, fields, strict=False))
-        file = Path(given.get("file", "")).name
+        columns = dict(zip(header, fields, strict=False))
+        # The other machine may have kept the files in another folder.
+        file = Path(columns.get("file", "")).name
         if file not in keys:
             raise TableError(f"{where}: the manifest has no file '{file[:80]}'")
         if keys[file] in rows:
             raise TableError(f"{where}: {file} has a timing already. Keep one")
-        rows[keys[file]] = _row(where, given)
+        rows[keys[file]] = _row(where, columns)
     return rows
 
 
-def _row(where: str, given: dict[str, str]) -> Row:
+def _row(where: str, columns: dict[str, str]) -> Row:
     try:
         row = Row(
-            latency_ms=float(given["latency_ms"]),
-            sd_ms=float(given.get("sd_ms", 0)),
-            count=int(given.get("count", 1)),
+            latency_ms=float(columns["latency_ms"]),
+            sd_ms=float(columns.get("sd_ms", 0)),
+            count=int(columns.get("count", 1)),
         )
     except (KeyError, ValueError) as error:
         raise TableError(f"{where}: {error!r}") from None
-    if not (
-        math.isfinite(row.latency_ms) and row.latency_ms > 0 and row.sd_ms >= 0 and row.count >= 1
-    ):
+    positive = math.isfinite(row.latency_ms) and row.latency_ms > 0
+    if not (positive and row.sd_ms >= 0 and row.count >= 1):
         raise TableError(
-            f"{where}: latency_ms must be above 0, sd_ms at least 0 and count at least 1, not {given}"
+            f"{where}: latency_ms must be above 0, sd_ms at least 0 and count at least 1, "
+            f"not {columns}"
         )
     return row

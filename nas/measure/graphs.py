@@ -155,6 +155,7 @@ def _conv(graph: _Graph, k: Kernel) -> str:
 def _linear(graph: _Graph, k: Kernel) -> str:
     """A Gemm, of one vector or of all positions as rows."""
     positions = k.rows * k.in_size**2
+    # As exported: a head multiplies one vector by transposed weights, tokens go in as rows.
     if positions == 1:
         vector = graph.input("image", 1, k.in_channels)
         weights = graph.weights(k.out_channels, k.in_channels)
@@ -202,6 +203,7 @@ def _pool(graph: _Graph, k: Kernel) -> str:
 
 
 def _norm(graph: _Graph, k: Kernel) -> str:
+    # One group per channel is a batch norm that could not be folded, one group a layer norm.
     if k.groups > 1:
         moments = [graph.constant(np.ones(k.in_channels, np.float32)) for _ in range(4)]
         return graph.node(

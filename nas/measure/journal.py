@@ -20,12 +20,15 @@ Conditions = Mapping[str, object]
 class Journal:
     """Timed rows on disk, held by one process. ``conditions`` stand first and must not change."""
 
+    # No ledger of `nas.record`: rows of a block become durable by one write, and have no kind.
+
     def __init__(self, path: Path, conditions: Conditions) -> None:
         self.path = path
         self.rows: dict[str, Timing] = {}
         self.blocks: list[Quality] = []
         self._file = path.open("a", encoding="utf-8")
         try:
+            # The lock first: what looks torn may be a line that another build is writing.
             self._hold()
             repair(path)
             lines = path.read_text(encoding="utf-8").splitlines()

@@ -35,7 +35,7 @@ __all__ = [
     "runner_for",
 ]
 
-COMMAND_SECONDS = 600.0
+COMMAND_SECONDS = 600.0  # of one run, after which the command is taken to hang
 CPU = "CPUExecutionProvider"
 DTYPES = {
     "float32": "float32",
@@ -119,7 +119,9 @@ class OnnxRuntime:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
+        # Errors only: warnings of each graph would bury the progress of a build.
         options.log_severity_level = 3
+        # An empty call has nothing to quantise.
         if self.dtype == "int8" and model != empty_graph():
             model = quantized(model)
         session = onnxruntime.InferenceSession(model, options, providers=[self.provider])
@@ -186,6 +188,7 @@ def runner_for(
 
 def as_built(conditions: Mapping[str, object], *, threads: int | None = None) -> OnnxRuntime:
     """Time in onnxruntime here, under a table's conditions; ``threads`` overrides theirs."""
+    # A table says "onnxruntime 1.20, CPUExecutionProvider"; one of another runtime names none.
     provider = str(conditions.get("runtime", "")).rpartition(", ")[2]
     if provider.endswith("ExecutionProvider"):
         provider = provider.removesuffix("ExecutionProvider")
@@ -240,9 +243,11 @@ class Command:
         path = self._folder / f"{self._files}.onnx"
         self._files += 1
         path.write_bytes(model)
+        # Split before the path goes in: it may hold blanks.
         words = [word.replace("{model}", str(path)) for word in shlex.split(self.command)]
 
-        def once(owner: "Command" = self) -> float:  # the folder lives as long as its owner
+        def once(owner: "Command" = self) -> float:
+            # The folder is removed with its owner, which must outlive this function.
             return _printed_ms(words)
 
         return once
@@ -317,6 +322,7 @@ def cpu_model() -> str:
     """The processor as the system names it."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
+            # x86 writes "model name", ARM the others.
             if line.startswith(("model name", "Hardware", "Model")):
                 return line.partition(":")[2].strip()
     except OSError:

@@ -32,12 +32,13 @@ RUNS = 5  # of a visit: cold, three to settle, warm
 # Visits thrown away for each that counts, before one that was interrupted counts too.
 MOST_DISTURBED = 4
 LOOPED = 3  # times a row's seconds, for a whole network
-MOST_ROUNDS = 201
+MOST_ROUNDS = 201  # odd: the median is then a time that was seen
 # Relative standard error of a median: at which to stop, above which a row is marked.
 PRECISE, NOISY = 0.01, 0.05
-RESOLUTION_MS = 5e-4
+RESOLUTION_MS = 5e-4  # no row is free once the time of a call is taken off
+# All graphs of a block are open at once.
 BLOCK_ROWS, BLOCK_BYTES = 128, 512 << 20
-REFERENCE_EVERY = 24
+REFERENCE_EVERY = 24  # rows: five times in a round of a full block
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ class _Row:
     def error(self) -> float:
         """Relative standard error of the median."""
         middle, sd = _spread(self.times)
+        # A median of normal values varies by the root of pi / 2 more than their mean.
         return 1.2533 * sd / (math.sqrt(len(self.times)) * middle)
 
 
@@ -130,6 +132,7 @@ def _interruptions() -> int:
 
 
 def _spread(times: Sequence[float]) -> tuple[float, float]:
+    # By quartiles, 1.349 deviations apart for normal values: outliers are another process at work.
     low, middle, high = np.quantile(times, (0.25, 0.5, 0.75))
     return float(middle), float(high - low) / 1.349
 
@@ -178,6 +181,7 @@ def _block(rows: list[_Row], runner: Runner, seconds: float, rng: np.random.Gene
     if runner.in_process:
         _warm_up([*rows, *aside])
     cpu, wall = time.process_time(), time.perf_counter()
+    # A collection would be timed as part of whichever row it falls into.
     gc.collect()
     gc.disable()
     try:
@@ -226,9 +230,11 @@ def _done(row: _Row, seconds: float, fewest: int) -> bool:
     rounds = len(row.times)
     spent = row.spent_ms / 1e3
     share = LOOPED if row.looped else 1
+    # A slow row ends after three rounds, so that one large network does not hold up a block.
     if rounds < fewest:
         return spent >= 2 * share * seconds and rounds >= 3
     error = row.error
+    # Twice the time for a row that would be marked as noisy otherwise.
     budget = 2 * share if error > NOISY else share
     return error <= PRECISE or rounds >= budget * MOST_ROUNDS or spent >= budget * seconds
 
@@ -274,6 +280,7 @@ def _load_remarks(blocks: Sequence[Quality], threads: int, cores: int) -> list[s
             f"another load took {100 * lost:.0f} % of this process's time "
             f"(load average {load:.1f} on {cores} cores): stop it and measure again"
         ]
+    # This process is part of the load itself.
     if load > cores + 0.5 * threads:
         return [f"the load average was {load:.1f} on {cores} cores: other processes ran"]
     return []

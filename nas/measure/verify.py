@@ -36,9 +36,9 @@ __all__ = [
     "verify_on",
 ]
 
-FEWEST = 4
+FEWEST = 4  # two to learn a correction from, two to audit it on
 MOST_TRIES = 100
-OTHER_PACE = 0.05
+OTHER_PACE = 0.05  # of the reference kernel, which a quiet machine repeats more closely
 TRAINING_BATCH = 8
 
 
@@ -171,6 +171,7 @@ def time_networks(
     subjects = [make(network.digest, network) for _, network in networks]
     passes: list[dict[str, float]] = []
     qualities: list[Quality] = []
+    # Twice: what both differ by is noise of the machine, which no table can be blamed for.
     for number in (1, 2):
         pace = Pace(f"measurement {number} of 2", len(subjects))
         times: dict[str, float] = {}
@@ -223,6 +224,7 @@ def verify(
         if not seen:
             seen, held = _halves(timed)
         bare = table.uncorrected()
+        # On the same networks: two halves differ by chance already.
         before = _audit(bare, held)
         table = replace(table, info=replace(table.info, correction=_correction(bare, seen)))
     every = _audit(table, held)

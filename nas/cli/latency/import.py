@@ -28,7 +28,7 @@ Examples:
 )
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--device", required=True, metavar="NAME", help="Name of the table to write.")
-@click.option("--unit", metavar="UNIT", help="ms, us or s, where the file does not state it.")
+@click.option("--unit", metavar="UNIT", help="ms, us or s, if the file does not state it.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -40,59 +40,63 @@ Examples:
 def command(
     file: Path, device: str, unit: str | None, out: Path, force: bool, as_json: bool
 ) -> None:
-    """Read FILE: YAML of once-for-all or ProxylessNAS, JSON with HW-NAS-Bench's keys, FBNet's records, or CSV.
+    """Read FILE, a latency table of another toolkit or of yours.
 
-    Every line is checked; a pickle is refused. Keys that name nothing known here are left out and
-    counted. With enough rows a device model is fitted, so that other networks can be priced too.
+    It is YAML of once-for-all or ProxylessNAS, JSON with HW-NAS-Bench's keys, FBNet's records, or
+    CSV. Every line is checked; a pickle is refused. Keys that name nothing known here are left out
+    and counted. With enough rows a device model is fitted, so that other networks can be priced
+    too.
     """
     if not device.isidentifier():
         raise UsageError(f"a table's name is letters, digits and _, not '{device[:80]}'")
     if (out / f"{device}.csv").exists() and not force:
         raise ExistsError(
-            f"{out / device}.csv exists: choose another --device or --out, or overwrite it with --force"
+            f"{out / device}.csv exists: choose another --device or --out, "
+            "or overwrite it with --force"
         )
-    found = read_foreign(file, unit=unit)
+    imported = read_foreign(file, unit=unit)
     out.mkdir(parents=True, exist_ok=True)
-    table = Table.load(write_table(found.rows, _info(file, device, found), out))
+    table = Table.load(write_table(imported.rows, _info(file, device, imported), out))
     if as_json:
         print_json(
             {
                 "table": str(table.path),
                 "rows": len(table.rows),
-                "left_out": found.left_out,
+                "left_out": imported.left_out,
                 **table.to_json(),
             }
         )
         return
-    click.echo(
-        f"{table.path}: {counted(len(table.rows), 'row')}{'' if table.model else '; too few for a device model'}"
-    )
-    if found.left_out:
+    remark = "" if table.model else "; too few for a device model"
+    click.echo(f"{table.path}: {counted(len(table.rows), 'row')}{remark}")
+    left_out = imported.left_out
+    if left_out:
         click.echo(
-            f"left out    {len(found.left_out)} keys that name nothing known here, such as {found.left_out[0][:100]}"
+            f"left out    {len(left_out)} keys that name nothing known here, "
+            f"such as {left_out[0][:100]}"
         )
 
 
-def _info(file: Path, device: str, found: Imported) -> TableInfo:
+def _info(file: Path, device: str, imported: Imported) -> TableInfo:
     caveats = [
         f"rows_common_sd is {COMMON_SD}, a judgement, until whole networks are timed beside the "
         "table."
     ]
-    if found.left_out:
-        caveats.append(f"{len(found.left_out)} keys of the file were left out.")
+    if imported.left_out:
+        caveats.append(f"{len(imported.left_out)} keys of the file were left out.")
     info = TableInfo(
         name=device,
         title=f"{device}, from {file.name}",
         kind="imported; no device model",
         conditions=dict.fromkeys(CONDITIONS, "not stated with the figures"),
-        sources=({"what": f"{len(found.rows)} rows of {file.name}"},),
+        sources=({"what": f"{len(imported.rows)} rows of {file.name}"},),
         fitted="nothing",
         rows_common_sd=COMMON_SD,
         caveats=tuple(caveats),
     )
-    if len(found.rows) < FEWEST_ROWS:
+    if len(imported.rows) < FEWEST_ROWS:
         return info
-    fit = fit_model(found.rows)
+    fit = fit_model(imported.rows)
     return replace(
         info,
         kind="imported; device model fitted to the rows",
