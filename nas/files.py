@@ -47,11 +47,12 @@ MIB, GIB = 1 << 20, 1 << 30
 
 def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file by ``write``, whole or not at all; it is on the disk before it has its name."""
+    # Beside the file, for only within one file system does a rename replace it at once.
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
             write(file)
-            sync(file)
+            sync(file)  # else a power cut may leave the new name with no content
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -81,7 +82,7 @@ def sync(file: BinaryIO) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Wait until the names in the folder are on the disk."""
+    """Wait until the names in the folder are on the disk: a rename changes the folder's data."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -28,12 +28,16 @@ Integers = NDArray[np.int64]
 Interval = tuple[float, float]
 
 LEVELS = (0.025, 0.975)
+"""Of a 95 % interval."""
 PAIRED_RESAMPLES = 9999
+"""For what a claim hangs on: few pairs, each cheap to draw."""
 MEAN_RESAMPLES = 2000
+"""For whole curves."""
 
 
 def rng(seed: int, stream: str, number: int) -> np.random.Generator:
     """A generator that depends on its arguments alone: randomness is counted, not consumed."""
+    # crc32, for Python's own hash of a text differs from process to process.
     return np.random.default_rng([seed, crc32(stream.encode()), number])
 
 
@@ -147,7 +151,9 @@ def tau_lead_interval(score: Floats, other: Floats, truth: Floats, *, resamples:
     """
 
     def lead(drawn: Integers) -> float:
-        taus = [kendall_tau(scores[drawn], truth[drawn]) or 0.0 for scores in (score, other)]
-        return taus[0] - taus[1]
+        # Both on the same draw: what the draw adds to either tau cancels in their difference.
+        ours = kendall_tau(score[drawn], truth[drawn])
+        theirs = kendall_tau(other[drawn], truth[drawn])
+        return (ours or 0.0) - (theirs or 0.0)
 
     return bootstrap_interval(lead, len(truth), resamples=resamples)

@@ -29,6 +29,7 @@ from nas.study.study import Outcome, Study, Watch
 __all__ = ["Result", "check_free", "execute"]
 
 DEFAULT_TRIALS = 32
+"""Of a search that was given neither trials nor seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,7 @@ def execute(
     folder = Path(out or plan.default_folder())
     if plan.settings.crew.ray is not None:
         ray.require_ray()
+    # Before the folder is made: a database that cannot be reached must leave no empty run behind.
     board = _board(plan, folder.resolve())
     with _open_store(plan, folder, resume) as store:
         remarks = _prepare(plan, store, preparing, resume)

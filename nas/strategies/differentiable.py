@@ -249,6 +249,7 @@ def _target(domain: Domain, window: float) -> Bound:
 
 def _first_upper_bound(domain: Domain) -> Bound:
     for bound in domain.bounds:
+        # A window is drawn from by adding up slots; peak memory is a maximum over them.
         is_sum = not domain.compiled.maxima[domain.compiled.column(bound.metric)]
         if is_sum and bound.upper < math.inf:
             return bound

@@ -29,6 +29,7 @@ class Learning:
     def _add_record(self, store: Store) -> None:
         record = store.opened
         by_number = {trial.number: trial for trial in record.trials}
+        # As they were finished, not by number: that is how the strategy was told them.
         trials = [by_number[number] for number in record.order]
         self._told_by_cache = self._cache.restore(self._strategy, trials)
         for trial in trials:

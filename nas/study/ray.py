@@ -254,9 +254,9 @@ def _tune(driver: Driver, make: Callable[[], Evaluator]) -> None:
         tune_config=tune.TuneConfig(
             search_alg=_searcher(driver),
             scheduler=_scheduler(cluster, metric),
-            num_samples=-1,
+            num_samples=-1,  # the study's budget ends the experiment
             max_concurrent_trials=cluster.workers,
-            reuse_actors=True,
+            reuse_actors=True,  # an evaluator, with its images, is built once per worker
             trial_name_creator=name,
             trial_dirname_creator=lambda trial: f"{name(trial)}_{trial.trial_id}",
         ),

@@ -53,6 +53,7 @@ class Hopeless:
         rises = self._rises.get(part, [])
         if len(rises) < FEWEST:
             return False
+        # Never below what it has: trials that fell after the part count as no rise.
         hoped = min(1.0, self._quality(metrics) + max(0.0, *rises))
         at_best = {**metrics, self.quality: hoped, SEARCH + self.quality: hoped}
         return self._is_dominated(np.array(self.objectives.told(at_best)))

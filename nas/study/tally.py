@@ -21,6 +21,7 @@ class Tally:
 
     def __init__(self, objectives: Objectives, reference: Sequence[float]) -> None:
         self._objectives, self._reference = objectives, reference
+        # Losses are divided by the reference, so that the hypervolume is a share.
         self._front = RunningFront([1.0] * len(reference))
         self._leader: tuple[float, float] | None = None  # loss and value in the first objective
         self._of_network: dict[str, list[Trial]] = {}
