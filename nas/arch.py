@@ -69,7 +69,7 @@ class Layer:
         """Kept, since layers are keys wherever a space is priced, and their ops are deep."""
         return hash((self.op, self.shape))
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """Without the hash, which is another one in another process."""
         return {name: value for name, value in vars(self).items() if name != "_hash"}
 

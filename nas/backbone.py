@@ -79,24 +79,28 @@ def takes_any_size(network: Architecture) -> bool:
 
 def _fixed(network: Architecture) -> list[tuple[str, str]]:
     """Ops made for one size, by key and stage."""
-    return [
-        (op.key, stage.name) for stage in network.stages for op in stage.ops if op.key in FIXED_SIZE
-    ]
+    fixed = []
+    for stage in network.stages:
+        for op in stage.ops:
+            if op.key in FIXED_SIZE:
+                fixed.append((op.key, stage.name))
+    return fixed
 
 
 def _taps(network: Architecture) -> dict[int, Tap]:
     """The last layer of each stride, the head left out."""
-    found: dict[int, Tap] = {}
+    taps: dict[int, Tap] = {}
     stride = 1
     for stage, layers in network.layers_by_stage:
         for position, layer in enumerate(layers):
             if stage.name != "head" and layer.op.key != "classifier":
                 stride *= getattr(layer.op, "stride", 1)
                 channels = layer.out_shape.channels
-                found[stride] = Tap(
+                # A later layer of the same stride replaces it: its maps have seen more.
+                taps[stride] = Tap(
                     stride=stride, stage=stage.name, position=position, channels=channels
                 )
-    return found
+    return taps
 
 
 def _until(stages: tuple[Stage, ...], last: Tap) -> tuple[Stage, ...]:

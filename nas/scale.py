@@ -9,7 +9,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from nas.arch import Architecture, Layer, Stage
 from nas.errors import ArchitectureError
@@ -103,23 +103,23 @@ def scale(
     }
     account = _Account()
     stages = []
-    body = [
-        stage
-        for stage in network.stages
-        if stage.name not in ONCE and any(not op.once for op in stage.ops)
-    ]
-    for stage, own in network.layers_by_stage:
+    body = [stage for stage in network.stages if _has_depth(stage)]
+    for stage, layers in network.layers_by_stage:
         factor = widths.get(stage.name, width)
-        ops = [layer.op for layer in own]
+        ops = [layer.op for layer in layers]
         if stage in body:
-            ops = _repeated(stage.name, own, depth, late if stage in body[-2:] else 0, account)
+            more = late if stage in body[-2:] else 0
+            ops = _repeated(stage.name, layers, depth, more, account)
         ops = [_resized(stage.name, op, factor, classes, rounding, account) for op in ops]
         stages.append(Stage(stage.name, tuple(ops)))
-    given = network.input
-    made = Architecture(
-        Shape(in_channels or given.channels, resolution or given.size), tuple(stages)
-    )
-    return Scaled(made, tuple(account.roundings))
+    own = network.input
+    shape = Shape(in_channels or own.channels, resolution or own.size)
+    return Scaled(Architecture(shape, tuple(stages)), tuple(account.roundings))
+
+
+def _has_depth(stage: Stage) -> bool:
+    """Whether a factor on depth counts its layers."""
+    return stage.name not in ONCE and any(not op.once for op in stage.ops)
 
 
 @dataclass
@@ -137,15 +137,18 @@ class _Account:
 def _resized(
     stage: str, op: Op, width: float, classes: int | None, rounding: Rounding, account: _Account
 ) -> Op:
-    """The op with ``channels`` and ``hidden`` times ``width``, and other ``classes``, if it has them."""
-    settings: dict[str, Any] = {}
+    """The op with ``channels`` and ``hidden`` times ``width``, and other ``classes``.
+
+    What an op has not, it does not get.
+    """
+    settings: dict[str, object] = {}
     names = {f.name for f in dataclasses.fields(op)}
     for name in sorted(names & {"channels", "hidden"}):
         value = getattr(op, name)
+        # Untouched at width 1: a published width need not be a multiple of the divisor.
         if value and width != 1:
-            settings[name] = account.round(
-                stage, name, round(value * width, 9), rounding(value * width)
-            )
+            exact = round(value * width, 9)
+            settings[name] = account.round(stage, name, exact, rounding(value * width))
     if classes is not None and "classes" in names:
         settings["classes"] = classes
     return op.replace(**settings) if settings else op
@@ -159,6 +162,7 @@ def _repeated(
     Repeats are put in or taken out where the map keeps its shape.
     """
     counted = [index for index, layer in enumerate(layers) if not layer.op.once]
+    # To 9 digits: 2.2 * 25 is 55.00000000000001, which would be rounded up to 56.
     exact = round(depth * len(counted), 9)
     wanted = account.round(stage, "layers", exact, math.ceil(exact)) + late
     keeping = [index for index in counted if layers[index].shape == layers[index].out_shape]
@@ -167,7 +171,9 @@ def _repeated(
         gone = keeping[max(0, len(keeping) - (len(counted) - wanted)) :]
         return [op for index, op in enumerate(ops) if index not in gone]
     last = (keeping or counted)[-1]
-    again = ops[last].replace(stride=1) if hasattr(ops[last], "stride") else ops[last]
+    again = ops[last]
+    if hasattr(again, "stride"):
+        again = again.replace(stride=1)
     return [*ops[: last + 1], *[again] * (wanted - len(counted)), *ops[last + 1 :]]
 
 

@@ -47,6 +47,7 @@ def _quantity(text: str, what: str, units: Mapping[str, float], example: str) ->
             f"such as {example}, not '{text}'"
         )
     value = float(match[1]) * units[match[2].lower()]
+    # 1e999 is infinite, and 1e-999 is 0.
     if not (value > 0 and math.isfinite(value)):
         raise UsageError(f"{what} must be above 0, such as {example}, not '{text}'")
     return value
@@ -75,9 +76,10 @@ def amount(value: float) -> str:
 def html_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table for a notebook; every text is escaped."""
     head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
-    )
+    body = ""
+    for row in rows:
+        cells = "".join(f"<td>{escape(str(cell))}</td>" for cell in row)
+        body += f"<tr>{cells}</tr>"
     return f"<p><b>{escape(title)}</b></p><table><tr>{head}</tr>{body}</table>"
 
 
@@ -107,4 +109,6 @@ def _starts_a_number(cell: str) -> bool:
 
 def counted(count: int, noun: str, many: str = "") -> str:
     """``1 image``, ``3 images``; ``many`` is the plural where it takes more than an s."""
-    return f"{count} {noun if count == 1 else many or noun + 's'}"
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count} {many or noun + 's'}"

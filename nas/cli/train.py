@@ -20,7 +20,7 @@ from nas.evaluate.inherit import has_supernet, supernet_weights
 from nas.model.weights import Weights, read_weights
 from nas.progress import Progress
 from nas.run.network import named_network
-from nas.train.full import FullTraining, Recipe
+from nas.train.full import FullTraining, Recipe, Result
 from nas.train.recipe import GROWTH, RECIPES, recipe
 from nas.train.teacher import TEMPERATURE, WEIGHT, Teacher, load_teacher
 
@@ -211,7 +211,7 @@ def command(
     click.echo(f"{out}/weights.pt   {out}/architecture.json   {out}/result.json")
 
 
-def _summary(result: dict[str, Any], metric: str) -> str:
+def _summary(result: Result, metric: str) -> str:
     openings = result["test_openings"]
     times = "once" if openings == 1 else f"{openings} times"
     return (

@@ -18,6 +18,7 @@ Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
 LARGEST_SIDE = 1 << 12
+"""Pixels of the longer side."""
 
 
 class Sealed:
@@ -27,7 +28,7 @@ class Sealed:
     """
 
     def __init__(self, read: Callable[[], tuple[Images, Labels]]) -> None:
-        self.__read = read
+        self.__read = read  # mangled, so that nobody reaches it by mistake
 
     def open(
         self, ledger: Path, check: Callable[[Images, Labels], None] = lambda images, labels: None
@@ -39,6 +40,7 @@ class Sealed:
         """
         images, labels = self.__read()
         check(images, labels)
+        # Before anything is handed over: a kill from here on counts as an opening.
         append_opening(ledger, len(labels))
         return images, labels
 

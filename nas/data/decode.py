@@ -30,13 +30,16 @@ def decode(
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
         with warnings.catch_warnings():
+            # A few bytes may claim gigabytes of pixels; Pillow only warns below twice its limit.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as image:
-                image.load()
+                image.load()  # to the end: opening reads the head alone
                 plain = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
                 if seen is not None:
                     seen.add(plain.size)
-                array = np.asarray(ImageOps.fit(plain, (size, size)) if size else plain)
+                if size:
+                    plain = ImageOps.fit(plain, (size, size))
+                array = np.asarray(plain)
     except (
         OSError,
         ValueError,

@@ -9,7 +9,6 @@ import csv
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,9 +38,10 @@ def with_groups(dataset: Dataset, path: str | Path) -> Dataset:
     return dataclasses.replace(dataset, groups=group_numbers(ids))
 
 
-def group_numbers(ids: Sequence[str] | NDArray[Any]) -> NDArray[np.int64]:
+def group_numbers(ids: Sequence[str] | NDArray[np.generic]) -> NDArray[np.int64]:
     """ids: (n,). The rank of each among the distinct ones, (n,)."""
-    return np.unique(ids, return_inverse=True)[1].astype(np.int64)
+    _, ranks = np.unique(ids, return_inverse=True)
+    return ranks.astype(np.int64)
 
 
 def _ids(dataset: Dataset, path: str | Path) -> list[str]:

@@ -5,11 +5,11 @@ Split ``train`` is read; ``test``, where there is one, only when the test part i
 a data set is run.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,6 +21,26 @@ from nas.files import one_line
 __all__ = ["read"]
 
 LABEL_COLUMNS = ("label", "labels")
+
+
+class Table(Protocol):
+    """A split as `datasets`, which has no types of its own, gives it: columns by name."""
+
+    @property
+    def features(self) -> Mapping[str, object]:
+        """The kind of each column."""
+
+    def __getitem__(self, column: str) -> Sequence[object]: ...
+
+    def select_columns(self, columns: list[str]) -> "Table":
+        """These columns alone."""
+
+    def cast_column(self, column: str, feature: object) -> Iterable[Mapping[str, "Cell | None"]]:
+        """Rows in which a column is of another kind."""
+
+
+Cell = Mapping[str, bytes | str | None]
+"""An image that was not decoded: ``bytes`` of its file, or its ``path``."""
 
 
 def read(place: str, *, strict: bool, size: int) -> Dataset:
@@ -50,30 +70,36 @@ def read(place: str, *, strict: bool, size: int) -> Dataset:
     )
 
 
-def _load(place: str) -> Any:
+def _load(place: str) -> Mapping[str, Table]:
     try:
         import datasets
     except ModuleNotFoundError:
         raise UsageError(
             "data set 'hf:...' needs the package datasets: pip install 'nas-toolkit[hub]'"
         ) from None
-    folder = Path(place)
-    name, _, config = place.partition(":")
     try:
-        if (folder / "dataset_dict.json").is_file():
-            return datasets.load_from_disk(place)
-        if (folder / "state.json").is_file():
-            return {"train": datasets.load_from_disk(place)}
-        if folder.is_dir():
-            return datasets.load_dataset(place)
-        return datasets.load_dataset(name, config or None)
+        parts: Mapping[str, Table] = _parts(datasets, place)
+        return parts
     except Exception as error:  # the library raises whatever its readers and the network do
         raise DataError(
             f"cannot load hf:{place}: {type(error).__name__}: {one_line(error, 160)}"
         ) from None
 
 
-def _columns(part: Any, place: str) -> tuple[str, str]:
+def _parts(datasets: Any, place: str) -> Any:
+    """By what lies there; a place that is no folder is a name."""
+    folder = Path(place)
+    if (folder / "dataset_dict.json").is_file():
+        return datasets.load_from_disk(place)
+    if (folder / "state.json").is_file():
+        return {"train": datasets.load_from_disk(place)}
+    if folder.is_dir():
+        return datasets.load_dataset(place)
+    name, _, config = place.partition(":")
+    return datasets.load_dataset(name, config or None)
+
+
+def _columns(part: Table, place: str) -> tuple[str, str]:
     """The image and the label column: the only ones of their kind, or the one named label."""
     import datasets
 
@@ -90,28 +116,34 @@ def _columns(part: Any, place: str) -> tuple[str, str]:
     return images[0], labels[0]
 
 
-def _columns_of(part: Any, kind: type) -> list[str]:
+def _columns_of(part: Table, kind: type) -> list[str]:
     return [name for name, feature in part.features.items() if isinstance(feature, kind)]
 
 
-def _class_names(part: Any, label: str) -> tuple[str, ...]:
+def _class_names(part: Table, label: str) -> tuple[str, ...]:
     names = getattr(part.features[label], "names", None)
-    return tuple(names or map(str, sorted(set(part[label]))))
+    if names:
+        return tuple(names)
+    # Sorted as what they are: of numbers, 10 comes after 9.
+    values: set[Any] = set(part[label])
+    return tuple(map(str, sorted(values)))
 
 
-def _cells(part: Any, image: str) -> Iterator[bytes | Path]:
+def _cells(part: Table, image: str) -> Iterator[bytes | Path]:
     """Every image as its file's bytes, or the file."""
     import datasets
 
-    for cell in part.select_columns([image]).cast_column(image, datasets.Image(decode=False)):
-        file = cell[image] or {}
-        if file.get("bytes"):
-            yield file["bytes"]
+    # Not decoded by the library: what one unreadable image raises would end the iteration.
+    for row in part.select_columns([image]).cast_column(image, datasets.Image(decode=False)):
+        cell = row[image] or {}
+        content, path = cell.get("bytes"), cell.get("path")
+        if isinstance(content, bytes) and content:
+            yield content
         else:
-            yield Path(file.get("path") or "no image")
+            yield Path(str(path or "no image"))
 
 
-def _first_side(part: Any, image: str, size: int) -> int:
+def _first_side(part: Table, image: str, size: int) -> int:
     """The shorter side of the first readable image, at most ``size``."""
     for cell in _cells(part, image):
         with suppress(DataError):
@@ -121,7 +153,13 @@ def _first_side(part: Any, image: str, size: int) -> int:
 
 
 def _part(
-    part: Any, image: str, label: str, classes: tuple[str, ...], what: str, strict: bool, size: int
+    part: Table,
+    image: str,
+    label: str,
+    classes: tuple[str, ...],
+    what: str,
+    strict: bool,
+    size: int,
 ) -> tuple[Images, Labels, tuple[str, ...]]:
     named = ((f"image {index}", cell) for index, cell in enumerate(_cells(part, image)))
     images, kept, skipped = gather(named, partial(decode, size=size), what=what, strict=strict)

@@ -21,17 +21,21 @@ IGNORED = 255
 
 SIZE = 64
 
+# Any: uint8, where the labels of any other `Dataset` are int64.
+Masks = NDArray[Any]
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MaskDataset(Dataset):
     """As `Dataset`, with ``labels`` (n, height, width) uint8: a class index, or `IGNORED`."""
 
-    def _check(self, images: Images, labels: NDArray[Any], what: str) -> None:
+    def _check(self, images: Images, labels: Masks, what: str) -> None:
         if labels.shape != images.shape[:3] or labels.dtype != np.uint8:
             raise DataError(
                 f"'{what}': masks must be uint8 of the images' size, "
                 f"not {labels.dtype} {labels.shape}"
             )
+        # The rules of images, with any labels that keep theirs.
         super()._check(images, np.zeros(len(images), np.int64), what)
         values = np.unique(labels)
         foreign = values[(values >= len(self.classes)) & (values != IGNORED)]
@@ -80,7 +84,7 @@ def _classes(root: Path, labels: NDArray[np.uint8]) -> tuple[str, ...]:
     return tuple(map(str, range(count)))
 
 
-def _part(top: Path, size: int) -> tuple[Images, Any, tuple[str, ...]]:
+def _part(top: Path, size: int) -> tuple[Images, Masks, tuple[str, ...]]:
     """Images (n, size, size, c), masks (n, size, size) and the images' file names."""
     pairs = _paired_files(top)
     images = [decode(image, size) for image, _ in pairs]
@@ -123,6 +127,7 @@ def _mask(path: Path, image: Path, size: int) -> NDArray[np.uint8]:
                 raise DataError(
                     f"mask {path} must be grey or of a palette, a class per pixel, not {mask.mode}"
                 )
+            # A mean of two classes would be a third one.
             fitted = ImageOps.fit(mask, (size, size), Image.Resampling.NEAREST)
             return np.array(fitted, dtype=np.uint8)
     except OSError as error:
@@ -133,9 +138,11 @@ class LazyMasks:
     """The masks of some rows at one size, the nearest pixel each, made batch by batch."""
 
     def __init__(
-        self, masks: NDArray[Any], rows: NDArray[np.int64], size: int, device: torch.device
+        self, masks: Masks, rows: NDArray[np.int64], size: int, device: torch.device
     ) -> None:
-        self._masks, self._rows, self._size, self.device = masks, rows, size, device
+        self._masks, self._rows = masks, rows
+        self._size = size
+        self.device = device
         self.shape = torch.Size((len(rows), size, size))
 
     def __len__(self) -> int:
@@ -150,4 +157,5 @@ class LazyMasks:
 
     def _nearest(self, side: int) -> NDArray[np.int64]:
         """The source pixel of each of ``size`` pixels along a side."""
+        # By centres, as images are interpolated: a mask would else lie half a pixel off.
         return ((np.arange(self._size) + 0.5) * side / self._size).astype(int)

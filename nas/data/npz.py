@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from nas.data.dataset import Dataset, Images, Labels, Sealed
@@ -23,7 +24,9 @@ from nas.errors import DataError
 
 __all__ = ["read"]
 
-Arrays = Mapping[str, NDArray[Any]]
+# Any: the kind of an array is the file's, and checked when it is used.
+Array = NDArray[Any]
+Arrays = Mapping[str, Array]
 
 
 def read(place: str, *, strict: bool) -> Dataset:
@@ -54,16 +57,18 @@ def read(place: str, *, strict: bool) -> Dataset:
     )
 
 
-def _open(path: str) -> Any:
+def _open(path: str) -> NpzFile:
     try:
+        # `stat` raises if there is no file: then that is said, not that it is no archive.
         if not zipfile.is_zipfile(path) and Path(path).stat():
             raise DataError(f"{path} is not an .npz archive of images and labels")
-        return np.load(path, allow_pickle=False)
+        archive: NpzFile = np.load(path, allow_pickle=False)
+        return archive
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"cannot read {path}: {str(error)[:120]}") from None
 
 
-def _array(archive: Arrays, path: str, key: str) -> NDArray[Any]:
+def _array(archive: Arrays, path: str, key: str) -> Array:
     try:
         return archive[key]
     except KeyError:
@@ -85,7 +90,8 @@ def _part(
     labels = labels.astype(np.int64)
     if f"{prefix}jpeg" not in archive:
         images = _array(archive, path, f"{prefix}images")
-        images = images[..., None] if images.ndim == 3 else images
+        if images.ndim == 3:
+            images = images[..., None]
         return images, labels, list(range(len(labels))), ()
     data = _array(archive, path, f"{prefix}jpeg")
     bounds = _array(archive, path, f"{prefix}offsets").astype(np.int64)

@@ -210,6 +210,7 @@ def _shuffled(owner: Indices, shares: tuple[float, ...], rng: np.random.Generato
 
 def _ends(count: int, shares: tuple[float, ...]) -> Indices:
     """Where each set ends among so many images in a row: by its share, at least one image each."""
+    # One image to each set comes first, so that a class of four is in all four sets.
     spare = count - len(shares)
     one_each = np.arange(1, len(shares) + 1)
     return np.floor(np.cumsum(shares) * spare + 0.5).astype(int) + one_each
@@ -239,7 +240,9 @@ def _by_group(
     lacking = wanted.copy()
     owner = np.zeros(len(table), np.int64)
     shuffled = rng.permutation(len(table))
+    # Large ones first, while every set has room; shuffled, so that equal ones come by the seed.
     for row in shuffled[np.argsort(-table[shuffled].sum(axis=1), kind="stable")]:
+        # As shares of what is wanted: else the largest set would take every large group.
         owner[row] = np.argmax((lacking / wanted) @ table[row])
         lacking[owner[row]] -= table[row]
     return owner[group]

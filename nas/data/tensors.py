@@ -12,8 +12,8 @@ from nas.data.dataset import Images
 
 __all__ = ["LazyTensors", "Statistics", "statistics", "tensors"]
 
-CHUNK = 1024
-SMALLEST_STD = 1 / 255
+CHUNK = 1024  # images at a time, so that no second copy of all of them as floats is made
+SMALLEST_STD = 1 / 255  # one grey level: a constant channel must not be divided by 0
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Statistics:
 def statistics(images: Images) -> Statistics:
     """images: (n, h, w, c), the *weights* set and nothing else."""
     pixels = images.reshape(-1, images.shape[3])
+    # By counting levels: exact for any number of images, and without a copy as floats.
     levels = np.arange(256) / 255
     means, stds = [], []
     for channel in range(images.shape[3]):
@@ -44,12 +45,10 @@ def tensors(images: Images, stats: Statistics, resolution: int) -> Tensor:
     Channels are last in memory. Smaller by the mean over areas, larger bilinearly; a map that is
     not square is stretched.
     """
-    mean, std = (
-        torch.tensor(v, dtype=torch.float32).view(1, -1, 1, 1) for v in (stats.mean, stats.std)
-    )
-    out = torch.empty(
-        (len(images), images.shape[3], resolution, resolution), memory_format=torch.channels_last
-    )
+    mean = torch.tensor(stats.mean, dtype=torch.float32).view(1, -1, 1, 1)
+    std = torch.tensor(stats.std, dtype=torch.float32).view(1, -1, 1, 1)
+    shape = (len(images), images.shape[3], resolution, resolution)
+    out = torch.empty(shape, memory_format=torch.channels_last)
     for start in range(0, len(images), CHUNK):
         part = torch.tensor(images[start : start + CHUNK]).permute(0, 3, 1, 2).float().div_(255)
         out[start : start + CHUNK] = _resized(part, resolution).sub_(mean).div_(std)
@@ -70,7 +69,9 @@ class LazyTensors:
         resolution: int,
         device: torch.device,
     ) -> None:
-        self._images, self._rows, self._stats, self._resolution = images, rows, stats, resolution
+        self._images, self._rows = images, rows
+        self._stats = stats
+        self._resolution = resolution
         self.device = device
         self.shape = torch.Size((len(rows), images.shape[3], resolution, resolution))
 
@@ -90,6 +91,7 @@ def _resized(images: Tensor, resolution: int) -> Tensor:
     height, width = images.shape[2:]
     if (height, width) == (resolution, resolution):
         return images
+    # Bilinear shrinking would look at four pixels and leave the others out.
     if height >= resolution and width >= resolution:
         return F.interpolate(images, size=(resolution, resolution), mode="area")
     return F.interpolate(

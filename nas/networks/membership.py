@@ -41,7 +41,7 @@ class Membership:
     """Where a network stands in a space."""
 
     verdict: Literal["in", "near", "outside"]
-    """``in``: it is a point; ``near``: all that differs is searched; ``outside``: something is not."""
+    """``in``: it is a point; ``near``: all that differs is searched; ``outside``: not all is."""
     genes: Genes | None = None
     """Genes of the nearest point; None if not even the stages correspond."""
     differences: tuple[Difference, ...] = ()
@@ -144,6 +144,7 @@ def _advance(
             segment = ops[start:end]
             total = cost + _distance(word, segment)
             place = end, int(step.next[state, option])
+            # The first of equal ones stays, whatever the order of sums did to the last bit.
             if place not in after or total < after[place][0] - 1e-12:
                 after[place] = total, (*way, (option, segment))
     return after
@@ -165,6 +166,7 @@ def _distance(word: Ops, ops: Ops) -> float:
     for ours, theirs in zip(word, ops, strict=False):
         for aspect, far in _settings_apart(ours, theirs):
             aspects[aspect] = max(far, aspects.get(aspect, 0.0))
+    # Far by a thousandth: it decides between points of equally many differing settings only.
     return len(aspects) + sum(aspects.values()) / 1000 + LAYER * abs(len(word) - len(ops))
 
 
@@ -188,7 +190,8 @@ def _differing(ours: Op, theirs: Op) -> list[tuple[str, object, object]]:
     """Settings of two ops of one kind that differ: name, our value, theirs."""
     differing = []
     for field in fields(ours):
-        a, b = getattr(ours, field.name), getattr(theirs, field.name)
+        a = getattr(ours, field.name)
+        b = getattr(theirs, field.name)
         if a != b:
             differing.append((field.name, a, b))
     return differing

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 from nas.arch import Architecture, Stage
 from nas.networks import rules
@@ -13,25 +13,36 @@ from nas.space import make_divisible
 __all__ = ["Published", "chain_stages", "repeat"]
 
 
+class Counts(TypedDict):
+    """A network's params and MACs, by which rules."""
+
+    params: int
+    params_rule: str
+    macs: int
+    macs_rule: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """A network by name: how it is built at width 1 for 1000 classes, and how its family scales.
-
-    ``space`` is the search space it came from, empty where this toolkit has none; ``source`` says
-    where the configuration was read. ``params_rule`` and ``macs_rule``: how its authors count, see
-    `nas.networks.rules`.
-    """
+    """A network by name."""
 
     name: str
     build: Callable[[], Architecture]
+    """It at width 1 for 1000 classes."""
     source: str
+    """Where the configuration was read."""
     space: str = ""
+    """The search space it came from; empty if this toolkit has none."""
     head: HeadRule = "grow"
+    """How its family scales the head."""
     rounding: Rounding = make_divisible
+    """How its family rounds channels."""
     params_rule: str = "all trainable"
+    """How its authors count, see `nas.networks.rules`."""
     macs_rule: str = "conv+linear"
+    """How its authors count, see `nas.networks.rules`."""
 
-    def counts(self, architecture: Architecture) -> dict[str, Any]:
+    def counts(self, architecture: Architecture) -> Counts:
         """Params and MACs as the network's authors count them, with the names of the two rules."""
         return {
             "params": rules.PARAMS[self.params_rule](architecture.kernels()),

@@ -14,6 +14,7 @@ __all__ = ["MACS", "PARAMS", "all_trainable", "conv_and_classifier_weights"]
 Rule = Callable[[Iterable[Kernel]], int]
 
 DENSE = ("conv", "dwconv", "linear")
+"""Kinds of kernels with weights that are multiplied: no norms, no matrix products."""
 
 
 def all_trainable(kernels: Iterable[Kernel]) -> int:
@@ -45,10 +46,15 @@ def half_of_float_operations(kernels: Iterable[Kernel]) -> int:
     25 rows within 0.3 %, where `conv_and_linear` is 0.9 to 2.7 % below it (and at the paper's 312
     million for A1).
     """
-    kernels = tuple(kernels)
-    shifted = sum(k.out_elements for k in kernels if k.norm or k.kind in ("add", "mul"))
-    pooled = sum(k.in_elements for k in kernels if _is_global_pool(k))
-    return sum(k.macs for k in kernels) + (shifted + pooled) // 2
+    macs, single = 0, 0
+    for k in kernels:
+        macs += k.macs
+        if k.norm or k.kind in ("add", "mul"):
+            single += k.out_elements
+        if _is_global_pool(k):
+            single += k.in_elements
+    # A multiply-add is two operations, each of the others one.
+    return macs + single // 2
 
 
 def fvcore(kernels: Iterable[Kernel]) -> int:
@@ -61,7 +67,8 @@ def fvcore(kernels: Iterable[Kernel]) -> int:
     for k in kernels:
         total += k.macs + 2 * k.norm * k.out_elements
         if k.kind == "norm":
-            total += (2 if k.groups == k.out_channels else 5) * k.out_elements
+            per_channel = k.groups == k.out_channels  # a batch norm, not a layer norm
+            total += (2 if per_channel else 5) * k.out_elements
         elif _is_global_pool(k):
             total += k.in_elements
     return total

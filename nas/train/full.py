@@ -9,7 +9,7 @@ same call goes on after a kill and ends in the same bits. Training reads *weight
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import nn
@@ -40,6 +40,30 @@ __all__ = ["FullTraining", "Recipe"]
 
 OPENINGS = "test.jsonl"
 LARGEST_JSON_BYTES = 64 << 20
+
+
+class Normalisation(TypedDict):
+    """Per channel, of pixels 0..1."""
+
+    mean: list[float]
+    std: list[float]
+
+
+class Result(TypedDict):
+    """The content of ``result.json``."""
+
+    task: str
+    network: str
+    data: str
+    classes: list[str]
+    normalisation: Normalisation
+    steps: int
+    core_seconds: float
+    selection: dict[str, float]
+    test: dict[str, float]
+    test_images: int
+    test_openings: int
+    history: list[dict[str, float]]
 
 
 class FullTraining:
@@ -84,7 +108,7 @@ class FullTraining:
             self.loaded = self.task.load(self.task.build(recipe.seed), self.start, partial)
         self.epoch_steps = math.ceil(len(self.rows) / recipe.batch_size)
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """What the result depends on, as plain JSON."""
         return {
             "network": self.network.digest,
@@ -147,7 +171,7 @@ class FullTraining:
         *,
         checkpoint_seconds: float = 60.0,
         watch: Watch = ignore,
-    ) -> dict[str, Any]:
+    ) -> Result:
         """Train from the last checkpoint, or from the start, to the end.
 
         ``watch`` is called after every step; its figures are ``loss`` and, after the first whole
@@ -159,9 +183,8 @@ class FullTraining:
             if self.processes.first:
                 self._claim()
             self.processes.wait()
-            result = self.folder / "result.json"
-            if result.exists():
-                return _read_json(result)
+            if (self.folder / "result.json").exists():
+                return self._result()
             with threads(self.thread_count):
                 return self._run(checkpoint_seconds, watch)
         finally:
@@ -173,9 +196,9 @@ class FullTraining:
         file = self.folder / "train.json"
         if not file.exists():
             write_json(file, self.identity())
-        check_same(self.folder, _read_json(file), through_json(self.identity()))
+        check_same(self.folder, _read_document(file), through_json(self.identity()))
 
-    def _run(self, checkpoint_seconds: float, watch: Watch) -> dict[str, Any]:
+    def _run(self, checkpoint_seconds: float, watch: Watch) -> Result:
         training = self._training()
         history, seconds = self._restore(training)
         curves = Curves(self.folder / "tensorboard", training.done) if self._draws() else None
@@ -274,22 +297,27 @@ class FullTraining:
 
     def _finish(
         self, network: nn.Module, history: list[dict[str, float]], seconds: float
-    ) -> dict[str, Any]:
+    ) -> Result:
         """Save the network, then open *test* and score it once; the first process does."""
         if self.processes.first:
             self._ship(network, history, seconds)
         self.processes.wait()
-        return _read_json(self.folder / "result.json")
+        return self._result()
+
+    def _result(self) -> Result:
+        result: Result = _read_document(self.folder / "result.json")
+        return result
 
     def _ship(self, network: nn.Module, history: list[dict[str, float]], seconds: float) -> None:
         state = {name: value.cpu() for name, value in network.state_dict().items()}
+        # Before *test* is opened: a kill in between costs a second opening, never the network.
         save(self.folder / "weights.pt", state)
         norm = self.task.statistics
         metadata = Metadata(classes=self.dataset.classes, mean=norm.mean, std=norm.std)
         save_network(self.network, metadata, self.folder / "architecture.json")
         selection = self._selection(network)
         test, images = self.task.score_test(network, self.folder / OPENINGS)
-        result = {
+        result: Result = {
             "task": type(self.task).__name__.lower(),
             "network": self.network.digest,
             "data": self.dataset.name,
@@ -303,10 +331,11 @@ class FullTraining:
             "test_openings": ledger.openings(self.folder / OPENINGS),
             "history": history,
         }
+        # Last of all: where it lies, the training is over.
         write_json(self.folder / "result.json", result)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_document(path: Path) -> Any:
     try:
         document = read_json(path, LARGEST_JSON_BYTES, "not a file of a training")
     except UNREADABLE as error:

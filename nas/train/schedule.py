@@ -13,32 +13,35 @@ DECAYS = ("cosine", "exponential")
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """``steps`` batches of ``batch_size`` images; ``lr`` is the peak rate.
-
-    ``warmup`` and ``average`` are shares of the steps: a linear rise at the start, and the part at
-    the end whose weights (and batch norm statistics) are averaged into the result. ``ema`` is the
-    decay of an exponential average instead, 0 for none. ``weight_decay`` spares norms and biases.
-    ``decay``: ``cosine`` falls to 0, ``exponential`` is multiplied by ``drop`` whenever
-    ``drop_every``, a share of the steps, has passed. ``optimiser``: see `nas.train.optimisers`;
-    ``eps`` is that of ``rmsprop`` and ``adamw``. A batch is worked off in ``accumulate`` equal
-    parts, which saves memory and gives batch norms the statistics of a part.
-    """
+    """Batches, rates and averages of a training."""
 
     steps: int
+    """Batches."""
     batch_size: int = 64
+    """Images in each."""
     lr: float = 0.1
+    """Peak rate."""
     momentum: float = 0.9
     weight_decay: float = 1e-4
+    """Spares norms and biases."""
     warmup: float = 0.1
+    """Share of the steps, at the start, in which the rate rises linearly."""
     label_smoothing: float = 0.0
     average: float = 0.0
+    """Share of the steps, at the end, whose weights and norm statistics are averaged."""
     ema: float = 0.0
+    """Decay of an exponential average instead; 0: none."""
     optimiser: str = "sgd"
+    """See `nas.train.optimisers`."""
     eps: float = 1e-3
+    """Of ``rmsprop`` and ``adamw``."""
     decay: str = "cosine"
+    """``cosine`` falls to 0; ``exponential`` is multiplied by ``drop`` again and again."""
     drop: float = 0.97
     drop_every: float = 0.01
+    """Share of the steps after which the rate drops."""
     accumulate: int = 1
+    """Equal parts that a batch is worked off in: less memory, and norms see a part at a time."""
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 2:
@@ -64,7 +67,9 @@ class Schedule:
         """The rate of a step, counted from 0."""
         rise = self.warmup * self.steps
         if step < rise:
+            # Neither 0 at the first step, which would learn nothing, nor the peak at the last.
             return self.lr * (step + 1) / (math.ceil(rise) + 1)
         if self.decay == "exponential":
+            # Counted from the first step, the rise included, as TensorFlow's schedules are.
             return self.lr * self.drop ** math.floor(step / (self.drop_every * self.steps))
         return self.lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / (self.steps - rise)))
