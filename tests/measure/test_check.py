@@ -21,7 +21,7 @@ def table(tmp_path, monkeypatch):
 def off(table, key, factor):
     row = table.rows[key]
     return replace(
-        table, rows={**table.rows, key: replace(row, latency_ms=factor * row.latency_ms)}, _known={}
+        table, rows={**table.rows, key: replace(row, latency_ms=factor * row.latency_ms)}
     )
 
 
@@ -111,15 +111,11 @@ def test_how_cold_a_row_was_is_no_drift(table):
         def aside(self):
             return None, b"conv:8>8,8>8,k3,s1,g1,"
 
-    assert check.check(replace(table, rows=rows, _known={}), Here()).drift == pytest.approx(
-        0, abs=1e-6
-    )
+    assert check.check(replace(table, rows=rows), Here()).drift == pytest.approx(0, abs=1e-6)
 
 
 def test_rows_of_ops_that_are_not_installed_cannot_be_timed(table):
-    foreign = replace(
-        table, rows={"warp(channels=8)@3x8x8": next(iter(table.rows.values()))}, _known={}
-    )
+    foreign = replace(table, rows={"warp(channels=8)@3x8x8": next(iter(table.rows.values()))})
     with pytest.raises(
         TableError, match="has no row that can be timed here: its ops are not installed"
     ):
