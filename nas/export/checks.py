@@ -92,7 +92,8 @@ def check_name(name: str) -> None:
         )
     if name == "torch" or name in sys.stdlib_module_names:
         raise UsageError(
-            f"an export cannot be named '{name}': its Python file would hide the module of that name"
+            f"an export cannot be named '{name}': "
+            "its Python file would hide the module of that name"
         )
 
 

@@ -42,7 +42,8 @@ def write_coreml(network: nn.Module, shape: Shape, path: Path, outputs: Sequence
 
         _register_shuffle()
         image = torch.zeros(1, shape.channels, shape.size, shape.size)
-        traced = torch.jit.trace(TupleOutputs(network.eval()), image)  # type: ignore[no-untyped-call]
+        module = TupleOutputs(network.eval())
+        traced = torch.jit.trace(module, image)  # type: ignore[no-untyped-call]
         try:
             package = coremltools.convert(
                 traced,

@@ -19,7 +19,7 @@ from nas.ops.conv import Classifier
 __all__ = ["features_source", "masks_source", "python_source"]
 
 WIDTH = 120
-"""Of the lines of a file. It is read, not worked on: a call on one line shows more of the network."""
+"""Of a file's lines. It is read, not worked on: a call on one line shows more of the network."""
 
 FILE = '''"""{about}
 """

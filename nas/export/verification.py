@@ -22,7 +22,7 @@ IMAGES = 3
 TOLERANCE = 1e-5
 """Of the largest logit: onnxruntime adds in another order than torch, in the same float32."""
 OBLONG = (32, 17)
-"""What another input is higher and wider by. No stride divides a width 17 above a multiple of 32."""
+"""What another input is higher and wider by: 17 above a multiple of 32 no stride divides."""
 SCRIPT = Path(__file__).with_name("_fresh.py")
 
 
