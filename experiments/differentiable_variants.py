@@ -90,7 +90,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def lead_text(searches: list[dict[str, Any]], preset: dict[int, float]) -> str:
-    """How far a variant is ahead of the preset with the same seed; empty for fewer than two seeds."""
+    """How far a variant is ahead of the preset of the same seed; empty for fewer than two seeds."""
     both = [mine for mine in searches if mine["seed"] in preset]
     if len(both) < 2:
         return ""

@@ -18,7 +18,14 @@ from nas.errors import NasError, unknown
 
 __all__ = ["main"]
 
-USERS_ERRORS = (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.ENOENT, errno.EDQUOT)
+USERS_ERRORS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EACCES,
+    errno.EROFS,
+    errno.ENOENT,
+    errno.ENAMETOOLONG,
+)
 """Of the system, those that a user can mend; any other is a fault of ours and keeps its trace."""
 
 

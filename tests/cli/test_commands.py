@@ -99,6 +99,7 @@ def test_spaces(run):
         (("cost", "mobilenet_v2", "--device", "pixl"), 2, "Did you mean 'pixel'"),
         (("cost", "mobilenet_v2", "--width", "0"), 2, "--width"),
         (("cost",), 2, "Missing argument"),
+        (("cost", 300 * "n"), 1, "File name too long"),
         (("spaces", "fbnt"), 2, "Did you mean 'fbnet'"),
         (("front", "nowhere"), 1, "no run in folder"),
         (("search", "--latency", "quick"), 2, "a latency must be a number"),
