@@ -1,7 +1,8 @@
 """Names to things: spaces, devices, strategies, benchmarks, evaluators. The folder is the registry.
 
 A built-in thing is found by listing its folder, somebody else's through an entry-point group
-(``nas.search_spaces``, ``nas.latency_tables``, ``nas.strategies``); a name claimed twice raises.
+(``nas.search_spaces``, ``nas.latency_tables``, ``nas.strategies``, ``nas.evaluators``). A name that
+is claimed twice raises.
 """
 
 import importlib

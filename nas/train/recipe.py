@@ -20,11 +20,11 @@ from nas.errors import UsageError, unknown
 from nas.settings import Ranges, changed, check_ranges
 from nas.train.schedule import DECAYS, OPTIMISERS, Schedule
 
-__all__ = ["GROWTH", "RECIPES", "Recipe", "Step", "recipe"]
+__all__ = ["GROWTH", "RECIPES", "GrowthStage", "Recipe", "recipe"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class GrowthStage:
     """One stage of progressive learning."""
 
     end: float
@@ -138,7 +138,7 @@ class Recipe:
             label_smoothing=self.label_smoothing,
         )
 
-    def plan(self, resolution: int) -> tuple[Step, ...]:
+    def plan(self, resolution: int) -> tuple[GrowthStage, ...]:
         """The stages for a network of that resolution; a single one where nothing grows.
 
         As EfficientNetV2's code has it: with k of n stages done, the size is ``(k + 1) / n`` of the
@@ -149,7 +149,7 @@ class Recipe:
         steps = []
         for k in range(self.stages):
             size = smallest + (largest - smallest) * (k + 1) / self.stages
-            step = Step(
+            step = GrowthStage(
                 end=(k + 1) / self.stages,
                 # Down, as the code does; a whole number that came out a hair too small is meant.
                 size=max(1, int(size + 1e-9)),

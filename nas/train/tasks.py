@@ -21,7 +21,7 @@ from nas.model.weights import Loaded, Weights, load_weights
 from nas.scale import scaled
 from nas.train.augment import Augment, Change, Changes, Mix, RandAugment
 from nas.train.loop import Phase, Source
-from nas.train.recipe import Recipe, Step
+from nas.train.recipe import GrowthStage, Recipe
 from nas.train.scores import score
 from nas.train.segmentation import score_masks
 
@@ -87,7 +87,7 @@ class _Images:
         self.rows: Rows = np.concatenate([self.splits.weights, self.splits.search])
         self.statistics = statistics(dataset.images[self.splits.weights])
 
-    def _plan(self, recipe: Recipe) -> tuple[Step, ...]:
+    def _plan(self, recipe: Recipe) -> tuple[GrowthStage, ...]:
         """The recipe's stages.
 
         Raises `TrainingError` if a layer is made for one size and there are others.
@@ -143,7 +143,7 @@ class Classification(_Images):
             phases.append(phase)
         return phases
 
-    def _change(self, recipe: Recipe, step: Step) -> Change:
+    def _change(self, recipe: Recipe, step: GrowthStage) -> Change:
         changes: list[Change] = [
             Augment(pad=round(recipe.shift * step.size), flip=self.dataset.flip)
         ]
