@@ -116,16 +116,20 @@ def mnasnet_hard(accuracy: float, cost: float, target: float) -> float:
 
 def tunas(accuracy: float, cost: float, target: float) -> float:
     """TuNAS' absolute reward, https://arxiv.org/abs/2008.06120: beta = -0.10."""
+    # With an absolute difference, searches land on the target without an exponent to tune.
     return accuracy - 0.10 * abs(cost / target - 1)
 
 
 def efficientnetv2(accuracy: float, step: float, params: float) -> float:
     """EfficientNetV2, section 3.3, https://arxiv.org/abs/2104.00298; ``step`` over a target."""
+    # The paper's w = -0.07 and v = -0.05. Params need no target: a constant factor on all rewards
+    # changes no order.
     return float(accuracy * step**-0.07 * params**-0.05)
 
 
 def mes(params: float, latency_ms: float) -> float:
     """EfficientFormerV2's mobile efficiency, https://arxiv.org/abs/2212.08059, in 3 M and 1 ms."""
+    # We found no source for the exponents of 0.5. EfficientFormerV2-S0, 3.5 M in 0.9 ms, gets 97.6.
     return float(100 * (params / 3e6) ** -0.5 * latency_ms**-0.5)
 
 
@@ -214,6 +218,7 @@ class Objectives:
     def told(self, metrics: Metrics) -> tuple[float, ...]:
         """For strategies: on the search set, lower is better."""
         if self.reward is not None:
+            # Strategies minimise, and a reward is better the higher it is.
             return (1 - self.reward.value(metrics),)
         return tuple(objective.told(metrics) for objective in self.each)
 

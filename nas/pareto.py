@@ -92,6 +92,7 @@ def _ranks_of_two(points: Floats) -> NDArray[np.int64]:
     of_points = np.zeros(len(points), np.int64)
     last: list[float] = []
     for place, value in enumerate(points[:, 1].tolist()):
+        # A front whose last second loss is not above this one holds a point that dominates this one.
         rank = bisect_right(last, value)
         of_points[place] = rank
         last[rank : rank + 1] = [value]
@@ -138,6 +139,7 @@ def _volume(points: Floats, corner: Floats) -> float:
     if points.shape[1] == 2:
         heights = np.concatenate(([corner[0]], points[:-1, 0])) - points[:, 0]
         return float(heights @ (corner[1] - points[:, 1]))
+    # Between two neighbours along the last objective, the points up to the first of them count.
     depths = np.diff(np.append(points[:, -1], corner[-1]))
     total = 0.0
     for i, depth in enumerate(depths.tolist(), 1):

@@ -38,6 +38,7 @@ class Features:
             high.append(compiled.extreme(name, largest=True)[0])
         self.low = np.array(low)
         span = np.array(high) - self.low
+        # A cost that all networks have in common would divide by zero.
         self.span = np.where(span > 0, span, 1)
 
     def points(self, genes: NDArray[np.int64]) -> Points:
@@ -74,9 +75,11 @@ def _attributes(choice: Choice) -> Floats:
     if choice.ordinal:
         return np.linspace(0, 1, len(choice))[:, None]
     settings = [_numbers(option) for option in choice.options]
+    # A set of names has another order in every process, and columns must not.
     names = sorted(set().union(*settings))
     table = np.zeros((len(choice), len(names)))
     for column, name in enumerate(names):
+        # What an op lacks is 0 of it: so kernel 3 is nearer to kernel 5 than to no layer.
         table[:, column] = [numbers.get(name, 0.0) for numbers in settings]
     low = table.min(axis=0, initial=np.inf)
     high = table.max(axis=0, initial=-np.inf)

@@ -90,6 +90,7 @@ def squash(losses: Floats) -> Floats:
     # half is not looked at: a few networks that diverged would make all others alike.
     spread = (middle - np.quantile(losses, 0.1)) / 1.28 or losses.std() or 1.0
     scaled = (losses - middle) / spread
+    # By a logarithm, not cut off: which of two bad networks is the worse one stays visible.
     return np.where(scaled > FAR, FAR + np.log1p(np.maximum(scaled - FAR, 0)) / 2, scaled)
 
 
@@ -158,11 +159,13 @@ def fit(points: Points, y: Floats) -> Weights:
         sums = inverse.sum(axis=1)
         mean = sums @ y / sums.sum()  # generalised least squares
         alpha = inverse @ (y - mean)
+        # Losses that are all equal have no variance, and its logarithm is taken below.
         variance = max(float((y - mean) @ alpha) / count, 1e-12)
         # d loss / d matrix; each weight's share of it follows by the chain rule, in log weights.
         slope = 0.5 * (inverse - np.outer(alpha, alpha) / variance).ravel()
         by_weight = -weights * (squared @ (slope * same))
         by_share = shares * (runs @ slope)
+        # The noise is a floor and exp(theta): only the part above the floor moves with theta.
         by_noise = float(slope[:: count + 1].sum()) * (noise - LEAST_NOISE)
         off = (theta - medians) / sds
         value = (
@@ -173,6 +176,7 @@ def fit(points: Points, y: Floats) -> Weights:
         gradient = np.array([by_weight.sum(), *by_weight, *by_share, by_noise])
         return value, gradient + off / sds
 
+    # Unbounded, the line search may try weights whose exponential overflows.
     bounds = [(median - REACH, median + REACH) for median in medians]
     options = {"maxiter": ITERATIONS}
     best = minimize(loss, medians, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
@@ -188,6 +192,7 @@ class Posterior:
 
     def __init__(self, points: Points, y: Floats, weights: Weights) -> None:
         self.points, self.weights = points, weights
+        # A network's covariance with itself: it is at no distance, and shares every run of genes.
         self.prior = 1 + float(weights.shares.sum())
         matrix = self.covariance(points)
         matrix.flat[:: len(y) + 1] += weights.noise + JITTER
@@ -223,4 +228,5 @@ def _squared(first: Floats, second: Floats) -> Floats:
     """Squared distances of rows: (n, m)."""
     # As a matrix product: the differences themselves would take n m d numbers.
     lengths = np.square(first).sum(axis=1)[:, None] + np.square(second).sum(axis=1)
+    # Multiplied out like this, the distance of equal rows may come out a little below zero.
     return np.asarray(np.maximum(lengths - 2 * first @ second.T, 0))

@@ -46,6 +46,8 @@ def inside(genes: Genes, domain: Domain, generator: np.random.Generator) -> Gene
         return genes
     drawn: NDArray[np.int64] = domain.sample_many(MIXTURES, generator)
     ranks = generator.permuted(np.tile(np.arange(len(genes)), (MIXTURES, 1)), axis=1)
+    # The fewest changes come first, so `argmax` finds a mixture that keeps the most genes. The last
+    # rows are the drawn networks themselves, so one row is always inside.
     changed = np.arange(1, len(genes) + 1)[:, None, None]
     mixed = np.where(ranks < changed, drawn, np.array(genes)).reshape(-1, len(genes))
     return tuple(mixed[np.argmax(domain.inside(mixed))].tolist())

@@ -103,6 +103,7 @@ class Model:
     def rank(self, values: Floats, weights: Floats) -> NDArray[np.int64]:
         """values: (n, columns). Places from the best on: by the excess, then by the objectives."""
         weighed = chebyshev(values[:, : self.objectives], self.means[:, : self.objectives], weights)
+        # `lexsort` sorts by its last key first.
         return np.lexsort((weighed, self.excess(values)))
 
     def expect(self, pending: Sequence[Genes], generator: np.random.Generator) -> "Value":
@@ -110,6 +111,7 @@ class Model:
         processes = self.processes
         if pending:
             points = self.features.points(np.array(pending))
+            # Kriging believer: without it, proposals of one batch would crowd around one network.
             believed = np.concatenate([self.all_y, self.predict(processes, points)[0]])
             processes = self._processes(self.points.joined(points), believed)
         return Value(self, processes, generator)
@@ -184,6 +186,7 @@ class _Staircase:
         self.second = 1 - self.first
         edge = kept[front(kept)]
         margin = MARGIN * (np.ptp(edge, axis=0) + 1e-9)
+        # This limit was chosen on NAS-Bench-Macro (docs/strategies.md).
         corner = np.minimum(edge.max(axis=0) + margin, _gp.FAR)
         for place, column in enumerate(columns):
             if column.cost is not None:
@@ -225,4 +228,5 @@ def chebyshev(losses: Floats, told: Floats, weights: Floats) -> Floats:
     low = told.min(axis=0)
     high = told.max(axis=0)
     weighed = weights * (losses - low) / np.where(high > low, high - low, 1)
+    # ParEGO's rho, as in `History.order`.
     return np.asarray(weighed.max(axis=-1) + 0.05 * weighed.sum(axis=-1))

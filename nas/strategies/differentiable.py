@@ -237,6 +237,7 @@ def _target(domain: Domain, window: float) -> Bound:
     bound = _first_upper_bound(domain)
     low = domain.compiled.extreme(bound.metric)[0]
     high = domain.compiled.extreme(bound.metric, largest=True)[0]
+    # Where the bound has a lower end of its own, the window may not reach below it.
     lower = max(bound.lower, (1 - window) * bound.upper)
     if lower > high:
         raise BoundError(

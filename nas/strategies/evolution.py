@@ -46,6 +46,7 @@ class Evolution(Strategy):
     def ask(self, number: int, pending: Sequence[Proposal] = ()) -> Proposal:
         """See `Strategy`."""
         generator = rng(self.seed, "ask", number)
+        # Algorithm 1 fills the population with random networks before it mutates any.
         if len(self.population) == self.population.maxlen:
             parent = self._parent(generator)
             child = self.history.unseen_neighbour(self.history.genes[parent], generator, pending)
@@ -55,6 +56,7 @@ class Evolution(Strategy):
 
     def _parent(self, generator: np.random.Generator) -> Genes:
         """The best of the sample; several objectives are weighed at random."""
+        # With replacement: in algorithm 1 an element that is drawn stays in the population.
         drawn = generator.integers(len(self.population), size=self.sample)
         weights = generator.dirichlet(np.ones(self.objectives))
         return self.history.order(weights, [self.population[i] for i in drawn])[0]
@@ -63,6 +65,7 @@ class Evolution(Strategy):
         """See `Strategy`."""
         key = self.history.tell(trial)
         if trial.state == "complete":
+            # The oldest falls out at the other end of the deque: that is the ageing.
             self.population.append(key)
 
     def recommend(self) -> Genes:

@@ -98,6 +98,7 @@ class GaussianProcess(Strategy):
         self.version += 1
         if trial.state != "complete":
             return
+        # A repeat changes a mean, so weights are fitted anew though the networks are as many.
         self.repeats += len(self.history.losses) == known
         self._unpriced.append(trial)
         self.metrics[key] = tuple(_metric(trial, name) for name in self.limits)
@@ -165,6 +166,7 @@ class GaussianProcess(Strategy):
             genes = np.array([trial.genes for trial in self._unpriced])
             losses = np.array([trial.losses for trial in self._unpriced])
             prices = self.domain.compiled.price(genes)
+            # A loss and a price may add up the same layers in another order.
             equal = np.isclose(losses[:, :, None], prices[:, None, :], rtol=1e-9, atol=0)
             self.equals &= equal.all(axis=0)
             self._unpriced = []
@@ -267,6 +269,7 @@ class GaussianProcess(Strategy):
             pool.append(np.concatenate(near))
             scores.append(value(pool[-1]))
             moved = self._uphill(near, scores[-1], heights)
+            # Climbs that have met are one from here on.
             here = sorted(moved, key=lambda genes: -moved[genes])[: 2 * STARTS]
             heights = [moved[genes] for genes in here]
         return np.concatenate(pool), np.concatenate(scores)

@@ -106,6 +106,7 @@ class LocalSearch(Strategy):
         self.climb = max(self.climb, climb)
         if trial.state != "complete":
             return
+        # The first complete network of a climb is its centre, whatever it is worth.
         centre = self.centres.setdefault(climb, key)
         if self.history.losses[key] < self.history.losses[centre]:
             self.centres[climb] = key

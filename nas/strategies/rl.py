@@ -56,9 +56,11 @@ class Preset:
 
 
 PRESETS: Mapping[str, Preset] = {
+    # Five steps a batch as in NNI's policy; the MnasNet paper does not give these numbers.
     "mnasnet": Preset(
         recurrent=True, rate=6e-3, betas=(0.9, 0.999), epochs=5, clip=CLIP, entropy=1e-3
     ),
+    # As in TuNAS, Adam has no momentum, a batch is one step, and entropy has no weight.
     "tunas": Preset(recurrent=False, rate=0.2, betas=(0.0, 0.999), epochs=1, clip=0.0, entropy=0.0),
 }
 
@@ -86,6 +88,7 @@ class ReinforcementLearning(Strategy):
         seed: int,
         objectives: int = 1,
         variant: str = "mnasnet",
+        # As many as NNI's policy samples for an update.
         batch: int = 20,
         rate: float | None = None,
         entropy: float | None = None,
@@ -223,6 +226,7 @@ class ReinforcementLearning(Strategy):
         self.adam.load_state_dict(state["adam"])
         self.baseline, self.updates = state["numbers"][0], int(state["numbers"][1])
         self.rewards = state["rewards"].tolist()
+        # The policy has learnt from these; those of the unfinished batch have to wait again.
         learnt = len(told) - state["waiting"]
         for trial in told[:learnt]:
             self.history.tell(trial)
@@ -256,6 +260,7 @@ class ReinforcementLearning(Strategy):
     def _advantage(self, samples: Sequence[_Sample]) -> Tensor:
         """(n,). What failed is worth as little as the worst told. The baseline moves on."""
         worst = min(self.rewards)
+        # The rewards of a first batch may all be equal.
         spread = float(np.std(self.rewards)) or 1.0
         rewards = np.array(
             [worst if sample.reward is None else sample.reward for sample in samples]
@@ -311,6 +316,7 @@ class _Controller(_Policy):
         self.head = nn.Linear(HIDDEN, self.options)
 
     def _embed(self, previous: Tensor, position: Tensor) -> Tensor:
+        # Token 0 begins every network. An option has an embedding of its own at each position.
         token = torch.where(position > 0, 1 + (position - 1) * self.options + previous, 0)
         return self.tokens(token)  # type: ignore[no-any-return]
 
@@ -333,6 +339,7 @@ class _Logits(_Policy):
         self.logits = nn.Parameter(torch.zeros(len(sizes), max(sizes)))
 
     def start(self) -> None:
+        # TuNAS begins with even odds, so the small random weights of `_policy` are undone.
         nn.init.zeros_(self.logits)
 
     def step(self, previous: Tensor, position: int, state: _State) -> tuple[Tensor, _State]:

@@ -95,6 +95,7 @@ class TrustRegion(GaussianProcess):
 
     def _new(self) -> Region:
         self.begun += 1
+        # A region longer than the genes are many binds nothing until failures have shrunk it.
         return Region(self.begun - 1, float(min(FIRST, len(self.domain.space.gene_sizes))))
 
     def tell(self, trial: Trial) -> None:
@@ -202,6 +203,7 @@ def _contributions(model: Model, places: Sequence[int]) -> list[float]:
     losses = means[:, : model.objectives]
     kept = model.excess(means) == 0
     edge = np.flatnonzero(kept)[front(losses[kept])]
+    # The hypervolume counts what lies strictly below its corner, so the worst must too.
     corner = losses.max(axis=0) + 1e-9
     whole = hypervolume(losses[edge], corner)
     added = np.zeros(len(places))
