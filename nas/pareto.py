@@ -92,7 +92,7 @@ def _ranks_of_two(points: Floats) -> NDArray[np.int64]:
     of_points = np.zeros(len(points), np.int64)
     last: list[float] = []
     for place, value in enumerate(points[:, 1].tolist()):
-        # A front whose last second loss is not above this one holds a point that dominates this one.
+        # A front whose last second loss is not above this one holds a point that dominates it.
         rank = bisect_right(last, value)
         of_points[place] = rank
         last[rank : rank + 1] = [value]
