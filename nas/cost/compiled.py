@@ -169,5 +169,6 @@ def compile_costs(
     values = tuple(
         np.array([[word_costs(word) for word in row] for row in step.words]) for step in space.chain
     )
+    # Every network takes one option of the first slot, and takes it once.
     values[0][:] += [once.get(name, 0.0) for name in names]
     return Compiled(space, tuple(names), values, tuple(map(bool, largest)))

@@ -92,6 +92,7 @@ def margin(space: SearchSpace, table: Table, upper_ms: float, confidence: float)
     layers = np.concatenate([values.reshape(-1, 3) for values in parts.values])
     timed = layers[layers[:, 0] > 0]
     share = float((timed[:, 1] / timed[:, 0]).max(initial=0.0))
+    # Both bound the common error from above; the smaller one makes the tighter line.
     by_bound = share * max(upper_ms - table.constant_ms, 0.0)
     by_space, _ = parts.extreme("common", largest=True)
     most = min(by_bound, by_space)
@@ -119,6 +120,7 @@ def _typical(costs: NDArray[np.float64], upper_ms: float) -> tuple[float, float,
 
 def _best_sigma(most: float, common: float, variance: float) -> float:
     """Where the linear bound of one network is least."""
+    # On each branch of a, the derivative by sigma of a * c + v / (2 * sigma) + sigma / 2 vanishes.
     wide = math.sqrt(most * common + variance)
     if wide >= most:
         return wide

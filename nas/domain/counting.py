@@ -99,6 +99,7 @@ class Counts:
         self.lower = 0
         if band.lower > 0:
             most_added = sum(float(table.max()) for table in added)
+            # Without the 1e-6, a sum that is whole up to rounding would cost one tick more.
             self.lower = math.ceil(band.lower / self.tick + most_added - 1e-6)
         # A band narrower than its rounding holds nothing.
         self.lower = min(self.lower, self.upper + 1)
@@ -109,6 +110,7 @@ class Counts:
 
     def _tables(self) -> list[Floats]:
         """Per slot, (states, ticks + 1). Completions that use at most so many ticks."""
+        # As floats: FBNet's space has 9^22 gene tuples, more than 64-bit integers can count.
         last_states = int(self.space.chain[-1].next.max()) + 1
         tables = [np.ones((last_states, self.upper + 1))]
         for slot in reversed(range(len(self.space.chain))):

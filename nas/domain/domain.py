@@ -51,6 +51,7 @@ class Domain:
         self.bounds = tuple(bounds)
         for bound in self.bounds:
             self._check_reachable(bound)
+        # Bounds on maxima are kept by leaving out single options; only sums have to be counted.
         self._additive = [b for b in self.bounds if not costs.maxima[costs.column(b.metric)]]
         if self._additive and not self._counts.total:
             raise BoundError(f"no network of space '{space.name}' meets {self.bounds_text}")
@@ -119,6 +120,7 @@ class Domain:
         counts = self._coarse(metric)
         cumulated = counts.tables[0][0]
         places = np.searchsorted(cumulated, np.array(shares) * cumulated[-1])
+        # Costs are rounded up to ticks: what that adds in the mean is taken off again.
         return [float(counts.floor + (place - counts.rounding) * counts.tick) for place in places]
 
     def share_within(self, metric: str, upper: float) -> float:
@@ -174,6 +176,7 @@ class Domain:
     def sample_many(self, count: int, rng: np.random.Generator) -> Integers:
         """``count`` networks, (count, number of choices), drawn as by `sample`."""
         if self._start is not None:
+            # Each draw begins at the start, so none depends on the draws before it.
             draws = [sweep(self.space, self._start, self.inside, rng) for _ in range(count)]
             return np.array(draws)
         if self.bounds:

@@ -37,6 +37,7 @@ def sweep(space: SearchSpace, start: Genes, inside: Inside, rng: np.random.Gener
             options = range(space.slots[slot].options)
             candidates = np.repeat(genes[None], len(options), axis=0)
             candidates[:, first:last] = [space.slot_genes(slot, option) for option in options]
+            # Never from nothing: the network as it stands is one of them.
             genes = rng.choice(candidates[inside(candidates)])
     return tuple(map(int, genes))
 

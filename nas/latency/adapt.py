@@ -121,6 +121,7 @@ def adapt(
 def _left_out(terms: "_Terms", counts: Floats, measured: Floats) -> Floats:
     """Every network's time by what the networks of the other folds teach: (networks,)."""
     predicted = np.empty(len(measured))
+    # Interleaved, so that a drift of the machine while timing is in every fold.
     fold = np.arange(len(measured)) % FOLDS
     for number in range(FOLDS):
         out = fold == number
@@ -177,6 +178,7 @@ class _Terms:
         slope = float(measured.mean() / (counts @ self.source).mean())
         plain = slope * self.source
         target = measured - counts @ plain
+        # The search begins with terms that move a layer's time by about a tenth.
         start = [0.1 * slope] * len(GROUPS)
         covariances = [(counts @ group) @ (counts @ group).T for group in self.groups]
         scales, noise = _best_scales(covariances, target, start, measured, slope)
@@ -341,6 +343,7 @@ def _improve(
     for candidate in [middle * factor for factor in factors]:
         candidates = [*values[:place], candidate, *values[place + 1 :]]
         likelihood = score(candidates)
+        # Rounding must not decide between equal candidates, which may differ by machine.
         if likelihood > best + 1e-9:
             best = likelihood
             values[place] = candidate

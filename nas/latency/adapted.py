@@ -113,6 +113,7 @@ def _info(name: str, source: Table, count: int, measured_in: str, adapted: Adapt
             {"what": f"table {source.name} {source.digest}"},
         ),
         fitted=f"Layer times by a Gaussian model with the terms: {terms}.",
+        # What has no row is trusted no more than an unverified table (`fitting.COMMON_SD`).
         model=replace(fit.model, common_sd=max(spread, 0.1)),
         rows_common_sd=spread,
         known_error={

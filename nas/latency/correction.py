@@ -116,6 +116,7 @@ class Correction:
 
     def latency_ms(self, parts: Parts) -> float:
         """A network's corrected time."""
+        # What takes no time, such as a skip, gets no milliseconds per layer either.
         return self.constant_ms + sum(self.layer(part) for part in parts if part.ms)
 
     def to_json(self) -> dict[str, object]:
@@ -264,6 +265,7 @@ def _op_slope(networks: Sequence[Parts], op: str) -> _Term:
 
 def _weights(terms: Sequence[_Term], measured: Floats) -> list[float]:
     """The most probable weight of every term, in its unit (ridge regression around the priors)."""
+    # Divided by the measured times, every target is 1 and residuals are relative errors.
     x = np.column_stack([term.amounts * term.unit for term in terms]) / measured[:, None]
     prior = np.array([term.prior for term in terms])
     strength = np.square(NOISE_SD / np.array([term.prior_sd for term in terms]))

@@ -79,6 +79,7 @@ def _amounts(kernel: Kernel) -> dict[str, float]:
 
 def _unfolded(kernel: Kernel) -> int:
     """Elements of the matrix that a runtime makes of a convolution's input (im2col)."""
+    # A 1x1 convolution is a matrix product as it stands.
     if kernel.kind != "conv" or kernel.kernel == 1:
         return 0
     return kernel.in_channels * (kernel.kernel * kernel.out_size) ** 2

@@ -25,6 +25,7 @@ Floats = NDArray[np.float64]
 FEWEST_ROWS = 8
 FOLDS = 30
 """Folds of rows left out. Up to thirty rows, each is left out by itself."""
+# `DeviceModel` refuses an error of 1 and more.
 LARGEST_SD = 0.99
 COMMON_SD = 0.10
 """A judgement, until a table is verified: naive sums of timed ops were seen 14 % low."""
@@ -71,6 +72,7 @@ def fit_model(rows: Mapping[str, Row]) -> Fit:
     ms = np.array([rows[key].latency_ms for key in working])
     weight = _weights(kinds)
     forms = [_tried(names, works, ms, weight) for names in (AMOUNTS, _by_kind(works))]
+    # Of two equally good forms, `min` takes the first and simpler one.
     best = min(forms, key=lambda form: float(np.abs(form.errors) @ weight))
     # A single row off by more than itself would otherwise decide the spread of all.
     spread = math.sqrt(float(np.mean(np.square(np.clip(best.errors, -1, 1)))))
@@ -140,6 +142,7 @@ def _kernels(key: str) -> tuple[Kernel, ...]:
 
 def _solve(amounts: Floats, ms: Floats, weight: Floats) -> Floats:
     """amounts: (rows, names). The prices, (names,), that make relative errors small."""
+    # Imported here: who only reads a table need not wait for scipy.
     from scipy.optimize import nnls
 
     # Divided by the measured time, a squared residual is a squared relative error.

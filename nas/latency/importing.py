@@ -190,6 +190,7 @@ def _stated(path: Path, unit: str | None) -> float:
 
 def _yaml(path: Path, text: str, unit: str | None) -> Iterator[_Entry]:
     """Nodes only: no object is built, and keys that stand twice are seen."""
+    # Imported here: other formats do not need it.
     import yaml
 
     try:
@@ -215,6 +216,7 @@ def _yaml(path: Path, text: str, unit: str | None) -> Iterator[_Entry]:
             key=str(key.value),
             named=named_by(where, str(key.value), v3=v3),
             latency_ms=latency * scale,
+            # A row's error is divided by the root of its count, which must not be 0.
             count=max(1, count),
         )
 

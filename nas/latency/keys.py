@@ -10,6 +10,7 @@ from nas.shape import Kernel, Op, Shape
 
 __all__ = ["as_run", "kernel_from_key", "kernel_key", "layer_from_key", "layer_key"]
 
+# With the comma of either side, so that what is left is a list of settings again.
 _RELU6 = re.compile(r"act=relu6,|,act=relu6|act=relu6")
 _KERNEL = re.compile(
     r"(?P<kind>[a-z]+):"

@@ -64,6 +64,7 @@ def parse_rows(path: Path, text: str) -> dict[str, Row]:
         raise TableError(f"{path} is not CSV: {error}") from None
     header = tuple(lines[0]) if lines else ()
     _check_header(path, header)
+    # A file that is cut off inside its last cell would read as another, valid number.
     if not text.endswith("\n"):
         raise TableError(
             f"{path} line {len(lines)}: the last line has no end, so the file is truncated"

@@ -187,6 +187,7 @@ class Table:
             summed_ms=scale * estimate.summed_ms,
             predicted_ms=scale * estimate.predicted_ms,
             variance_ms2=scale**2 * estimate.variance_ms2,
+            # The error on networks left out takes the place of the one stated for rows.
             common_sd_ms=scale * estimate.latency_ms * self.correction.common_sd,
         )
 
@@ -196,6 +197,7 @@ class Table:
 
     def _from_row(self, row: Row) -> Estimate:
         is_measured = row.source == "measured"
+        # The row holds a mean, so its error falls with the root of the count.
         sd_of_mean = row.sd_ms / math.sqrt(row.count)
         return Estimate(
             measured_ms=row.latency_ms if is_measured else 0.0,

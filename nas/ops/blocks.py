@@ -24,7 +24,9 @@ __all__ = [
 
 ACTIVATIONS = ("relu", "relu6", "hswish", "swish", "gelu", "")
 GATES = ("sigmoid", "hsigmoid")
+# MnasNet and EfficientNet squeeze from the block's input, MobileNetV3 from what was expanded.
 SQUEEZE_BASES = ("input", "expanded")
+# The skip operations that MnasNet searches over.
 SHORTCUTS = ("identity", "pool", "none")
 LARGEST_CHANNELS = 1 << 16
 LARGEST_KERNEL = 31
@@ -42,6 +44,7 @@ def check_settings(
     skip: str = "none",
 ) -> None:
     """Raise unless the settings describe something that can be built."""
+    # An even kernel cannot be padded alike on both sides.
     if kernel % 2 == 0 or not 1 <= kernel <= LARGEST_KERNEL:
         raise ArchitectureError(
             f"op '{key}': kernel must be odd and 1 to {LARGEST_KERNEL}, not {kernel}"

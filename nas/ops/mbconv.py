@@ -126,10 +126,12 @@ class MBConv(_InvertedResidual):
             made, now = blocks.conv(now, self.middle(shape), groups=self.groups, act=self.act)
             found.append(made)
             if self.groups > 1:
+                # Without it the grouped convolutions would never mix channels of two groups.
                 found.append(blocks.shuffle(now, self.groups))
         made, now = blocks.depthwise(now, kernel=self.kernel, stride=self.stride, act=self.act)
         found.append(made)
         found += self._squeeze_excite(shape, now)
+        # Linear: an activation on the few channels of a bottleneck loses information (MobileNetV2).
         made, now = blocks.conv(now, self.channels or shape.channels, groups=self.groups)
         return (*found, made, *blocks.shortcut(self.skip, shape, now))
 

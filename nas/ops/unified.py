@@ -120,6 +120,7 @@ def attend(queries: Shape, keys: Shape, count: int, rows: int = 1) -> tuple[Kern
     Both maps have the channels of all heads.
     With ``rows`` windows, the shapes are those of one window.
     """
+    # Scores count as a map over the queries, with a channel for each head and key.
     tokens = keys.size**2
     return (
         Kernel(
@@ -210,6 +211,7 @@ class AttentionBlock(Op):
             blocks.depthwise(shape, kernel=3, bias=True, norm=False)[0],
             blocks.add(shape),
             blocks.layer_norm(shape),
+            # Queries, keys and values are one product.
             blocks.linear(shape, 3 * shape.channels),
             *attend(window, window, heads(shape.channels, self.head_channels), windows),
             blocks.linear(shape, shape.channels),
@@ -263,6 +265,7 @@ class TokenMLPBlock(Op):
                 out_channels=outputs,
                 in_size=1,
                 out_size=1,
+                # All channels share the weights: each is one row of positions.
                 rows=shape.channels,
                 bias=True,
                 act=act,

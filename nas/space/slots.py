@@ -35,6 +35,7 @@ class Choice:
                 f"choice '{self.name}' needs at least one option and no label twice, "
                 f"not {list(self.options)}"
             )
+        # The class is frozen, and from here on options are a tuple however they were given.
         object.__setattr__(self, "options", tuple(labelled.values()))
         object.__setattr__(self, "labels", tuple(labelled))
 
@@ -80,6 +81,7 @@ def relax_strides(strides: Sequence[int], resolution: int) -> tuple[int, ...]:
     """
     relaxed = list(strides)
     for i, stride in enumerate(strides):
+        # Rounded up, as padded convolutions of stride 2 halve a map.
         final_size = -(-resolution // math.prod(relaxed))
         if final_size >= SMALLEST_FINAL_MAP:
             break

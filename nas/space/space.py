@@ -120,6 +120,7 @@ class SearchSpace:
         for first, last, _ in self.radix:
             option = np.zeros(len(genes), np.int64)
             for gene in range(first, last):
+                # Horner's scheme: the last choice of a slot counts fastest.
                 option *= self.gene_sizes[gene]
                 option += genes[:, gene]
             columns.append(option)
@@ -183,6 +184,7 @@ class SearchSpace:
         genes = self.check(genes)
         stages: list[tuple[str, Word]] = []
         for slot, word in zip(self.slots, self.words(genes), strict=True):
+            # A network has stages, not slots: neighbouring slots of one stage are joined.
             if stages and stages[-1][0] == slot.stage:
                 stages[-1] = slot.stage, stages[-1][1] + word
             else:

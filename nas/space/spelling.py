@@ -113,6 +113,7 @@ def least_options(
     options: list[int] = []
     position = 0
     for moves_of_slot in moves:
+        # Every move left can be completed, so the least one at each slot gives the least genes.
         option, position = min(moves_of_slot[position])
         options.append(option)
     return tuple(options)

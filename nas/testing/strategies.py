@@ -38,6 +38,7 @@ def toy_trial(
     """
     largest = np.maximum(np.array(domain.space.gene_sizes) - 1, 1)
     genes = np.array(domain.canonical(proposal.genes)) / largest
+    # Objectives draw to different genes, so that their front has more than one network.
     targets = np.linspace(0.3, 1, objectives)
     losses = tuple(float(np.square(genes - target).sum()) for target in targets)
     return Trial(
