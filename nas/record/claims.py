@@ -72,6 +72,7 @@ def attributes(claim: Claim) -> dict[str, object]:
         "pending": list(claim.pending),
         "told": claim.told,
     }
+    # Left out if empty, as in journals from before there were boards.
     if claim.foreign:
         entry["foreign"] = [[list(other.genes), dict(other.note)] for other in claim.foreign]
     return entry

@@ -69,6 +69,7 @@ def _version(package: str) -> str | None:
 
 
 def _usable_cores() -> int | None:
+    # A container or taskset may grant fewer than the machine has. macOS does not tell.
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count()
@@ -76,6 +77,7 @@ def _usable_cores() -> int | None:
 
 def _cpu_name() -> str:
     try:
+        # On Linux `platform.processor` knows the architecture at best.
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()

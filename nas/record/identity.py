@@ -147,12 +147,14 @@ def identity(
 
 
 def _end(bound: float) -> float | None:
+    # JSON has no infinity.
     return bound if np.isfinite(bound) else None
 
 
 def space_digest(space: SearchSpace) -> str:
     """Names the space by its genes and by networks at its corners and inside: 20 hex digits."""
     sizes = space.gene_sizes
+    # A sample, always the same one: most spaces are too large to be listed.
     samples = [[0] * len(sizes), [size - 1 for size in sizes]]
     draw = rng(0, "space_digest", 0)
     for _ in range(SAMPLED_NETWORKS):
@@ -184,6 +186,7 @@ def _difference(there: object, here: object, name: str = "") -> tuple[str, objec
         return None if there == here else (name, there, here)
     if name == "data" and there.get("digest") is not None:
         there, here = _without_place(there, here)
+    # A dictionary, not a set: the first difference is the same in every process.
     for key in {**there, **here}:
         inner = f"{name}.{key}" if name else str(key)
         difference = _difference(there.get(key), here.get(key), inner)

@@ -64,6 +64,7 @@ def repair(path: Path) -> None:
     for left in path.parent.glob(f"{path.name}.lock*"):
         with suppress(FileNotFoundError):
             # A dashboard may hold the lock for a moment; one of our own belongs to a dead process.
+            # Absolute: one from the future, after a clock was set back, is not waited for.
             while abs(time.time() - left.lstat().st_mtime) < WRITER_GRACE_SECONDS:
                 time.sleep(0.01)
             left.unlink()

@@ -29,6 +29,7 @@ def append(path: Path, row: Row) -> None:
 
     The caller holds the folder's lock. Raises `RunError` if the disk does not take it.
     """
+    # A NaN would be written, and refused by every later reading.
     line = json.dumps(row, allow_nan=False, separators=(",", ":")) + "\n"
     try:
         repair(path)

@@ -132,6 +132,7 @@ def record_of(run_file: RunFile, frozen_trials: Sequence["FrozenTrial"]) -> Reco
         heard=heard,
         order=tuple(sorted(results, key=lambda number: (results[number]["order"], number))),
         seconds={number: result["seconds"] for number, result in results.items()},
+        # Not simply that of the last trial: an answered one has none.
         elapsed=max((result.get("elapsed", 0.0) for result in results.values()), default=0.0),
         curves={number: result["curve"] for number, result in results.items() if "curve" in result},
         claims=tuple(claim for number, claim in claimed.items() if number not in results),

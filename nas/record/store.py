@@ -43,6 +43,7 @@ def _distribution(choice: Choice) -> "BaseDistribution":
     from optuna.distributions import CategoricalDistribution, IntDistribution
 
     if choice.ordinal:
+        # As numbers: Optuna's models then know that neighbours are alike.
         return IntDistribution(0, len(choice) - 1)
     return CategoricalDistribution(choice.labels)
 
@@ -86,6 +87,7 @@ class Store:
         make_folder(folder, "run folder")
         lock = RunLock(folder)
         try:
+            # Under the lock: of two that begin at once only one finds the folder empty.
             if any((folder / name).exists() for name in ("run.json", JOURNAL)):
                 raise RunError(
                     f"'{folder}' holds a run already: go on with --resume {folder}, "

@@ -50,9 +50,11 @@ class Board:
     """
 
     def __init__(self, url: str, identity: Identity, driver: str, *, study: str = "nas") -> None:
+        # Only the scheme is kept, for messages: the rest of a URL may hold a password.
         self.driver, self._url = driver, url.partition("://")[0]
         self._objectives = identity.objectives
         with self._readable():
+            # Inside `_readable`: a database driver that is not installed raises ImportError.
             import optuna
             from optuna.storages import RDBStorage
 
@@ -60,6 +62,7 @@ class Board:
                 self._storage = RDBStorage(url)
             self._study = self._open(study, _shared(identity))
             self._reader = optuna.load_study(study_name=study, storage=self._storage)
+        # A driver that is resumed under its name finds its earlier claims again.
         self._own: dict[tuple[str, int], int] = {}
         for frozen in self._trials():
             if frozen.user_attrs.get("driver") == driver and not _void(frozen):
@@ -75,6 +78,8 @@ class Board:
 
         with quiet_optuna():
             try:
+                # Created first and looked up second: two that start at once cannot both find
+                # none.
                 directions = [StudyDirection[o.direction.upper()] for o in self._objectives.each]
                 study = int(self._storage.create_new_study(directions, name))
                 self._storage.set_study_user_attr(study, "identity", common)
@@ -157,6 +162,7 @@ class Board:
         from optuna.trial import TrialState
 
         with self._readable():
+            # Before the state: a failed claim without this mark would be pending for all others.
             self._storage.set_trial_user_attr(trial_id, "void", True)
             self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
 
@@ -185,6 +191,7 @@ class Board:
         for key in list(self._own):
             number = known.get(key)
             if number is None:
+                # Killed between the claim here and the one in its record: nobody would finish it.
                 self._give_up(self._own.pop(key))
             elif number in trials:
                 self.finish(claims[number], trials[number])
@@ -194,6 +201,7 @@ class Board:
         news, running = [], []
         for frozen in self._trials():
             if (
+                # Without a driver: another program put it there, and it names no network.
                 frozen.user_attrs.get("driver") in (None, self.driver)
                 or _void(frozen)
                 or frozen.number in self._heard

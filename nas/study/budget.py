@@ -37,6 +37,7 @@ class Session:
         self._seconds = math.inf if budget.seconds is None else budget.seconds
         self._clock = clock
         self._evaluated_before = evaluated_before
+        # As if the run had begun so long ago: the time between two sessions does not count.
         self._start = clock() - spent_seconds
         self._stopped: float | None = None
         self.spent_seconds = spent_seconds
@@ -56,6 +57,7 @@ class Session:
 
         ``typical_seconds``: what an evaluation takes, None before the first.
         """
+        # First: a resume without a larger budget must not read as if it had trained something.
         if self._evaluated_before >= self._trials:
             return (
                 f"the run holds {counted(self._evaluated_before, 'trial')} already "
@@ -64,12 +66,14 @@ class Session:
         if evaluated + running >= self._trials:
             verb = "is" if evaluated == 1 else "are"
             return f"{counted(evaluated, 'trial')} {verb} done"
+        # The next one must end in time as well: half a training is paid for and tells nothing.
         if self.elapsed() + (typical_seconds or 0.0) > self._seconds:
             return f"another trial would not fit into {self._seconds:g} s"
         return ""
 
     def planned(self, evaluated: int, typical_seconds: float | None, at_a_time: int) -> int | None:
         """Evaluations that the run will come to; None if that is not known yet."""
+        # A resumed run may hold more evaluations than its new budget asks for.
         most = max(self._trials, evaluated)
         if math.isfinite(self._seconds) and typical_seconds is not None:
             seconds_left = max(0.0, self._seconds - self.elapsed())

@@ -59,6 +59,7 @@ class Learning:
     def add_foreign(self, trial: Trial) -> None:
         """A trial that another driver evaluated."""
         self.tally.add_foreign(trial)
+        # Its curve stays with the driver that followed it; its losses count here all the same.
         self._learn_rise(trial, ())
         self._tell(trial)
 

@@ -127,6 +127,7 @@ class Processes:
     def close(self) -> None:
         """End all processes, whatever they do."""
         for worker in self._workers:
+            # All are killed before one is waited for: several that hang end in the time of one.
             worker.process.kill()
         for worker in self._workers:
             worker.end()
@@ -153,6 +154,7 @@ class Processes:
             self._hand_out(followed=judge is not None)
             for worker in self._wait_for_word(until):
                 results += self._listen(worker, judge)
+            # After listening: a result that came in time counts, however late it is read.
             results += self._end_overdue()
             if time.monotonic() >= until:
                 break
@@ -160,12 +162,15 @@ class Processes:
 
     def _start_missing(self) -> None:
         busy = sum(worker.task is not None for worker in self._workers)
+        # No more than there is work for: each costs a start of torch and a copy of the images.
         wanted = min(self.slots, busy + len(self._tasks))
         while len(self._workers) < wanted:
             self._workers.append(_start(self._make))
 
     def _hand_out(self, *, followed: bool) -> None:
         for worker in self._workers:
+            # A worker that is still starting gets none: the task's time limit would run
+            # meanwhile.
             if self._tasks and worker.ready and worker.task is None:
                 worker.take(self._tasks.popleft(), followed, self._timeout_seconds)
 
@@ -222,6 +227,7 @@ class Processes:
         return [(task.number, Measured(reason=reason))]
 
     def _count_false_start(self, worker: _Worker, how: str) -> None:
+        # One that died idle had started well; that says nothing against the next.
         self._false_starts += not worker.ready
         if self._false_starts >= MOST_LOSSES:
             raise RunError(
@@ -298,4 +304,5 @@ def _die_with_driver() -> None:
     driver = parent_process()
     if driver is not None:
         driver.join()
+    # Not sys.exit, which would end this thread alone and let the training go on.
     os._exit(1)

@@ -80,6 +80,7 @@ def run(
     study.begin(trials=trials, seconds=seconds)
     driver = Driver(study, cluster)
     try:
+        # What Tune prints would mix with the lines of the search.
         with redirect_stdout(None):
             _tune(driver, make)
     finally:
@@ -96,6 +97,7 @@ def require_ray() -> None:
     """Raise `UsageError` unless Ray and its Tune can be imported."""
     os.environ.setdefault("RAY_DISABLE_IMPORT_WARNING", "1")
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # an interrupt is ours to tell
+    # Ray's coming default, without its warning: with no GPU reserved, CUDA_VISIBLE_DEVICES stays.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray.tune  # noqa: F401
@@ -109,6 +111,7 @@ def _connect(cluster: Cluster) -> None:
     import ray
 
     settings: dict[str, Any] = {}
+    # A cluster that was started before has its sizes, and Ray refuses to be told others.
     if cluster.address == "local":
         settings = {
             "num_cpus": cluster.workers * cluster.cpus,
@@ -178,6 +181,7 @@ class Driver:
         if self.problem is not None:
             return None
         if self._again:
+            # Before new ones: its claim is in the record, and pending until it has a result.
             return self._again.pop()
         try:
             return self.study.take()
@@ -188,6 +192,7 @@ class Driver:
     def goes_on(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """Whether a training goes on after what it reported."""
         scores = result.get("scores")
+        # The last report has nothing left to stop.
         if "measured" in result or scores is None or trial_id not in self._tasks:
             return True
         self._curves.setdefault(trial_id, []).append(scores)
@@ -297,6 +302,7 @@ def _searcher(driver: Driver) -> Any:
             """As the driver's."""
             return dict, ()
 
+        # A copy would answer for the one study beside the original.
         def __deepcopy__(self, memo: dict[int, Any]) -> "Adapter":
             return self
 
@@ -359,11 +365,14 @@ def _evaluate(
         crew = _crew(make, timeout_seconds)
         crew.submit(task)
         [(_, measured)] = crew.wait(None if followed is None else report)
+        # The driver has the curve from the reports on the way.
         document = {**asdict(measured), "curve": ()}
     except NasError as error:
         document = {"refused": str(error)}
     except BaseException:  # Tune stops a function by leaving it
+        # What it left half done must not meet the next trial of this worker.
         _crew.cache_clear()
         raise
     parts = followed.parts if followed else 1
+    # A scheduler wants its metric in every report; a network that failed has none.
     tune.report({metric: 0.0, **measured.metrics, "part": parts, "measured": json.dumps(document)})

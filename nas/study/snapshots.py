@@ -31,6 +31,7 @@ class Cache:
 
     def __init__(self, folder: Path, identity: Identity) -> None:
         self._path = folder / FILE
+        # Versions as well: what another one has learnt may restore, and then propose otherwise.
         made_by = [
             to_json(identity.strategy),
             identity.seed,
@@ -53,8 +54,10 @@ class Cache:
             try:
                 strategy.restore(snapshot, trials[:count])
             except Exception:  # the restricted reader of a damaged file raises anything
+                # Not gone on with: half restored, the strategy cannot be told from the start.
                 raise RunError(f"{self._path} is damaged: remove it, it is only a cache") from None
             return count
+        # The trials are told one by one now, and counted again.
         self._digest, self._count = before, 0
         return 0
 
@@ -81,5 +84,6 @@ class Cache:
             count, digest = document["told"], document["digest"]
         except (*UNREADABLE, RunError, KeyError, TypeError):
             return None
+        # By type: to isinstance, true is an int.
         sound = type(count) is int and count > 0 and isinstance(digest, str)
         return (count, digest, snapshot) if sound else None

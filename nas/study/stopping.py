@@ -54,7 +54,9 @@ class Hopeless:
         if len(rises) < FEWEST:
             return False
         # Never below what it has: trials that fell after the part count as no rise.
+        # Nor above 1: qualities are shares.
         hoped = min(1.0, self._quality(metrics) + max(0.0, *rises))
+        # Under both names: `told` takes the *search* one where there is one.
         at_best = {**metrics, self.quality: hoped, SEARCH + self.quality: hoped}
         return self._is_dominated(np.array(self.objectives.told(at_best)))
 

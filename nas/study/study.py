@@ -51,6 +51,7 @@ def evaluation_seed(seed: int, digest: str, repeat: int) -> int:
 
     ``seed``: the run's. ``repeat``: how often the network of that digest was evaluated before.
     """
+    # Of the network, not of the trial's number: workers may finish in any order.
     return int.from_bytes(hashlib.sha256(f"{seed}:{digest}:{repeat}".encode()).digest()[:4], "big")
 
 
@@ -117,6 +118,7 @@ class Study:
         """
         self.begin(trials=trials, seconds=seconds)
         crew = Serial(self.evaluator, clock=self._clock) if workers is None else workers
+        # A driver alone has nothing to wake up for but the word of a worker.
         patience = None if self.board is None else SYNC_SECONDS
         while True:
             self._fill(crew)
@@ -188,9 +190,11 @@ class Study:
             curve=measured.curve,
         )
         if self.board is not None:
+            # The own record came first: what a kill leaves unpublished, `Board.settle` publishes.
             self.board.finish(claim, trial)
         self._learning.add_evaluation(trial, measured.seconds, measured.curve)
         self._report(trial)
+        # Only now that it is recorded and told: a resume goes on behind it.
         if self._tally.failing:
             raise RunError(
                 f"{FAILURES_IN_A_ROW} trials in a row failed, the last one: {trial.reason}. "
@@ -239,6 +243,7 @@ class Study:
             trials=tuple(self.trials),
             evaluated=self.evaluated,
             seconds=self._session.elapsed(),
+            # Asked again: others were still running when the study closed, and are counted now.
             reason=self._spent(running=0) or self._reason,
         )
 
@@ -302,19 +307,24 @@ class Study:
         pending = [other.number for other in waiting]
         if not self.domain.contains(claim.proposal.genes):
             return self._answer_outside(claim, pending)
+        # To evaluate it again would give the same, and cost a part of the budget.
         if claim.repeat and not self.evaluator.noisy:
             known = self._tally.of_network(claim.digest)
             return self._answer_known(claim, known[0], pending) if known else None
+        # The board first: a kill after it leaves a claim that `settle` lets go of, while one in
+        # the record alone could be another driver's too.
         if self.board is not None and not self.board.claim(claim):
             return self._propose()  # another driver was first
         return self.store.claim(claim, told=len(self.trials), pending=pending)
 
     def _ask(self, waiting: Sequence[Claim], elsewhere: Sequence[Foreign]) -> Claim:
+        # Optuna numbers trials as they are created; the store holds this number against its own.
         number = len(self.trials) + len(waiting)
         foreign = tuple(other.proposal for other in elsewhere)
         proposal = self.strategy.ask(number, [*(claim.proposal for claim in waiting), *foreign])
         genes = self.domain.space.check(proposal.genes)
         digest = self.domain.space.decode(genes).digest
+        # Those that run count as well: the next evaluation of a network has another seed.
         digests = [claim.digest for claim in waiting]
         digests += [other.digest for other in elsewhere]
         return Claim(

@@ -90,5 +90,6 @@ class Tally:
 
     def renew_limits(self) -> None:
         """Give a run that was stopped by either limit, and is gone on with, the whole limit."""
+        # A count below its limit stays: only a full one begins anew.
         self._failures_in_a_row %= FAILURES_IN_A_ROW
         self._answers_in_a_row %= ANSWERS_IN_A_ROW
