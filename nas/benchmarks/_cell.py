@@ -124,6 +124,7 @@ class Search:
             digest=f"{crc32(bytes(key)):08x}",  # a name is all that is needed: no network is built
             state="infeasible" if losses is None else "complete",
             losses=losses or (),
+            # As a record would hand it back: a strategy must not rely on tuples in it.
             note=through_json(dict(proposal.note)),
         )
 
@@ -134,6 +135,7 @@ class Search:
             return None
 
     def _true(self, genes: Genes) -> Losses:
+        # `recommend` is asked after every evaluation, and mostly says the same again.
         if genes not in self.truth:
             self.truth[genes] = self.problem.truth(genes)
         return self.truth[genes]

@@ -24,6 +24,7 @@ Record = TypeVar("Record")
 class Settings:
     """What an arena compares; a folder holds one of them."""
 
+    # Neither strategies nor seeds: a folder may be given more of both later.
     format: int = FORMAT
     benchmark: str
     budget: int
@@ -48,6 +49,7 @@ class Folder:
 
     def _path(self, spec: str, seed: int) -> Path:
         readable = re.sub("[^A-Za-z0-9]+", "-", spec)
+        # The checksum: two specs may read alike without their punctuation.
         return self.cells / f"{readable}-{crc32(spec.encode()):08x}-{seed}.json"
 
     def load(self, spec: str, seed: int) -> Cell | None:

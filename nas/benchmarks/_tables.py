@@ -29,6 +29,7 @@ class Lookup:
     noisy: bool = False
 
     def _row(self, genes: Genes) -> NDArray[np.float64]:
+        # Genes are canonical already, mostly; to make them so takes longer than to look.
         key = genes if genes in self.repeats else self.domain.canonical(genes)
         if key not in self.repeats:
             raise DataError(f"the table has no row for {self.domain.space.describe(genes)}")
@@ -43,6 +44,7 @@ class Lookup:
         if not self.noisy:
             return self.truth(genes)
         row = self._row(genes)
+        # By canonical genes: every spelling of a network sees the same repeat.
         name = crc32(bytes(self.domain.canonical(genes)))
         return tuple(row[rng(self.seed, "repeat", name).integers(len(row))].tolist())
 
@@ -51,6 +53,7 @@ class Lookup:
         keep = self.domain.inside(np.array(list(self.repeats)))
         if not keep.any():
             raise DataError(f"the table has no network inside {self.domain.bounds_text}")
+        # In one pass over all networks, whose numbers of repeats differ.
         counts = np.array([len(rows) for rows in self.repeats.values()])
         sums = np.add.reduceat(
             np.concatenate(list(self.repeats.values())), counts.cumsum() - counts, axis=0

@@ -116,6 +116,7 @@ def _run(keys: Sequence[Key], benchmark: Benchmark, budget: int, workers: int) -
         for spec, seed in keys:
             yield run_cell(benchmark, spec, seed, budget)
         return
+    # Spawned, not forked: numpy reads its number of threads once, when it is imported.
     with _one_thread_each(), ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         futures = [pool.submit(run_cell, benchmark, spec, seed, budget) for spec, seed in keys]
         yield from _as_done(futures, pool)
@@ -126,6 +127,7 @@ def _as_done(futures: Sequence[Future[Cell]], pool: Executor) -> Iterator[Cell]:
         for future in as_completed(futures):
             yield future.result()
     finally:
+        # An interrupt must not wait for searches that have not begun.
         pool.shutdown(cancel_futures=True)
 
 

@@ -108,10 +108,12 @@ def _read(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
     try:
         check_size(path, LARGEST_FILE_BYTES, "too large for a benchmark", DataError)
         with path.open(newline="") as file:
+            # Strict: a quote that is never closed would swallow the rest of the file.
             reader = csv.DictReader(file, strict=True)
             rows = list(reader)
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"cannot read the table {path}: {error}") from None
+    # The header is row 1. The reader puts surplus cells under None, and None for missing ones.
     for number, row in enumerate(rows, 2):
         if None in row or None in row.values():
             raise DataError(
@@ -153,6 +155,7 @@ def _networks(
         )
     options = {}
     for name in columns:
+        # Sorted: genes must not depend on the order of the rows.
         options[name] = sorted({row[name] for row in rows})
     genes = []
     for row in rows:

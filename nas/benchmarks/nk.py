@@ -113,9 +113,12 @@ class Landscape:
 
     def contribution(self, j: int, genes: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
         """genes: (n, genes of window j). Contributions 0..1: (n,)."""
+        # Room for 65,536 genes beneath each seed.
         mixed = np.full(len(genes), (self.seed << 16) + j, np.uint64)
         for column in np.asarray(genes, np.uint64).T:
+            # Plus one, as option 0 would leave the state as it is.
             mixed = _mix(mixed ^ (column + np.uint64(1)))
+        # 53 bits: as many as a float64 holds exactly.
         return np.asarray((_mix(mixed) >> np.uint64(11)).astype(np.float64) / (1 << 53))
 
     def _scaled(self, total: float) -> float:
@@ -184,6 +187,7 @@ class Landscape:
         for relevant, bound in self._beam()[:LEAVES]:
             filled[:, self.relevant] = relevant
             starts += self._with_losses(filled[self.domain.inside(filled)])
+            # Sums of the same numbers in another order differ in their last digits.
             if starts and min(starts)[0] <= bound + 1e-9:
                 return min(starts)[0]  # no later string promises less
         if not starts:
@@ -259,6 +263,7 @@ class Landscape:
         by_state = []
         for words, after in zip(step.words, step.next.tolist(), strict=True):
             # Of the options that make the same layers, the least.
+            # Reversed, as a dictionary keeps what was put in last.
             least = {word: option for option, word in reversed(list(enumerate(words)))}
             moves: Moves = {}
             for option in least.values():

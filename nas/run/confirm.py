@@ -88,10 +88,12 @@ def _trainer(run: Run, factor: float, data: str | None) -> Retraining:
     """What trains on the run's own data, which must be what it was."""
     settings = run.record.run_file.settings
     kind = catalog.evaluator(settings["evaluator"])
+    # No groups in the settings: the first runs were written before there were any.
     dataset = kind.open_data(
         data or settings["data"], strict=settings["strict"], groups=settings.get("groups")
     )
     trainer = catalog.retraining()(dataset, run.identity.proxy, factor)
+    # Other images would be trained on for hours, and compared with nothing.
     check_same(run.folder, {"data": run.identity.data}, {"data": trainer.describe_data()})
     return trainer
 

@@ -206,6 +206,7 @@ class Confirmation:
         images = [row.images for row in rows if isinstance(row, Opening)]
         scores: dict[str, list[float]] = defaultdict(list)
         failed: dict[str, str] = {}
+        # Sorted: the order in the file depends on where kills came.
         for (digest, _), training in sorted(trainings.items()):
             score = training.score(plan.metric)
             if score is None:
@@ -244,6 +245,8 @@ class Confirmation:
             confirmed = self.score(member.digest)
             others = [self.score(network.digest) for network in member.random]
             random = tuple(score for score in others if score is not None)
+            # Whole pairs only: a member beside those that happen to be finished is another
+            # comparison.
             if confirmed is not None and random and len(random) == len(others):
                 pairs.append(Pair(trial=member.trial, confirmed=confirmed, random=random))
         return pairs
@@ -312,6 +315,7 @@ def _of_plan(plan: Plan, rows: Iterable[object]) -> dict[Key, Training]:
     wanted = set(plan.wanted)
     trainings = {}
     for row in rows:
+        # An earlier plan's count as well, so that a larger --top trains only what is new.
         if isinstance(row, Training) and row.key in wanted and row.belongs_to(plan):
             trainings[row.key] = row
     return trainings

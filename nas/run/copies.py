@@ -47,6 +47,7 @@ def read_tables(folder: Path, names: Iterable[str]) -> tuple[Table, ...]:
 def copy_space(folder: Path, spec: str) -> None:
     """Copy a search space that is a file of the user's into the run's folder."""
     copy = folder / SPACE
+    # The first copy stays: the user's file may have changed since, and the run has not.
     if spec.endswith(".py") and not copy.exists():
         shutil.copyfile(spec, copy)
 

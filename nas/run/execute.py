@@ -127,6 +127,7 @@ def _board(plan: Plan, folder: Path) -> Board | None:
     drivers = plan.settings.drivers
     if drivers.storage is None:
         return None
+    # By machine and folder: a resume is the same driver as before, a copy of the folder another.
     return Board(drivers.storage, plan.identity, f"{platform.node()}:{folder}", study=drivers.study)
 
 
@@ -139,6 +140,7 @@ def _prepare(plan: Plan, store: Store, watch: progress.Watch, resume: bool) -> l
         return _trained_once(plan, store.folder, watch)
     except (UsageError, DataError, BoundError):
         # Refused before any training: as if the run had not been begun.
+        # A folder with weights may hold hours of training: it stays.
         if not resume and not list(store.folder.glob("*.pt")):
             store.close()
             shutil.rmtree(store.folder)

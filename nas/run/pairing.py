@@ -27,9 +27,11 @@ def chosen(run: Run, top: int, random: int, seed: int) -> tuple[Member, ...]:
     Raises `RunError` if too few networks cost what a member does.
     """
     trials = members(run, top)
+    # The whole front, not the members alone: what the search has found is no control.
     taken = {trial.digest for trial in run.front_trials}
     pairs = []
     for place, trial in enumerate(trials):
+        # What does not divide evenly goes to the best members.
         count = random // len(trials) + (place < random % len(trials))
         band, others = _band_networks(run, trial, count, seed, taken)
         own = _network(run, trial.genes)
@@ -65,6 +67,7 @@ def _band_networks(
             continue
         draw = rng(seed, f"confirm:{member.digest}", round(100 * share))
         drawn = [tuple(map(int, row)) for row in domain.sample_many(DRAWS, draw)]
+        # Several genes may spell one network, and none shall be trained twice.
         by_digest = {run.space.decode(genes).digest: genes for genes in drawn}
         fresh = [genes for digest, genes in by_digest.items() if digest not in taken]
         if len(fresh) >= count:

@@ -63,6 +63,7 @@ class Pick(Chosen):
     ) -> Any:
         """Write the network as verified files that run without the toolkit: `nas.export.export`."""
         settings = {"metadata": self.metadata, **settings}
+        # By name: exports need torch, and reading a run does not.
         return import_module("nas.export").export(self.network, folder, formats=formats, **settings)
 
     def __str__(self) -> str:
@@ -238,6 +239,7 @@ def _weighted(metrics: Sequence[Metrics], preferences: Preferences) -> NDArray[n
         Objective(name, "maximize" if name in QUALITY else "minimize") for name in preferences
     ]
     losses = np.array([[column.loss(row) for column in columns] for row in metrics])
+    # A metric that is the same for all decides nothing, and must not divide by zero.
     spread = np.ptp(losses, axis=0)
     scaled = (losses - losses.min(axis=0)) / np.where(spread > 0, spread, 1)
     return np.asarray(scaled @ np.array(list(preferences.values())))

@@ -77,10 +77,12 @@ def plan(settings: Search) -> Plan:
 
     Raises a `NasError` in one line for whatever cannot be: a name, a bound, a data set, a setting.
     """
+    # Workers, and whoever resumes the run, may be in another folder.
     settings = settings.with_absolute_paths()
     problem, method = settings.problem, settings.method
     tables = tuple(catalog.device(name) for name in problem.devices)
     kind = catalog.evaluator(method.evaluator)
+    # Before the data is read, which may take minutes.
     _check_crew(settings.crew)
     data = open_data(kind, settings)
     arguments = _space_arguments(problem, data)
@@ -92,6 +94,7 @@ def plan(settings: Search) -> Plan:
         method.strategy,
         domain,
         seed=method.seed,
+        # A reward makes one number of all objectives, and that is what strategies are told.
         objectives=1 if objectives.reward is not None else len(objectives.each),
     )
     evaluator = make_evaluator(kind, data, settings)

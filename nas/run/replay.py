@@ -74,6 +74,7 @@ def replay(run: Run, watch: Callable[[int, int], None] = lambda done, count: Non
     claims = sorted(run.record.claimed.values(), key=lambda claim: claim.number)
     for done, claim in enumerate(claims):
         watch(done, len(claims))
+        # The record first: edited genes would otherwise show as a proposal that differs.
         change = _recorded(run, claim) or proposer.change(claim)
         if change is not None:
             causes = tuple(_causes(run, claim))
@@ -99,6 +100,7 @@ def _repriced(run: Run, trial: Trial) -> _Change | None:
         return None
     costs = run.domain.costs(trial.genes)
     for name, value in trial.metrics.items():
+        # What was measured, such as accuracy, cannot be priced again, and counts as equal.
         if costs.get(name, value) != value:
             return _Change(name, value, costs[name])
     return None
@@ -127,11 +129,13 @@ class _Proposer:
             objectives=1 if objectives.reward is not None else len(objectives.each),
         )
         if isinstance(self._strategy, Differentiable):
+            # It proposes from what its training left in the folder; nothing is trained again.
             self._strategy.learn(read_learned(run.folder / FILE))
 
     def change(self, claim: Claim) -> _Change | None:
         """What of a claim comes out otherwise; claims come in the order of their numbers."""
         record = self._record
+        # An edited journal may say anything; a strategy cannot forget what it was told.
         if not self._told <= claim.told <= len(record.order):
             return _Change("the number of trials told", claim.told, self._told)
         if not set(claim.pending) <= set(record.claimed):

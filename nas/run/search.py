@@ -102,6 +102,7 @@ def search(
 
     Raises a `NasError` in one line for whatever cannot be: a name, a bound, a data set, a setting.
     """
+    # Not left to Python's TypeError: this names the nearest setting.
     for name in misspelt:
         raise unknown("setting", name, (*FLAT, *BESIDE_SETTINGS))
     settings = Search(

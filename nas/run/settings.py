@@ -214,6 +214,7 @@ class Search:
         kinds = _kinds(cls())
         settings = {}
         for name, value in data.items():
+            # JSON has no tuples.
             settings[name] = tuple(value) if isinstance(value, list) else value
             if not _is_of_kind(settings[name], kinds[name]):
                 raise RunError(
@@ -247,6 +248,7 @@ def _is_of_kind(value: object, kind: str) -> bool:
 
 
 def _is_finite(value: object) -> bool:
+    # To Python, true is an int.
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return math.isfinite(value)
