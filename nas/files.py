@@ -54,6 +54,7 @@ def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
             write(file)
             sync(file)  # else a power cut may leave the new name with no content
         temporary.replace(path)
+    # Not only errors: an interrupt must not leave the temporary file behind either.
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -254,6 +254,7 @@ def _alike(ids: Ids, axis: int) -> list[Group]:
     """Options along an axis that nothing tells apart, whatever the other options and the state."""
     groups: dict[bytes, list[int]] = {}
     for option in range(ids.shape[axis]):
+        # As bytes, whole arrays are keys of a dictionary: no two options are compared pairwise.
         outcome = np.ascontiguousarray(ids.take(option, axis)).tobytes()
         groups.setdefault(outcome, []).append(option)
     return [tuple(group) for group in groups.values()]

@@ -262,6 +262,7 @@ class Objectives:
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"not a run's objectives: {error}") from None
         names = {objective.name for objective in each}
+        # A file may hold any text here: `Literal` is checked by nobody at run time.
         directions = {objective.direction for objective in each}
         known = directions <= set(get_args(Direction))
         if not each or len(names) < len(each) or not known:

@@ -123,6 +123,7 @@ def hypervolume(losses: ArrayLike, reference: Sequence[float] | NDArray[Any]) ->
             f"a reference for {array.shape[1]} objectives takes as many finite numbers, "
             f"not {reference}"
         )
+    # A point at or beyond the reference in one objective dominates no volume below it.
     inside = array[(array < corner).all(axis=1)]
     if np.isinf(inside).any():
         raise NasError("the hypervolume of an infinite loss is infinite")

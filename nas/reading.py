@@ -98,6 +98,7 @@ def _read(hint: Any, value: object, name: str) -> Any:
         return _READERS[origin](get_args(hint), value, name)
     if is_typeddict(hint):
         return _read_typed_dict(hint, value, name)
+    # Before dataclasses, for a dataclass may have a form of its own in JSON.
     if hasattr(hint, "from_json"):
         return _built(partial(hint.from_json, _object(value, name)), name)
     if is_dataclass(hint):
@@ -145,6 +146,7 @@ def _read_union(hints: tuple[Any, ...], value: object, name: str) -> Any:
         try:
             return _read(hint, value, name)
         except FormError:
+            # Only the dataclass could have taken an object, and its message says where it failed.
             if is_dataclass(hint) and isinstance(value, dict):
                 raise
     raise FormError(f"{name} must be {' or '.join(map(_word, hints))}, not {short(value)}")
@@ -152,6 +154,7 @@ def _read_union(hints: tuple[Any, ...], value: object, name: str) -> Any:
 
 def _read_literal(choices: tuple[Any, ...], value: object, name: str) -> object:
     for choice in choices:
+        # Python holds 1, 1.0 and true for equal; JSON's reader must not.
         if type(value) is type(choice) and value == choice:
             return value
     raise FormError(f"{name} must be {' or '.join(map(short, choices))}, not {short(value)}")
@@ -180,6 +183,7 @@ def _object(value: object, name: str) -> Mapping[str, object]:
 def _read_tuple(hints: tuple[Any, ...], value: object, name: str) -> tuple[object, ...]:
     items = _list(value, name)
     if hints[-1] is Ellipsis:
+        # `tuple[X, ...]`: one hint for all items.
         hints = hints[:1] * len(items)
     if len(items) != len(hints):
         raise FormError(f"{name} must hold {len(hints)} values, not {len(items)}")
@@ -253,6 +257,7 @@ def _built(make: Callable[[], object], name: str) -> object:
         return make()
     except FormError:
         raise
+    # A `FormError` is a `ValueError` too, but says where already: it went by above.
     except (NasError, ValueError) as error:
         raise FormError(f"{name}: {error}" if name else str(error)) from None
 

@@ -151,6 +151,7 @@ def compile_costs(
     Those named in ``maxima`` are maxima, the others sums.
     ``once``: what a whole network costs on top, by name of a sum; it stands in the first slot.
     """
+    # A layer stands in thousands of words, and a table takes a while to price it.
     known: dict[Layer, Floats] = {}
 
     def of(layer: Layer) -> Floats:

@@ -22,6 +22,7 @@ class Bound:
     """In the metric's own unit."""
 
     def __post_init__(self) -> None:
+        # NaN compares false with everything: such a bound would leave no network without a word.
         if math.isnan(self.upper) or math.isnan(self.lower) or self.lower > self.upper:
             raise BoundError(
                 f"bound on {self.metric}: lower {self.lower:g} must not exceed upper {self.upper:g}"

@@ -35,6 +35,7 @@ def _readable(value: float, towards: Callable[[float], int]) -> str:
     """
     if value == int(value):
         return str(int(value))
+    # Rounded to the nearest, the figure told might lie just beyond what the space reaches.
     scale = 10.0 ** (DIGITS - 1 - math.floor(math.log10(abs(value))))
     return f"{towards(value * scale) / scale:.10g}"
 

@@ -219,6 +219,7 @@ class Fit:
             scores = self.trainer.selection(module, network.input.size)
             outcome = {"accuracy": scores["accuracy"]}
         except TrainingError as error:
+            # A candidate that cannot be trained must not end the fit of the others.
             outcome = {"reason": one_line(error, 300)}
         seconds = round(time.monotonic() - start, 3)
         return {"kind": "training", "digest": digest, "seed": seed, **outcome, "seconds": seconds}

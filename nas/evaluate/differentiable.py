@@ -97,6 +97,7 @@ def learn(
         }
         train(training, folder / TRAINING, identity, watch=watch)
         learned = _learned(strategy, session, training)
+    # On one line, for the history holds the probabilities of every option many times.
     write_json(file, to_json(learned), indent=None)
     strategy.learn(learned)
     return _notes(learned, folder)
@@ -130,6 +131,7 @@ def _training(strategy: Differentiable, session: SupernetSession) -> Remembered:
         seed=strategy.seed,
         device=session.device,
     )
+    # Aimed at the middle, a distribution may err to either side and stay in the window.
     middle = (target.lower + target.upper) / 2
     reach = (target.lower, target.upper)
     distribution = Distribution(

@@ -107,6 +107,7 @@ def _quality(metrics: Metrics) -> float:
 
 def _report(columns: Mapping[str, Floats]) -> dict[str, Any]:
     truth = columns["trained"]
+    # A score that is the same for all networks has no tau, and orders nothing.
     taus = {name: kendall_tau(columns[name], truth) or 0.0 for name in ("cheap", *TRIVIAL)}
     best = max(TRIVIAL, key=lambda name: taus[name])
     # Both taus are taken on the same resampled networks: what they share cancels.

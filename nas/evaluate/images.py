@@ -65,6 +65,7 @@ class ImageEvaluator(Evaluator):
     @cached_property
     def weights(self) -> tuple[Tensor, Tensor]:
         """Images and labels that train: (n, c, s, s), (n,)."""
+        # The recipe sees no more images in all, so no more are kept in memory.
         return self._tensors(self.splits.weights[: self.proxy.images])
 
     @cached_property

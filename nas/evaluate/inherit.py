@@ -44,6 +44,7 @@ def supernet_weights(folder: Path, network: Architecture) -> Weights:
             f"for it: name {folder}:TRIAL"
         )
     proxy = _proxy(run)
+    # Weights of fewer channels have other shapes, and nothing could fill them up.
     if proxy.width != 1:
         raise ArchitectureError(
             f"the supernet of run '{folder}' has {proxy.width:g} times the channels of its "

@@ -140,6 +140,7 @@ def slim(architecture: Architecture, proxy: Proxy, in_channels: int, classes: in
 def _slim_op(layer: Layer, stride: int, width: float, classes: int) -> Op:
     op = layer.op
     settings: dict[str, object] = {}
+    # 0 channels mean as many as the input has, which is slimmed already.
     if getattr(op, "channels", 0):
         settings["channels"] = make_divisible(op.channels * width)  # type: ignore[attr-defined]
     if hasattr(op, "stride"):
@@ -158,5 +159,6 @@ def _relaxed(strides: list[int], proxy: Proxy) -> list[int]:
         if proxy.resolution >= proxy.final * math.prod(relaxed):
             break
         if stride > 1:
+            # The first strides go first, as in `nas.space.relax_strides`.
             relaxed[index] = 1
     return relaxed

@@ -47,6 +47,7 @@ class Retraining(TrainingEvaluator, Contract):
             recipe=f"{factor:g} times the {schedule} schedule",
             thread_count=recipe.get("threads", 1),
             device=best_device(),
+            # Without the same teacher, accuracies would not compare with the run's.
             teacher=_same_teacher(recipe["teacher"], dataset) if "teacher" in recipe else None,
         )
         self._test: tuple[Tensor, Tensor] | None = None

@@ -128,6 +128,8 @@ class SupernetSession(ImageEvaluator):
             sampler(supernet.space, sharing.sampling, sharing.paths, sharing.canonical),
             seed=seed,
             augment=Augment(pad=self.proxy.shift, flip=self.dataset.flip),
+            # In-place distillation needs the largest network in every step, as the sandwich has it
+            # (BigNAS).
             distil=sharing.sampling == "sandwich",
             ramp=round(sharing.ramp * schedule.steps),
             canonical=sharing.canonical,
@@ -179,6 +181,7 @@ class SupernetSession(ImageEvaluator):
         scores: dict[str, float] = {}
         with threads(self.thread_count):
             path = self._trained().path(genes)
+            # Norms are shared: their statistics are of the networks that came last.
             recalibrate(path, self.weights[0], self.sharing.recalibrate)
             if selection:
                 scores |= score_path(path, *self.selection)

@@ -119,6 +119,7 @@ class TrainingEvaluator(ImageEvaluator):
             if self.on_step is not None:
                 self.on_step(step, loss)
             before, now = ((count * PARTS) // schedule.steps for count in (step - 1, step))
+            # The last part is the end, which is scored on both sets anyway.
             if on_part is not None and before < now < PARTS:
                 on_part(self._search_scores(network))
 

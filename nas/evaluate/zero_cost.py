@@ -169,6 +169,7 @@ class ZeroCostSession(ImageEvaluator):
     def _rank(self, name: str, value: float) -> float:
         """The share of the random networks with a lower proxy, ties counted half."""
         reference = self._reference[name]
+        # Ranks, for the proxies have no scale in common to be averaged on.
         below = np.searchsorted(reference, value)
         not_above = np.searchsorted(reference, value, "right")
         return float((below + not_above) / (2 * len(reference)))

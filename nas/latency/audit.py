@@ -86,6 +86,7 @@ def audit(
 ) -> Audit:
     """Hold estimates against the mean of two measurements of the same networks."""
     first, second = np.array(first_ms), np.array(second_ms)
+    # The mean, for its noise is less than that of either measurement.
     measured = (first + second) / 2
     estimated = np.array([estimate.latency_ms for estimate in estimates])
     sd = np.array([estimate.latency_sd_ms for estimate in estimates])

@@ -49,6 +49,7 @@ class Estimate:
         The shares are ``measured``, ``summed`` and ``predicted``.
         """
         total = self.latency_ms or 1.0
+        # Measured is what the two others leave, so that the shares add to 1 whatever the rounding.
         summed = self.summed_ms / total
         predicted = self.predicted_ms / total
         return {

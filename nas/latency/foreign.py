@@ -188,6 +188,7 @@ def recorded_kernel(where: str, record: Mapping[str, Any]) -> Kernel | None:
 
     Raises `TableError`, which begins with ``where``, for shapes that make no sense.
     """
+    # Quantised operators are named "Int8Conv" and the like, and do the same work.
     operator = str(record["op_type"]).removeprefix("Int8")
     act = "relu" if operator.endswith("Relu") else ""
     try:

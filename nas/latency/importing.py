@@ -150,6 +150,7 @@ def _check_plausible(path: Path, entries: Iterable[_Entry]) -> None:
     heavy = [entry for entry in entries if entry.macs >= LEAST_MACS]
     if not heavy:
         return
+    # By the median: a single wrong row must not pass for a wrong unit, nor hide one.
     middle = statistics.median(entry.macs / entry.latency_ms for entry in heavy)
     low, high = PLAUSIBLE_MACS_PER_MS
     if not low <= middle <= high:

@@ -144,5 +144,6 @@ def _with_common_sd(columns: object, common_sd: float) -> object:
 def info_document(info: TableInfo) -> dict[str, object]:
     """The JSON of a table, without the number of its rows."""
     document: dict[str, object] = to_json(info)
+    # What its maker wrote down goes back beside our own keys, where it was read.
     document.pop("more", None)
     return document | dict(info.more)

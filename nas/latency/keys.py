@@ -34,6 +34,7 @@ def layer_key(op: Op | str, shape: Shape) -> str:
 def layer_from_key(key: str) -> Layer | None:
     """The layer a key names; None for a kernel's key or an op that is not installed."""
     signature, _, where = key.partition("@")
+    # Ops of a package that is not installed here are no error: their rows wait for it.
     if not where or signature.partition("(")[0] not in registry():
         return None
     channels, size, _ = where.split("x")

@@ -136,6 +136,7 @@ class Table:
 
         So ``skip=none`` finds the row of the same op where nothing can be added.
         """
+        # Its own row first: it was timed as this op, whatever else runs the same kernels.
         own = self.rows.get(layer_key(layer.op, layer.shape))
         return own or self._by_kernels.get(as_run(layer.kernels))
 

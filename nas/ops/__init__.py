@@ -34,6 +34,7 @@ def registry() -> dict[str, type[Op]]:
     known: dict[str, type[Op]] = {}
     for module in _modules():
         for kind in _op_classes(module):
+            # A module also names the ops that it imports: the same class twice is no second claim.
             if known.setdefault(kind.key, kind) is not kind:
                 raise ArchitectureError(
                     f"two ops claim the key '{kind.key}': {known[kind.key]} and {kind}"
@@ -88,6 +89,7 @@ def _value(text: str) -> object:
     if text in ("True", "False"):
         return text == "True"
     try:
+        # A word without quotes is no JSON, and stays the text it is.
         value: object = json.loads(text)
     except ValueError:
         return text

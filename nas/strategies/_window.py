@@ -76,6 +76,7 @@ class Window:
                 used = int(ticks[state, option])
                 completions = after[step.next[state, option], used:]
                 masses[state, : self.highest + 1 - used] += self.weights[slot][option] * completions
+            # Scaled anew at each slot: `draw` compares masses of one table only.
             after = masses / (masses.max() or 1)
             tables.append(after)
         return tables[::-1]

@@ -159,6 +159,7 @@ class Differentiable(Strategy):
         self._window: Window | None = None
         # Raises now if the window is empty, and not after hours of training.
         self.window([np.ones(slot.options) for slot in domain.space.slots])
+        # The window draws under one cost alone; the other bounds need a domain of their own.
         others = [bound for bound in domain.bounds if bound.metric != self.target.metric]
         self.band = domain
         if others:

@@ -139,6 +139,7 @@ class OptunaStrategy(Strategy):
         infer it at each ask from all trials, which takes a second at 10,000.
         """
         study = _quiet_study(optuna.storages.InMemoryStorage(), objectives)
+        # Values are of no matter: the parameters alone decide what is drawn jointly.
         trial = create_trial(
             params=dict.fromkeys(self.distributions, 0),
             distributions=self.distributions,
@@ -266,6 +267,7 @@ def strategy(
         raise unknown("Optuna sampler", variant, SAMPLERS)
     sampler = short[_plain(variant)]
     takes = dict(inspect.signature(sampler.__init__).parameters)
+    # These are ours to give: proposals must depend on the run's seed and the trial's number alone.
     for own in ("self", "seed", "number"):
         takes.pop(own, None)
     for key, value in settings.items():
@@ -315,6 +317,7 @@ class StrategySampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """The strategy's proposal, after it was told what has finished since."""
+        # One sampler may be handed to a second study, whose trials are other ones.
         if study.study_name != self.study_name:
             self.study_name, self.told = study.study_name, set()
             self.strategy: Strategy = self.make(objectives=len(study.directions))

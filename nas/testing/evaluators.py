@@ -44,6 +44,7 @@ def check_evaluator(make: Make, domain: Domain | None = None) -> None:
         evaluator = _ready(make, domain, Path(first), networks[0])
         scores = [_scored(evaluator, network) for network in networks]
         again = _ready(make, domain, Path(second), networks[0])
+        # Another order, for a score must not depend on the networks scored before it.
         _check_same(again, networks[::-1], scores[::-1], "made anew, in another order")
         if evaluator.prepares:
             read = _ready(make, domain, Path(first), networks[0])

@@ -122,6 +122,7 @@ def _check_sequence(
         assert strategy.ask(number) == proposal, (
             f"asking twice for trial {number} gave two proposals"
         )
+        # An ask that another driver made in between must leave no trace.
         strategy.ask(number + 7, [proposal])
         assert strategy.ask(number) == proposal, (
             f"asking for another trial changed the proposal for {number}"

@@ -59,6 +59,7 @@ class HashEvaluator(Evaluator):
         """``accuracy`` and ``search_accuracy``, 0..1; `TrainingError` for networks that fail."""
         self.calls.append(architecture.digest)
         time.sleep(self.sleep_seconds)
+        # Python's own hash of a text differs from process to process.
         seen = hashlib.sha256(f"{architecture.digest}:{seed}".encode()).digest()
         first, second, luck = (int.from_bytes(seen[i : i + 4], "big") / 2**32 for i in (0, 4, 8))
         if luck < self.failing:
