@@ -80,6 +80,7 @@ def _results(path: Path) -> dict[Genes, NDArray[np.float64]]:
             results[genes] = np.array(rows)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SpaceError) as error:
         raise DataError(f"{path} is not the table of NAS-Bench-Macro: {error}") from None
+    # By canonical genes: the table's own names must be one for each network.
     if len(results) != space.distinct:
         raise DataError(
             f"{path} must hold all {space.distinct} networks of NAS-Bench-Macro, not {len(results)}"

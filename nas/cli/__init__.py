@@ -74,6 +74,7 @@ def main() -> None:
     Exit codes: 1 for an expected failure, 2 for usage, 130 for an interruption.
     """
     try:
+        # Click by itself would exit here, and knows of none of the errors below.
         nas(standalone_mode=False)
     except click.ClickException as error:
         error.show()

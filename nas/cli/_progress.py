@@ -39,6 +39,7 @@ class Live:
         self.quiet = quiet
         self._terminal = not quiet and sys.stderr.isatty()
         self._bar: Bar | None = None
+        # So long ago that the first line of a log is due at once.
         self._logged = 0.0
 
     def lines(self, lines: Sequence[str]) -> None:
@@ -109,6 +110,7 @@ def _new_bar() -> "Bar":
     # A narrow terminal wraps the text, and nothing is cut.
     count = MofNCompleteColumn(table_column=Column(no_wrap=True))
     text = TextColumn("{task.description}", table_column=Column(no_wrap=False))
+    # Standard output is for what is asked for, such as --json.
     console = Console(stderr=True)
     return RichProgress(BarColumn(12), count, text, console=console, transient=True)
 

@@ -110,5 +110,6 @@ def _progress(progress: Progress[object]) -> None:
     left = duration(progress.eta_seconds or 0.0)
     is_last = progress.done == progress.planned
     end = "\n" if is_last or not sys.stderr.isatty() else "\r"
+    # Blanks at the end, over what is left of a longer line before.
     text = f"{progress.done}/{progress.planned} searches, {left} left    "
     click.echo(text + end, nl=False, err=True)

@@ -224,6 +224,7 @@ def default_name(network: str) -> str:
     else:
         stem = Path(network).name.removesuffix(".json")
     text = re.sub(r"\W+", "_", stem, flags=re.ASCII).strip("_")
+    # The Python file is imported by this name.
     return text if text.isidentifier() else f"network_{text}".rstrip("_")
 
 

@@ -31,6 +31,7 @@ def command(run: Path, as_json: bool) -> None:
     result = replay(Run(run), _Lines(Live(quiet=as_json)))
     if as_json:
         print_json({"run": str(run), **asdict(result)})
+    # After the document: with --json it is wanted beside the exit code.
     require(result)
     if not as_json:
         click.echo(f"all {result.proposals} proposals of {run} are reproduced")

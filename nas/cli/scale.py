@@ -200,6 +200,7 @@ def _check(given: Mapping[str, Any]) -> None:
     if bool(given["preset_name"]) == fitted:
         raise UsageError("give either --preset NAME or --fit")
     source = click.get_current_context().get_parameter_source
+    # By source: every option has a default, and only one that was typed is a mistake.
     idle = [name for name in FIT_ONLY if source(name) is ParameterSource.COMMANDLINE]
     if idle and not fitted:
         option = idle[0].replace("_", "-")
@@ -213,6 +214,7 @@ def _check(given: Mapping[str, Any]) -> None:
             "--formula belongs to --preset efficientnet: a fit finds its own coefficients"
         )
     if out is not None:
+        # A fit goes on in its own folder, so it finds its own family there.
         check_free(out, overwrite=given["force"] or fitted)
 
 

@@ -311,6 +311,7 @@ def command(
     else:
         search = Search().changed(**settings)
         if out is not None:
+            # Before the data is read, which may take minutes.
             check_free(out)
     live = Live(quiet=as_json)
     ready = plan(search)
@@ -348,9 +349,11 @@ def _resumed(ctx: click.Context, folder: Path, asked: dict[str, object]) -> Sear
 
     A new budget replaces the old one as a whole.
     """
+    # By source, not by value: a default that was typed is asked for, too.
     explicit = {
         name for name in FLAT if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
+    # Else a new --time would end at once by the --trials of before.
     if explicit & BUDGET:
         explicit |= BUDGET
     if "workers" in explicit and not explicit & CLUSTER:

@@ -193,6 +193,7 @@ def command(
         teacher=_teacher(dataset, given),
         tensorboard=tensorboard,
     )
+    # Under torchrun every process runs this command, and one of them speaks.
     live = Live(quiet=as_json or not training.processes.first)
     live.lines(training.lines())
     try:
@@ -239,6 +240,7 @@ def _recipe(given: dict[str, Any]) -> Recipe:
     }
     if given["lr"] is not None:
         own |= {"lr": given["lr"], "lr_batch": 0}  # as it stands, whatever the batch
+    # The default 0 must not undo a --set seed=7.
     if given["seed"] or "seed=" not in given["settings"]:
         own["seed"] = given["seed"]
     return replace(base, **own)

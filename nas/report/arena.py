@@ -93,6 +93,7 @@ def _scale_regret(axes: "Axes", arena: Arena) -> None:
     means = [arena.curve(strategy, "regret").mean(axis=0) for strategy in arena.strategies]
     least = max(float(np.min(means)), LEAST_SHOWN)
     if least < np.max(means) / LOGARITHMIC_FROM:
+        # Not a plain logarithm: the regret of a search that finds the best is zero.
         axes.set_yscale("symlog", linthresh=least)
     axes.set_ylim(bottom=0)
     axes.set_ylabel(f"regret of the recommendation ({arena.losses[0]})")

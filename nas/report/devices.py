@@ -43,6 +43,7 @@ def rank_correlations(
     domain: Domain, devices: Sequence[str]
 ) -> dict[tuple[str, str], float | None]:
     """Kendall's tau between the devices' latencies of 500 random networks inside the bounds."""
+    # A seed of its own: a run's report says the same each time.
     costs = domain.compiled.price(domain.sample_many(DRAWS, np.random.default_rng(0)))
     latencies_ms = {}
     for device in devices:

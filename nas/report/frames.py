@@ -47,6 +47,7 @@ class FrontRow:
             "genes": list(self.trial.genes),
         }
         for name, value in self.trial.metrics.items():
+            # Latencies are told by device, with their deviations.
             if not Metric.parse(name).is_latency:
                 row[name] = value
         for first in [*self.estimates.values()][:1]:

@@ -175,6 +175,7 @@ def family_figure(
         _draw_sizes(axes, names, places, deviations, params)
     axes.set_xscale("log")
     axes.set_xticks(places, _apart(places))
+    # A logarithmic axis would label steps between the members.
     axes.set_xticks([], minor=True)
     axes.set_xlabel(f"{label}, logarithmic")
     _dress(axes, title)
@@ -309,6 +310,7 @@ def _value(metrics: Metrics, name: str) -> float:
 
 def _apart(places: Sequence[float]) -> list[str]:
     """Labels of ticks on a logarithmic axis; empty if one would overlap the last that is not."""
+    # Members of one cost have no span.
     span = math.log(max(places) / min(places)) or 1.0
     labels = [""] * len(places)
     last = -math.inf
@@ -333,5 +335,6 @@ def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[f
 
 def save(figure: "Figure", path: Path) -> None:
     """Write the picture whole or not at all."""
+    # An open file has no suffix that matplotlib could go by.
     kind = path.suffix.removeprefix(".")
     write_with(path, lambda file: figure.savefig(file, format=kind))

@@ -31,6 +31,7 @@ def figure(learned: Learned) -> "Figure":
     from matplotlib.figure import Figure
 
     history = learned.history
+    # The probability of an only option is 1 from the start.
     names = [name for name, row in history[-1].probabilities.items() if len(row) > 1]
     blocks = [_block(learned, name) for name in names]
     height = 0.09 * sum(map(len, blocks))  # inches: the rows of options stay apart
@@ -85,6 +86,7 @@ def _draw_figures(bottom: "Axes", learned: Learned) -> None:
     bottom.set_ylim(0, 1.02)
     bottom.set_xlabel("step")
     cost, expected = bottom.twinx(), [row.expected for row in history]
+    # Empty, for the legend: the curve itself is drawn on the other axis.
     bottom.plot([], [], color="black", linestyle=":", label="expected cost (right)")
     bottom.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, fontsize=8, frameon=False)
     cost.plot(steps, expected, color="black", linestyle=":")

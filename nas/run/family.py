@@ -183,6 +183,7 @@ def fit_family(
     """
     fitting = catalog.fitting()
     dataset = catalog.evaluator("training").open_data(settings.data, groups=settings.groups)
+    # Candidates are priced as they are trained: with the data's classes and channels.
     network = scaled(base.network, classes=len(dataset.classes), in_channels=dataset.in_channels)
     plan = Plan(
         base=network,

@@ -63,6 +63,7 @@ class Session:
                 f"the run holds {counted(self._evaluated_before, 'trial')} already "
                 f"and --trials is {self._trials}: nothing more was trained"
             )
+        # Those that run count: a slot that is free must not begin one too many.
         if evaluated + running >= self._trials:
             verb = "is" if evaluated == 1 else "are"
             return f"{counted(evaluated, 'trial')} {verb} done"

@@ -113,6 +113,7 @@ def measure(
         metrics = _metrics(evaluator, task, judge, curve)
     except _GivenUpError:
         reason, stopped = f"stopped early after part {len(curve)}", True
+    # Before NasError, which they are, too.
     except (UsageError, RunError):
         raise
     except MemoryError as error:
