@@ -59,6 +59,7 @@ class Cell:
 
 def run_cell(benchmark: Benchmark, spec: str, seed: int, budget: int) -> Cell:
     """One search."""
+    # Before the clock starts: to find its optimum is no part of the search.
     problem = benchmark(seed)
     start = time.perf_counter()
     strategy = make(spec, problem.domain, seed=seed, objectives=len(problem.losses))

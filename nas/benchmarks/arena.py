@@ -83,6 +83,7 @@ def compare(
             folder.save(cell)
         cells[cell.strategy, cell.seed] = cell
         watch(pace.at(len(cells), cell))
+    # As they were asked for, in whatever order the processes ended.
     in_order = tuple(cells[key] for key in keys)
     arena = Arena(name=name, budget=budget, losses=losses, cells=in_order)
     if out is not None:

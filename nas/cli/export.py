@@ -119,6 +119,7 @@ def command(
     elif calibrate is not None or score_test:
         raise UsageError("--calibrate and --score-test have a meaning only with --int8")
     parameters = None if weights is None else read_weights(weights)
+    # A backbone has no head, whatever its weights were trained with.
     pixels = 0 if features else export.pixel_classes(parameters)
     if int8 and pixels:
         raise UsageError(

@@ -237,6 +237,7 @@ def _fitted(base: Base, given: Mapping[str, Any], live: Live) -> Family:
         left = duration(progress.eta_seconds or 0.0)
         live.step(f"training {done}  {progress.last}  {score}  {left} left")
 
+    # Fields and options have the same names.
     settings = FitSettings(**{name: given[name] for name in FIT_ONLY}, seed=given["seed"])
     try:
         return fit_family(

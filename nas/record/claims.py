@@ -142,6 +142,7 @@ def _is_claim(claim: Claim) -> bool:
         return False
     if type(claim.proposal.note) is not dict:
         return False
+    # Half a character would fail wherever it is printed.
     return type(claim.digest) is str and claim.digest.isascii()
 
 
@@ -201,6 +202,7 @@ def contradiction(frozen: "FrozenTrial", objectives: Objectives) -> str:
         return ""
     if result["state"] != "complete":
         return f"its state is {result['state']}, yet it has values"
+    # An edited trial may have fewer values than there are objectives.
     for name, value in zip(objectives.names, frozen.values, strict=False):
         recorded = result["metrics"].get(name)
         if recorded != value:

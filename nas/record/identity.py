@@ -82,6 +82,7 @@ class Identity:
     """The hypervolume's reference, a loss per objective."""
     strategy: StrategyIdentity
     seed: int
+    # Left out if empty, as in runs from before there was a confidence.
     margins: Mapping[str, Margin] = field(default_factory=dict, metadata=LEFT_OUT)
     """What a confidence adds to a latency, by device; empty without one."""
 

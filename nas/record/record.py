@@ -66,6 +66,7 @@ def read(folder: str | Path) -> Record:
         storage = open_journal(folder / JOURNAL)
         try:
             study = storage.get_study_id_from_name(STUDY)
+            # No copies: of 10,000 trials they take seconds, and nothing here changes one.
             trials = storage.get_all_trials(study, deepcopy=False)
         except KeyError:
             trials = []  # killed before the study's first record
@@ -122,6 +123,7 @@ def record_of(run_file: RunFile, frozen_trials: Sequence["FrozenTrial"]) -> Reco
         if "result" in entry:
             results[number] = read_result(number, entry["result"])
             trials.append(trial_of(claim, results[number], objectives))
+        # Kept for `nas replay` to tell, and no error here: the result decides.
         edited = contradiction(frozen, objectives)
         if edited:
             contradictions[number] = edited

@@ -32,6 +32,7 @@ class RunFile:
     """When it began: UTC, in ISO format."""
     settings: Mapping[str, Any]
     """What was asked for, as `nas.run.search.Search` has it."""
+    # The file's key is older than the name of the class.
     metadata: Metadata = field(default=UNKNOWN, metadata=key("notes"))
     """Of the run's networks; older runs have none."""
     identity: Identity
@@ -68,6 +69,7 @@ def read(folder: Path) -> RunFile:
         raise RunError(f"no run in folder '{folder}': it has no {FILE}") from None
     except UNREADABLE as error:
         raise RunError(f"cannot read {path}: {one_line(error)}") from None
+    # First: another program's run.json must not be called an edited one of ours.
     if not _is_run(document):
         raise RunError(f"{path} is not a run of format {FORMAT}")
     try:

@@ -75,6 +75,7 @@ def interactive_front(
             name=confirmed_as,
             marker={"color": CONFIRMED, "symbol": "diamond", "size": 10},
         )
+        # In place of the searched scores, which every point is drawn at.
         diamonds.y = [scores[trial.digest] for trial in tested]
         figure.add_trace(diamonds)
     figure.update_layout(

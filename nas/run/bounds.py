@@ -28,6 +28,7 @@ def full_metric(name: str, tables: Sequence[Table]) -> str:
     device that is not known.
     """
     metric = Metric.parse(name)
+    # A table file of the user's has a name that the catalog does not know.
     if metric.device in [table.name for table in tables]:
         return name
     if metric.device:
@@ -50,6 +51,7 @@ def latency_margins(
     by_name = {table.name: table for table in tables}
     margins = {}
     for device, bound in _latency_bounds(tables, bounds).items():
+        # A margin is fitted at the bound: without one there is none.
         if bound.upper < math.inf:
             margins[device] = margin(space, by_name[device], bound.upper, bounds.confidence)
     if not margins:
@@ -78,6 +80,7 @@ def bounded_domain(
     for bound in others:
         if bound.metric not in costs.names:
             raise unknown("bound", bound.metric, costs.names)
+    # Before the domain, whose own refusal would name a metric that nobody asked for.
     for table in tables:
         if table.name in margins:
             _check_sure(space, table, costs, latencies[table.name].upper, margins[table.name])
@@ -163,6 +166,7 @@ def _faster_spaces(
     space: SearchSpace, table: Table, latency_ms: float, resolution: int | None
 ) -> list[str]:
     """The spaces that do reach a latency, as options to ask for."""
+    # What the last layer gives: the classes that the space was built for.
     classes = space.chain[-1].words[0][0][-1].out_shape.channels
     options = []
     for name in catalog.space_names():

@@ -62,6 +62,7 @@ def confirm(
         raise RunError(
             f"run '{run.folder}' has no finished trial. Go on with nas search --resume {run.folder}"
         )
+    # Two that confirm one run would append to one file, and train the same networks.
     lock = RunLock(run.folder)
     try:
         trainer = _trainer(run, epochs_factor, data)

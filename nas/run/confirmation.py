@@ -303,6 +303,7 @@ class Confirmation:
         }
 
 
+# Never "no better": a few pairs cannot show that both are equal.
 NO_EVIDENCE = "no evidence that the search beat random here"
 VERDICTS = {
     "better": "better than random networks of the same latency",

@@ -291,6 +291,7 @@ class Family:
             "formula": self.formula,
             "members": [self._member_json(member) for member in self.members],
         }
+        # Its authors' table is not what their formula gives.
         if self.preset == "efficientnet":
             document["deviations"] = [vars(deviation) for deviation in deviations()]
         if self.fit is not None:
@@ -355,6 +356,7 @@ class Family:
 
     def _drawn_front(self, metric: str) -> dict[str, Any]:
         run = self.base.run
+        # --device may name one that the run was not priced on.
         if run is None or not all(metric in trial.metrics for trial in run.front_trials):
             return {}
         up = (*run.objectives.maximized, "accuracy")[0]

@@ -89,6 +89,7 @@ class Limit:
         for trial, latency_ms in zip(front, latencies_ms, strict=True):
             if latency_ms <= self.upper_ms:
                 fits.append(trial)
+        # An empty front is the caller's to tell, in other words.
         if front and not fits:
             surely = "" if self.kept_ms is None else " with that confidence"
             raise RunError(
@@ -235,6 +236,7 @@ def _weighted(metrics: Sequence[Metrics], preferences: Preferences) -> NDArray[n
             raise UsageError(f"weight of {name} must be at least 0 and finite, not {weight:g}")
     if not any(preferences.values()):
         raise UsageError("weights that are all 0 choose nothing: give one metric a weight above 0")
+    # By kind of metric: one that was no objective of the search may be weighted, too.
     columns = [
         Objective(name, "maximize" if name in QUALITY else "minimize") for name in preferences
     ]

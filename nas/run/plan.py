@@ -84,6 +84,7 @@ def plan(settings: Search) -> Plan:
     kind = catalog.evaluator(method.evaluator)
     # Before the data is read, which may take minutes.
     _check_crew(settings.crew)
+    # Before the space, which takes its classes and channels from the data.
     data = open_data(kind, settings)
     arguments = _space_arguments(problem, data)
     space = _space(arguments)

@@ -49,6 +49,7 @@ class Run:
         self.record = store.read(self.folder)
         self.trials = self.record.trials
         self.objectives = self.record.objectives
+        # At once: what is another run's is told before anything is made of it.
         store.check_space(self.folder, self.space, self.trials)
 
     @property
@@ -260,6 +261,7 @@ class Run:
 
     def figure(self) -> "Figure":
         """All trials and the front, as a matplotlib figure."""
+        # A picture has two axes.
         shown = self.objectives.each[:2]
         return plots.front_figure(
             self.trials,
@@ -290,6 +292,7 @@ class Run:
         """
         if self.confirmed is None:
             return ""
+        # The recipe of another evaluator may know no epochs.
         longer = self.confirmed.plan.recipe.get("epochs")
         own = self.identity.proxy.get("epochs")
         if not isinstance(longer, int | float) or not isinstance(own, int | float) or not own:
@@ -298,6 +301,7 @@ class Run:
 
     def _repr_html_(self) -> str:
         """The front as a notebook shows it."""
+        # The folder's name is the user's, and may hold anything.
         title, frame = f"<p><b>{escape(repr(self))}</b></p>", self.front()
         if not len(frame):
             return title
@@ -330,6 +334,7 @@ class Run:
 
     def save_reports(self) -> None:
         """Write ``front.csv`` and ``front.png`` into the run's folder, if anything has finished."""
+        # A report says that there were trials, see `nas.record.record.check_kept`.
         if not self.front_trials:
             return
         write_text(self.folder / "front.csv", self.front().to_csv(index=False))
@@ -352,6 +357,7 @@ def load(folder: str | Path) -> Run:
 
 def newest(parent: str | Path = "runs") -> Path:
     """The run in a folder of runs whose record changed last."""
+    # By the record: `nas front` writes an old run's reports anew.
     found = sorted(Path(parent).glob(f"*/{JOURNAL}"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise RunError(f"no run in {parent}/: name one, or make one with nas search")

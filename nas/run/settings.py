@@ -207,6 +207,7 @@ class Search:
     def from_json(cls, data: Mapping[str, Any]) -> "Search":
         """The settings of a ``run.json``. Raises `RunError` for what is none."""
         strange = sorted(set(data) - set(FLAT))
+        # Not ignored: what a later version was asked for may decide what is searched.
         if strange:
             raise RunError(
                 f"run.json holds settings this version does not know: {', '.join(strange)}"

@@ -150,9 +150,11 @@ class EvaluatorKind:
                 f"evaluator '{self.name}' has no settings, so '{next(iter(settings))}' means "
                 f"nothing: write '{self.name}'"
             )
+        # Here: from the factory it would be a TypeError with a trace.
         for name in settings:
             if name not in self.settings:
                 raise unknown(f"setting of evaluator '{self.name}'", name, self.settings)
+        # Only if there is one: a factory without teachers has no such parameter.
         if teacher is not None:
             settings = {**settings, "teacher": teacher}
         return self.factory(data, recipe, threads=threads, **settings)

@@ -117,6 +117,7 @@ def measure(
     except (UsageError, RunError):
         raise
     except MemoryError as error:
+        # Python's own says nothing.
         reason = one_line(error, LONGEST_REASON) or "out of memory"
     except NasError as error:
         reason = one_line(error, LONGEST_REASON)
@@ -140,6 +141,7 @@ def _metrics(
         return check_shares(check_metrics(evaluator.evaluate(task.network, task.seed)))
 
     def on_part(scores: Metrics) -> None:
+        # A copy: the evaluator may go on with its own.
         curve.append(dict(check_shares(scores)))
         if not judge(task.number, len(curve), scores):
             raise _GivenUpError
