@@ -98,6 +98,7 @@ def margin(space: SearchSpace, table: Table, upper_ms: float, confidence: float)
     most = min(by_bound, by_space)
     # Any sigma is true; the draws only make it a tight one. So the seed may be fixed.
     rng = np.random.default_rng(0)
+    # Drawn over all genes, not under the bound: the domain of the bound is made of this margin.
     drawn = np.stack([rng.integers(size, size=DRAWS) for size in space.gene_sizes], axis=1)
     ms, common, variance = _typical(parts.price(drawn), upper_ms)
     most = _rounded_up(most)

@@ -53,6 +53,7 @@ def excess(costs: Compiled, bounds: Sequence[Bound], genes: Integers) -> Floats:
         if bound.lower > -math.inf:
             missing = np.maximum(bound.lower - priced[:, costs.column(bound.metric)], 0)
             shares.append(missing / max(abs(bound.lower), SMALLEST_LOWER))
+    # As shares of their bounds, milliseconds and bytes can be added up.
     return np.asarray(np.sum(shares, axis=0))
 
 

@@ -109,6 +109,7 @@ def _report(columns: Mapping[str, Floats]) -> dict[str, Any]:
     truth = columns["trained"]
     # A score that is the same for all networks has no tau, and orders nothing.
     taus = {name: kendall_tau(columns[name], truth) or 0.0 for name in ("cheap", *TRIVIAL)}
+    # The hardest rival is chosen on the same networks, which is to the cheap score's disadvantage.
     best = max(TRIVIAL, key=lambda name: taus[name])
     # Both taus are taken on the same resampled networks: what they share cancels.
     low, high = tau_lead_interval(columns["cheap"], columns[best], truth, resamples=RESAMPLES)

@@ -33,6 +33,7 @@ BESIDE_THE_RECIPE = ("threads", "device", "evaluator", "teacher")
 class Retraining(TrainingEvaluator, Contract):
     """A run's recipe for ``factor`` times the epochs and images, scored on *test* alone."""
 
+    # Parts would be scored on *search*, and a confirmation looks at *test* alone, once.
     followable = False
 
     def __init__(self, dataset: Dataset, recipe: Mapping[str, Any], factor: float) -> None:

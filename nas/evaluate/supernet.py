@@ -60,6 +60,7 @@ class SupernetSession(ImageEvaluator):
             thread_count=thread_count,
             device=best_device(),
         )
+        # The short recipe of one network is kept beside: the check trains by it.
         self.base, self.sharing = proxy, sharing
         self._supernet: Supernet | None = None
 

@@ -147,6 +147,7 @@ class ZeroCostSession(ImageEvaluator):
         """All proxies of one network, initialised from the seed."""
         images, labels = self.weights
         with threads(self.thread_count):
+            # Slimmed as for a training, so that the score is of the network it is compared on.
             network = build(self.slim(architecture), seed=seed).to(self.device)
             return proxies(network, images[:IMAGES], labels[:IMAGES])
 

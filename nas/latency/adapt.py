@@ -145,6 +145,7 @@ class _Terms:
         ones = np.full((len(distinct), 1), float(self.source.mean()))
         kinds = _one_hot([_kind(layer) for layer in distinct])
         shapes = _one_hot([layer.shape for layer in distinct])
+        # A runtime may choose another algorithm by map size, so an op's price may depend on it.
         kinds_at_size = _one_hot([(_kind(layer), layer.shape.size) for layer in distinct])
         identity = np.eye(len(distinct))
         kernels = [len(layer.kernels) for layer in distinct]

@@ -49,6 +49,7 @@ class Audit:
     @property
     def is_poor(self) -> bool:
         """Whether nobody should rely on the table as it is."""
+        # Kendall's tau too: a search ranks, and a table may be near the truth without ordering it.
         return self.mape > POOR_MAPE or (self.tau is not None and self.tau < POOR_TAU)
 
 

@@ -94,6 +94,7 @@ class Correction:
     def __post_init__(self) -> None:
         terms = [getattr(self, name) for name in TERMS]
         numbers = (*self.slopes.values(), *terms, self.common_sd)
+        # A bound and no call of `isfinite`: a slope of a million is as wrong as an infinite one.
         are_finite = all(abs(number) <= LARGEST for number in numbers)  # false for NaN too
         least_slope = min(self.slopes.values(), default=0)
         if not are_finite or least_slope <= 0 or EVERY not in self.slopes:
@@ -154,6 +155,7 @@ def fit_correction(networks: Sequence[Parts], measured_ms: Sequence[float]) -> C
     for form in _usable_forms(networks):
         errors = _left_out(networks, measured, form)
         rms[form] = math.sqrt(float(np.mean(errors**2)))
+    # By networks left out: more terms always fit those seen better.
     best = min(rms, key=lambda form: rms[form])
     if not best:
         return None

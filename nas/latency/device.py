@@ -98,6 +98,7 @@ def _kind_amounts(kernel: Kernel) -> dict[str, float]:
     }
     if kernel.kind in DENSE:
         amounts[_dense_macs(kernel)] = kernel.macs / MILLION
+    # A pool's window may be the whole map: its outputs alone say little of its work.
     if kernel.kind == "pool":
         amounts["window"] = kernel.kernel**2 * kernel.out_elements / MILLION
     # A ReLU is one comparison; the others take an exponential, or several products.

@@ -70,6 +70,7 @@ def fit_model(rows: Mapping[str, Row]) -> Fit:
     kinds = [_kind(key, run) for key, run in working.items()]
     works = [work(run) for run in working.values()]
     ms = np.array([rows[key].latency_ms for key in working])
+    # A table has many more rows of the one kind than of the other, and both have to be priced.
     weight = _weights(kinds)
     forms = [_tried(names, works, ms, weight) for names in (AMOUNTS, _by_kind(works))]
     # Of two equally good forms, `min` takes the first and simpler one.

@@ -182,6 +182,7 @@ class Table:
     def _corrected(self, layer: Layer, estimate: Estimate) -> Estimate:
         if self.correction is None or not estimate.latency_ms:
             return estimate
+        # One factor for all parts, so that shares of measured and predicted time stay.
         scale = self.correction.layer(self.part(layer)) / estimate.latency_ms
         return Estimate(
             measured_ms=scale * estimate.measured_ms,

@@ -22,7 +22,9 @@ __all__ = [
     "squeeze_excite",
 ]
 
+# The empty one stands for none, as after a projection.
 ACTIVATIONS = ("relu", "relu6", "hswish", "swish", "gelu", "")
+# MobileNetV3 and UniNet gate by a hard sigmoid, the others by a sigmoid.
 GATES = ("sigmoid", "hsigmoid")
 # MnasNet and EfficientNet squeeze from the block's input, MobileNetV3 from what was expanded.
 SQUEEZE_BASES = ("input", "expanded")
@@ -186,6 +188,7 @@ def squeeze_excite(
     pooled = Shape(shape.channels, 1)
     return (
         global_pool(shape),
+        # After the pool a 1x1 convolution is a linear layer, which is what runtimes are given.
         linear(pooled, width, act),
         linear(Shape(width, 1), shape.channels, gate),
         _pointlike("mul", shape, shape.channels),
@@ -199,6 +202,7 @@ def layer_norm(shape: Shape) -> Kernel:
 
 def batch_norm(shape: Shape) -> Kernel:
     """Norm per channel that follows no convolution: a factor and an offset at inference."""
+    # As many groups as channels tell it from a layer norm, which computes its statistics anew.
     return replace(layer_norm(shape), groups=shape.channels)
 
 
@@ -238,6 +242,7 @@ def shortcut(skip: str, shape: Shape, out: Shape) -> tuple[Kernel, ...]:
     ``identity`` exists only between equal shapes. ``pool`` exists everywhere: a 3x3 average pool of
     the block's stride, then a 1x1 convolution with batch norm where the channels change.
     """
+    # As published: a block that changes the shape has no residual, and asks for no projection.
     if skip == "none" or (skip == "identity" and shape != out):
         return ()
     if skip == "identity":

@@ -79,5 +79,6 @@ class Classifier(Op):
         found = [blocks.global_pool(shape)]
         if self.hidden:
             found.append(blocks.linear(pooled, self.hidden, self.act))
+            # After the pool, where a wide layer costs one position and not the whole map.
             pooled = Shape(self.hidden, 1)
         return (*found, blocks.linear(pooled, self.classes))

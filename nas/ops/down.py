@@ -40,6 +40,7 @@ class _Down(Op):
     def _beside(self, shape: Shape) -> tuple[Kernel, ...]:
         out = self.out_shape(shape)
         if self.stride == 1:
+            # UniNet's fifth stage begins with a module of stride 1: there is nothing to pool.
             return (blocks.conv(shape, out.channels, bias=True, norm=False)[0], blocks.add(out))
         made, now = blocks.pool(shape, self.stride)
         return (made, blocks.conv(now, out.channels, bias=True, norm=False)[0], blocks.add(out))

@@ -26,6 +26,7 @@ def heads(channels: int, head_channels: int) -> int:
 
     Lowered to the next number that divides the channels.
     """
+    # Every head has as many channels: searched widths are not all multiples of one head's.
     wanted = max(1, channels // head_channels)
     return next(count for count in range(wanted, 0, -1) if channels % count == 0)
 
@@ -85,6 +86,7 @@ class ConvBlock(Op):
         found: list[Kernel] = []
         now, out = shape, self.out_shape(shape)
         if self.expand != 1:
+            # A norm before the first convolution: UniNet's blocks normalise as transformers do.
             found.append(blocks.batch_norm(shape))
             made, now = blocks.conv(shape, self.middle(shape), act="gelu")
             found.append(made)
@@ -208,6 +210,7 @@ class AttentionBlock(Op):
         window = Shape(shape.channels, side)
         windows = math.ceil(shape.size / side) ** 2
         return (
+            # It tells tokens where they are; so weights do not depend on the resolution.
             blocks.depthwise(shape, kernel=3, bias=True, norm=False)[0],
             blocks.add(shape),
             blocks.layer_norm(shape),

@@ -62,6 +62,7 @@ def _trie(words: Sequence[Word]) -> Node:
     for option, word in enumerate(words):
         node = root
         for layer in word:
+            # Words of one beginning share its nodes, so reading layers tries no option twice.
             node = node.children.setdefault(layer, Node())
         # Options come in order, so the first one to end here is the least.
         if node.option < 0:

@@ -164,6 +164,7 @@ class SearchSpace:
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
         """The distinct layers of all its networks, in the order of the chain."""
+        # A dictionary as a set that keeps its order, for a set has another in every process.
         layers: dict[Layer, None] = {}
         for step in self.chain:
             layers.update(dict.fromkeys(step.layers))

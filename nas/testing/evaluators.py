@@ -94,12 +94,14 @@ def _ready(make: Make, domain: Domain, folder: Path, network: Architecture) -> E
     steps: list[Progress[object]] = []
     evaluator.prepare(domain, folder, seed=SEED, watch=steps.append)
     for step in steps:
+        # Without a plan no remaining time could be told.
         inside = step.planned is not None and 0 <= step.done <= step.planned
         assert inside, f"the preparation said {step.done} of {step.planned} steps are done"
     return evaluator
 
 
 def _scored(evaluator: Evaluator, network: Architecture) -> Metrics:
+    # A draw from a global generator would make scores depend on what ran before.
     before = _global_generators()
     metrics = check_shares(check_metrics(evaluator.evaluate(network, SEED)))
     assert _global_generators() == before, "evaluate draws from a global random generator"

@@ -33,6 +33,7 @@ def check_op(op: Op, shape: Shape, module: Callable[[Op, Shape], Any]) -> None:
     assert (macs, odd) == (layer.macs, 0), (
         f"{layer}: torch does {macs} MACs, {layer.macs} are declared"
     )
+    # A classifier hands over a vector, which is declared as a map of one pixel.
     given = (*out.shape[1:], 1, 1)[:3]
     declared = (layer.out_shape.channels, layer.out_shape.size, layer.out_shape.size)
     assert given == declared, f"{layer}: torch hands over {given}, {declared} is declared"

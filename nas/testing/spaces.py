@@ -53,6 +53,7 @@ def check_space(
         assert (rebuilt, rebuilt.digest) == (network, network.digest), (
             f"{name} changes in its JSON form"
         )
+        # Equal to the last bit: all of these are whole numbers, which doubles hold exactly.
         single = [getattr(rebuilt, metric) for metric in SIZE_METRICS]
         assert single == price.tolist(), (
             f"{name} costs {single} alone and {price.tolist()} in a population"

@@ -40,6 +40,7 @@ def toy_trial(
     genes = np.array(domain.canonical(proposal.genes)) / largest
     # Objectives draw to different genes, so that their front has more than one network.
     targets = np.linspace(0.3, 1, objectives)
+    # Of canonical genes, so that two spellings of one network have one loss.
     losses = tuple(float(np.square(genes - target).sum()) for target in targets)
     return Trial(
         number=number,
@@ -147,6 +148,7 @@ def _check_prefixes(new: Callable[[], Strategy], trials: Sequence[Trial]) -> Non
 
 def _check_orders(new: Callable[[], Strategy], domain: Domain, trials: Sequence[Trial]) -> None:
     shuffled = [trials[i] for i in np.random.default_rng(1).permutation(len(trials))]
+    # A run may begin with failures alone, and a model has nothing to fit then.
     without_complete = [trial for trial in trials if trial.state != "complete"]
     for order in (shuffled, trials[::-1], without_complete):
         strategy = _told(new(), order)
