@@ -180,6 +180,7 @@ def _end(space: SearchSpace) -> Iterator[Finding]:
     last = space.chain[-1]
     outs = set()
     for state, row in zip(last.states, last.words, strict=True):
+        # A slot may make no layer: then it hands on what it was handed.
         outs |= {word[-1].out_shape if word else state for word in row}
     if len(outs) > 1 or next(iter(outs)).size != 1:
         shapes = sorted(map(str, outs))
@@ -271,6 +272,7 @@ def _memory(space: SearchSpace, costs: Compiled) -> Iterator[Finding]:
     column = costs.column("peak_memory_bytes")
     for values, step in zip(costs.values, space.chain, strict=True):
         peaks = values[:, :, column]
+        # In whatever state: an author thinks of options, not of the shapes that reach them.
         heavy = (peaks > DANGEROUS_BYTES).any(axis=0)
         if not heavy.any():
             continue

@@ -66,6 +66,7 @@ def space_costs(
             *kept,
             layer.params,
             layer.macs,
+            # Size and memory are of float32, as networks are before they are quantised.
             FLOAT_BYTES * layer.params,
             layer.peak_bytes,
         ]

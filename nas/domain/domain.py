@@ -208,6 +208,7 @@ class Domain:
         ``first`` itself, if none of 64 mixes is inside.
         """
         slots = self.space.slots
+        # By slot, not by gene: a slot's genes describe one part of the network together.
         mask = rng.random((CROSSOVER_MIXES, len(slots))) < 0.5
         slot_of_gene = np.repeat(np.arange(len(slots)), [len(slot.choices) for slot in slots])
         children = np.where(mask[:, slot_of_gene], np.array(first), np.array(second))

@@ -151,6 +151,7 @@ class Fit:
             },
             "recipe": {
                 **asdict(trainer.recipe),
+                # These two decide the order of sums, and so a training's last bits.
                 "threads": trainer.thread_count,
                 "device": trainer.device.type,
             },
@@ -240,6 +241,7 @@ class Fit:
             scores=scores,
             failed=failed,
             core_seconds=seconds * self.trainer.thread_count,
+            # One image more or less: no finer difference of accuracies exists.
             step=1 / len(self.trainer.splits.selection),
         )
 

@@ -249,6 +249,7 @@ def _untaught(session: SupernetSession, candidates: list[Candidate]) -> list[str
     labels = session.selection[1]
     largest = float(torch.bincount(labels).max() / len(labels))
     middle = float(np.median([candidate.accuracy for candidate in candidates]))
+    # The standard error of a share p of n images is the root of p (1 - p) / n.
     if middle > largest + 2 * math.sqrt(largest * (1 - largest) / len(labels)):
         return []
     return [

@@ -15,6 +15,7 @@ from nas.units import counted
 
 __all__ = ["ImageEvaluator", "best_device", "open_data"]
 
+# Not *test*: it is closed, and a ledger counts who opens it.
 DESCRIBED_SETS = ("weights", "search", "selection")
 
 

@@ -120,6 +120,7 @@ class ZeroCostSession(ImageEvaluator):
         ``proxies.jsonl`` in the folder gets a row for each.
         """
         rows = self._reference_rows(domain, folder / FILE, seed, watch)
+        # Sorted, as the binary search of `_rank` needs it.
         self._reference = {name: np.sort([row[name] for row in rows]) for name in KNOWN}
         if self.settings.check:
             trained = short_training(self, self.proxy)

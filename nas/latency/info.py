@@ -109,6 +109,7 @@ def read_info(document: Mapping[str, object]) -> TableInfo:
     """
     if not isinstance(document.get("name"), str):
         raise TableError("must be an object with at least name, unit and rows")
+    # Before the strict reader, for its words would not say what to do.
     if document.get("unit") != "ms":
         unit = document.get("unit")
         raise TableError(f"unit must be 'ms', not {unit!r}. Convert the numbers and say so")

@@ -91,6 +91,7 @@ class LocalSearch(Strategy):
         """An unseen neighbour of one of the best networks under random weights."""
         if len(self.history.losses) < FRONT_STARTS:
             return self.history.draw(generator, pending)
+        # Under fixed weights only one part of the front would be climbed.
         weights = generator.dirichlet(np.ones(self.objectives))
         for key in self.history.order(weights)[:FRONT_CENTRES]:
             centre = self.history.genes[key]
