@@ -103,6 +103,7 @@ def _split(names: str) -> list[str]:
     return [name.strip() for name in names.split("+") if name.strip()]
 
 
+# Once for all seeds of an arena.
 @cache
 def _read(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
     try:

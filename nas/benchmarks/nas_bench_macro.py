@@ -68,6 +68,7 @@ def _path() -> Path:
     return path
 
 
+# Once for all seeds of an arena.
 @cache
 def _results(path: Path) -> dict[Genes, NDArray[np.float64]]:
     """Error points and macs of each training, (3, 2), by canonical genes."""

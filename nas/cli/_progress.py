@@ -102,6 +102,7 @@ class Live:
 
 
 def _new_bar() -> "Bar":
+    # Here, as a log or --json needs no rich, and --help must be instant.
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as RichProgress

@@ -79,6 +79,7 @@ def command(run: Path, as_json: bool, **settings: Any) -> None:
         confirmation = confirm(Run(run), say=live.lines, watch=watch, **settings)
     except KeyboardInterrupt:
         raise RunError("interrupted; nothing finished is lost. Go on by the same command") from None
+    # The run that was opened before knows nothing of what `confirm` has written since.
     fresh = Run(run)
     fresh.save_reports()
     if as_json:
@@ -105,6 +106,7 @@ def _row(run: Run, confirmation: Confirmation, member: Member) -> dict[str, Any]
         "digest": member.digest,
         "costs": to_json(member.costs),
         "band": member.band,
+        # Not every evaluator scores on *search*.
         "search": metrics.get(f"search_{confirmation.metric}"),
         "selection": metrics.get(confirmation.metric),
         "confirmed": confirmation.score(member.digest),

@@ -386,6 +386,7 @@ def _document(result: Result) -> _Document:
 
 def _summary(result: Result) -> str:
     run, outcome = result.run, result.outcome
+    # A failed network was evaluated, but nobody should count it as trained.
     trained = units.counted(outcome.evaluated - len(run.failed), "network")
     lines = [
         run.front_text(),

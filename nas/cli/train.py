@@ -26,6 +26,7 @@ from nas.train.teacher import TEMPERATURE, WEIGHT, Teacher, load_teacher
 
 __all__ = ["command"]
 
+# Those that this process may use; macOS does not tell.
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

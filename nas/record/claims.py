@@ -171,6 +171,7 @@ def _is_result(result: Any) -> bool:
     for scores in (result["metrics"], *result.get("curve", ())):
         if not all(map(_is_finite, scores.values())):
             return False
+        # An accuracy above 1 is an edit: no such trial is ever recorded.
         check_shares(scores)
     "".join(result["metrics"]).encode()  # a name with half a character raises
     return True

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 __all__ = ["Environment", "changes", "here"]
 
+# Those that a proposal or a score may depend on.
 PACKAGES = ("nas-toolkit", "numpy", "optuna", "torch")
 
 

@@ -102,6 +102,7 @@ def complete(
         worked += work(key)
         left -= work(key)
         progress = pace.at(before + len(rows), row)
+        # Not the pace's own estimate, which takes all steps for equal.
         eta_seconds = progress.seconds / worked * left
         watch(replace(progress, eta_seconds=eta_seconds))
     return rows

@@ -30,6 +30,7 @@ def make_evaluator(kind: EvaluatorKind, data: Data, settings: Search) -> Evaluat
         teacher=_open_teacher(kind, data, settings.teacher),
         settings=strategies.parse_spec(settings.method.evaluator)[1],
     )
+    # A worker builds an evaluator of its own, which nobody would have made ready.
     if evaluator.prepares and settings.crew.elsewhere:
         raise UsageError(
             f"evaluator '{kind.name}' is made ready once, in this process: "

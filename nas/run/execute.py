@@ -60,6 +60,7 @@ def execute(
         raise RunError("a resume needs the run's folder")
     folder = Path(out or plan.default_folder())
     if plan.settings.crew.ray is not None:
+        # Before anything is written: without Ray no run begins.
         ray.require_ray()
     # Before the folder is made: a database that cannot be reached must leave no empty run behind.
     board = _board(plan, folder.resolve())

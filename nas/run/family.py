@@ -328,6 +328,7 @@ class Family:
         make_folder(out)
         for member in self.members:
             member.network.save(out / f"{member.name}.json")
+        # After the members: by this file `check_free` knows a family.
         write_json(out / FILE, self.to_json())
         plots.save(self.figure(), out / "family.png")
         if self.fit is not None:

@@ -17,7 +17,9 @@ from nas.trial import Genes, Trial
 
 __all__ = ["band_metrics", "chosen", "members"]
 
+# The narrowest that will do: the nearer the latencies, the fairer the pair.
 BANDS = (0.05, 0.1, 0.2, 0.4)
+# Many more than are wanted: some spell one network twice, some are on the front.
 DRAWS = 64
 
 

@@ -142,6 +142,7 @@ FLAT: Mapping[str, tuple[str, str]] = {
     "resolution": ("problem", "resolution"),
     "classes": ("problem", "classes"),
     "in_channels": ("problem", "in_channels"),
+    # The flat name is that of every run.json, older than the field's.
     "proxy": ("method", "recipe"),
     "groups": ("problem", "groups"),
     "teacher": ("teacher", "network"),

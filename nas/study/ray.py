@@ -53,6 +53,7 @@ class Cluster:
     """How often a trial is begun anew after its worker or node was lost."""
     timeout_seconds: float | None = None
     """A training that takes longer fails; None for no limit."""
+    # As many as a followed training reports, see `nas.evaluate.training`: ASHA counts by them.
     parts: int = 8
     """Into how many parts a training is cut."""
 

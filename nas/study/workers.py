@@ -138,6 +138,7 @@ def _metrics(
 ) -> Metrics:
     """The task's metrics, checked. Adds the scores after each part to ``curve``."""
     if judge is None:
+        # Checked here: an accuracy in percent fails this trial, and not every later reading.
         return check_shares(check_metrics(evaluator.evaluate(task.network, task.seed)))
 
     def on_part(scores: Metrics) -> None:
