@@ -62,6 +62,7 @@ def compare(
     Cells that ``out`` holds finished are kept. Raises `UsageError` for a strategy that cannot be
     made, `RunError` if ``out`` holds another comparison.
     """
+    # A seed given twice would narrow the intervals for nothing.
     seeds = tuple(dict.fromkeys(seeds))
     specs = tuple(dict.fromkeys((*strategies, CONTROL)))
     if budget < 1 or not seeds:
@@ -237,6 +238,7 @@ class Arena:
         """over: (seeds,), the strategy's last figures less the control's."""
         # Paired by seed, so what seeds have in common does not widen the interval.
         low, high = mean_interval(over)
+        # Less regret is a gain, and so is more hypervolume.
         gain = (-high, -low) if self.column == "regret" else (low, high)
         word = claim(gain)
         return "" if word == "no evidence" else word

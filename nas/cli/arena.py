@@ -77,6 +77,7 @@ def command(
 
     Means over the seeds come with 95 % intervals.
     """
+    # With the budget, as a folder holds one comparison alone.
     out = out or Path("runs") / f"arena-{re.sub('[^A-Za-z0-9.]+', '-', benchmark)}-{budget}"
     arena = compare(
         catalog.benchmark(benchmark),

@@ -40,6 +40,7 @@ def command(space: str, devices: tuple[str, ...], resolution: int | None, as_jso
         print_json(report.to_json())
     else:
         click.echo(text.lint(report))
+    # After the report, which says what is to be mended.
     errors = report.of("error")
     if errors:
         raise SpaceError(

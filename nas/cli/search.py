@@ -316,6 +316,7 @@ def command(
     live = Live(quiet=as_json)
     ready = plan(search)
     folder = resume or out or ready.default_folder()
+    # Told and not refused: a run may go on elsewhere, but then equal bits are not promised.
     changes = [] if resume is None else environment.changes(runfile.read(resume).environment)
     live.lines(
         [*ready.lines(), f"run        {folder}", *(f"changed    {change}" for change in changes)]

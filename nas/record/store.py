@@ -168,6 +168,7 @@ class Store:
         bounds. ``heard`` is the place of another driver's trial on the board.
         """
         result = self._result(state, metrics, reason, 0.0)
+        # Also if it is None: the key says that nothing was evaluated.
         extra: dict[str, object] = {"answered": source}
         if heard is not None:
             extra["heard"] = heard

@@ -68,6 +68,7 @@ def arena_figure(arena: Arena) -> "Figure":
         axes.set_xlabel("evaluations (new networks)")
         axes.grid(alpha=0.25, lw=0.6)
         axes.spines[["top", "right"]].set_visible(False)
+    # One for both panels, whose curves are of the same strategies.
     axes.legend(frameon=False, fontsize=8)
     seeds = counted(len(arena.of(arena.strategies[0])), "seed")
     title = f"{arena.name}: mean of {seeds}, 95 % bands"

@@ -63,6 +63,7 @@ def costs_json(
     for table in tables:
         for name in table.columns:
             estimate = table.column(name).estimate(architecture)
+            # Any column is priced as a latency is, whatever its unit.
             columns[str(Metric(name, table.name))] = estimate.latency_ms
     size = architecture.input.size
     return {

@@ -34,6 +34,7 @@ def front_over(
     trials: Sequence[Trial], objectives: Objectives, devices: Sequence[str]
 ) -> list[Trial]:
     """The networks that no other beats in every objective and on every device."""
+    # Another device's latency would keep networks on the front that are slow on this one.
     others = [each for each in objectives.each if not Metric.parse(each.name).is_latency]
     latencies = [Objective(latency_metric(device), "minimize") for device in devices]
     return replace(objectives, each=(*others, *latencies)).front(trials)

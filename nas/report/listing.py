@@ -78,6 +78,7 @@ class Device:
         coverage: dict[str, dict[int, float]] = {}
         for space in spaces:
             rows = sum(table.row(layer) is not None for layer in space.layers)
+            # A space may come at several resolutions.
             shares = coverage.setdefault(space.name, {})
             shares[space.input.size] = rows / len(space.layers)
         return cls(table=table, coverage=coverage)

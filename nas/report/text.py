@@ -59,6 +59,7 @@ def shown_share(share: float) -> str:
 def front(rows: Sequence[FrontRow], devices: Sequence[str], objectives: Objectives) -> str:
     """One line per network of the front; a column of confirmed scores if there are any."""
     confirmed = any(row.confirmed is not None for row in rows)
+    # The others have columns of their own already.
     costs = [name for name in objectives.minimized if not _always_shown(name)]
     header = ["trial", *objectives.maximized]
     if confirmed:

@@ -29,6 +29,7 @@ def copy_tables(folder: Path, tables: Iterable[Table]) -> None:
     target = folder / DEVICES
     target.mkdir(exist_ok=True)
     for table in tables:
+        # Both make a table: its rows, and what is known of them.
         for suffix in (".csv", ".json"):
             _copy(table.path.with_suffix(suffix), target / f"{table.name}{suffix}")
 

@@ -138,6 +138,7 @@ def _space_arguments(problem: Problem, data: Data) -> SpaceArguments:
     return {
         "spec": problem.space,
         "resolution": problem.resolution,
+        # The network to ship may have other classes than the data at hand.
         "classes": problem.classes or len(data.classes),
         "in_channels": problem.in_channels or data.in_channels,
     }

@@ -65,6 +65,7 @@ class Bounds:
 class Method:
     """How networks are proposed and evaluated."""
 
+    # docs/strategies.md says why.
     strategy: str = "gp"
     """A search strategy, with settings: ``name:key=value,...``."""
     seed: int = 0
@@ -95,6 +96,7 @@ class Crew:
 
     workers: int = 1
     """Networks trained at a time; several are trained in processes of their own."""
+    # Threads of one training wait for each other on a busy machine; workers do not.
     threads: int = 1
     """CPU threads of a training."""
     trial_timeout_seconds: float | None = None

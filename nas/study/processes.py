@@ -151,6 +151,7 @@ class Processes:
         results: list[Finished] = []
         while not results:
             self._start_missing()
+            # Said with every task, not once to a worker: its later tasks would not be followed.
             self._hand_out(followed=judge is not None)
             for worker in self._wait_for_word(until):
                 results += self._listen(worker, judge)

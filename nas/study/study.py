@@ -151,6 +151,7 @@ class Study:
         self._tally.renew_limits()
         self._at_a_time = 1
         self._reason = ""
+        # Once before the first trial: a live view shows what is planned.
         self._report(None)
 
     def take(self) -> Task | None:
@@ -159,6 +160,7 @@ class Study:
         None if every slot must wait, or if the study is closed.
         """
         while True:
+            # As many as run, not all slots: some may be idle for want of networks.
             self._at_a_time = max(1, len(self._running))
             self._reason = self._why_no_more()
             if self._reason:
@@ -305,6 +307,7 @@ class Study:
         waiting = self._waiting()
         claim = self._ask(waiting, elsewhere)
         pending = [other.number for other in waiting]
+        # Before the board: no other driver need hear of what is outside.
         if not self.domain.contains(claim.proposal.genes):
             return self._answer_outside(claim, pending)
         # To evaluate it again would give the same, and cost a part of the budget.
