@@ -91,6 +91,7 @@ def complete(
     """
     missing = [key for key in wanted if key not in done]
     before = len(wanted) - len(missing)
+    # What earlier sessions did is done, and says nothing of how fast this one is.
     pace = Pace(what, len(wanted), done=before)
     left = sum(work(key) for key in missing)
     worked = 0.0
@@ -114,6 +115,7 @@ def complete(
 def append_opening(path: Path, images: int) -> None:
     """Count an opening of the test set of so many images, before a score of it is known."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
+    # Their number is kept because it says what one image is worth in a score.
     append(path, {"kind": "opening", "time": now, "images": images})
 
 

@@ -202,6 +202,7 @@ class Store:
         return trial
 
     def _result(self, state: State, metrics: Metrics, reason: str, seconds: float) -> Result:
+        # With several workers trials end in another order than that of their numbers.
         return new_result(state, metrics, reason=reason, seconds=seconds, order=self._finished)
 
     def _create(

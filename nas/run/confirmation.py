@@ -254,6 +254,7 @@ class Confirmation:
     @property
     def interval(self) -> Interval | None:
         """Of the mean over pairs, see `paired_interval`. None while there are fewer than two."""
+        # With the step: pairs that agree by luck are no surer than one test image allows.
         return paired_interval([pair.difference for pair in self.pairs], self.step)
 
     @property

@@ -194,6 +194,7 @@ def fit_family(
         pixels=pixels,
         tolerance=settings.tolerance,
     )
+    # Before any training: fewer than two candidates are refused here.
     compared, left_out = candidates(plan, settings.grid)
     fit = fitting(
         compared,

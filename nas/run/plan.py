@@ -53,6 +53,7 @@ class Plan:
             f"spread     {table.name}: {spread(self.domain, latency_metric(table.name))}"
             for table in self.tables
         ]
+        # Said before hours are spent on a table that may be far off.
         lines += [f"audit      {table.name}: {table.info.reliability}" for table in self.tables]
         lines += self.evaluator.lines()
         lines.append(
@@ -197,6 +198,7 @@ def _device_line(table: Table, domain: Domain) -> str:
 
 def _bounds_line(domain: Domain) -> str:
     line = f"bounds     {domain.bounds_text}"
+    # Under several bounds that add up nobody can count it.
     if domain.share is None:
         return line
     return f"{line}: {shown_share(domain.share)} of all gene tuples"
