@@ -30,6 +30,8 @@ def open_journal(path: Path) -> "JournalStorage":
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
+    if path.is_dir():
+        raise RunError(f"{path} is a folder, not a run's record")
     if path.exists():
         check_size(path, LARGEST_FILE_BYTES, "not a run's record")
     try:

@@ -79,6 +79,7 @@ def plan(settings: Search) -> Plan:
     Raises a `NasError` in one line for whatever cannot be: a name, a bound, a data set, a setting.
     """
     # Workers, and whoever resumes the run, may be in another folder.
+    settings.check()
     settings = settings.with_absolute_paths()
     problem, method = settings.problem, settings.method
     tables = tuple(catalog.device(name) for name in problem.devices)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nas.errors import unknown
+from nas.errors import UsageError, unknown
 from nas.progress import ignore
 from nas.run.execute import execute
 from nas.run.plan import plan
@@ -105,6 +105,8 @@ def search(
     # Not left to Python's TypeError: this names the nearest setting.
     for name in misspelt:
         raise unknown("setting", name, (*FLAT, *BESIDE_SETTINGS))
+    if not isinstance(out, str | Path | None):
+        raise UsageError(f"out is the path of a run folder, not {out!r:.60}")
     settings = Search(
         problem=Problem(
             space=space,
@@ -123,7 +125,7 @@ def search(
             latency_ms=latency_ms,
             latency_min_ms=latency_min_ms,
             confidence=confidence,
-            maxima=dict(maxima or {}),
+            maxima=maxima or {},
         ),
         method=Method(strategy=strategy, seed=seed, evaluator=evaluator, recipe=proxy),
         teacher=Teacher(
@@ -149,4 +151,6 @@ def search(
 
 def _names(names: str | Sequence[str]) -> tuple[str, ...]:
     """One name, or several."""
-    return (names,) if isinstance(names, str) else tuple(names)
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        return (names,)  # what is no text either is told by `Search.check`
+    return tuple(names)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from nas.errors import RunError, unknown
+from nas.errors import RunError, UsageError, unknown
 from nas.study.budget import Budget
 
 __all__ = ["FLAT", "Bounds", "Crew", "Drivers", "Method", "Problem", "Search", "Teacher"]
@@ -167,6 +167,10 @@ FLAT: Mapping[str, tuple[str, str]] = {
 }
 
 
+LEAST = {"trials": 1, "workers": 1, "threads": 1}
+"""The least value of a setting; further ranges are checked where they are used."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Search:
     """Everything that a search is asked for, as plain values."""
@@ -189,6 +193,16 @@ class Search:
             changes.setdefault(part, {})[part_field] = value
         parts = {part: replace(getattr(self, part), **new) for part, new in changes.items()}
         return replace(self, **parts)
+
+    def check(self) -> None:
+        """Raise `UsageError` for a setting of the wrong type, or below its least value."""
+        kinds = _kinds(self)
+        for name, value in self.to_json().items():
+            if not _is_of_kind(value, kinds[name]):
+                raise UsageError(f"setting {name} must be {kinds[name]}, not {value!r:.60}")
+            least = LEAST.get(name)
+            if least is not None and isinstance(value, int) and value < least:
+                raise UsageError(f"setting {name} must be at least {least}, not {value}")
 
     def with_absolute_paths(self) -> "Search":
         """The same, with every file and folder named so that it is found from anywhere."""

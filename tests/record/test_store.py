@@ -394,3 +394,9 @@ def test_run_json_names_conditions_versions_and_machine(tmp_path):
     found = json.loads((tmp_path / "run.json").read_text())
     assert set(found["environment"]) >= {"python", "packages", "cpu", "cores"}
     assert found["identity"] == to_json(IDENTITY)
+
+
+def test_a_folder_in_the_journals_place_is_one_line(tmp_path):
+    (tmp_path / JOURNAL).mkdir()
+    with pytest.raises(RunError, match=r"journal\.log is a folder, not a run's record"):
+        open_journal(tmp_path / JOURNAL)

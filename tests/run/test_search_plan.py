@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import nas
 from nas.cost.confidence import sure_latency_ms
 from nas.errors import BoundError, RunError, UsageError
 from nas.run.execute import execute
@@ -84,3 +85,28 @@ def test_several_devices_share_one_training(instant, tmp_path):
     assert "rank correlation of pixel1 and pixel3" in shown
     assert "least regret on its worst device" in str(run.pick(all_devices=True))
     assert instant.searched(tmp_path / "one", trials=2).devices_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"trials": "4"}, r"setting trials must be int \| None, not '4'"),
+        ({"trials": True}, "setting trials must be int"),
+        ({"trials": 0}, "setting trials must be at least 1, not 0"),
+        ({"threads": -1}, "setting threads must be at least 1, not -1"),
+        ({"latency_ms": "60ms"}, r"setting latency_ms must be float \| None, not '60ms'"),
+        ({"device": ["pixel1", 3]}, r"setting devices must be tuple\[str, ...\], not "),
+        ({"device": 5}, "setting devices must be tuple"),
+        ({"data": 5}, "setting data must be str, not 5"),
+        ({"maxima": {"params": "5M"}}, "setting maxima must be "),
+        ({"seed": "a"}, "setting seed must be int, not 'a'"),
+        ({"out": 5}, "out is the path of a run folder, not 5"),
+    ],
+)
+def test_python_is_told_of_wrong_settings_before_a_folder_is_made(
+    settings, message, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=message):
+        nas.search(**settings)
+    assert list(tmp_path.iterdir()) == []
