@@ -21,6 +21,7 @@ from nas.objectives import Objectives, parse_objectives
 from nas.reading import to_json
 from nas.record import environment
 from nas.record.identity import StrategyIdentity, identity, space_digest
+from nas.record.journal import JOURNAL, open_journal
 from nas.record.store import Claim, Store, canonical, read
 from nas.strategies.base import Proposal
 from nas.study.study import Study
