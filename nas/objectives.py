@@ -2,7 +2,8 @@
 
 A loss is a metric to minimise, or one minus a metric to maximise. Fronts and picks read a quality
 metric on the *selection* set, under its own name; strategies are told its value on the *search*
-set, ``search_accuracy`` beside ``accuracy``, if the evaluator gives one.
+set, ``search_accuracy`` beside ``accuracy``, if the evaluator gives one. In place of the accuracy
+they are told ``search_likelihood``, if the evaluator gives that; see `TOLD`.
 """
 
 import math
@@ -22,6 +23,8 @@ __all__ = [
     "QUALITY",
     "REWARDS",
     "SEARCH",
+    "TELLS",
+    "TOLD",
     "Direction",
     "Objective",
     "Objectives",
@@ -29,6 +32,7 @@ __all__ = [
     "check_shares",
     "parse_objectives",
     "reference",
+    "told_metric",
 ]
 
 Direction = Literal["minimize", "maximize"]
@@ -41,17 +45,40 @@ MEASURED = ("train_ms",)
 """Costs that are measured and not compiled, so no bound on them can be kept exactly."""
 SEARCH = "search_"
 """Before the name of a quality: its value on the *search* set."""
+TOLD: Mapping[str, str] = {"accuracy": "likelihood"}
+"""What strategies are told in place of a quality, if the evaluator gives it for the *search* set.
+
+The likelihood is exp(-loss), the geometric mean of the probabilities that images get for their
+class: a share, 0..1, that orders networks as their loss does. It tells networks apart whose
+accuracies tie, and ranked better where that was measured (docs/supernets.md).
+"""
+
+
+TELLS = ("likelihood", "accuracy")
+"""What an evaluator of images can let strategies learn an accuracy from."""
 
 
 def check_shares(metrics: Metrics) -> Metrics:
-    """The metrics, unchanged. Raises `NasError` for one of `QUALITY` that is not 0..1.
+    """The metrics, unchanged. Raises `NasError` for one of `QUALITY` or `TOLD` that is not 0..1.
 
     A share of images in percent would rank above all others.
     """
+    shares = {*QUALITY, *TOLD.values()}
     for name, value in metrics.items():
-        if name.removeprefix(SEARCH) in QUALITY and not 0 <= value <= 1:
+        if name.removeprefix(SEARCH) in shares and not 0 <= value <= 1:
             raise NasError(f"metric '{name}' is a share of images, 0 to 1, not {value:g}")
     return metrics
+
+
+def told_metric(metrics: Metrics, quality: str) -> str:
+    """The metric that strategies are told of a quality: the first of three that is there.
+
+    They are its stand-in in `TOLD` on *search*, itself on *search*, itself on *selection*.
+    """
+    for name in (TOLD.get(quality, quality), quality):
+        if SEARCH + name in metrics:
+            return SEARCH + name
+    return quality
 
 
 def _metric(metrics: Metrics, name: str) -> float:
@@ -70,15 +97,14 @@ class Objective:
 
     def loss(self, metrics: Metrics) -> float:
         """Lower is better: the metric, or one minus it."""
-        value = _metric(metrics, self.name)
-        return 1 - value if self.direction == "maximize" else value
+        return self._loss(_metric(metrics, self.name))
 
     def told(self, metrics: Metrics) -> float:
-        """The loss as a strategy is told it: on the search set if the evaluator gave that."""
-        on_search = SEARCH + self.name
-        if on_search in metrics:
-            metrics = {self.name: metrics[on_search]}
-        return self.loss(metrics)
+        """The loss as a strategy is told it, see `told_metric`."""
+        return self._loss(_metric(metrics, told_metric(metrics, self.name)))
+
+    def _loss(self, value: float) -> float:
+        return 1 - value if self.direction == "maximize" else value
 
 
 def parse_objectives(names: Sequence[str], columns: Iterable[str]) -> tuple[Objective, ...]:
@@ -173,7 +199,10 @@ class Reward:
         return f"{self.name} = {text}"
 
     def value(self, metrics: Metrics) -> float:
-        """The reward, of the quality on the search set if the evaluator gave that."""
+        """The reward, of the quality on the search set if the evaluator gave that.
+
+        Nothing stands in for the quality here: the published exponents are for an accuracy.
+        """
         cost = _metric(metrics, self.cost)
         if self.name == "mes":
             return mes(_metric(metrics, "params"), cost)
@@ -217,7 +246,7 @@ class Objectives:
         return tuple(objective.loss(metrics) for objective in self.each)
 
     def told(self, metrics: Metrics) -> tuple[float, ...]:
-        """For strategies: on the search set, lower is better."""
+        """For strategies: on the search set, lower is better; see `told_metric`."""
         if self.reward is not None:
             # Strategies minimise, and a reward is better the higher it is.
             return (1 - self.reward.value(metrics),)

@@ -3,11 +3,12 @@
 import pytest
 
 from nas.domain import Bound
-from nas.errors import UsageError
+from nas.errors import NasError, UsageError
 from nas.objectives import (
     Objective,
     Objectives,
     Reward,
+    check_shares,
     efficientnetv2,
     mes,
     mnasnet_hard,
@@ -44,6 +45,19 @@ def test_strategies_are_told_the_search_set_and_fronts_read_the_selection_set():
     assert objectives.losses(metrics) == (0.25, 7.0)
     assert objectives.told(metrics) == (0.5, 7.0)
     assert objectives.told({"accuracy": 0.75, "params": 7.0}) == (0.25, 7.0)
+
+
+def test_strategies_are_told_the_likelihood_in_place_of_the_accuracy_if_it_is_there():
+    found = Objectives(parse_objectives(["accuracy", "macro_f1"], COLUMNS))
+    metrics = {"accuracy": 0.75, "macro_f1": 0.5, "search_accuracy": 0.5}
+    metrics |= {"search_macro_f1": 0.25, "search_likelihood": 0.125}
+    assert found.told(metrics) == (0.875, 0.75)
+    assert found.losses(metrics) == (0.25, 0.5)
+
+
+def test_a_likelihood_is_a_share():
+    with pytest.raises(NasError, match="'search_likelihood' is a share of images, 0 to 1, not 1.5"):
+        check_shares({"search_likelihood": 1.5})
 
 
 def test_a_metric_that_was_not_measured_is_refused():
@@ -117,6 +131,8 @@ def test_a_reward_replaces_what_strategies_are_told():
     objectives = Objectives(parse_objectives(["accuracy", "latency_ms"], COLUMNS), reward)
     metrics = {"accuracy": 0.75, "search_accuracy": 0.5, "latency_ms": 66.0}
     assert objectives.told(metrics) == pytest.approx((1 - 0.49,))
+    # The formula is one of accuracies, so nothing stands in for them.
+    assert objectives.told({**metrics, "search_likelihood": 0.1}) == objectives.told(metrics)
     assert objectives.losses(metrics) == (0.25, 66.0)
     assert str(reward) == "tunas = accuracy - 0.10 * |latency_ms / 60 - 1|"
     assert Objectives.from_json(objectives.to_json()) == objectives

@@ -16,12 +16,13 @@ from nas.domain import Domain
 from nas.errors import RunError, TrainingError, UsageError
 from nas.evaluate.zero_cost_scores import TRIVIAL, trivial_scores
 from nas.files import write_json
+from nas.objectives import Objective
 from nas.progress import Watch, ignore
 from nas.record import ledger
 from nas.statistics import kendall_tau, rng, tau_lead_interval
 from nas.study.evaluator import Evaluator
 from nas.study.study import evaluation_seed
-from nas.trial import Genes, Metrics
+from nas.trial import Genes
 
 __all__ = ["check", "check_count", "read_rows", "verdict"]
 
@@ -55,8 +56,8 @@ def check(
 ) -> dict[str, Any]:
     """Train ``count`` random networks of the domain for a short while each, and compare.
 
-    The truth is the accuracy on *selection* after the training; the cheap score is read on
-    *search*, where it is one of images. ``fidelity.jsonl`` in the folder gets a row for each
+    The truth is the accuracy on *selection* after the training; the cheap score is what strategies
+    are told, which is read on *search* where it is one of images. ``fidelity.jsonl`` in the folder gets a row for each
     network, ``fidelity.json`` what this returns.
     """
     file = folder / ROWS
@@ -90,19 +91,18 @@ def _scores(
     cheap: Evaluator, trained: Evaluator, network: Architecture, seed: int
 ) -> dict[str, float]:
     # The truth is trained with the seed that a search would give this network.
-    score = _quality(cheap.evaluate(network, 0))
+    measured = cheap.evaluate(network, 0)
+    score = 1 - Objective(cheap.qualities[0], "maximize").told(measured)
     truth = trained.evaluate(network, evaluation_seed(seed, network.digest, 0))
-    if not math.isfinite(score):
+    # Of the loss too: a likelihood of an infinite loss is 0, which looks like any score.
+    infinite = [name for name, value in measured.items() if not math.isfinite(value)]
+    if infinite:
         raise TrainingError(
-            f"the cheap score of network {network.digest} is {score}: the training diverged. "
+            f"the cheap score of network {network.digest} cannot be used, for its {infinite[0]} is "
+            f"{measured[infinite[0]]}: the training diverged. "
             "Start anew, with another --out and a lower learning rate (--proxy lr=..)"
         )
     return {"cheap": score, "trained": truth["accuracy"], **trivial_scores(network)}
-
-
-def _quality(metrics: Metrics) -> float:
-    # The loss where there is one: it tells networks apart whose accuracies tie on few images.
-    return -metrics["search_loss"] if "search_loss" in metrics else metrics["proxy_score"]
 
 
 def _report(columns: Mapping[str, Floats]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What all evaluators share that look at images: the splits, a short recipe, slimmed networks."""
 
 import dataclasses
+import math
 from functools import cached_property
 
 import numpy as np
@@ -10,10 +11,12 @@ from torch import Tensor
 from nas.arch import Architecture
 from nas.data import Dataset, Splits, Statistics, load, statistics, tensors
 from nas.evaluate.proxy import Proxy, slim
+from nas.objectives import SEARCH
 from nas.study.evaluator import Evaluator
+from nas.trial import Metrics
 from nas.units import counted
 
-__all__ = ["ImageEvaluator", "best_device", "open_data"]
+__all__ = ["ImageEvaluator", "best_device", "open_data", "search_metrics"]
 
 # Not *test*: it is closed, and a ledger counts who opens it.
 DESCRIBED_SETS = ("weights", "search", "selection")
@@ -27,6 +30,18 @@ def open_data(spec: str, *, strict: bool = False, groups: str | None = None) -> 
 def best_device() -> str:
     """``cuda`` if there is one, else ``cpu``."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def search_metrics(scores: Metrics, tell: str = "likelihood") -> dict[str, float]:
+    """Scores on *search*, as `nas.train.score` gives them, by the names that an evaluator uses.
+
+    ``tell`` is one of `nas.objectives.TELLS`: with ``likelihood`` that is among them, for strategies.
+    """
+    named = {SEARCH + name: value for name, value in scores.items()}
+    if tell == "likelihood":
+        # Rounding must not make a share of more than 1 out of a loss of -1e-17.
+        named[SEARCH + "likelihood"] = math.exp(-max(0.0, scores["loss"]))
+    return named
 
 
 class ImageEvaluator(Evaluator):

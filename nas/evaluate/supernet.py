@@ -13,7 +13,7 @@ from nas.data import Dataset, split
 from nas.domain import Domain
 from nas.errors import RunError, SpaceError
 from nas.evaluate.fidelity import check, check_count, verdict
-from nas.evaluate.images import ImageEvaluator, best_device, open_data
+from nas.evaluate.images import ImageEvaluator, best_device, open_data, search_metrics
 from nas.evaluate.proxy import Proxy, chosen
 from nas.evaluate.training import short_training
 from nas.progress import Watch, ignore
@@ -30,7 +30,7 @@ from nas.trial import Genes, Metrics
 __all__ = ["KIND", "SupernetSession", "make"]
 
 FILE = "supernet.pt"
-NOT_OF_THE_WEIGHTS = ("check", "recalibrate")
+NOT_OF_THE_WEIGHTS = ("check", "recalibrate", "tell")
 """Settings that the supernet's weights do not depend on."""
 
 
@@ -187,8 +187,7 @@ class SupernetSession(ImageEvaluator):
             if selection:
                 scores |= score_path(path, *self.selection)
             if search:
-                on_search = score_path(path, *self.search)
-                scores |= {f"search_{name}": value for name, value in on_search.items()}
+                scores |= search_metrics(score_path(path, *self.search), self.sharing.tell)
         return scores
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nas.errors import UsageError
-from nas.objectives import QUALITY, SEARCH, Objectives
+from nas.objectives import QUALITY, Objectives, told_metric
 from nas.trial import Metrics
 
 __all__ = ["FEWEST", "Hopeless"]
@@ -24,7 +24,7 @@ FEWEST = 10
 class Hopeless:
     """Learns from complete trials, and judges trainings.
 
-    Qualities are those of the *search* set, as strategies are told them.
+    Qualities are as strategies are told them, see `nas.objectives.told_metric`.
     """
 
     def __init__(self, objectives: Objectives) -> None:
@@ -56,8 +56,7 @@ class Hopeless:
         # Never below what it has: trials that fell after the part count as no rise.
         # Nor above 1: qualities are shares.
         hoped = min(1.0, self._quality(metrics) + max(0.0, *rises))
-        # Under both names: `told` takes the *search* one where there is one.
-        at_best = {**metrics, self.quality: hoped, SEARCH + self.quality: hoped}
+        at_best = {**metrics, told_metric(metrics, self.quality): hoped}
         return self._is_dominated(np.array(self.objectives.told(at_best)))
 
     def _is_dominated(self, losses: np.ndarray) -> bool:
@@ -67,4 +66,4 @@ class Hopeless:
         return bool((no_worse & better).any())
 
     def _quality(self, metrics: Metrics) -> float:
-        return metrics.get(SEARCH + self.quality, metrics.get(self.quality, 0.0))
+        return metrics.get(told_metric(metrics, self.quality), 0.0)

@@ -9,6 +9,7 @@ from typing import Any
 from nas.errors import RunError, UsageError
 from nas.files import one_line
 from nas.model import weights
+from nas.objectives import TELLS
 from nas.progress import Progress, Watch, ignore
 from nas.settings import check_kind
 from nas.supernet.network import SHARING
@@ -44,6 +45,11 @@ class Sharing:
     """As a share of the steps, see `nas.supernet.training.SupernetTraining`."""
     recalibrate: int = 512
     """Images of *weights* from which a network's batch norm statistics are taken."""
+    tell: str = "likelihood"
+    """What strategies learn from in the accuracy's place, or ``accuracy``.
+
+    See `nas.objectives.TOLD`.
+    """
     check: int = 8
     """Networks trained alone for a short while to see what the score is worth; 0 for none."""
 
@@ -55,6 +61,7 @@ class Sharing:
         for name, value, known in (
             ("share", self.share, SHARING),
             ("sampling", self.sampling, SAMPLING),
+            ("tell", self.tell, TELLS),
         ):
             if value not in known:
                 raise UsageError(f"{name} must be one of {', '.join(known)}, not '{value}'")

@@ -1,5 +1,6 @@
 # ruff: noqa: E402
 import json
+import math
 from functools import partial
 
 import numpy as np
@@ -13,6 +14,7 @@ from nas.domain import Bound, Domain
 from nas.errors import BoundError, RunError, SpaceError, TrainingError, UsageError
 from nas.evaluate import differentiable, supernet
 from nas.evaluate.fidelity import verdict
+from nas.objectives import Objective, Objectives
 from nas.strategies.differentiable import strategy
 from nas.study.evaluator import Evaluator
 from nas.supernet.recipe import train
@@ -37,11 +39,10 @@ def test_one_training_scores_every_network_and_repeats_to_the_bit(tmp_path) -> N
     assert [said[-1].done, said[-1].planned] == [6, 6]
     network = SPACE.decode([1] * 8)
     scores = found.evaluate(network, seed=0)
-    assert set(scores) == {
-        f"{part}{name}"
-        for part in ("", "search_")
-        for name in ("accuracy", "balanced_accuracy", "macro_f1", "loss")
-    }
+    names = {"accuracy", "balanced_accuracy", "macro_f1", "loss"}
+    on_search = {f"search_{name}" for name in names | {"likelihood"}}
+    assert set(scores) == names | on_search
+    assert scores["search_likelihood"] == pytest.approx(math.exp(-scores["search_loss"]))
     found.evaluate(SPACE.decode([2] * 8), seed=0)
     assert found.evaluate(network, seed=7) == scores
     read = session()
@@ -176,6 +177,18 @@ def test_the_run_asks_what_the_score_is_worth(tmp_path) -> None:
         session(check=2)
 
 
+@pytest.mark.parametrize("tell", ["likelihood", "accuracy"])
+def test_what_is_judged_is_what_strategies_are_told(tmp_path, tell) -> None:
+    found = session(check=4, tell=tell)
+    found.prepare(DOMAIN, tmp_path, seed=0)
+    rows = [json.loads(line) for line in (tmp_path / "fidelity.jsonl").read_text().splitlines()]
+    objectives = Objectives((Objective("accuracy", "maximize"),))
+    for row in rows:
+        scores = found.evaluate(SPACE.decode(row["genes"]), 0)
+        assert row["cheap"] == 1 - objectives.told(scores)[0]
+        assert row["cheap"] == pytest.approx(scores[f"search_{tell}"])
+
+
 @pytest.mark.parametrize(
     ("cheap", "macs", "low", "end"),
     [
@@ -209,7 +222,8 @@ def test_a_training_that_diverged_is_told_and_not_written_down(tmp_path, monkeyp
         supernet, "score_path", lambda *given: {"loss": float("inf"), "accuracy": 0.1}
     )
     with pytest.raises(
-        TrainingError, match=r"the cheap score of network .* is -inf: the training diverged"
+        TrainingError,
+        match=r"the cheap score of network .* its loss is inf: the training diverged",
     ):
         found.prepare(DOMAIN, tmp_path, seed=0)
 

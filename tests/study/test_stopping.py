@@ -32,6 +32,17 @@ def test_hopeless_is_what_the_largest_rise_seen_leaves_dominated():
     assert not found.judge(2, at(0.0, 200.0))  # no rise was seen from there
 
 
+def test_trainings_are_judged_by_what_strategies_are_told():
+    found = Hopeless(OBJECTIVES)
+    for i in range(FEWEST):
+        # Accuracies tie; only the likelihoods say that all is lost.
+        end = {"search_accuracy": 0.9, "search_likelihood": 0.5 + i / 100, "macs": 100.0 + i}
+        found.learn(end, [{"search_accuracy": 0.5, "search_likelihood": 0.4 + i / 100}])
+    part = {"search_accuracy": 0.9, "macs": 200.0}
+    assert found.judge(1, {**part, "search_likelihood": 0.3})
+    assert not found.judge(1, {**part, "search_likelihood": 0.495})
+
+
 def test_too_few_complete_trials_say_nothing():
     assert not told(count=FEWEST - 1).judge(1, at(0.0, 1e9))
 

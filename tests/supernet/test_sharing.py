@@ -254,6 +254,7 @@ def test_recalibration_takes_the_statistics_of_the_images() -> None:
     [
         ({"share": "all"}, "share must be one of auto, none, elastic, not 'all'"),
         ({"sampling": "best"}, "sampling must be one of uniform, sandwich, not 'best'"),
+        ({"tell": "loss"}, "tell must be one of likelihood, accuracy, not 'loss'"),
         ({"paths": 0}, "paths must be 1 to 64, not 0"),
         ({"canonical": 1}, "canonical of evaluator 'supernet' must be true or false, not '1'"),
         ({"paths": 2.5}, "paths of evaluator 'supernet' must be a whole number, not '2.5'"),
