@@ -56,7 +56,7 @@ def test_strategies_are_told_the_likelihood_in_place_of_the_accuracy_if_it_is_th
 
 
 def test_a_likelihood_is_a_share():
-    with pytest.raises(NasError, match="'search_likelihood' is a share of images, 0 to 1, not 1.5"):
+    with pytest.raises(NasError, match="'search_likelihood' is a share of images, 0 to 1"):
         check_shares({"search_likelihood": 1.5})
 
 

@@ -57,8 +57,8 @@ def check(
     """Train ``count`` random networks of the domain for a short while each, and compare.
 
     The truth is the accuracy on *selection* after the training; the cheap score is what strategies
-    are told, which is read on *search* where it is one of images. ``fidelity.jsonl`` in the folder gets a row for each
-    network, ``fidelity.json`` what this returns.
+    are told, which is read on *search* where it is one of images. ``fidelity.jsonl`` in the folder
+    gets a row for each network, ``fidelity.json`` what this returns.
     """
     file = folder / ROWS
     drawn = [domain.sample(rng(seed, "fidelity", number)) for number in range(count)]

@@ -35,7 +35,7 @@ def best_device() -> str:
 def search_metrics(scores: Metrics, tell: str = "likelihood") -> dict[str, float]:
     """Scores on *search*, as `nas.train.score` gives them, by the names that an evaluator uses.
 
-    ``tell`` is one of `nas.objectives.TELLS`: with ``likelihood`` that is among them, for strategies.
+    ``tell`` is one of `nas.objectives.TELLS`: with ``likelihood`` that is among them.
     """
     named = {SEARCH + name: value for name, value in scores.items()}
     if tell == "likelihood":
