@@ -68,7 +68,7 @@ CASES = {
     "mnasnet-unbounded": Case(
         "nk:space=mnasnet,k=2,noise=0.15", (100, 200), range(100, 104), MODELS
     ),
-    "rl": Case("nk:space=mnasnet,k=2,noise=0.15", (500, 2000, 8000), range(100, 103), REINFORCED),
+    "rl": Case("nk:space=mnasnet,k=2,noise=0.15", (500, 2000, 8000), range(100, 108), REINFORCED),
 }
 
 

@@ -50,6 +50,17 @@ def test_canonical_is_the_least_parse():
         assert space.canonical(genes) == by_digest[space.decode(genes).digest]
 
 
+def test_a_gene_is_active_if_another_option_of_it_makes_another_network():
+    """Of `tiny`, a kernel that is repeated no time changes nothing; a repeat always does."""
+    space = tiny()
+    genes = np.array(every(space))
+    kernel_a, repeats_a, kernel_b, repeats_b = range(4)
+    active = space.active(genes)
+    assert (active[:, kernel_a] == (genes[:, repeats_a] > 0)).all()
+    assert (active[:, kernel_b] == (genes[:, repeats_b] > 0)).all()
+    assert active[:, [repeats_a, repeats_b]].all()
+
+
 def test_fbnet_counts_as_published():
     space = fbnet.space()
     assert len(space.slots) == 24

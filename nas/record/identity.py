@@ -17,7 +17,7 @@ from nas.files import through_json
 from nas.objectives import Objectives, reference
 from nas.reading import LEFT_OUT, from_json, short, to_json
 from nas.space import SearchSpace
-from nas.strategies.base import rng
+from nas.strategies.base import Strategy, rng
 
 __all__ = [
     "Identity",
@@ -27,6 +27,8 @@ __all__ = [
     "check_same",
     "identity",
     "space_digest",
+    "version_changes",
+    "versions",
 ]
 
 SAMPLED_NETWORKS = 8
@@ -85,6 +87,9 @@ class Identity:
     # Left out if empty, as in runs from before there was a confidence.
     margins: Mapping[str, Margin] = field(default_factory=dict, metadata=LEFT_OUT)
     """What a confidence adds to a latency, by device; empty without one."""
+    # Left out if empty, as in runs from before any of them had a second version.
+    versions: Mapping[str, int] = field(default_factory=dict, metadata=LEFT_OUT)
+    """`versions` of the code that decides proposals and costs."""
 
     def __post_init__(self) -> None:
         _ = self.threads  # raises for what is no number
@@ -110,6 +115,12 @@ class Identity:
         ]
 
 
+def versions(domain: Domain, strategy: Strategy) -> dict[str, int]:
+    """Of the code that decides proposals and costs, what is not the first version, by its name."""
+    every = {"strategy": strategy.draws_version}
+    return {name: number for name, number in every.items() if number > 1}
+
+
 def identity(
     domain: Domain,
     objectives: Objectives,
@@ -122,6 +133,7 @@ def identity(
     data: Mapping[str, object] | None = None,
     proxy: Mapping[str, object] | None = None,
     margins: Mapping[str, Margin] | None = None,
+    versions: Mapping[str, int] | None = None,
 ) -> Identity:
     """The identity of a run over a domain, as a reader of its ``run.json`` gets it.
 
@@ -143,6 +155,7 @@ def identity(
         "strategy": {"name": strategy, "settings": settings or {}},
         "seed": seed,
         "margins": margins or {},
+        "versions": versions or {},
     }
     return from_json(Identity, through_json(to_json(document)))
 
@@ -170,6 +183,11 @@ def check_same(folder: Path, recorded: Mapping[str, object], asked: Mapping[str,
 
     ``recorded`` and ``asked`` are plain JSON. Raises `RunError`.
     """
+    for change in version_changes(_versions(recorded), _versions(asked)):
+        raise RunError(
+            f"'{folder}' cannot go on: {change}. Begin anew with another --out; "
+            "its front can still be read"
+        )
     difference = _difference(recorded, asked)
     if difference is None:
         return
@@ -179,6 +197,21 @@ def check_same(folder: Path, recorded: Mapping[str, object], asked: Mapping[str,
         f"'{folder}' was begun with another {part}: {name} is {short(there)} there and "
         f"{short(here)} here. Go on with the same {part}, or begin anew with another --out"
     )
+
+
+def version_changes(recorded: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
+    """A phrase for each version in which a run differs from the code that is here."""
+    changes = []
+    for name in sorted({*recorded, *now}):
+        there, here = recorded.get(name, 1), now.get(name, 1)
+        if there != here:
+            changes.append(f"it was made with version {there} of its {name}, and this is {here}")
+    return changes
+
+
+def _versions(document: Mapping[str, object]) -> Mapping[str, int]:
+    found = document.get("versions", {})
+    return found if isinstance(found, Mapping) else {}
 
 
 def _difference(there: object, here: object, name: str = "") -> tuple[str, object, object] | None:

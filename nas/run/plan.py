@@ -12,7 +12,7 @@ from nas.domain import Domain
 from nas.errors import UsageError
 from nas.latency.table import Table
 from nas.objectives import QUALITY, Objectives, Reward, parse_objectives
-from nas.record.identity import Identity, SpaceArguments, identity
+from nas.record.identity import Identity, SpaceArguments, identity, versions
 from nas.report.text import shown_share, spread
 from nas.run.bounds import bounded_domain, full_metric, latency_margins
 from nas.run.evaluation import check_measured, make_evaluator, open_data
@@ -123,6 +123,7 @@ def plan(settings: Search) -> Plan:
             data=evaluator.describe_data(),
             proxy=evaluator.describe_training(),
             margins=margins,
+            versions=versions(domain, strategy),
         ),
     )
 

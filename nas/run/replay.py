@@ -6,14 +6,14 @@ it proposed then.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from nas import strategies
 from nas.errors import NasError, RunError
 from nas.files import through_json
 from nas.record import environment
-from nas.record.identity import space_digest
+from nas.record.identity import space_digest, version_changes, versions
 from nas.record.store import Claim
 from nas.report.probabilities import FILE
 from nas.run.run import Run
@@ -77,7 +77,8 @@ def replay(run: Run, watch: Callable[[int, int], None] = lambda done, count: Non
         # The record first: edited genes would otherwise show as a proposal that differs.
         change = _recorded(run, claim) or proposer.change(claim)
         if change is not None:
-            causes = tuple(_causes(run, claim))
+            changes = version_changes(run.identity.versions, proposer.versions)
+            causes = tuple(_causes(run, claim, changes))
             difference = Difference(number=claim.number, **vars(change), causes=causes)
             return Replay(proposals=done, difference=difference)
     return Replay(proposals=len(claims), difference=None)
@@ -131,6 +132,8 @@ class _Proposer:
         if isinstance(self._strategy, Differentiable):
             # It proposes from what its training left in the folder; nothing is trained again.
             self._strategy.learn(read_learned(run.folder / FILE))
+        self.versions = versions(run.domain, self._strategy)
+        """Of the code that is here."""
 
     def change(self, claim: Claim) -> _Change | None:
         """What of a claim comes out otherwise; claims come in the order of their numbers."""
@@ -162,9 +165,10 @@ def _proposed(claimed: Proposal, asked: Proposal) -> _Change | None:
 # -- causes ---------------------------------------------------------------------------------------
 
 
-def _causes(run: Run, claim: Claim) -> list[str]:
+def _causes(run: Run, claim: Claim, changes: Sequence[str]) -> list[str]:
+    """``changes``: of versions, which explain whatever comes out otherwise."""
     changed_space = space_digest(run.space) != run.identity.space.digest
-    causes = _edited_tables(run)
+    causes = [*changes, *_edited_tables(run)]
     if changed_space:
         causes.append(
             "the search space is not the one the run was made with: "

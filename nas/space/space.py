@@ -14,7 +14,7 @@ from nas.errors import SpaceError
 from nas.shape import Shape
 from nas.space.chain import Step, Word, unroll
 from nas.space.slots import Choice, Slot
-from nas.space.spelling import count_words, independent_ranges, least_options
+from nas.space.spelling import active_genes, count_words, independent_ranges, least_options
 from nas.trial import Genes
 from nas.units import html_table
 
@@ -191,6 +191,29 @@ class SearchSpace:
             else:
                 stages.append((slot.stage, word))
         return Architecture.of_layers(self.input, stages)
+
+    def active(self, genes: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+        """genes: (n, number of choices). Which of them matter: (n, number of choices).
+
+        A gene is active if another option of it, with its slot's other genes as they are, makes
+        other layers. The kernel of a skipped layer is not.
+        """
+        active = np.zeros(genes.shape, bool)
+        states = np.zeros(len(genes), np.int64)
+        for slot, options in enumerate(self.options(genes)):
+            first, last, _ = self.radix[slot]
+            active[:, first:last] = self._active[slot][states, options]
+            states = self.chain[slot].next[states, options]
+        return active
+
+    @cached_property
+    def _active(self) -> list[NDArray[np.bool_]]:
+        """By slot: (states, options, genes of the slot)."""
+        tables = []
+        for (first, last, _), step in zip(self.radix, self.chain, strict=True):
+            sizes = self.gene_sizes[first:last]
+            tables.append(np.array([active_genes(words, sizes) for words in step.words]))
+        return tables
 
     @cached_property
     def distinct(self) -> int:

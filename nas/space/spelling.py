@@ -7,17 +7,36 @@ counted and compared as words over layers, not as genes.
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nas.arch import Layer
 from nas.shape import Shape
-from nas.space.chain import Node, Step
+from nas.space.chain import Node, Step, Word
 
-__all__ = ["count_words", "independent_ranges", "least_options"]
+__all__ = ["active_genes", "count_words", "independent_ranges", "least_options"]
 
 Place = tuple[int, int, Node]
 """Where a reader of layers may stand: a slot, its state, and a node of its prefix tree."""
 
 Moves = dict[int, list[tuple[int, int]]]
 """Of one slot, by position in the layers: options that fit there, each with the position after."""
+
+
+def active_genes(words: Sequence[Word], sizes: Sequence[int]) -> NDArray[np.bool_]:
+    """Whether another option of a gene makes another word: (options of the slot, its genes).
+
+    ``words``: one per option of the slot, whose genes have so many options each.
+    """
+    numbers: dict[Word, int] = {}
+    for word in words:
+        numbers.setdefault(word, len(numbers))
+    spelled = np.array([numbers[word] for word in words]).reshape(sizes)
+    active = np.zeros((*spelled.shape, len(sizes)), bool)
+    for gene in range(len(sizes)):
+        differs = np.ptp(spelled, axis=gene, keepdims=True) > 0
+        active[..., gene] = differs
+    return active.reshape(len(words), len(sizes))
 
 
 def count_words(chain: Sequence[Step]) -> int:

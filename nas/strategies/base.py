@@ -28,6 +28,9 @@ class Strategy(ABC):
     killed study resumes by telling a new strategy its record.
     """
 
+    draws_version: int = 1
+    """Raised whenever the same arguments and trials would give other proposals than before."""
+
     @abstractmethod
     def ask(self, number: int, pending: Sequence[Proposal] = ()) -> Proposal:
         """Propose the network to evaluate as trial ``number``. Learns nothing."""

@@ -27,8 +27,9 @@ Masks = NDArray[np.bool_]
 
 HIDDEN = 64
 """Of the LSTM and its embeddings, as in NNI's policy."""
-BASELINE = 0.95
-"""How much of the moving average of rewards stays after a batch, as in TuNAS."""
+BASELINE = 0.5
+"""How much of the moving average of rewards stays after a batch. TuNAS' .95 is for steps of
+one network: over batches of 20 it remembers 400 trials."""
 CLIP = 0.2
 """Epsilon of PPO's equation 7, as in its section 6.1."""
 DRAWS = 8
@@ -73,13 +74,37 @@ class _Sample:
     """Minus the loss; None where nothing could be measured."""
 
 
+@dataclass(frozen=True)
+class _Average:
+    """An exponential moving average without a bias to its start (Adam's, section 3; TuNAS)."""
+
+    total: float = 0.0
+    weight: float = 0.0
+    """The sum of what the values in the total count."""
+
+    def after(self, value: float) -> "_Average":
+        """With one more value."""
+        return _Average(
+            BASELINE * self.total + (1 - BASELINE) * value,
+            BASELINE * self.weight + (1 - BASELINE),
+        )
+
+    @property
+    def value(self) -> float:
+        """The average; of no value there is none."""
+        return self.total / self.weight
+
+
 class ReinforcementLearning(Strategy):
     """A policy that is updated after every ``batch`` trials told, in the order told.
 
     Options that no network inside the bounds can follow are masked. The note carries the
-    log-probability. The advantage is the reward minus its moving average, in standard deviations of
-    the rewards told.
+    log-probability of the active genes: what no layer depends on was no decision (TuNAS). The
+    advantage is the reward minus its moving average, in standard deviations of the rewards told.
     """
+
+    draws_version = 2
+    """1 had a baseline that remembered 400 trials, and counted genes that are not active."""
 
     def __init__(
         self,
@@ -111,7 +136,7 @@ class ReinforcementLearning(Strategy):
         self.adam = torch.optim.Adam(self.policy.parameters(), rate, self.preset.betas)
         self.samples: list[_Sample] = []
         self.rewards: list[float] = []
-        self.baseline = 0.0
+        self.baseline = _Average()
         self.updates = 0
 
     def _policy(self) -> "_Policy":
@@ -185,15 +210,19 @@ class ReinforcementLearning(Strategy):
     ) -> tuple[Tensor, Tensor]:
         """Log-probabilities of whole networks, and mean entropies of a gene: (n,) each.
 
-        masks: those of the genes, if they are known.
+        Of active genes only. masks: those of the genes, if they are known.
         """
         chosen = torch.tensor(genes)
+        active = torch.from_numpy(self.domain.space.active(chosen.numpy()))
         masks = self._masks(chosen.numpy()) if masks is None else masks
         # Not minus infinity: times a probability of 0, in the entropy, it is NaN.
         logits = self.policy.all_logits(chosen).masked_fill(~torch.from_numpy(masks), -1e9)
         logged = torch.log_softmax(logits, dim=2)
-        entropy = -(logged.exp() * logged).sum(dim=2).mean(dim=1)
-        return logged.gather(2, chosen[:, :, None])[:, :, 0].sum(dim=1), entropy
+        entropies = -(logged.exp() * logged).sum(dim=2)
+        # A network whose genes all say nothing has no entropy, and not 0 / 0.
+        entropy = (entropies * active).sum(dim=1) / active.sum(dim=1).clamp(min=1)
+        of_genes = logged.gather(2, chosen[:, :, None])[:, :, 0]
+        return (of_genes * active).sum(dim=1), entropy
 
     def tell(self, trial: Trial) -> None:
         """See `Strategy`."""
@@ -212,7 +241,7 @@ class ReinforcementLearning(Strategy):
         state = {
             "policy": self.policy.state_dict(),
             "adam": self.adam.state_dict(),
-            "numbers": [self.baseline, float(self.updates)],
+            "numbers": [self.baseline.total, self.baseline.weight, float(self.updates)],
             "rewards": torch.tensor(self.rewards, dtype=torch.float64),
             "waiting": len(self.samples),
         }
@@ -224,7 +253,8 @@ class ReinforcementLearning(Strategy):
         state = torch.load(io.BytesIO(snapshot), weights_only=True)
         self.policy.load_state_dict(state["policy"])
         self.adam.load_state_dict(state["adam"])
-        self.baseline, self.updates = state["numbers"][0], int(state["numbers"][1])
+        total, weight, updates = state["numbers"]
+        self.baseline, self.updates = _Average(total, weight), int(updates)
         self.rewards = state["rewards"].tolist()
         # The policy has learnt from these; those of the unfinished batch have to wait again.
         learnt = len(told) - state["waiting"]
@@ -265,13 +295,9 @@ class ReinforcementLearning(Strategy):
         rewards = np.array(
             [worst if sample.reward is None else sample.reward for sample in samples]
         )
-        # From zero, an average that moves by a twentieth would take dozens of batches to arrive.
-        if self.baseline == 0.0 and len(self.rewards) <= self.batch:
-            self.baseline = float(rewards.mean())
-        # Before the baseline moves: it must not hold the rewards that it is subtracted from.
-        advantage = torch.from_numpy((rewards - self.baseline) / spread)
-        self.baseline = BASELINE * self.baseline + (1 - BASELINE) * float(rewards.mean())
-        return advantage
+        # Before it is used, as in TuNAS: a policy that improves is not ahead of its own past.
+        self.baseline = self.baseline.after(float(rewards.mean()))
+        return torch.from_numpy((rewards - self.baseline.value) / spread)
 
     def _gain(self, logged: Tensor, before: Tensor, advantage: Tensor) -> Tensor:
         """What a step shall raise, per sample: equation 7, or REINFORCE's."""

@@ -1,5 +1,6 @@
 """Replay: all proposals of a run come out again; each way to tamper with one is named."""
 
+import dataclasses
 import json
 import os
 import sys
@@ -9,8 +10,10 @@ import pytest
 
 from nas.errors import RunError
 from nas.record import store
+from nas.record.store import Store
 from nas.run.replay import replay, require
 from nas.run.run import Run
+from nas.strategies.evolution import Evolution
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +89,18 @@ def test_another_version_is_named(copy):
     edit(copy / "run.json", f'"numpy": "{numpy}"', '"numpy": "1.0"')
     edit(copy / "run.json", "population=3", "population=2", count=2)
     assert any("another environment: numpy was 1.0" in cause for cause in difference(copy).causes)
+
+
+def test_another_version_of_the_strategy_is_named_and_not_gone_on_with(copy, monkeypatch):
+    """A run of before the strategy had a second version is told from one of now."""
+    monkeypatch.setattr(Evolution, "draws_version", 2)
+    reseed(copy)
+    change = "it was made with version 1 of its strategy, and this is 2"
+    assert difference(copy).causes[0] == change
+    run = Run(copy)
+    now = dataclasses.replace(run.identity, versions={"strategy": 2})
+    with pytest.raises(RunError, match=f"cannot go on: {change}. Begin anew with another --out"):
+        Store.resume(copy, run.space, now)
 
 
 def test_an_edited_table_is_named(copy):

@@ -1,14 +1,20 @@
 """Policies over genes."""
 
+import dataclasses
 import functools
 
 import numpy as np
 import pytest
 
+from nas.cost.compiled import compile_costs
+from nas.domain import Domain
 from nas.errors import RunError, UsageError
 from nas.objectives import Objectives, parse_objectives
+from nas.ops.conv import Classifier, Conv
 from nas.record.identity import identity
 from nas.record.store import Store, canonical
+from nas.shape import Shape
+from nas.space import Choice, SearchSpace, Slot, fixed
 from nas.strategies import make
 from nas.strategies.base import Proposal
 from nas.study import snapshots
@@ -61,6 +67,68 @@ def test_steps_and_whole_strings_have_the_same_logits():
         previous = genes[:, position - 1] if position else torch.full((4,), -1)
         logits, state = strategy.policy.step(previous, position, state)
         assert torch.allclose(logits, whole[:, position])
+
+
+def told(strategy, rewards):
+    """Tell one batch of networks of these rewards, each as the policy proposed it."""
+    for number, reward in enumerate(rewards):
+        proposal = strategy.ask(number)
+        trial = toy_trial(strategy.domain, number, proposal, 1)
+        strategy.tell(dataclasses.replace(trial, losses=(-reward,)))
+
+
+def test_the_baseline_forgets_within_a_few_batches_and_has_no_bias_to_its_start():
+    """Of batches with means 1, 1, 4 half the weight is on the last, and none on zero."""
+    strategy = make("rl:tunas,batch=2", toy_domain(), seed=0)
+    told(strategy, [0.0, 2.0])
+    assert strategy.baseline.value == pytest.approx(1)
+    told(strategy, [1.0, 1.0])
+    assert strategy.baseline.value == pytest.approx(1)
+    told(strategy, [4.0, 4.0])
+    assert strategy.baseline.value == pytest.approx((1 * 1 + 2 * 1 + 4 * 4) / 7)
+
+
+def test_a_batch_is_judged_by_a_baseline_that_has_seen_it(monkeypatch):
+    strategy = make("rl:tunas,batch=2", toy_domain(), seed=0)
+    judged = []
+    advantage = strategy._advantage
+
+    def judge(samples):
+        judged.append(advantage(samples) * np.std(strategy.rewards))
+        return judged[-1]
+
+    monkeypatch.setattr(strategy, "_advantage", judge)
+    told(strategy, [0.0, 2.0])
+    told(strategy, [5.0, 7.0])
+    # Half of the weight before, all of it after: (1 + 2 * 6) / 3.
+    assert judged[1].tolist() == pytest.approx([5 - 13 / 3, 7 - 13 / 3])
+
+
+def domain_of_repeats():
+    """A layer of kernel 3 or 5 that is repeated no time, once or twice."""
+
+    def make_layers(picked, shape):
+        return [Conv(kernel=picked["kernel"], channels=3)] * picked["repeats"]
+
+    choices = (Choice("kernel", (3, 5)), Choice("repeats", (0, 1, 2)))
+    layers = Slot(name="layers", stage="layers", choices=choices, make=make_layers)
+    space = SearchSpace(
+        name="repeats", input=Shape(3, 8), slots=(layers, fixed("head", Classifier(classes=2)))
+    )
+    return Domain(space, compile_costs(space, ("macs",), lambda layer: (layer.macs,)))
+
+
+def test_a_gene_of_no_effect_has_no_probability_no_entropy_and_no_gradient():
+    """The kernel of a layer that is repeated no time was no decision."""
+    strategy = make("rl:tunas", domain_of_repeats(), seed=0)
+    logged, entropy = strategy._log_probabilities([(0, 0), (1, 0), (1, 1)])
+    odds = [1 / 3, 1 / 3, 1 / 6]
+    assert logged.detach().exp().tolist() == pytest.approx(odds)
+    means = [np.log(3), np.log(3), (np.log(2) + np.log(3)) / 2]
+    assert entropy.detach().tolist() == pytest.approx(means)
+    logged[0].backward()
+    assert not strategy.policy.logits.grad[0].any()
+    assert strategy.policy.logits.grad[1].any()
 
 
 def test_a_trial_of_another_s_is_learned_from():
