@@ -4,7 +4,6 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from nas import catalog
 from nas.cost.compiled import compile_costs
 from nas.cost.costs import space_costs
 from nas.domain import Bound, Domain
@@ -70,7 +69,9 @@ def test_count_is_exact():
     space = toy()
     for upper in (120, 150, 200, 260):
         dom = domain(space, Bound("params", upper))
-        assert dom._counts.total == dom.inside(every(space)).sum()
+        count = dom.inside(every(space)).sum()
+        assert dom.completions(()).sum() == count
+        assert dom.share == count / space.cardinality
 
 
 @pytest.mark.parametrize("module", [fbnet, mnasnet])
@@ -107,11 +108,10 @@ def test_features_put_ordinal_options_on_a_line_and_others_at_distance_one():
     ) == pytest.approx(1)
 
 
-def test_ticks_are_microseconds_and_never_over_the_bound():
+def test_rounding_to_ticks_never_passes_the_bound():
     space = fbnet.space()
     costs = compile_costs(space, ("ms",), lambda layer: (layer.macs * 1.7e-7 + 0.01,))
     dom = Domain(space, costs, (Bound("ms", 40.0, 39.0),))
-    assert dom._counts.tick == 1e-3
     priced = costs.price(dom.sample_many(2000, np.random.default_rng(0)))[:, 0]
     assert priced.max() <= 40.0
     assert priced.min() >= 39.0
@@ -142,14 +142,6 @@ def test_a_bound_must_make_sense():
         Bound("params", 2, 3)
     with pytest.raises(BoundError, match="must not exceed"):
         Bound("params", math.nan)
-
-
-def test_a_band_narrower_than_its_rounding_is_refused():
-    space = fbnet.space(resolution=32)
-    costs = space_costs(space, [catalog.device("pixel1")])
-    low = costs.extreme("latency_ms@pixel1")[0]
-    with pytest.raises(BoundError, match="no network of space 'fbnet' meets"):
-        Domain(space, costs, [Bound("latency_ms@pixel1", low + 1.0001, low + 1)])
 
 
 def test_completions_count_what_is_inside():
@@ -213,4 +205,5 @@ def test_the_share_inside_the_bounds():
     assert toy_domain(layers=3).share == 1
     middle = toy_domain(layers=3).quantiles("macs", (0.3,))[0]
     assert toy_domain([Bound("macs", middle)], layers=3).share == pytest.approx(0.3, abs=0.01)
-    assert toy_domain([Bound("macs", middle), Bound("params", 1e6)], layers=3).share is None
+    both = toy_domain([Bound("macs", middle), Bound("params", 1e6)], layers=3)
+    assert both.share == pytest.approx(0.3, abs=0.01)

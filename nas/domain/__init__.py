@@ -1,9 +1,10 @@
 """A space under a run's bounds: the ground a strategy works on. Everything it hands out is inside.
 
-Bounds are on additive costs, or on maxima such as peak memory. Under one additive bound or band,
-`Domain.sample` is uniform over the feasible gene tuples: they are counted by dynamic programming in
-integer ticks, and drawn slot by slot in proportion. Under several it takes sweeps of conditional
-draws (Gibbs sampling) from such a start, which is uniform in the limit.
+Bounds are on additive costs, or on maxima such as peak memory. `Domain.sample` is uniform over the
+feasible gene tuples. What meets the tightest additive bound, and hardly anything else, is counted
+by dynamic programming in integer ticks, and drawn slot by slot in proportion; draws outside any
+bound are left out. Where fewer than one in 1,000 is inside, it takes sweeps of conditional draws
+(Gibbs sampling) from varied networks inside instead, which are uniform in the limit only.
 """
 
 from nas.domain.bound import Bound

@@ -1,15 +1,17 @@
 """Completions of every prefix that stay inside one additive bound, counted in integer ticks.
 
-A tick is 1 µs of a latency in ms, or the common divisor of a cost in whole numbers. If the range
-needs more than `TICKS` of them, a tick is a multiple of that.
-
-Each option's cost is rounded up, and the lower bound is raised by what that rounding may add. So
-what is drawn is always inside, and networks within those few ticks of a border are not drawn.
+A tick is a 2^17th of the range up to the bound; of a cost in whole numbers, a multiple of their
+common divisor. Each option's cost is rounded to the nearest tick, so a sum of ticks is off by what
+the slots' rounding adds at least and at most. Counted is the band with these added outside, which
+holds every network of the band and a few beside it, or the band with these taken off, which holds
+networks of the band alone. In whole numbers of up to 2^17 divisors nothing is rounded: both are the
+band.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,17 +22,23 @@ from nas.errors import SpaceError
 from nas.space import SearchSpace
 from nas.trial import Genes
 
-__all__ = ["COARSE_TICKS", "TICKS", "Band", "Counts", "Masks", "everything_allowed"]
+__all__ = ["COARSE_TICKS", "TICKS", "Band", "Counts", "Masks", "Ticks", "everything_allowed"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Masks = list[NDArray[np.bool_]]
 """Per slot, (states, options): whether the option may be taken there."""
+Side = Literal["outer", "inner"]
+"""Whether what is counted holds the whole band, or nothing outside it."""
 
 TICKS = 1 << 17
-"""Most ticks of a range. A table of completions has one column for each."""
+"""Ticks of a range. A table of completions has one column for each."""
 COARSE_TICKS = 1 << 12
 """Enough where only shares are asked for, and counted in a fraction of a second."""
+FINEST = 1e-6
+"""Least range that is cut into ticks, as a share of the largest cost: finer is a float's dust."""
+DUST = 1e-3
+"""Ticks that sums of floats may be off."""
 
 
 def everything_allowed(costs: Compiled) -> Masks:
@@ -47,8 +55,8 @@ class Band:
     floor: float
     lower: float
     upper: float
-    capped: bool
-    """Whether something is too costly. Otherwise rounding up must not push the costliest out."""
+    largest: float
+    """The sum of each slot's largest value."""
 
     @classmethod
     def of(cls, costs: Compiled, bound: Bound) -> "Band":
@@ -64,85 +72,126 @@ class Band:
             floor=float(floor),
             lower=max(bound.lower - floor, 0.0),
             upper=min(bound.upper - floor, largest),
-            capped=bound.upper < math.inf,
+            largest=largest,
         )
 
     @classmethod
     def everything(cls, costs: Compiled) -> "Band":
         """A band that holds every network: what the masks leave is counted."""
         values = [np.zeros(table.shape[:2]) for table in costs.values]
-        return cls(values=values, floor=0.0, lower=0.0, upper=0.0, capped=False)
+        return cls(values=values, floor=0.0, lower=0.0, upper=0.0, largest=0.0)
+
+
+class Ticks:
+    """A band's costs in ticks."""
+
+    def __init__(self, space: SearchSpace, band: Band, allowed: Masks, most_ticks: int) -> None:
+        self.space = space
+        self.band = band
+        self.allowed = allowed
+        divisor = _divisor(band.values)
+        self.tick = _tick(band, divisor, most_ticks)
+        """The cost of one."""
+        # What is above the bound by itself is never taken, and its ticks might overflow.
+        above = math.ceil(band.upper / self.tick) + len(band.values) + 1
+        exact = [np.minimum(table / self.tick, above) for table in band.values]
+        self.ticks = [np.rint(table).astype(np.int64) for table in exact]
+        """Per slot, (states, options)."""
+        added = [ticks - table for ticks, table in zip(self.ticks, exact, strict=True)]
+        self.least_added = sum(float(table.min()) for table in added)
+        """Ticks that rounding adds to a network at least; mostly negative."""
+        self.most_added = sum(float(table.max()) for table in added)
+        self.mean_added = sum(float(table.mean()) for table in added)
+        self.is_exact = divisor is not None and self.least_added == self.most_added == 0
+
+    def ends(self, side: Side) -> tuple[int, int]:
+        """The band's first and last sum of ticks; the last comes before the first if it is empty.
+
+        ``outer``: the costs of all its networks are among them. ``inner``: these sums are of
+        networks inside alone.
+        """
+        band = self.band
+        least, most, dust = self.least_added, self.most_added, DUST
+        if side == "inner":
+            least, most, dust = most, least, -dust
+        if self.is_exact:
+            dust = 0.0
+        first = 0
+        if band.lower > 0:
+            first = max(0, math.ceil(band.lower / self.tick + least - dust))
+        # Where nothing is too costly, rounding must not push the costliest out.
+        last = sum(int(ticks.max()) for ticks in self.ticks)
+        if band.upper < band.largest:
+            last = min(last, math.floor(band.upper / self.tick + most + dust))
+        return first, max(last, -1)
+
+    def moves(self, slot: int, last: int) -> Iterator[tuple[int, int, int, int]]:
+        """State, successor, ticks up to ``last`` and number of options that have these in common.
+
+        Options that lead alike are counted together: a slot has few kinds.
+        """
+        step = self.space.chain[slot]
+        for state in range(len(step.states)):
+            options = np.stack([step.next[state], self.ticks[slot][state]])
+            options = options[:, self.allowed[slot][state]]
+            kinds, counts = np.unique(options, axis=1, return_counts=True)
+            for successor, used, count in zip(*kinds.tolist(), counts.tolist(), strict=True):
+                if used <= last:
+                    yield state, successor, used, count
+
+    def up_to(self) -> Floats:
+        """Gene tuples of at most so many ticks: (last tick + 1,)."""
+        last = self.ends("outer")[1]
+        # By state and ticks used, from the first slot on.
+        reached = np.zeros((1, last + 1))
+        reached[0, 0] = 1
+        for slot, step in enumerate(self.space.chain):
+            after = np.zeros((int(step.next.max()) + 1, last + 1))
+            for state, successor, used, count in self.moves(slot, last):
+                after[successor, used:] += count * reached[state, : last + 1 - used]
+            reached = after
+        return np.asarray(reached.sum(axis=0).cumsum())
 
 
 class Counts:
     """Completions inside a band, by slot, state and ticks used."""
 
-    def __init__(
-        self, space: SearchSpace, band: Band, allowed: Masks, *, most_ticks: int = TICKS
-    ) -> None:
-        self.space = space
-        self.allowed = allowed
-        self.floor = band.floor
-        unit = _unit(band.values)
-        self.tick = unit * max(1, math.ceil(band.upper / unit / most_ticks))
-        # Without the 1e-9, a cost that is 3 ticks up to rounding in the last bit would take 4.
-        self.ticks = [np.ceil(table / self.tick - 1e-9).astype(np.int64) for table in band.values]
-        added = [
-            ticks - table / self.tick for ticks, table in zip(self.ticks, band.values, strict=True)
-        ]
-        self.rounding = sum(float(table.mean()) for table in added)
-        """Ticks that rounding up adds to a network, in the mean."""
-        self.upper = int(band.upper / self.tick + 1e-9)
-        if not band.capped:
-            # Rounding up adds less than a tick a slot.
-            self.upper += len(band.values)
-        self.lower = 0
-        if band.lower > 0:
-            most_added = sum(float(table.max()) for table in added)
-            # Without the 1e-6, a sum that is whole up to rounding would cost one tick more.
-            self.lower = math.ceil(band.lower / self.tick + most_added - 1e-6)
-        # A band narrower than its rounding holds nothing.
-        self.lower = min(self.lower, self.upper + 1)
-        self.tables = self._tables()
+    def __init__(self, ticks: Ticks, side: Side) -> None:
+        self.space = ticks.space
+        self.allowed = ticks.allowed
+        self.ticks = ticks.ticks
+        self.is_exact = ticks.is_exact
+        """Whether nothing was rounded: what is counted is the band."""
+        first, last = ticks.ends(side)
+        # An empty band has a column too, of zeros.
+        self.upper = max(last, 0)
+        self.tables = self._tables(ticks, first, last)
         start = np.zeros(1, np.int64)
-        self.total = self._inside(0, start, start)[0]
-        """Gene tuples inside."""
+        self.total = float(self._inside(0, start, start)[0])
+        """Gene tuples counted."""
 
-    def _tables(self) -> list[Floats]:
-        """Per slot, (states, ticks + 1). Completions that use at most so many ticks."""
+    def _tables(self, ticks: Ticks, first: int, last: int) -> list[Floats]:
+        """Per slot, (states, ticks + 1). Completions that end in the band, by ticks used before."""
+        chain = self.space.chain
         # As floats: FBNet's space has 9^22 gene tuples, more than 64-bit integers can count.
-        last_states = int(self.space.chain[-1].next.max()) + 1
-        tables = [np.ones((last_states, self.upper + 1))]
-        for slot in reversed(range(len(self.space.chain))):
-            tables.append(self._table(slot, tables[-1]))
+        # The band itself is counted. As a difference of two counts it would vanish beside 1e21.
+        after = np.zeros((int(chain[-1].next.max()) + 1, self.upper + 1))
+        after[:, first : last + 1] = 1
+        tables = [after]
+        for slot in reversed(range(len(chain))):
+            table = np.zeros((len(chain[slot].states), self.upper + 1))
+            for state, successor, used, count in ticks.moves(slot, self.upper):
+                table[state, : self.upper + 1 - used] += count * tables[-1][successor, used:]
+            tables.append(table)
         return tables[::-1]
-
-    def _table(self, slot: int, after: Floats) -> Floats:
-        """A slot's table from that of the slot after it."""
-        step = self.space.chain[slot]
-        table = np.zeros((len(step.states), self.upper + 1))
-        for state in range(len(step.states)):
-            moves = np.stack([step.next[state], self.ticks[slot][state]])
-            moves = moves[:, self.allowed[slot][state]]
-            # Options of one successor and one cost are added together: a slot has few kinds.
-            kinds, counts = np.unique(moves, axis=1, return_counts=True)
-            for (successor, used), count in zip(kinds.T, counts, strict=True):
-                if used <= self.upper:
-                    table[state, used:] += count * after[successor, : self.upper + 1 - used]
-        return table
 
     def _inside(self, slot: int, state: Integers, used: Integers) -> Floats:
         """state, used: of one shape. Completions that end in the band, begun before a slot.
 
         Returns an array of that shape.
         """
-        table = self.tables[slot]
-        # A table counts what uses at most so many ticks: the band is a difference of two counts.
-        top = self.upper - used
-        bottom = self.lower - 1 - used
-        up_to_top = np.where(top >= 0, table[state, np.maximum(top, 0)], 0)
-        below_band = np.where(bottom >= 0, table[state, np.maximum(bottom, 0)], 0)
-        return np.asarray(up_to_top - below_band)
+        completions = self.tables[slot][state, np.minimum(used, self.upper)]
+        return np.where(used <= self.upper, completions, 0)
 
     def _by_option(self, slot: int, state: Integers, used: Integers) -> Floats:
         """state, used: (n,). Completions by the slot's option: (n, options)."""
@@ -218,10 +267,16 @@ class Counts:
         return np.asarray((sums <= places).sum(axis=1))
 
 
-def _unit(values: Sequence[Floats]) -> float:
-    """The divisor that all values share, if they are whole numbers, else a thousandth."""
+def _tick(band: Band, divisor: float | None, most_ticks: int) -> float:
+    if divisor is not None:
+        return divisor * max(1, math.ceil(band.upper / divisor / most_ticks))
+    return max(band.upper, FINEST * (abs(band.floor) + band.largest)) / most_ticks
+
+
+def _divisor(values: Sequence[Floats]) -> float | None:
+    """The greatest that all values share, if they are whole numbers."""
     flat = np.concatenate([table.ravel() for table in values])
     whole = flat.astype(np.int64)
     if (whole != flat).any():
-        return 1e-3
+        return None
     return float(np.gcd.reduce(whole) or 1)

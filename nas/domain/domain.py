@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from nas.cost.compiled import Compiled
 from nas.domain.bound import Bound
-from nas.domain.counting import COARSE_TICKS, Band, Counts, Masks, everything_allowed
-from nas.domain.several import descend, excess, one_gene_apart, sweep
+from nas.domain.counting import COARSE_TICKS, Band, Counts, Masks, Ticks, everything_allowed
+from nas.domain.sampling import Sampler
+from nas.domain.several import one_gene_apart
 from nas.errors import BoundError
 from nas.space import SearchSpace
 from nas.trial import Genes
@@ -21,9 +22,9 @@ __all__ = ["Domain"]
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
+DRAWS_VERSION = 2
+"""1 counted in ticks of 1 µs, and took sweeps from one network under several bounds."""
 DIGITS = 4
-STARTS_DRAWN = 4096
-STARTS_TRIED = 8
 CROSSOVER_MIXES = 64
 """Priced at once, which takes little longer than pricing one."""
 
@@ -52,12 +53,8 @@ class Domain:
         self.bounds = tuple(bounds)
         for bound in self.bounds:
             self._check_reachable(bound)
-        # Bounds on maxima are kept by leaving out single options; only sums have to be counted.
-        self._additive = [b for b in self.bounds if not costs.maxima[costs.column(b.metric)]]
-        if self._additive and not self._counts.total:
-            raise BoundError(f"no network of space '{space.name}' meets {self.bounds_text}")
-        self._coarse_counts: dict[str, Counts] = {}
-        self._start = self._find_start() if len(self._additive) > 1 else None
+        self._sampler = Sampler(costs, self.bounds, self._allowed(), self.inside)
+        self._spreads: dict[str, tuple[Ticks, Floats]] = {}
 
     @property
     def bounds_text(self) -> str:
@@ -77,7 +74,6 @@ class Domain:
             f"Try {bound.metric} of {nearest}"
         )
 
-    @cached_property
     def _allowed(self) -> Masks:
         """Options that do not break a bound on a maximum by themselves."""
         allowed = everything_allowed(self.compiled)
@@ -88,29 +84,21 @@ class Domain:
                     mask &= values[:, :, column] <= bound.upper
         return allowed
 
-    @cached_property
-    def _counts(self) -> Counts:
-        """Counts under the first additive bound, if there is one, and under all maxima."""
-        if self._additive:
-            band = Band.of(self.compiled, self._additive[0])
-        else:
-            band = Band.everything(self.compiled)
-        return Counts(self.space, band, self._allowed)
-
     # -- how costs are spread over the space ------------------------------------------------------
 
     @property
     def share(self) -> float | None:
         """Share of all gene tuples that are inside the bounds, 0..1.
 
-        None under several additive bounds, which are not counted. Networks within a few ticks of a
-        border count as outside, see `nas.domain.counting`.
+        Counted where whole numbers are bounded once, else estimated from draws. None where draws
+        under the tightest bound that adds up are hardly ever inside the others.
         """
-        if not self.bounds:
-            return 1.0
-        if len(self._additive) > 1:
-            return None
-        return float(self._counts.total) / self.space.cardinality
+        return self._sampler.share if self.bounds else 1.0
+
+    @property
+    def draws_version(self) -> int:
+        """Which generation of `sample` it is: from one to the next, a seed draws other networks."""
+        return DRAWS_VERSION if self.bounds else 1
 
     def quantiles(self, metric: str, shares: Sequence[float]) -> list[float]:
         """Figures of an additive cost that these shares of all gene tuples do not pass.
@@ -118,33 +106,31 @@ class Domain:
         Bounds are left aside. Counted in ticks of a 4,096th of the range or finer, and exact to
         about one of them.
         """
-        counts = self._coarse(metric)
-        cumulated = counts.tables[0][0]
-        places = np.searchsorted(cumulated, np.array(shares) * cumulated[-1])
-        # Costs are rounded up to ticks: what that adds in the mean is taken off again.
-        return [float(counts.floor + (place - counts.rounding) * counts.tick) for place in places]
+        ticks, up_to = self._spread(metric)
+        places = np.searchsorted(up_to, np.array(shares) * up_to[-1])
+        # What rounding to ticks adds in the mean is taken off again.
+        floor = ticks.band.floor
+        return [float(floor + (place - ticks.mean_added) * ticks.tick) for place in places]
 
     def share_within(self, metric: str, upper: float) -> float:
         """Share of all gene tuples whose additive cost is at most ``upper``, 0..1.
 
         As exact as `quantiles`, in a fraction of a second.
         """
-        counts = self._coarse(metric)
-        place = round((upper - counts.floor) / counts.tick + counts.rounding)
+        ticks, up_to = self._spread(metric)
+        place = round((upper - ticks.band.floor) / ticks.tick + ticks.mean_added)
         if place < 0:
             return 0.0
-        cumulated = counts.tables[0][0]
-        return float(cumulated[min(place, len(cumulated) - 1)] / cumulated[-1])
+        return float(up_to[min(place, len(up_to) - 1)] / up_to[-1])
 
-    def _coarse(self, metric: str) -> Counts:
-        """Counts of all gene tuples, in few ticks."""
-        if metric not in self._coarse_counts:
+    def _spread(self, metric: str) -> tuple[Ticks, Floats]:
+        """A cost in few ticks, and how many of all gene tuples have at most so many."""
+        if metric not in self._spreads:
             largest, _ = self.compiled.extreme(metric, largest=True)
             band = Band.of(self.compiled, Bound(metric, largest))
-            self._coarse_counts[metric] = Counts(
-                self.space, band, everything_allowed(self.compiled), most_ticks=COARSE_TICKS
-            )
-        return self._coarse_counts[metric]
+            ticks = Ticks(self.space, band, everything_allowed(self.compiled), COARSE_TICKS)
+            self._spreads[metric] = ticks, ticks.up_to()
+        return self._spreads[metric]
 
     # -- what a strategy asks ---------------------------------------------------------------------
 
@@ -176,26 +162,35 @@ class Domain:
 
     def sample_many(self, count: int, rng: np.random.Generator) -> Integers:
         """``count`` networks, (count, number of choices), drawn as by `sample`."""
-        if self._start is not None:
-            # Each draw begins at the start, so none depends on the draws before it.
-            draws = [sweep(self.space, self._start, self.inside, rng) for _ in range(count)]
-            return np.array(draws)
         if self.bounds:
-            return self._counts.draw(count, rng)
+            return self._sampler.draw(count, rng)
         columns = [rng.integers(size, size=count) for size in self.space.gene_sizes]
         return np.stack(columns, axis=1)
+
+    @cached_property
+    def _inner(self) -> Counts:
+        """What is surely inside the tightest bound that adds up, and under all maxima."""
+        counts = Counts(self._sampler.ticks, "inner")
+        if not counts.total:
+            raise BoundError(
+                f"{self.bounds_text}: a band narrower than what rounding to ticks of "
+                f"{self._sampler.ticks.tick:.2g} adds holds no network for sure. Widen it, or take "
+                "a strategy that draws whole networks, such as gp"
+            )
+        return counts
 
     def completions(self, prefix: Genes) -> Floats:
         """By option of the gene after the prefix, how many networks inside begin so: (options,).
 
-        Counted as `sample` does; under several additive bounds by the first of them, and by all
-        maxima. Raises `SpaceError` if the prefix holds all genes.
+        Under several bounds that add up, by the tightest of them and by all maxima. Networks within
+        a few ticks of a border are left out, see `nas.domain.counting`. Raises `SpaceError` if the
+        prefix holds all genes, and `BoundError` if a band is so narrow that none is left.
         """
-        return self._counts.completions(prefix)
+        return self._inner.completions(prefix)
 
     def completions_along(self, genes: Integers) -> list[Floats]:
         """genes: (n, number of choices). `completions` of every prefix: per gene, (n, options)."""
-        return self._counts.completions_along(genes)
+        return self._inner.completions_along(genes)
 
     def neighbours(self, genes: Genes) -> Integers:
         """Every network inside that differs in one gene: (n, number of choices), in gene order."""
@@ -235,27 +230,3 @@ class Domain:
         genes = np.asarray(genes)
         columns = [options[genes[:, i]] for i, options in enumerate(self._feature_maps)]
         return np.concatenate(columns, axis=1)
-
-    # -- several bounds ---------------------------------------------------------------------------
-
-    def _find_start(self) -> Genes:
-        """A network inside several bounds: a good draw under the first, improved gene by gene."""
-        sizes = self.space.gene_sizes
-
-        def score(genes: Integers) -> Floats:
-            return excess(self.compiled, self._additive, genes)
-
-        # A fixed seed: the start belongs to the domain, and no strategy's draws may depend on it.
-        draws = self._counts.draw(STARTS_DRAWN, np.random.default_rng(0))
-        best_first = np.argsort(score(draws))[:STARTS_TRIED]
-        nearest = math.inf
-        for start in draws[best_first]:
-            reached, missed_by = descend(start, score, sizes)
-            genes = tuple(map(int, reached))
-            if missed_by == 0 and self.contains(genes):
-                return genes
-            nearest = min(nearest, missed_by)
-        raise BoundError(
-            f"found no network of space '{self.space.name}' that meets {self.bounds_text}; "
-            f"the nearest one misses by {100 * nearest:.1f} % in all. Loosen one of them"
-        )

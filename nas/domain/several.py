@@ -1,6 +1,6 @@
-"""Draws under several additive bounds: exact counts in several dimensions would cost too much.
+"""Ways into several bounds, and about inside them, where draws under one seldom meet the others.
 
-Sweeps of conditional draws start from one network inside. They are uniform in the limit.
+Sweeps of conditional draws start from networks inside. They are uniform in the limit.
 """
 
 import math
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from nas.cost.compiled import Compiled
 from nas.domain.bound import Bound
 from nas.space import SearchSpace
-from nas.trial import Genes
 
 __all__ = ["Inside", "descend", "excess", "one_gene_apart", "sweep"]
 
@@ -22,24 +21,41 @@ Inside = Callable[[Integers], NDArray[np.bool_]]
 """genes: (n, number of choices). Whether each network meets all bounds, (n,)."""
 
 GIBBS_SWEEPS = 8
+SWEPT_TOGETHER = 64
+"""More would take much memory where a slot has hundreds of options."""
 SMALLEST_LOWER = 1e-9
 """Divides the shares, so that a lower bound of 0 can be missed without dividing by it."""
 
 
-def sweep(space: SearchSpace, start: Genes, inside: Inside, rng: np.random.Generator) -> Genes:
-    """Gibbs sampling: draw each slot anew among its options that stay inside, in several sweeps."""
-    genes = np.array(start)
+def sweep(
+    space: SearchSpace, starts: Integers, inside: Inside, rng: np.random.Generator
+) -> Integers:
+    """Gibbs sampling: draw each slot anew among its options that stay inside, in several sweeps.
+
+    starts: (n, number of choices), all inside. Returns as many networks, each from its start.
+    """
+    parts = range(0, len(starts), SWEPT_TOGETHER)
+    swept = [_sweep(space, starts[i : i + SWEPT_TOGETHER], inside, rng) for i in parts]
+    return np.concatenate([starts[:0], *swept])
+
+
+def _sweep(
+    space: SearchSpace, genes: Integers, inside: Inside, rng: np.random.Generator
+) -> Integers:
     for _ in range(GIBBS_SWEEPS):
         for slot in rng.permutation(len(space.slots)):
             first, last, _ = space.radix[slot]
             if first == last:  # a slot without choices
                 continue
-            options = range(space.slots[slot].options)
-            candidates = np.repeat(genes[None], len(options), axis=0)
-            candidates[:, first:last] = [space.slot_genes(slot, option) for option in options]
+            options = [space.slot_genes(slot, each) for each in range(space.slots[slot].options)]
+            candidates = np.repeat(genes[:, None], len(options), axis=1)
+            candidates[:, :, first:last] = options
             # Never from nothing: the network as it stands is one of them.
-            genes = rng.choice(candidates[inside(candidates)])
-    return tuple(map(int, genes))
+            allowed = inside(candidates.reshape(-1, genes.shape[1])).reshape(len(genes), -1)
+            sums = allowed.cumsum(axis=1)
+            places = rng.random(len(genes))[:, None] * sums[:, -1:]
+            genes = candidates[np.arange(len(genes)), (sums <= places).sum(axis=1)]
+    return genes
 
 
 def excess(costs: Compiled, bounds: Sequence[Bound], genes: Integers) -> Floats:

@@ -117,7 +117,7 @@ class Identity:
 
 def versions(domain: Domain, strategy: Strategy) -> dict[str, int]:
     """Of the code that decides proposals and costs, what is not the first version, by its name."""
-    every = {"strategy": strategy.draws_version}
+    every = {"draws": domain.draws_version, "strategy": strategy.draws_version}
     return {name: number for name, number in every.items() if number > 1}
 
 

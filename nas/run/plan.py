@@ -200,10 +200,12 @@ def _device_line(table: Table, domain: Domain) -> str:
 
 def _bounds_line(domain: Domain) -> str:
     line = f"bounds     {domain.bounds_text}"
-    # Under several bounds that add up nobody can count it.
+    # Few draws are inside bounds that hardly meet, and few draws tell no share.
     if domain.share is None:
         return line
-    return f"{line}: {shown_share(domain.share)} of all gene tuples"
+    # Several bounds are not counted, but tried.
+    about = "about " if len(domain.bounds) > 1 else ""
+    return f"{line}: {about}{shown_share(domain.share)} of all gene tuples"
 
 
 def _margin_line(device: str, margin: Margin) -> str:

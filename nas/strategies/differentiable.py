@@ -28,8 +28,6 @@ from nas.trial import Genes, Trial
 __all__ = ["SHARING", "Differentiable", "Settings", "strategy"]
 
 DRAWS = 256
-FEW_DRAWS = 32
-"""Under several bounds, where a draw takes milliseconds."""
 
 MODES = ("path", "fbnet")
 SHARING = ("auto", "none", "elastic")
@@ -209,7 +207,7 @@ class Differentiable(Strategy):
         draw = rng(self.seed, "ask", number)
         unseen = self.history.unseen(self.draw(self._window, draw), pending)
         if unseen is None and self.band is not self.domain:
-            unseen = self.history.unseen(self.band.sample_many(FEW_DRAWS, draw), pending)
+            unseen = self.history.unseen(self.band.sample_many(DRAWS, draw), pending)
         return Proposal(unseen or self.history.draw(rng(self.seed, "ask", number), pending))
 
     def tell(self, trial: Trial) -> None:
