@@ -99,7 +99,6 @@ def session(options: argparse.Namespace) -> SupernetSession:
     """The evaluator that the options describe, on CIFAR-10."""
     sharing = Sharing(
         paths=options.paths,
-        canonical=options.canonical,
         longer=1,
         ramp=options.ramp,
         recalibrate=512,
@@ -158,8 +157,7 @@ class Experiment:
         self.spelled: dict[Genes, list[Genes]] = {}
         for genes in product(range(3), repeat=len(self.space.choices)):
             self.spelled.setdefault(self.space.canonical(genes), []).append(genes)
-        self.rules = {"first": RULES["first"]} if options.canonical else RULES
-        self.rule = self.rules.get(options.spelling, RULES["first"])
+        self.rule = RULES[options.spelling]
 
     def train(self, seed: int) -> bool:
         """Whether the supernet is trained."""
@@ -195,7 +193,7 @@ class Experiment:
     def fidelity(self, which: str, count: int) -> dict[str, dict[str, float]]:
         """Kendall's tau of every score over one half; over half A by all rules."""
         networks, scores = self.sample(which, count), {}
-        for name, rule in self.rules.items() if which == "A" else [("", self.rule)]:
+        for name, rule in RULES.items() if which == "A" else [("", self.rule)]:
             both = np.array([self.scored(genes, rule) for genes in networks])
             scores |= {
                 f"supernet, -loss {name}": -both[:, 0],
@@ -309,11 +307,6 @@ def arguments() -> argparse.ArgumentParser:
         help="share of the steps on which networks depart from the largest",
     )
     parser.add_argument("--shift", type=int, default=1)
-    parser.add_argument(
-        "--canonical",
-        action="store_true",
-        help="train the least spelling of what is drawn, not all",
-    )
     parser.add_argument(
         "--spelling", choices=RULES, default="first", help="which a network is scored by"
     )

@@ -126,14 +126,13 @@ class SupernetSession(ImageEvaluator):
             images,
             labels,
             schedule,
-            sampler(supernet.space, sharing.sampling, sharing.paths, sharing.canonical),
+            sampler(supernet.space, sharing.sampling, sharing.paths),
             seed=seed,
             augment=Augment(pad=self.proxy.shift, flip=self.dataset.flip),
             # In-place distillation needs the largest network in every step, as the sandwich has it
             # (BigNAS).
             distil=sharing.sampling == "sandwich",
             ramp=round(sharing.ramp * schedule.steps),
-            canonical=sharing.canonical,
         )
 
     def _identity(self, space: SearchSpace, seed: int) -> dict[str, Any]:
@@ -175,10 +174,7 @@ class SupernetSession(ImageEvaluator):
         return self._supernet
 
     def scores_of(self, genes: Genes, *, search: bool, selection: bool) -> dict[str, float]:
-        """`scores` of genes as they are.
-
-        With ``canonical=false`` each spelling of a network has weights of its own.
-        """
+        """`scores` of genes as they are: each spelling of a network has weights of its own."""
         scores: dict[str, float] = {}
         with threads(self.thread_count):
             path = self._trained().path(genes)

@@ -80,7 +80,8 @@ class Path(nn.Module):
 class Supernet:
     """The weights of all networks of ``space``, each slimmed by ``slim``.
 
-    They are drawn from ``seed`` alone. ``share`` none: every option has weights of its own;
+    They are drawn from ``seed`` alone, as `initialise` does, but all batch norms start at 1: see
+    `_initialised`. ``share`` none: every option has weights of its own;
     elastic: options of one kind of op share, sliced by the settings that the op declares elastic;
     auto: none where at no place more than `MOST_OWN` different layers can stand. Raises
     `ArchitectureError` for an op without a torch module.
@@ -175,6 +176,12 @@ class Supernet:
             torch.default_generator.manual_seed(crc32(f"{self.seed}{place}{layer}".encode()))
             made = module(layer.op, layer.shape)
             initialise(made)
+        # A block whose last norm starts at 0 does nothing until that norm has grown. Trained alone
+        # it grows soon; here a step trains one option of a slot, and after 4,000 steps the norms of
+        # blocks beside a shortcut were still at .17 to .52, of those without one at 1.1.
+        for part in made.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                nn.init.ones_(part.weight)
         return dict(made.named_parameters())
 
     def _name(self, place: Place, parameter: str) -> str:

@@ -18,6 +18,8 @@ from nas.supernet.training import SAMPLING, SupernetTraining
 __all__ = ["Sharing", "train"]
 
 LARGEST_PATHS = 64
+VERSION = 2
+"""Of how a supernet starts and what a seed has it draw. A checkpoint of another is refused."""
 RECENT = 50
 """Steps whose mean loss is shown."""
 
@@ -37,8 +39,6 @@ class Sharing:
     """Networks drawn a step, see `nas.supernet.training.sampler`."""
     accumulate: int = 1
     """Parts that a batch is worked off in, to save memory."""
-    canonical: bool = True
-    """Whether equal networks have one spelling, see `nas.supernet.training.Uniform`."""
     longer: float = 12.0
     """Times the images and epochs of the short training of one network."""
     ramp: float = 0.5
@@ -100,6 +100,7 @@ def train(
     the last good checkpoint stays.
     """
     steps = training.schedule.steps
+    identity = {"version": VERSION, **identity}
     before, finished = _restore(training, file, identity)
     if finished:
         return True

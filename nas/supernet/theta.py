@@ -188,11 +188,9 @@ class ThetaTraining(Remembered):
 
     def _networks(self, draw: np.random.Generator) -> list[Genes]:
         if not self.moving or (self.settings.beside and self.done % 2):
-            genes = self.distribution.uniform(draw)
-        else:
-            with torch.no_grad():
-                genes = self.distribution.sample(self.distribution.log_probs(), draw)
-        return [self.supernet.space.canonical(genes)]
+            return [self.distribution.uniform(draw)]
+        with torch.no_grad():
+            return [self.distribution.sample(self.distribution.log_probs(), draw)]
 
     def advance(self) -> float:
         """A weight step, and every second time a theta step, once theta moves.

@@ -62,13 +62,12 @@ class Uniform:
 
     So the ``count`` of the largest slot makes every step strictly fair (Chu et al. 2019, FairNAS,
     https://arxiv.org/abs/1907.01845), and 1 is the single path of Guo et al. 2019,
-    https://arxiv.org/abs/1904.00420. ``canonical``: each network in its least spelling, so that
-    those that several genes spell share one training.
+    https://arxiv.org/abs/1904.00420. Genes stay as they are drawn. In their least spellings empty
+    slots come first, and a stage's second slot would get half the updates of its third.
     """
 
     space: SearchSpace
     count: int = 1
-    canonical: bool = True
 
     def __call__(self, draw: np.random.Generator) -> list[Genes]:
         """The step's networks."""
@@ -78,15 +77,13 @@ class Uniform:
             else np.zeros(self.count, int)
             for slot in self.space.slots
         ]
-        found = [
-            tuple(
-                g
-                for slot, option in enumerate(row)
-                for g in self.space.slot_genes(slot, int(option))
-            )
-            for row in zip(*columns, strict=True)
-        ]
-        return [self.space.canonical(genes) for genes in found] if self.canonical else found
+        return [self._genes(row) for row in zip(*columns, strict=True)]
+
+    def _genes(self, options: Sequence[int]) -> Genes:
+        genes: Genes = ()
+        for slot, option in enumerate(options):
+            genes += self.space.slot_genes(slot, int(option))
+        return genes
 
 
 def extremes(space: SearchSpace) -> tuple[Genes, Genes]:
@@ -103,9 +100,9 @@ class SupernetTraining:
     they learn its probabilities instead of the labels. ``ramp``: over so many first steps networks
     depart from the one of most multiply-adds, which the first tenth of them train alone: a slot
     takes its drawn option with a probability that rises to 1. So every option learns inside a
-    network that works (``canonical``: in its least spelling); without it FBNet's 22 slots of nine
-    stay at chance for hundreds of steps. All that is random follows from ``seed`` and the step's
-    number. Raises `UsageError` where the schedule's batch cannot be cut as its ``accumulate`` asks.
+    network that works; without it FBNet's 22 slots of nine stay at chance for hundreds of steps.
+    All that is random follows from ``seed`` and the step's number. Raises `UsageError` where the
+    schedule's batch cannot be cut as its ``accumulate`` asks.
     """
 
     def __init__(
@@ -120,7 +117,6 @@ class SupernetTraining:
         augment: Augment | None = None,
         distil: bool = False,
         ramp: int = 0,
-        canonical: bool = True,
     ) -> None:
         if (
             schedule.batch_size % schedule.accumulate
@@ -138,7 +134,7 @@ class SupernetTraining:
         )
         self.batches = Batches(len(images), schedule.batch_size, seed=seed, stream="weights")
         self.done = 0
-        self.ramp, self.canonical, self._largest = ramp, canonical, extremes(supernet.space)[0]
+        self.ramp, self._largest = ramp, extremes(supernet.space)[0]
         self._mean: dict[str, Tensor] = {}
         self._mean_count = 0
 
@@ -167,7 +163,7 @@ class SupernetTraining:
             mixed: Genes = ()
             for start, end, _ in space.radix:
                 mixed += (genes if draw.random() < departing else self._largest)[start:end]
-            eased.append(space.canonical(mixed) if self.canonical else mixed)
+            eased.append(mixed)
         return eased
 
     def _batch(self) -> tuple[Tensor, Tensor]:
@@ -271,7 +267,7 @@ class SupernetTraining:
 
 
 def sampler(
-    space: SearchSpace, sampling: str, count: int, canonical: bool
+    space: SearchSpace, sampling: str, count: int
 ) -> Callable[[np.random.Generator], list[Genes]]:
     """A step's networks: ``uniform``, or ``sandwich``.
 
@@ -279,7 +275,7 @@ def sampler(
     """
     if sampling not in SAMPLING:
         raise UsageError(f"sampling must be one of {', '.join(SAMPLING)}, not '{sampling}'")
-    uniform = Uniform(space, count, canonical)
+    uniform = Uniform(space, count)
     if sampling == "uniform":
         return uniform
     outer = list(extremes(space))

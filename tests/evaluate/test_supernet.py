@@ -78,6 +78,10 @@ def test_what_cannot_be_is_told_in_one_line(tmp_path) -> None:
     )
     with pytest.raises(RunError, match="its seed is a Tensor, here it is 0"):
         session().prepare(DOMAIN, tmp_path, seed=0)
+    del state["identity"]["version"]
+    torch.save(state, tmp_path / "supernet.pt")
+    with pytest.raises(RunError, match="of another supernet: its version is None, here it is 2"):
+        session().prepare(DOMAIN, tmp_path, seed=0)
     with pytest.raises(
         UsageError, match=r"no setting of evaluator 'supernet' named 'path'. Did you mean 'paths'"
     ):

@@ -50,7 +50,22 @@ def test_a_path_is_the_network_with_the_shared_weights(make) -> None:
         for theirs, ours in zip(alone.parameters(), mine, strict=True):
             assert theirs.shape == ours.shape
             theirs.data.copy_(ours.data)
-        assert torch.allclose(path(images), alone(images), atol=1e-5)
+        torch.testing.assert_close(path(images), alone(images), rtol=1e-4, atol=1e-4)
+
+
+def test_all_norms_start_at_one_and_of_networks_alone_the_last_at_zero() -> None:
+    space = nas_bench_macro.space()
+    genes = (1,) * 8
+    starts = []
+    for part in build(space.decode(genes)).modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            starts.append(float(part.weight.detach().max()))
+    # Of the eight blocks the five whose shapes stay are beside a shortcut.
+    assert starts.count(0) == 5
+    supernet = Supernet(space, small)
+    norms = [view.leaf for view in supernet.views(genes) if view.name.endswith("norm.weight")]
+    assert len(norms) == len(starts)
+    assert all((norm == 1).all() for norm in norms)
 
 
 def test_weights_start_as_those_of_a_network_built_alone() -> None:

@@ -10,7 +10,6 @@ from tiny_space import small, tiny
 from torch.nn import functional as F
 
 from nas.errors import RunError, TrainingError, UsageError
-from nas.evaluate.proxy import Proxy, slim
 from nas.model import build
 from nas.supernet import scoring
 from nas.supernet.network import Supernet
@@ -37,7 +36,7 @@ def training(
         Supernet(space, small, share=share, seed=1),
         *data(),
         schedule,
-        sampler(space, sampling, 2, True),
+        sampler(space, sampling, 2),
         seed=1,
         augment=Augment(pad=1, flip=True),
         distil=sampling == "sandwich",
@@ -203,12 +202,35 @@ def test_batches_pass_over_all_images_and_depend_on_the_step_alone() -> None:
 
 
 def test_as_many_paths_as_options_show_each_option_once() -> None:
-    found = Uniform(nas_bench_macro.space(), 3, canonical=False)(np.random.default_rng(0))
+    found = Uniform(nas_bench_macro.space(), 3)(np.random.default_rng(0))
     assert all(sorted(column) == [0, 1, 2] for column in zip(*found, strict=True))
+
+
+class Counting(Supernet):
+    """Remembers which networks were updated."""
+
+    def views(self, genes):
+        self.trained = [*getattr(self, "trained", []), genes]
+        return super().views(genes)
+
+
+@pytest.mark.parametrize("ramp", [0, 1])
+def test_every_option_of_every_slot_is_updated_equally_often(ramp: int) -> None:
     space = nas_bench_macro.space()
-    assert all(
-        space.canonical(genes) == genes for genes in Uniform(space, 3)(np.random.default_rng(0))
+    supernet = Counting(space, small)
+    found = SupernetTraining(
+        supernet,
+        *data(),
+        Schedule(steps=6, batch_size=8),
+        sampler(space, "uniform", 3),
+        seed=0,
+        ramp=ramp,
     )
+    for _ in range(4 + ramp):
+        found.advance()
+    # On the ramp's only step all three networks are the largest.
+    genes = np.array(supernet.trained[3 * ramp :])
+    assert [np.bincount(column).tolist() for column in genes.T] == [[4, 4, 4]] * 8
 
 
 def test_on_the_ramp_networks_depart_from_the_largest_slot_by_slot() -> None:
@@ -231,7 +253,7 @@ def test_on_the_ramp_networks_depart_from_the_largest_slot_by_slot() -> None:
 
 def test_a_sandwich_has_the_largest_and_the_smallest_network_outside() -> None:
     space = nas_bench_macro.space()
-    found = sampler(space, "sandwich", 2, True)(np.random.default_rng(0))
+    found = sampler(space, "sandwich", 2)(np.random.default_rng(0))
     assert found[:2] == list(extremes(space)) == [(2,) * 8, (0,) * 8]
     assert len(found) == 4
 
@@ -256,31 +278,9 @@ def test_recalibration_takes_the_statistics_of_the_images() -> None:
         ({"sampling": "best"}, "sampling must be one of uniform, sandwich, not 'best'"),
         ({"tell": "loss"}, "tell must be one of likelihood, accuracy, not 'loss'"),
         ({"paths": 0}, "paths must be 1 to 64, not 0"),
-        ({"canonical": 1}, "canonical of evaluator 'supernet' must be true or false, not '1'"),
         ({"paths": 2.5}, "paths of evaluator 'supernet' must be a whole number, not '2.5'"),
     ],
 )
 def test_settings_that_break_a_rule(settings, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Sharing(**settings)
-
-
-@pytest.mark.parametrize("canonical", [True, False])
-def test_on_the_ramp_networks_keep_the_spelling_that_was_asked_for(canonical: bool) -> None:
-    space = nas_bench_macro.space()
-    supernet = Supernet(
-        space, lambda architecture: slim(architecture, Proxy(resolution=8, width=0.25), 3, 10)
-    )
-    found = SupernetTraining(
-        supernet,
-        torch.zeros(8, 3, 8, 8),
-        torch.zeros(8, dtype=torch.int64),
-        Schedule(steps=1000, batch_size=8),
-        lambda draw: [(1, 1, 1, 1, 0, 1, 1, 0)],
-        seed=0,
-        ramp=1000,
-        canonical=canonical,
-    )
-    found.done = 999
-    [eased] = found._eased(found.sample(None))
-    assert (eased == space.canonical(eased)) is canonical

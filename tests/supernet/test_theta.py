@@ -43,6 +43,26 @@ def every(space):
     return list(product(*(range(size) for size in space.gene_sizes)))
 
 
+def test_networks_are_trained_as_they_are_drawn() -> None:
+    space = nas_bench_macro.space()
+    found = ThetaTraining(
+        Supernet(space, small),
+        distribution(space),
+        (torch.zeros(8, 1, 8, 8), torch.zeros(8, dtype=torch.int64)),
+        (torch.zeros(8, 1, 8, 8), torch.zeros(8, dtype=torch.int64)),
+        Schedule(steps=10, batch_size=8),
+        Settings(),
+        seed=0,
+    )
+    blocks = np.zeros(8)
+    for number in range(200):
+        [genes] = found.sample(np.random.default_rng(number))
+        blocks += np.array(genes) > 0
+    # Two of three options are blocks, in a stage's second slot as in its third.
+    assert blocks[[3, 6]] / 200 == pytest.approx([2 / 3] * 2, abs=0.12)
+    assert blocks[[4, 7]] / 200 == pytest.approx([2 / 3] * 2, abs=0.12)
+
+
 @pytest.mark.parametrize("tilt", [0.0, -3.0])
 def test_expectations_are_exact(tilt: float) -> None:
     space = tiny()
