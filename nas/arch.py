@@ -97,12 +97,18 @@ class Layer:
     def peak_bytes(self) -> int:
         """Activations alive at the layer's worst moment.
 
-        These are a kernel's input and output, and what is held beside.
+        These are a kernel's input and output, and what is held beside. Raises `ArchitectureError`
+        unless the op says what is held for each kernel or for none.
         """
         alive = [kernel.in_elements + kernel.out_elements for kernel in self.kernels]
-        if not alive:
-            return 0
-        return FLOAT_BYTES * (max(alive) + self.op.held(self.shape))
+        held = self.op.held(self.shape) or [0] * len(alive)
+        if not isinstance(held, Sequence) or len(held) != len(alive):
+            raise ArchitectureError(
+                f"op '{self.op.key}': held must give a number for each of its {len(alive)} "
+                f"kernels, or none at all, not {held}"
+            )
+        both = zip(alive, held, strict=True)
+        return FLOAT_BYTES * max((own + beside for own, beside in both), default=0)
 
     @cached_property
     def text(self) -> str:

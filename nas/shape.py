@@ -6,6 +6,7 @@ of size ``n`` into one of size ``ceil(n / s)``: `Shape.strided` is the only plac
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -142,9 +143,12 @@ class Op(ABC):
     def kernels(self, shape: Shape) -> tuple[Kernel, ...]:
         """What a runtime executes at that input shape, in order."""
 
-    def held(self, shape: Shape) -> int:
-        """Values kept alive beside the kernels' own inputs and outputs (a residual's input)."""
-        return 0
+    def held(self, shape: Shape) -> Sequence[int]:
+        """Values kept alive while each kernel runs, beside what it reads and writes; empty: none.
+
+        A residual's input is one, but for the kernels that read it: see `nas.ops.blocks.held`.
+        """
+        return ()
 
     def at(self, shape: Shape) -> "Op":
         """The same operator; settings that change nothing at that input shape have one form.

@@ -2,11 +2,13 @@ import json
 
 import pytest
 
-from nas.arch import Architecture, Stage
+from nas import networks
+from nas.arch import Architecture, Layer, Stage
 from nas.errors import ArchitectureError, UsageError
 from nas.ops import op_from_json, op_from_signature, op_to_json, registry
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import FusedMBConv, MBConv
+from nas.ops.unified import AttentionBlock
 from nas.shape import Shape
 
 
@@ -45,6 +47,39 @@ def test_peak_memory_holds_the_residual_input():
     block = MBConv(expand=4)
     with_skip, without = (network(block.replace(skip=s), size=8) for s in ("identity", "none"))
     assert with_skip.peak_memory_bytes == without.peak_memory_bytes + 4 * 3 * 64
+
+
+def test_peak_memory_counts_a_residual_once():
+    """While the sum runs, three maps are alive; a kernel that reads the input holds no second."""
+    assert networks.get("efficientnet_v2_s").peak_memory_bytes == 3 * 4 * 24 * 192 * 192
+    block = FusedMBConv(expand=1)
+    assert network(block, size=8).peak_memory_bytes == 3 * 4 * 3 * 64
+
+
+def test_peak_memory_of_a_pooled_shortcut_by_hand():
+    """The pool reads 3x8x8 and writes 3x4x4, beside the main path's 4x4x4; or the sum wins."""
+    layer = Layer(FusedMBConv(expand=1, channels=4, stride=2, skip="pool"), Shape(3, 8))
+    assert layer.peak_bytes == 4 * (3 * 64 + 3 * 16 + 4 * 16)
+    layer = Layer(FusedMBConv(expand=1, channels=32, stride=2, skip="pool"), Shape(3, 8))
+    assert layer.peak_bytes == 4 * 3 * (32 * 16)
+
+
+def test_peak_memory_of_attention_by_hand():
+    """The most are scores and their softmax, beside the residual and the values: one head."""
+    shape = Shape(4, 8)
+    whole, windows = AttentionBlock(expand=1), AttentionBlock(expand=1, window=4)
+    assert Layer(whole, shape).peak_bytes == 4 * (2 * 64 * 64 + 2 * shape.elements)
+    assert Layer(windows, shape).peak_bytes == 4 * (2 * 4 * 16 * 16 + 2 * shape.elements)
+
+
+def test_what_is_held_is_said_for_each_kernel():
+    class Wrong(Conv):
+        def held(self, shape):
+            return shape.elements
+
+    message = "op 'conv': held must give a number for each of its 1 kernels, or none at all"
+    with pytest.raises(ArchitectureError, match=message):
+        _ = Layer(Wrong(channels=4), Shape(3, 8)).peak_bytes
 
 
 def test_json_round_trip_and_digest():

@@ -19,6 +19,8 @@ __all__ = [
     "sure_metric",
 ]
 
+PEAK_MEMORY_VERSION = 2
+"""1 counted a residual's input twice where a kernel reads it itself."""
 SIZE_METRICS = ("params", "macs", "size_bytes", "peak_memory_bytes")
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "conv",
     "depthwise",
     "global_pool",
+    "held",
     "layer_norm",
     "layer_scale",
     "linear",
@@ -234,6 +235,20 @@ def pool(shape: Shape, stride: int) -> tuple[Kernel, Shape]:
 def shuffle(shape: Shape, groups: int) -> Kernel:
     """Channel shuffle between grouped convolutions (Zhang et al. 2018, https://arxiv.org/abs/1707.01083)."""
     return replace(_pointlike("shuffle", shape, shape.channels), groups=groups)
+
+
+def held(shape: Shape, out: Shape, main: int, beside: int) -> tuple[int, ...]:
+    """Values kept alive while each kernel of a residual block runs, see `nas.shape.Op.held`.
+
+    The block has ``main`` kernels, then ``beside`` of its shortcut, of which the last is the sum;
+    0 where it has none.
+    """
+    if not beside:
+        return ()
+    # The first kernel of both paths reads the block's input, and the sum reads all that is left.
+    of_main = (0, *[shape.elements] * (main - 1))
+    of_path = [out.elements] * (beside - 1)
+    return (*of_main, *of_path, 0)
 
 
 def shortcut(skip: str, shape: Shape, out: Shape) -> tuple[Kernel, ...]:

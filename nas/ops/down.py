@@ -5,6 +5,7 @@ authors' code, https://github.com/Sense-X/UniNet. All have a path beside: a 3x3 
 stride 2, and a 1x1 convolution with bias.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -33,9 +34,11 @@ class _Down(Op):
         """See `Op`."""
         return shape.strided(self.stride, self.channels)
 
-    def held(self, shape: Shape) -> int:
-        """The module's input."""
-        return shape.elements
+    def held(self, shape: Shape) -> Sequence[int]:
+        """See `Op`: the module's input."""
+        beside = len(self._beside(shape))
+        main = len(self.kernels(shape)) - beside
+        return blocks.held(shape, self.out_shape(shape), main, beside)
 
     def _beside(self, shape: Shape) -> tuple[Kernel, ...]:
         out = self.out_shape(shape)
@@ -81,6 +84,19 @@ class _AttendingDown(_Down):
 
     def _queries(self, shape: Shape) -> tuple[Kernel, ...]:
         raise NotImplementedError
+
+    def held(self, shape: Shape) -> Sequence[int]:
+        """See `Op`: the module's input, queries until there are scores, values until the end."""
+        queries = self.out_shape(shape).elements
+        values = self.out_shape(shape).channels * shape.size**2
+        held = list(super().held(shape))
+        norm = len(self._queries(shape)) + 1
+        # This norm reads the module's input itself.
+        held[norm] = queries
+        held[norm + 1] += queries
+        held[norm + 2] += values
+        held[norm + 3] += values
+        return held
 
     def kernels(self, shape: Shape) -> tuple[Kernel, ...]:
         """See `Op`."""

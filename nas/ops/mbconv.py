@@ -6,6 +6,7 @@ https://arxiv.org/abs/1905.02244), EfficientNetV2 (Tan and Le 2021,
 https://arxiv.org/abs/2104.00298).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas.errors import ArchitectureError
@@ -90,9 +91,11 @@ class _InvertedResidual(Op):
         """Whether the input is added back, directly or pooled."""
         return bool(blocks.shortcut(self.skip, shape, self.out_shape(shape)))
 
-    def held(self, shape: Shape) -> int:
-        """The block's input, where it is added back."""
-        return shape.elements if self.has_residual(shape) else 0
+    def held(self, shape: Shape) -> Sequence[int]:
+        """See `Op`: the block's input, where it is added back."""
+        out = self.out_shape(shape)
+        beside = len(blocks.shortcut(self.skip, shape, out))
+        return blocks.held(shape, out, len(self.kernels(shape)) - beside, beside)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ ffn(y)``. All of them keep the map's size.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas.errors import ArchitectureError
@@ -77,9 +78,11 @@ class ConvBlock(Op):
         """
         return make_divisible(self.middle(shape) // SQUEEZE)
 
-    def held(self, shape: Shape) -> int:
-        """The block's input."""
-        return shape.elements
+    def held(self, shape: Shape) -> Sequence[int]:
+        """See `Op`: the block's input."""
+        out = self.out_shape(shape)
+        beside = 1 if shape == out else 3
+        return blocks.held(shape, out, len(self.kernels(shape)) - beside, beside)
 
     def kernels(self, shape: Shape) -> tuple[Kernel, ...]:
         """See `Op`."""
@@ -114,6 +117,11 @@ def feed_forward(shape: Shape, expand: float) -> tuple[Kernel, ...]:
         blocks.layer_scale(shape),
         blocks.add(shape),
     )
+
+
+def feed_forward_held(shape: Shape) -> tuple[int, ...]:
+    """What is held beside the kernels of `feed_forward`."""
+    return blocks.held(shape, shape, 4, 1)
 
 
 def attend(queries: Shape, keys: Shape, count: int, rows: int = 1) -> tuple[Kernel, ...]:
@@ -192,9 +200,16 @@ class AttentionBlock(Op):
         """See `Op`."""
         return shape
 
-    def held(self, shape: Shape) -> int:
-        """The residual."""
-        return shape.elements
+    def held(self, shape: Shape) -> Sequence[int]:
+        """See `Op`: the input of each of three residuals; values, while scores are made of keys."""
+        side = self.side(shape)
+        values = math.ceil(shape.size / side) ** 2 * Shape(shape.channels, side).elements
+        position = blocks.held(shape, shape, 1, 1)
+        # Norm, product, scores, softmax, weighted sum, product, scale; then the sum.
+        norm, *inner, total = blocks.held(shape, shape, 7, 1)
+        inner[1] += values
+        inner[2] += values
+        return (*position, norm, *inner, total, *feed_forward_held(shape))
 
     def at(self, shape: Shape) -> Op:
         """See `Op`: a window not smaller than the map is the whole map."""
@@ -253,9 +268,9 @@ class TokenMLPBlock(Op):
         """See `Op`."""
         return shape
 
-    def held(self, shape: Shape) -> int:
-        """The residual."""
-        return shape.elements
+    def held(self, shape: Shape) -> Sequence[int]:
+        """See `Op`: the input of both residuals."""
+        return (*blocks.held(shape, shape, 4, 1), *feed_forward_held(shape))
 
     def kernels(self, shape: Shape) -> tuple[Kernel, ...]:
         """See `Op`."""

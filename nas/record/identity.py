@@ -11,6 +11,7 @@ from typing import Annotated, TypedDict
 import numpy as np
 
 from nas.cost.confidence import Margin
+from nas.cost.costs import PEAK_MEMORY_VERSION
 from nas.domain import Bound, Domain
 from nas.errors import RunError
 from nas.files import through_json
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 SAMPLED_NETWORKS = 8
+PEAK_MEMORY = "peak_memory_bytes"
 
 FileName = Annotated[str, re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")]
 """A device's name, which is that of its files in the run's folder."""
@@ -118,6 +120,8 @@ class Identity:
 def versions(domain: Domain, strategy: Strategy) -> dict[str, int]:
     """Of the code that decides proposals and costs, what is not the first version, by its name."""
     every = {"draws": domain.draws_version, "strategy": strategy.draws_version}
+    if PEAK_MEMORY in domain.compiled.names:
+        every[PEAK_MEMORY] = PEAK_MEMORY_VERSION
     return {name: number for name, number in every.items() if number > 1}
 
 
@@ -183,7 +187,7 @@ def check_same(folder: Path, recorded: Mapping[str, object], asked: Mapping[str,
 
     ``recorded`` and ``asked`` are plain JSON. Raises `RunError`.
     """
-    for change in version_changes(_versions(recorded), _versions(asked)):
+    for change in version_changes(_versions(recorded), _versions(asked)).values():
         raise RunError(
             f"'{folder}' cannot go on: {change}. Begin anew with another --out; "
             "its front can still be read"
@@ -199,13 +203,13 @@ def check_same(folder: Path, recorded: Mapping[str, object], asked: Mapping[str,
     )
 
 
-def version_changes(recorded: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
-    """A phrase for each version in which a run differs from the code that is here."""
-    changes = []
+def version_changes(recorded: Mapping[str, int], now: Mapping[str, int]) -> dict[str, str]:
+    """By name, a phrase for each version in which a run differs from the code that is here."""
+    changes = {}
     for name in sorted({*recorded, *now}):
         there, here = recorded.get(name, 1), now.get(name, 1)
         if there != here:
-            changes.append(f"it was made with version {there} of its {name}, and this is {here}")
+            changes[name] = f"it was made with version {there} of its {name}, and this is {here}"
     return changes
 
 

@@ -6,7 +6,7 @@ it proposed then.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from nas import strategies
@@ -71,38 +71,42 @@ def replay(run: Run, watch: Callable[[int, int], None] = lambda done, count: Non
     be built.
     """
     proposer = _Proposer(run)
+    versions = version_changes(run.identity.versions, proposer.versions)
     claims = sorted(run.record.claimed.values(), key=lambda claim: claim.number)
     for done, claim in enumerate(claims):
         watch(done, len(claims))
         # The record first: edited genes would otherwise show as a proposal that differs.
-        change = _recorded(run, claim) or proposer.change(claim)
+        change = _recorded(run, claim, versions) or proposer.change(claim)
         if change is not None:
-            changes = version_changes(run.identity.versions, proposer.versions)
-            causes = tuple(_causes(run, claim, changes))
+            causes = (*versions.values(), *_causes(run, claim))
             difference = Difference(number=claim.number, **vars(change), causes=causes)
             return Replay(proposals=done, difference=difference)
     return Replay(proposals=len(claims), difference=None)
 
 
-def _recorded(run: Run, claim: Claim) -> _Change | None:
-    """Whether the genes still name the network, and the network still costs what it did."""
+def _recorded(run: Run, claim: Claim, other: Container[str]) -> _Change | None:
+    """Whether the genes still name the network, and the network still costs what it did.
+
+    ``other``: costs that were counted by another rule then.
+    """
     digest = _digest(run, claim)
     if digest != claim.digest:
         return _Change("the network", claim.digest, digest)
     for trial in run.trials:
         if trial.number == claim.number:
-            return _repriced(run, trial)
+            return _repriced(run, trial, other)
     return None
 
 
-def _repriced(run: Run, trial: Trial) -> _Change | None:
+def _repriced(run: Run, trial: Trial, other: Container[str]) -> _Change | None:
     """The first cost that the trial's network does not have any more."""
     if not trial.metrics:
         return None
     costs = run.domain.costs(trial.genes)
     for name, value in trial.metrics.items():
         # What was measured, such as accuracy, cannot be priced again, and counts as equal.
-        if costs.get(name, value) != value:
+        # If the other rule decided anything, the proposals will tell.
+        if name not in other and costs.get(name, value) != value:
             return _Change(name, value, costs[name])
     return None
 
@@ -165,10 +169,9 @@ def _proposed(claimed: Proposal, asked: Proposal) -> _Change | None:
 # -- causes ---------------------------------------------------------------------------------------
 
 
-def _causes(run: Run, claim: Claim, changes: Sequence[str]) -> list[str]:
-    """``changes``: of versions, which explain whatever comes out otherwise."""
+def _causes(run: Run, claim: Claim) -> list[str]:
     changed_space = space_digest(run.space) != run.identity.space.digest
-    causes = [*changes, *_edited_tables(run)]
+    causes = _edited_tables(run)
     if changed_space:
         causes.append(
             "the search space is not the one the run was made with: "

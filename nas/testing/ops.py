@@ -22,6 +22,7 @@ def check_op(op: Op, shape: Shape, module: Callable[[Op, Shape], Any]) -> None:
 
     assert op_from_json(op_to_json(op)) == op, f"{op} does not survive its JSON form"
     layer = Layer(op, shape)
+    _ = layer.peak_bytes  # raises unless what is held is said for each kernel
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         built = module(op, shape).eval()
         out = built(torch.empty(1, shape.channels, shape.size, shape.size))

@@ -98,7 +98,7 @@ def test_another_version_of_the_strategy_is_named_and_not_gone_on_with(copy, mon
     change = "it was made with version 1 of its strategy, and this is 2"
     assert difference(copy).causes[0] == change
     run = Run(copy)
-    now = dataclasses.replace(run.identity, versions={"strategy": 2})
+    now = dataclasses.replace(run.identity, versions={**run.identity.versions, "strategy": 2})
     with pytest.raises(RunError, match=f"cannot go on: {change}. Begin anew with another --out"):
         Store.resume(copy, run.space, now)
 
