@@ -3,7 +3,7 @@
 TuRBO-m, Eriksson et al. 2019, https://arxiv.org/abs/1910.01739, with the Hamming regions of
 CASMOPOLITAN, Wan et al. 2021, https://arxiv.org/abs/2102.07188, and the Gaussian process of the
 strategy `gp` over all networks told. Limits count as in SCBO, https://arxiv.org/abs/2002.08526;
-with several objectives a region is centred as in MORBO, Daulton et al. 2022,
+with several objectives a region is centred, and counts successes, as in MORBO, Daulton et al. 2022,
 https://arxiv.org/abs/2109.10964.
 """
 
@@ -31,7 +31,9 @@ FACTOR = 1.5
 SUCCESSES = 3
 FAILURES = 40
 LEAST_GAIN = 1e-3
-"""TuRBO's: a smaller share of the best loss is no success."""
+"""A smaller share is no success: of the best loss in TuRBO, of the hypervolume in MORBO."""
+MARGIN = 0.1
+"""How far beyond the worst of a front the hypervolume's corner lies, as a share of its range."""
 
 
 @dataclass
@@ -42,8 +44,8 @@ class Region:
     """Regions begun before it."""
     length: float
     """Genes that a proposal may differ in from the centre."""
-    best: tuple[float, ...] | None = None
-    """The least of each loss; None until a network keeps the limits."""
+    front: list[tuple[float, ...]] = field(default_factory=list)
+    """Losses that no others dominate, of its networks that keep the limits."""
     successes: int = 0
     """Trials in a row that gained."""
     failures: int = 0
@@ -91,6 +93,8 @@ class TrustRegion(GaussianProcess):
             raise UsageError(
                 f"trust-region needs at least 1 region and 1 failure, not {regions} and {failures}"
             )
+        # With several objectives version 1 took any loss that improved for a success.
+        self.draws_version = 2 if objectives > 1 else 1
         self.tolerance = failures
         self.begun = 0
         self.regions = [self._new() for _ in range(regions)]
@@ -118,18 +122,17 @@ class TrustRegion(GaussianProcess):
     def _joins(self, region: Region, trial: Trial) -> bool:
         """Take a complete trial in, and say whether it gained.
 
-        It gains if it is the first to keep the limits, or better than all before in one loss.
+        It gains if it is the first to keep the limits, or better than all before: with several
+        objectives if it adds to the hypervolume of the region's front.
         """
-        key, best = self.history.canonical(trial.genes), region.best
+        key, before = self.history.canonical(trial.genes), region.front
         region.members.add(key)
         if (np.array(self.metrics[key]) > np.array(list(self.limits.values()))).any():
             return False
-        if best is None:  # SCBO: the first network inside the limits is a success
-            region.best = trial.losses
-            return True
-        region.best = tuple(map(min, best, trial.losses))
-        losses = zip(trial.losses, best, strict=True)
-        return any(new < old - LEAST_GAIN * abs(old) for new, old in losses)
+        losses = np.array([*before, trial.losses])
+        region.front = [tuple(row) for row in losses[front(losses)].tolist()]
+        # SCBO: the first network inside the limits is a success.
+        return not before or _gains(losses[:-1], losses[-1])
 
     def ask(self, number: int, pending: Sequence[Proposal] = ()) -> Proposal:
         """See `Strategy`."""
@@ -197,6 +200,22 @@ class TrustRegion(GaussianProcess):
         drawn = self.domain.sample_many(DRAWS, generator)
         unseen = self.history.unseen(drawn[np.argsort(-value(drawn), kind="stable")], pending)
         return unseen or self.history.draw(generator, pending)
+
+
+def _gains(before: NDArray[np.float64], losses: NDArray[np.float64]) -> bool:
+    """Whether a network is a success beside a front.
+
+    before: (n, objectives); losses: (objectives,). One that is better in one loss and far worse in another lies beyond the corner, and is none.
+    """
+    if len(losses) == 1:
+        best = before.min()
+        return bool(losses[0] < best - LEAST_GAIN * abs(best))
+    worst, spread = before.max(axis=0), np.ptp(before, axis=0)
+    # A front of one network has no range: its own size stands for it, as in BoTorch.
+    spread = np.where(spread > 0, spread, np.abs(worst))
+    corner = worst + MARGIN * np.where(spread > 0, spread, 1.0)
+    volume = hypervolume(before, corner)
+    return hypervolume(np.vstack([before, losses]), corner) > (1 + LEAST_GAIN) * volume
 
 
 def _contributions(model: Model, places: Sequence[int]) -> list[float]:

@@ -103,6 +103,23 @@ def test_several_objectives_centre_on_what_adds_most_to_the_front():
     assert tuple(centre) == list(strategy.history.losses)[1]
 
 
+def test_several_objectives_count_what_adds_to_the_hypervolume_as_a_success():
+    """Not whatever improves one loss: that may lie far beyond the front."""
+    strategy = make("trust-region:initial=2", toy_domain(layers=8), seed=0, objectives=2)
+    assert isinstance(strategy, TrustRegion)
+    genes = strategy.domain.sample_many(6, np.random.default_rng(0)).tolist()
+    pairs = [(0.0, 1.0), (1.0, 0.0), (-0.01, 9.0), (0.4, 0.4), (0.41, 0.41), (0.3999, 0.3999)]
+    counts = []
+    for number, (network, losses) in enumerate(zip(genes, pairs, strict=True)):
+        note = {"region": 0}
+        given = {"digest": "", "state": "complete", "losses": losses, "note": note}
+        strategy.tell(Trial(number=number, genes=tuple(network), **given))
+        region = strategy.regions[0]
+        counts.append((region.successes, region.failures))
+    assert counts[2:] == [(0, 1), (1, 0), (0, 1), (0, 2)]
+    assert strategy.draws_version == 2
+
+
 def test_the_first_network_inside_a_limit_is_a_success():
     domain = toy_domain(layers=8)
     strategy = make("trust-region:initial=2,limit=train_ms<=1", domain, seed=0)
