@@ -4,7 +4,15 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-__all__ = ["ConvNorm", "PoolShortcut", "Shuffle", "SqueezeExcite", "activation", "shortcut"]
+__all__ = [
+    "ConvNorm",
+    "PoolShortcut",
+    "Shuffle",
+    "SqueezeExcite",
+    "activation",
+    "set_norm_momentum",
+    "shortcut",
+]
 
 # torch's momentum is the share of the new batch. 0.1 follows the weights within the few hundred
 # steps of a search's training; the 0.01 of EfficientNet would still remember the initialisation.
@@ -24,6 +32,13 @@ def activation(name: str) -> nn.Module:
         "gelu": nn.GELU(),
     }
     return modules[name]
+
+
+def set_norm_momentum(network: nn.Module, momentum: float) -> None:
+    """Give every batch norm of a network that momentum, in torch's terms, 0..1."""
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.momentum = momentum
 
 
 class ConvNorm(nn.Sequential):

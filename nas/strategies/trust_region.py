@@ -205,7 +205,8 @@ class TrustRegion(GaussianProcess):
 def _gains(before: NDArray[np.float64], losses: NDArray[np.float64]) -> bool:
     """Whether a network is a success beside a front.
 
-    before: (n, objectives); losses: (objectives,). One that is better in one loss and far worse in another lies beyond the corner, and is none.
+    before: (n, objectives); losses: (objectives,). One that is better in one loss and
+    far worse in another lies beyond the corner, and is none.
     """
     if len(losses) == 1:
         best = before.min()

@@ -20,6 +20,7 @@ from nas.data.masks import MaskDataset
 from nas.errors import RunError, UsageError
 from nas.files import UNREADABLE, make_folder, one_line, read_json, through_json, write_json
 from nas.metadata import Metadata, save_network
+from nas.model.blocks import NORM_MOMENTUM, set_norm_momentum
 from nas.model.weights import Loaded, Weights, read, read_weights, save
 from nas.progress import Pace, Progress, Watch, ignore
 from nas.record import ledger
@@ -40,6 +41,8 @@ __all__ = ["FullTraining", "Recipe"]
 
 OPENINGS = "test.jsonl"
 LARGEST_JSON_BYTES = 64 << 20
+REMEMBERED = 0.01
+"""Share of their start that the statistics of norms may still hold at the end, untold."""
 
 
 class Normalisation(TypedDict):
@@ -118,7 +121,7 @@ class FullTraining:
                 "split_seed": self.splits.seed,
             },
             "recipe": {
-                **dataclasses.asdict(self.recipe),
+                **self._recipe_identity(),
                 "threads": self.thread_count,
                 "processes": self.processes.count,
                 "device": self.device.type,
@@ -127,6 +130,13 @@ class FullTraining:
             **({"partial": True} if self.partial else {}),
             "teacher": None if self.teacher is None else self.teacher.describe(),
         }
+
+    def _recipe_identity(self) -> dict[str, object]:
+        """The recipe, in the form it had before ``norm_momentum``, if that is as it was then."""
+        document = {**dataclasses.asdict(self.recipe), "eps": self.schedule.epsilon}
+        if self.recipe.norm_momentum == NORM_MOMENTUM:
+            del document["norm_momentum"]
+        return document
 
     def lines(self) -> list[str]:
         """What will be done, for people."""
@@ -137,6 +147,13 @@ class FullTraining:
             f"recipe     {self.schedule.optimiser}, peak rate {self.schedule.lr:.4g}, "
             f"{self.schedule.decay}; {self.recipe or 'the defaults'}",
         ]
+        remembered = (1 - self.recipe.norm_momentum) ** self.schedule.steps
+        if remembered > REMEMBERED:
+            lines.append(
+                f"           so short a training leaves {remembered:.0%} of their start in the "
+                f"statistics of batch norms: --set norm_momentum={NORM_MOMENTUM:g}, "
+                "or more --epochs"
+            )
         if self.loaded is not None:
             lines += self.loaded.lines()
         lines.append(f"folder     {self.folder}")
@@ -234,6 +251,7 @@ class FullTraining:
             self.task.load(network, self.start, self.partial)
         if self.recipe.drop_path:
             add_drop_path(network, self.recipe.drop_path)
+        set_norm_momentum(network, self.recipe.norm_momentum)
         return Training(
             network,
             self.phases[-1].images,

@@ -23,9 +23,9 @@ def make(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
     """
     groups = _groups(network, schedule.weight_decay)
     if schedule.optimiser == "adamw":
-        return torch.optim.AdamW(groups, schedule.lr, eps=schedule.eps)
+        return torch.optim.AdamW(groups, schedule.lr, eps=schedule.epsilon)
     if schedule.optimiser == "rmsprop":
-        return RMSprop(groups, schedule.lr, momentum=schedule.momentum, eps=schedule.eps)
+        return RMSprop(groups, schedule.lr, momentum=schedule.momentum, eps=schedule.epsilon)
     return torch.optim.SGD(groups, schedule.lr, schedule.momentum, nesterov=schedule.momentum > 0)
 
 

@@ -59,8 +59,8 @@ class Recipe:
     lr_batch: int = 0
     """Images that ``lr`` is stated for; 0: for any."""
     momentum: float = 0.9
-    eps: float = 1e-3
-    """Of ``rmsprop`` and ``adamw``."""
+    eps: float = 0.0
+    """Of ``rmsprop`` and ``adamw``; 0: the optimiser's own, .001 and 1e-8."""
     weight_decay: float = 1e-4
     """Spares norms and biases."""
     warmup: float = 0.1
@@ -80,6 +80,8 @@ class Recipe:
     """The classifier's."""
     drop_path: float = 0.0
     """Rate at the last block."""
+    norm_momentum: float = 0.1
+    """Share of a batch in the running statistics of batch norms: torch's momentum."""
     shift: float = 0.125
     """Largest random shift, as a share of the side."""
     randaugment: float = 0.0
@@ -195,6 +197,7 @@ _RANGES: Ranges = {
     "label_smoothing": (0, 0.9),
     "dropout": (0, 0.95),
     "drop_path": (0, 0.95),
+    "norm_momentum": (1e-5, 1),
     "shift": (0, 0.5),
     "randaugment": (0, 30),
     "mixup": (0, 100),
@@ -272,7 +275,6 @@ _MNASNET = Recipe(
     optimiser="rmsprop",
     lr=0.256,
     lr_batch=4096,
-    eps=1e-3,
     weight_decay=1e-5,
     warmup=5 / 350,
     decay="exponential",
@@ -281,6 +283,8 @@ _MNASNET = Recipe(
     average=0.0,
     label_smoothing=0.1,
     dropout=0.2,
+    # Its code's decay of .99, in torch's terms.
+    norm_momentum=0.01,
 )
 # EfficientNet, section 5: as MnasNet, with stochastic depth of survival 0.8. The average is its
 # code's.
@@ -311,7 +315,6 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             optimiser="adamw",
             lr=5e-4,
             lr_batch=512,
-            eps=1e-8,
             weight_decay=0.05,
             warmup=5 / 300,
             average=0.0,

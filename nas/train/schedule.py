@@ -9,6 +9,8 @@ __all__ = ["DECAYS", "OPTIMISERS", "Schedule"]
 
 OPTIMISERS = ("adamw", "rmsprop", "sgd")
 DECAYS = ("cosine", "exponential")
+EPS = {"adamw": 1e-8, "rmsprop": 1e-3}
+"""Of each optimiser that has one: AdamW's as published, and MnasNet's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +35,8 @@ class Schedule:
     """Decay of an exponential average instead; 0: none."""
     optimiser: str = "sgd"
     """See `nas.train.optimisers`."""
-    eps: float = 1e-3
-    """Of ``rmsprop`` and ``adamw``."""
+    eps: float = 0.0
+    """Of ``rmsprop`` and ``adamw``; 0: the optimiser's own, see `EPS`."""
     decay: str = "cosine"
     """``cosine`` falls to 0; ``exponential`` is multiplied by ``drop`` again and again."""
     drop: float = 0.97
@@ -62,6 +64,12 @@ class Schedule:
                 f"weights are averaged one way: average={self.average:g} or "
                 f"ema={self.ema:g}, not both"
             )
+
+    @property
+    def epsilon(self) -> float:
+        """``eps``, or the optimiser's own."""
+        # SGD has none; this is what the records of its trainings have always held.
+        return self.eps or EPS.get(self.optimiser, 1e-3)
 
     def lr_at(self, step: int) -> float:
         """The rate of a step, counted from 0."""

@@ -7,6 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from nas.errors import TrainingError, UsageError
+from nas.model.blocks import NORM_MOMENTUM
 from nas.train import Schedule
 from nas.train.average import Average
 from nas.train.optimisers import RMSprop, make
@@ -151,3 +152,21 @@ def test_the_exponential_average_forgets_slowly_and_starts_fast():
 def test_two_averages_at_once_are_refused():
     with pytest.raises(TrainingError, match=r"averaged one way: average=0.1 or ema=0.9, not both"):
         Schedule(steps=1, average=0.1, ema=0.9)
+
+
+@pytest.mark.parametrize("name", ["default", "efficientnet", "uninet"])
+def test_an_optimiser_set_on_any_recipe_has_its_own_epsilon(name):
+    """Loshchilov and Hutter's 1e-8, not the .001 that MnasNet's RMSProp has under its root."""
+    net = torch.nn.Linear(2, 2)
+    for optimiser, eps in (("adamw", 1e-8), ("rmsprop", 1e-3)):
+        schedule = recipe(name, "", f"optimiser={optimiser}").schedule(100)
+        assert [group["eps"] for group in make(net, schedule).param_groups] == [eps, eps]
+    schedule = recipe(name, "", "optimiser=adamw,eps=1e-4").schedule(100)
+    assert make(net, schedule).param_groups[0]["eps"] == 1e-4
+
+
+def test_norms_remember_a_hundred_steps_in_mnasnets_and_efficientnets_recipes():
+    """A decay of .99 (tensorflow/tpu, models/official/mnasnet and efficientnet): .01 in torch."""
+    for name in RECIPES:
+        fast = name in ("default", "fbnet", "uninet")
+        assert RECIPES[name].norm_momentum == (NORM_MOMENTUM if fast else 0.01)
