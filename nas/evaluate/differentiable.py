@@ -95,6 +95,9 @@ def learn(
             "recipe": str(session.proxy),
             **dataclasses.asdict(settings),
         }
+        if settings.variant == "fbnet" and (settings.prune or settings.two_path):
+            # Version 1 judged options at the temperature of the step, not at that of the draws.
+            identity["shrinking"] = 2
         train(training, folder / TRAINING, identity, watch=watch)
         learned = _learned(strategy, session, training)
     # On one line, for the history holds the probabilities of every option many times.
@@ -186,7 +189,7 @@ def _learned(strategy: Differentiable, session: SupernetSession, training: Remem
     # Annealing is over: networks are drawn from softmax(theta), not from that of the last step.
     distribution.temperature = 1.0
     with torch.no_grad():
-        log_probs = distribution.log_probs()
+        log_probs = distribution.drawn_log_probs()
         weights = [logs.exp().tolist() for logs in log_probs]
     candidates, warnings = _ranked(strategy, session, training, weights)
     figures = training.figures()

@@ -129,6 +129,14 @@ class Distribution:
         """Per slot, (options,); differentiable in theta, the tilt taken as it is."""
         return self._tilted(self.logits(), self.tilt)
 
+    def drawn_log_probs(self) -> list[Tensor]:
+        """`log_probs` of what networks are drawn from: annealing aside, at a temperature of 1."""
+        annealed, self.temperature = self.temperature, 1.0
+        try:
+            return self.log_probs()
+        finally:
+            self.temperature = annealed
+
     def _tilted(self, logits: list[Tensor], tilt: float) -> list[Tensor]:
         states = torch.ones(1, dtype=torch.float64)
         log_probs = []

@@ -14,6 +14,7 @@ that shrinks (`nas.supernet.shrinking`).
 """
 
 import math
+import statistics
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ from nas.supernet.theta import Remembered
 from nas.supernet.training import Batches
 from nas.train import Augment, Schedule, Source, swift
 from nas.train.loop import SWIFT_SIDE, precision
+from nas.units import counted
 
 __all__ = ["FBNetTraining", "Mixture", "schedule"]
 
@@ -45,6 +47,12 @@ TARGET_WEIGHT = 0.1
 
 # The loss takes a logarithm's root of 0.6: it must be positive. In microseconds every network's is.
 MICROSECONDS = 1000.0
+
+MOVED = 2.0
+"""Times the even share: below it the median choice's likeliest option has hardly been chosen."""
+ENOUGH_STEPS = 1000
+"""Of theta, to be advised. The paper takes about 10,000; Adam moves theta by `THETA_LR` a step at
+most, so an option of nine needs 350 to gain a probability of .8 over others that stand still."""
 
 SMALLEST = 1e-300
 """The weight whose logarithm stands for that of 0."""
@@ -164,7 +172,27 @@ class FBNetTraining(Remembered):
         self._last = value
         self.done += 1
         self.remember(value)
+        if self.done == self.schedule.steps:
+            self._warn_if_unmoved()
         return value
+
+    def _warn_if_unmoved(self) -> None:
+        """Say so if the distribution is still nearly even: what it draws is then random search."""
+        shares = self.distribution.by_choice(self.distribution.drawn_log_probs()).values()
+        tops = [(max(share), 1 / len(share)) for share in shares if len(share) > 1]
+        moved = [top / even for top, even in tops]
+        if not tops or statistics.median(moved) >= MOVED:
+            return
+        top, even = (statistics.median(column) for column in zip(*tops, strict=True))
+        learning = self.settings.epochs - math.ceil(self.frozen)
+        steps = learning * self.theta_steps
+        # A frozen part grows with the epochs, so the epochs grow in proportion.
+        factor = max(2, math.ceil(ENOUGH_STEPS / max(1, steps)))
+        self.warnings.append(
+            f"theta: after {counted(steps, 'step')} of it the likeliest options have a probability of "
+            f"{top:.2f} (median; even is {even:.2f}), so networks are drawn nearly at random; "
+            f"raise epochs={self.settings.epochs} to {factor * self.settings.epochs}, say"
+        )
 
     def _weight_step(self, number: int) -> float:
         rows = self.batches.rows(number).to(self.images.device)

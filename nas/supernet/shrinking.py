@@ -103,7 +103,8 @@ class Shrinking:
         """Once theta has moved; ``progress`` is the share of the training that has passed."""
         if not self.pairs and not self.prune:
             return
-        log_probs = self.distribution.log_probs()
+        # Of what is drawn: late in an annealing a lead of next to nothing would look decisive.
+        log_probs = self.distribution.drawn_log_probs()
         shares = list(self.distribution.by_choice(log_probs).values())
         for place, pair in list(self.pairs.items()):
             self._play(place, pair, shares[place], adam)

@@ -133,3 +133,17 @@ def test_options_that_fell_away_are_not_run() -> None:
     used = [view.leaf.grad is not None for view in found.mixture.views]
     assert any(used)
     assert not all(used)
+
+
+def test_a_distribution_that_has_hardly_moved_is_told_with_the_way_out() -> None:
+    few, sharp = training(epochs=2), training(epochs=2)
+    with torch.no_grad():
+        for theta in sharp.distribution.theta:
+            theta[0] = 3.0
+    for found in (few, sharp):
+        while found.done < found.schedule.steps:
+            found.advance()
+    assert sharp.warnings == []
+    [line] = few.warnings
+    assert line.startswith("theta: after 1 step of it the likeliest options have a probability")
+    assert line.endswith("drawn nearly at random; raise epochs=2 to 2000, say")

@@ -99,6 +99,22 @@ def test_options_fall_away_as_the_threshold_rises_but_not_the_target() -> None:
     )  # 0.9 of the range needs the large blocks
 
 
+def test_options_are_judged_by_what_is_drawn_and_not_by_the_annealed_softmax() -> None:
+    """At a temperature of 1 no option has less than a quarter; at FBNet's last, .004."""
+    distribution = over(nas_bench_macro.space())
+    shrinking, adam = Shrinking(distribution, prune=0.3), torch.optim.Adam(distribution.theta)
+    distribution.temperature = 0.09
+    with torch.no_grad():
+        distribution.theta[0][1] = 0.5
+    shrinking.after(1.0, adam)
+    assert distribution.allowed[0].all()
+    assert distribution.temperature == 0.09
+    with torch.no_grad():
+        distribution.theta[0][1] = 9.0
+    shrinking.after(1.0, adam)
+    assert distribution.allowed[0].tolist() == [False, True, False]
+
+
 def test_two_paths_need_an_ordered_choice() -> None:
     with pytest.raises(
         UsageError,
