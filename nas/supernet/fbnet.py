@@ -189,8 +189,8 @@ class FBNetTraining(Remembered):
         # A frozen part grows with the epochs, so the epochs grow in proportion.
         factor = max(2, math.ceil(ENOUGH_STEPS / max(1, steps)))
         self.warnings.append(
-            f"theta: after {counted(steps, 'step')} of it the likeliest options have a probability of "
-            f"{top:.2f} (median; even is {even:.2f}), so networks are drawn nearly at random; "
+            f"theta: after {counted(steps, 'step')} of it the likeliest options have a probability "
+            f"of {top:.2f} (median; even is {even:.2f}), so networks are drawn nearly at random; "
             f"raise epochs={self.settings.epochs} to {factor * self.settings.epochs}, say"
         )
 
