@@ -7,6 +7,7 @@ https://arxiv.org/abs/1707.06347, equation 7). ``rl:tunas``: independent logits 
 """
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,9 @@ BASELINE = 0.5
 one network: over batches of 20 it remembers 400 trials."""
 CLIP = 0.2
 """Epsilon of PPO's equation 7, as in its section 6.1."""
+LARGEST_RATIO = 3.0
+"""c of dual-clip PPO. A proposal that was hardly to be expected, as of a settled policy whose draws
+are all known, can become e^700 times as likely in a batch: infinity, and then no policy at all."""
 DRAWS = 8
 """Policies repeat themselves as they settle: so many draws look for an unseen network."""
 
@@ -304,7 +308,8 @@ class ReinforcementLearning(Strategy):
         clip = self.preset.clip
         if not clip:
             return logged * advantage
-        ratio = (logged - before).exp()  # as in equation 6
+        # As in equation 6, and cut as in Ye et al. 2020, https://arxiv.org/abs/1912.09729, eq. 5.
+        ratio = (logged - before).clamp(max=math.log(LARGEST_RATIO)).exp()
         return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
 
     def recommend(self) -> Genes:

@@ -104,6 +104,18 @@ def test_a_batch_is_judged_by_a_baseline_that_has_seen_it(monkeypatch):
     assert judged[1].tolist() == pytest.approx([5 - 13 / 3, 7 - 13 / 3])
 
 
+def test_a_proposal_that_was_hardly_to_be_expected_leaves_a_policy():
+    """Its probability has risen e^3000 times since: the ratio of the two is no number."""
+    strategy = make("rl:batch=2", toy_domain(), seed=0)
+    for number, loss in enumerate((0.0, 9.0)):
+        genes = strategy.ask(number).genes
+        proposal = Proposal(genes, {"log_probability": -3000.0})
+        trial = toy_trial(strategy.domain, number, proposal, 1)
+        strategy.tell(dataclasses.replace(trial, losses=(loss,)))
+    assert strategy.updates == 1
+    assert all(torch.isfinite(weights).all() for weights in strategy.policy.parameters())
+
+
 def domain_of_repeats():
     """A layer of kernel 3 or 5 that is repeated no time, once or twice."""
 
