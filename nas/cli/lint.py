@@ -1,5 +1,7 @@
 """``nas lint``: what is odd about a search space, what it reaches, and which tables cover it."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from nas import catalog
@@ -7,7 +9,11 @@ from nas.cli._options import json_option, print_json
 from nas.errors import SpaceError
 from nas.lint import lint
 from nas.report import text
+from nas.space import SearchSpace
 from nas.units import counted
+
+if TYPE_CHECKING:
+    from nas.evaluate.visibility import Visibility
 
 __all__ = ["command"]
 
@@ -17,6 +23,7 @@ __all__ = ["command"]
 Examples:
   nas lint fbnet
   nas lint uninet --resolution 224 --device pixel
+  nas lint mnasnet --proxy
   nas lint ./my_space.py --json"""
 )
 @click.argument("space")
@@ -28,17 +35,29 @@ Examples:
     help="A device whose table is looked at; may be given again.  [default: all]",
 )
 @click.option("--resolution", type=click.IntRange(8, 4096), help="Input size in pixels.")
+@click.option(
+    "--proxy",
+    is_flag=True,
+    help="Also count the one-gene changes that a search's short training cannot see.",
+)
 @json_option
-def command(space: str, devices: tuple[str, ...], resolution: int | None, as_json: bool) -> None:
+def command(
+    space: str, devices: tuple[str, ...], resolution: int | None, proxy: bool, as_json: bool
+) -> None:
     """Check SPACE: dead and duplicate options, distinct networks, ranges of cost, coverage, memory.
 
     A warning is for the space's author; an error would break a run, and ends with exit code 1.
     """
     tables = [catalog.device(name) for name in devices or catalog.device_names()]
-    report = lint(catalog.space(space, resolution=resolution), tables)
+    built = catalog.space(space, resolution=resolution)
+    report = lint(built, tables)
+    seen = _visibility(built) if proxy else {}
     if as_json:
-        print_json(report.to_json())
+        hidden = {preset: visibility.to_json() for preset, visibility in seen.items()}
+        print_json(report.to_json() | ({"proxy": hidden} if proxy else {}))
     else:
+        for preset, visibility in seen.items():
+            click.echo(f"short training '{preset}': {visibility}")
         click.echo(text.lint(report))
     # After the report, which says what is to be mended.
     errors = report.of("error")
@@ -46,3 +65,12 @@ def command(space: str, devices: tuple[str, ...], resolution: int | None, as_jso
         raise SpaceError(
             f"space '{space}' has {counted(len(errors), 'error')}, the first: {errors[0]}"
         )
+
+
+def _visibility(space: SearchSpace) -> "dict[str, Visibility]":
+    """What each preset of the short training cannot see."""
+    # Here, as it brings torch, which a look at a space does without.
+    from nas.evaluate.proxy import PRESETS
+    from nas.evaluate.visibility import hidden_changes
+
+    return {name: hidden_changes(space, recipe) for name, recipe in PRESETS.items()}

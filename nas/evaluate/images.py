@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nas.arch import Architecture
 from nas.data import Dataset, Splits, Statistics, load, statistics, tensors
-from nas.evaluate.proxy import Proxy, slim
+from nas.evaluate.proxy import VERSION, Proxy, slim
 from nas.objectives import SEARCH
 from nas.study.evaluator import Evaluator
 from nas.trial import Metrics
@@ -110,6 +110,7 @@ class ImageEvaluator(Evaluator):
     def describe_training(self) -> dict[str, object]:
         """The recipe, and what else decides its bits."""
         return {
+            "version": VERSION,
             **dataclasses.asdict(self.proxy),
             "threads": self.thread_count,
             "device": self.device.type,

@@ -15,7 +15,17 @@ from nas.shape import Op, Shape
 from nas.space import make_divisible
 from nas.train import Schedule
 
-__all__ = ["PRESETS", "Proxy", "chosen", "preset", "slim"]
+__all__ = ["PRESETS", "VERSION", "Proxy", "chosen", "preset", "slim"]
+
+VERSION = 2
+"""Of what a recipe means. A run that was begun under another one cannot go on.
+
+Version 1, which runs do not name, dropped early strides, rounded channels to multiples of 8, and
+began squeeze-and-excitation as a linear layer.
+"""
+DIVISOR = 2
+"""Slimmed channels are multiples of it."""
+SMALLEST_WINDOW = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +36,8 @@ class Proxy:
     """Pixels a side."""
     width: float = 0.25
     """Factor on all channels."""
-    final: int = 1
-    """The least side of the last map; early strides are dropped until it is reached."""
+    final: int = 4
+    """The least side of the last map; late strides are dropped until it is reached."""
     epochs: float = 12
     """Passes over the weights set, within ``images``."""
     images: int = 9600
@@ -121,44 +131,57 @@ def chosen(dataset: Dataset, changes: str = "") -> tuple[str, Proxy]:
 def slim(architecture: Architecture, proxy: Proxy, in_channels: int, classes: int) -> Architecture:
     """The network to train instead: the same ops on fewer channels and pixels.
 
-    It has the data's input and classes.
+    It has the data's input and classes. An op's settings ``channels``, ``stride``, ``window``,
+    ``classes`` and ``skip`` are known by these names. `hidden_changes` counts which changes of a
+    network its slimmed copy does not show.
 
-    Channels are scaled to multiples of 8, at least 8; an op's settings ``channels``, ``stride``,
-    ``classes`` and ``skip`` are known by these names. A block without a residual gets none, even
-    where its shapes have become equal.
+    - Channels are scaled to even numbers. Those of our spaces are multiples of 8: a quarter of the
+      width keeps all of them apart.
+    - Late strides go first, so that most layers work on maps on which every kernel is another
+      function, and early layers, which cost most, stay cheap.
+    - A window of local attention keeps its share of the map.
+    - A block without a residual gets none, even where its shapes have become equal.
     """
     strides = iter(
         _relaxed([getattr(layer.op, "stride", 1) for layer in architecture.layers], proxy)
     )
+    shape = Shape(in_channels, proxy.resolution)
     stages = []
     for stage, layers in architecture.layers_by_stage:
-        ops = [_slim_op(layer, next(strides), proxy.width, classes) for layer in layers]
+        ops = []
+        for layer in layers:
+            op = _slim_op(layer, shape, next(strides), proxy.width, classes)
+            ops.append(op)
+            shape = op.out_shape(shape)
         stages.append(Stage(stage.name, tuple(ops)))
     return Architecture(Shape(in_channels, proxy.resolution), tuple(stages))
 
 
-def _slim_op(layer: Layer, stride: int, width: float, classes: int) -> Op:
+def _slim_op(layer: Layer, shape: Shape, stride: int, width: float, classes: int) -> Op:
+    """The layer's op for a slimmed map of ``shape``."""
     op = layer.op
     settings: dict[str, object] = {}
     # 0 channels mean as many as the input has, which is slimmed already.
     if getattr(op, "channels", 0):
-        settings["channels"] = make_divisible(op.channels * width)  # type: ignore[attr-defined]
+        settings["channels"] = make_divisible(op.channels * width, DIVISOR)  # type: ignore[attr-defined]
     if hasattr(op, "stride"):
         settings["stride"] = stride
     if hasattr(op, "classes"):
         settings["classes"] = classes
     if getattr(op, "skip", "") == "identity" and layer.shape != layer.out_shape:
         settings["skip"] = "none"
+    # A window of 0 is the whole map, here and there.
+    if getattr(op, "window", 0):
+        share = op.window / layer.shape.size  # type: ignore[attr-defined]
+        settings["window"] = max(SMALLEST_WINDOW, round(share * shape.size))
     return op.replace(**settings)
 
 
 def _relaxed(strides: list[int], proxy: Proxy) -> list[int]:
-    """Strides dropped from the front until the last map has ``proxy.final`` pixels a side."""
+    """Strides dropped from the end until the last map has ``proxy.final`` pixels a side."""
     relaxed = list(strides)
-    for index, stride in enumerate(strides):
+    for index in reversed(range(len(strides))):
         if proxy.resolution >= proxy.final * math.prod(relaxed):
             break
-        if stride > 1:
-            # The first strides go first, as in `nas.space.relax_strides`.
-            relaxed[index] = 1
+        relaxed[index] = 1
     return relaxed

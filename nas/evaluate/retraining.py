@@ -26,7 +26,7 @@ from nas.trial import Metrics
 __all__ = ["Retraining", "retraining"]
 
 LARGEST_FACTOR = 1000.0
-BESIDE_THE_RECIPE = ("threads", "device", "evaluator", "teacher")
+BESIDE_THE_RECIPE = ("version", "threads", "device", "evaluator", "teacher")
 """What a run's description of its training holds beside the fields of the recipe."""
 
 

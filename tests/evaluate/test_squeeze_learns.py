@@ -1,0 +1,44 @@
+"""Squeeze-and-excitation is priced, so it must do something: its gate depends on the image."""
+
+import pytest
+import torch
+
+from nas.data import load, split
+from nas.evaluate import PRESETS, TrainingEvaluator
+from nas.model.blocks import SqueezeExcite
+from search_spaces import mnasnet, uninet
+
+LEAST_DEVIATION = 0.01
+"""Of the gate over images. Linear layers that start at N(0, 0.01) stay at 0.0001."""
+
+
+def gates(evaluator: TrainingEvaluator, network: torch.nn.Module) -> list[float]:
+    """The mean deviation over images of each gate's channels."""
+    found: list[float] = []
+
+    def look(part: torch.nn.Module, inputs: tuple[torch.Tensor], out: torch.Tensor) -> None:
+        found.append(float(out.std(0).mean()))
+
+    hooks = [
+        part.gate.register_forward_hook(look)
+        for part in network.modules()
+        if isinstance(part, SqueezeExcite)
+    ]
+    with torch.no_grad():
+        network.eval()(evaluator.selection[0])
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+@pytest.mark.parametrize("space", [mnasnet.space(), uninet.space()], ids=lambda s: s.name)
+def test_gates_vary_over_images_after_a_short_training(space) -> None:
+    genes = [0] * len(space.gene_sizes)
+    wanted = {"op": {"mnasnet": 1, "uninet": 3}[space.name], "se": 1, "layers": 1, "skip": 1}
+    for place, name in enumerate(space.gene_names):
+        genes[place] = wanted.get(name.split(".")[1], 0)
+    evaluator = TrainingEvaluator(split(load("digits")), PRESETS["small"].times(0.3), thread_count=1)
+    network = evaluator.trained(space.decode(genes), seed=1)
+    deviations = gates(evaluator, network)
+    assert len(deviations) >= 5
+    assert sum(deviations) / len(deviations) > LEAST_DEVIATION, deviations
