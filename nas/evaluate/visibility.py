@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nas.arch import Architecture
-from nas.evaluate.proxy import Proxy, slim
+from nas.evaluate.proxy import PRESETS, Proxy, slim
 from nas.shape import Op, Shape
 from nas.space import SearchSpace
 from nas.statistics import rng
 from nas.trial import Genes
 
-__all__ = ["Visibility", "hidden_changes", "trained_function"]
+__all__ = ["PRESETS", "Visibility", "hidden_changes", "trained_function"]
 
 NETWORKS = 20
 """Random networks whose changes are looked at: they have thousands."""

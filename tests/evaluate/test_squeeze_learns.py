@@ -36,8 +36,11 @@ def test_gates_vary_over_images_after_a_short_training(space) -> None:
     genes = [0] * len(space.gene_sizes)
     wanted = {"op": {"mnasnet": 1, "uninet": 3}[space.name], "se": 1, "layers": 1, "skip": 1}
     for place, name in enumerate(space.gene_names):
-        genes[place] = wanted.get(name.split(".")[1], 0)
-    evaluator = TrainingEvaluator(split(load("digits")), PRESETS["small"].times(0.3), thread_count=1)
+        choice = name.split(".")[1]
+        genes[place] = wanted.get(choice, 0)
+    evaluator = TrainingEvaluator(
+        split(load("digits")), PRESETS["small"].times(0.3), thread_count=1
+    )
     network = evaluator.trained(space.decode(genes), seed=1)
     deviations = gates(evaluator, network)
     assert len(deviations) >= 5
