@@ -48,8 +48,9 @@ TARGET_WEIGHT = 0.1
 # The loss takes a logarithm's root of 0.6: it must be positive. In microseconds every network's is.
 MICROSECONDS = 1000.0
 
-MOVED = 2.0
-"""Times the even share: below it the median choice's likeliest option has hardly been chosen."""
+MOVED = 0.125
+"""Of the way from the even share to 1, that of the median choice's likeliest option: below it
+hardly anything was chosen. Of nine options one then has less than .22, of two less than .56."""
 ENOUGH_STEPS = 1000
 """Of theta, to be advised. The paper takes about 10,000; Adam moves theta by `THETA_LR` a step at
 most, so an option of nine needs 350 to gain a probability of .8 over others that stand still."""
@@ -180,7 +181,7 @@ class FBNetTraining(Remembered):
         """Say so if the distribution is still nearly even: what it draws is then random search."""
         shares = self.distribution.by_choice(self.distribution.drawn_log_probs()).values()
         tops = [(max(share), 1 / len(share)) for share in shares if len(share) > 1]
-        moved = [top / even for top, even in tops]
+        moved = [(top - even) / (1 - even) for top, even in tops]
         if not tops or statistics.median(moved) >= MOVED:
             return
         top, even = (statistics.median(column) for column in zip(*tops, strict=True))

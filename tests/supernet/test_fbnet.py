@@ -7,6 +7,10 @@ from tiny_space import small, tiny
 
 from nas.cost.compiled import compile_costs
 from nas.errors import BoundError, TrainingError, UsageError
+from nas.ops.conv import Classifier, Conv
+from nas.ops.mbconv import MBConv
+from nas.shape import Shape
+from nas.space import Choice, SearchSpace, Slot, fixed
 from nas.strategies.differentiable import Settings
 from nas.supernet.distribution import Distribution
 from nas.supernet.fbnet import FBNetTraining, Mixture, schedule
@@ -23,13 +27,18 @@ def latency(space=SPACE, scale: float = 1e-6) -> Distribution:
     return Distribution(costs, "latency_ms@made_up", 1.0)
 
 
-def training(epochs: int = 9, scale: float = 1e-6, **settings) -> FBNetTraining:
+def training(epochs: int = 9, scale: float = 1e-6, space=SPACE, **settings) -> FBNetTraining:
     generator = torch.Generator().manual_seed(0)
     images, labels = torch.randn(24, 1, 8, 8, generator=generator), torch.arange(24) % 4
-    supernet = Supernet(SPACE, small, seed=1)
+    supernet = Supernet(space, small, seed=1)
     given = Settings(variant="fbnet", epochs=epochs, **settings)
     return FBNetTraining(
-        supernet, latency(scale=scale), (images, labels), (images[:8], labels[:8]), given, seed=1
+        supernet,
+        latency(space, scale),
+        (images, labels),
+        (images[:8], labels[:8]),
+        given,
+        seed=1,
     )
 
 
@@ -147,3 +156,27 @@ def test_a_distribution_that_has_hardly_moved_is_told_with_the_way_out() -> None
     [line] = few.warnings
     assert line.startswith("theta: after 1 step of it the likeliest options have a probability")
     assert line.endswith("drawn nearly at random; raise epochs=2 to 2000, say")
+
+
+def kernels() -> SearchSpace:
+    """A layer of kernel 3 or 5."""
+    blocks = Choice("kernel", {"k3": MBConv(kernel=3), "k5": MBConv(kernel=5)})
+    return SearchSpace(
+        name="kernels",
+        input=Shape(1, 8),
+        slots=(
+            fixed("stem", Conv(kernel=3, channels=8)),
+            Slot(name="a", stage="a", choices=(blocks,), make=lambda picked, _: [picked["kernel"]]),
+            fixed("head", Classifier(classes=4)),
+        ),
+    )
+
+
+@pytest.mark.parametrize(("theta", "warned"), [(0.1, True), (3.0, False)])
+def test_an_option_of_two_can_have_been_chosen(theta: float, warned: bool) -> None:
+    """It can never be twice as likely as the even share."""
+    found = training(epochs=2, space=kernels())
+    with torch.no_grad():
+        found.distribution.theta[0][0] = theta
+    found._warn_if_unmoved()
+    assert bool(found.warnings) == warned
