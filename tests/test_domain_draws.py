@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 
 from nas import catalog
-from nas.cost.compiled import compile_costs
 from nas.cost.costs import space_costs
 from nas.domain import Bound, Domain
 from nas.errors import BoundError
 from nas.space import SearchSpace
-from search_spaces import fbnet, mnasnet
+from search_spaces import fbnet, fused_mbconv, mnasnet, nas_bench_macro
 
 MS = "latency_ms@pixel1"
 DRAWS = 4000
@@ -126,7 +125,7 @@ def test_a_band_narrower_than_its_ticks_is_drawn_from_but_not_counted():
 
 
 def test_a_bound_on_a_maximum_from_below_is_kept():
-    space = cut(fbnet, 4)
+    space = cut(mnasnet, 2)
     costs = space_costs(space, ())
     memory = costs.price(every(space))[:, costs.column("peak_memory_bytes")]
     domain = Domain(space, costs, [Bound("peak_memory_bytes", lower=float(memory.max()))])
@@ -134,9 +133,16 @@ def test_a_bound_on_a_maximum_from_below_is_kept():
     assert domain.share == pytest.approx((memory == memory.max()).mean(), rel=0.1)
 
 
-def test_costs_that_differ_by_a_float_s_dust_are_no_trouble():
-    space = cut(fbnet, 4)
-    costs = compile_costs(space, ("ms",), lambda layer: (0.1 + (layer.macs % 7) * 1e-17,))
-    least, _ = costs.extreme("ms")
-    domain = Domain(space, costs, [Bound("ms", least * (1 + 1e-9))])
-    assert domain.contains(domain.sample(np.random.default_rng(0)))
+@pytest.mark.parametrize("device", ["pixel1", "raspi4"])
+@pytest.mark.parametrize("module", [fbnet, fused_mbconv, nas_bench_macro])
+def test_a_bound_at_the_extreme_itself_leaves_its_networks(module, device):
+    """Sums of floats differ in the last bit by their order."""
+    space = module.space()
+    costs = space_costs(space, [catalog.device(device)])
+    ms = f"latency_ms@{device}"
+    least, _ = costs.extreme(ms)
+    most, genes = costs.extreme(ms, largest=True)
+    rng = np.random.default_rng(0)
+    assert Domain(space, costs, [Bound(ms, lower=most)]).sample(rng) == genes
+    fastest = Domain(space, costs, [Bound(ms, least)]).sample(rng)
+    assert costs.of(fastest)[ms] == pytest.approx(least, rel=1e-12)

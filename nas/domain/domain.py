@@ -24,6 +24,8 @@ Integers = NDArray[np.int64]
 
 DRAWS_VERSION = 2
 """1 counted in ticks of 1 µs, and took sweeps from one network under several bounds."""
+ROUNDING = 1e-12
+"""Share of a bound that sums of floats may be off."""
 DIGITS = 4
 CROSSOVER_MIXES = 64
 """Priced at once, which takes little longer than pricing one."""
@@ -141,7 +143,11 @@ class Domain:
             costs = self.compiled.price(genes)
             for bound in self.bounds:
                 column = costs[:, self.compiled.column(bound.metric)]
-                keep &= (column >= bound.lower) & (column <= bound.upper)
+                # A sum of floats depends on its order: at a bound that is a network's own cost,
+                # the network must not fall to the last bit.
+                lower = bound.lower - ROUNDING * abs(bound.lower)
+                upper = bound.upper + ROUNDING * abs(bound.upper)
+                keep &= (column >= lower) & (column <= upper)
         return keep
 
     def contains(self, genes: Genes) -> bool:

@@ -131,6 +131,8 @@ class ReinforcementLearning(Strategy):
             raise unknown("variant of strategy 'rl'", variant, PRESETS)
         if batch < 1:
             raise UsageError(f"strategy 'rl' needs a batch of at least 1 trial, not {batch}")
+        if domain.bounds:
+            domain.completions(())  # raises now if a band is too narrow to be counted
         self.domain, self.seed, self.batch = domain, seed, batch
         self.preset = PRESETS[variant]
         self.entropy = self.preset.entropy if entropy is None else entropy

@@ -6,9 +6,11 @@ import functools
 import numpy as np
 import pytest
 
+from nas import catalog
 from nas.cost.compiled import compile_costs
-from nas.domain import Domain
-from nas.errors import RunError, UsageError
+from nas.cost.costs import space_costs
+from nas.domain import Bound, Domain
+from nas.errors import BoundError, RunError, UsageError
 from nas.objectives import Objectives, parse_objectives
 from nas.ops.conv import Classifier, Conv
 from nas.record.identity import identity
@@ -21,7 +23,7 @@ from nas.study import snapshots
 from nas.study.study import Study
 from nas.testing.strategies import bounded_domain, check_strategy, toy_trial
 from nas.testing.toys import HashEvaluator, toy_domain
-from search_spaces import nas_bench_macro
+from search_spaces import fbnet, nas_bench_macro
 
 torch = pytest.importorskip("torch")
 
@@ -57,6 +59,15 @@ def test_only_networks_inside_are_drawn_and_their_probabilities_sum_to_one(spec)
     assert float(logged.exp().sum()) == pytest.approx(
         1, abs=5e-3
     )  # networks within a tick of the border are left out
+
+
+def test_a_band_too_narrow_to_be_counted_is_refused_at_once():
+    space = fbnet.space(resolution=32)
+    costs = space_costs(space, [catalog.device("pixel1")])
+    middle_ms = Domain(space, costs).quantiles("latency_ms@pixel1", (0.5,))[0]
+    domain = Domain(space, costs, [Bound("latency_ms@pixel1", middle_ms + 1e-4, middle_ms)])
+    with pytest.raises(BoundError, match="narrower than what rounding to ticks"):
+        make("rl", domain, seed=0)
 
 
 def test_steps_and_whole_strings_have_the_same_logits():
