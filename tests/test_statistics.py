@@ -1,9 +1,12 @@
-"""Bootstrap intervals and Kendall's tau: what they claim, and how often they err."""
+"""Bootstrap and permutation intervals, Kendall's tau: what they claim, and how often they err."""
+
+import itertools
 
 import numpy as np
 import pytest
 
 from nas.statistics import (
+    arrangements,
     bootstrap_interval,
     claim,
     kendall_tau,
@@ -11,6 +14,7 @@ from nas.statistics import (
     mean_band,
     mean_interval,
     paired_interval,
+    permutation_interval,
     tau_lead_interval,
 )
 
@@ -43,6 +47,85 @@ def test_pairs_that_agree_by_luck_are_no_evidence():
     assert claim(paired_interval([0.0, 0.0, 0.0])) == "no evidence"
     assert paired_interval([0.3]) is None
     assert claim(None) == "no evidence"
+
+
+def chosen(scores, places):
+    """Strata in which the items of these places are the chosen ones."""
+    strata = []
+    for row, place in zip(scores, places, strict=True):
+        strata.append((row[place], [*row[:place], *row[place + 1 :]]))
+    return strata
+
+
+def rejected(strata, shift):
+    """Whether the test rejects, at 2.5 %, that the choice is better by a shift or less.
+
+    As it is defined: by the statistic of every arrangement.
+    """
+    scores = [[own - shift, *others] for own, others in strata]
+
+    def statistic(places):
+        return sum(own - np.mean(others) for own, others in chosen(scores, places))
+
+    every = list(itertools.product(*(range(len(row)) for row in scores)))
+    own = statistic((0,) * len(scores))
+    as_good = sum(statistic(places) >= own - 1e-9 for places in every)
+    return as_good / len(every) <= 0.025
+
+
+@pytest.mark.parametrize("sizes", [(3, 3, 3, 3), (4, 4, 4), (2,) * 6, (2, 5, 7), (40,)])
+@pytest.mark.parametrize("lean", ["normal", "exponential", "lognormal", "grid"])
+def test_whatever_the_scores_a_choice_at_random_is_better_in_at_most_a_fortieth(sizes, lean):
+    """Exact: of all choices from the same scores at most 2.5 % are called better, or worse."""
+    draw = np.random.default_rng(len(sizes))
+    count = sum(sizes)
+    values = {
+        "normal": draw.normal(size=count),
+        "exponential": -draw.exponential(size=count),
+        "lognormal": draw.lognormal(size=count),
+        "grid": draw.integers(3, size=count) / 100,
+    }[lean]
+    scores = [part.tolist() for part in np.split(values, np.cumsum(sizes)[:-1])]
+    every = itertools.product(*map(range, sizes))
+    claims = [claim(permutation_interval(chosen(scores, places))) for places in every]
+    assert len(claims) == arrangements([size - 1 for size in sizes])
+    for word in ("better", "worse"):
+        assert claims.count(word) <= 0.025 * len(claims)
+        assert lean == "grid" or claims.count(word) == int(0.025 * len(claims))
+
+
+@pytest.mark.parametrize("sizes", [(3, 3, 3, 3), (2, 5, 7), (2,) * 6])
+def test_the_permutation_interval_holds_the_shifts_that_the_test_does_not_reject(sizes):
+    draw = np.random.default_rng(7)
+    for _ in range(3):
+        strata = [(draw.normal(), draw.normal(size=size - 1).tolist()) for size in sizes]
+        low, high = permutation_interval(strata)
+        assert rejected(strata, low - 1e-6)
+        assert not rejected(strata, low + 1e-6)
+        mirrored = [(-own, [-other for other in others]) for own, others in strata]
+        assert rejected(mirrored, -high - 1e-6)
+        assert not rejected(mirrored, -high + 1e-6)
+
+
+def test_too_few_arrangements_are_no_interval():
+    assert permutation_interval([]) is None
+    assert permutation_interval([(0.9, [0.5])] * 5) is None
+    assert permutation_interval([(0.9, [0.5] * 38)]) is None
+    low, high = permutation_interval([(0.9, [0.5] * 39)])
+    assert (low, high) == pytest.approx((0.4, 0.4))
+
+
+def test_equal_scores_are_no_evidence_however_they_are_summed():
+    assert permutation_interval([(0.1 + 0.2, [0.3, 0.3])] * 4) == (0.0, 0.0)
+
+
+def test_many_arrangements_are_sampled_and_say_nearly_the_same(monkeypatch):
+    draw = np.random.default_rng(3)
+    strata = [(draw.normal(1), draw.normal(size=3).tolist()) for _ in range(8)]
+    exact = permutation_interval(strata)
+    monkeypatch.setattr("nas.statistics.MOST_ARRANGEMENTS", 1000)
+    assert permutation_interval(strata) == pytest.approx(exact, abs=0.03)
+    assert permutation_interval(strata) != exact
 
 
 def test_the_band_covers_the_mean_as_often_as_it_says():
