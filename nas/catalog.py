@@ -25,7 +25,7 @@ from nas.errors import NasError, SpaceError, UsageError, unknown
 from nas.latency.table import Table
 from nas.space import SearchSpace
 from nas.strategies import parse_spec
-from nas.study.evaluator import EvaluatorKind, Retrain
+from nas.study.evaluator import EvaluatorKind, Retrain, RetrainFully
 from nas.study.trainings import Fitting, Learn
 
 __all__ = [
@@ -262,6 +262,12 @@ def evaluator(spec: str) -> EvaluatorKind:
 def retraining() -> Retrain:
     """What trains the networks of a confirmation, on the torch side too."""
     retrain: Retrain = importlib.import_module(RETRAINING).retraining
+    return retrain
+
+
+def full_retraining() -> RetrainFully:
+    """What trains them whole, as ``nas train`` does."""
+    retrain: RetrainFully = importlib.import_module(RETRAINING).full_retraining
     return retrain
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "QUALITY",
     "REWARDS",
     "SEARCH",
+    "SELECTION",
     "TELLS",
     "TOLD",
     "Direction",
@@ -45,6 +46,8 @@ MEASURED = ("train_ms",)
 """Costs that are measured and not compiled, so no bound on them can be kept exactly."""
 SEARCH = "search_"
 """Before the name of a quality: its value on the *search* set."""
+SELECTION = "selection_"
+"""Before it in a confirmation's scores, which are of *test* otherwise: of the *selection* set."""
 TOLD: Mapping[str, str] = {"accuracy": "likelihood"}
 """What strategies are told in place of a quality, if the evaluator gives it for the *search* set.
 

@@ -10,7 +10,7 @@ from nas.cli._progress import Live, duration
 from nas.errors import RunError
 from nas.progress import Progress
 from nas.reading import to_json
-from nas.run.confirm import EPOCHS_FACTOR, confirm
+from nas.run.confirm import EPOCHS_FACTOR, FULL_EPOCHS_FACTOR, TOP, confirm
 from nas.run.confirmation import Confirmation, Member
 from nas.run.run import Run
 from nas.units import text_table
@@ -22,37 +22,46 @@ __all__ = ["command"]
     epilog="""\b
 Examples:
   nas confirm
-  nas confirm runs/photos --top 5 --random 10 --seeds 3
-  nas confirm runs/photos --epochs-factor 10 --json"""
+  nas confirm runs/photos --top 8 --random 16
+  nas confirm runs/photos --epochs-factor 10 --json
+  nas confirm runs/photos --full --resolution 96"""
 )
 @run_argument
 @click.option(
     "--top",
     type=click.IntRange(1, 1000),
-    default=3,
+    default=TOP,
     show_default=True,
     help="Networks of the front.",
 )
 @click.option(
     "--random",
     type=click.IntRange(1, 10000),
-    default=3,
-    show_default=True,
+    show_default="12 less --top, at least as many as that",
     help="Random networks, in all.",
 )
 @click.option(
     "--seeds",
     type=click.IntRange(1, 1000),
-    default=2,
+    default=1,
     show_default=True,
-    help="Trainings of each network.",
+    help="Trainings of each network; more networks tell more than more seeds.",
 )
 @click.option(
     "--epochs-factor",
     type=float,
-    default=EPOCHS_FACTOR,
-    show_default=True,
-    help="Times the search's schedule.",
+    show_default=f"{EPOCHS_FACTOR:g}, with --full {FULL_EPOCHS_FACTOR:g}",
+    help="Times the search's schedule; with --full times that of nas train.",
+)
+@click.option(
+    "--full",
+    is_flag=True,
+    help="Trains the networks themselves, as nas train does, and not slimmed copies of them.",
+)
+@click.option(
+    "--resolution",
+    type=click.IntRange(1, 4096),
+    help="Input size of --full in pixels.  [default: the networks']",
 )
 @click.option("--data", metavar="DATA", help="Where the run's data lies now, if it has moved.")
 @seed_option
@@ -60,10 +69,11 @@ Examples:
 def command(run: Path, as_json: bool, **settings: Any) -> None:
     """Ask whether the search in RUN beat random networks of the same latency.
 
-    RUN is the newest in ./runs by default. Members are spread over the front, best first; each is
-    paired with random networks whose latency is within 5 % of its own. All are trained anew,
-    longer, by one recipe, and scored once on the test set. "Better" is said only if the 95 %
-    interval of the paired difference excludes zero. Given again, the command does what is missing.
+    RUN is the newest in ./runs by default. Members are spread over the front, best first; each has
+    random networks beside it whose latency is within 5 % of its own. All are trained anew, longer,
+    by one recipe, and scored once on the test set. "Better" is said only if the 95 % interval of
+    the difference excludes zero, by an exact test: if the search told nothing, any network of a
+    band could be the member. Given again, the command does what is missing.
     """
     live = Live(quiet=as_json)
 
@@ -110,6 +120,7 @@ def _row(run: Run, confirmation: Confirmation, member: Member) -> dict[str, Any]
         "search": metrics.get(f"search_{confirmation.metric}"),
         "selection": metrics.get(confirmation.metric),
         "confirmed": confirmation.score(member.digest),
+        "confirmed_selection": confirmation.selection_score(member.digest),
         "seeds": list(confirmation.scores.get(member.digest, ())),
         "random": [
             {

@@ -65,8 +65,9 @@ def command(
 ) -> None:
     """Pick one network of RUN (default: the newest in ./runs), and say which score decided.
 
-    Confirmed networks come first. Without a rule it is the best in the first objective. Nothing is
-    written unless --out names a file.
+    Confirmed networks come first. Without a rule it is the best in the first objective. Scores on
+    the selection set decide; the test score is told of the network picked. Nothing is written
+    unless --out names a file.
     """
     if out is not None and out.exists() and not force:
         raise ExistsError(f"{out} exists: choose another --out, or overwrite it with --force")
@@ -89,6 +90,7 @@ def command(
                 "metric": pick.metric,
                 "score": pick.score,
                 "confirmed": pick.confirmed,
+                "test": pick.test,
                 "reason": pick.reason,
                 "metrics": dict(pick.trial.metrics),
             }

@@ -16,7 +16,7 @@ from nas.study.evaluator import Evaluator
 from nas.trial import Metrics
 from nas.units import counted
 
-__all__ = ["ImageEvaluator", "best_device", "open_data", "search_metrics"]
+__all__ = ["ImageEvaluator", "best_device", "describe_data", "open_data", "search_metrics"]
 
 # Not *test*: it is closed, and a ledger counts who opens it.
 DESCRIBED_SETS = ("weights", "search", "selection")
@@ -30,6 +30,16 @@ def open_data(spec: str, *, strict: bool = False, groups: str | None = None) -> 
 def best_device() -> str:
     """``cuda`` if there is one, else ``cpu``."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def describe_data(splits: Splits) -> dict[str, object]:
+    """Name, digest, seed and sizes of the splits, as a run keeps them."""
+    return {
+        "name": splits.dataset.name,
+        "digest": splits.dataset.digest,
+        "split_seed": splits.seed,
+        **{name: len(getattr(splits, name)) for name in DESCRIBED_SETS},
+    }
 
 
 def search_metrics(scores: Metrics, tell: str = "likelihood") -> dict[str, float]:
@@ -99,13 +109,8 @@ class ImageEvaluator(Evaluator):
         return slim(architecture, self.proxy, self.dataset.in_channels, len(self.dataset.classes))
 
     def describe_data(self) -> dict[str, object]:
-        """Name, digest, seed and sizes of the splits."""
-        return {
-            "name": self.dataset.name,
-            "digest": self.dataset.digest,
-            "split_seed": self.splits.seed,
-            **{name: len(getattr(self.splits, name)) for name in DESCRIBED_SETS},
-        }
+        """See the function."""
+        return describe_data(self.splits)
 
     def describe_training(self) -> dict[str, object]:
         """The recipe, and what else decides its bits."""

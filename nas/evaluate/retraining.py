@@ -1,7 +1,8 @@
 """What a confirmation trains by: a run's short recipe, for longer, and one score on *test*.
 
 The recipe is that of the run whatever its evaluator was: an evaluator that trains no network
-describes the short training beside which it is judged.
+describes the short training beside which it is judged. Or networks are trained themselves, by the
+default recipe of ``nas train``.
 """
 
 import dataclasses
@@ -9,21 +10,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nas.arch import Architecture
-from nas.data import Dataset, split, tensors
+from nas.data import Dataset, LazyTensors, split, tensors
 from nas.errors import RunError, UsageError
-from nas.evaluate.images import best_device
+from nas.evaluate.images import best_device, describe_data
 from nas.evaluate.proxy import Proxy, preset
 from nas.evaluate.training import TrainingEvaluator
+from nas.objectives import SELECTION
 from nas.study.evaluator import Retraining as Contract
 from nas.train import score, threads
+from nas.train.loop import Training
+from nas.train.recipe import Recipe
+from nas.train.tasks import Classification
 from nas.train.teacher import Teacher, load_teacher
 from nas.trial import Metrics
+from nas.units import counted
 
-__all__ = ["Retraining", "retraining"]
+__all__ = ["FullRetraining", "Retraining", "full_retraining", "retraining"]
 
 LARGEST_FACTOR = 1000.0
 BESIDE_THE_RECIPE = ("version", "threads", "device", "evaluator", "teacher")
@@ -31,16 +38,16 @@ BESIDE_THE_RECIPE = ("version", "threads", "device", "evaluator", "teacher")
 
 
 class Retraining(TrainingEvaluator, Contract):
-    """A run's recipe for ``factor`` times the epochs and images, scored on *test* alone."""
+    """A run's recipe for ``factor`` times the epochs and images, scored on *test*, once.
 
-    # Parts would be scored on *search*, and a confirmation looks at *test* alone, once.
+    It is scored on *selection* as well, by which networks are picked.
+    """
+
+    # Parts would be scored on *search*, which a confirmation does not look at.
     followable = False
 
     def __init__(self, dataset: Dataset, recipe: Mapping[str, Any], factor: float) -> None:
-        if not 0 < factor <= LARGEST_FACTOR:
-            raise UsageError(
-                f"--epochs-factor must be above 0 and at most {LARGEST_FACTOR:g}, not {factor:g}"
-            )
+        _check_factor(factor)
         schedule = "short training's" if "evaluator" in recipe else "search's"
         super().__init__(
             split(dataset),
@@ -61,16 +68,128 @@ class Retraining(TrainingEvaluator, Contract):
         return len(labels)
 
     def evaluate(self, architecture: Architecture, seed: int) -> Metrics:
-        """Train one network and score it once on *test*, which must be open.
+        """Train one network and score it once on *test*, which must be open, and on *selection*.
 
         Raises `TrainingError`, and `RunError` before `open_test`.
         """
         if self._test is None:
-            raise RunError(
-                "the test set must be opened, and counted, before a network is scored on it"
-            )
+            raise _closed()
         with threads(self.thread_count):
-            return score(self.trained(architecture, seed), *self._test)
+            network = self.trained(architecture, seed)
+            return score(network, *self._test) | _selection_scores(score(network, *self.selection))
+
+
+class FullRetraining(Contract):
+    """Networks themselves, by ``nas train``'s default recipe for ``factor`` times its epochs.
+
+    Training reads *weights* and *search*, as ``nas train`` does. A killed training begins anew.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        recipe: Mapping[str, Any],
+        factor: float,
+        resolution: int | None,
+    ) -> None:
+        _check_factor(factor)
+        plain = Recipe(resolution=resolution)
+        self.dataset = dataset
+        self.splits = split(dataset)
+        self.recipe = dataclasses.replace(plain, epochs=plain.epochs * factor)
+        self.thread_count = recipe.get("threads", 1)
+        self.device = torch.device(best_device())
+        self.teacher = _same_teacher(recipe["teacher"], dataset) if "teacher" in recipe else None
+        self._test: tuple[Any, Tensor] | None = None
+
+    def describe_data(self) -> dict[str, object]:
+        """As of the run's own evaluator."""
+        return describe_data(self.splits)
+
+    def describe_training(self) -> dict[str, object]:
+        """The recipe, and what else decides its bits."""
+        described: dict[str, object] = {
+            **dataclasses.asdict(self.recipe),
+            "full": True,
+            "threads": self.thread_count,
+            "device": self.device.type,
+        }
+        # Each training has a seed of its own.
+        del described["seed"]
+        if self.teacher is not None:
+            described["teacher"] = self.teacher.describe()
+        return described
+
+    def lines(self) -> list[str]:
+        """The data with its splits and doubts, the training, the teacher."""
+        images = len(self.splits.weights) + len(self.splits.search)
+        steps = self.recipe.schedule(images).steps
+        size = self.recipe.resolution
+        lines = [
+            *self.splits.lines(),
+            f"training   the networks themselves, as nas train does: {counted(steps, 'step')} of "
+            f"{self.recipe.batch_size} images of weights and search at "
+            f"{'their own size' if size is None else f'{size} px'}, "
+            f"{counted(self.thread_count, 'thread')} on {self.device.type}",
+        ]
+        if self.teacher is not None:
+            lines.append(f"teacher    {self.teacher}")
+        return lines
+
+    def open_test(self, ledger: Path) -> int:
+        """Read the test set and count that in a ledger; how many images it has."""
+        images, labels = self.splits.open_test(ledger)
+        self._test = images, torch.from_numpy(labels).to(self.device)
+        return len(labels)
+
+    def evaluate(self, architecture: Architecture, seed: int) -> Metrics:
+        """Train one network and score it once on *test*, which must be open, and on *selection*.
+
+        Raises `TrainingError`, and `RunError` before `open_test`.
+        """
+        if self._test is None:
+            raise _closed()
+        images, labels = self._test
+        task = Classification(architecture, self.dataset, self.recipe, self.device)
+        size = task.network.input.size
+        with threads(self.thread_count):
+            network = self._trained(task, seed)
+            rows = np.arange(len(images))
+            tested = LazyTensors(images, rows, task.statistics, size, self.device)
+            on_selection = task.score(network, self.splits.selection)
+            return score(network, tested, labels) | _selection_scores(on_selection)
+
+    def _trained(self, task: Classification, seed: int) -> nn.Module:
+        schedule = self.recipe.schedule(len(task.rows))
+        phases = task.phases(self.recipe, schedule.steps)
+        training = Training(
+            task.build(seed),
+            phases[-1].images,
+            task.labels(task.rows, task.network.input.size),
+            schedule,
+            seed=seed,
+            phases=phases,
+            distillation=None if self.teacher is None else self.teacher.on(self.device),
+        )
+        while training.done < schedule.steps:
+            training.advance()
+        training.finish()
+        return training.network
+
+
+def _check_factor(factor: float) -> None:
+    if not 0 < factor <= LARGEST_FACTOR:
+        raise UsageError(
+            f"--epochs-factor must be above 0 and at most {LARGEST_FACTOR:g}, not {factor:g}"
+        )
+
+
+def _closed() -> RunError:
+    return RunError("the test set must be opened, and counted, before a network is scored on it")
+
+
+def _selection_scores(scores: Metrics) -> dict[str, float]:
+    return {SELECTION + name: value for name, value in scores.items()}
 
 
 def _short_recipe(described: Mapping[str, Any], dataset: Dataset) -> Proxy:
@@ -109,3 +228,10 @@ def _same_teacher(described: Mapping[str, Any], dataset: Dataset) -> Teacher:
 def retraining(dataset: Dataset, recipe: Mapping[str, Any], factor: float) -> Retraining:
     """See `nas.study.evaluator.Retrain`."""
     return Retraining(dataset, recipe, factor)
+
+
+def full_retraining(
+    dataset: Dataset, recipe: Mapping[str, Any], factor: float, resolution: int | None
+) -> FullRetraining:
+    """See `nas.study.evaluator.RetrainFully`."""
+    return FullRetraining(dataset, recipe, factor, resolution)

@@ -1,7 +1,8 @@
 """Retrain networks of a front beside random ones of the same latency, and score both on *test*.
 
 `nas.run.pairing` says which networks. Both sides get the same recipe, longer than the search's, and
-seeds that no search uses.
+seeds that no search uses. One seed a network is the default: networks differ by more than the
+trainings of one do, so more networks tell more than more seeds (experiments/confirm_power.py).
 """
 
 import hashlib
@@ -21,16 +22,27 @@ from nas.record import ledger
 from nas.record.identity import check_same
 from nas.record.journal import RunLock
 from nas.run import confirmation
-from nas.run.confirmation import Confirmation, Key, Plan, Training
-from nas.run.pairing import band_metrics, chosen
+from nas.run.confirmation import (
+    LEAST_ARRANGEMENTS,
+    Confirmation,
+    Key,
+    Plan,
+    Training,
+    too_few,
+)
+from nas.run.pairing import band_metrics, chosen, usual_random
 from nas.run.run import Run
+from nas.statistics import arrangements
 from nas.study.evaluator import Retraining
 from nas.units import counted
 
-__all__ = ["EPOCHS_FACTOR", "Watch", "confirm"]
+__all__ = ["EPOCHS_FACTOR", "FULL_EPOCHS_FACTOR", "TOP", "Watch", "confirm"]
 
+TOP = 6
 EPOCHS_FACTOR = 3.0
 """Times the search's schedule: a short training ranks networks by how fast they begin."""
+FULL_EPOCHS_FACTOR = 1.0
+"""Times the schedule of ``nas train``."""
 Watch = Callable[[Progress[str]], None]
 """Is called with the digest just trained; its figure is ``score``, unless the training failed."""
 
@@ -38,10 +50,12 @@ Watch = Callable[[Progress[str]], None]
 def confirm(
     run: Run,
     *,
-    top: int = 3,
-    random: int = 3,
-    seeds: int = 2,
-    epochs_factor: float = EPOCHS_FACTOR,
+    top: int = TOP,
+    random: int | None = None,
+    seeds: int = 1,
+    epochs_factor: float | None = None,
+    full: bool = False,
+    resolution: int | None = None,
     seed: int = 0,
     data: str | None = None,
     say: Callable[[Sequence[str]], None] = lambda lines: None,
@@ -49,23 +63,34 @@ def confirm(
 ) -> Confirmation:
     """Train what is missing of members of the front and of random networks, and report.
 
-    ``top``: members. ``random``: random networks in all, at least one for each member. ``seeds``:
-    trainings of each network. ``epochs_factor``: how many times the search's schedule. ``data``:
-    where the data lies now, if it has moved. ``say`` gets what will be done, a line each. Opens the
-    test set once, unless nothing is missing. Raises `NasError` in one line.
+    ``top``: members. ``random``: random networks in all, at least one for each member; None: as
+    many as `nas.run.pairing.usual_random` says. ``seeds``: trainings of each network.
+    ``epochs_factor``: how many times the search's schedule, by default 3. ``full``: networks are
+    trained themselves, for ``epochs_factor`` times the epochs of ``nas train``, by default 1, at
+    ``resolution`` pixels a side or their own. ``data``: where the data lies now, if it has moved.
+    ``say`` gets what will be done, a line each. Opens the test set once, unless nothing is missing.
+    Raises `NasError` in one line.
     """
-    if random < min(top, len(run.front_trials)):
+    members = min(top, len(run.front_trials))
+    if not members:
+        raise RunError(
+            f"run '{run.folder}' has no finished trial. Go on with nas search --resume {run.folder}"
+        )
+    if random is None:
+        random = usual_random(members)
+    if random < members:
         raise UsageError(
             f"--random {random} leaves members without a partner: it must be at least --top, {top}"
         )
-    if not run.front_trials:
-        raise RunError(
-            f"run '{run.folder}' has no finished trial. Go on with nas search --resume {run.folder}"
+    if resolution is not None and not full:
+        raise UsageError(
+            "--resolution is that of full trainings: add --full, or leave it out; slimmed copies "
+            "are trained at the search's"
         )
     # Two that confirm one run would append to one file, and train the same networks.
     lock = RunLock(run.folder)
     try:
-        trainer = _trainer(run, epochs_factor, data)
+        trainer = _trainer(run, epochs_factor, data, full, resolution)
         plan = Plan(
             metric=_metric(run),
             seed=seed,
@@ -85,7 +110,9 @@ def confirm(
         lock.release()
 
 
-def _trainer(run: Run, factor: float, data: str | None) -> Retraining:
+def _trainer(
+    run: Run, factor: float | None, data: str | None, full: bool, resolution: int | None
+) -> Retraining:
     """What trains on the run's own data, which must be what it was."""
     settings = run.record.run_file.settings
     kind = catalog.evaluator(settings["evaluator"])
@@ -93,7 +120,13 @@ def _trainer(run: Run, factor: float, data: str | None) -> Retraining:
     dataset = kind.open_data(
         data or settings["data"], strict=settings["strict"], groups=settings.get("groups")
     )
-    trainer = catalog.retraining()(dataset, run.identity.proxy, factor)
+    proxy = run.identity.proxy
+    trainer: Retraining
+    if full:
+        times = FULL_EPOCHS_FACTOR if factor is None else factor
+        trainer = catalog.full_retraining()(dataset, proxy, times, resolution)
+    else:
+        trainer = catalog.retraining()(dataset, proxy, EPOCHS_FACTOR if factor is None else factor)
     # Other images would be trained on for hours, and compared with nothing.
     check_same(run.folder, {"data": run.identity.data}, {"data": trainer.describe_data()})
     return trainer
@@ -196,7 +229,7 @@ def _lines(run: Run, planned: Confirmation, trainer: Retraining, top: int) -> li
     """What will be done, a line each."""
     plan = planned.plan
     members = len(plan.members)
-    random = sum(len(member.random) for member in plan.members)
+    random = sum(plan.others)
     widest = max(member.band for member in plan.members)
     lines = [
         f"run        {run.folder}",
@@ -205,6 +238,8 @@ def _lines(run: Run, planned: Confirmation, trainer: Retraining, top: int) -> li
     ]
     if members < top:
         lines.append(f"           --top is {top}, but the front has no more: a longer search may")
+    if arrangements(plan.others) < LEAST_ARRANGEMENTS:
+        lines.append(f"           they can show nothing: {too_few(plan.others)}")
     lines += trainer.lines()
     lines.append(
         f"trainings  {len(planned.missing)} of {len(plan.wanted)} to do, "

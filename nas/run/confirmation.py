@@ -1,8 +1,12 @@
 """What a confirmation found: networks of a front beside random ones, scored on *test*.
 
 ``confirm.jsonl`` in the run's folder holds three kinds of lines: a `Plan` (which networks, which
-recipe), an `Opening` of the test set, and a `Training` with its test scores. The last plan is the
-one that is shown.
+recipe), an `Opening` of the test set, and a `Training` with its scores. The last plan is the one
+that is shown.
+
+"Better" is said by an exact test, `nas.statistics.permutation_interval`. Its strata are the members
+of the front, each with the random networks of its band, and it asks which networks could have been
+the members: any of a stratum, if the search tells nothing of a network's accuracy.
 """
 
 from collections import defaultdict
@@ -13,13 +17,17 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
+from nas.cost.metric import Metric
 from nas.errors import RunError
+from nas.objectives import SELECTION
 from nas.reading import LEFT_OUT, FormError, from_json, to_json
 from nas.record import ledger
-from nas.statistics import Interval, claim, paired_interval
+from nas.statistics import Interval, arrangements, claim, permutation_interval
+from nas.units import counted
 
 __all__ = [
     "FILE",
+    "LEAST_ARRANGEMENTS",
     "Confirmation",
     "Key",
     "Member",
@@ -28,10 +36,14 @@ __all__ = [
     "Pair",
     "Plan",
     "Training",
+    "least_others",
     "read",
+    "too_few",
 ]
 
 FILE = "confirm.jsonl"
+LEAST_ARRANGEMENTS = 40
+"""The actual choice is one of them, and may be 2.5 % of them at most."""
 Key = tuple[str, int]
 """Digest of a network, and which repeat of its training."""
 
@@ -93,6 +105,29 @@ class Plan:
         return networks
 
     @property
+    def others(self) -> list[int]:
+        """By member, the number of its random networks."""
+        return [len(member.random) for member in self.members]
+
+    @property
+    def alike(self) -> list[str]:
+        """What a member and its random networks share, in words."""
+        costs = [Metric.parse(name) for name in self.members[0].costs]
+        return ["latency" if cost.is_latency else str(cost) for cost in costs] or ["cost"]
+
+    @property
+    def trained(self) -> str:
+        """What stands for a network in its trainings, in words; empty if the recipe tells not."""
+        resolution, width = self.recipe.get("resolution"), self.recipe.get("width")
+        if self.recipe.get("full") is True:
+            size = "their own size" if resolution is None else f"{resolution} pixels"
+            return f"the networks themselves, at {size}"
+        if not isinstance(resolution, int) or not isinstance(width, int | float):
+            return ""
+        share = {0.25: "a quarter of the width", 0.5: "half the width", 1: "the whole width"}
+        return f"slimmed copies, {resolution} pixels, {share.get(width, f'{width:g} of the width')}"
+
+    @property
     def wanted(self) -> list[Key]:
         """All networks once, then all again, so that a kill leaves pairs."""
         networks = self.networks
@@ -113,7 +148,11 @@ class Opening:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """A network was trained: its scores on *test*, or the reason why there are none."""
+    """A network was trained: its scores, or the reason why there are none.
+
+    Scores on *test* are under their own names, those on *selection* under ``selection_NAME``; a
+    training of an earlier version has none of these.
+    """
 
     kind: Literal["training"] = "training"
     digest: str
@@ -138,6 +177,12 @@ class Training:
     def belongs_to(self, plan: Plan) -> bool:
         """Whether the plan asks for a training such as this one."""
         return self.recipe == plan.recipe and self.seed == plan.seed
+
+    def selection_score(self, metric: str) -> float | None:
+        """The metric on *selection*; None if the training failed, or was not scored there."""
+        if self.reason or self.metrics is None:
+            return None
+        return self.metrics.get(SELECTION + metric)
 
     def score(self, metric: str) -> float | None:
         """The metric on *test*; None if the training failed."""
@@ -185,12 +230,12 @@ class Confirmation:
     plan: Plan
     openings: int
     """Openings of the test set so far, all plans counted."""
-    step: float
-    """What one test image is worth; 0 before the first opening."""
     trainings: Mapping[Key, Training]
     """The plan's trainings that are finished."""
     scores: Mapping[str, Sequence[float]]
-    """By digest, the score of each finished seed."""
+    """By digest, the score on *test* of each finished seed."""
+    selection_scores: Mapping[str, Sequence[float]]
+    """By digest, the score on *selection* of each finished seed that was scored there."""
     failed: Mapping[str, str]
     """By digest, the reason of a training that diverged. Such a network enters no pair."""
 
@@ -203,8 +248,8 @@ class Confirmation:
             return None
         plan = plans[-1]
         trainings = _of_plan(plan, rows)
-        images = [row.images for row in rows if isinstance(row, Opening)]
         scores: dict[str, list[float]] = defaultdict(list)
+        selection_scores: dict[str, list[float]] = defaultdict(list)
         failed: dict[str, str] = {}
         # Sorted: the order in the file depends on where kills came.
         for (digest, _), training in sorted(trainings.items()):
@@ -213,12 +258,15 @@ class Confirmation:
                 failed[digest] = training.reason
             else:
                 scores[digest].append(score)
+            selection_score = training.selection_score(plan.metric)
+            if selection_score is not None:
+                selection_scores[digest].append(selection_score)
         return cls(
             plan=plan,
-            openings=len(images),
-            step=1 / images[-1] if images else 0.0,
+            openings=sum(isinstance(row, Opening) for row in rows),
             trainings=trainings,
             scores=scores,
+            selection_scores=selection_scores,
             failed=failed,
         )
 
@@ -233,8 +281,14 @@ class Confirmation:
         return [key for key in self.plan.wanted if key not in self.trainings]
 
     def score(self, digest: str) -> float | None:
-        """Mean over the seeds of a network all of whose trainings are finished, else None."""
-        scores = self.scores.get(digest, ())
+        """A network's mean on *test* over the seeds; None unless all its trainings are finished."""
+        return self._mean(self.scores.get(digest, ()))
+
+    def selection_score(self, digest: str) -> float | None:
+        """The same on *selection*; None also if a training was not scored there."""
+        return self._mean(self.selection_scores.get(digest, ()))
+
+    def _mean(self, scores: Sequence[float]) -> float | None:
         return fmean(scores) if len(scores) == self.plan.seeds else None
 
     @property
@@ -245,17 +299,16 @@ class Confirmation:
             confirmed = self.score(member.digest)
             others = [self.score(network.digest) for network in member.random]
             random = tuple(score for score in others if score is not None)
-            # Whole pairs only: a member beside those that happen to be finished is another
-            # comparison.
+            # Whole pairs only. A pair is left out for whichever of its networks has failed, member
+            # or not: so what is left stays a choice at random if the search tells nothing.
             if confirmed is not None and random and len(random) == len(others):
                 pairs.append(Pair(trial=member.trial, confirmed=confirmed, random=random))
         return pairs
 
     @property
     def interval(self) -> Interval | None:
-        """Of the mean over pairs, see `paired_interval`. None while there are fewer than two."""
-        # With the step: pairs that agree by luck are no surer than one test image allows.
-        return paired_interval([pair.difference for pair in self.pairs], self.step)
+        """Of the members' advantage, see `permutation_interval`. None for too few networks."""
+        return permutation_interval([(pair.confirmed, pair.random) for pair in self.pairs])
 
     @property
     def seconds(self) -> tuple[float, float]:
@@ -272,21 +325,33 @@ class Confirmation:
     @property
     def verdict(self) -> str:
         """One line: what the pairs say, and no more than they say."""
-        pairs, interval = self.pairs, self.interval
         if self.missing:
             return (
                 f"unfinished: {len(self.missing)} of {len(self.plan.wanted)} trainings are to be "
                 "done; confirm again"
             )
+        interval = self.interval
+        like = " and ".join(self.plan.alike)
         if interval is None:
-            there = "is 1" if pairs else "are none"
-            return f"{NO_EVIDENCE}: an interval takes two pairs, there {there}"
-        mean = fmean(pair.difference for pair in pairs)
+            return f"{NO_EVIDENCE}: {too_few([len(pair.random) for pair in self.pairs])}"
+        mean = fmean(pair.difference for pair in self.pairs)
         low, high = interval
-        return (
-            f"{VERDICTS[claim(interval)]}: {self.metric} {mean:+.4f}, 95 % interval {low:+.4f} to "
-            f"{high:+.4f} (bootstrap over {len(pairs)} pairs, expanded for few)"
-        )
+        parts = [
+            f"{VERDICTS[claim(interval)].format(like=like)}: {self.metric} {mean:+.4f}, "
+            f"95 % interval {low:+.4f} to {high:+.4f} (exact permutation test, "
+            f"{self._compared})"
+        ]
+        if self.plan.trained:
+            parts.append(f"trained were {self.plan.trained}")
+        # The networks of one search share its luck.
+        parts.append("one search cannot speak for other seeds")
+        return "; ".join(parts)
+
+    @property
+    def _compared(self) -> str:
+        random = sum(len(pair.random) for pair in self.pairs)
+        seeds = counted(self.plan.seeds, "training")
+        return f"{len(self.pairs)} of the front, {random} random, {seeds} each"
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -307,10 +372,30 @@ class Confirmation:
 # Never "no better": a few pairs cannot show that both are equal.
 NO_EVIDENCE = "no evidence that the search beat random here"
 VERDICTS = {
-    "better": "better than random networks of the same latency",
-    "worse": "worse than random networks of the same latency",
+    "better": "better than random networks of the same {like}",
+    "worse": "worse than random networks of the same {like}",
     "no evidence": NO_EVIDENCE,
 }
+
+
+def too_few(others: Sequence[int]) -> str:
+    """That the test can say nothing with so many random networks a member, and the way out."""
+    ways = arrangements(others)
+    if not others:
+        return "no member and all its random networks are trained"
+    return (
+        f"the exact test needs {LEAST_ARRANGEMENTS} ways to choose the members, and {len(others)} "
+        f"with {', '.join(map(str, others))} random networks make {ways}; "
+        f"--random {len(others) * least_others(len(others))} makes enough"
+    )
+
+
+def least_others(members: int) -> int:
+    """How many random networks each of so many members needs at least for the test."""
+    others = 1
+    while arrangements([others] * members) < LEAST_ARRANGEMENTS:
+        others += 1
+    return others
 
 
 def _of_plan(plan: Plan, rows: Iterable[object]) -> dict[Key, Training]:

@@ -1,13 +1,16 @@
 """Which networks a confirmation compares.
 
 Members: the front, best quality first, is cut into ``top`` equal parts, and the first of each is
-taken. Random networks: as many for each member, drawn uniformly from its band and from the run's
-bounds. A band is each cost among the objectives, else the first device's latency, within 5 % of the
-member's; it is wider if that holds no other network.
+taken. Random networks: as many for each member, drawn uniformly from its band. A band is each cost
+among the objectives, else the first device's latency, within 5 % of the member's; it is wider if
+that holds too few other networks. It reaches as far above the member as below, also where that is
+beyond the run's own bound on the cost: bands cut there gave members at the bound random networks of
+fewer macs, and so an advantage. The run's other bounds hold.
 """
 
 import numpy as np
 
+from nas.cost.costs import plain_metric
 from nas.domain import Bound, Domain
 from nas.errors import BoundError, RunError
 from nas.run.confirmation import Member, Network
@@ -15,12 +18,25 @@ from nas.run.run import Run
 from nas.statistics import rng
 from nas.trial import Genes, Trial
 
-__all__ = ["band_metrics", "chosen", "members"]
+__all__ = ["band_metrics", "chosen", "members", "usual_random"]
 
 # The narrowest that will do: the nearer the latencies, the fairer the pair.
 BANDS = (0.05, 0.1, 0.2, 0.4)
 # Many more than are wanted: some spell one network twice, some are on the front.
 DRAWS = 64
+DRAWS_EACH = 4
+
+USUAL_NETWORKS = 12
+"""On both sides: six members with a random network each (experiments/confirm_power.py)."""
+TWO_MEMBERS_NEED = 12
+"""Six random networks each: with five the test can say nothing. One would need 39: too dear."""
+
+
+def usual_random(members: int) -> int:
+    """How many random networks a confirmation of so many members takes by default, in all."""
+    if members == 2:
+        return TWO_MEMBERS_NEED
+    return max(members, USUAL_NETWORKS - members)
 
 
 def chosen(run: Run, top: int, random: int, seed: int) -> tuple[Member, ...]:
@@ -62,13 +78,14 @@ def _band_networks(
     run: Run, member: Trial, count: int, seed: int, taken: set[str]
 ) -> tuple[float, list[Network]]:
     """The band's half-width as a share, and ``count`` networks from it, none of ``taken``."""
+    draws = max(DRAWS, DRAWS_EACH * count)
     for share in BANDS:
         try:
             domain = _band(run, member, share)
         except BoundError:
             continue
         draw = rng(seed, f"confirm:{member.digest}", round(100 * share))
-        drawn = [tuple(map(int, row)) for row in domain.sample_many(DRAWS, draw)]
+        drawn = [tuple(map(int, row)) for row in domain.sample_many(draws, draw)]
         # Several genes may spell one network, and none shall be trained twice.
         by_digest = {run.space.decode(genes).digest: genes for genes in drawn}
         fresh = [genes for digest, genes in by_digest.items() if digest not in taken]
@@ -90,14 +107,16 @@ def _network(run: Run, genes: Genes) -> Network:
 
 
 def _band(run: Run, member: Trial, share: float) -> Domain:
-    bounds = {bound.metric: bound for bound in run.domain.bounds}
+    names = band_metrics(run)
+    # What bounds a band's cost, in the mean or kept surely, would cut the band on one side.
+    bounds = [bound for bound in run.domain.bounds if plain_metric(bound.metric) not in names]
     compiled = run.domain.compiled
-    for name in band_metrics(run):
-        value, own = member.metrics[name], bounds.get(name, Bound(name))
+    for name in names:
+        value = member.metrics[name]
         # A maximum, such as peak memory, has no lower side to draw from.
         lower = -np.inf if compiled.maxima[compiled.column(name)] else value * (1 - share)
-        bounds[name] = Bound(name, min(own.upper, value * (1 + share)), max(own.lower, lower))
-    return Domain(run.space, compiled, list(bounds.values()))
+        bounds.append(Bound(name, value * (1 + share), lower))
+    return Domain(run.space, compiled, bounds)
 
 
 def band_metrics(run: Run) -> list[str]:

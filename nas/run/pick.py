@@ -1,13 +1,16 @@
 """One network of a front: the best within a latency, the knee, or the best of a weighted sum.
 
-Networks that were confirmed are looked at first, by their confirmed score. If none of them will do,
-the choice is among the whole front, by the selection set.
+The choice goes by scores on *selection* alone. Networks that were confirmed are looked at first, by
+those of their longer trainings; if none of them will do, the choice is among the whole front, by
+the search's. The score on *test* is told of the network that was chosen: the best of several test
+scores would flatter it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -37,9 +40,11 @@ class Chosen:
     metric: str
     """The quality that was compared."""
     score: float
-    """Its value for the trial, lower or higher as the metric has it."""
+    """Its value for the trial on *selection*, lower or higher as the metric has it."""
     confirmed: bool
-    """Whether the score is a confirmed one, on *test*, and not the search's on *selection*."""
+    """Whether the score is of a confirmation's trainings, and not of the search's."""
+    test: float | None = None
+    """Its value on *test*, which decided nothing; None if the network is not confirmed."""
     reason: str
     """In words: which score decided, and among how many networks."""
 
@@ -67,7 +72,11 @@ class Pick(Chosen):
         return import_module("nas.export").export(self.network, folder, formats=formats, **settings)
 
     def __str__(self) -> str:
-        return f"trial {self.trial.number}: {self.metric} {self.score:.4f}, {self.reason}"
+        test = "" if self.test is None else f"; on the test set {self.test:.4f}"
+        return (
+            f"trial {self.trial.number}: {self.metric} {self.score:.4f} on the selection set, "
+            f"{self.reason}{test}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +115,7 @@ def choose(
     front: Sequence[Trial],
     objectives: Objectives,
     confirmed: Mapping[str, float],
+    tested: Mapping[str, float] = MappingProxyType({}),
     *,
     limit: Limit | None = None,
     preferences: Preferences | None = None,
@@ -114,7 +124,8 @@ def choose(
 ) -> Chosen:
     """One trial of the front; without a rule the best in the first objective.
 
-    ``confirmed``: score by digest.
+    ``confirmed``: by digest, a confirmation's score on *selection*.
+    ``tested``: by digest, its score on *test*, which decides nothing.
     ``limit``: trials beyond it are no candidates.
     ``preferences``: the least weighted sum of losses.
     ``knee``: all objectives preferred alike, which gives the point farthest below the line between
@@ -135,7 +146,8 @@ def choose(
             "the run has no finished trial, so there is nothing to pick. "
             "Go on with nas search --resume"
         )
-    candidates = _candidates(fits, objectives.quality, confirmed, KNEE_POINTS if knee else 1)
+    least = KNEE_POINTS if knee else 1
+    candidates = _candidates(fits, objectives.quality, confirmed, tested, least)
     if knee:
         preferences = dict.fromkeys(objectives.names, 1.0)
     rule = ""
@@ -146,11 +158,13 @@ def choose(
     else:
         losses = [objectives.losses(metrics) for metrics in candidates.metrics]
         place = losses.index(min(losses))
+    trial = candidates.trials[place]
     return Chosen(
-        trial=candidates.trials[place],
+        trial=trial,
         metric=objectives.quality,
         score=candidates.metrics[place][objectives.quality],
         confirmed=candidates.confirmed,
+        test=tested.get(trial.digest),
         reason=rule + candidates.among,
     )
 
@@ -166,7 +180,11 @@ class _Candidates:
 
 
 def _candidates(
-    fits: Sequence[Trial], quality: str, confirmed: Mapping[str, float], least: int
+    fits: Sequence[Trial],
+    quality: str,
+    confirmed: Mapping[str, float],
+    tested: Mapping[str, float],
+    least: int,
 ) -> _Candidates:
     """The confirmed trials with their confirmed quality; all, if fewer than ``least`` are."""
     sure = [trial for trial in fits if trial.digest in confirmed]
@@ -175,16 +193,21 @@ def _candidates(
             trials=sure,
             metrics=[{**trial.metrics, quality: confirmed[trial.digest]} for trial in sure],
             confirmed=True,
-            among=f"confirmed on the test set, among {len(sure)} confirmed of {len(fits)}",
+            among=f"trained anew by nas confirm, among {len(sure)} confirmed of {len(fits)}",
         )
     why = "none of them is confirmed, see nas confirm"
     if sure:
         why = "too few of them are confirmed for a knee"
+    elif any(trial.digest in tested for trial in fits):
+        why = (
+            "an earlier version confirmed some on the test set alone, which decides nothing: "
+            "nas confirm with another --seed scores them on both"
+        )
     return _Candidates(
         trials=fits,
         metrics=[trial.metrics for trial in fits],
         confirmed=False,
-        among=f"on the selection set, among {len(fits)}; {why}",
+        among=f"as searched, among {len(fits)}; {why}",
     )
 
 

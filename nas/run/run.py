@@ -123,6 +123,15 @@ class Run:
         scores = {trial.digest: self.confirmed.score(trial.digest) for trial in self.front_trials}
         return {digest: score for digest, score in scores.items() if score is not None}
 
+    @property
+    def confirmed_selection_scores(self) -> dict[str, float]:
+        """The same on *selection*; a confirmation of an earlier version has none."""
+        if self.confirmed is None:
+            return {}
+        confirmed = self.confirmed
+        scores = {trial.digest: confirmed.selection_score(trial.digest) for trial in self.trials}
+        return {digest: score for digest, score in scores.items() if score is not None}
+
     def front_rows(self) -> list[dict[str, object]]:
         """The front as ``--json`` prints it; ``confirmed`` is a score on *test*, or None."""
         return [row.to_json() for row in self._front_rows()]
@@ -148,9 +157,9 @@ class Run:
         preferences: Mapping[str, float] | None = None,
         all_devices: bool = False,
     ) -> Pick:
-        """One network of the front, confirmed ones first.
+        """One network of the front, confirmed ones first, by scores on *selection*.
 
-        Without a rule it is the best in the first objective.
+        Without a rule it is the best in the first objective. Its score on *test* is told beside.
         ``latency_ms``: upper bound on the first device.
         ``confidence``: the probability, 0 to 1, with which the bound is kept; None for the mean.
         ``knee``: all objectives preferred alike.
@@ -167,6 +176,7 @@ class Run:
         chosen = choose(
             self._front_over_devices() if all_devices else self.front_trials,
             self.objectives,
+            self.confirmed_selection_scores,
             self.confirmed_scores,
             limit=self._limit(latency_ms, confidence),
             preferences=self._on_first_device(preferences or {}),

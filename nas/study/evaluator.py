@@ -19,7 +19,15 @@ from nas.objectives import QUALITY
 from nas.progress import Watch, ignore
 from nas.trial import Metrics
 
-__all__ = ["Data", "Evaluator", "EvaluatorKind", "OpenData", "Retrain", "Retraining"]
+__all__ = [
+    "Data",
+    "Evaluator",
+    "EvaluatorKind",
+    "OpenData",
+    "Retrain",
+    "RetrainFully",
+    "Retraining",
+]
 
 
 class Evaluator(Protocol):
@@ -172,7 +180,12 @@ class EvaluatorKind:
 
 
 class Retraining(Evaluator, Protocol):
-    """Trains networks for longer, and scores each once on *test*: what a confirmation goes by."""
+    """Trains networks for longer, and scores each once on *test*: what a confirmation goes by.
+
+    Metrics of `evaluate` under their own names are of *test*, those under ``selection_NAME`` of
+    *selection*: a confirmation compares the former, and networks are picked by the latter. Without
+    these a pick goes by the search's scores.
+    """
 
     @abstractmethod
     def open_test(self, ledger: Path) -> int:
@@ -188,3 +201,15 @@ class Retrain(Protocol):
 
     def __call__(self, data: Data, recipe: Mapping[str, object], factor: float) -> Retraining:
         """``recipe``: the run's `Evaluator.describe_training`; ``factor``: times its schedule."""
+
+
+class RetrainFully(Protocol):
+    """Makes a `Retraining` of the networks themselves, by the recipe of full trainings."""
+
+    def __call__(
+        self, data: Data, recipe: Mapping[str, object], factor: float, resolution: int | None
+    ) -> Retraining:
+        """``recipe``: the run's, of which threads and teacher are taken.
+
+        ``factor``: times the full schedule. ``resolution``: pixels a side; None: the network's own.
+        """

@@ -146,6 +146,7 @@ def test_a_confirmation_trains_what_the_search_did_not(tmp_path, evaluator, obje
     assert document["test_openings"] == 1
     (pair,) = document["pairs"]
     assert 0 <= pair["confirmed"] <= 1
+    assert "slimmed copies, 8 pixels" in nas.load(folder).confirmed.plan.trained
     assert run("confirm", folder, *sides)["pairs"] == [pair]
 
 

@@ -51,7 +51,11 @@ class Evaluator(evaluator.Evaluator):
         value = quality(architecture.digest, seed)
         if self.data.name == "broken" and self.factor > 1 and value < 0.3:
             raise TrainingError("the loss is not finite")
-        return {"accuracy": value, "search_accuracy": value}
+        scores = {"accuracy": value, "search_accuracy": value}
+        if self.factor > 1:
+            # A confirmation's training: the other way round, so that it shows which one decides.
+            scores["selection_accuracy"] = 1 - value
+        return scores
 
     def open_test(self, ledger):
         if self.data.name == "corrupt":

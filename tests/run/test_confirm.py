@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ from nas.errors import DataError, RunError, UsageError
 from nas.run import confirmation
 from nas.run.confirm import confirm
 from nas.run.network import metadata_of, named_network
-from nas.run.pairing import members
+from nas.run.pairing import members, usual_random
 from nas.run.run import Run, newest
+from nas.statistics import arrangements, claim
 
 ROOT = Path(nas.__file__).parent.parent
 KILL = Path(__file__).parent.parent / "kill"
@@ -62,6 +64,23 @@ def test_random_networks_are_of_the_same_band_and_new(run):
             seen.add(other.digest)
 
 
+def test_bands_reach_as_far_above_a_member_as_below_also_at_the_bound(instant, tmp_path):
+    upper = 330_000
+    run = instant.searched(
+        tmp_path / "run", objectives=("accuracy", "macs"), maxima={"macs": upper}, trials=60
+    )
+    found = confirm(run, top=1, random=40)
+    beyond, ratios = 0, []
+    for member in found.plan.members:
+        for other in member.random:
+            ratio = other.costs["macs"] / member.costs["macs"]
+            assert abs(ratio - 1) <= member.band + 1e-9
+            beyond += other.costs["macs"] > upper
+            ratios.append(ratio)
+    assert beyond
+    assert 0.25 < sum(ratio > 1 for ratio in ratios) / len(ratios) < 0.75
+
+
 def test_random_networks_keep_the_runs_other_bounds(instant, tmp_path):
     run = instant.searched(tmp_path / "run", maxima={"params": 15_000})
     found = confirm(run, top=2, random=4, seeds=1)
@@ -73,6 +92,69 @@ def test_random_networks_keep_the_runs_other_bounds(instant, tmp_path):
 def test_fewer_partners_than_members_are_refused(run):
     with pytest.raises(UsageError, match="leaves members without a partner"):
         confirm(run, top=3, random=2)
+
+
+@pytest.mark.parametrize("members", range(1, 9))
+def test_by_default_members_get_the_random_networks_that_the_test_needs(members):
+    random = usual_random(members)
+    assert random + members == (14 if members == 2 else max(12, 2 * members))
+    others = [random // members + (place < random % members) for place in range(members)]
+    assert (arrangements(others) >= confirmation.LEAST_ARRANGEMENTS) == (members > 1)
+
+
+def test_by_default_twelve_networks_are_trained_once(run):
+    found = confirm(run)
+    assert len(run.front_trials) == 4  # fewer than the six that are asked for
+    assert [len(member.random) for member in found.plan.members] == [2, 2, 2, 2]
+    assert len(found.plan.wanted) == len(set(found.plan.wanted)) == 12
+
+
+def test_networks_that_can_show_nothing_are_told_before_they_are_trained(run):
+    said = []
+    found = confirm(run, top=3, random=3, say=said.extend)
+    assert any("they can show nothing: the exact test needs 40 ways" in line for line in said)
+    assert found.interval is None
+    assert "3 with 1, 1, 1 random networks make 8; --random 9 makes enough" in found.verdict
+    said.clear()
+    assert confirm(run, top=3, random=9, say=said.extend).interval
+    assert not any("show nothing" in line for line in said)
+
+
+def test_the_verdict_says_by_which_test_what_was_trained_and_for_whom_it_cannot_speak(run):
+    found = confirm(run)
+    assert (claim(found.interval) == "better") == (found.interval[0] > 0)
+    assert (
+        "(exact permutation test, 4 of the front, 8 random, 1 training each); "
+        "one search cannot speak for other seeds"
+    ) in found.verdict
+    slimmed = {"epochs": 36, "resolution": 16, "width": 0.25}
+    told = {
+        "slimmed copies, 16 pixels, a quarter of the width": slimmed,
+        "slimmed copies, 16 pixels, 0.3 of the width": {**slimmed, "width": 0.3},
+        "the networks themselves, at their own size": {"full": True, "resolution": None},
+        "the networks themselves, at 96 pixels": {"full": True, "resolution": 96},
+    }
+    for words, recipe in told.items():
+        plan = replace(found.plan, recipe=recipe)
+        assert f"; trained were {words}; one search" in replace(found, plan=plan).verdict
+
+
+def test_better_is_said_of_members_that_are(run, instant, monkeypatch):
+    front = {trial.digest for trial in run.front_trials}
+
+    def evaluate(self, architecture, seed):
+        return {"accuracy": 0.5 + (architecture.digest in front) / 4 + seed / 2**36}
+
+    monkeypatch.setattr(instant.Evaluator, "evaluate", evaluate)
+    found = confirm(run)
+    assert found.verdict.startswith("better than random networks of the same latency: accuracy +0.")
+    low, high = found.interval
+    assert 0.2 < low <= high < 0.3
+
+
+def test_a_resolution_is_that_of_full_trainings(run):
+    with pytest.raises(UsageError, match="--resolution is that of full trainings: add --full"):
+        confirm(run, resolution=32)
 
 
 def test_a_run_knows_its_class_names_and_an_older_one_none(run):
@@ -157,9 +239,9 @@ def test_again_with_equal_arguments_nothing_is_done(run):
 
 
 def test_more_seeds_train_only_what_is_missing_and_the_opening_counts(run):
-    confirm(run, seeds=1)
+    confirm(run, top=3, random=3)
     steps = []
-    found = confirm(run, seeds=3, watch=steps.append)
+    found = confirm(run, top=3, random=3, seeds=3, watch=steps.append)
     assert len(steps) == 12
     assert (steps[0].done, steps[-1].done, steps[0].planned) == (7, 18, 18)
     assert found.openings == 2
@@ -169,7 +251,7 @@ def test_another_seed_trains_all_anew(run):
     confirm(run, seeds=1)
     steps = []
     confirm(run, seeds=1, seed=1, watch=steps.append)
-    assert len(steps) == 6
+    assert len(steps) == 12
 
 
 def test_a_torn_last_line_is_cut(run):
@@ -288,9 +370,9 @@ def test_the_front_marks_what_is_confirmed(run):
     found = confirm(run)
     fresh = Run(run.folder)
     scores = fresh.confirmed_scores
-    assert len(scores) == 3
+    assert len(scores) == 4
     assert "confirmed" in fresh.front_text()
-    assert fresh.front()["confirmed"].notna().sum() == 3
+    assert fresh.front()["confirmed"].notna().sum() == 4
     for member in found.plan.members:
         assert scores[member.digest] == found.score(member.digest)
     fresh.save_reports()
@@ -305,8 +387,27 @@ def test_pick_takes_confirmed_scores_first_and_says_so(run):
     fresh = Run(run.folder)
     pick = fresh.pick()
     assert pick.confirmed
-    assert pick.score == max(fresh.confirmed_scores.values())
-    assert "confirmed on the test set, among 3 confirmed" in str(pick)
+    # The instant evaluator's scores on selection are 1 less those on test.
+    assert pick.score == max(fresh.confirmed_selection_scores.values())
+    assert pick.test == 1 - pick.score == min(fresh.confirmed_scores.values())
+    assert "trained anew by nas confirm, among 4 confirmed" in str(pick)
+    assert str(pick).endswith(f"on the test set {pick.test:.4f}")
+
+
+def test_a_confirmation_of_before_selection_scores_is_told_by_a_pick(run):
+    before = run.pick()
+    confirm(run)
+    path = run.folder / confirmation.FILE
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
+        if row["kind"] == "training":
+            del row["metrics"]["selection_accuracy"]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pick = Run(run.folder).pick()
+    assert (pick.trial, pick.score, pick.confirmed) == (before.trial, before.score, False)
+    assert pick.test == Run(run.folder).confirmed_scores[pick.trial.digest]
+    assert "an earlier version confirmed some on the test set alone" in str(pick)
+    assert Run(run.folder).confirmed.missing == []
 
 
 def test_pick_keeps_the_latency_and_falls_back_to_selection(run):

@@ -55,7 +55,22 @@ def test_the_best_in_the_first_objective_is_chosen_without_a_rule():
 def test_a_confirmed_score_stands_in_for_the_searchs():
     chosen = choose(TRIALS, OBJECTIVES, {"d3": 0.6, "d2": 0.5})
     assert (chosen.trial.number, chosen.score, chosen.confirmed) == (3, 0.6, True)
-    assert chosen.reason == "confirmed on the test set, among 2 confirmed of 4"
+    assert chosen.reason == "trained anew by nas confirm, among 2 confirmed of 4"
+    assert chosen.test is None
+
+
+def test_test_scores_decide_nothing_and_are_told_of_the_pick_alone():
+    selection, tested = {"d3": 0.6, "d2": 0.5}, {"d3": 0.1, "d2": 0.9}
+    chosen = choose(TRIALS, OBJECTIVES, selection, tested)
+    assert (chosen.trial.number, chosen.score, chosen.test) == (3, 0.6, 0.1)
+    assert "0.9" not in chosen.reason
+
+
+def test_networks_confirmed_on_test_alone_are_chosen_among_as_they_were_searched():
+    chosen = choose(TRIALS, OBJECTIVES, {}, {"d3": 0.99, "d0": 0.2})
+    assert (chosen.trial.number, chosen.score, chosen.confirmed) == (0, 0.90, False)
+    assert chosen.test == 0.2
+    assert "an earlier version confirmed some on the test set alone" in chosen.reason
 
 
 def test_two_confirmed_networks_make_no_knee():
