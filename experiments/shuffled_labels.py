@@ -1,7 +1,7 @@
 """How often a confirmation claims that a search beat random on shuffled labels.
 
 Nothing can be better there. Each seed has a search and a confirmation on shuffled digits. "Better"
-should be claimed in about one run of forty. About ten minutes on one core; stopped, it goes on
+should be claimed in at most one run of forty. About ten minutes on one core; stopped, it goes on
 where it was.
 
     python experiments/shuffled_labels.py --seeds 10 --out runs/shuffled
@@ -50,7 +50,7 @@ def main() -> None:
             data=f"npz:{shuffled(given.out, seed)}", trials=given.trials, proxy=PROXY, seed=seed
         )
         execute(plan(settings), folder, resume=(folder / "run.json").exists())
-        confirmed = confirm(Run(folder), top=3, random=3, seeds=2, epochs_factor=2, seed=seed)
+        confirmed = confirm(Run(folder), epochs_factor=2, seed=seed)
         claims.append(claim(confirmed.interval))
         print(f"seed {seed}: {len(confirmed.pairs)} pairs: {confirmed.verdict}", flush=True)
     print(
