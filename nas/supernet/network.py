@@ -25,7 +25,7 @@ from nas.strategies.differentiable import SHARING
 from nas.supernet.cover import covering
 from nas.trial import Genes
 
-__all__ = ["SHARING", "Path", "Place", "Slim", "Supernet", "View"]
+__all__ = ["SHARING", "Path", "Place", "Slim", "Supernet", "View", "starts_at_zero", "wake"]
 
 Slim = Callable[[Architecture], Architecture]
 """From a network of the space to the one that is trained instead, layer by layer."""
@@ -80,11 +80,11 @@ class Path(nn.Module):
 class Supernet:
     """The weights of all networks of ``space``, each slimmed by ``slim``.
 
-    They are drawn from ``seed`` alone, as `initialise` does, but all batch norms start at 1: see
-    `_initialised`. ``share`` none: every option has weights of its own;
-    elastic: options of one kind of op share, sliced by the settings that the op declares elastic;
-    auto: none where at no place more than `MOST_OWN` different layers can stand. Raises
-    `ArchitectureError` for an op without a torch module.
+    They are drawn from ``seed`` alone, as `initialise` does, but no norm starts at 0: see `wake`.
+    ``share`` none: every option has weights of its own; elastic: options of one kind of op share,
+    sliced by the settings that the op declares elastic; auto: none where at no place more than
+    `MOST_OWN` different layers can stand. Raises `ArchitectureError` for an op without a torch
+    module.
     """
 
     def __init__(
@@ -104,9 +104,11 @@ class Supernet:
         grouped: dict[Place, list[Layer]] = {}
         for slot, position, layer in places:
             grouped.setdefault(self._place(slot, position, layer), []).append(layer)
+        drawn = {place: self._drawn(place, layers) for place, layers in grouped.items()}
+        wake(drawn)
         self.shared: dict[str, Tensor] = {}
-        for place, layers in grouped.items():
-            self._allocate(place, layers)
+        for place, values in drawn.items():
+            self._keep(place, values)
         self._layers: OrderedDict[tuple[int, int, Layer], tuple[nn.Module, tuple[View, ...]]] = (
             OrderedDict()
         )
@@ -143,8 +145,8 @@ class Supernet:
         width = "" if "channels" in op.elastic else f"@{layer.shape.channels}"
         return Place(slot, position, f"{op.key}({fixed}){width}")
 
-    def _allocate(self, place: Place, layers: list[Layer]) -> None:
-        """The place's parameters in their largest shapes.
+    def _drawn(self, place: Place, layers: list[Layer]) -> dict[str, Tensor]:
+        """The place's parameters by name, in their largest shapes.
 
         They hold what `initialise` gives the layers that they are for.
         """
@@ -166,6 +168,10 @@ class Supernet:
                 shape = asked[layer][name]
                 values[name][_cut(largest[name], shape)] = initial[name].detach()
                 filled[name].append(shape)
+        return values
+
+    def _keep(self, place: Place, values: Mapping[str, Tensor]) -> None:
+        """Put the place's parameters on the device."""
         for name, value in values.items():
             layout = torch.channels_last if value.ndim == 4 else torch.preserve_format
             self.shared[self._name(place, name)] = value.to(self.device, memory_format=layout)
@@ -176,12 +182,6 @@ class Supernet:
             torch.default_generator.manual_seed(crc32(f"{self.seed}{place}{layer}".encode()))
             made = module(layer.op, layer.shape)
             initialise(made)
-        # A block whose last norm starts at 0 does nothing until that norm has grown. Trained alone
-        # it grows soon; here a step trains one option of a slot, and after 4,000 steps the norms of
-        # blocks beside a shortcut were still at .17 to .52, of those without one at 1.1.
-        for part in made.modules():
-            if isinstance(part, nn.BatchNorm2d):
-                nn.init.ones_(part.weight)
         return dict(made.named_parameters())
 
     def _name(self, place: Place, parameter: str) -> str:
@@ -292,6 +292,33 @@ class Supernet:
 def _sharing(places: list[tuple[int, int, Layer]]) -> str:
     standing = Counter((slot, position) for slot, position, _ in places)
     return "none" if max(standing.values()) <= MOST_OWN else "elastic"
+
+
+def wake(drawn: Mapping[Place, Mapping[str, Tensor]]) -> None:
+    """Let the last norms of residual blocks start above 0.
+
+    A block whose last norm starts at 0 does nothing until that norm has grown. In a network trained
+    alone it grows soon. Here a step trains one option of a slot: after 4,000 steps such norms were
+    still at .17 to .52, where norms of blocks without a shortcut were at 1.1. With a start at 1 the
+    sum of many blocks drowns the shortcut, and a deep supernet hardly learns. Scaled by one over
+    the root of their number, the blocks together weigh as much as the shortcut (De and Smith 2020,
+    https://arxiv.org/abs/2002.10444, section 2).
+    """
+    asleep: dict[tuple[int, int], list[Tensor]] = {}
+    for place, values in drawn.items():
+        norms = [value for name, value in values.items() if starts_at_zero(name, value)]
+        if norms:
+            asleep.setdefault((place.slot, place.position), []).extend(norms)
+    # FBNet on digits, 1,800 steps, mean accuracy of 24 random networks on *selection*: .80 from a
+    # start at 0, .84 at .25, which is that of its 16 blocks, .78 at .5, .23 at 1.
+    for norms in asleep.values():
+        for norm in norms:
+            norm.fill_(len(asleep) ** -0.5)
+
+
+def starts_at_zero(name: str, value: Tensor) -> bool:
+    """Whether it is the weight of a norm, and 0 throughout."""
+    return name.endswith("weight") and value.ndim == 1 and not value.any()
 
 
 @lru_cache(maxsize=1 << 15)

@@ -18,7 +18,7 @@ from nas.supernet.training import SAMPLING, SupernetTraining
 __all__ = ["Sharing", "train"]
 
 LARGEST_PATHS = 64
-VERSION = 2
+VERSION = 3
 """Of how a supernet starts and what a seed has it draw. A checkpoint of another is refused."""
 RECENT = 50
 """Steps whose mean loss is shown."""

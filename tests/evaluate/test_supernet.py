@@ -50,6 +50,22 @@ def test_one_training_scores_every_network_and_repeats_to_the_bit(tmp_path) -> N
     assert read.evaluate(network, seed=0) == scores
 
 
+def test_a_preset_is_a_longer_training_of_a_wider_supernet_and_what_is_given_wins() -> None:
+    digits = load("digits")
+    ranked = supernet.make(digits, preset="rank")
+    assert ranked.schedule.steps == 12_000
+    assert (ranked.proxy.width, ranked.sharing.ramp) == (0.5, 0.1)
+    # Networks alone are trained as without the preset.
+    quick = supernet.make(digits)
+    assert ranked.base == quick.base
+    assert ranked.describe_training() != quick.describe_training()
+    given = supernet.make(digits, "width=0.25", preset="rank", longer=2, ramp=0.5)
+    assert (given.schedule.steps, given.proxy.width, given.sharing.ramp) == (24_000, 0.25, 0.5)
+    message = "no preset of evaluator 'supernet' named 'rnak'. Did you mean 'rank'"
+    with pytest.raises(UsageError, match=message):
+        supernet.make(digits, preset="rnak")
+
+
 def test_equal_networks_have_equal_scores_however_they_are_spelled(tmp_path) -> None:
     found = session()
     found.prepare(DOMAIN, tmp_path, seed=0)
@@ -80,7 +96,7 @@ def test_what_cannot_be_is_told_in_one_line(tmp_path) -> None:
         session().prepare(DOMAIN, tmp_path, seed=0)
     del state["identity"]["version"]
     torch.save(state, tmp_path / "supernet.pt")
-    with pytest.raises(RunError, match="of another supernet: its version is None, here it is 2"):
+    with pytest.raises(RunError, match="of another supernet: its version is None, here it is 3"):
         session().prepare(DOMAIN, tmp_path, seed=0)
     with pytest.raises(
         UsageError, match=r"no setting of evaluator 'supernet' named 'path'. Did you mean 'paths'"

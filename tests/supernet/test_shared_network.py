@@ -53,7 +53,7 @@ def test_a_path_is_the_network_with_the_shared_weights(make) -> None:
         torch.testing.assert_close(path(images), alone(images), rtol=1e-4, atol=1e-4)
 
 
-def test_all_norms_start_at_one_and_of_networks_alone_the_last_at_zero() -> None:
+def test_last_norms_start_at_zero_in_networks_alone_and_above_in_supernets() -> None:
     space = nas_bench_macro.space()
     genes = (1,) * 8
     starts = []
@@ -65,7 +65,8 @@ def test_all_norms_start_at_one_and_of_networks_alone_the_last_at_zero() -> None
     supernet = Supernet(space, small)
     norms = [view.leaf for view in supernet.views(genes) if view.name.endswith("norm.weight")]
     assert len(norms) == len(starts)
-    assert all((norm == 1).all() for norm in norms)
+    for norm, alone in zip(norms, starts, strict=True):
+        assert norm.tolist() == pytest.approx([alone or 5**-0.5] * len(norm))
 
 
 def test_weights_start_as_those_of_a_network_built_alone() -> None:
