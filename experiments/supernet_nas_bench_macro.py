@@ -9,8 +9,10 @@ half A, figures are those of half B. Kendall's tau-b against the benchmark's mea
 trainings, over random networks and as the mean inside ten deciles of macs, beside macs, params and
 the number of blocks; then the best network under three quantiles of macs, named by local search
 with the supernet's score. ``--proxies`` trains nothing: the zero-cost proxies and their ensemble on
-the same networks of half B; in a folder whose supernet has scored them, also the two together. OUT
-holds everything: the same command goes on after a kill. ``--slice`` ends after so many seconds.
+the same networks of half B; in a folder whose supernet has scored them, also the two together.
+``--preset`` takes the training of ``--evaluator supernet:preset=NAME`` instead. OUT holds
+everything: the same command goes on after a kill. ``--slice`` ends after so many seconds. Seconds
+told are the processor's.
 """
 
 import argparse
@@ -26,13 +28,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from scipy.stats import rankdata
+from supernet_start import start_at
 
 from nas.benchmarks.nas_bench_macro import _path, _results
 from nas.cost.compiled import compile_costs
 from nas.data.dataset import Dataset, Sealed
 from nas.domain import Domain
 from nas.evaluate.proxy import Proxy
-from nas.evaluate.supernet import SupernetSession
+from nas.evaluate.supernet import PRESETS, SupernetSession, make
 from nas.evaluate.zero_cost import ZeroCost, ZeroCostSession
 from nas.evaluate.zero_cost_scores import PROXIES
 from nas.progress import Progress, Watch
@@ -97,6 +100,8 @@ def in_deciles(scores: np.ndarray, truth: np.ndarray, macs: np.ndarray) -> float
 
 def session(options: argparse.Namespace) -> SupernetSession:
     """The evaluator that the options describe, on CIFAR-10."""
+    if options.preset:
+        return make(cifar(_path().parent), threads=options.threads, preset=options.preset, check=0)
     sharing = Sharing(
         paths=options.paths,
         longer=1,
@@ -291,6 +296,12 @@ def arguments() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", type=Path)
+    parser.add_argument(
+        "--preset",
+        choices=PRESETS,
+        help="train by this preset, whatever steps, batch and so on are given",
+    )
+    parser.add_argument("--start", type=float, help="of the last norms of residual blocks")
     parser.add_argument("--steps", type=int, default=54000)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--width", type=float, default=0.5)
@@ -317,6 +328,7 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--no-search", action="store_true", help="tau alone, no local search")
     parser.add_argument(
         "--proxies", action="store_true", help="zero-cost proxies instead of a supernet"
     )
@@ -326,6 +338,8 @@ def arguments() -> argparse.ArgumentParser:
 
 def main() -> None:
     options = arguments().parse_args()
+    if options.start is not None:
+        start_at(options.start)
     experiment = Experiment(options)
     report: dict[str, object] = {
         "options": {k: str(v) for k, v in vars(options).items() if k != "slice"}
@@ -334,13 +348,16 @@ def main() -> None:
         if options.proxies:
             print(json.dumps(experiment.proxies(options.networks), indent=1))
             return
+        began = time.process_time()
         if not experiment.train(options.seed):
             raise TimeoutError
+        report["core seconds of the training"] = round(time.process_time() - began)
+        print(report["core seconds of the training"], "core seconds", flush=True)
         for which, count in (("A", options.tuning), ("B", options.networks)):
             if count:
                 report[f"half {which}"] = experiment.fidelity(which, count)
                 print(which, json.dumps(report[f"half {which}"], indent=1), flush=True)
-        if options.networks:
+        if options.networks and not options.no_search:
             report["named"] = {str(q): experiment.named(q) for q in QUANTILES}
     except TimeoutError:
         print("the slice is over: give the same command again")

@@ -21,7 +21,7 @@ from nas.evaluate.fidelity import check, check_count, read_rows, verdict
 from nas.evaluate.images import ImageEvaluator, best_device, open_data
 from nas.evaluate.proxy import Proxy, chosen
 from nas.evaluate.training import short_training
-from nas.evaluate.zero_cost_scores import PROXIES, TRIVIAL, proxies
+from nas.evaluate.zero_cost_scores import PROXIES, TRIVIAL, VERSION, proxies
 from nas.model import build
 from nas.objectives import UNTRAINED
 from nas.progress import Watch, ignore
@@ -102,8 +102,9 @@ class ZeroCostSession(ImageEvaluator):
         self._reference: dict[str, np.ndarray] = {}
 
     def describe_training(self) -> dict[str, object]:
-        """The short training beside which the score is judged, and the score."""
-        return {**super().describe_training(), "evaluator": str(self.settings)}
+        """The short training beside which the score is judged, and the score with its version."""
+        evaluator = f"{self.settings},version={VERSION}"
+        return {**super().describe_training(), "evaluator": evaluator}
 
     def lines(self) -> list[str]:
         """The data, then the score."""

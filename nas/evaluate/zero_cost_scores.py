@@ -2,13 +2,15 @@
 
 Definitions as in Abdelfattah et al. 2021 (https://arxiv.org/abs/2101.08134) for ``grad_norm`` and
 ``jacov``; Tanaka et al. 2020 (https://arxiv.org/abs/2006.05467) for ``synflow``, in float64 and as
-a logarithm, since it overflows float32; Mellor et al. 2021 (https://arxiv.org/abs/2006.04647) for
+a logarithm, since it overflows float32. Both sum over the weights of convolutions and linear layers
+alone, as the former's code does (https://github.com/SamsungLabs/zero-cost-nas, ``measures`` and
+``get_layer_metric_array``). Mellor et al. 2021 (https://arxiv.org/abs/2006.04647) for
 ``naswot``; Lin et al. 2021 (https://arxiv.org/abs/2102.01063) for ``zen``. Higher is better for
 each. ``params``, ``macs`` and ``depth`` are the trivial scores that any proxy must beat.
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +19,13 @@ from torch.nn import functional as F
 from nas.arch import Architecture
 from nas.model import Network
 
-__all__ = ["PROXIES", "TRIVIAL", "proxies", "trivial_scores"]
+__all__ = ["PROXIES", "TRIVIAL", "VERSION", "proxies", "trivial_scores"]
+
+VERSION = 2
+"""Of what the scores are. A run that was begun under another one cannot go on.
+
+In version 1, which runs do not name, ``grad_norm`` and ``synflow`` counted norms and biases too.
+"""
 
 # Images and step are those of the authors' code; its 32 repeats would cost eight times as much.
 ZEN_IMAGES, ZEN_REPEATS, ZEN_STEP = 16, 4, 1e-2
@@ -29,10 +37,10 @@ Proxy = Callable[[Network, Tensor, Tensor], float]
 
 
 def grad_norm(network: Network, images: Tensor, labels: Tensor) -> float:
-    """The norm of the loss's gradient, summed over parameters."""
+    """The norm of the loss's gradient, summed over weights."""
     network.train().zero_grad()
     F.cross_entropy(network(images), labels).backward()  # type: ignore[no-untyped-call]
-    return float(sum(p.grad.norm() for p in network.parameters() if p.grad is not None))
+    return float(sum(gradient.norm() for _, gradient in _weights(network)))
 
 
 def synflow(network: Network, images: Tensor, labels: Tensor) -> float:
@@ -43,8 +51,15 @@ def synflow(network: Network, images: Tensor, labels: Tensor) -> float:
         for value in positive.parameters():
             value.abs_()
     positive(torch.ones_like(images[:1], dtype=torch.float64)).sum().backward()
-    flows = [(p.detach() * p.grad).sum() for p in positive.parameters() if p.grad is not None]
+    flows = [(weight * gradient).sum() for weight, gradient in _weights(positive)]
     return float(torch.stack(flows).sum().clamp(min=SMALLEST).log())
+
+
+def _weights(network: Network) -> Iterator[tuple[Tensor, Tensor]]:
+    """Weights of convolutions and linear layers, each with its gradient."""
+    for part in network.modules():
+        if isinstance(part, nn.Conv2d | nn.Linear) and part.weight.grad is not None:
+            yield part.weight.detach(), part.weight.grad
 
 
 def jacov(network: Network, images: Tensor, labels: Tensor) -> float:

@@ -1,4 +1,6 @@
 # ruff: noqa: E402
+import math
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -15,6 +17,7 @@ from search_spaces import mnasnet, nas_bench_macro, uninet
 SPACE = nas_bench_macro.space(classes=10, in_channels=1)
 DOMAIN = Domain(SPACE, compile_costs(SPACE, ("macs",), lambda layer: (layer.macs,)))
 PROXY = Proxy(resolution=8, width=0.25)
+WEIGHTED = torch.nn.Conv2d | torch.nn.Linear
 
 
 def scored(genes, space=SPACE, seed: int = 0):
@@ -46,17 +49,27 @@ def test_what_is_larger_scores_higher_where_the_definition_says_so() -> None:
         assert large[name] > small[name], name
 
 
-def test_synflow_is_that_of_the_definition() -> None:
-    """One linear layer on the mean: the sum over weights and biases of value times gradient at an
-    input of ones."""
-    network = build(slim(SPACE.decode([0] * 8), PROXY, 1, 10))
-    ours = PROXIES["synflow"](network, torch.ones(2, 1, 8, 8), torch.zeros(2, dtype=torch.int64))
-    found = network.double().eval()
-    for value in found.parameters():
-        value.data.abs_()
-    found(torch.ones(1, 1, 8, 8, dtype=torch.float64)).sum().backward()
-    wanted = sum(float((p.detach() * p.grad).sum()) for p in found.parameters())
-    assert ours == pytest.approx(float(torch.tensor(wanted).log()))
+def test_norms_and_biases_are_left_out_as_in_the_originals() -> None:
+    network = build(slim(SPACE.decode([1] * 8), PROXY, 1, 10)).double().eval()
+    images = torch.randn(12, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    kept = [part.weight for part in network.modules() if isinstance(part, WEIGHTED)]
+    assert len(kept) < len(list(network.parameters())) / 2
+    labels = torch.arange(12) % 10
+    norm = PROXIES["grad_norm"](network, images.double(), labels)
+    assert norm == pytest.approx(sum(float(weight.grad.norm()) for weight in kept))
+    # Synflow last, as the definition makes the weights positive.
+    flow = PROXIES["synflow"](network, images, labels)
+    for parameter in network.parameters():
+        parameter.data.abs_()
+        parameter.grad = None
+    network.eval()(torch.ones(1, 1, 8, 8, dtype=torch.float64)).sum().backward()
+    wanted = sum(float((weight.detach() * weight.grad).sum()) for weight in kept)
+    assert flow == pytest.approx(math.log(wanted))
+
+
+def test_a_run_records_the_version_of_its_scores() -> None:
+    made = zero_cost.make(load("digits"), check=0)
+    assert made.describe_training()["evaluator"].endswith(",version=2")
 
 
 def test_the_score_is_the_mean_rank_among_random_networks(tmp_path) -> None:
