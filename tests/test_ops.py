@@ -5,6 +5,7 @@ from nas.errors import ArchitectureError
 from nas.ops import op_from_json
 from nas.ops.down import GlobalDown
 from nas.ops.mbconv import MBConv
+from nas.ops.uib import UIB
 from nas.ops.unified import AttentionBlock, ConvBlock, TokenMLPBlock, heads
 from nas.shape import Kernel, Shape
 
@@ -24,6 +25,11 @@ from nas.shape import Kernel, Shape
         ({"op": "uni_attention", "head_channels": 0}, "head_channels must be 1 to 1024, not 0"),
         ({"op": "down_global", "head_channels": 0}, "head_channels must be 1 to 1024, not 0"),
         ({"op": "down_local", "stride": 3}, "stride must be 1 or 2, not 3"),
+        ({"op": "uib", "first": 2}, "kernel must be odd and 1 to 31, not 2"),
+        (
+            {"op": "uib", "kernel": 0, "stride": 2},
+            "a stride of 2 needs a depthwise convolution .* Give one of them, or stride 1",
+        ),
         ({"op": "uni_mlp", "tokens": 0}, "tokens must be 1 to 16384, not 0"),
         ({"op": "uni_conv", "expand": 0}, "expand must be above 0 and at most 64, not 0"),
         (
@@ -49,6 +55,21 @@ def test_fractional_expansion_and_squeeze_round_as_mobilenet_v3():
     assert MBConv(expand=3, se=0.25).squeeze(Shape(24, 28)) == 6
 
 
+@pytest.mark.parametrize(
+    ("op", "kernels"),
+    [
+        (UIB(first=5, kernel=3), ["dwconv 5/1", "conv 1/1", "dwconv 3/2", "conv 1/1"]),
+        (UIB(first=5, kernel=0), ["dwconv 5/2", "conv 1/1", "conv 1/1"]),
+        (UIB(kernel=5), ["conv 1/1", "dwconv 5/2", "conv 1/1"]),
+    ],
+)
+def test_the_stride_of_a_universal_bottleneck_is_its_last_depthwise_convolutions(op, kernels):
+    found = op.replace(stride=2).kernels(Shape(20, 14))
+    assert [f"{k.kind} {k.kernel}/{k.stride}" for k in found] == kernels
+    assert found[0].act == ("" if op.first else "relu")
+    assert op.middle(Shape(20, 14)) == 80
+
+
 def test_attention_costs_grow_with_the_square_of_tokens_and_windows_bound_them():
     def mixing(op, size):
         return sum(k.macs for k in op.kernels(Shape(32, size)) if k.kind == "matmul")
@@ -63,6 +84,7 @@ def test_a_setting_that_changes_nothing_has_one_form():
     assert AttentionBlock(window=7).at(Shape(8, 8)) == AttentionBlock(window=7)
     assert MBConv(skip="none", stride=2).at(Shape(8, 8)) == MBConv(stride=2)
     assert MBConv(skip="none").at(Shape(8, 8)).skip == "none"
+    assert UIB(skip="none", stride=2).at(Shape(8, 8)) == UIB(stride=2)
 
 
 def test_token_mixing_weights_depend_on_the_resolution_and_no_others_do():

@@ -20,6 +20,8 @@ __all__ = ["PRESETS", "Visibility", "hidden_changes", "trained_function"]
 NETWORKS = 20
 """Random networks whose changes are looked at: they have thousands."""
 IMAGE_CHANNELS, CLASSES = 3, 10
+KERNELS = ("kernel", "first")
+"""Settings of ops that are pixels along a side of a convolution's kernel."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,10 @@ def trained_function(slimmed: Architecture) -> tuple[tuple[Op, Shape], ...]:
     layers = []
     for layer in slimmed.layers:
         op = layer.op
-        kernel = getattr(op, "kernel", 0)
-        if kernel:
-            op = op.replace(kernel=min(kernel, 2 * layer.shape.size - 1))
+        for name in KERNELS:
+            kernel = getattr(op, name, 0)
+            if kernel:
+                op = op.replace(**{name: min(kernel, 2 * layer.shape.size - 1)})
         layers.append((op.at(layer.shape), layer.shape))
     return tuple(layers)
 

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from nas.model.blocks import Shuffle, SqueezeExcite
 from nas.model.conv import Head
 from nas.model.mbconv import Block
+from nas.model.uib import ChannelScale
 from nas.train.droppath import DropPath
 
 __all__ = ["Staged", "forward", "run", "turned"]
@@ -133,6 +134,10 @@ def _drop_path(part: DropPath, maps: Tensor) -> Tensor:
     return turned(part(turned(maps)))
 
 
+def _channel_scale(part: ChannelScale, maps: Tensor) -> Tensor:
+    return maps * part.factor[:, None, None, None]
+
+
 def _shuffle(part: Shuffle, maps: Tensor) -> Tensor:
     return maps.view(part.groups, len(maps) // part.groups, -1).transpose(0, 1).reshape(maps.shape)
 
@@ -158,6 +163,7 @@ _FASTER: Mapping[object, Faster] = {
     nn.Conv2d.forward: _conv,
     nn.BatchNorm2d.forward: _norm,
     DropPath.forward: _drop_path,
+    ChannelScale.forward: _channel_scale,
     Shuffle.forward: _shuffle,
     SqueezeExcite.forward: _squeeze_excite,
     Head.forward: _head,

@@ -15,6 +15,7 @@ from nas.model import build
 from nas.ops.conv import Classifier, Conv
 from nas.ops.down import GlobalDown, LocalDown, LocalGlobalDown
 from nas.ops.mbconv import FusedMBConv, MBConv
+from nas.ops.uib import UIB
 from nas.ops.unified import AttentionBlock, ConvBlock, TokenMLPBlock
 from nas.shape import Shape
 
@@ -27,6 +28,9 @@ OPS = (
     ),
     FusedMBConv(expand=1, channels=24, skip="pool", act="relu6"),
     FusedMBConv(expand=4, kernel=5),
+    UIB(first=3, kernel=5, scale=True, act="gelu"),
+    UIB(first=5, kernel=0, stride=2, channels=24),
+    UIB(kernel=0, expand=2),
     AttentionBlock(head_channels=8),
     AttentionBlock(window=4, head_channels=8),
     ConvBlock(depthwise=False, expand=2),

@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch")
 from nas.model import module
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import FusedMBConv, MBConv
+from nas.ops.uib import UIB
 from nas.shape import Op, Shape
 from nas.space import SearchSpace
 from nas.testing.ops import check_op
@@ -42,6 +43,12 @@ def test_every_layer_of_a_space(space: SearchSpace, least: int) -> None:
         MBConv(expand=3, groups=4, stride=2, skip="pool", act="gelu"),
         FusedMBConv(expand=4, se=0.25, channels=24, act="relu6"),
         FusedMBConv(expand=1, se=0.25, skip="pool", stride=2),
+        UIB(),
+        UIB(first=3, kernel=5, expand=1.7, act="gelu", scale=True),
+        UIB(first=5, kernel=0, stride=2),
+        UIB(first=5, kernel=3, stride=2, scale=True, channels=24),
+        UIB(kernel=0, expand=2, skip="none"),
+        UIB(kernel=0, skip="pool", channels=24),
     ],
     ids=str,
 )

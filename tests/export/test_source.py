@@ -20,6 +20,7 @@ from nas.ops.conv import Classifier, Conv
 from nas.ops.down import GlobalDown, LocalDown, LocalGlobalDown
 from nas.ops.mbconv import FusedMBConv
 from nas.ops.mbconv import MBConv as MBConvOp
+from nas.ops.uib import UIB
 from nas.ops.unified import AttentionBlock, ConvBlock
 from nas.ops.unified import TokenMLPBlock as TokenMLPOp
 from nas.shape import Shape
@@ -28,6 +29,7 @@ OPS = (
     Conv(kernel=3, channels=16, act="hswish"),
     MBConvOp(expand=3, groups=2, se=0.25, skip="pool", stride=2, se_gate="hsigmoid"),
     FusedMBConv(expand=2, channels=24),
+    UIB(first=3, expand=2, scale=True),
     LocalDown(channels=16),
     ConvBlock(expand=2, channels=32),
     LocalGlobalDown(channels=32),
