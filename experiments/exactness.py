@@ -29,6 +29,8 @@ SPACES = (
     "fused_mbconv:base=b0",
     "fused_mbconv:base=b4",
     "uninet",
+    "mobilenet_v3",
+    "mobilenet_v3:width=1.2",
 )
 
 

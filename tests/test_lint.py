@@ -114,7 +114,16 @@ def test_tables_give_ranges_of_latency_and_their_coverage():
 
 
 @pytest.mark.parametrize(
-    "name", ["fbnet", "mnasnet", "fused_mbconv", "fused_mbconv:base=b0", "uninet"]
+    "name",
+    [
+        "fbnet",
+        "mnasnet",
+        "fused_mbconv",
+        "fused_mbconv:base=b0",
+        "uninet",
+        "mobilenet_v3",
+        "mobilenet_v3:width=1.2",
+    ],
 )
 def test_every_shipped_space_keeps_the_contract(name):
     check_space(lambda **settings: catalog.space(name, **settings))

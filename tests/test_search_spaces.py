@@ -1,9 +1,12 @@
+from dataclasses import replace
+from itertools import product
+
 import pytest
 
 from nas import catalog
 from nas.errors import UsageError
 from nas.ops.mbconv import FusedMBConv
-from search_spaces import fused_mbconv, mnasnet, uninet
+from search_spaces import fused_mbconv, mnasnet, mobilenet_v3, uninet
 
 
 @pytest.mark.parametrize(
@@ -15,6 +18,8 @@ from search_spaces import fused_mbconv, mnasnet, uninet
         ("fused_mbconv:base=b0", 4_031_078_400, 4_031_078_400),
         ("fused_mbconv:base=b4", 1_007_769_600_000, 1_007_769_600_000),
         ("uninet", 1875**5, 9_682_980_468_750_000),
+        ("mobilenet_v3", (9 * 9 * 18 * 18) ** 5, 7_371**5),
+        ("mobilenet_v3:width=1.2", (9 * 9 * 18 * 18) ** 5, 7_371**5),
     ],
 )
 def test_sizes(name, gene_tuples, distinct):
@@ -68,3 +73,34 @@ def test_small_images_keep_a_last_map_of_at_least_four_pixels():
     for name in catalog.space_names():
         space = catalog.space(name, resolution=16)
         assert min(state.size for state in space.chain[-1].states) >= 4
+
+
+def test_a_cut_down_mobilenet_v3_holds_as_many_networks_as_are_found_one_by_one():
+    space = mobilenet_v3.space(32)
+    # Of one stage: a block that always stands, and both that may be left out.
+    cut = replace(space, slots=(*space.slots[:3], *space.slots[4:6], space.slots[-1]))
+    every = product(*map(range, cut.gene_sizes))
+    assert len({cut.decode(genes).digest for genes in every}) == cut.distinct == 9 * (1 + 9 + 81)
+
+
+def test_left_out_blocks_of_mobilenet_v3_are_spelled_last_first():
+    space = mobilenet_v3.space(32)
+    names = space.gene_names
+    genes = [0] * len(names)
+    genes[names.index("stage2_3.kept")] = 1
+    genes[names.index("stage2_4.kernel")] = 2
+    told = space.describe(space.canonical(genes))
+    assert [told[f"stage2_{block}.kept"] for block in (3, 4)] == ["yes", "no"]
+    assert told["stage2_3.kernel"] == "7"
+
+
+def test_widths_of_mobilenet_v3():
+    wide = mobilenet_v3.space(width=1.2)
+    network = wide.decode([0] * len(wide.gene_sizes))
+    stages = [stage.ops[-1].settings["channels"] for stage in network.stages[:-1]]
+    assert stages == [24, 24, 32, 48, 96, 136, 192]
+    head, classifier = network.stages[-1].ops
+    assert (head.channels, classifier.hidden, classifier.hidden_bias) == (1152, 1536, False)
+    assert catalog.space(wide.name).input == wide.input
+    with pytest.raises(UsageError, match=r"width of space 'mobilenet_v3' must be 1.0 or 1.2, not "):
+        mobilenet_v3.space(width=1.1)

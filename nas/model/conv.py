@@ -32,10 +32,18 @@ class Head(nn.Module):
     The dropout is 0 until a training sets it.
     """
 
-    def __init__(self, channels: int, classes: int, *, hidden: int = 0, act: str = "") -> None:
+    def __init__(
+        self,
+        channels: int,
+        classes: int,
+        *,
+        hidden: int = 0,
+        hidden_bias: bool = True,
+        act: str = "",
+    ) -> None:
         super().__init__()
         # Identities keep the names of the state dict equal with and without a hidden layer.
-        self.hidden = nn.Linear(channels, hidden) if hidden else nn.Identity()
+        self.hidden = nn.Linear(channels, hidden, bias=hidden_bias) if hidden else nn.Identity()
         self.act = activation(act if hidden else "")
         self.dropout = nn.Dropout(0.0)
         self.linear = nn.Linear(hidden or channels, classes)
@@ -49,6 +57,13 @@ class Head(nn.Module):
 
 @recipe.register
 def _classifier(op: ops.Classifier, shape: Shape) -> Recipe:
+    if not op.hidden:
+        return partial(Head, shape.channels, op.classes)
     return partial(
-        Head, shape.channels, op.classes, hidden=op.hidden, act=op.act if op.hidden else ""
+        Head,
+        shape.channels,
+        op.classes,
+        hidden=op.hidden,
+        hidden_bias=op.hidden_bias,
+        act=op.act,
     )

@@ -69,7 +69,7 @@ def arch_string(network: Architecture) -> ArchString:
     if parts.classifier.hidden:
         arguments |= {
             "num_features": parts.classifier.hidden,
-            "head_bias": True,
+            "head_bias": parts.classifier.hidden_bias,
             "se_from_exp": expanded,
         }
         stages.append((_words(parts.last, act).with_repeats(1),))

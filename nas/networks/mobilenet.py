@@ -105,6 +105,7 @@ NETWORKS = (
         name="mobilenet_v3_large",
         build=partial(mobilenet_v3, V3_LARGE, 960, 1280),
         source=f"{V3_SOURCE}, table 1",
+        space="mobilenet_v3",
     ),
     Published(
         name="mobilenet_v3_small",

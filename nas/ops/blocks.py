@@ -177,9 +177,9 @@ def global_pool(shape: Shape) -> Kernel:
     )
 
 
-def linear(shape: Shape, channels: int, act: str = "") -> Kernel:
-    """A matrix with bias applied at every position."""
-    return _pointlike("linear", shape, channels, act, bias=True)
+def linear(shape: Shape, channels: int, act: str = "", *, bias: bool = True) -> Kernel:
+    """A matrix, with bias unless told otherwise, applied at every position."""
+    return _pointlike("linear", shape, channels, act, bias=bias)
 
 
 def squeeze_excite(

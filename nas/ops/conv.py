@@ -51,7 +51,8 @@ class Conv(Op):
 class Classifier(Op):
     """Global average pool, dropout (in training), linear layer with bias: a logit per class.
 
-    ``hidden`` puts a linear layer with bias and activation ``act`` before it (MobileNetV3).
+    ``hidden`` puts a linear layer with activation ``act`` before it (MobileNetV3), with a bias
+    unless ``hidden_bias`` is false (Once-for-All).
     """
 
     key = "classifier"
@@ -59,6 +60,7 @@ class Classifier(Op):
 
     classes: int = 1000
     hidden: int = 0
+    hidden_bias: bool = True
     act: str = "relu"
 
     def __post_init__(self) -> None:
@@ -78,7 +80,7 @@ class Classifier(Op):
         pooled = Shape(shape.channels, 1)
         found = [blocks.global_pool(shape)]
         if self.hidden:
-            found.append(blocks.linear(pooled, self.hidden, self.act))
+            found.append(blocks.linear(pooled, self.hidden, self.act, bias=self.hidden_bias))
             # After the pool, where a wide layer costs one position and not the whole map.
             pooled = Shape(self.hidden, 1)
         return (*found, blocks.linear(pooled, self.classes))

@@ -41,6 +41,7 @@ OPS = (
     LocalGlobalDown(channels=24, stride=1),
     GlobalDown(channels=24),
     Classifier(classes=4, hidden=8, act="hswish"),
+    Classifier(classes=4, hidden=8, hidden_bias=False, act="hswish"),
 )
 
 

@@ -19,6 +19,7 @@ NAMES = (
     "fused_mbconv:base=b0",
     "fused_mbconv:base=b4",
     "uninet",
+    "mobilenet_v3:width=1.2",
 )
 
 
@@ -56,7 +57,7 @@ def test_the_fast_forward_pass_of_every_operator_of_uninet(op, down):
     agree(catalog.space("uninet", resolution=16, classes=5).decode([op, 0, 1, 3, down] * 5))
 
 
-@pytest.mark.parametrize("name", ["fbnet", "mnasnet", "uninet"])
+@pytest.mark.parametrize("name", ["fbnet", "mnasnet", "uninet", "mobilenet_v3"])
 def test_equal_digests_mean_equal_outputs_with_copied_weights(name):
     space = catalog.space(name, resolution=16, classes=3)
     rng = np.random.default_rng(3)

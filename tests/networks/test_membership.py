@@ -55,6 +55,20 @@ def test_what_the_space_does_not_search_is_outside():
     )
 
 
+def test_the_nearest_point_of_mobilenet_v3_large_differs_in_three_expansions_and_a_bias():
+    _, space, found = stand("mobilenet_v3_large")
+    assert [difference.text for difference in found.differences] == [
+        "stage4_2: expand 2.5 instead of 3",
+        "stage4_3: expand 2.3 instead of 3",
+        "stage4_4: expand 2.3 instead of 3",
+        "head: hidden_bias True instead of False",
+    ]
+    nearest = space.describe(space.canonical(found.genes))
+    # Table 1 of its paper: 2, 3, 4, 2 and 3 blocks.
+    kept = [nearest[f"stage{n}_{block}.kept"] for n in range(2, 7) for block in (3, 4)]
+    assert kept == ["no", "no", "yes", "no", "yes", "yes", "no", "no", "yes", "no"]
+
+
 @pytest.mark.parametrize("name", ["uninet_b0", "uninet_b1"])
 def test_uninet_differs_in_channels_and_one_depth(name):
     found = stand(name)[2]
@@ -63,7 +77,7 @@ def test_uninet_differs_in_channels_and_one_depth(name):
     assert {gene.partition(".")[2] for gene in genes} == {"channels", "repeats"}
 
 
-@pytest.mark.parametrize("name", ["fbnet", "mnasnet", "fused_mbconv", "uninet"])
+@pytest.mark.parametrize("name", ["fbnet", "mnasnet", "fused_mbconv", "uninet", "mobilenet_v3"])
 def test_every_point_is_found_with_its_canonical_genes(name):
     space = catalog.space(name)
     rng = np.random.default_rng(0)
