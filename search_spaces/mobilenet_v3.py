@@ -42,7 +42,7 @@ CHOICES = (
 KEPT = Choice("kept", {"yes": True, "no": False})
 
 
-def block(stage: int, index: int, op: MBConv) -> Slot:
+def block(stage: int, index: int, op: Op) -> Slot:
     """One searched block; those beyond the least depth may be left out."""
 
     def make(picked: Mapping[str, Any], shape: Shape) -> Iterator[Op]:
@@ -72,8 +72,9 @@ def space(
     for stage, ((channels, _, act, squeezes), stride) in enumerate(
         zip(STAGES, strides, strict=True), 2
     ):
-        op = MBConv(channels=make_divisible(channels * width), act=act)
-        op = op.replace(**SQUEEZE) if squeezes else op
+        op: Op = MBConv(channels=make_divisible(channels * width), act=act)
+        if squeezes:
+            op = op.replace(**SQUEEZE)
         slots.append(block(stage, 1, op.replace(stride=stride)))
         slots += [block(stage, index, op) for index in range(2, GREATEST_DEPTH + 1)]
     # The mixing layer behind the pool has neither bias nor norm.
