@@ -57,7 +57,8 @@ class Shape:
 class Kernel:
     """One thing a runtime executes: a convolution with folded norm and fused activation, a pool.
 
-    ``kind``: conv, dwconv, linear, matmul, softmax, add, mul, scale, pool, norm, act, shuffle. A
+    ``kind``: conv, dwconv, linear, matmul, softmax, add, mul, scale, pool, norm, act, shuffle,
+    concat (of two maps into one of ``out_channels``). A
     ``linear`` is applied at every position; a ``matmul`` multiplies two activations, per group
     (head) ``in_channels/groups`` long rows into ``out_channels/groups`` columns. ``norm`` says that
     a batch norm follows: its two vectors are trained and folded away at inference. A global

@@ -4,7 +4,10 @@ from nas.arch import Layer
 from nas.errors import ArchitectureError
 from nas.ops import op_from_json
 from nas.ops.down import GlobalDown
+from nas.ops.gates import eca_kernel
+from nas.ops.ghost import GhostBottleneck
 from nas.ops.mbconv import MBConv
+from nas.ops.residual import Bottleneck, group_count
 from nas.ops.uib import UIB
 from nas.ops.unified import AttentionBlock, ConvBlock, TokenMLPBlock, heads
 from nas.shape import Kernel, Shape
@@ -30,6 +33,15 @@ from nas.shape import Kernel, Shape
             {"op": "uib", "kernel": 0, "stride": 2},
             "a stride of 2 needs a depthwise convolution .* Give one of them, or stride 1",
         ),
+        (
+            {"op": "mbconv", "se": 0.25, "eca": True},
+            "op 'mbconv' takes one gate, not se=0.25 and eca=True: leave one of them out",
+        ),
+        ({"op": "basic_block", "gc": 2}, "gc must be a ratio from 0 to 1, not 2"),
+        ({"op": "bottleneck", "gate_at": "in"}, "gate_at must be one of 'out', 'middle', not 'in'"),
+        ({"op": "bottleneck", "ratio": 0}, "ratio must be above 0 and at most 8, not 0"),
+        ({"op": "bottleneck", "groups": 0}, "groups must be at least 1, not 0"),
+        ({"op": "ghost", "stride": 3}, "stride must be 1 or 2, not 3"),
         ({"op": "uni_mlp", "tokens": 0}, "tokens must be 1 to 16384, not 0"),
         ({"op": "uni_conv", "expand": 0}, "expand must be above 0 and at most 64, not 0"),
         (
@@ -46,6 +58,22 @@ def test_settings_out_of_range_are_refused(settings, message):
 def test_heads_divide_the_channels():
     assert [heads(c, 32) for c in (8, 32, 80, 104, 128, 56)] == [1, 1, 2, 2, 4, 1]
     assert all(c % heads(c, 32) == 0 for c in range(8, 600, 8))
+
+
+def test_the_filter_of_eca_grows_with_the_logarithm_of_the_channels():
+    assert [eca_kernel(channels) for channels in (1, 16, 64, 256, 1024)] == [3, 3, 3, 5, 5]
+    # Halfway between 5 and 7: the paper's 80 parameters of ResNet-50 need the smaller one.
+    assert eca_kernel(2048) == 5
+
+
+def test_groups_stay_as_far_as_they_divide_the_channels():
+    assert [group_count(32, channels) for channels in (128, 24, 16, 7)] == [32, 24, 16, 7]
+    assert [group_count(4, channels) for channels in (16, 6, 7)] == [4, 3, 1]
+
+
+def test_a_ghost_module_needs_two_halves():
+    with pytest.raises(ArchitectureError, match="op 'ghost' needs at least 2 channels, not 1x4x4"):
+        GhostBottleneck().out_shape(Shape(1, 4))
 
 
 def test_fractional_expansion_and_squeeze_round_as_mobilenet_v3():
@@ -85,6 +113,9 @@ def test_a_setting_that_changes_nothing_has_one_form():
     assert MBConv(skip="none", stride=2).at(Shape(8, 8)) == MBConv(stride=2)
     assert MBConv(skip="none").at(Shape(8, 8)).skip == "none"
     assert UIB(skip="none", stride=2).at(Shape(8, 8)) == UIB(stride=2)
+    assert GhostBottleneck(kernel=5).at(Shape(8, 8)) == GhostBottleneck()
+    assert GhostBottleneck(kernel=5, stride=2).at(Shape(8, 8)).kernel == 5
+    assert Bottleneck(gate_at="middle").at(Shape(8, 8)) == Bottleneck()
 
 
 def test_token_mixing_weights_depend_on_the_resolution_and_no_others_do():

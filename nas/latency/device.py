@@ -41,6 +41,7 @@ DENSE = ("conv", "linear", "matmul")
 KINDS = (
     "act",
     "add",
+    "concat",
     "conv",
     "dwconv",
     "linear",

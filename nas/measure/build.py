@@ -46,7 +46,18 @@ __all__ = [
 KERNELS_PER_KIND = 24
 TRAINING = ".training.journal"
 LARGEST_ELEMENTS = 1 << 24  # of a map or of weights: 64 MiB of float32
-SPREAD_OUT = ("conv", "dwconv", "linear", "pool", "norm", "add", "mul", "scale", "shuffle")
+SPREAD_OUT = (
+    "conv",
+    "dwconv",
+    "linear",
+    "pool",
+    "norm",
+    "add",
+    "mul",
+    "scale",
+    "shuffle",
+    "concat",
+)
 
 
 def layers_of(spaces: Iterable[SearchSpace]) -> list[Layer]:

@@ -239,6 +239,16 @@ def _mul(graph: _Graph, k: Kernel) -> str:
     return graph.node("Mul", [_map(graph, k), graph.input("gate", 1, k.in_channels, 1, 1)])
 
 
+def _concat(graph: _Graph, k: Kernel) -> str:
+    first = k.in_channels // 2
+    rest = k.in_channels - first
+    maps = [
+        graph.input("image", 1, first, k.in_size, k.in_size),
+        graph.input("other", 1, rest, k.in_size, k.in_size),
+    ]
+    return graph.node("Concat", maps, axis=1)
+
+
 _WRITERS: dict[str, Callable[[_Graph, Kernel], str]] = {
     "conv": _conv,
     "dwconv": _conv,
@@ -249,6 +259,7 @@ _WRITERS: dict[str, Callable[[_Graph, Kernel], str]] = {
     "norm": _norm,
     "scale": _scale,
     "shuffle": _shuffle,
+    "concat": _concat,
     "add": _add,
     "mul": _mul,
     "act": _map,

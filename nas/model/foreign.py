@@ -4,8 +4,8 @@ The map follows from both networks' structure, by four rules:
 
 1. Tensors are taken in the order of the state dict, and gathered into units: a convolution or
    linear layer (``weight`` of two or four dimensions, ``bias``), or a norm (``weight``, ``bias``,
-   ``running_mean``, ``running_var``). All three codes write a network's parts in the order in which
-   they run.
+   ``running_mean``, ``running_var``). All codes write a network's parts in the order in which they
+   run, but for the path beside a block, which timm's ByobNet writes first: it is moved behind.
 2. The n-th unit of the file is the n-th of the network. Both must be of one kind and shape, but for
    the channels of the image in the first and the classes in the last.
 3. A 1x1 convolution with bias and a linear layer are one thing: squeeze-and-excitation, and
@@ -47,11 +47,14 @@ SOURCES = (
     Source(first="conv_stem.weight", name="timm", eps=1e-5),
     Source(first="features.0.0.weight", name="torchvision", eps=1e-5),
     Source(first="layers.0.weight", name="torchvision (MnasNet)", eps=1e-5),
+    Source(first="conv1.weight", name="torchvision or timm (ResNet)", eps=1e-5),
+    Source(first="stem.conv1.conv.weight", name="timm (ByobNet)", eps=1e-5),
 )
 COARSE_EPS = 1e-3
 """torchvision's MobileNetV3, EfficientNetV2 and EfficientNet-B5 to B7."""
 LAYERS_OF_B4 = 35
 
+BESIDE = ".shortcut."
 COUNTER = "num_batches_tracked"
 
 
@@ -121,11 +124,23 @@ def units(state: Mapping[str, Tensor]) -> list[Unit]:
     return [Unit(name, parts) for name, parts in gathered.items() if "weight" in parts]
 
 
+def in_order_of_running(units: list[Unit]) -> list[Unit]:
+    """The units with each path beside a block behind the block: rule 1, for timm's ByobNet."""
+    ordered: list[Unit] = []
+    beside: list[Unit] = []
+    for unit in units:
+        if beside and not unit.name.startswith(beside[0].name.partition(BESIDE)[0] + "."):
+            ordered += beside
+            beside = []
+        (beside if BESIDE in unit.name else ordered).append(unit)
+    return ordered + beside
+
+
 def _pairs(
     source: Source, state: Mapping[str, Tensor], network: Network
 ) -> list[tuple[Unit, Unit]]:
     """Rule 2: each of the file's units, and the network's that it goes into."""
-    theirs, ours = units(state), units(network.state_dict())
+    theirs, ours = in_order_of_running(units(state)), units(network.state_dict())
     if len(theirs) != len(ours):
         raise ArchitectureError(
             f"{source.name}'s file has {len(theirs)} layers and norms, this network {len(ours)}: "

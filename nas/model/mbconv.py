@@ -6,8 +6,10 @@ from typing import TypedDict
 
 from torch import Tensor, nn
 
-from nas.model.blocks import ConvNorm, Shuffle, SqueezeExcite, shortcut
+from nas.model.blocks import ConvNorm, Shuffle, SqueezeExcite, activation, shortcut
 from nas.model.dispatch import Recipe, recipe
+from nas.model.gates import Eca
+from nas.ops import gates
 from nas.ops import mbconv as ops
 from nas.shape import Shape
 
@@ -15,13 +17,20 @@ __all__ = ["Block", "FusedMBConv", "MBConv"]
 
 
 class Block(nn.Sequential):
-    """Named parts in a row, and a ``shortcut`` added to what they give."""
+    """Named parts in a row, a ``shortcut`` added to what they give, and an ``act`` of the sum.
 
-    def __init__(self, parts: OrderedDict[str, nn.Module], beside: nn.Module | None) -> None:
+    Shortcut and activation are there where they are asked for.
+    """
+
+    def __init__(
+        self, parts: OrderedDict[str, nn.Module], beside: nn.Module | None, act: str = ""
+    ) -> None:
         super().__init__(parts)
         self.parts = tuple(parts)
         if beside is not None:
             self.add_module("shortcut", beside)
+        if act:
+            self.add_module("act", activation(act))
 
     def initialise(self) -> None:
         """Start as the shortcut: the weight of the last norm beside it is 0.
@@ -43,14 +52,18 @@ class Block(nn.Sequential):
         for name in self.parts:
             out = self._modules[name](out)
         beside = self._modules.get("shortcut")
-        return out if beside is None else out + beside(maps)
+        if beside is not None:
+            out = out + beside(maps)
+        act = self._modules.get("act")
+        return out if act is None else act(out)
 
 
 class MBConv(Block):
     """1x1 expansion to ``middle`` channels, depthwise kernel, squeeze to ``se``, projection.
 
-    With ``middle`` 0 nothing is expanded, with ``se`` 0 nothing squeezed. ``groups`` splits both
-    1x1 convolutions, with a channel shuffle after the first.
+    With ``middle`` 0 nothing is expanded, with ``se`` 0 nothing squeezed; ``eca``, a kernel over
+    channels, gates in its place. ``groups`` splits both 1x1 convolutions, with a channel shuffle
+    after the first.
     """
 
     def __init__(
@@ -66,6 +79,7 @@ class MBConv(Block):
         se: int = 0,
         se_act: str = "relu",
         se_gate: str = "sigmoid",
+        eca: int = 0,
         skip: str = "none",
     ) -> None:
         wide = middle or in_channels
@@ -79,6 +93,8 @@ class MBConv(Block):
         )
         if se:
             parts["se"] = SqueezeExcite(wide, se, se_act, se_gate)
+        if eca:
+            parts["eca"] = Eca(eca)
         parts["project"] = ConvNorm(wide, channels, groups=groups)
         super().__init__(parts, shortcut(skip, in_channels, channels, stride))
 
@@ -86,7 +102,8 @@ class MBConv(Block):
 class FusedMBConv(Block):
     """Dense kernel to ``middle`` channels, squeeze to ``se`` (0: none), projection.
 
-    With ``middle`` 0 the kernel gives the output's channels and there is no projection.
+    With ``middle`` 0 the kernel gives the output's channels and there is no projection. ``eca``, a
+    kernel over channels, gates in place of the squeeze.
     """
 
     def __init__(
@@ -101,6 +118,7 @@ class FusedMBConv(Block):
         se: int = 0,
         se_act: str = "relu",
         se_gate: str = "sigmoid",
+        eca: int = 0,
         skip: str = "none",
     ) -> None:
         wide = middle or channels
@@ -108,6 +126,8 @@ class FusedMBConv(Block):
         parts["fused"] = ConvNorm(in_channels, wide, kernel=kernel, stride=stride, act=act)
         if se:
             parts["se"] = SqueezeExcite(wide, se, se_act, se_gate)
+        if eca:
+            parts["eca"] = Eca(eca)
         if middle:
             parts["project"] = ConvNorm(wide, channels)
         super().__init__(parts, shortcut(skip, in_channels, channels, stride))
@@ -118,15 +138,18 @@ def _skip(op: ops.MBConv | ops.FusedMBConv, shape: Shape) -> str:
     return "none" if op.skip == "identity" and shape != op.out_shape(shape) else op.skip
 
 
-class _Squeeze(TypedDict, total=False):
-    """Arguments of both blocks; empty if they do not squeeze."""
+class _Gate(TypedDict, total=False):
+    """Arguments of both blocks; empty if they do not gate."""
 
     se: int
     se_act: str
     se_gate: str
+    eca: int
 
 
-def _squeeze(op: ops.MBConv | ops.FusedMBConv, shape: Shape) -> _Squeeze:
+def _gate(op: ops.MBConv | ops.FusedMBConv, shape: Shape) -> _Gate:
+    if op.eca:
+        return {"eca": gates.eca_kernel(op.gated(shape))}
     if not op.se:
         return {}
     return {"se": op.squeeze(shape), "se_act": op.se_act or op.act, "se_gate": op.se_gate}
@@ -144,7 +167,7 @@ def _mbconv(op: ops.MBConv, shape: Shape) -> Recipe:
         groups=op.groups,
         act=op.act,
         skip=_skip(op, shape),
-        **_squeeze(op, shape),
+        **_gate(op, shape),
     )
 
 
@@ -159,5 +182,5 @@ def _fused_mbconv(op: ops.FusedMBConv, shape: Shape) -> Recipe:
         stride=op.stride,
         act=op.act,
         skip=_skip(op, shape),
-        **_squeeze(op, shape),
+        **_gate(op, shape),
     )

@@ -18,8 +18,11 @@ class Network(nn.Module):
     So ``stages.stage2.0.expand.conv.weight`` is the kernel of the first 1x1 convolution of the
     first layer of ``stage2``. Parts: of an MBConv ``expand``, ``depthwise``, ``se``, ``project``,
     ``shortcut``; of a FusedMBConv ``fused``, ``se``, ``project``, ``shortcut``; of a UIB ``first``,
-    ``expand``, ``depthwise``, ``project``, ``scale``, ``shortcut``; of a Classifier ``hidden``,
-    ``linear``; a Conv is its own part. Of UniNet's ConvBlock ``norm``, ``expand``,
+    ``expand``, ``depthwise``, ``project``, ``scale``, ``shortcut``; of a GhostBottleneck
+    ``expand``, ``depthwise``, ``se``, ``project``, ``shortcut``; of a BasicBlock ``first``,
+    ``second``, of a Bottleneck ``reduce``, ``spatial``, ``expand``, each with ``shortcut`` and with
+    ``se``, ``eca`` or ``gc`` for a gate; of a Classifier ``hidden``, ``linear``; a Conv is its own
+    part. Of UniNet's ConvBlock ``norm``, ``expand``,
     ``depthwise`` or ``dense``, ``se``, ``project``, ``shortcut``; of its token blocks ``position``,
     ``mixer``, ``mlp``; of its down-sampling modules ``depthwise``, ``norm``, ``project``,
     ``shortcut``, or ``query``, ``query_norm``, ``kv_norm``, ``kv``, ``project``, ``shortcut``.

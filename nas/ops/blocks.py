@@ -10,6 +10,7 @@ __all__ = [
     "batch_norm",
     "check_settings",
     "check_squeeze",
+    "concat",
     "conv",
     "depthwise",
     "global_pool",
@@ -17,9 +18,11 @@ __all__ = [
     "layer_norm",
     "layer_scale",
     "linear",
+    "mul",
     "pool",
     "shortcut",
     "shuffle",
+    "softmax",
     "squeeze_excite",
 ]
 
@@ -192,13 +195,28 @@ def squeeze_excite(
         # After the pool a 1x1 convolution is a linear layer, which is what runtimes are given.
         linear(pooled, width, act),
         linear(Shape(width, 1), shape.channels, gate),
-        _pointlike("mul", shape, shape.channels),
+        mul(shape),
     )
 
 
-def layer_norm(shape: Shape) -> Kernel:
+def mul(shape: Shape) -> Kernel:
+    """A map times one factor per channel or per position."""
+    return _pointlike("mul", shape, shape.channels)
+
+
+def softmax(shape: Shape) -> Kernel:
+    """Softmax over the channels of each position."""
+    return _pointlike("softmax", shape, shape.channels)
+
+
+def concat(shape: Shape) -> Kernel:
+    """Two maps written one behind the other, ``shape`` being both."""
+    return _pointlike("concat", shape, shape.channels)
+
+
+def layer_norm(shape: Shape, act: str = "") -> Kernel:
     """Norm over the channels of each position."""
-    return _pointlike("norm", shape, shape.channels)
+    return _pointlike("norm", shape, shape.channels, act)
 
 
 def batch_norm(shape: Shape) -> Kernel:
@@ -212,9 +230,9 @@ def layer_scale(shape: Shape) -> Kernel:
     return _pointlike("scale", shape, shape.channels)
 
 
-def add(shape: Shape) -> Kernel:
-    """Sum of two maps."""
-    return _pointlike("add", shape, shape.channels)
+def add(shape: Shape, act: str = "") -> Kernel:
+    """Sum of two maps, and the activation of the sum."""
+    return _pointlike("add", shape, shape.channels, act)
 
 
 def pool(shape: Shape, stride: int) -> tuple[Kernel, Shape]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas.errors import ArchitectureError
-from nas.ops import blocks
+from nas.ops import blocks, gates
 from nas.shape import Kernel, Op, Shape, make_divisible
 
 __all__ = ["FusedMBConv", "MBConv"]
@@ -21,10 +21,10 @@ class _InvertedResidual(Op):
     """What both blocks share.
 
     ``se_gate`` is sigmoid or hsigmoid. With an empty ``se_act``, squeeze-and-excitation uses
-    ``act`` inside.
+    ``act`` inside. ``eca`` gates in its place, see `nas.ops.gates.eca`.
     """
 
-    elastic = ("channels", "expand", "kernel", "se", "skip")
+    elastic = ("channels", "eca", "expand", "kernel", "se", "skip")
 
     kernel: int = 3
     expand: float = 6
@@ -34,6 +34,7 @@ class _InvertedResidual(Op):
     se_base: str = "input"
     se_act: str = ""
     se_gate: str = "sigmoid"
+    eca: bool = False
     act: str = "relu"
     skip: str = "identity"
 
@@ -49,6 +50,7 @@ class _InvertedResidual(Op):
             skip=self.skip,
         )
         blocks.check_squeeze(self.key, base=self.se_base, gate=self.se_gate, act=self.se_act)
+        gates.check_gates(self.key, se=self.se, eca=self.eca)
 
     def out_shape(self, shape: Shape) -> Shape:
         """See `Op`."""
@@ -80,7 +82,13 @@ class _InvertedResidual(Op):
             return make_divisible(self.middle(shape) * self.se)
         return max(1, int(shape.channels * self.se))
 
-    def _squeeze_excite(self, shape: Shape, now: Shape) -> tuple[Kernel, ...]:
+    def gated(self, shape: Shape) -> int:
+        """Channels that squeeze-and-excitation or ``eca`` scale."""
+        return self.middle(shape)
+
+    def _gate(self, shape: Shape, now: Shape) -> tuple[Kernel, ...]:
+        if self.eca:
+            return gates.eca(now)
         if not self.se:
             return ()
         return blocks.squeeze_excite(
@@ -133,7 +141,7 @@ class MBConv(_InvertedResidual):
                 found.append(blocks.shuffle(now, self.groups))
         made, now = blocks.depthwise(now, kernel=self.kernel, stride=self.stride, act=self.act)
         found.append(made)
-        found += self._squeeze_excite(shape, now)
+        found += self._gate(shape, now)
         # Linear: an activation on the few channels of a bottleneck loses information (MobileNetV2).
         made, now = blocks.conv(now, self.channels or shape.channels, groups=self.groups)
         return (*found, made, *blocks.shortcut(self.skip, shape, now))
@@ -149,13 +157,17 @@ class FusedMBConv(_InvertedResidual):
 
     key = "fused_mbconv"
 
+    def gated(self, shape: Shape) -> int:
+        """See `_InvertedResidual`."""
+        return self.out_shape(shape).channels if self.expand == 1 else self.middle(shape)
+
     def kernels(self, shape: Shape) -> tuple[Kernel, ...]:
         """See `Op`."""
         channels = self.channels or shape.channels
-        wide = channels if self.expand == 1 else self.middle(shape)
+        wide = self.gated(shape)
         made, now = blocks.conv(shape, wide, kernel=self.kernel, stride=self.stride, act=self.act)
         found = [made]
-        found += self._squeeze_excite(shape, now)
+        found += self._gate(shape, now)
         if self.expand != 1:
             made, now = blocks.conv(now, channels)
             found.append(made)

@@ -18,6 +18,8 @@ from torch.nn import functional as F
 
 from nas.model.blocks import Shuffle, SqueezeExcite
 from nas.model.conv import Head
+from nas.model.gates import Eca
+from nas.model.ghost import Ghost
 from nas.model.mbconv import Block
 from nas.model.uib import ChannelScale
 from nas.train.droppath import DropPath
@@ -83,7 +85,10 @@ def _block(part: Block, maps: Tensor) -> Tensor:
     for name in part.parts:
         out = run(part.get_submodule(name), out)
     beside = part._modules.get("shortcut")
-    return out if beside is None else out + run(beside, maps)
+    if beside is not None:
+        out = out + run(beside, maps)
+    act = part._modules.get("act")
+    return out if act is None else run(act, out)
 
 
 def _conv(part: nn.Conv2d, maps: Tensor) -> Tensor:
@@ -148,6 +153,17 @@ def _squeeze_excite(part: SqueezeExcite, maps: Tensor) -> Tensor:
     return maps * gate.t()[:, :, None, None]
 
 
+def _eca(part: Eca, maps: Tensor) -> Tensor:
+    means = maps.mean((2, 3)).t()
+    gate: Tensor = part.gate(part.conv(means[:, None, None]))
+    return maps * gate.permute(3, 0, 1, 2)
+
+
+def _ghost(part: Ghost, maps: Tensor) -> Tensor:
+    first = run(part.primary, maps)
+    return torch.cat([first, run(part.cheap, first)])[: part.channels]
+
+
 def _head(part: Head, maps: Tensor) -> Tensor:
     features = part.act(part.hidden(maps.mean((2, 3)).t()))
     logits: Tensor = part.linear(part.dropout(features))
@@ -166,6 +182,8 @@ _FASTER: Mapping[object, Faster] = {
     ChannelScale.forward: _channel_scale,
     Shuffle.forward: _shuffle,
     SqueezeExcite.forward: _squeeze_excite,
+    Eca.forward: _eca,
+    Ghost.forward: _ghost,
     Head.forward: _head,
     nn.ReLU.forward: _relu,
     **{

@@ -14,7 +14,9 @@ from nas.export.verification import shake
 from nas.model import build
 from nas.ops.conv import Classifier, Conv
 from nas.ops.down import GlobalDown, LocalDown, LocalGlobalDown
+from nas.ops.ghost import GhostBottleneck
 from nas.ops.mbconv import FusedMBConv, MBConv
+from nas.ops.residual import BasicBlock, Bottleneck, MaxPool
 from nas.ops.uib import UIB
 from nas.ops.unified import AttentionBlock, ConvBlock, TokenMLPBlock
 from nas.shape import Shape
@@ -31,6 +33,12 @@ OPS = (
     UIB(first=3, kernel=5, scale=True, act="gelu"),
     UIB(first=5, kernel=0, stride=2, channels=24),
     UIB(kernel=0, expand=2),
+    MBConv(expand=3, eca=True),
+    GhostBottleneck(expand=3, channels=24, stride=2, se=0.25),
+    GhostBottleneck(expand=2, channels=9, eca=True),
+    MaxPool(),
+    BasicBlock(channels=24, stride=2, act="swish", gc=0.25),
+    Bottleneck(groups=4, ratio=0.5, se=0.25, gate_at="middle"),
     AttentionBlock(head_channels=8),
     AttentionBlock(window=4, head_channels=8),
     ConvBlock(depthwise=False, expand=2),

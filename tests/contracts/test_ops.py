@@ -8,7 +8,9 @@ torch = pytest.importorskip("torch")
 
 from nas.model import module
 from nas.ops.conv import Classifier, Conv
+from nas.ops.ghost import GhostBottleneck
 from nas.ops.mbconv import FusedMBConv, MBConv
+from nas.ops.residual import BasicBlock, Bottleneck, MaxPool
 from nas.ops.uib import UIB
 from nas.shape import Op, Shape
 from nas.space import SearchSpace
@@ -49,6 +51,16 @@ def test_every_layer_of_a_space(space: SearchSpace, least: int) -> None:
         UIB(first=5, kernel=3, stride=2, scale=True, channels=24),
         UIB(kernel=0, expand=2, skip="none"),
         UIB(kernel=0, skip="pool", channels=24),
+        MBConv(expand=3, eca=True),
+        FusedMBConv(expand=1, channels=24, eca=True),
+        GhostBottleneck(expand=2.3, channels=24, se=0.25),
+        GhostBottleneck(expand=3, channels=9, stride=2, kernel=5, eca=True, act="hswish"),
+        GhostBottleneck(expand=1),
+        MaxPool(),
+        BasicBlock(channels=24, stride=2, kernel=5, se=0.25, gate_at="middle"),
+        BasicBlock(gc=0.25, act="swish"),
+        Bottleneck(channels=24, eca=True),
+        Bottleneck(ratio=0.5, groups=32, gc=0.25, gate_at="middle", stride=2),
     ],
     ids=str,
 )

@@ -31,7 +31,17 @@ def test_a_sample_of_the_layers_of_every_space(name):
         check_op(layer.op, layer.shape, module)
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v3_large", "mobilenet_v3_small", "efficientnet_v2_s"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mobilenet_v3_large",
+        "mobilenet_v3_small",
+        "efficientnet_v2_s",
+        "ghostnet_130",
+        "gcresnext26ts",
+        "ecaresnet50",
+    ],
+)
 def test_published_networks_layer_by_layer(name):
     for layer in set(networks.get(name).layers):
         check_op(layer.op, layer.shape, module)
@@ -46,7 +56,17 @@ def agree(network):
         torch.testing.assert_close(swift.forward(made, images), made(images), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v3_small", "efficientnet_v2_b0", "uninet_b0"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mobilenet_v3_small",
+        "efficientnet_v2_b0",
+        "uninet_b0",
+        "ghostnet_100",
+        "ecaresnet50",
+        "gcresnext26ts",
+    ],
+)
 def test_the_fast_forward_pass_gives_what_the_modules_give(name):
     agree(networks.get(name, resolution=32, classes=5))
 

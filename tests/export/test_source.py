@@ -18,8 +18,10 @@ from nas.model.mbconv import MBConv
 from nas.model.unified import TokenMLPBlock
 from nas.ops.conv import Classifier, Conv
 from nas.ops.down import GlobalDown, LocalDown, LocalGlobalDown
+from nas.ops.ghost import GhostBottleneck
 from nas.ops.mbconv import FusedMBConv
 from nas.ops.mbconv import MBConv as MBConvOp
+from nas.ops.residual import BasicBlock, Bottleneck, MaxPool
 from nas.ops.uib import UIB
 from nas.ops.unified import AttentionBlock, ConvBlock
 from nas.ops.unified import TokenMLPBlock as TokenMLPOp
@@ -28,8 +30,12 @@ from nas.shape import Shape
 OPS = (
     Conv(kernel=3, channels=16, act="hswish"),
     MBConvOp(expand=3, groups=2, se=0.25, skip="pool", stride=2, se_gate="hsigmoid"),
-    FusedMBConv(expand=2, channels=24),
     UIB(first=3, expand=2, scale=True),
+    FusedMBConv(expand=2, channels=24, eca=True),
+    GhostBottleneck(channels=24, se=0.25),
+    Bottleneck(groups=4, gc=0.25),
+    BasicBlock(eca=True),
+    MaxPool(stride=1),
     LocalDown(channels=16),
     ConvBlock(expand=2, channels=32),
     LocalGlobalDown(channels=32),

@@ -11,7 +11,9 @@ from nas.errors import ArchitectureError
 from nas.latency.keys import kernel_from_key, kernel_key
 from nas.measure.build import grid, layers_of
 from nas.measure.graphs import empty_graph, kernel_graph, layer_graph
+from nas.ops.ghost import GhostBottleneck
 from nas.ops.mbconv import MBConv
+from nas.ops.residual import Bottleneck
 from nas.shape import Kernel, Shape
 
 SPACES = [
@@ -19,6 +21,12 @@ SPACES = [
     catalog.space("uninet", resolution=64),
     catalog.space("mnasnet", resolution=32),
 ]
+
+LAYERS = [
+    Layer(GhostBottleneck(expand=3, channels=9, stride=2, eca=True), Shape(16, 8)),
+    Layer(Bottleneck(groups=4, gc=0.25), Shape(16, 8)),
+]
+"""Of kinds of kernels that no space above has."""
 
 
 def run(model):
@@ -35,7 +43,8 @@ def run(model):
 
 def one_of_each_kind():
     found = {}
-    for kernel in (kernel for layer in layers_of(SPACES) for kernel in layer.kernels):
+    layers = [*layers_of(SPACES), *LAYERS]
+    for kernel in (kernel for layer in layers for kernel in layer.kernels):
         found.setdefault(
             (kernel.kind, kernel.act, kernel.groups > 1, kernel.rows > 1, kernel.in_size > 1),
             kernel,

@@ -49,6 +49,9 @@ FILES = {
     "timm_efficientnet_b0": ("efficientnet_b0", 1e-5),
     "timm_semnasnet_100": ("mnasnet_a1", 1e-5),
     "timm_mobilenetv3_large_100": ("mobilenet_v3_large", 1e-5),
+    "timm_ghostnet_100": ("ghostnet_100", 1e-5),
+    "timm_gcresnext26ts": ("gcresnext26ts", 1e-5),
+    "torchvision_resnet50": ("resnet50", 1e-5),
     "torchvision_mobilenet_v2": ("mobilenet_v2", 1e-5),
     "torchvision_mobilenet_v3_small": ("mobilenet_v3_small", 1e-3),
     "torchvision_efficientnet_b0": ("efficientnet_b0", 1e-5),
@@ -101,6 +104,22 @@ def test_parts_of_a_block_meet_their_names_in_timm():
         own["stages.stage2.1.se.reduce.weight"],
         given["blocks.1.1.se.conv_reduce.weight"].flatten(1),
     )
+
+
+def test_the_path_beside_a_block_is_last_here_and_first_in_timms_byobnet():
+    given = synthetic("timm_gcresnext26ts")
+    network = build(networks.get("gcresnext26ts", resolution=32))
+    load(network, given, "file")
+    own = network.state_dict()
+    for here, there in {
+        "stem.0.conv.weight": "stem.conv1.conv.weight",
+        "stage1.0.reduce.conv.weight": "stages.0.0.conv1_1x1.conv.weight",
+        "stage1.0.shortcut.conv.weight": "stages.0.0.shortcut.conv.weight",
+        "stage1.0.gc.norm.weight": "stages.0.0.attn.mlp_add.norm.weight",
+        "stage4.0.shortcut.norm.running_var": "stages.3.0.shortcut.bn.running_var",
+        "stage4.1.expand.norm.bias": "stages.3.1.conv3_1x1.bn.bias",
+    }.items():
+        assert torch.equal(own[f"stages.{here}"], given[there]), here
 
 
 def test_a_norm_of_another_epsilon_gives_the_same_values():

@@ -38,6 +38,16 @@ PARAMS = (
     ("uninet_b4", 43.796, 3),
     ("uninet_b5", 72.883, 3),
     ("uninet_b6", 117, 0),
+    ("ghostnet_100", 5_182_508, None),
+    ("ghostnet_130", 7_358_820, None),
+    ("resnet18", 11_689_512, None),
+    ("resnet34", 21_797_672, None),
+    ("resnet50", 25_557_032, None),
+    ("resnet101", 44_549_160, None),
+    ("resnext50_32x4d", 25_028_904, None),
+    ("wide_resnet50_2", 68_883_240, None),
+    ("ecaresnet50", 25_557_032 + 80, None),
+    ("gcresnext26ts", 10_476_600, None),
 )
 
 
@@ -87,6 +97,13 @@ MACS = (
     ("uninet_b2", 1, 256, 2159, "fvcore"),
     ("uninet_b3", 1, 288, 4258, "fvcore"),
     ("uninet_b4", 1, 320, 9429, "fvcore"),
+    ("ghostnet_100", 1, 224, 141, "conv+linear"),
+    ("ghostnet_130", 1, 224, 226, "conv+linear"),
+    ("resnet18", 1, 224, 1814, "conv+linear"),
+    ("resnet50", 1, 224, 4089, "conv+linear"),
+    ("resnext50_32x4d", 1, 224, 4230, "conv+linear"),
+    ("wide_resnet50_2", 1, 224, 11398, "conv+linear"),
+    ("gcresnext26ts", 1, 256, 2430, "fvcore"),
 )
 
 
