@@ -14,8 +14,19 @@ from typing import Literal
 from nas.arch import Architecture, Layer, Stage
 from nas.errors import ArchitectureError
 from nas.shape import Op, Shape, make_divisible
+from nas.space import relax_strides
 
-__all__ = ["HeadRule", "Rounded", "Rounding", "Scaled", "round_plain", "scale", "scaled"]
+__all__ = [
+    "LARGEST_FACTOR",
+    "HeadRule",
+    "Rounded",
+    "Rounding",
+    "Scaled",
+    "relaxed",
+    "round_plain",
+    "scale",
+    "scaled",
+]
 
 HeadRule = Literal["scale", "grow", "fixed"]
 LARGEST_FACTOR = 16.0
@@ -115,6 +126,24 @@ def scale(
     own = network.input
     shape = Shape(in_channels or own.channels, resolution or own.size)
     return Scaled(Architecture(shape, tuple(stages)), tuple(account.roundings))
+
+
+def relaxed(network: Architecture) -> Architecture:
+    """The network with early strides dropped where its input is small, see `relax_strides`.
+
+    So published networks end in maps as large as those of the spaces at that resolution.
+    """
+    strides = [getattr(layer.op, "stride", 1) for layer in network.layers]
+    fewer = iter(relax_strides(strides, network.input.size))
+    stages = []
+    for stage in network.stages:
+        ops = [_with_stride(op, next(fewer)) for op in stage.ops]
+        stages.append(Stage(stage.name, tuple(ops)))
+    return Architecture(network.input, tuple(stages))
+
+
+def _with_stride(op: Op, stride: int) -> Op:
+    return op if getattr(op, "stride", 1) == stride else op.replace(stride=stride)
 
 
 def _has_depth(stage: Stage) -> bool:

@@ -18,6 +18,7 @@ __all__ = [
     "print_json",
     "run_argument",
     "seed_option",
+    "small_images_option",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -63,6 +64,16 @@ def seed_option(command: Command) -> Command:
         default=0,
         show_default=True,
         help="Seed of everything random.",
+    )
+    return option(command)
+
+
+def small_images_option(command: Command) -> Command:
+    """``--small-images``."""
+    option = click.option(
+        "--small-images",
+        is_flag=True,
+        help="Drop early strides at resolutions below 128, as the spaces do.",
     )
     return option(command)
 

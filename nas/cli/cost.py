@@ -3,9 +3,12 @@
 import click
 
 from nas import catalog
-from nas.cli._options import json_option, print_json
+from nas.cli._options import in_milliseconds, json_option, print_json, small_images_option
+from nas.errors import UsageError
+from nas.family.at_latency import at_latency
+from nas.latency.table import Table
 from nas.report.costs import costs_json, costs_text, layers_text
-from nas.run.network import named_network
+from nas.run.network import network_maker
 
 __all__ = ["command"]
 
@@ -15,6 +18,8 @@ __all__ = ["command"]
 Examples:
   nas cost mobilenet_v2 --device pixel
   nas cost mnasnet_a1 --width 0.5 --resolution 160 --device pixel --device pixel3
+  nas cost mobilenet_v2 --fit 20ms --device pixel
+  nas cost fbnet_c --fit 20ms --fit-resolution --resolution 32 --small-images --device pixel3
   nas cost runs/fbnet:12 --device raspi4 --confidence 0.95 --json"""
 )
 @click.argument("network")
@@ -28,11 +33,23 @@ Examples:
 @click.option(
     "--width",
     type=click.FloatRange(0.05, 20),
-    default=1.0,
-    help="Channel multiplier, as published.",
+    help="Channel multiplier, as published.  [default: 1]",
 )
 @click.option("--resolution", type=click.IntRange(8, 4096), help="Input size in pixels.")
 @click.option("--classes", type=click.IntRange(1, 65536), help="Output classes.")
+@small_images_option
+@click.option(
+    "--fit",
+    "fit_ms",
+    metavar="TIME",
+    callback=in_milliseconds,
+    help="Take the widest of its widths that keeps this latency on the device.",
+)
+@click.option(
+    "--fit-resolution",
+    is_flag=True,
+    help="With --fit: the input grows or shrinks with the width, as in EfficientNet.",
+)
 @click.option("--layers/--no-layers", default=True, help="Print a line per layer, too.")
 @click.option(
     "--confidence",
@@ -44,9 +61,12 @@ Examples:
 def command(
     network: str,
     devices: tuple[str, ...],
-    width: float,
+    width: float | None,
     resolution: int | None,
     classes: int | None,
+    small_images: bool,
+    fit_ms: float | None,
+    fit_resolution: bool,
     layers: bool,
     confidence: float | None,
     as_json: bool,
@@ -55,12 +75,40 @@ def command(
 
     NETWORK is a published name (nas networks), an architecture.json, or RUN[:TRIAL].
     """
-    architecture = named_network(network, width=width, resolution=resolution, classes=classes)
     tables = [catalog.device(name) for name in devices]
+    make = network_maker(network, classes=classes, small_images=small_images)
+    fit = None
+    if fit_ms is None:
+        if fit_resolution:
+            raise UsageError(
+                "--fit-resolution says how to fit: give --fit TIME, such as --fit 20ms"
+            )
+        architecture = make(width=1.0 if width is None else width, resolution=resolution)
+    else:
+        fit = at_latency(
+            make,
+            fit_ms,
+            _fitted_table(tables, width),
+            resolution=resolution,
+            with_resolution=fit_resolution,
+        )
+        architecture = fit.network
     if as_json:
-        print_json(costs_json(architecture, tables, confidence))
+        found = {} if fit is None else {"width": fit.width}
+        print_json(found | costs_json(architecture, tables, confidence))
         return
     if layers:
         click.echo(layers_text(architecture, tables))
         click.echo()
+    if fit is not None:
+        click.echo(f"width {fit.width:g} is the widest within {fit_ms:g} ms on {tables[0].name}")
     click.echo(costs_text(network, architecture, tables, confidence))
+
+
+def _fitted_table(tables: list[Table], width: float | None) -> Table:
+    """The one device to fit to."""
+    if width is not None:
+        raise UsageError("--fit finds the width: leave --width out")
+    if len(tables) != 1:
+        raise UsageError(f"--fit is to the latency on one --device, not on {len(tables)}")
+    return tables[0]

@@ -10,7 +10,7 @@ import click
 from nas import export
 from nas.arch import Architecture
 from nas.backbone import backbone
-from nas.cli._options import json_option, print_json
+from nas.cli._options import json_option, print_json, small_images_option
 from nas.data import Dataset, load
 from nas.errors import ExistsError, UsageError
 from nas.measure.int8 import CALIBRATION_IMAGES, Quantised, quantise
@@ -86,6 +86,7 @@ Examples:
 )
 @click.option("--resolution", type=click.IntRange(8, 4096), help="Input size in pixels.")
 @click.option("--classes", type=click.IntRange(1, 65536), help="Output classes.")
+@small_images_option
 @json_option
 def command(
     network: str,
@@ -102,6 +103,7 @@ def command(
     width: float,
     resolution: int | None,
     classes: int | None,
+    small_images: bool,
     as_json: bool,
 ) -> None:
     """Write NETWORK as NAME.py, NAME.onnx and NAME.json, and its trained weights as NAME.pt.
@@ -110,7 +112,9 @@ def command(
     appears, an interpreter that cannot import nas has run it: parameters, MACs and logits are the
     source's.
     """
-    architecture = named_network(network, width=width, resolution=resolution, classes=classes)
+    architecture = named_network(
+        network, width=width, resolution=resolution, classes=classes, small_images=small_images
+    )
     formats = [kind.strip() for kind in to.split(",") if kind.strip()]
     name = default_name(network) if name is None else name
     dataset = None

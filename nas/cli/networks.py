@@ -3,8 +3,13 @@
 import click
 
 from nas import catalog, networks
-from nas.cli._options import json_option, print_json
-from nas.report.listing import PublishedNetwork, networks_text
+from nas.arch import Architecture
+from nas.cli._options import in_milliseconds, json_option, print_json, small_images_option
+from nas.errors import TableError, UsageError
+from nas.latency.estimate import Estimate
+from nas.latency.table import Table
+from nas.networks.membership import membership
+from nas.report.listing import PublishedNetwork, nearest_first, networks_text
 
 __all__ = ["command"]
 
@@ -14,7 +19,9 @@ __all__ = ["command"]
 Examples:
   nas networks
   nas networks mnasnet_a1 fbnet_c
-  nas networks mobilenet_v2 --width 0.75 --resolution 192 --json"""
+  nas networks mobilenet_v2 --width 0.75 --resolution 192 --json
+  nas networks --near 20ms --device pixel
+  nas networks --near 3ms --device pixel3 --resolution 32 --small-images"""
 )
 @click.argument("names", nargs=-1)
 @click.option(
@@ -28,28 +35,72 @@ Examples:
     type=click.IntRange(8, 4096),
     help="Input size in pixels.  [default: as published]",
 )
+@small_images_option
+@click.option(
+    "--device",
+    metavar="NAME",
+    help="Show latencies on this device, or by this table file.",
+)
+@click.option(
+    "--near",
+    "near_ms",
+    metavar="TIME",
+    callback=in_milliseconds,
+    help="With --device: those nearest to this latency first.",
+)
 @json_option
-def command(names: tuple[str, ...], width: float, resolution: int | None, as_json: bool) -> None:
+def command(
+    names: tuple[str, ...],
+    width: float,
+    resolution: int | None,
+    small_images: bool,
+    device: str | None,
+    near_ms: float | None,
+    as_json: bool,
+) -> None:
     """List published networks: params and multiply-adds as their authors count, and membership.
 
     Membership says whether a network is a point of the space it came from: in, near (which genes
     differ), or outside (something differs that the space does not search). --json holds the genes.
     """
-    rows = [_published(name, width, resolution) for name in names or networks.names()]
+    if near_ms is not None and device is None:
+        raise UsageError("--near is a latency on a device: give --device, such as --device pixel")
+    table = None if device is None else catalog.device(device)
+    rows = [
+        _published(name, width, resolution, small_images, table)
+        for name in names or networks.names()
+    ]
+    if table is not None and not any(row.estimate for row in rows):
+        table.estimate(rows[0].network)  # raises: it says what is missing
+    if near_ms is not None:
+        rows = nearest_first(rows, near_ms)
     if as_json:
         print_json([row.to_json() for row in rows])
         return
-    click.echo(networks_text(rows))
+    click.echo(networks_text(rows, "" if table is None else table.name))
     for row in rows if names else ():
         click.echo(f"\n{row.text()}")
 
 
-def _published(name: str, width: float, resolution: int | None) -> PublishedNetwork:
+def _published(
+    name: str, width: float, resolution: int | None, small_images: bool, table: Table | None
+) -> PublishedNetwork:
     published = networks.published(name)
-    network = networks.get(name, width=width, resolution=resolution)
-    space = None
+    network = networks.get(name, width=width, resolution=resolution, small_images=small_images)
+    place = None
     if published.space:
         space = catalog.space(
             published.space, resolution=network.input.size, classes=1000, in_channels=3
         )
-    return PublishedNetwork.of(published, network, space)
+        place = membership(network, space)
+    return PublishedNetwork(
+        published=published, network=network, place=place, estimate=_estimate(network, table)
+    )
+
+
+def _estimate(network: Architecture, table: Table | None) -> Estimate | None:
+    """None without a table, or if it lacks a row that the network needs."""
+    try:
+        return None if table is None else table.estimate(network)
+    except TableError:
+        return None

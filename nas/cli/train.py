@@ -11,7 +11,7 @@ import click
 
 from nas import units
 from nas.arch import Architecture
-from nas.cli._options import groups_option, json_option, print_json
+from nas.cli._options import groups_option, json_option, print_json, small_images_option
 from nas.cli._progress import LOG_EVERY_SECONDS, Live, duration
 from nas.data import Dataset, load
 from nas.data.masks import load_masks
@@ -156,6 +156,7 @@ Examples:
     show_default=True,
     help="Seed of everything random.",
 )
+@small_images_option
 @json_option
 def command(
     network: str,
@@ -169,6 +170,7 @@ def command(
     threads: int,
     checkpoint: str,
     strict: bool,
+    small_images: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -181,7 +183,8 @@ def command(
     """
     if given["steps"] is not None and given["epochs"] is not None:
         raise UsageError("--steps and --epochs both say how long to train: give one of them")
-    chosen, architecture = _recipe(given), named_network(network)
+    chosen = _recipe(given)
+    architecture = named_network(network, resolution=chosen.resolution, small_images=small_images)
     dataset = _data(task, data, strict, groups, chosen.resolution or architecture.input.size)
     training = FullTraining(
         architecture,

@@ -10,7 +10,7 @@ from importlib import import_module
 from nas.arch import Architecture
 from nas.errors import UsageError, unknown
 from nas.networks.published import Published
-from nas.scale import scaled
+from nas.scale import relaxed, scaled
 
 __all__ = ["get", "names", "published"]
 
@@ -48,13 +48,15 @@ def get(
     resolution: int | None = None,
     classes: int = 1000,
     in_channels: int = 3,
+    small_images: bool = False,
 ) -> Architecture:
-    """The published network, at its own resolution or another; its strides stay.
+    """The published network, at its own resolution or another.
 
-    ``width`` scales channels with the rounding and the head rule of the network's family.
+    ``width`` scales channels with the rounding and the head rule of the network's family. Strides
+    stay, unless ``small_images`` asks to relax them as the spaces do below 128 pixels.
     """
     network = published(name)
-    return scaled(
+    rebuilt = scaled(
         network.build(),
         width=width,
         resolution=resolution,
@@ -63,3 +65,4 @@ def get(
         head=network.head,
         rounding=network.rounding,
     )
+    return relaxed(rebuilt) if small_images else rebuilt

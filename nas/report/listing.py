@@ -1,12 +1,15 @@
 """What is installed: spaces, devices and published networks, for the terminal and as JSON."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from nas.arch import Architecture
+from nas.latency.estimate import Estimate
 from nas.latency.table import Table
-from nas.networks.membership import Membership, membership
+from nas.networks.membership import Membership
 from nas.networks.published import Published
+from nas.report.costs import latency_text
 from nas.space import SearchSpace
 from nas.units import text_table
 
@@ -15,6 +18,7 @@ __all__ = [
     "PublishedNetwork",
     "choices_text",
     "devices_text",
+    "nearest_first",
     "networks_text",
     "space_json",
     "spaces_text",
@@ -147,13 +151,8 @@ class PublishedNetwork:
     place: Membership | None = None
     """None if the toolkit has no such space."""
 
-    @classmethod
-    def of(
-        cls, published: Published, network: Architecture, space: SearchSpace | None
-    ) -> "PublishedNetwork":
-        """The network, looked for in the space."""
-        place = None if space is None else membership(network, space)
-        return cls(published=published, network=network, place=place)
+    estimate: Estimate | None = None
+    """Its latency on the device asked for; None without one, or if its table cannot price it."""
 
     @property
     def differences(self) -> tuple[str, ...]:
@@ -168,6 +167,7 @@ class PublishedNetwork:
             **self.published.counts(self.network),
             "all_params": self.network.params,
             "all_macs": self.network.macs,
+            **({} if self.estimate is None else self.estimate.to_json()),
             "space": self.published.space,
             "membership": {
                 "verdict": self._verdict,
@@ -178,14 +178,16 @@ class PublishedNetwork:
             "source": self.published.source,
         }
 
-    def row(self) -> list[str]:
+    def row(self, device: str = "") -> list[str]:
         """Its line in `networks_text`."""
         counts = self.published.counts(self.network)
+        latency = "not priced" if self.estimate is None else latency_text(self.estimate)
         return [
             self.published.name,
             str(self.network.input.size),
             f"{counts['params']:,}",
             f"{counts['macs'] / 1e6:,.1f}",
+            *([latency] if device else []),
             counts["macs_rule"],
             self.published.space,
             self._verdict,
@@ -203,7 +205,22 @@ class PublishedNetwork:
         return "no space" if self.place is None else self.place.verdict
 
 
-def networks_text(rows: Sequence[PublishedNetwork]) -> str:
-    """One line per published network; counts as its authors count."""
-    header = ["network", "input", "params", "macs (M)", "counted as", "space", "membership"]
-    return text_table(header, [row.row() for row in rows])
+def nearest_first(rows: Iterable[PublishedNetwork], latency_ms: float) -> list[PublishedNetwork]:
+    """Sorted by how far their latencies are from this one; those without a latency come last."""
+
+    def distance(row: PublishedNetwork) -> float:
+        if row.estimate is None:
+            return math.inf
+        return abs(row.estimate.latency_ms - latency_ms)
+
+    return sorted(rows, key=distance)
+
+
+def networks_text(rows: Sequence[PublishedNetwork], device: str = "") -> str:
+    """One line per published network; counts as its authors count.
+
+    ``device``: where the estimates are of; adds a column.
+    """
+    latency = [device] if device else []
+    counts = ["network", "input", "params", "macs (M)", *latency, "counted as"]
+    return text_table([*counts, "space", "membership"], [row.row(device) for row in rows])

@@ -1,5 +1,7 @@
 """NETWORK as commands take it: a published name, an ``architecture.json``, or ``RUN[:TRIAL]``."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from nas import networks
@@ -8,23 +10,43 @@ from nas.errors import RunError, unknown
 from nas.metadata import Metadata, read_metadata
 from nas.record import store
 from nas.run.run import Run
-from nas.scale import scaled
+from nas.scale import relaxed, scaled
 from nas.trial import Trial
 
-__all__ = ["metadata_of", "named_network"]
+__all__ = ["metadata_of", "named_network", "network_maker"]
 
 
 def named_network(
-    name: str, *, width: float = 1.0, resolution: int | None = None, classes: int | None = None
+    name: str,
+    *,
+    width: float = 1.0,
+    resolution: int | None = None,
+    classes: int | None = None,
+    small_images: bool = False,
 ) -> Architecture:
     """The network that NETWORK names; of a run without a trial, the best in the first objective.
 
     A published network is rebuilt at another width or resolution as its authors do. A file's or a
-    trial's is scaled by `nas.scale.scaled`, channels rounded to multiples of 8.
+    trial's is scaled by `nas.scale.scaled`, channels rounded to multiples of 8. ``small_images``
+    relaxes its strides, see `nas.scale.relaxed`.
     """
+    make = network_maker(name, classes=classes, small_images=small_images)
+    return make(width=width, resolution=resolution)
+
+
+def network_maker(
+    name: str, *, classes: int | None = None, small_images: bool = False
+) -> Callable[..., Architecture]:
+    """What makes the network of `named_network` at any ``width`` and ``resolution``; reads once."""
     if name in networks.names():
-        return networks.get(name, width=width, resolution=resolution, classes=classes or 1000)
-    return scaled(_stored(name), width=width, resolution=resolution, classes=classes)
+        return partial(networks.get, name, classes=classes or 1000, small_images=small_images)
+    stored = _stored(name)
+
+    def make(*, width: float = 1.0, resolution: int | None = None) -> Architecture:
+        network = scaled(stored, width=width, resolution=resolution, classes=classes)
+        return relaxed(network) if small_images else network
+
+    return make
 
 
 def metadata_of(name: str) -> Metadata:

@@ -74,6 +74,43 @@ def test_cost_prints_layers_and_totals(run):
     assert "pixel1" in out.splitlines()[-1]
 
 
+def test_cost_fits_a_width_to_a_latency(run):
+    arguments = ("cost", "mobilenet_v2", "--fit", "20ms", "--no-layers")
+    out, _ = run(*arguments, "--device", "pixel1")
+    assert out.startswith("width 0.37 is the widest within 20 ms on pixel1\n")
+    found = json.loads(run(*arguments, "--device", "pixel1", "--json")[0])
+    assert found["width"] == 0.37
+    assert 19 < found["devices"]["pixel1"]["latency_ms"] <= 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--fit", "20ms"), "--fit is to the latency on one --device, not on 0"),
+        (("--fit", "20ms", "--width", "0.5"), "--fit finds the width: leave --width out"),
+        (("--fit-resolution",), "--fit-resolution says how to fit: give --fit TIME"),
+        (("--fit", "2ms", "--device", "pixel1"), "no width gives 2 ms on 'pixel1'"),
+    ],
+)
+def test_fits_that_cost_refuses(run, arguments, message):
+    _, err = run("cost", "mobilenet_v2", *arguments, code=2)
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_networks_near_a_latency_come_first(run):
+    names = ("mobilenet_v2", "mobilenet_v3_small", "mnasnet_small")
+    arguments = ("networks", *names, "--device", "pixel1", "--near", "32ms", "--json")
+    found = json.loads(run(*arguments)[0])
+    distances = [abs(row["latency_ms"] - 32) for row in found]
+    assert distances == sorted(distances)
+    assert all(row["latency_sd_ms"] > 0 for row in found)
+    out, _ = run("networks", *names, "--device", "pixel1", "--resolution", "32", "--small-images")
+    assert " ± " in out.splitlines()[2]
+    _, err = run("networks", "--near", "20ms", code=2)
+    assert "--near is a latency on a device: give --device" in err
+
+
 def test_devices_say_kind_conditions_coverage_and_error(run):
     out, _ = run("devices", "--resolution", "32")
     for word in ("pixel1 (pixel)", "raspi4", "published", "batch 1", "fbnet", "error"):

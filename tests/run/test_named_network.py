@@ -30,6 +30,15 @@ def test_a_network_is_a_published_name_or_a_file(tmp_path):
         named_network(str(path))
 
 
+def test_strides_are_relaxed_for_small_images_whatever_names_the_network(tmp_path):
+    path = tmp_path / "net.json"
+    named_network("mobilenet_v2").save(path)
+    for name in ("mobilenet_v2", str(path)):
+        small = named_network(name, resolution=32, small_images=True)
+        assert small.layers[-1].shape.size == 4
+        assert named_network(name, resolution=32).layers[-1].shape.size == 1
+
+
 def test_a_network_is_a_trial_of_a_run_or_the_best_of_its_front(run):
     last = run.trials[-1]
     assert named_network(f"{run.folder}:{last.number}").digest == last.digest
