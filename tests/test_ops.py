@@ -7,6 +7,7 @@ from nas.ops.down import GlobalDown
 from nas.ops.gates import eca_kernel
 from nas.ops.ghost import GhostBottleneck
 from nas.ops.mbconv import MBConv
+from nas.ops.mqa import MobileMQA
 from nas.ops.residual import Bottleneck, group_count
 from nas.ops.uib import UIB
 from nas.ops.unified import AttentionBlock, ConvBlock, TokenMLPBlock, heads
@@ -28,6 +29,8 @@ from nas.shape import Kernel, Shape
         ({"op": "uni_attention", "head_channels": 0}, "head_channels must be 1 to 1024, not 0"),
         ({"op": "down_global", "head_channels": 0}, "head_channels must be 1 to 1024, not 0"),
         ({"op": "down_local", "stride": 3}, "stride must be 1 or 2, not 3"),
+        ({"op": "mobile_mqa", "heads": 0}, "heads must be 1 to 1024, not 0"),
+        ({"op": "mobile_mqa", "kv_stride": 4}, "stride must be 1 or 2, not 4"),
         ({"op": "uib", "first": 2}, "kernel must be odd and 1 to 31, not 2"),
         (
             {"op": "uib", "kernel": 0, "stride": 2},
@@ -107,11 +110,24 @@ def test_attention_costs_grow_with_the_square_of_tokens_and_windows_bound_them()
     assert mixing(AttentionBlock(window=7), 10) == mixing(AttentionBlock(window=7), 14)  # padded
 
 
+def test_heads_share_keys_and_a_quarter_of_them_is_left_at_stride_two():
+    def mixing(op):
+        return sum(k.macs for k in op.kernels(Shape(160, 14)) if k.kind == "matmul")
+
+    assert mixing(MobileMQA()) == 2 * 4 * 196**2 * 64
+    assert mixing(MobileMQA(kv_stride=2)) == 2 * 4 * 196 * 49 * 64
+    params = Layer(MobileMQA(), Shape(160, 14)).params
+    # Query and projection of all heads, one key and one value, norm, layer scale.
+    assert params == 160 * 64 * (4 + 4 + 1 + 1) + 3 * 160
+
+
 def test_a_setting_that_changes_nothing_has_one_form():
     assert AttentionBlock(window=7).at(Shape(8, 7)) == AttentionBlock()
     assert AttentionBlock(window=7).at(Shape(8, 8)) == AttentionBlock(window=7)
     assert MBConv(skip="none", stride=2).at(Shape(8, 8)) == MBConv(stride=2)
     assert MBConv(skip="none").at(Shape(8, 8)).skip == "none"
+    assert MobileMQA(kernel=5).at(Shape(8, 8)) == MobileMQA()
+    assert MobileMQA(kernel=5, kv_stride=2).at(Shape(8, 8)).kernel == 5
     assert UIB(skip="none", stride=2).at(Shape(8, 8)) == UIB(stride=2)
     assert GhostBottleneck(kernel=5).at(Shape(8, 8)) == GhostBottleneck()
     assert GhostBottleneck(kernel=5, stride=2).at(Shape(8, 8)).kernel == 5

@@ -21,11 +21,12 @@ class Network(nn.Module):
     ``expand``, ``depthwise``, ``project``, ``scale``, ``shortcut``; of a GhostBottleneck
     ``expand``, ``depthwise``, ``se``, ``project``, ``shortcut``; of a BasicBlock ``first``,
     ``second``, of a Bottleneck ``reduce``, ``spatial``, ``expand``, each with ``shortcut`` and with
-    ``se``, ``eca`` or ``gc`` for a gate; of a Classifier ``hidden``, ``linear``; a Conv is its own
-    part. Of UniNet's ConvBlock ``norm``, ``expand``,
-    ``depthwise`` or ``dense``, ``se``, ``project``, ``shortcut``; of its token blocks ``position``,
-    ``mixer``, ``mlp``; of its down-sampling modules ``depthwise``, ``norm``, ``project``,
-    ``shortcut``, or ``query``, ``query_norm``, ``kv_norm``, ``kv``, ``project``, ``shortcut``.
+    ``se``, ``eca`` or ``gc`` for a gate; of a MobileMQA ``norm``, ``attention``, ``scale``,
+    ``shortcut``; of a Classifier ``hidden``, ``linear``; a Conv is its own part. Of UniNet's
+    ConvBlock ``norm``, ``expand``, ``depthwise`` or ``dense``, ``se``, ``project``, ``shortcut``;
+    of its token blocks ``position``, ``mixer``, ``mlp``; of its down-sampling modules
+    ``depthwise``, ``norm``, ``project``, ``shortcut``, or ``query``, ``query_norm``, ``kv_norm``,
+    ``kv``, ``project``, ``shortcut``.
     """
 
     def __init__(self, architecture: Architecture) -> None:

@@ -16,6 +16,7 @@ from nas.ops.conv import Classifier, Conv
 from nas.ops.down import GlobalDown, LocalDown, LocalGlobalDown
 from nas.ops.ghost import GhostBottleneck
 from nas.ops.mbconv import FusedMBConv, MBConv
+from nas.ops.mqa import MobileMQA
 from nas.ops.residual import BasicBlock, Bottleneck, MaxPool
 from nas.ops.uib import UIB
 from nas.ops.unified import AttentionBlock, ConvBlock, TokenMLPBlock
@@ -30,6 +31,8 @@ OPS = (
     ),
     FusedMBConv(expand=1, channels=24, skip="pool", act="relu6"),
     FusedMBConv(expand=4, kernel=5),
+    MobileMQA(key_channels=12),
+    MobileMQA(heads=3, kv_stride=2, kernel=5),
     UIB(first=3, kernel=5, scale=True, act="gelu"),
     UIB(first=5, kernel=0, stride=2, channels=24),
     UIB(kernel=0, expand=2),

@@ -10,6 +10,7 @@ from nas.model import module
 from nas.ops.conv import Classifier, Conv
 from nas.ops.ghost import GhostBottleneck
 from nas.ops.mbconv import FusedMBConv, MBConv
+from nas.ops.mqa import MobileMQA
 from nas.ops.residual import BasicBlock, Bottleneck, MaxPool
 from nas.ops.uib import UIB
 from nas.shape import Op, Shape
@@ -45,6 +46,8 @@ def test_every_layer_of_a_space(space: SearchSpace, least: int) -> None:
         MBConv(expand=3, groups=4, stride=2, skip="pool", act="gelu"),
         FusedMBConv(expand=4, se=0.25, channels=24, act="relu6"),
         FusedMBConv(expand=1, se=0.25, skip="pool", stride=2),
+        MobileMQA(key_channels=12),
+        MobileMQA(heads=3, kv_stride=2, kernel=5),
         UIB(),
         UIB(first=3, kernel=5, expand=1.7, act="gelu", scale=True),
         UIB(first=5, kernel=0, stride=2),

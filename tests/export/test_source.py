@@ -21,6 +21,7 @@ from nas.ops.down import GlobalDown, LocalDown, LocalGlobalDown
 from nas.ops.ghost import GhostBottleneck
 from nas.ops.mbconv import FusedMBConv
 from nas.ops.mbconv import MBConv as MBConvOp
+from nas.ops.mqa import MobileMQA
 from nas.ops.residual import BasicBlock, Bottleneck, MaxPool
 from nas.ops.uib import UIB
 from nas.ops.unified import AttentionBlock, ConvBlock
@@ -36,6 +37,7 @@ OPS = (
     Bottleneck(groups=4, gc=0.25),
     BasicBlock(eca=True),
     MaxPool(stride=1),
+    MobileMQA(kv_stride=2),
     LocalDown(channels=16),
     ConvBlock(expand=2, channels=32),
     LocalGlobalDown(channels=32),
