@@ -3,9 +3,9 @@
     python experiments/supernet_step.py
 
 Per space: random networks, each trained for a few steps by the supernet in one-path mode and, built
-alone, by the ordinary loop, in turns; the ratio of the summed times, and of the bytes held when the
-backward pass starts: weights, momenta, gradients, and every tensor that autograd saved. FBNet's
-soft mixture (all options of a layer at once) beside it.
+alone, by the ordinary loop, in turns; the ratio of the summed times of the processor, and of the
+bytes held when the backward pass starts: weights, momenta, gradients, and every tensor that
+autograd saved. FBNet's soft mixture (all options of a layer at once) beside it.
 """
 
 import argparse
@@ -93,9 +93,9 @@ def compare(
             training.advance()
         for _ in range(steps):
             for place, training in enumerate((shared, ordinary)):
-                start = time.perf_counter()
+                start = time.process_time()
                 training.advance()
-                times[place] += time.perf_counter() - start
+                times[place] += time.process_time() - start
     if not steps:
         return {"memory": bytes_[0] / bytes_[1]}
     figures = {
@@ -126,9 +126,9 @@ def mixture(
     ]
     memory = held(lambda: mixed(images, shares), supernet.shared.values())
     memory += sum(value.numel() * 4 for value in supernet.shared.values())
-    start = time.perf_counter()
+    start = time.process_time()
     F.cross_entropy(mixed(images, shares), labels).backward()
-    return {"soft time": (time.perf_counter() - start) / alone, "soft memory": memory / alone_bytes}
+    return {"soft time": (time.process_time() - start) / alone, "soft memory": memory / alone_bytes}
 
 
 def main() -> None:
