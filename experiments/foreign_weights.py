@@ -38,6 +38,12 @@ TIMM = {
     "mnasnet_small": "mnasnet_small",
     "mobilenetv3_large_100": "mobilenet_v3_large",
     "mobilenetv3_small_100": "mobilenet_v3_small",
+    "mobilenetv4_conv_small": "mobilenet_v4_conv_small",
+    "mobilenetv4_conv_medium": "mobilenet_v4_conv_medium",
+    "mobilenetv4_conv_large": "mobilenet_v4_conv_large",
+    "mobilenetv4_hybrid_medium": "mobilenet_v4_hybrid_medium",
+    "mobilenetv4_hybrid_medium_075": "mobilenet_v4_hybrid_medium_075",
+    "mobilenetv4_hybrid_large": "mobilenet_v4_hybrid_large",
 }
 TORCHVISION = {
     "mobilenet_v2": "mobilenet_v2",
@@ -61,6 +67,8 @@ def compared(theirs: nn.Module, name: str) -> float:
                 value.uniform_(0.01, 2)
             elif key.endswith(("running_mean", "bias")):
                 value.normal_(0, 0.1)
+            elif key.endswith("gamma"):  # from 1e-5, no layer's difference would be seen
+                value.normal_()
         ours = build(networks.get(name, resolution=SIDE)).double().eval()
         load(ours, theirs.state_dict(), name)
         images = torch.randn(2, 3, SIDE, SIDE, dtype=torch.float64)

@@ -18,19 +18,19 @@ from nas.space import relax_strides
 
 __all__ = [
     "LARGEST_FACTOR",
-    "HeadRule",
     "Rounded",
     "Rounding",
     "Scaled",
+    "WidthRule",
     "relaxed",
     "round_plain",
     "scale",
     "scaled",
 ]
 
-HeadRule = Literal["scale", "grow", "fixed"]
+WidthRule = Literal["scale", "grow", "fixed"]
 LARGEST_FACTOR = 16.0
-ONCE = ("stem", "head")
+ONCE = ("stem", "final", "head")
 """Stages that are never repeated."""
 
 Rounding = Callable[[float], int]
@@ -65,7 +65,8 @@ def scaled(
     resolution: int | None = None,
     classes: int | None = None,
     in_channels: int | None = None,
-    head: HeadRule = "grow",
+    head: WidthRule = "grow",
+    stem: WidthRule = "scale",
     rounding: Rounding = make_divisible,
 ) -> Architecture:
     """The network of `scale`, without the account of what was rounded."""
@@ -77,6 +78,7 @@ def scaled(
         classes=classes,
         in_channels=in_channels,
         head=head,
+        stem=stem,
         rounding=rounding,
     ).network
 
@@ -89,19 +91,20 @@ def scale(
     resolution: int | None = None,
     classes: int | None = None,
     in_channels: int | None = None,
-    head: HeadRule = "grow",
-    stem: bool = True,
+    head: WidthRule = "grow",
+    stem: WidthRule = "scale",
     late: int = 0,
     rounding: Rounding = make_divisible,
 ) -> Scaled:
     """The network with its channels times ``width``, its repeats times ``depth``, at another input.
 
     The head's convolution follows ``head``: ``scale`` with the width (EfficientNet), ``grow`` only
-    above width 1 (MobileNetV2), ``fixed`` (MnasNet); the stem has the width unless ``stem`` is
-    false (UniNet). A stage of n layers gets ``ceil(depth * n)``, and the last two stages ``late``
-    more. Its last layer that keeps size and channels is repeated, or else its last one, at stride
-    1. Not counted and not repeated: the stages ``stem`` and ``head``, stages without layers, and
-    ops that are made once, such as down-sampling modules. Factors lie above 0 and up to 16.
+    above width 1 (MobileNetV2), ``fixed`` (MnasNet). The stem follows ``stem`` alike: it is fixed
+    in UniNet, and grows only in MobileNetV4. A stage of n layers gets ``ceil(depth * n)``, and the
+    last two stages ``late`` more. Its last layer that keeps size and channels is repeated, or else
+    its last one, at stride 1. Not counted and not repeated: the stages of `ONCE`, stages without
+    layers, and ops that are made once, such as down-sampling modules. Factors lie above 0 and up to
+    16.
     """
     for name, factor in (("width", width), ("depth", depth)):
         if not 0 < factor <= LARGEST_FACTOR:
@@ -109,8 +112,8 @@ def scale(
                 f"{name} must be above 0 and at most {LARGEST_FACTOR:g}, not {factor:g}"
             )
     widths = {
-        "stem": width if stem else 1.0,
-        "head": {"scale": width, "grow": max(1.0, width), "fixed": 1.0}[head],
+        "stem": _factor(stem, width),
+        "head": _factor(head, width),
     }
     account = _Account()
     stages = []
@@ -126,6 +129,10 @@ def scale(
     own = network.input
     shape = Shape(in_channels or own.channels, resolution or own.size)
     return Scaled(Architecture(shape, tuple(stages)), tuple(account.roundings))
+
+
+def _factor(rule: WidthRule, width: float) -> float:
+    return {"scale": width, "grow": max(1.0, width), "fixed": 1.0}[rule]
 
 
 def relaxed(network: Architecture) -> Architecture:

@@ -68,7 +68,7 @@ def scaled_member(
         depth=depth,
         resolution=side,
         head="scale" if scale_head else "fixed",
-        stem=stem,
+        stem="scale" if stem else "fixed",
         late=late,
         rounding=rounding,
     )

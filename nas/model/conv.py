@@ -26,6 +26,17 @@ def _conv(op: ops.Conv, shape: Shape) -> Recipe:
     )
 
 
+class PixelConvNorm(ConvNorm):
+    """A 1x1 convolution and batch norm of one pixel."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """pixels: (n, in_channels). Out: (n, channels)."""
+        maps = pixels[:, :, None, None]
+        for part in self:
+            maps = part(maps)
+        return maps.flatten(1)
+
+
 class Head(nn.Module):
     """Mean over the map, ``hidden`` layer if it has a width, ``dropout``, ``linear``.
 
@@ -39,11 +50,16 @@ class Head(nn.Module):
         *,
         hidden: int = 0,
         hidden_bias: bool = True,
+        hidden_norm: bool = False,
         act: str = "",
     ) -> None:
         super().__init__()
         # Identities keep the names of the state dict equal with and without a hidden layer.
-        self.hidden = nn.Linear(channels, hidden, bias=hidden_bias) if hidden else nn.Identity()
+        self.hidden: nn.Module = nn.Identity()
+        if hidden and hidden_norm:
+            self.hidden = PixelConvNorm(channels, hidden)
+        elif hidden:
+            self.hidden = nn.Linear(channels, hidden, bias=hidden_bias)
         self.act = activation(act if hidden else "")
         self.dropout = nn.Dropout(0.0)
         self.linear = nn.Linear(hidden or channels, classes)
@@ -65,5 +81,6 @@ def _classifier(op: ops.Classifier, shape: Shape) -> Recipe:
         op.classes,
         hidden=op.hidden,
         hidden_bias=op.hidden_bias,
+        hidden_norm=op.hidden_norm,
         act=op.act,
     )

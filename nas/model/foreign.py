@@ -3,9 +3,10 @@
 The map follows from both networks' structure, by four rules:
 
 1. Tensors are taken in the order of the state dict, and gathered into units: a convolution or
-   linear layer (``weight`` of two or four dimensions, ``bias``), or a norm (``weight``, ``bias``,
-   ``running_mean``, ``running_var``). All codes write a network's parts in the order in which they
-   run, but for the path beside a block, which timm's ByobNet writes first: it is moved behind.
+   linear layer (``weight`` of two or four dimensions, ``bias``), a norm (``weight``, ``bias``,
+   ``running_mean``, ``running_var``), or a layer scale (``gamma`` there, ``factor`` here). All
+   codes write a network's parts in the order in which they run, but for the path beside a block,
+   which timm's ByobNet writes first: it is moved behind.
 2. The n-th unit of the file is the n-th of the network. Both must be of one kind and shape, but for
    the channels of the image in the first and the classes in the last.
 3. A 1x1 convolution with bias and a linear layer are one thing: squeeze-and-excitation, and
@@ -55,6 +56,9 @@ COARSE_EPS = 1e-3
 LAYERS_OF_B4 = 35
 
 BESIDE = ".shortcut."
+SCALE = "factor"
+NAMES = {"gamma": SCALE}
+"""Last names of others, by which of ours each stands for."""
 COUNTER = "num_batches_tracked"
 
 
@@ -71,15 +75,20 @@ class Unit:
         return "running_var" in self.parts
 
     @property
+    def main(self) -> Tensor:
+        """The weight, or the factors of a layer scale."""
+        return self.parts[SCALE] if SCALE in self.parts else self.parts["weight"]
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Of the weight; a 1x1 convolution with bias counts as the linear layer that it is."""
-        shape = tuple(self.parts["weight"].shape)
+        shape = tuple(self.main.shape)
         linear = "bias" in self.parts and shape[2:] == (1, 1)
         return shape[:2] if linear else shape
 
     def __str__(self) -> str:
         norm = "norm " if self.norm else ""
-        sizes = "x".join(map(str, self.parts["weight"].shape))
+        sizes = "x".join(map(str, self.main.shape))
         return f"{self.name} ({norm}{sizes})"
 
 
@@ -120,8 +129,10 @@ def units(state: Mapping[str, Tensor]) -> list[Unit]:
     for name, value in state.items():
         prefix, _, part = name.rpartition(".")
         if part != COUNTER:
-            gathered.setdefault(prefix, {})[part] = value
-    return [Unit(name, parts) for name, parts in gathered.items() if "weight" in parts]
+            gathered.setdefault(prefix, {})[NAMES.get(part, part)] = value
+    return [
+        Unit(name, parts) for name, parts in gathered.items() if parts.keys() & {"weight", SCALE}
+    ]
 
 
 def in_order_of_running(units: list[Unit]) -> list[Unit]:
@@ -174,7 +185,7 @@ def _but(shape: tuple[int, ...], open_dimension: int | None) -> tuple[int, ...]:
 def _taken(there: Unit, here: Unit, eps: float) -> dict[str, Tensor]:
     """Rules 3 and 4."""
     parts = dict(there.parts)
-    weight, own = parts["weight"], here.parts["weight"]
+    weight, own = there.main, here.main
     if there.norm:
         parts["weight"] = _rescaled(weight, parts["running_var"], eps)
     elif own.dim() != weight.dim():

@@ -52,8 +52,9 @@ def get(
 ) -> Architecture:
     """The published network, at its own resolution or another.
 
-    ``width`` scales channels with the rounding and the head rule of the network's family. Strides
-    stay, unless ``small_images`` asks to relax them as the spaces do below 128 pixels.
+    ``width`` scales channels with the rounding of the network's family, and its rules for stem and
+    head. Strides stay, unless ``small_images`` asks to relax them as the spaces do below 128
+    pixels.
     """
     network = published(name)
     rebuilt = scaled(
@@ -63,6 +64,7 @@ def get(
         classes=classes,
         in_channels=in_channels,
         head=network.head,
+        stem=network.stem,
         rounding=network.rounding,
     )
     return relaxed(rebuilt) if small_images else rebuilt

@@ -6,7 +6,7 @@ from typing import TypedDict
 
 from nas.arch import Architecture, Stage
 from nas.networks import rules
-from nas.scale import HeadRule, Rounding
+from nas.scale import Rounding, WidthRule
 from nas.shape import Op, Shape
 from nas.space import make_divisible
 
@@ -33,8 +33,10 @@ class Published:
     """Where the configuration was read."""
     space: str = ""
     """The search space it came from; empty if this toolkit has none."""
-    head: HeadRule = "grow"
+    head: WidthRule = "grow"
     """How its family scales the head."""
+    stem: WidthRule = "scale"
+    """How its family scales the stem."""
     rounding: Rounding = make_divisible
     """How its family rounds channels."""
     params_rule: str = "all trainable"

@@ -52,7 +52,8 @@ class Classifier(Op):
     """Global average pool, dropout (in training), linear layer with bias: a logit per class.
 
     ``hidden`` puts a linear layer with activation ``act`` before it (MobileNetV3), with a bias
-    unless ``hidden_bias`` is false (Once-for-All).
+    unless ``hidden_bias`` is false (Once-for-All). With ``hidden_norm`` it is a 1x1 convolution of
+    the pooled map and a batch norm, without bias (MobileNetV4).
     """
 
     key = "classifier"
@@ -61,6 +62,7 @@ class Classifier(Op):
     classes: int = 1000
     hidden: int = 0
     hidden_bias: bool = True
+    hidden_norm: bool = False
     act: str = "relu"
 
     def __post_init__(self) -> None:
@@ -71,6 +73,12 @@ class Classifier(Op):
                 f"not {self.classes}"
             )
 
+    def at(self, shape: Shape) -> Op:
+        """See `Op`: settings of a hidden layer that is not there, or has a norm for a bias."""
+        if not self.hidden:
+            return self.replace(hidden_bias=True, hidden_norm=False, act="relu")
+        return self.replace(hidden_bias=True) if self.hidden_norm else self
+
     def out_shape(self, shape: Shape) -> Shape:
         """See `Op`."""
         return Shape(self.classes, 1)
@@ -80,7 +88,12 @@ class Classifier(Op):
         pooled = Shape(shape.channels, 1)
         found = [blocks.global_pool(shape)]
         if self.hidden:
-            found.append(blocks.linear(pooled, self.hidden, self.act, bias=self.hidden_bias))
+            found.append(self._hidden(pooled))
             # After the pool, where a wide layer costs one position and not the whole map.
             pooled = Shape(self.hidden, 1)
         return (*found, blocks.linear(pooled, self.classes))
+
+    def _hidden(self, pooled: Shape) -> Kernel:
+        if self.hidden_norm:
+            return blocks.conv(pooled, self.hidden, act=self.act)[0]
+        return blocks.linear(pooled, self.hidden, self.act, bias=self.hidden_bias)

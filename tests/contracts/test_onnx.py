@@ -31,6 +31,7 @@ OPS = (
     ),
     FusedMBConv(expand=1, channels=24, skip="pool", act="relu6"),
     FusedMBConv(expand=4, kernel=5),
+    Classifier(classes=4, hidden=8, hidden_norm=True),
     MobileMQA(key_channels=12),
     MobileMQA(heads=3, kv_stride=2, kernel=5),
     UIB(first=3, kernel=5, scale=True, act="gelu"),

@@ -46,6 +46,7 @@ def test_every_layer_of_a_space(space: SearchSpace, least: int) -> None:
         MBConv(expand=3, groups=4, stride=2, skip="pool", act="gelu"),
         FusedMBConv(expand=4, se=0.25, channels=24, act="relu6"),
         FusedMBConv(expand=1, se=0.25, skip="pool", stride=2),
+        Classifier(classes=7, hidden=24, hidden_norm=True),
         MobileMQA(key_channels=12),
         MobileMQA(heads=3, kv_stride=2, kernel=5),
         UIB(),

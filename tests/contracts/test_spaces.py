@@ -39,6 +39,7 @@ def test_a_sample_of_the_layers_of_every_space(name):
         "efficientnet_v2_s",
         "ghostnet_130",
         "gcresnext26ts",
+        "mobilenet_v4_hybrid_medium",
         "ecaresnet50",
     ],
 )

@@ -49,6 +49,8 @@ FILES = {
     "timm_efficientnet_b0": ("efficientnet_b0", 1e-5),
     "timm_semnasnet_100": ("mnasnet_a1", 1e-5),
     "timm_mobilenetv3_large_100": ("mobilenet_v3_large", 1e-5),
+    "timm_mobilenetv4_conv_small": ("mobilenet_v4_conv_small", 1e-5),
+    "timm_mobilenetv4_hybrid_medium": ("mobilenet_v4_hybrid_medium", 1e-5),
     "timm_ghostnet_100": ("ghostnet_100", 1e-5),
     "timm_gcresnext26ts": ("gcresnext26ts", 1e-5),
     "torchvision_resnet50": ("resnet50", 1e-5),
@@ -104,6 +106,25 @@ def test_parts_of_a_block_meet_their_names_in_timm():
         own["stages.stage2.1.se.reduce.weight"],
         given["blocks.1.1.se.conv_reduce.weight"].flatten(1),
     )
+
+
+def test_attention_and_layer_scales_meet_their_names_in_timm():
+    given = synthetic("timm_mobilenetv4_hybrid_medium")
+    network = build(networks.get("mobilenet_v4_hybrid_medium", resolution=32))
+    load(network, given, "file")
+    own = network.state_dict()
+    for here, there in {
+        "stage2.0.first.conv.weight": "blocks.1.0.dw_start.conv.weight",
+        "stage2.0.depthwise.norm.running_var": "blocks.1.0.dw_mid.bn.running_var",
+        "stage2.1.scale.factor": "blocks.1.1.layer_scale.gamma",
+        "stage3.4.norm.bias": "blocks.2.4.norm.bias",
+        "stage3.4.attention.key.down.conv.weight": "blocks.2.4.attn.key.down_conv.weight",
+        "stage3.4.attention.value.project.weight": "blocks.2.4.attn.value.proj.weight",
+        "stage4.14.attention.project.weight": "blocks.3.14.attn.output.proj.weight",
+        "final.0.conv.weight": "blocks.4.0.conv.weight",
+        "head.0.hidden.norm.bias": "norm_head.bias",
+    }.items():
+        assert torch.equal(own[f"stages.{here}"], given[there]), here
 
 
 def test_the_path_beside_a_block_is_last_here_and_first_in_timms_byobnet():

@@ -38,6 +38,15 @@ PARAMS = (
     ("uninet_b4", 43.796, 3),
     ("uninet_b5", 72.883, 3),
     ("uninet_b6", 117, 0),
+    ("mobilenet_v4_conv_small_035", 1_905_384, None),
+    ("mobilenet_v4_conv_small_050", 2_238_952, None),
+    ("mobilenet_v4_conv_small", 3_774_024, None),
+    ("mobilenet_v4_conv_medium", 9_715_512, None),
+    ("mobilenet_v4_conv_large", 32_590_864, None),
+    ("mobilenet_v4_hybrid_medium_075", 7_313_528, None),
+    ("mobilenet_v4_hybrid_medium", 11_074_648, None),
+    ("mobilenet_v4_hybrid_large_075", 22_754_984, None),
+    ("mobilenet_v4_hybrid_large", 37_764_624, None),
     ("ghostnet_100", 5_182_508, None),
     ("ghostnet_130", 7_358_820, None),
     ("resnet18", 11_689_512, None),
@@ -97,6 +106,17 @@ MACS = (
     ("uninet_b2", 1, 256, 2159, "fvcore"),
     ("uninet_b3", 1, 288, 4258, "fvcore"),
     ("uninet_b4", 1, 320, 9429, "fvcore"),
+    ("mobilenet_v4_conv_small", 1, 224, 190, "fvcore"),
+    ("mobilenet_v4_conv_small", 1, 256, 247, "fvcore"),
+    ("mobilenet_v4_conv_medium", 1, 224, 840, "fvcore"),
+    ("mobilenet_v4_conv_medium", 1, 256, 1100, "fvcore"),
+    ("mobilenet_v4_conv_medium", 1, 320, 1710, "fvcore"),
+    ("mobilenet_v4_conv_large", 1, 384, 6430, "fvcore"),
+    ("mobilenet_v4_hybrid_medium", 1, 224, 980, "fvcore"),
+    ("mobilenet_v4_hybrid_medium", 1, 256, 1290, "fvcore"),
+    ("mobilenet_v4_hybrid_medium", 0.75, 224, 660, "fvcore"),
+    ("mobilenet_v4_hybrid_large", 1, 384, 7770, "fvcore"),
+    ("mobilenet_v4_hybrid_large", 0.75, 256, 2060, "fvcore"),
     ("ghostnet_100", 1, 224, 141, "conv+linear"),
     ("ghostnet_130", 1, 224, 226, "conv+linear"),
     ("resnet18", 1, 224, 1814, "conv+linear"),
@@ -124,11 +144,13 @@ def test_multiply_adds_are_within_half_a_percent_of_the_published_ones(
         ("mobilenet_v2", 1.4, 6.11),
         ("mnasnet_a1", 0.5, 2.1),
         ("mnasnet_a1", 1.4, 6.1),
+        ("mobilenet_v4_conv_small", 0.5, 2.24),
+        ("mobilenet_v4_hybrid_large", 0.75, 22.75),
     ],
 )
 def test_widths_round_as_their_authors_round(name, width, millions):
-    """timm's mobilenetv2_050 and mobilenetv2_140; tensorflow/tpu's README."""
-    decimals = 2 if name == "mobilenet_v2" else 1
+    """timm's mobilenetv2_050, mobilenetv2_140 and mobilenetv4; tensorflow/tpu's README."""
+    decimals = 1 if name == "mnasnet_a1" else 2
     assert round(networks.get(name, width=width).params / 1e6, decimals) == millions
 
 
