@@ -26,6 +26,7 @@ __all__ = [
     "SELECTION",
     "TELLS",
     "TOLD",
+    "UNTRAINED_SCORE",
     "Direction",
     "Objective",
     "Objectives",
@@ -44,6 +45,8 @@ UNTRAINED = ("proxy_score",)
 """What a network is given without a training; more is better, and it is no share."""
 MEASURED = ("train_ms",)
 """Costs that are measured and not compiled, so no bound on them can be kept exactly."""
+UNTRAINED_SCORE = "untrained_"
+"""Before the name of a score of a network before any training, which strategies may learn from."""
 SEARCH = "search_"
 """Before the name of a quality: its value on the *search* set."""
 SELECTION = "selection_"

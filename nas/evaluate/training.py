@@ -1,5 +1,6 @@
 """Accuracy by a short training of the slimmed network: evaluator ``training``."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -9,8 +10,10 @@ from torch import nn
 from nas.arch import Architecture
 from nas.data import Dataset, LazyTensors, Splits, split
 from nas.evaluate.images import ImageEvaluator, best_device, open_data
-from nas.evaluate.proxy import Proxy, chosen
+from nas.evaluate.proxy import Proxy, chosen, slim
+from nas.evaluate.zero_cost_scores import IMAGES, proxies
 from nas.model import build
+from nas.objectives import UNTRAINED_SCORE
 from nas.study.evaluator import EvaluatorKind
 from nas.train import Augment, Distillation, fit, score, threads
 from nas.train.teacher import Teacher, load_teacher
@@ -18,6 +21,8 @@ from nas.trial import Metrics
 
 __all__ = ["KIND", "PARTS", "TrainingEvaluator", "make", "short_training"]
 
+UNTRAINED = ("grad_norm", "naswot")
+"""Zero-cost scores that are taken beside a training; each costs about .1 s."""
 PARTS = 8
 """A training that is followed is scored after each eighth of its steps.
 
@@ -30,9 +35,12 @@ class TrainingEvaluator(ImageEvaluator):
 
     Metrics: ``search_accuracy``, what a strategy is told, and ``accuracy`` of the selection set,
     what a front shows; beside them ``balanced_accuracy``, ``macro_f1`` and ``loss``, with
-    ``search_`` too. They are a function of architecture, seed, data, proxy and ``thread_count``,
-    bit for bit on one machine and version. A ``teacher`` has a share in each training's loss, by
-    its logits on the unchanged images. ``on_step(step, loss)`` follows the training.
+    ``search_`` too. ``untrained_NAME`` is a zero-cost score, for each of `UNTRAINED`: strategies
+    may learn from it what a short training is too noisy to say. All are a function of architecture,
+    seed, data, proxy and ``thread_count``, bit for bit on one machine and version.
+
+    A ``teacher`` has a share in each training's loss, by its logits on the unchanged images.
+    ``on_step(step, loss)`` follows the training.
     """
 
     followable = True
@@ -66,7 +74,7 @@ class TrainingEvaluator(ImageEvaluator):
 
     def describe_training(self) -> dict[str, object]:
         """The recipe, the teacher, and what else decides its bits."""
-        described = super().describe_training()
+        described = {**super().describe_training(), "untrained": "+".join(UNTRAINED)}
         if self.teacher is not None:
             described["teacher"] = self.teacher.describe()
         return described
@@ -98,11 +106,25 @@ class TrainingEvaluator(ImageEvaluator):
             start = time.perf_counter()
             network = self.trained(architecture, seed, on_part)
             metrics = score(network, *self.selection) | self._search_scores(network)
+            metrics |= self._untrained_scores(architecture, seed)
             self.seconds.append(time.perf_counter() - start)
         return metrics
 
     def _search_scores(self, network: nn.Module) -> dict[str, float]:
         return {f"search_{name}": value for name, value in score(network, *self.search).items()}
+
+    def _untrained_scores(self, architecture: Architecture, seed: int) -> dict[str, float]:
+        """Zero-cost scores of the network, slimmed with as many of its own strides as can be.
+
+        On NAS-Bench-Macro they rank better so: tau .80 of the mean rank of the two against .72 with
+        the training's strides.
+        """
+        proxy = dataclasses.replace(self.proxy, final=1)
+        slimmed = slim(architecture, proxy, self.dataset.in_channels, len(self.dataset.classes))
+        network = build(slimmed, seed=seed).to(self.device)
+        images, labels = self.weights
+        scores = proxies(network, images[:IMAGES], labels[:IMAGES], UNTRAINED)
+        return {f"{UNTRAINED_SCORE}{name}": value for name, value in scores.items()}
 
     def trained(
         self,

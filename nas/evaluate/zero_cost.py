@@ -21,7 +21,14 @@ from nas.evaluate.fidelity import check, check_count, read_rows, verdict
 from nas.evaluate.images import ImageEvaluator, best_device, open_data
 from nas.evaluate.proxy import Proxy, chosen
 from nas.evaluate.training import short_training
-from nas.evaluate.zero_cost_scores import PROXIES, TRIVIAL, VERSION, proxies
+from nas.evaluate.zero_cost_scores import (
+    IMAGES,
+    PROXIES,
+    TRIVIAL,
+    VERSION,
+    proxies,
+    trivial_scores,
+)
 from nas.model import build
 from nas.objectives import UNTRAINED
 from nas.progress import Watch, ignore
@@ -35,7 +42,6 @@ from nas.trial import Genes, Metrics
 __all__ = ["KIND", "ZeroCost", "ZeroCostSession", "make"]
 
 FILE = "proxies.jsonl"
-IMAGES = 32
 KNOWN = (*PROXIES, *TRIVIAL)
 
 # Chosen among all sets of these scores on half of NAS-Bench-Macro's networks; the other half and
@@ -146,12 +152,14 @@ class ZeroCostSession(ImageEvaluator):
         return {"kind": "reference", "genes": list(drawn[number]), **scores}
 
     def proxies(self, architecture: Architecture, seed: int) -> dict[str, float]:
-        """All proxies of one network, initialised from the seed."""
+        """All proxies of one network, initialised from the seed, and the trivial scores."""
         images, labels = self.weights
         with threads(self.thread_count):
             # Slimmed as for a training, so that the score is of the network it is compared on.
             network = build(self.slim(architecture), seed=seed).to(self.device)
-            return proxies(network, images[:IMAGES], labels[:IMAGES])
+            scores = proxies(network, images[:IMAGES], labels[:IMAGES])
+        trivial = trivial_scores(network.architecture)
+        return scores | {name: float(value) for name, value in trivial.items()}
 
     def evaluate(self, architecture: Architecture, seed: int) -> Metrics:
         """See the class. Raises `RunError` before `prepare`."""

@@ -10,7 +10,7 @@ each. ``params``, ``macs`` and ``depth`` are the trivial scores that any proxy m
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from nas.arch import Architecture
 from nas.model import Network
 
-__all__ = ["PROXIES", "TRIVIAL", "VERSION", "proxies", "trivial_scores"]
+__all__ = ["IMAGES", "PROXIES", "TRIVIAL", "VERSION", "proxies", "trivial_scores"]
 
 VERSION = 2
 """Of what the scores are. A run that was begun under another one cannot go on.
@@ -27,6 +27,8 @@ VERSION = 2
 In version 1, which runs do not name, ``grad_norm`` and ``synflow`` counted norms and biases too.
 """
 
+IMAGES = 32
+"""Images that scores are taken on, but for those that need none."""
 # Images and step are those of the authors' code; its 32 repeats would cost eight times as much.
 ZEN_IMAGES, ZEN_REPEATS, ZEN_STEP = 16, 4, 1e-2
 JACOBIAN_FLOOR = 1e-5
@@ -158,19 +160,16 @@ def trivial_scores(architecture: Architecture) -> dict[str, int]:
     return {"macs": architecture.macs, "params": architecture.params, "depth": len(weighted)}
 
 
-def proxies(network: Network, images: Tensor, labels: Tensor) -> dict[str, float]:
-    """All proxies of an untrained network, and the trivial scores.
+def proxies(
+    network: Network, images: Tensor, labels: Tensor, names: Iterable[str] = PROXIES
+) -> dict[str, float]:
+    """Proxies of an untrained network by name: all of `PROXIES`, or ``names``.
 
     images: (n, c, s, s), n at least 2; labels: (n,).
     """
-    trivial = trivial_scores(network.architecture)
     network = copy.deepcopy(network)
     for part in network.modules():
         # Blocks that start as their shortcut would hide all they hold.
         if isinstance(part, nn.BatchNorm2d):
             nn.init.ones_(part.weight)
-    scores = {
-        name: proxy(copy.deepcopy(network), images, labels) for name, proxy in PROXIES.items()
-    }
-    scores.update({name: float(trivial[name]) for name in TRIVIAL})
-    return scores
+    return {name: PROXIES[name](copy.deepcopy(network), images, labels) for name in names}

@@ -42,10 +42,14 @@ class Features:
         self.span = np.where(span > 0, span, 1)
 
     def points(self, genes: NDArray[np.int64]) -> Points:
-        """genes: (n, number of choices). Squared distances are 0..1 in each group."""
+        """genes: (n, number of choices). Squared distances are 0..1 in each group.
+
+        The points have no covariates.
+        """
         columns = [table[genes[:, i]] for i, table in enumerate(self.tables)]
         costs = self.scaled(self.domain.compiled.price(genes))
-        return Points(genes, np.concatenate([*columns, costs], axis=1), self.sizes)
+        none = np.zeros((len(genes), 0))
+        return Points(genes, np.concatenate([*columns, costs], axis=1), self.sizes, none, none)
 
     def scaled(self, costs: Floats) -> Floats:
         """costs: (..., costs). 0 for the space's least, 1 for its most."""

@@ -1,12 +1,18 @@
 """A small Gaussian process over genes, for hundreds of observations: milliseconds a fit.
 
-The covariance of two networks is exp(-sum of w_g d_g) + sum of b_k s_k. d_g is the squared distance
-of their genes in feature group g: for a categorical gene one where they differ (the
-Hamming-exponential kernel of CASMOPOLITAN, Wan et al. 2021, https://arxiv.org/abs/2102.07188). s_k
-is the share of the k consecutive genes that they have in common at the same place: the weighted
+The covariance of two networks is exp(-sum of w_g d_g) + sum of b_k s_k + sum of c_j z_j z_j'.
+
+d_g is the squared distance of their genes in feature group g: for a categorical gene one where they
+differ (the Hamming-exponential kernel of CASMOPOLITAN, Wan et al. 2021,
+https://arxiv.org/abs/2102.07188).
+
+s_k is the share of the k consecutive genes that they have in common at the same place: the weighted
 degree kernel (Rätsch and Sonnenburg 2004, Accurate Splice Site Detection for Caenorhabditis
 elegans). It is additive over the chain: what neighbours are worth together holds whatever is far
 away.
+
+z_j are covariates, other scores that the networks have: the value is linear in them, by
+slopes that the observations teach (Rasmussen and Williams 2006, section 2.7).
 
 Weights are fitted by their posterior probability; mean and variance are profiled out, the noise is
 fitted.
@@ -14,7 +20,7 @@ fitted.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -61,6 +67,8 @@ class Weights:
     shares: Floats
     """b, one per degree."""
     noise: float
+    linear: Floats = field(default_factory=lambda: np.zeros(0))
+    """c, one per covariate."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +81,20 @@ class Points:
     """(n, d)."""
     sizes: Sequence[int]
     """Columns of each feature group, in order."""
+    covariates: Floats
+    """z, standardised: (n, covariates)."""
+    doubt: Floats
+    """Standard deviations of the covariates, 0 where they are known: (n, covariates)."""
 
     def joined(self, other: "Points") -> "Points":
         """Both, one after the other."""
-        genes = np.concatenate([self.genes, other.genes])
-        return Points(genes, np.concatenate([self.features, other.features]), self.sizes)
+        return Points(
+            np.concatenate([self.genes, other.genes]),
+            np.concatenate([self.features, other.features]),
+            self.sizes,
+            np.concatenate([self.covariates, other.covariates]),
+            np.concatenate([self.doubt, other.doubt]),
+        )
 
 
 def squash(losses: Floats) -> Floats:
@@ -133,11 +150,14 @@ def fit(points: Points, y: Floats) -> Weights:
     parts = [points.features[:, start:end] for start, end in pairwise(borders)]
     squared = np.stack([_squared(part, part).ravel() for part in parts])
     runs = shared(points.genes, points.genes).reshape(DEGREES, -1)
+    products = [np.outer(column, column).ravel() for column in points.covariates.T]
+    # Terms that enter the covariance as they are, by one weight each.
+    terms = np.stack([*runs, *products])
     # Prior median of a weight: at the mean distance all groups together give exp(-1).
     centre = math.log(1 / (groups * max(float(squared.mean()), 1e-9)))
-    share_medians = [math.log(SHARE_MEDIAN)] * DEGREES
-    medians = np.array([0.0, *np.zeros(groups), *share_medians, math.log(NOISE_MEDIAN)])
-    sds = np.array([SCALE_SD, *[SPREAD_SD] * groups, *[SHARE_SD] * DEGREES, NOISE_SD])
+    term_medians = [math.log(SHARE_MEDIAN)] * len(terms)
+    medians = np.array([0.0, *np.zeros(groups), *term_medians, math.log(NOISE_MEDIAN)])
+    sds = np.array([SCALE_SD, *[SPREAD_SD] * groups, *[SHARE_SD] * len(terms), NOISE_SD])
 
     def loss(theta: Floats) -> tuple[float, Floats]:
         """Minus the log of the posterior probability, and its gradient.
@@ -146,10 +166,10 @@ def fit(points: Points, y: Floats) -> Weights:
         5.9, with the mean and the variance at their most likely values.
         """
         weights = np.exp(centre + theta[0] + theta[1 : groups + 1])
-        shares = np.exp(theta[groups + 1 : -1])
+        factors = np.exp(theta[groups + 1 : -1])
         noise = LEAST_NOISE + math.exp(theta[-1])
         same = np.exp(-weights @ squared)
-        matrix = (same + shares @ runs).reshape(count, count)
+        matrix = (same + factors @ terms).reshape(count, count)
         matrix.flat[:: count + 1] += noise
         lower, failed = lapack.dpotrf(matrix, lower=1)
         if failed:  # not positive definite: the line search turns back
@@ -164,7 +184,7 @@ def fit(points: Points, y: Floats) -> Weights:
         # d loss / d matrix; each weight's share of it follows by the chain rule, in log weights.
         slope = 0.5 * (inverse - np.outer(alpha, alpha) / variance).ravel()
         by_weight = -weights * (squared @ (slope * same))
-        by_share = shares * (runs @ slope)
+        by_term = factors * (terms @ slope)
         # The noise is a floor and exp(theta): only the part above the floor moves with theta.
         by_noise = float(slope[:: count + 1].sum()) * (noise - LEAST_NOISE)
         off = (theta - medians) / sds
@@ -173,7 +193,7 @@ def fit(points: Points, y: Floats) -> Weights:
             + float(np.log(lower.diagonal()).sum())
             + 0.5 * float(off @ off)
         )
-        gradient = np.array([by_weight.sum(), *by_weight, *by_share, by_noise])
+        gradient = np.array([by_weight.sum(), *by_weight, *by_term, by_noise])
         return value, gradient + off / sds
 
     # Unbounded, the line search may try weights whose exponential overflows.
@@ -182,8 +202,9 @@ def fit(points: Points, y: Floats) -> Weights:
     best = minimize(loss, medians, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
     return Weights(
         groups=np.exp(centre + best[0] + best[1 : groups + 1]),
-        shares=np.exp(best[groups + 1 : -1]),
+        shares=np.exp(best[groups + 1 :][:DEGREES]),
         noise=LEAST_NOISE + math.exp(best[-1]),
+        linear=np.exp(best[groups + 1 + DEGREES : -1]),
     )
 
 
@@ -192,8 +213,6 @@ class Posterior:
 
     def __init__(self, points: Points, y: Floats, weights: Weights) -> None:
         self.points, self.weights = points, weights
-        # A network's covariance with itself: it is at no distance, and shares every run of genes.
-        self.prior = 1 + float(weights.shares.sum())
         matrix = self.covariance(points)
         matrix.flat[:: len(y) + 1] += weights.noise + JITTER
         self.lower = np.linalg.cholesky(matrix)
@@ -202,13 +221,23 @@ class Posterior:
         self.mean = float(self.ones @ whitened / (self.ones @ self.ones))
         self.residual = whitened - self.mean * self.ones
         self.variance = float(self.residual @ self.residual) / len(y)
+        alpha = solve_triangular(self.lower, self.residual, lower=True, trans=1, check_finite=False)
+        self.slopes = weights.linear * (alpha @ points.covariates)
+        """By how much the mean rises with each covariate."""
 
     def covariance(self, other: Points) -> Floats:
         """With other networks, in units of the variance: (n, m)."""
         scale = np.repeat(np.sqrt(self.weights.groups), self.points.sizes)
         near = np.exp(-_squared(self.points.features * scale, other.features * scale))
         runs = shared(self.points.genes, other.genes)
-        return np.asarray(near + np.tensordot(self.weights.shares, runs, 1))
+        linear = (self.points.covariates * self.weights.linear) @ other.covariates.T
+        return np.asarray(near + np.tensordot(self.weights.shares, runs, 1) + linear)
+
+    def prior(self, points: Points) -> Floats:
+        """Variance before any observation, in units of the variance: (m,)."""
+        # A network is at no distance from itself, and shares every run of genes.
+        genes = 1 + float(self.weights.shares.sum())
+        return np.asarray(genes + np.square(points.covariates) @ self.weights.linear)
 
     def _solve(self, right: Floats) -> Floats:
         return np.asarray(solve_triangular(self.lower, right, lower=True, check_finite=False))
@@ -219,9 +248,11 @@ class Posterior:
         mean = self.mean + self.residual @ half
         # Equations 2.26 and 2.42 of Rasmussen and Williams: the second term is what not knowing the
         # mean adds.
-        left = self.prior - np.einsum("nm,nm->m", half, half)
+        left = self.prior(points) - np.einsum("nm,nm->m", half, half)
         left += np.square(1 - self.ones @ half) / (self.ones @ self.ones)
-        return mean, np.sqrt(self.variance * np.maximum(left, 1e-12))
+        # Covariates that are not known blur the value by their slopes.
+        blur = np.square(points.doubt) @ np.square(self.slopes)
+        return mean, np.sqrt(self.variance * np.maximum(left, 1e-12) + blur)
 
 
 def _squared(first: Floats, second: Floats) -> Floats:

@@ -9,7 +9,7 @@ from scipy.special import ndtr
 
 from nas.pareto import front
 from nas.strategies import _gp
-from nas.strategies._features import Features
+from nas.strategies._covariates import Covariates
 from nas.trial import Genes
 
 __all__ = ["STARTS", "Column", "Model", "Value", "chebyshev", "expected_improvement"]
@@ -48,20 +48,22 @@ class Model:
 
     def __init__(
         self,
-        features: Features,
+        covariates: Covariates,
         keys: Sequence[Genes],
         columns: Sequence[Column],
         failed: Sequence[Genes],
     ) -> None:
-        self.features, self.keys, self.columns = features, keys, columns
+        self.covariates, self.keys, self.columns = covariates, keys, columns
         self.objectives = sum(column.limit is None for column in columns)
         self.y = np.stack([column.values for column in columns], axis=1)
         # A failed network counts as bad, not as the worst: its neighbours may well be good.
         bad = np.quantile(self.y, 0.8, axis=0)
         self.all_y = np.concatenate([self.y, np.tile(bad, (len(failed), 1))])
-        self.points = features.points(np.array([*keys, *failed]))
+        self.points = covariates.told
+        if failed:
+            self.points = self.points.joined(covariates.points(np.array(failed)))
         self.processes = self._processes(self.points, self.all_y)
-        self.means = self.predict(self.processes, features.points(np.array(keys)))[0]
+        self.means = self.predict(self.processes, covariates.told)[0]
         """Posterior means of the networks told: (n, columns)."""
 
     def _processes(self, points: _gp.Points, y: Floats) -> Processes:
@@ -72,7 +74,7 @@ class Model:
 
     def predict(self, processes: Processes, points: _gp.Points) -> tuple[Floats, Floats]:
         """Means and standard deviations, (n, columns) each; a price has no deviation."""
-        costs = self.features.costs(points)
+        costs = self.covariates.features.costs(points)
         means, sds = [], []
         for process, column in zip(processes, self.columns, strict=True):
             if process is None:
@@ -110,7 +112,7 @@ class Model:
         """What a network is worth as the next proposal, with pending ones believed."""
         processes = self.processes
         if pending:
-            points = self.features.points(np.array(pending))
+            points = self.covariates.points(np.array(pending))
             # Kriging believer: without it, proposals of one batch would crowd around one network.
             believed = np.concatenate([self.all_y, self.predict(processes, points)[0]])
             processes = self._processes(self.points.joined(points), believed)
@@ -138,7 +140,7 @@ class Value:
 
     def __call__(self, genes: NDArray[np.int64]) -> Floats:
         """genes: (n, number of choices). Higher is better: (n,)."""
-        mean, sd = self.model.predict(self.processes, self.model.features.points(genes))
+        mean, sd = self.model.predict(self.processes, self.model.covariates.points(genes))
         odds = self._odds(mean, sd)
         if not len(self.kept):
             return odds

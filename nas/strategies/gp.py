@@ -5,9 +5,11 @@ are found by hill climbing over genes, as in BANANAS, White et al. 2021,
 https://arxiv.org/abs/1910.11858. Two objectives: expected hypervolume improvement; more are weighed
 anew for every proposal (Knowles 2006, ParEGO, https://doi.org/10.1109/TEVC.2005.851274). Limits on
 metrics known only after an evaluation have a process of their own (SCBO, Eriksson and Poloczek
-2021, https://arxiv.org/abs/2002.08526).
+2021, https://arxiv.org/abs/2002.08526). Scores of the untrained networks that trials bring along
+are covariates.
 """
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterator, Sequence
 
@@ -16,13 +18,15 @@ from numpy.typing import NDArray
 
 from nas.domain import Domain
 from nas.errors import UsageError
+from nas.objectives import UNTRAINED_SCORE
 from nas.strategies import _gp
+from nas.strategies._covariates import Covariates, normal_scores
 from nas.strategies._features import Features
 from nas.strategies._history import History
 from nas.strategies._starts import warm as warm_starts
 from nas.strategies._surrogate import STARTS, Column, Model, Value
 from nas.strategies.base import Proposal, Strategy, rng
-from nas.trial import Genes, Trial
+from nas.trial import Genes, Metrics, Trial
 
 __all__ = ["DRAWS", "GaussianProcess", "everywhere", "strategy"]
 
@@ -62,6 +66,9 @@ class GaussianProcess(Strategy):
     equalled a cost of the domain in every trial is priced, not predicted. ``limit``
     (``train_ms<=200``, several joined by ``+``) bounds metrics of trials. The weights of the kernel
     are fitted anew whenever the observations have grown by a tenth.
+
+    Metrics ``untrained_NAME`` that all complete trials have are covariates: the process learns from
+    the trials what they are worth, and is told them exactly for networks that were evaluated.
     """
 
     def __init__(
@@ -85,6 +92,8 @@ class GaussianProcess(Strategy):
         self.features = Features(domain)
         self.metrics: dict[Genes, tuple[float, ...]] = {}
         """Metrics under a limit, by canonical genes, as told last."""
+        self.untrained: dict[Genes, Metrics] = {}
+        """Scores of the untrained network, by canonical genes, as told first."""
         self.equals = np.ones((objectives, len(domain.compiled.names)), bool)
         """Whether each objective equalled each cost, in all trials but the `_unpriced`."""
         self._unpriced: list[Trial] = []
@@ -102,6 +111,7 @@ class GaussianProcess(Strategy):
         self.repeats += len(self.history.losses) == known
         self._unpriced.append(trial)
         self.metrics[key] = tuple(_metric(trial, name) for name in self.limits)
+        self.untrained.setdefault(key, _untrained(trial.metrics))
 
     def ask(self, number: int, pending: Sequence[Proposal] = ()) -> Proposal:
         """See `Strategy`."""
@@ -134,8 +144,9 @@ class GaussianProcess(Strategy):
         weights = iter(self._weights(list(losses)))  # in the order of `_fit`
         failed = [key for key in self.history.genes if key not in losses]
         columns = self._objectives(kept, weights) + self._limits(kept, weights)
+        covariates = Covariates(self.features, kept, self._scores(kept), list(weights))
         # The latest failures alone, so that a space full of them leaves room for what is known.
-        return Model(self.features, kept, columns, failed[-MOST // 4 :])
+        return Model(covariates, kept, columns, failed[-MOST // 4 :])
 
     def _objectives(self, keys: Sequence[Genes], weights: Iterator[_gp.Weights]) -> list[Column]:
         """A column per objective, priced or predicted."""
@@ -160,6 +171,16 @@ class GaussianProcess(Strategy):
     def _measured(self, keys: Sequence[Genes]) -> Floats:
         """Metrics under a limit: (networks, limits)."""
         return np.array([self.metrics[key] for key in keys]).reshape(len(keys), -1)
+
+    def _names(self) -> list[str]:
+        """The covariates: scores that all complete trials have, whatever was told first."""
+        return sorted(set.intersection(*map(set, self.untrained.values())))
+
+    def _scores(self, keys: Sequence[Genes]) -> Floats:
+        """Covariates: (networks, covariates)."""
+        names = self._names()
+        scores = [[self.untrained[key][name] for name in names] for key in keys]
+        return np.array(scores).reshape(len(keys), -1)
 
     def _costs(self) -> list[int | None]:
         """By objective, the cost that it is: equal to it in every trial told."""
@@ -194,19 +215,21 @@ class GaussianProcess(Strategy):
         """Fitted to the first so many observations that the count has grown by a tenth since."""
         count = _fitted_count(len(keys))
         predicted = [place for place, cost in enumerate(self._costs()) if cost is None]
-        state = (count, self.repeats, *predicted)
+        state = (count, self.repeats, len(self._names()), *predicted)
         if self._fitted is None or self._fitted[0] != state:
             self._fitted = state, self._fit(self._kept(keys[:count]), predicted)
         return self._fitted[1]
 
     def _fit(self, keys: Sequence[Genes], predicted: Sequence[int]) -> list[_gp.Weights]:
-        """Of the predicted objectives, then of the metrics under a limit."""
-        points = self.features.points(np.array(keys))
+        """Of the predicted objectives, of the metrics under a limit, then of the covariates."""
+        genes = self.features.points(np.array(keys))
+        z = normal_scores(self._scores(keys))
+        points = dataclasses.replace(genes, covariates=z, doubt=np.zeros_like(z))
         losses = np.array([self.history.losses[key] for key in keys])[:, predicted]
         fitted = [_gp.fit(points, _gp.squash(column)) for column in losses.T]
         for column in self._measured(keys).T:
             fitted.append(_gp.fit(points, (column - column.mean()) / (column.std() or 1.0)))
-        return fitted
+        return fitted + [_gp.fit(genes, column) for column in z.T]
 
     # -- candidates -------------------------------------------------------------------------------
 
@@ -331,6 +354,10 @@ def _fitted_count(count: int) -> int:
     while fitted + max(1, fitted // 10) <= count:
         fitted += max(1, fitted // 10)
     return fitted
+
+
+def _untrained(metrics: Metrics) -> Metrics:
+    return {name: value for name, value in metrics.items() if name.startswith(UNTRAINED_SCORE)}
 
 
 def _limit(text: str, limits: str) -> tuple[str, float]:

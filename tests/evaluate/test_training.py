@@ -22,11 +22,12 @@ def test_metrics_repeat_bit_for_bit() -> None:
     found: Evaluator = evaluator()
     network = space.decode([0] * 22)
     first = found.evaluate(network, seed=1)
-    assert set(first) == {
+    trained = {
         f"{part}{name}"
         for part in ("", "search_")
         for name in ("accuracy", "balanced_accuracy", "macro_f1", "loss")
     }
+    assert set(first) == trained | {"untrained_grad_norm", "untrained_naswot"}
     found.evaluate(space.decode([8] * 22), seed=3)  # what was evaluated in between does not matter
     assert found.evaluate(network, seed=1) == first
     assert evaluator().evaluate(network, seed=1) == first

@@ -14,6 +14,7 @@ from nas.pareto import hypervolume
 from nas.strategies import _gp, make
 from nas.strategies._features import Features
 from nas.strategies._surrogate import Column, _Staircase, expected_improvement
+from nas.strategies.gp import GaussianProcess
 from nas.testing.strategies import bounded_domain, toy_trial
 from nas.testing.toys import toy_domain
 from nas.trial import Trial
@@ -68,7 +69,7 @@ def test_the_posterior_is_the_textbook_s(domain):
     solved = np.linalg.solve(bordered, right)
     mean, sd = posterior.predict(new)
     assert mean == pytest.approx(solved[:30].T @ y)
-    left = posterior.prior - np.einsum("nm,nm->m", right, solved)
+    left = posterior.prior(new) - np.einsum("nm,nm->m", right, solved)
     assert sd == pytest.approx(np.sqrt(posterior.variance * left))
 
 
@@ -110,6 +111,57 @@ def test_it_learns(name, objectives):
     assert np.mean(losses[20:]) < 0.75 * np.mean(losses[:10])
 
 
+def noisy_search(domain: Domain, *, covariates: bool) -> GaussianProcess:
+    """Told 40 networks, whose losses are half macs and half noise.
+
+    The covariate, if there is one, is macs with little noise.
+    """
+    strategy = GaussianProcess(domain, seed=0)
+    generator = np.random.default_rng(0)
+    genes = drawn(domain, 40)
+    macs = domain.compiled.price(genes)[:, 0]
+    signal = (macs - macs.mean()) / macs.std()
+    for number, (row, value) in enumerate(zip(genes.tolist(), signal, strict=True)):
+        metrics = {"untrained_naswot": value + 0.1 * generator.normal()} if covariates else {}
+        loss = 10 - value + generator.normal()
+        strategy.tell(
+            Trial(
+                number=number,
+                genes=tuple(row),
+                digest="",
+                state="complete",
+                losses=(loss,),
+                metrics=metrics,
+            )
+        )
+    return strategy
+
+
+def test_what_a_score_of_untrained_networks_is_worth_is_learned(domain):
+    [process] = noisy_search(domain, covariates=True).model().processes
+    assert process.slopes[0] < -0.2
+
+
+def test_scores_that_some_trials_lack_are_no_covariates(domain):
+    strategy = noisy_search(domain, covariates=True)
+    assert strategy.model().covariates.z.shape == (40, 1)
+    genes = tuple(drawn(domain, 1, seed=9)[0].tolist())
+    strategy.tell(Trial(number=40, genes=genes, digest="", state="complete", losses=(9.0,)))
+    assert strategy.model().covariates.z.shape == (41, 0)
+
+
+def test_a_covariate_that_is_not_known_blurs_the_prediction(domain):
+    model = noisy_search(domain, covariates=True).model()
+    points = model.covariates.points(drawn(domain, 5, seed=3))
+    known = dataclasses.replace(points, doubt=np.zeros_like(points.doubt))
+    means, sds = model.predict(model.processes, points)
+    means_if_known, sds_if_known = model.predict(model.processes, known)
+    assert means == pytest.approx(means_if_known)
+    slope = model.processes[0].slopes[0]
+    blur = sds[:, 0] ** 2 - sds_if_known[:, 0] ** 2
+    assert blur == pytest.approx((slope * points.doubt[:, 0]) ** 2)
+
+
 def test_too_few_initial_networks():
     with pytest.raises(UsageError, match="needs at least 2 initial networks, not 1"):
         make("gp:initial=1", toy_domain(), seed=0)
@@ -130,7 +182,7 @@ def test_an_objective_that_equals_a_cost_is_priced(domain):
     model = told_pairs(strategy, [(0.3, None), (0.2, None), (0.5, None), (0.4, None)]).model()
     assert [column.cost for column in model.columns] == [None, 0]
     genes = drawn(domain, 5)
-    mean, sd = model.predict(model.processes, model.features.points(genes))
+    mean, sd = model.predict(model.processes, model.covariates.points(genes))
     prices = domain.compiled.price(genes)[:, 0]
     assert mean[:, 1] == pytest.approx(
         (prices - strategy.features.low[0]) / strategy.features.span[0]
