@@ -10,7 +10,7 @@ from nas.data import load
 from nas.domain import Domain
 from nas.errors import RunError, UsageError
 from nas.evaluate import Proxy, slim, zero_cost
-from nas.evaluate.zero_cost_scores import PROXIES, proxies
+from nas.evaluate.zero_cost_scores import PROXIES, TRIVIAL, proxies, trivial_scores
 from nas.model import build
 from search_spaces import mnasnet, nas_bench_macro, uninet
 
@@ -23,7 +23,8 @@ WEIGHTED = torch.nn.Conv2d | torch.nn.Linear
 def scored(genes, space=SPACE, seed: int = 0):
     generator = torch.Generator().manual_seed(0)
     images, labels = torch.randn(12, 1, 8, 8, generator=generator), torch.arange(12) % 10
-    return proxies(build(slim(space.decode(genes), PROXY, 1, 10), seed=seed), images, labels)
+    network = build(slim(space.decode(genes), PROXY, 1, 10), seed=seed)
+    return proxies(network, images, labels) | trivial_scores(network.architecture)
 
 
 def test_every_proxy_is_finite_and_repeats() -> None:
@@ -33,7 +34,7 @@ def test_every_proxy_is_finite_and_repeats() -> None:
         uninet.space(classes=10, in_channels=1),
     ):
         found = scored([size // 2 for size in space.gene_sizes], space)
-        assert set(found) == {*PROXIES, "depth", "macs", "params"}
+        assert set(found) == {*PROXIES, *TRIVIAL}
         assert all(torch.isfinite(torch.tensor(value)) for value in found.values())
     assert scored([1] * 8) == scored([1] * 8)
 
