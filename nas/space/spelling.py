@@ -76,7 +76,11 @@ class _Automaton:
         return slot, state, self._chain[slot].tries[state]
 
     def _closed(self, places: Iterable[Place]) -> frozenset[Place]:
-        """The places, and those that are reached from them without reading a layer."""
+        """The places, and those that are reached from them without reading a layer.
+
+        Where no layer can be read and nothing ends, a place is left out: layers that lead to places
+        which differ in these alone are then counted once.
+        """
         closed: set[Place] = set()
         waiting = list(places)
         while waiting:
@@ -88,7 +92,7 @@ class _Automaton:
             if slot < len(self._chain) and node.option >= 0:
                 successor = int(self._chain[slot].next[state, node.option])
                 waiting.append(self._start(slot + 1, successor))
-        return frozenset(closed)
+        return frozenset(place for place in closed if place[2].children or place[2] is self._end)
 
 
 def _by_next_layer(subset: Iterable[Place]) -> Iterable[list[Place]]:
