@@ -8,7 +8,7 @@ it is.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
-from itertools import groupby, product
+from itertools import groupby
 from typing import Literal
 
 from nas.arch import Architecture
@@ -110,6 +110,10 @@ def _align(network: Architecture, space: SearchSpace) -> list[tuple[tuple[int, .
 
 # A way through the chain: its cost, and per slot the option chosen and the ops it stands for.
 Path = tuple[float, tuple[tuple[int, Ops], ...]]
+# An option, the number of its layers, and the distance of their settings.
+Candidate = tuple[int, int, float]
+# By a slot's words, which slots may share, and the ops that they are compared with.
+Known = dict[tuple[int, Ops], list[Candidate]]
 
 
 def _nearest(
@@ -120,10 +124,11 @@ def _nearest(
     Fewest settings differ; then numbers are least apart; then genes are least.
     """
     paths: dict[int, Path] = {0: (0.0, ())}
+    known: Known = {}
     for slots, ops in parts:
         positions: dict[tuple[int, int], Path] = {(0, state): path for state, path in paths.items()}
         for slot in slots:
-            positions = _advance(space.chain[slot], slot == slots[-1], ops, positions)
+            positions = _advance(space.chain[slot], slot == slots[-1], ops, positions, known)
         paths = {state: path for (_, state), path in positions.items()}
     _, way = min(paths.values(), key=lambda path: path[0])
     state = 0
@@ -133,21 +138,41 @@ def _nearest(
 
 
 def _advance(
-    step: Step, last: bool, ops: Ops, positions: dict[tuple[int, int], Path]
+    step: Step, last: bool, ops: Ops, positions: dict[tuple[int, int], Path], known: Known
 ) -> dict[tuple[int, int], Path]:
     """All ways to let a slot stand for the next few ops; a stage's last slot takes what is left."""
     after: dict[tuple[int, int], Path] = {}
     for (start, state), (cost, way) in positions.items():
         ends = [len(ops)] if last else range(start, len(ops) + 1)
-        words = _words(step, state)
-        for end, (option, word) in product(ends, enumerate(words)):
+        for end in ends:
             segment = ops[start:end]
-            total = cost + _distance(word, segment)
-            place = end, int(step.next[state, option])
-            # The first of equal ones stays, whatever the order of sums did to the last bit.
-            if place not in after or total < after[place][0] - 1e-12:
-                after[place] = total, (*way, (option, segment))
+            for option, length, distance in _candidates(step, state, segment, known):
+                total = cost + distance + LAYER * abs(length - len(segment))
+                place = end, int(step.next[state, option])
+                # The first of equal ones stays, whatever the order of sums did to the last bit.
+                if place not in after or total < after[place][0] - 1e-12:
+                    after[place] = total, (*way, (option, segment))
     return after
+
+
+def _candidates(step: Step, state: int, segment: Ops, known: Known) -> list[Candidate]:
+    """Of the options that make as many layers and hand over one shape, the nearest to the segment.
+
+    They come in the order of options.
+    """
+    words = step.words[state]
+    # What stands behind the longest word changes no setting.
+    seen = segment[: max(map(len, words))]
+    key = id(words), seen
+    if key not in known:
+        nearest: dict[tuple[int, int], Candidate] = {}
+        for option, word in enumerate(_words(step, state)):
+            alike = len(word), int(step.next[state, option])
+            distance = _settings_distance(word, seen)
+            if alike not in nearest or distance < nearest[alike][2] - 1e-12:
+                nearest[alike] = option, len(word), distance
+        known[key] = sorted(nearest.values())
+    return known[key]
 
 
 @cache
@@ -158,16 +183,14 @@ def _words(step: Step, state: int) -> tuple[Ops, ...]:
 # -- how far two words are apart ------------------------------------------------------------------
 
 
-def _distance(word: Ops, ops: Ops) -> float:
-    """The number of settings that differ anywhere, a little for how far, and `LAYER` a layer."""
-    if word == ops:
-        return 0.0
+def _settings_distance(word: Ops, ops: Ops) -> float:
+    """The number of settings that differ anywhere, and a little for how far; layers by place."""
     aspects: dict[str, float] = {}
     for ours, theirs in zip(word, ops, strict=False):
         for aspect, far in _settings_apart(ours, theirs):
             aspects[aspect] = max(far, aspects.get(aspect, 0.0))
     # Far by a thousandth: it decides between points of equally many differing settings only.
-    return len(aspects) + sum(aspects.values()) / 1000 + LAYER * abs(len(word) - len(ops))
+    return len(aspects) + sum(aspects.values()) / 1000
 
 
 @cache

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nas.arch import Layer
 from nas.shape import Op, Shape
-from nas.space.slots import Slot
+from nas.space.slots import Make, Slot
 
 __all__ = ["Node", "Step", "Word", "unroll"]
 
@@ -74,8 +74,17 @@ def unroll(shape: Shape, slots: Sequence[Slot]) -> tuple[Step, ...]:
     """One `Step` per slot, over the shapes that can reach it from the input ``shape``."""
     steps: list[Step] = []
     states: tuple[Shape, ...] = (shape,)
+    # Layers of a stage may be slots of one function and the same choices: they share their words.
+    known: dict[tuple[Make, tuple[int, ...], Shape], tuple[Word, ...]] = {}
+
+    def words_of(slot: Slot, state: Shape) -> tuple[Word, ...]:
+        key = slot.make, tuple(map(id, slot.choices)), state
+        if key not in known:
+            known[key] = tuple(_words(slot, state))
+        return known[key]
+
     for slot in slots:
-        words = tuple(tuple(_words(slot, state)) for state in states)
+        words = tuple(words_of(slot, state) for state in states)
         handed = [_handed_over(row, state) for row, state in zip(words, states, strict=True)]
         # Sorted, so that a state has one number in every process.
         following = tuple(sorted(set().union(*handed)))
