@@ -41,6 +41,28 @@ def test_distinct_counts_networks_not_genes():
     assert space.distinct == len({space.decode(genes).digest for genes in every(space)}) < 36
 
 
+def test_slots_of_one_function_and_the_same_choices_share_their_words():
+    def make(picked, shape):
+        if picked["kernel"]:
+            yield MBConv(kernel=picked["kernel"], channels=shape.channels)
+
+    def layer(name, choices):
+        return Slot(name=name, stage="body", choices=choices, make=make)
+
+    kernels = (Choice("kernel", (0, 3, 5, 7)),)
+    slots = (
+        layer("one", kernels),
+        layer("two", kernels),
+        layer("three", (Choice("kernel", (3,)),)),
+    )
+    space = SearchSpace("shared", Shape(8, 8), (*slots, fixed("head", Classifier(classes=2))))
+    one, two, three, _ = space.chain
+    assert one.words[0] is two.words[0]
+    assert len(three.words[0]) == 1
+    every = product(*map(range, space.gene_sizes))
+    assert space.distinct == len({space.decode(genes).digest for genes in every}) == 13
+
+
 def test_canonical_is_the_least_parse():
     space = tiny()
     by_digest = {}
