@@ -48,6 +48,8 @@ def search_and_confirm(seed: int, given: argparse.Namespace) -> Path:
         latency_ms=given.latency,
         strategy=given.strategy,
         reward=given.reward,
+        # What a strategy finds by itself.
+        warm="none",
     )
     execute(plan(settings), folder, resume=(folder / "run.json").exists())
     confirm(

@@ -36,7 +36,8 @@ DEVICE = "pixel1"
 
 def search(folder: Path, **settings: Any) -> Run:
     """A run, begun or gone on with."""
-    asked = Search().changed(space="fbnet", devices=(DEVICE,), **settings)
+    # What each finds by itself.
+    asked = Search().changed(space="fbnet", devices=(DEVICE,), warm="none", **settings)
     return execute(plan(asked), folder, resume=(folder / "run.json").exists()).run
 
 

@@ -47,7 +47,11 @@ def main() -> None:
     for seed in range(given.seeds):
         folder = given.out / f"seed{seed}"
         settings = Search().changed(
-            data=f"npz:{shuffled(given.out, seed)}", trials=given.trials, proxy=PROXY, seed=seed
+            data=f"npz:{shuffled(given.out, seed)}",
+            trials=given.trials,
+            proxy=PROXY,
+            seed=seed,
+            warm="none",
         )
         execute(plan(settings), folder, resume=(folder / "run.json").exists())
         confirmed = confirm(Run(folder), epochs_factor=2, seed=seed)

@@ -8,7 +8,10 @@ from typing import Any, Literal
 
 from nas.errors import NasError
 
-__all__ = ["Genes", "Metrics", "State", "Trial", "check_metrics"]
+__all__ = ["WARM", "Genes", "Metrics", "State", "Trial", "check_metrics"]
+
+WARM = "warm"
+"""Key of a note: the published network that the trial is, or is the nearest point of."""
 
 Genes = tuple[int, ...]
 Metrics = Mapping[str, float]
@@ -49,6 +52,11 @@ class Trial:
         check_metrics(self.metrics)
         if not all(map(math.isfinite, self.losses)):
             raise NasError(f"losses of trial {self.number} must be finite, not {self.losses}")
+
+    @property
+    def warm(self) -> str:
+        """The published network that the search began with by this trial; empty for any other."""
+        return str(self.note.get(WARM, ""))
 
     def canonical(self) -> str:
         """One line of JSON that two equal runs share byte for byte: no times, hosts or ids."""

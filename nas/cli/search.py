@@ -68,6 +68,7 @@ Examples:
   nas search --space fbnet --device ./my_cpu.csv --latency 60ms --confidence 0.95
   nas search --space mnasnet --device pixel --strategy rl --reward mnasnet_soft --target 60ms \\
       --trials 500
+  nas search --space mnasnet --device pixel --warm mnasnet_a1,mnasnet_b1
   nas search --resume runs/photos --time 2h
   nas search --space fbnet --device pixel --workers 8 --trial-timeout 10m --trials 500
   nas search --space fbnet --device pixel --ray 10.0.0.1:6379 --workers 64 --gpus 1 \\
@@ -102,6 +103,13 @@ Examples:
     default="gp",
     show_default=True,
     help="Search strategy, with settings: name:key=value,...",
+)
+@click.option(
+    "--warm",
+    default="auto",
+    show_default=True,
+    metavar="NAMES",
+    help="Published networks to begin with: NAME,..., none, or a handful of the space's.",
 )
 @click.option(
     "--evaluator",
@@ -161,7 +169,7 @@ Examples:
 @click.option(
     "--trials",
     type=click.IntRange(1),
-    help="Networks to evaluate.  [default: 32; differentiable: 6]",
+    help="Networks to evaluate.  [default: 32; differentiable: 6, and the warm start]",
 )
 @click.option(
     "--time",

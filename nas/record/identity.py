@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, TypedDict
@@ -18,6 +18,7 @@ from nas.files import through_json
 from nas.objectives import Objectives, reference
 from nas.reading import LEFT_OUT, from_json, short, to_json
 from nas.space import SearchSpace
+from nas.strategies._warm import Start
 from nas.strategies.base import Strategy, rng
 
 __all__ = [
@@ -89,6 +90,9 @@ class Identity:
     # Left out if empty, as in runs from before there was a confidence.
     margins: Mapping[str, Margin] = field(default_factory=dict, metadata=LEFT_OUT)
     """What a confidence adds to a latency, by device; empty without one."""
+    # Left out if empty, as in runs from before there was a warm start.
+    warm: tuple[Start, ...] = field(default=(), metadata=LEFT_OUT)
+    """The networks proposed before any of the strategy's."""
     # Left out if empty, as in runs from before any of them had a second version.
     versions: Mapping[str, int] = field(default_factory=dict, metadata=LEFT_OUT)
     """`versions` of the code that decides proposals and costs."""
@@ -137,6 +141,7 @@ def identity(
     data: Mapping[str, object] | None = None,
     proxy: Mapping[str, object] | None = None,
     margins: Mapping[str, Margin] | None = None,
+    warm: Sequence[Start] = (),
     versions: Mapping[str, int] | None = None,
 ) -> Identity:
     """The identity of a run over a domain, as a reader of its ``run.json`` gets it.
@@ -159,6 +164,7 @@ def identity(
         "strategy": {"name": strategy, "settings": settings or {}},
         "seed": seed,
         "margins": margins or {},
+        "warm": tuple(warm),
         "versions": versions or {},
     }
     return from_json(Identity, through_json(to_json(document)))

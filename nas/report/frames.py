@@ -53,7 +53,9 @@ class FrontRow:
         for first in [*self.estimates.values()][:1]:
             row["latency_ms"] = first.latency_ms
             row["latency_sd_ms"] = first.latency_sd_ms
-        return {**row, "macs": self.network.macs, "params": self.network.params}
+        row |= {"macs": self.network.macs, "params": self.network.params}
+        # Only where there is one: runs without a warm start keep their columns.
+        return {**row, "warm": self.trial.warm} if self.trial.warm else row
 
 
 def front_frame(rows: Sequence[FrontRow]) -> "pd.DataFrame":

@@ -91,6 +91,7 @@ def front_figure(
                 capsize=2,
                 zorder=3,
             )
+    _name_published(axes, [trial for trial in complete if trial.warm], across, up)
     # A score on the test set is a quality: it has no place on an axis of losses or costs.
     tested = [trial for trial in front if trial.digest in confirmed]
     if tested and objectives[0].direction == "maximize":
@@ -327,6 +328,26 @@ def _short(value: float) -> str:
     if value >= 1e5:
         return f"{value:.3g}"
     return f"{float(f'{value:.3g}'):,g}"
+
+
+def _name_published(axes: "Axes", trials: Sequence[Trial], across: str, up: str) -> None:
+    """Rings around what the search began with, and its names."""
+    if not trials:
+        return
+    points = [place(trial, across, up) for trial in trials]
+    axes.scatter(
+        *_columns(points),
+        s=74,
+        facecolors="none",
+        edgecolors=INK,
+        linewidths=1.0,
+        label="published, or nearest point",
+        zorder=5,
+    )
+    for trial, point in zip(trials, points, strict=True):
+        axes.annotate(
+            trial.warm, point, xytext=(5, -11), textcoords="offset points", fontsize=7, color=INK
+        )
 
 
 def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:

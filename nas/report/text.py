@@ -57,7 +57,7 @@ def shown_share(share: float) -> str:
 
 
 def front(rows: Sequence[FrontRow], devices: Sequence[str], objectives: Objectives) -> str:
-    """One line per network of the front; a column of confirmed scores if there are any."""
+    """One line per network of the front; columns of confirmed scores and names if there are any."""
     confirmed = any(row.confirmed is not None for row in rows)
     # The others have columns of their own already.
     costs = [name for name in objectives.minimized if not _always_shown(name)]
@@ -66,6 +66,9 @@ def front(rows: Sequence[FrontRow], devices: Sequence[str], objectives: Objectiv
         header.append("confirmed")
     header += [f"{device} ms" for device in devices]
     header += [*costs, "params (M)", "macs (M)", "digest"]
+    warm = any(row.trial.warm for row in rows)
+    if warm:
+        header.append("began with")
     lines = []
     for row in rows:
         metrics = row.trial.metrics
@@ -78,6 +81,8 @@ def front(rows: Sequence[FrontRow], devices: Sequence[str], objectives: Objectiv
         cells.append(f"{row.network.params / 1e6:.2f}")
         cells.append(f"{row.network.macs / 1e6:.0f}")
         cells.append(row.trial.digest)
+        if warm:
+            cells.append(row.trial.warm)
         lines.append(cells)
     return text_table(header, lines)
 

@@ -18,6 +18,7 @@ from nas.run.evaluation import evaluator_of
 from nas.run.plan import Plan
 from nas.run.run import Run
 from nas.run.settings import Crew
+from nas.strategies._warm import WarmStart
 from nas.strategies.differentiable import Differentiable
 from nas.study import ray
 from nas.study.board import Board
@@ -68,7 +69,7 @@ def execute(
         remarks = _prepare(plan, store, preparing, resume)
         study = Study(
             plan.domain,
-            plan.strategy,
+            WarmStart(plan.strategy, plan.warm, plan.domain),
             plan.evaluator,
             store,
             watch=watch,
@@ -182,11 +183,16 @@ def _run_study(study: Study, plan: Plan) -> Outcome:
 
 
 def _budget(plan: Plan) -> Budget:
-    """The settings' budget; without one, the strategy's own number of trials."""
+    """The settings' budget; without one, the strategy's own number of trials.
+
+    What a strategy wants of its own networks comes on top of the warm start.
+    """
     budget = plan.settings.budget
     if budget != Budget():
         return budget
-    return Budget(trials=getattr(plan.strategy, "trials", DEFAULT_TRIALS))
+    if hasattr(plan.strategy, "trials"):
+        return Budget(trials=len(plan.warm) + plan.strategy.trials)
+    return Budget(trials=DEFAULT_TRIALS)
 
 
 def _cluster(crew: Crew, address: str) -> Cluster:

@@ -16,8 +16,9 @@ from nas.record.identity import Identity, SpaceArguments, identity, versions
 from nas.report.text import shown_share, spread
 from nas.run.bounds import bounded_domain, full_metric, latency_margins
 from nas.run.evaluation import check_measured, make_evaluator, open_data
-from nas.run.settings import Crew, Problem, Search
+from nas.run.settings import Crew, Method, Problem, Search
 from nas.space import SearchSpace
+from nas.strategies._warm import AUTO, NONE, Start, starts
 from nas.strategies.base import Strategy
 from nas.strategies.differentiable import Differentiable
 from nas.study.evaluator import Data, Evaluator, EvaluatorKind
@@ -41,6 +42,8 @@ class Plan:
     """By device, what the confidence adds to a latency."""
     objectives: Objectives
     strategy: Strategy
+    warm: tuple[Start, ...]
+    """What is proposed before any network of the strategy's."""
     evaluator: Evaluator
     identity: Identity
     """All that the result depends on; a resume must ask for the same."""
@@ -59,6 +62,9 @@ class Plan:
         lines.append(
             f"strategy   {self.settings.method.strategy}, seed {self.settings.method.seed}"
         )
+        if self.warm:
+            names = ", ".join(start.name for start in self.warm)
+            lines.append(f"warm start {names}, or their nearest points inside; --warm none: none")
         lines.append(f"objectives {', '.join(self.objectives.names)}")
         if self.objectives.reward is not None:
             lines.append(f"reward     {self.objectives.reward}")
@@ -100,6 +106,8 @@ def plan(settings: Search) -> Plan:
         # A reward makes one number of all objectives, and that is what strategies are told.
         objectives=1 if objectives.reward is not None else len(objectives.each),
     )
+    warm = _warm_start(method, domain)
+    settings = settings.changed(warm=",".join(start.name for start in warm) or NONE)
     evaluator = make_evaluator(kind, data, settings)
     _check_strategy(strategy, kind, evaluator)
     check_measured(objectives, kind, evaluator)
@@ -112,6 +120,7 @@ def plan(settings: Search) -> Plan:
         margins=margins,
         objectives=objectives,
         strategy=strategy,
+        warm=warm,
         evaluator=evaluator,
         identity=identity(
             domain,
@@ -123,6 +132,7 @@ def plan(settings: Search) -> Plan:
             data=evaluator.describe_data(),
             proxy=evaluator.describe_training(),
             margins=margins,
+            warm=warm,
             versions=versions(domain, strategy),
         ),
     )
@@ -177,6 +187,13 @@ def _reward(problem: Problem, tables: Sequence[Table], latency_ms: float | None)
         target=latency_ms if problem.target_ms is None else problem.target_ms,
         quality=(*qualities, QUALITY[0])[0],
     )
+
+
+def _warm_start(method: Method, domain: Domain) -> tuple[Start, ...]:
+    """None by itself where the strategy has been given a warm start of its own."""
+    _, of_strategy = strategies.parse_spec(method.strategy)
+    own = method.warm == AUTO and "warm" in of_strategy
+    return () if own else starts(method.warm, domain)
 
 
 def _check_strategy(strategy: Strategy, kind: EvaluatorKind, evaluator: Evaluator) -> None:

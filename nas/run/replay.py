@@ -18,6 +18,7 @@ from nas.record.store import Claim
 from nas.report.probabilities import FILE
 from nas.run.run import Run
 from nas.strategies._learned import read_learned
+from nas.strategies._warm import WarmStart
 from nas.strategies.base import Proposal
 from nas.strategies.differentiable import Differentiable
 from nas.trial import Trial
@@ -127,16 +128,17 @@ class _Proposer:
         self._trials = {trial.number: trial for trial in run.trials}
         self._told = 0
         objectives = run.objectives
-        self._strategy = strategies.make(
+        strategy = strategies.make(
             run.identity.strategy.name,
             run.domain,
             seed=run.identity.seed,
             objectives=1 if objectives.reward is not None else len(objectives.each),
         )
-        if isinstance(self._strategy, Differentiable):
+        if isinstance(strategy, Differentiable):
             # It proposes from what its training left in the folder; nothing is trained again.
-            self._strategy.learn(read_learned(run.folder / FILE))
-        self.versions = versions(run.domain, self._strategy)
+            strategy.learn(read_learned(run.folder / FILE))
+        self._strategy = WarmStart(strategy, run.identity.warm, run.domain)
+        self.versions = versions(run.domain, strategy)
         """Of the code that is here."""
 
     def change(self, claim: Claim) -> _Change | None:

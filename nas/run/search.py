@@ -37,6 +37,7 @@ def search(
     confidence: float | None = None,
     maxima: Mapping[str, float] | None = None,
     strategy: str = "gp",
+    warm: str = "auto",
     seed: int = 0,
     evaluator: str = "training",
     proxy: str = "",
@@ -80,6 +81,7 @@ def search(
     confidence: Probability, 0.5 to below 1, with which bounds on latencies are kept.
     maxima: Largest value by cost metric, such as ``{"params": 5e6}``.
     strategy: Search strategy, with settings: ``name:key=value,...``.
+    warm: Published networks to begin with, ``NAME,...``; ``none`` for none of them.
     seed: Seed of everything random.
     evaluator: ``training``, ``supernet`` or ``zero_cost``, with settings.
     proxy: Changes to the short training, ``name=value,...``.
@@ -127,7 +129,7 @@ def search(
             confidence=confidence,
             maxima=maxima or {},
         ),
-        method=Method(strategy=strategy, seed=seed, evaluator=evaluator, recipe=proxy),
+        method=Method(strategy=strategy, warm=warm, seed=seed, evaluator=evaluator, recipe=proxy),
         teacher=Teacher(
             network=teacher,
             weights=teacher_weights,

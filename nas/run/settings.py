@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.errors import RunError, UsageError, unknown
+from nas.strategies._warm import AUTO, NONE
 from nas.study.budget import Budget
 
 __all__ = ["FLAT", "Bounds", "Crew", "Drivers", "Method", "Problem", "Search", "Teacher"]
@@ -74,6 +75,8 @@ class Method:
     """What gives a network its accuracy, with settings: ``name:key=value,...``."""
     recipe: str = ""
     """Changes to the short training, ``name=value,...``; empty for the preset."""
+    warm: str = AUTO
+    """Published networks to begin with, by name and commas; ``auto`` or ``none``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +136,7 @@ FLAT: Mapping[str, tuple[str, str]] = {
     "devices": ("problem", "devices"),
     "data": ("problem", "data"),
     "strategy": ("method", "strategy"),
+    "warm": ("method", "warm"),
     "evaluator": ("method", "evaluator"),
     "objectives": ("problem", "objectives"),
     "reward": ("problem", "reward"),
@@ -230,7 +234,8 @@ class Search:
                 f"run.json holds settings this version does not know: {', '.join(strange)}"
             )
         kinds = _kinds(cls())
-        settings = {}
+        # Runs from before there was a warm start go on without one.
+        settings: dict[str, Any] = {"warm": NONE}
         for name, value in data.items():
             # JSON has no tuples.
             settings[name] = tuple(value) if isinstance(value, list) else value

@@ -35,6 +35,15 @@ class Strategy(ABC):
     def ask(self, number: int, pending: Sequence[Proposal] = ()) -> Proposal:
         """Propose the network to evaluate as trial ``number``. Learns nothing."""
 
+    def adopt(
+        self, genes: Genes, number: int, pending: Sequence[Proposal] = ()
+    ) -> Mapping[str, Any]:
+        """The note by which it learns from a network that it did not choose, asked as this trial.
+
+        Learns nothing. Empty, unless the strategy cannot learn from a trial without a note.
+        """
+        return {}
+
     @abstractmethod
     def tell(self, trial: Trial) -> None:
         """Learn from one trial, complete, infeasible, failed or stopped."""

@@ -159,6 +159,13 @@ class OptunaStrategy(Strategy):
             genes = unseen or self.history.draw(generator, pending)
         return Proposal(genes, {ATTRS: attrs} if attrs else {})
 
+    def adopt(
+        self, genes: Genes, number: int, pending: Sequence[Proposal] = ()
+    ) -> Mapping[str, Any]:
+        """See `Strategy`: without a generation, NSGA-II would not count it among the parents."""
+        _, attrs = self._propose("ask", number, pending)
+        return {ATTRS: attrs} if attrs else {}
+
     def _propose(
         self, stream: str, number: int, pending: Sequence[Proposal] = ()
     ) -> tuple[Genes, dict[str, object]]:

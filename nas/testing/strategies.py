@@ -10,7 +10,7 @@ from nas.domain import Bound, Domain
 from nas.files import through_json
 from nas.space import SearchSpace
 from nas.strategies.base import Proposal, Strategy
-from nas.trial import Genes, State, Trial
+from nas.trial import WARM, Genes, State, Trial
 from search_spaces import fbnet, nas_bench_macro
 
 __all__ = ["bounded_domain", "check_ask_seconds", "check_strategy", "toy_trial"]
@@ -59,9 +59,9 @@ def check_strategy(
 
     Over ``trials`` trials: asking twice gives the same; asking without telling changes nothing;
     retelling any prefix gives the same next proposal; any order of telling is digested, and failed
-    and infeasible trials too; pending networks are not proposed again; every proposal and
-    recommendation lies inside the domain. Without a domain: NAS-Bench-Macro's space under a bound
-    on macs.
+    and infeasible trials too; pending networks are not proposed again; networks that it did not
+    choose are learnt from; every proposal and recommendation lies inside the domain. Without a
+    domain: NAS-Bench-Macro's space under a bound on macs.
     """
     domain = bounded_domain(nas_bench_macro.space()) if domain is None else domain
 
@@ -72,6 +72,7 @@ def check_strategy(
     _check_prefixes(new, told)
     _check_orders(new, domain, told)
     _check_pending(new, domain, told)
+    _check_adopted(new, domain, objectives)
 
 
 def check_ask_seconds(
@@ -172,6 +173,21 @@ def _check_pending(new: Callable[[], Strategy], domain: Domain, trials: Sequence
                 others = [*pending, Proposal(domain.canonical(proposal.genes))]
                 _check_free(domain, strategy.ask(number, others), others)
             pending.append(proposal)
+
+
+def _check_adopted(new: Callable[[], Strategy], domain: Domain, objectives: int) -> None:
+    """A warm start: the first networks are none of the strategy's own."""
+    strategy = new()
+    drawn = domain.sample_many(4, np.random.default_rng(2)).tolist()
+    for number, genes in enumerate(map(tuple, drawn)):
+        note = strategy.adopt(genes, number)
+        assert strategy.adopt(genes, number) == note, "adopting twice gave two notes"
+        proposal = Proposal(genes, {**note, WARM: "network"})
+        strategy.tell(toy_trial(domain, number, proposal, objectives))
+    _check_inside(domain, strategy.ask(len(drawn)).genes, "after a warm start, the proposal")
+    assert domain.canonical(strategy.recommend()) in map(domain.canonical, map(tuple, drawn)), (
+        "after a warm start, none of its networks is recommended"
+    )
 
 
 def _check_free(domain: Domain, proposal: Proposal, pending: Sequence[Proposal]) -> None:
