@@ -18,7 +18,7 @@ from nas.run.bounds import bounded_domain, full_metric, latency_margins
 from nas.run.evaluation import check_measured, make_evaluator, open_data
 from nas.run.settings import Crew, Method, Problem, Search
 from nas.space import SearchSpace
-from nas.strategies._warm import AUTO, NONE, Start, starts
+from nas.strategies._warm import AUTO, Start, recorded, starts
 from nas.strategies.base import Strategy
 from nas.strategies.differentiable import Differentiable
 from nas.study.evaluator import Data, Evaluator, EvaluatorKind
@@ -107,7 +107,7 @@ def plan(settings: Search) -> Plan:
         objectives=1 if objectives.reward is not None else len(objectives.each),
     )
     warm = _warm_start(method, domain)
-    settings = settings.changed(warm=",".join(start.name for start in warm) or NONE)
+    settings = settings.changed(warm=recorded(method.warm, warm))
     evaluator = make_evaluator(kind, data, settings)
     _check_strategy(strategy, kind, evaluator)
     check_measured(objectives, kind, evaluator)

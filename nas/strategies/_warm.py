@@ -19,10 +19,11 @@ from nas.strategies._starts import inside
 from nas.strategies.base import Proposal, Strategy, rng
 from nas.trial import WARM, Genes, Trial
 
-__all__ = ["AUTO", "NONE", "Start", "WarmStart", "starts"]
+__all__ = ["AUTO", "NONE", "Start", "WarmStart", "recorded", "starts"]
 
 AUTO = "auto"
 NONE = "none"
+FOUND = f"{AUTO}:"
 HANDFUL = 4
 """Starts that are chosen where none are named."""
 
@@ -93,16 +94,20 @@ def starts(names: str, domain: Domain) -> tuple[Start, ...]:
 
     ``names``: ``none``; published networks, separated by commas; or ``auto``: a handful of those
     that came from the space, spread over the latencies inside the bounds. ``auto`` finds none for a
-    space that no published network came from. Raises `UsageError` for an unknown name, and for a
-    named network whose stages are not those of the space.
+    space that no published network came from; ``auto:NAMES`` are those that it found before, see
+    `recorded`. Raises `UsageError` for an unknown name, and for a named network whose stages are
+    not those of the space.
     """
     if names == NONE:
         return ()
     if names == AUTO:
         return _handful(domain)
+    found_before = names.startswith(FOUND)
     named = []
-    for name in (part.strip() for part in names.split(",")):
+    for name in (part.strip() for part in names.removeprefix(FOUND).split(",")):
         near = _nearest(name, domain)
+        if near.genes is None and found_before:
+            continue  # a resume asks for another space, and is to be told of that
         if near.genes is None:
             raise UsageError(
                 f"no search of space '{domain.space.name}' can start from '{name}': {near.why}. "
@@ -110,6 +115,16 @@ def starts(names: str, domain: Domain) -> tuple[Start, ...]:
             )
         named.append(Start(name=name, genes=_brought_inside(near.genes, domain)))
     return tuple(named)
+
+
+def recorded(names: str, found: Sequence[Start]) -> str:
+    """What a run records of the names that `starts` was given, and of what it found.
+
+    By name, for a later version may know more published networks, and a resume must begin alike.
+    """
+    if names != AUTO:
+        return names
+    return FOUND + ",".join(start.name for start in found) if found else NONE
 
 
 @dataclass(frozen=True)

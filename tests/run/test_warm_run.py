@@ -48,7 +48,7 @@ def test_the_record_says_which_trials_were_the_published_networks(run):
     assert all(trial.metrics["latency_ms@pixel1"] <= 30.0 for trial in run.trials)
     document = json.loads((run.folder / "run.json").read_text())
     # By name: what a later version knows of published networks changes no run of before.
-    assert document["settings"]["warm"] == ",".join(names)
+    assert document["settings"]["warm"] == "auto:" + ",".join(names)
     assert replay(run).difference is None
 
 
