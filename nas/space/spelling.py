@@ -5,7 +5,7 @@ counted and compared as words over layers, not as genes.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,7 @@ class _Automaton:
         self._chain = chain
         self._end = Node()
         self._counts: dict[frozenset[Place], int] = {}
+        self._own: dict[Place, int] = {}
 
     def count(self) -> int:
         """Number of words from the start."""
@@ -64,10 +65,23 @@ class _Automaton:
         # Many prefixes lead to one subset, so the counts are few though the words are not.
         if subset not in self._counts:
             words = int(any(slot == len(self._chain) for slot, _, _ in subset))
-            for places in _by_next_layer(subset):
-                words += self._count(self._closed(places))
+            words += sum(self._words_from(place) for place in subset)
+            # What begins with a layer that several places can read was counted once for each.
+            for places in _read_by_several(subset):
+                words += self._after(places) - sum(self._after([place]) for place in places)
             self._counts[subset] = words
         return self._counts[subset]
+
+    def _words_from(self, place: Place) -> int:
+        """Number of ways to read on from one place, its slot not yet left."""
+        if place not in self._own:
+            slot, state, node = place
+            children = node.children.values()
+            self._own[place] = sum(self._after([(slot, state, child)]) for child in children)
+        return self._own[place]
+
+    def _after(self, places: Iterable[Place]) -> int:
+        return self._count(self._closed(places))
 
     def _start(self, slot: int, state: int) -> Place:
         """Where a slot begins; after the last slot, the end."""
@@ -95,13 +109,19 @@ class _Automaton:
         return frozenset(place for place in closed if place[2].children or place[2] is self._end)
 
 
-def _by_next_layer(subset: Iterable[Place]) -> Iterable[list[Place]]:
-    """The places after each layer that can be read next."""
-    moves: dict[Layer, list[Place]] = {}
-    for slot, state, node in subset:
-        for layer, child in node.children.items():
-            moves.setdefault(layer, []).append((slot, state, child))
-    return moves.values()
+def _read_by_several(subset: Iterable[Place]) -> Iterable[list[Place]]:
+    """Of each layer that more than one of the places can read next, the places after it."""
+    readers = [(place, place[2].children) for place in subset]
+    shared: set[Layer] = set()
+    for (_, children), (_, others) in combinations(readers, 2):
+        # Of sets of keys the smaller one is walked, and a word that goes on has but one.
+        shared |= children.keys() & others.keys()
+    for layer in shared:
+        after = []
+        for (slot, state, _), children in readers:
+            if layer in children:
+                after.append((slot, state, children[layer]))
+        yield after
 
 
 def independent_ranges(chain: Sequence[Step]) -> tuple[tuple[int, int], ...]:
