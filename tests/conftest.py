@@ -45,12 +45,10 @@ class _NoTorch(MetaPathFinder):
 def pytest_configure(config):
     if config.getoption("--torch-free"):
         sys.meta_path.insert(0, _NoTorch())
-    from search_spaces import mnasnet, uninet  # not before torch is refused
+    from search_spaces import mnasnet, mobile, uninet  # not before torch is refused
 
-    for module in (
-        mnasnet,
-        uninet,
-    ):  # spaces never change: the two large ones are walked once a process
+    # Spaces never change: the large ones are walked once a process.
+    for module in (mnasnet, mobile, uninet):
         module.space = functools.cache(module.space)
 
 

@@ -5,8 +5,12 @@ import pytest
 
 from nas import catalog
 from nas.errors import UsageError
+from nas.ops.conv import Conv
 from nas.ops.mbconv import FusedMBConv
-from search_spaces import fused_mbconv, mnasnet, mobilenet_v3, uninet
+from nas.space import Choice, fixed
+from search_spaces import fused_mbconv, mnasnet, mobile, mobilenet_v3, uninet
+
+MOBILE = 5_183_894_625_927_749_959_680_000
 
 
 @pytest.mark.parametrize(
@@ -18,6 +22,7 @@ from search_spaces import fused_mbconv, mnasnet, mobilenet_v3, uninet
         ("fused_mbconv:base=b0", 4_031_078_400, 4_031_078_400),
         ("fused_mbconv:base=b4", 1_007_769_600_000, 1_007_769_600_000),
         ("uninet", 1875**5, 9_682_980_468_750_000),
+        ("mobile", 1152 * 3888**5 * 1728 * 12 * 8, MOBILE),
         ("mobilenet_v3", (9 * 9 * 18 * 18) ** 5, 7_371**5),
         ("mobilenet_v3:width=1.2", (9 * 9 * 18 * 18) ** 5, 7_371**5),
     ],
@@ -73,6 +78,47 @@ def test_small_images_keep_a_last_map_of_at_least_four_pixels():
     for name in catalog.space_names():
         space = catalog.space(name, resolution=16)
         assert min(state.size for state in space.chain[-1].states) >= 4
+
+
+def test_a_cut_down_mobile_holds_as_many_networks_as_are_found_one_by_one():
+    space = mobile.space(32)
+    # Widths 96 stand in both stages, of which neither has a stride: layers may move between them.
+    stages = (space.slots[4], space.slots[5], space.slots[7])
+    kept = {"block": (0, 4), "width": (0, -1), "depth": (0, 1), "gate": (0, -1), "act": (0,)}
+    slots = []
+    for slot in stages:
+        choices = []
+        for choice in slot.choices:
+            options = [choice.options[place] for place in kept.get(choice.name, (0,))]
+            choices.append(Choice(choice.name, options))
+        slots.append(replace(slot, choices=tuple(choices)))
+    cut = replace(space, slots=(fixed("stem", Conv(channels=96)), *slots, space.slots[-1]))
+    every = product(*map(range, cut.gene_sizes))
+    found = {cut.decode(genes).digest for genes in every}
+    assert len(found) == cut.distinct < cut.cardinality
+
+
+def test_blocks_of_mobile_take_the_settings_that_they_have():
+    space = mobile.space(32)
+    names = space.gene_names
+    genes = [0] * len(names)
+    genes[names.index("stage3.kernel")] = 1
+    genes[names.index("stage3.gate")] = 1
+    genes[names.index("stage3.act")] = 1
+    blocks = []
+    for block in range(6):
+        genes[names.index("stage3.block")] = block
+        blocks.append(space.decode(genes).stages[3].ops[-1].settings)
+    common = {"act": "hswish", "channels": 32}
+    hard = {"se": 0.25, "se_base": "expanded", "se_act": "relu", "se_gate": "hsigmoid"}
+    assert blocks == [
+        {**common, **hard, "kernel": 5, "expand": 3},
+        {**common, **hard, "kernel": 5, "expand": 3},
+        {**common, "first": 5, "kernel": 5, "expand": 3},
+        {**common, "first": 5, "kernel": 0, "expand": 3},
+        {**common, "se": 0.25, "cheap": 5, "expand": 3},
+        {**common, "se": 0.25, "kernel": 5},
+    ]
 
 
 def test_a_cut_down_mobilenet_v3_holds_as_many_networks_as_are_found_one_by_one():

@@ -18,19 +18,19 @@ __all__ = ["Ghost", "GhostBottleneck"]
 
 
 class Ghost(nn.Module):
-    """1x1 convolution to half of the channels (``primary``), depthwise 3x3 of those (``cheap``).
+    """1x1 convolution to half of the channels (``primary``), depthwise kernel of those (``cheap``).
 
     Han et al. 2020, https://arxiv.org/abs/1911.11907, figure 2b. Of an odd number of channels the
     last of the second half falls away.
     """
 
-    def __init__(self, in_channels: int, channels: int, act: str = "") -> None:
+    def __init__(self, in_channels: int, channels: int, *, kernel: int = 3, act: str = "") -> None:
         super().__init__()
         self.channels = channels
         half = -(-channels // 2)
         self.odd = 2 * half > channels
         self.primary = ConvNorm(in_channels, half, act=act)
-        self.cheap = ConvNorm(half, half, kernel=3, groups=half, act=act)
+        self.cheap = ConvNorm(half, half, kernel=kernel, groups=half, act=act)
 
     def forward(self, maps: Tensor) -> Tensor:
         """maps: (n, in_channels, s, s). Out: (n, channels, s, s)."""
@@ -53,6 +53,7 @@ class GhostBottleneck(Block):
         *,
         middle: int,
         kernel: int = 3,
+        cheap: int = 3,
         stride: int = 1,
         act: str = "relu",
         se: int = 0,
@@ -60,7 +61,7 @@ class GhostBottleneck(Block):
         path: bool = False,
     ) -> None:
         parts: OrderedDict[str, nn.Module] = OrderedDict()
-        parts["expand"] = Ghost(in_channels, middle, act)
+        parts["expand"] = Ghost(in_channels, middle, kernel=cheap, act=act)
         if stride > 1:
             parts["depthwise"] = ConvNorm(
                 middle, middle, kernel=kernel, stride=stride, groups=middle
@@ -69,7 +70,7 @@ class GhostBottleneck(Block):
             parts["se"] = SqueezeExcite(middle, se, "relu", "hsigmoid")
         if eca:
             parts["eca"] = Eca(eca)
-        parts["project"] = Ghost(middle, channels)
+        parts["project"] = Ghost(middle, channels, kernel=cheap)
         beside: nn.Module = nn.Identity()
         if path:
             convolutions: dict[str, nn.Module] = {
@@ -92,6 +93,7 @@ def _ghost(op: ops.GhostBottleneck, shape: Shape) -> Recipe:
         out.channels,
         middle=middle,
         kernel=op.kernel,
+        cheap=op.cheap,
         stride=op.stride,
         act=op.act,
         se=op.squeeze(shape),

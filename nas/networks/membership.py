@@ -20,6 +20,8 @@ __all__ = ["Difference", "Membership", "membership"]
 
 LAYER = 2.0
 """Distance of a layer too few or too many: that of two settings that differ."""
+OTHER_OP = 4.0
+"""Distance of another kind of op: that of four settings, so that kinds are kept where they can."""
 
 Ops = tuple[Op, ...]
 
@@ -189,8 +191,9 @@ def _settings_distance(word: Ops, ops: Ops) -> float:
     for ours, theirs in zip(word, ops, strict=False):
         for aspect, far in _settings_apart(ours, theirs):
             aspects[aspect] = max(far, aspects.get(aspect, 0.0))
+    settings = len(aspects) + (OTHER_OP - 1 if "op" in aspects else 0)
     # Far by a thousandth: it decides between points of equally many differing settings only.
-    return len(aspects) + sum(aspects.values()) / 1000
+    return settings + sum(aspects.values()) / 1000
 
 
 @cache

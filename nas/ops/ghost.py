@@ -11,10 +11,8 @@ from nas.errors import ArchitectureError
 from nas.ops import blocks, gates
 from nas.shape import Kernel, Op, Shape, make_divisible
 
-__all__ = ["CHEAP_KERNEL", "GhostBottleneck"]
+__all__ = ["GhostBottleneck"]
 
-CHEAP_KERNEL = 3
-"""Of the depthwise convolution that makes the second half."""
 DIVISOR = 4
 """Of channels in GhostNet."""
 
@@ -24,18 +22,18 @@ class GhostBottleneck(Op):
     """Ghost module that expands, depthwise kernel if strided, gate, linear ghost module, sum.
 
     Where the shape changes, the path beside is a depthwise kernel of the stride and a linear 1x1
-    convolution. ``kernel`` is that of both depthwise convolutions: at stride 1, where there is
-    neither of them or the path beside alone, it changes little or nothing. The gate is
-    squeeze-and-excitation with a hard sigmoid, its width ``se`` of the expanded channels, or
-    ``eca``.
+    convolution. ``kernel`` is that of these two; ``cheap`` that of the depthwise convolution which
+    makes the second half of a module's channels. The gate is squeeze-and-excitation with a hard
+    sigmoid, its width ``se`` of the expanded channels, or ``eca``.
     """
 
     key = "ghost"
     # Not `expand` and `channels`: the two halves stand behind each other, so the leading channels
     # of a wide module are not those of a narrow one.
-    elastic = ("eca", "kernel", "se")
+    elastic = ("cheap", "eca", "kernel", "se")
 
     kernel: int = 3
+    cheap: int = 3
     expand: float = 6
     channels: int = 0
     stride: int = 1
@@ -44,14 +42,15 @@ class GhostBottleneck(Op):
     act: str = "relu"
 
     def __post_init__(self) -> None:
-        blocks.check_settings(
-            self.key,
-            kernel=self.kernel,
-            channels=self.channels,
-            stride=self.stride,
-            act=self.act,
-            expand=self.expand,
-        )
+        for kernel in (self.kernel, self.cheap):
+            blocks.check_settings(
+                self.key,
+                kernel=kernel,
+                channels=self.channels,
+                stride=self.stride,
+                act=self.act,
+                expand=self.expand,
+            )
         gates.check_gates(self.key, se=self.se, eca=self.eca)
 
     def out_shape(self, shape: Shape) -> Shape:
@@ -84,7 +83,7 @@ class GhostBottleneck(Op):
 
     def kernels(self, shape: Shape) -> tuple[Kernel, ...]:
         """See `Op`."""
-        found, now = _module(shape, self.middle(shape), self.act)
+        found, now = self._module(shape, self.middle(shape), self.act)
         if self.stride > 1:
             # No activation: the authors' code has none there.
             made, now = blocks.depthwise(now, kernel=self.kernel, stride=self.stride)
@@ -93,8 +92,18 @@ class GhostBottleneck(Op):
             found += blocks.squeeze_excite(now, self.squeeze(shape), gate="hsigmoid")
         if self.eca:
             found += gates.eca(now)
-        more, now = _module(now, self.out_shape(shape).channels)
+        more, now = self._module(now, self.out_shape(shape).channels)
         return (*found, *more, *self._beside(shape))
+
+    def _module(self, shape: Shape, channels: int, act: str = "") -> tuple[list[Kernel], Shape]:
+        """1x1 convolution to half of the channels, depthwise kernel of those, both halves joined.
+
+        Of an odd number the first half is the larger one.
+        """
+        first, half = blocks.conv(shape, -(-channels // 2), act=act)
+        cheap, _ = blocks.depthwise(half, kernel=self.cheap, act=act)
+        out = Shape(channels, shape.size)
+        return [first, cheap, blocks.concat(out)], out
 
     def _beside(self, shape: Shape) -> tuple[Kernel, ...]:
         out = self.out_shape(shape)
@@ -103,14 +112,3 @@ class GhostBottleneck(Op):
         made, now = blocks.depthwise(shape, kernel=self.kernel, stride=self.stride)
         project, now = blocks.conv(now, out.channels)
         return (made, project, blocks.add(now))
-
-
-def _module(shape: Shape, channels: int, act: str = "") -> tuple[list[Kernel], Shape]:
-    """1x1 convolution to half of the channels, depthwise 3x3 of those, both halves joined.
-
-    Of an odd number the first half is the larger one.
-    """
-    first, half = blocks.conv(shape, -(-channels // 2), act=act)
-    cheap, _ = blocks.depthwise(half, kernel=CHEAP_KERNEL, act=act)
-    out = Shape(channels, shape.size)
-    return [first, cheap, blocks.concat(out)], out

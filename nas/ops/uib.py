@@ -69,8 +69,13 @@ class UIB(Op):
         return self.replace(skip="identity") if idle else self
 
     def middle(self, shape: Shape) -> int:
-        """Channels between expansion and projection: ``in * expand`` as a multiple of 8."""
-        return make_divisible(shape.channels * self.expand)
+        """Channels between expansion and projection: ``in * expand``.
+
+        Where ``expand`` is a fraction, rounded to a multiple of 8; others keep one, so that no two
+        of them are one on the few channels of a slimmed network.
+        """
+        wide = shape.channels * self.expand
+        return round(wide) if float(self.expand).is_integer() else make_divisible(wide)
 
     def held(self, shape: Shape) -> Sequence[int]:
         """See `Op`: the block's input, where it is added back."""

@@ -6,7 +6,15 @@ import pytest
 
 from nas.evaluate.proxy import PRESETS
 from nas.evaluate.visibility import hidden_changes
-from search_spaces import fbnet, fused_mbconv, mnasnet, mobilenet_v3, nas_bench_macro, uninet
+from search_spaces import (
+    fbnet,
+    fused_mbconv,
+    mnasnet,
+    mobile,
+    mobilenet_v3,
+    nas_bench_macro,
+    uninet,
+)
 
 MOST_HIDDEN = 0.02
 
@@ -14,7 +22,7 @@ MOST_HIDDEN = 0.02
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize(
     "module",
-    [fbnet, fused_mbconv, mnasnet, mobilenet_v3, nas_bench_macro, uninet],
+    [fbnet, fused_mbconv, mnasnet, mobile, mobilenet_v3, nas_bench_macro, uninet],
     ids=lambda m: m.__name__,
 )
 def test_presets_see_every_choice_of_every_space(module, preset: str) -> None:

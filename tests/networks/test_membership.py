@@ -34,6 +34,26 @@ def test_the_nearest_point_and_the_genes_that_differ(name, genes, text):
     assert space.check(found.genes) == found.genes
 
 
+@pytest.mark.parametrize(
+    "name", ["mnasnet_a1", "mnasnet_b1", "efficientnet_b0", "efficientnet_v2_b0"]
+)
+def test_points_of_mobile(name):
+    network, space, found = stand(name, "mobile")
+    assert found.verdict == "in"
+    assert space.decode(found.genes).digest == network.digest
+
+
+def test_the_nearest_points_of_mobile_keep_the_kind_of_block():
+    near = {name: stand(name, "mobile") for name in ("mobilenet_v2", "mobilenet_v3_large")}
+    for _, space, found in near.values():
+        assert found.verdict == "near"
+        told = space.describe(found.genes)
+        assert {told[f"stage{stage}.block"] for stage in range(1, 7)} == {"mbconv"}
+    texts = [difference.text for difference in near["mobilenet_v2"][2].differences]
+    assert {text.partition(": ")[2] for text in texts} == {"act relu6 instead of relu"}
+    assert "stage2: expand 4 instead of 3" in str(near["mobilenet_v3_large"][2])
+
+
 def test_released_fbnets_lack_the_first_convolution_at_expansion_one():
     _, space, found = stand("fbnet_c")
     assert found.verdict == "near"
