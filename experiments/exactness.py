@@ -31,6 +31,7 @@ SPACES = (
     "uninet",
     "mobilenet_v3",
     "mobilenet_v3:width=1.2",
+    "mobilenet_v4",
 )
 
 

@@ -123,6 +123,7 @@ def test_tables_give_ranges_of_latency_and_their_coverage():
         "uninet",
         "mobilenet_v3",
         "mobilenet_v3:width=1.2",
+        "mobilenet_v4",
     ],
 )
 def test_every_shipped_space_keeps_the_contract(name):

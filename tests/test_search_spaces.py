@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from itertools import product
 
@@ -7,8 +8,10 @@ from nas import catalog
 from nas.errors import UsageError
 from nas.ops.conv import Conv
 from nas.ops.mbconv import FusedMBConv
+from nas.ops.mqa import MobileMQA
+from nas.ops.uib import UIB
 from nas.space import Choice, fixed
-from search_spaces import fused_mbconv, mnasnet, mobile, mobilenet_v3, uninet
+from search_spaces import fused_mbconv, mnasnet, mobile, mobilenet_v3, mobilenet_v4, uninet
 
 MOBILE = 5_183_894_625_927_749_959_680_000
 
@@ -23,6 +26,11 @@ MOBILE = 5_183_894_625_927_749_959_680_000
         ("fused_mbconv:base=b4", 1_007_769_600_000, 1_007_769_600_000),
         ("uninet", 1875**5, 9_682_980_468_750_000),
         ("mobile", 1152 * 3888**5 * 1728 * 12 * 8, MOBILE),
+        (
+            "mobilenet_v4",
+            math.prod((4, 64, 720, 216**2, 432, 108, 216**9, 6**6, 432, 108, 216**12, 6**6, 6, 2)),
+            24_543_351_220_237_824_801_574_053_083_605_560_768_317_413_034_021_568_684_059_417_405_030_400,
+        ),
         ("mobilenet_v3", (9 * 9 * 18 * 18) ** 5, 7_371**5),
         ("mobilenet_v3:width=1.2", (9 * 9 * 18 * 18) ** 5, 7_371**5),
     ],
@@ -138,6 +146,35 @@ def test_left_out_blocks_of_mobilenet_v3_are_spelled_last_first():
     told = space.describe(space.canonical(genes))
     assert [told[f"stage2_{block}.kept"] for block in (3, 4)] == ["yes", "no"]
     assert told["stage2_3.kernel"] == "7"
+
+
+def test_a_cut_down_mobilenet_v4_holds_as_many_networks_as_are_found_one_by_one():
+    space = mobilenet_v4.space(32)
+    slots = {slot.name: slot for slot in space.slots}
+    attention = slots["stage3_7_attention"]
+    layers = [slots[name] for name in ("stage3_6", "stage3_7", "stage3_8")]
+    two = (mobilenet_v4.KEPT, Choice("first", (0, 3)), Choice("kernel", (0, 5)))
+    one = (Choice("expand", (2,)), Choice("style", {"relu": UIB()}))
+    small = [replace(slot, choices=(*two, *one)) for slot in layers]
+    cut = replace(space, slots=(slots["stem"], small[0], attention, *small[1:], slots["head"]))
+    every = product(*map(range, cut.gene_sizes))
+    found = {tuple(layer for word in cut.words(genes) for layer in word) for genes in every}
+    assert len(found) == cut.distinct < cut.cardinality
+
+
+def test_attention_of_mobilenet_v4_keeps_all_keys_on_small_maps_alone():
+    def keys(resolution):
+        names = mobilenet_v4.space(resolution).gene_names
+        return {name.partition("_")[0] for name in names if name.endswith("_attention.keys")}
+
+    assert keys(384) == {"stage4"}
+    assert keys(224) == {"stage3", "stage4"}
+    strides = [
+        layer.op.kv_stride
+        for layer in mobilenet_v4.space(448).layers
+        if isinstance(layer.op, MobileMQA) and layer.shape.size > 14
+    ]
+    assert set(strides) == {2}
 
 
 def test_widths_of_mobilenet_v3():

@@ -193,6 +193,7 @@ def published(name: str, build: "partial[Architecture]") -> Published:
         name=f"mobilenet_v4_{name}",
         build=build,
         source=SOURCE,
+        space="mobilenet_v4",
         head="fixed",
         stem="grow",
         macs_rule="fvcore",

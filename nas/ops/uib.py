@@ -30,7 +30,8 @@ class UIB(Op):
     """
 
     key = "uib"
-    elastic = ("channels", "expand", "first", "kernel", "scale", "skip")
+    # Without ``scale``: a projection before a layer scale of 0.00001 learns another size.
+    elastic = ("channels", "expand", "first", "kernel", "skip")
 
     first: int = 0
     kernel: int = 3

@@ -37,6 +37,9 @@ MOST_OWN = 8
 
 KEPT_LAYERS = 1 << 13
 
+LEAST_FACTOR = 1e-3
+"""A layer scale that starts below leaves its block asleep: MobileNetV4's start at 0.00001."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -295,7 +298,7 @@ def _sharing(places: list[tuple[int, int, Layer]]) -> str:
 
 
 def wake(drawn: Mapping[Place, Mapping[str, Tensor]]) -> None:
-    """Let the last norms of residual blocks start above 0.
+    """Let the last norms of residual blocks, and their layer scales, start above 0.
 
     A block whose last norm starts at 0 does nothing until that norm has grown. In a network trained
     alone it grows soon. Here a step trains one option of a slot: after 4,000 steps such norms were
@@ -317,7 +320,9 @@ def wake(drawn: Mapping[Place, Mapping[str, Tensor]]) -> None:
 
 
 def starts_at_zero(name: str, value: Tensor) -> bool:
-    """Whether it is the weight of a norm, and 0 throughout."""
+    """Whether it is the weight of a norm and 0 throughout, or a layer scale that hardly differs."""
+    if name.endswith("scale.factor"):
+        return bool((value <= LEAST_FACTOR).all())
     return name.endswith("weight") and value.ndim == 1 and not value.any()
 
 

@@ -21,6 +21,7 @@ NAMES = (
     "uninet",
     "mobilenet_v3:width=1.2",
     "mobile",
+    "mobilenet_v4",
 )
 
 

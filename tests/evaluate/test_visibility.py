@@ -12,6 +12,7 @@ from search_spaces import (
     mnasnet,
     mobile,
     mobilenet_v3,
+    mobilenet_v4,
     nas_bench_macro,
     uninet,
 )
@@ -22,7 +23,7 @@ MOST_HIDDEN = 0.02
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize(
     "module",
-    [fbnet, fused_mbconv, mnasnet, mobile, mobilenet_v3, nas_bench_macro, uninet],
+    [fbnet, fused_mbconv, mnasnet, mobile, mobilenet_v3, mobilenet_v4, nas_bench_macro, uninet],
     ids=lambda m: m.__name__,
 )
 def test_presets_see_every_choice_of_every_space(module, preset: str) -> None:

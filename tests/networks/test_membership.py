@@ -20,6 +20,25 @@ def test_points_of_their_spaces(name):
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        "conv_small_050",
+        "conv_small",
+        "conv_medium",
+        "conv_large",
+        "hybrid_medium_075",
+        "hybrid_medium",
+        "hybrid_large_075",
+        "hybrid_large",
+    ],
+)
+def test_mobilenet_v4s_are_points_of_their_space(name):
+    network, space, found = stand(f"mobilenet_v4_{name}")
+    assert found.verdict == "in"
+    assert space.decode(found.genes).digest == network.digest
+
+
+@pytest.mark.parametrize(
     ("name", "genes", "text"),
     [
         ("mnasnet_a1", ["block5.filters"], "near; block5: channels 112 instead of 120"),

@@ -4,7 +4,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import numpy as np
-from tiny_space import small, tiny
+from tiny_space import cut_mobilenet_v4, small, tiny
 
 from nas.errors import ArchitectureError, UsageError
 from nas.model import build
@@ -37,6 +37,7 @@ def test_a_cover_shows_every_option_at_every_state() -> None:
         lambda: Supernet(tiny(), small, share="none"),
         lambda: Supernet(tiny(), small, share="elastic"),
         lambda: Supernet(nas_bench_macro.space(), small, share="none"),
+        lambda: Supernet(cut_mobilenet_v4(), small, share="elastic"),
     ],
 )
 def test_a_path_is_the_network_with_the_shared_weights(make) -> None:
@@ -67,6 +68,24 @@ def test_last_norms_start_at_zero_in_networks_alone_and_above_in_supernets() -> 
     assert len(norms) == len(starts)
     for norm, alone in zip(norms, starts, strict=True):
         assert norm.tolist() == pytest.approx([alone or 5**-0.5] * len(norm))
+
+
+def test_layer_scales_start_at_a_hundred_thousandth_in_networks_alone_and_above_in_supernets() -> (
+    None
+):
+    space = cut_mobilenet_v4()
+    names = space.gene_names
+    genes = [0] * len(names)
+    for name, option in (("6.style", 1), ("7.style", 2), ("7_attention.heads", 1)):
+        genes[names.index(f"stage3_{name}")] = option
+    alone = [
+        value for name, value in build(space.decode(genes)).named_parameters() if "factor" in name
+    ]
+    assert [float(value.detach().max()) for value in alone] == pytest.approx([1e-5] * 3)
+    supernet = Supernet(space, small, share="elastic")
+    shared = [view.leaf for view in supernet.views(genes) if view.name.endswith("factor")]
+    # Of three blocks that can be beside a shortcut.
+    assert [float(value.detach().min()) for value in shared] == pytest.approx([3**-0.5] * 3)
 
 
 def test_weights_start_as_those_of_a_network_built_alone() -> None:

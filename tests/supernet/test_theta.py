@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import numpy as np
-from tiny_space import small, tiny
+from tiny_space import cut_mobilenet_v4, small, tiny
 from torch.nn import functional as F
 
 from nas.cost.compiled import compile_costs
@@ -161,8 +161,8 @@ def test_the_estimated_gradient_points_where_the_enumerated_one_does() -> None:
     assert float((total / 400).norm() / exact.norm()) == pytest.approx(1, abs=0.4)
 
 
-def training(**settings) -> ThetaTraining:
-    space = nas_bench_macro.space()
+def training(space=None, **settings) -> ThetaTraining:
+    space = space or nas_bench_macro.space()
     generator = torch.Generator().manual_seed(0)
     images, labels = torch.randn(40, 1, 8, 8, generator=generator), torch.arange(40) % 4
     given = Settings(frozen=0.25, **settings)
@@ -202,8 +202,9 @@ def test_a_training_taken_up_again_learns_the_same_distribution(settings) -> Non
     )
 
 
-def test_theta_is_frozen_at_first_then_moves_and_stays_on_target() -> None:
-    found = training()
+@pytest.mark.parametrize("make", [nas_bench_macro.space, cut_mobilenet_v4])
+def test_theta_is_frozen_at_first_then_moves_and_stays_on_target(make) -> None:
+    found = training(make())
     for _ in range(2):
         found.advance()
     assert all((theta == 0).all() for theta in found.distribution.theta)

@@ -1,10 +1,13 @@
-"""A space of one searched layer, and the slimming that the tests of this folder use."""
+"""Small spaces, and the slimming that the tests of this folder use."""
+
+from dataclasses import replace
 
 from nas.evaluate import Proxy, slim
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import MBConv
 from nas.shape import Shape
 from nas.space import Choice, SearchSpace, Slot, fixed
+from search_spaces import mobilenet_v4
 
 PROXY = Proxy(resolution=8, width=0.25)
 
@@ -33,3 +36,10 @@ def tiny() -> SearchSpace:
             fixed("head", Conv(channels=16), Classifier(classes=4)),
         ),
     )
+
+
+def cut_mobilenet_v4() -> SearchSpace:
+    """Two bottlenecks of its third stage, attention between them, and the head."""
+    kept = ("stem", "stage3_6", "stage3_7_attention", "stage3_7", "head")
+    space = mobilenet_v4.space(32, classes=4, in_channels=1)
+    return replace(space, slots=tuple(slot for slot in space.slots if slot.name in kept))
