@@ -41,6 +41,7 @@ DENSE = ("conv", "linear", "matmul")
 KINDS = (
     "act",
     "add",
+    "bias",
     "concat",
     "conv",
     "dwconv",
@@ -49,6 +50,7 @@ KINDS = (
     "mul",
     "norm",
     "pool",
+    "resize",
     "scale",
     "shuffle",
     "softmax",

@@ -4,12 +4,12 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from nas.model.blocks import ConvNorm, activation
+from nas.model.blocks import NORM_EPS, NORM_MOMENTUM, ConvNorm, activation
 from nas.model.dispatch import Recipe, recipe
 from nas.ops import conv as ops
 from nas.shape import Shape
 
-__all__ = ["Head"]
+__all__ = ["Head", "MapNorm"]
 
 
 @recipe.register
@@ -23,6 +23,7 @@ def _conv(op: ops.Conv, shape: Shape) -> Recipe:
         stride=op.stride,
         groups=op.groups,
         act=op.act,
+        bias=op.bias,
     )
 
 
@@ -35,6 +36,18 @@ class PixelConvNorm(ConvNorm):
         for part in self:
             maps = part(maps)
         return maps.flatten(1)
+
+
+class MapNorm(nn.BatchNorm2d):
+    """Batch norm by itself."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, eps=NORM_EPS, momentum=NORM_MOMENTUM)
+
+
+@recipe.register
+def _norm(op: ops.Norm, shape: Shape) -> Recipe:
+    return partial(MapNorm, shape.channels)
 
 
 class Head(nn.Module):

@@ -27,6 +27,17 @@ def conv_and_classifier_weights(kernels: Iterable[Kernel]) -> int:
     return sum(k.weights for k in kernels if k.kind in DENSE)
 
 
+def with_distillation_head(kernels: Iterable[Kernel]) -> int:
+    """All that is trained, and what follows the last pool twice: timm's distilled networks.
+
+    They have a second classifier, which learnt from a teacher, and give the mean of both. That mean
+    is one linear layer, which is what the networks here have.
+    """
+    kernels = tuple(kernels)
+    pools = [number for number, kernel in enumerate(kernels) if _is_global_pool(kernel)]
+    return all_trainable(kernels) + all_trainable(kernels[pools[-1] :])
+
+
 def conv_and_linear(kernels: Iterable[Kernel]) -> int:
     """Multiply-adds of convolutions and linear layers, with squeeze-and-excitation: torchvision."""
     return sum(k.macs for k in kernels if k.kind in DENSE)
@@ -80,6 +91,7 @@ def _is_global_pool(kernel: Kernel) -> bool:
 
 PARAMS: Mapping[str, Rule] = {
     "all trainable": all_trainable,
+    "with a distillation head": with_distillation_head,
     "conv and classifier weights": conv_and_classifier_weights,
 }
 MACS: Mapping[str, Rule] = {

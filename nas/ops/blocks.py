@@ -6,6 +6,7 @@ from nas.errors import ArchitectureError
 from nas.shape import Kernel, Shape
 
 __all__ = [
+    "act",
     "add",
     "batch_norm",
     "check_settings",
@@ -20,6 +21,7 @@ __all__ = [
     "linear",
     "mul",
     "pool",
+    "resize",
     "shortcut",
     "shuffle",
     "softmax",
@@ -235,7 +237,17 @@ def add(shape: Shape, act: str = "") -> Kernel:
     return _pointlike("add", shape, shape.channels, act)
 
 
-def pool(shape: Shape, stride: int) -> tuple[Kernel, Shape]:
+def act(shape: Shape, name: str) -> Kernel:
+    """An activation that follows no kernel it could be fused with."""
+    return _pointlike("act", shape, shape.channels, name)
+
+
+def resize(shape: Shape, size: int) -> Kernel:
+    """Bilinear up-sampling to another size."""
+    return replace(_pointlike("resize", shape, shape.channels), out_size=size)
+
+
+def pool(shape: Shape, stride: int, *, kernel: int = 3) -> tuple[Kernel, Shape]:
     """A 3x3 pool, average or maximum."""
     out = shape.strided(stride)
     made = Kernel(
@@ -244,7 +256,7 @@ def pool(shape: Shape, stride: int) -> tuple[Kernel, Shape]:
         out_channels=shape.channels,
         in_size=shape.size,
         out_size=out.size,
-        kernel=3,
+        kernel=kernel,
         stride=stride,
     )
     return made, out

@@ -6,12 +6,15 @@ from nas.errors import ArchitectureError
 from nas.ops import blocks
 from nas.shape import Kernel, Op, Shape
 
-__all__ = ["Classifier", "Conv"]
+__all__ = ["Classifier", "Conv", "Norm"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conv(Op):
-    """Convolution, batch norm, activation. ``channels`` 0 keeps the input's."""
+    """Convolution, batch norm, activation. ``channels`` 0 keeps the input's.
+
+    A ``bias`` is trained before the norm, which takes its mean away: at inference it is folded in.
+    """
 
     key = "conv"
     elastic = ("channels", "kernel")
@@ -21,6 +24,7 @@ class Conv(Op):
     stride: int = 1
     groups: int = 1
     act: str = "relu"
+    bias: bool = False
 
     def __post_init__(self) -> None:
         blocks.check_settings(
@@ -43,8 +47,24 @@ class Conv(Op):
             stride=self.stride,
             groups=self.groups,
             act=self.act,
+            bias=self.bias,
         )
         return (made,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Norm(Op):
+    """Batch norm by itself, as before a head."""
+
+    key = "norm"
+
+    def out_shape(self, shape: Shape) -> Shape:
+        """See `Op`."""
+        return shape
+
+    def kernels(self, shape: Shape) -> tuple[Kernel, ...]:
+        """See `Op`."""
+        return (blocks.batch_norm(shape),)
 
 
 @dataclass(frozen=True, kw_only=True)
