@@ -9,7 +9,15 @@ from nas.errors import ArchitectureError
 __all__ = ["FIXED_SIZE", "STRIDES", "Backbone", "Tap", "backbone", "takes_any_size"]
 
 STRIDES = (4, 8, 16, 32)
-FIXED_SIZE = ("uni_attention", "uni_mlp", "down_global", "down_local_global", "mobile_mqa")
+FIXED_SIZE = (
+    "attention_down",
+    "down_global",
+    "down_local_global",
+    "mobile_mqa",
+    "talking_attention",
+    "uni_attention",
+    "uni_mlp",
+)
 """Ops whose torch modules work on maps of one size."""
 
 

@@ -101,6 +101,7 @@ def onnx_model(
             ) from None
     model = onnx.load_from_string(file.getvalue())
     _name_constants_directly(model)
+    _look_up(model)
     _write_gemms(model)
     return model
 
@@ -137,6 +138,46 @@ def _name_constants_directly(model: "ModelProto") -> None:
         for place, name in enumerate(node.input):
             node.input[place] = names.get(name, name)
     _replace_nodes(model, nodes)
+
+
+def _look_up(model: "ModelProto") -> None:
+    """Replace what is picked out of a constant, such as the biases of an attention, by a constant.
+
+    torch writes a Gather that every runtime would have to take for what it is.
+    """
+    from onnx import numpy_helper
+
+    graph = model.graph
+    constants = {value.name: value for value in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant":
+            constants[node.output[0]] = node.attribute[0].t
+    nodes = []
+    for node in graph.node:
+        if node.op_type != "Gather" or not set(node.input) <= constants.keys():
+            nodes.append(node)
+            continue
+        table, places = (numpy_helper.to_array(constants[name]) for name in node.input)
+        axis = next((each.i for each in node.attribute if each.name == "axis"), 0)
+        picked = np.ascontiguousarray(np.take(table, places, axis))
+        graph.initializer.append(numpy_helper.from_array(picked, node.output[0]))
+    if len(nodes) < len(graph.node):
+        _replace_nodes(model, nodes)
+        _drop_unread(model)
+
+
+def _drop_unread(model: "ModelProto") -> None:
+    """Leave out constants that no node reads any more."""
+    graph = model.graph
+    read = {name for node in graph.node for name in node.input}
+    nodes = []
+    for node in graph.node:
+        if node.op_type != "Constant" or node.output[0] in read:
+            nodes.append(node)
+    _replace_nodes(model, nodes)
+    kept = [value for value in graph.initializer if value.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
 
 
 def _write_gemms(model: "ModelProto") -> None:

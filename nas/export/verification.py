@@ -77,7 +77,9 @@ def shake(network: nn.Module) -> None:
     """
     draw = torch.Generator().manual_seed(0)
     for name, value in network.state_dict().items():
-        if value.is_floating_point() and value.dim() == 1:
+        # Biases of attention, of two dimensions, begin at zero too.
+        fresh = value.dim() == 1 or not value.any()
+        if value.is_floating_point() and fresh:
             noise = torch.rand(value.shape, generator=draw) - 0.5
             value.add_(noise.abs() if name.endswith("running_var") else noise)
 

@@ -202,6 +202,31 @@ def _pool(graph: _Graph, k: Kernel) -> str:
     )
 
 
+def _bias(graph: _Graph, k: Kernel) -> str:
+    """The trained values as they are added, one per head, query and key."""
+    keys = k.in_channels // k.groups
+    scores = graph.input("image", k.rows, k.groups, k.in_size**2, keys)
+    return graph.node("Add", [scores, graph.weights(k.groups, k.in_size**2, keys)])
+
+
+def _resize(graph: _Graph, k: Kernel) -> str:
+    """Twice as large, and cut where half of an odd size was rounded up."""
+    scales = graph.constant(np.array([1, 1, 2, 2], np.float32))
+    large = graph.node(
+        "Resize",
+        [_map(graph, k), "", scales],
+        coordinate_transformation_mode="half_pixel",
+        cubic_coeff_a=-0.75,
+        mode="linear",
+        nearest_mode="floor",
+    )
+    for axis in (2, 3):
+        if k.out_size % 2:
+            bounds = (graph.sizes(0), graph.sizes(k.out_size), graph.sizes(axis), graph.sizes(1))
+            large = graph.node("Slice", [large, *bounds])
+    return large
+
+
 def _norm(graph: _Graph, k: Kernel) -> str:
     # One group per channel is a batch norm that could not be folded, one group a layer norm.
     if k.groups > 1:
@@ -255,7 +280,9 @@ _WRITERS: dict[str, Callable[[_Graph, Kernel], str]] = {
     "linear": _linear,
     "matmul": _matmul,
     "softmax": _softmax,
+    "bias": _bias,
     "pool": _pool,
+    "resize": _resize,
     "norm": _norm,
     "scale": _scale,
     "shuffle": _shuffle,

@@ -95,21 +95,17 @@ class SqueezeExcite(nn.Module):
         return maps * gate[:, :, None, None]
 
 
-# What the released networks start at (1e-5, 1e-6) is for 300 epochs. A search trains a few: there a
-# block that starts as the identity stays one, and could not be ranked. 0.1 is what CaiT
-# (https://arxiv.org/abs/2103.17239) gives networks of up to 18 blocks.
-CHANNEL_SCALE = 0.1
-
-
 class ChannelScale(nn.Module):
-    """One trained factor per channel of the maps (``factor``).
+    """One trained factor per channel of a map (``factor``), each ``start`` in a new network.
 
-    Touvron et al. 2021, https://arxiv.org/abs/2103.17239, section 2.
+    Touvron et al. 2021, https://arxiv.org/abs/2103.17239, section 2. Networks released after 300
+    epochs started at 1e-5 or 1e-6. A search trains a few epochs: there a block that starts as the
+    identity stays one, and could not be ranked. 0.1 is CaiT's for up to 18 blocks.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, start: float = 0.1) -> None:
         super().__init__()
-        self.factor = nn.Parameter(torch.full((channels,), CHANNEL_SCALE))
+        self.factor = nn.Parameter(torch.full((channels,), start))
 
     def forward(self, maps: Tensor) -> Tensor:
         """maps: (n, channels, s, s), the same out."""

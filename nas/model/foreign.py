@@ -4,15 +4,18 @@ The map follows from both networks' structure, by four rules:
 
 1. Tensors are taken in the order of the state dict, and gathered into units: a convolution or
    linear layer (``weight`` of two or four dimensions, ``bias``), a norm (``weight``, ``bias``,
-   ``running_mean``, ``running_var``), or a layer scale (``gamma`` there, ``factor`` here). All
-   codes write a network's parts in the order in which they run, but for the path beside a block,
-   which timm's ByobNet writes first: it is moved behind.
+   ``running_mean``, ``running_var``), or a tensor by itself under any name (a layer scale, the
+   biases of an attention). All codes write a network's parts in the order in which they run, but
+   for the path beside a block, which timm's ByobNet writes first: it is moved behind.
 2. The n-th unit of the file is the n-th of the network. Both must be of one kind and shape, but for
    the channels of the image in the first and the classes in the last.
 3. A 1x1 convolution with bias and a linear layer are one thing: squeeze-and-excitation, and
    MobileNetV3's hidden layer, are convolutions there and linear layers here.
 4. Norms here divide by sqrt(variance + 1e-3), there mostly by sqrt(variance + 1e-5). The weight of
    each norm is multiplied by what makes the quotient the same, so that predictions are the file's.
+
+Networks that learnt from a teacher have a second classifier, ``head_dist``, and give the mean of
+both. The mean of the two classifiers' weights gives the same, and is what is loaded.
 
 The file does not say its epsilon: it is assumed by source and family, as `SOURCES` lists, and the
 report says which. timm's ``tf_`` variants have the same names, but pad unevenly: their weights
@@ -49,17 +52,15 @@ SOURCES = (
     Source(first="features.0.0.weight", name="torchvision", eps=1e-5),
     Source(first="layers.0.weight", name="torchvision (MnasNet)", eps=1e-5),
     Source(first="conv1.weight", name="torchvision or timm (ResNet)", eps=1e-5),
-    Source(first="stem.conv1.conv.weight", name="timm (ByobNet)", eps=1e-5),
+    Source(first="stem.conv1.conv.weight", name="timm", eps=1e-5),
 )
 COARSE_EPS = 1e-3
 """torchvision's MobileNetV3, EfficientNetV2 and EfficientNet-B5 to B7."""
 LAYERS_OF_B4 = 35
 
 BESIDE = ".shortcut."
-SCALE = "factor"
-NAMES = {"gamma": SCALE}
-"""Last names of others, by which of ours each stands for."""
 COUNTER = "num_batches_tracked"
+HEAD, DISTILLED = "head", "head_dist"
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,15 @@ class Unit:
         return "running_var" in self.parts
 
     @property
+    def alone(self) -> bool:
+        """Whether it is one tensor under a name of its own."""
+        return "weight" not in self.parts
+
+    @property
     def main(self) -> Tensor:
-        """The weight, or the factors of a layer scale."""
-        return self.parts[SCALE] if SCALE in self.parts else self.parts["weight"]
+        """The weight, or the only tensor."""
+        (first, *_) = self.parts.values()
+        return self.parts.get("weight", first)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -102,6 +109,7 @@ def translate(state: Mapping[str, Tensor], network: Network) -> tuple[Mapping[st
     if source is None:
         return state, ""
     eps = _epsilon(source, network)
+    state = _one_classifier(state)
     translated: dict[str, Tensor] = {}
     for there, here in _pairs(source, state, network):
         translated |= _taken(there, here, eps)
@@ -129,10 +137,14 @@ def units(state: Mapping[str, Tensor]) -> list[Unit]:
     for name, value in state.items():
         prefix, _, part = name.rpartition(".")
         if part != COUNTER:
-            gathered.setdefault(prefix, {})[NAMES.get(part, part)] = value
-    return [
-        Unit(name, parts) for name, parts in gathered.items() if parts.keys() & {"weight", SCALE}
-    ]
+            gathered.setdefault(prefix, {})[part] = value
+    found = []
+    for name, parts in gathered.items():
+        if "weight" in parts:
+            found.append(Unit(name, parts))
+            continue
+        found += [Unit(name, {part: value}) for part, value in parts.items()]
+    return found
 
 
 def in_order_of_running(units: list[Unit]) -> list[Unit]:
@@ -145,6 +157,18 @@ def in_order_of_running(units: list[Unit]) -> list[Unit]:
             beside = []
         (beside if BESIDE in unit.name else ordered).append(unit)
     return ordered + beside
+
+
+def _one_classifier(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The state dict with the mean of its two classifiers, if it has two."""
+    merged: dict[str, Tensor] = {}
+    for name, value in state.items():
+        module, _, part = name.rpartition(".")
+        if module == DISTILLED:
+            continue
+        other = state.get(f"{DISTILLED}.{part}") if module == HEAD else None
+        merged[name] = value if other is None else (value + other) / 2
+    return merged
 
 
 def _pairs(
@@ -170,7 +194,9 @@ def _pairs(
 
 def _fits(there: Unit, here: Unit, open_dimension: int | None) -> bool:
     """Whether both are of one kind, and of one shape but for one dimension."""
-    if there.norm != here.norm or there.parts.keys() != here.parts.keys():
+    if there.alone != here.alone or there.norm != here.norm:
+        return False
+    if not there.alone and there.parts.keys() != here.parts.keys():
         return False
     return _but(there.shape, open_dimension) == _but(here.shape, open_dimension)
 
@@ -184,6 +210,9 @@ def _but(shape: tuple[int, ...], open_dimension: int | None) -> tuple[int, ...]:
 
 def _taken(there: Unit, here: Unit, eps: float) -> dict[str, Tensor]:
     """Rules 3 and 4."""
+    if here.alone:
+        (part,) = here.parts
+        return {f"{here.name}.{part}": there.main}
     parts = dict(there.parts)
     weight, own = there.main, here.main
     if there.norm:

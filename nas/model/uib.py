@@ -3,34 +3,18 @@
 from collections import OrderedDict
 from functools import partial
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from nas.model.blocks import ConvNorm, shortcut
+from nas.model.blocks import ChannelScale, ConvNorm, shortcut
 from nas.model.dispatch import Recipe, recipe
 from nas.model.mbconv import Block
 from nas.ops import uib as ops
 from nas.shape import Shape
 
-__all__ = ["UIB", "ChannelScale"]
+__all__ = ["UIB"]
 
 CHANNEL_SCALE = 1e-5
 """Where a trained factor starts, as in the released hybrid networks."""
-
-
-class ChannelScale(nn.Module):
-    """One trained factor per channel of a map (``factor``).
-
-    Touvron et al. 2021, https://arxiv.org/abs/2103.17239, section 2.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.factor = nn.Parameter(torch.full((channels,), CHANNEL_SCALE))
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """maps: (n, channels, s, s), the same out."""
-        return maps * self.factor[:, None, None]
 
 
 class UIB(Block):
@@ -65,7 +49,7 @@ class UIB(Block):
             )
         parts["project"] = ConvNorm(middle, channels)
         if scale:
-            parts["scale"] = ChannelScale(channels)
+            parts["scale"] = ChannelScale(channels, CHANNEL_SCALE)
         super().__init__(parts, shortcut(skip, in_channels, channels, stride))
 
 

@@ -16,12 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.model.blocks import Shuffle, SqueezeExcite
+from nas.model.blocks import ChannelScale, Shuffle, SqueezeExcite
 from nas.model.conv import Head
 from nas.model.gates import Eca
 from nas.model.ghost import Ghost
 from nas.model.mbconv import Block
-from nas.model.uib import ChannelScale
 from nas.train.droppath import DropPath
 
 __all__ = ["Staged", "forward", "run", "turned"]
@@ -92,11 +91,18 @@ def _block(part: Block, maps: Tensor) -> Tensor:
 
 
 def _conv(part: nn.Conv2d, maps: Tensor) -> Tensor:
+    out = _products(part, maps)
+    if out is None:
+        # Dense k x k convolutions: torch's own kernel is the fastest.
+        return _turned_there_and_back(part, maps)
+    return out if part.bias is None else out + part.bias[:, None, None, None]
+
+
+def _products(part: nn.Conv2d, maps: Tensor) -> Tensor | None:
+    """The convolution without its bias; None where torch's own kernel is faster."""
     channels, count, side, _ = maps.shape
     kernel, stride = part.kernel_size[0], part.stride[0]
     weight, groups = part.weight, part.groups
-    if part.bias is not None:
-        return _turned_there_and_back(part, maps)
     if kernel == 1:
         pixels = maps if stride == 1 else maps[:, :, ::stride, ::stride]
         rows = pixels.reshape(groups, channels // groups, -1)
@@ -109,8 +115,7 @@ def _conv(part: nn.Conv2d, maps: Tensor) -> Tensor:
         spread = filters.view(channels, side * side, -1)
         products = torch.bmm(maps.reshape(channels, count, -1), spread)
         return products.view(channels, count, out, out)
-    # Dense k x k convolutions: torch's own kernel is the fastest.
-    return _turned_there_and_back(part, maps)
+    return None
 
 
 @cache
