@@ -21,9 +21,7 @@ class ConvFFN(Block):
     def __init__(self, channels: int, *, middle: int, kernel: int, act: str) -> None:
         parts: dict[str, nn.Module] = {
             "expand": ConvNorm(channels, middle, act=act, bias=True),
-            "depthwise": ConvNorm(
-                middle, middle, kernel=kernel, groups=middle, act=act, bias=True
-            ),
+            "depthwise": ConvNorm(middle, middle, kernel=kernel, groups=middle, act=act, bias=True),
             "project": ConvNorm(middle, channels, bias=True),
             "scale": ChannelScale(channels),
         }
@@ -98,9 +96,7 @@ class TalkingAttention(Block):
     def __init__(
         self, channels: int, *, size: int, stride: int, heads: int, key: int, value: int
     ) -> None:
-        attend = Talking(
-            channels, size=size, stride=stride, heads=heads, key=key, value=value
-        )
+        attend = Talking(channels, size=size, stride=stride, heads=heads, key=key, value=value)
         parts: dict[str, nn.Module] = {"attend": attend, "scale": ChannelScale(channels)}
         super().__init__(OrderedDict(parts), nn.Identity())
 
@@ -188,9 +184,7 @@ class AttentionDown(nn.Module):
 
 @recipe.register
 def _conv_ffn(op: ops.ConvFFN, shape: Shape) -> Recipe:
-    return partial(
-        ConvFFN, shape.channels, middle=op.middle(shape), kernel=op.kernel, act=op.act
-    )
+    return partial(ConvFFN, shape.channels, middle=op.middle(shape), kernel=op.kernel, act=op.act)
 
 
 @recipe.register

@@ -96,7 +96,8 @@ class Unit:
     def __str__(self) -> str:
         norm = "norm " if self.norm else ""
         sizes = "x".join(map(str, self.main.shape))
-        return f"{self.name} ({norm}{sizes})"
+        own = f".{next(iter(self.parts))}" if self.alone else ""
+        return f"{self.name}{own} ({norm}{sizes})"
 
 
 def translate(state: Mapping[str, Tensor], network: Network) -> tuple[Mapping[str, Tensor], str]:
@@ -187,7 +188,7 @@ def _pairs(
         if not _fits(there, here, open_dimensions.get(place)):
             raise ArchitectureError(
                 f"{source.name}'s {there} does not fit this network's {here}: "
-                "it is of another network"
+                "it is of another network, or for images of another size"
             )
     return pairs
 

@@ -6,10 +6,9 @@ from functools import partial
 from torch import Tensor, nn
 
 from nas.errors import ArchitectureError
-from nas.model.blocks import NORM_EPS, NORM_MOMENTUM, ConvNorm
+from nas.model.blocks import NORM_EPS, NORM_MOMENTUM, ChannelScale, ConvNorm
 from nas.model.dispatch import Recipe, recipe
 from nas.model.mbconv import Block
-from nas.model.uib import ChannelScale
 from nas.ops import mqa as ops
 from nas.shape import Shape
 

@@ -22,7 +22,9 @@ class Network(nn.Module):
     ``expand``, ``depthwise``, ``se``, ``project``, ``shortcut``; of a BasicBlock ``first``,
     ``second``, of a Bottleneck ``reduce``, ``spatial``, ``expand``, each with ``shortcut`` and with
     ``se``, ``eca`` or ``gc`` for a gate; of a MobileMQA ``norm``, ``attention``, ``scale``,
-    ``shortcut``; of a Classifier ``hidden``, ``linear``; a Conv is its own part. Of UniNet's
+    ``shortcut``; of a Classifier ``hidden``, ``linear``; a Conv and a Norm are their own part. Of
+    EfficientFormerV2's ConvFFN ``expand``, ``depthwise``, ``project``, ``scale``; of its attention
+    ``attend``, ``scale``; of its AttentionDown ``conv``, ``attend``. Of UniNet's
     ConvBlock ``norm``, ``expand``, ``depthwise`` or ``dense``, ``se``, ``project``, ``shortcut``;
     of its token blocks ``position``, ``mixer``, ``mlp``; of its down-sampling modules
     ``depthwise``, ``norm``, ``project``, ``shortcut``, or ``query``, ``query_norm``, ``kv_norm``,

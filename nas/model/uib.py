@@ -13,9 +13,6 @@ from nas.shape import Shape
 
 __all__ = ["UIB"]
 
-CHANNEL_SCALE = 1e-5
-"""Where a trained factor starts, as in the released hybrid networks."""
-
 
 class UIB(Block):
     """Depthwise ``first``, expansion to ``middle`` channels, depthwise ``kernel``, projection.
@@ -49,7 +46,7 @@ class UIB(Block):
             )
         parts["project"] = ConvNorm(middle, channels)
         if scale:
-            parts["scale"] = ChannelScale(channels, CHANNEL_SCALE)
+            parts["scale"] = ChannelScale(channels)
         super().__init__(parts, shortcut(skip, in_channels, channels, stride))
 
 

@@ -97,9 +97,7 @@ class TalkingAttention(FlowOp):
         steps: list[Step] = []
         small, source = shape, INPUT
         if self.inner_stride > 1:
-            shrink, small = blocks.depthwise(
-                shape, kernel=3, stride=self.inner_stride, bias=True
-            )
+            shrink, small = blocks.depthwise(shape, kernel=3, stride=self.inner_stride, bias=True)
             source = "small"
             steps.append(Step(shrink, (INPUT,), source))
         queries, keyed = blocks.conv(small, self.heads * self.key_channels, bias=True)
@@ -175,9 +173,7 @@ class AttentionDown(FlowOp):
         """See `FlowOp`."""
         out = self.out_shape(shape)
         beside, _ = blocks.conv(shape, out.channels, kernel=3, stride=self.stride, bias=True)
-        near, picked = blocks.depthwise(
-            shape, kernel=3, stride=self.stride, bias=True, norm=False
-        )
+        near, picked = blocks.depthwise(shape, kernel=3, stride=self.stride, bias=True, norm=False)
         steps = [Step(beside, (INPUT,), "beside"), Step(near, (INPUT,), "near")]
         pooled = INPUT
         if self.stride > 1:

@@ -9,8 +9,8 @@ from nas.arch import Architecture, Stage
 from nas.data import load, split
 from nas.evaluate import PRESETS, TrainingEvaluator
 from nas.model import build
+from nas.model.blocks import ChannelScale
 from nas.model.mbconv import Block
-from nas.model.uib import ChannelScale
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mqa import MobileMQA
 from nas.ops.uib import UIB

@@ -7,6 +7,7 @@ import pytest
 from nas.evaluate.proxy import PRESETS
 from nas.evaluate.visibility import hidden_changes
 from search_spaces import (
+    efficientformer_v2,
     fbnet,
     fused_mbconv,
     mnasnet,
@@ -23,7 +24,17 @@ MOST_HIDDEN = 0.02
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize(
     "module",
-    [fbnet, fused_mbconv, mnasnet, mobile, mobilenet_v3, mobilenet_v4, nas_bench_macro, uninet],
+    [
+        efficientformer_v2,
+        fbnet,
+        fused_mbconv,
+        mnasnet,
+        mobile,
+        mobilenet_v3,
+        mobilenet_v4,
+        nas_bench_macro,
+        uninet,
+    ],
     ids=lambda m: m.__name__,
 )
 def test_presets_see_every_choice_of_every_space(module, preset: str) -> None:

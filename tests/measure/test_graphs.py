@@ -11,6 +11,7 @@ from nas.errors import ArchitectureError
 from nas.latency.keys import kernel_from_key, kernel_key
 from nas.measure.build import grid, layers_of
 from nas.measure.graphs import empty_graph, kernel_graph, layer_graph
+from nas.ops.efficientformer import AttentionDown, TalkingAttention
 from nas.ops.ghost import GhostBottleneck
 from nas.ops.mbconv import MBConv
 from nas.ops.residual import Bottleneck
@@ -25,6 +26,8 @@ SPACES = [
 LAYERS = [
     Layer(GhostBottleneck(expand=3, channels=9, stride=2, eca=True), Shape(16, 8)),
     Layer(Bottleneck(groups=4, gc=0.25), Shape(16, 8)),
+    Layer(TalkingAttention(heads=2, inner_stride=2), Shape(16, 7)),
+    Layer(AttentionDown(heads=2), Shape(16, 7)),
 ]
 """Of kinds of kernels that no space above has."""
 

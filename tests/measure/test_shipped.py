@@ -16,7 +16,7 @@ from nas.ops.conv import Classifier
 from nas.ops.unified import AttentionBlock
 from nas.shape import Shape
 
-SPACES = ("fbnet", "fused_mbconv", "mnasnet", "nas_bench_macro", "uninet")
+SPACES = ("efficientformer_v2", "fbnet", "fused_mbconv", "mnasnet", "nas_bench_macro", "uninet")
 RESOLUTION = 32
 
 

@@ -85,6 +85,30 @@ def test_every_tensor_of_a_published_file_is_loaded(name):
     assert float(mine) == pytest.approx(float(total))
 
 
+def test_attention_meets_its_names_in_timm_and_two_classifiers_become_their_mean():
+    given = synthetic("timm_efficientformerv2_s0")
+    network = build(networks.get("efficientformerv2_s0"))
+    found = load(network, given, "file")
+    assert found.whole
+    own = network.state_dict()
+    for here, there in {
+        "stem.1.conv.weight": "stem.conv2.conv.weight",
+        "stage3.5.attend.bias.table": "stages.2.blocks.4.token_mixer.attention_biases",
+        "stage3.5.attend.before.weight": "stages.2.blocks.4.token_mixer.talking_head1.weight",
+        "stage3.5.scale.factor": "stages.2.blocks.4.ls1.gamma",
+        "stage4.0.conv.conv.weight": "stages.3.downsample.conv.conv.weight",
+        "stage4.0.attend.bias.table": "stages.3.downsample.attn.attention_biases",
+        "stage4.0.attend.query.local.weight": "stages.3.downsample.attn.q.local.weight",
+        "head.0.running_mean": "norm.running_mean",
+    }.items():
+        assert torch.equal(own[f"stages.{here}"], given[there]), here
+    mean = (given["head.weight"] + given["head_dist.weight"]) / 2
+    assert torch.equal(own["stages.head.1.linear.weight"], mean)
+    smaller = build(networks.get("efficientformerv2_s0", resolution=192))
+    with pytest.raises(ArchitectureError, match="biases .8x49. does not fit .* of another size"):
+        load(smaller, given, "file")
+
+
 def test_parts_of_a_block_meet_their_names_in_timm():
     given = synthetic("timm_efficientnet_b0")
     network = build(networks.get("efficientnet_b0", resolution=32))
