@@ -105,7 +105,7 @@ def test_attention_meets_its_names_in_timm_and_two_classifiers_become_their_mean
     mean = (given["head.weight"] + given["head_dist.weight"]) / 2
     assert torch.equal(own["stages.head.1.linear.weight"], mean)
     smaller = build(networks.get("efficientformerv2_s0", resolution=192))
-    with pytest.raises(ArchitectureError, match="biases .8x49. does not fit .* of another size"):
+    with pytest.raises(ArchitectureError, match=r"biases .8x49. does not fit .* of another size"):
         load(smaller, given, "file")
 
 
