@@ -13,7 +13,6 @@ FIXED_SIZE = (
     "attention_down",
     "down_global",
     "down_local_global",
-    "mobile_mqa",
     "talking_attention",
     "uni_attention",
     "uni_mlp",

@@ -15,6 +15,7 @@ from torch import nn
 from torch.onnx import register_custom_op_symbolic, symbolic_helper  # type: ignore[attr-defined]
 
 from nas.errors import ArchitectureError, UsageError
+from nas.model.mqa import MultiQuery
 from nas.shape import Shape
 
 if TYPE_CHECKING:
@@ -79,6 +80,9 @@ def onnx_model(
     import onnx
 
     _register_shuffle()
+    for part in network.modules():
+        if isinstance(part, MultiQuery):
+            part.any_size = any_size
     file = io.BytesIO()
     with warnings.catch_warnings():
         # This exporter is called old (the new one needs onnxscript) and warns of every `if` over a

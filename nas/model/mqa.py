@@ -5,7 +5,6 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from nas.errors import ArchitectureError
 from nas.model.blocks import NORM_EPS, NORM_MOMENTUM, ChannelScale, ConvNorm
 from nas.model.dispatch import Recipe, recipe
 from nas.model.mbconv import Block
@@ -18,7 +17,8 @@ __all__ = ["MobileMQA", "MultiQuery"]
 class MultiQuery(nn.Module):
     """Attention over a map whose heads share keys and values: ``query``, ``key``, ``value``.
 
-    ``project`` brings the heads' values back to the channels of the map.
+    ``project`` brings the heads' values back to the channels of the map. It takes maps of any size.
+    An ONNX file of it does so too where ``any_size`` is set; else the file has maps of ``size``.
     """
 
     def __init__(
@@ -32,9 +32,8 @@ class MultiQuery(nn.Module):
         kernel: int,
     ) -> None:
         super().__init__()
-        self.size, self.heads, self.width = size, heads, key_channels
-        self.queries = size**2
-        self.keys = (-(-size // kv_stride)) ** 2
+        self.size, self.heads, self.width, self.stride = size, heads, key_channels, kv_stride
+        self.any_size = False
         self.query = nn.Conv2d(channels, heads * key_channels, 1, bias=False)
         self.key = shared_head(channels, key_channels, kv_stride, kernel)
         self.value = shared_head(channels, key_channels, kv_stride, kernel)
@@ -47,28 +46,33 @@ class MultiQuery(nn.Module):
                 nn.init.xavier_uniform_(part.weight)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """maps: (n, channels, size, size), the same out.
-
-        Raises `ArchitectureError` for a map of another size.
-        """
-        if maps.shape[2] != self.size:
-            raise ArchitectureError(
-                f"this attention was built for maps of {self.size}x{self.size}, "
-                f"not {tuple(maps.shape[2:])}"
-            )
-        queries = self.query(maps).reshape(-1, self.heads, self.width, self.queries)
+        """maps: (n, channels, height, width), the same out."""
+        height, width = self._sides(maps)
+        positions = height * width
+        # Rounded up, without the negative numbers that an ONNX file divides otherwise.
+        down = self.stride - 1
+        keys = (height + down) // self.stride * ((width + down) // self.stride)
+        queries = self.query(maps).reshape(-1, self.heads, self.width, positions)
         # All heads read the same keys: their queries are rows of one product.
-        rows = queries.transpose(2, 3).reshape(-1, self.heads * self.queries, self.width)
-        keys = self.key(maps).reshape(-1, self.width, self.keys)
-        values = self.value(maps).reshape(-1, self.width, self.keys).transpose(1, 2)
+        rows = queries.transpose(2, 3).reshape(-1, self.heads * positions, self.width)
+        shared = self.key(maps).reshape(-1, self.width, keys)
+        values = self.value(maps).reshape(-1, self.width, keys).transpose(1, 2)
         # Shazeer 2019, https://arxiv.org/abs/1911.02150, section 3.
-        scores = rows @ keys * self.width**-0.5
-        mixed = (scores.softmax(dim=-1) @ values).reshape(-1, self.heads, self.queries, self.width)
-        by_channel = mixed.transpose(2, 3).reshape(
-            -1, self.heads * self.width, self.size, self.size
-        )
+        scores = rows @ shared * self.width**-0.5
+        mixed = (scores.softmax(dim=-1) @ values).reshape(-1, self.heads, positions, self.width)
+        by_channel = mixed.transpose(2, 3).reshape(-1, self.heads * self.width, height, width)
         out: Tensor = self.project(by_channel)
         return out
+
+    def _sides(self, maps: Tensor) -> tuple[int, int]:
+        """Height and width, as numbers that the module was built with if they are these.
+
+        An ONNX file computes what is read from a tensor anew in every run.
+        """
+        sides = tuple(maps.shape[2:])
+        if not self.any_size and sides == (self.size, self.size):
+            return self.size, self.size
+        return maps.shape[2], maps.shape[3]
 
 
 def shared_head(channels: int, width: int, stride: int, kernel: int) -> nn.Sequential:

@@ -22,6 +22,8 @@ from nas.model import build
 from nas.model.segmenter import segmenter
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import MBConv
+from nas.ops.mqa import MobileMQA
+from nas.ops.uib import UIB
 from nas.shape import Shape
 
 BODY = (
@@ -304,6 +306,29 @@ def test_a_backbone_with_a_channel_shuffle_takes_any_size(tmp_path):
     )
     made = export(network, tmp_path, name="back", features=True, formats=("onnx",))
     assert made.onnx_difference <= 1e-5
+
+
+def test_a_backbone_with_attention_takes_any_size(tmp_path, monkeypatch):
+    attention = MobileMQA(heads=2, key_channels=8)
+    body = (Conv(kernel=3, channels=16, stride=2), UIB(stride=2, scale=True))
+    attending = (*body, attention.replace(kv_stride=2), attention)
+    head = Stage("head", (Classifier(classes=3),))
+    network = Architecture(Shape(1, 32), (Stage("body", attending), head))
+    whole = build(network, seed=3)
+    shake(whole)
+    weights = save(tmp_path / "w.pt", whole.state_dict())
+    made = export(network, tmp_path / "out", name="hybrid", features=True, weights=weights)
+    assert made.python_difference <= 1e-5
+    assert made.onnx_difference <= 1e-4
+    monkeypatch.syspath_prepend(tmp_path / "out")
+    features = importlib.import_module("hybrid").features()
+    features.load_state_dict(torch.load(made.files["weights"], weights_only=True))
+    images = torch.rand(2, 1, 44, 60)
+    maps = features.eval()(images)
+    assert [tuple(m.shape) for m in maps] == [(2, 16, 11, 15)]
+    session = pytest.importorskip("onnxruntime").InferenceSession(str(made.files["onnx"]))
+    (found,) = session.run(None, {"image": images.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), maps[0], rtol=1e-4, atol=1e-4)
 
 
 def test_a_backbone_that_hands_out_another_map_is_noticed(tmp_path, monkeypatch):

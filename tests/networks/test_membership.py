@@ -38,6 +38,11 @@ def test_mobilenet_v4s_are_points_of_their_space(name):
     assert space.decode(found.genes).digest == network.digest
 
 
+@pytest.mark.parametrize("name", ["mobilenet_v4_conv_small", "mobilenet_v4_hybrid_medium"])
+def test_small_images_relax_networks_of_mobilenet_v4_as_they_relax_its_space(name):
+    assert stand(name, resolution=32, small_images=True)[2].verdict == "in"
+
+
 @pytest.mark.parametrize(
     ("name", "genes", "text"),
     [
