@@ -54,13 +54,15 @@ ACT = Choice("act", ("relu", "gelu"))
 FIRST = Choice("first", (0, 3, 5), ordinal=True)
 KERNEL = Choice("kernel", (0, 3, 5), ordinal=True)
 STRIDED_KERNEL = Choice("kernel", (3, 5), ordinal=True)
-KEPT = Choice("kept", {"yes": True, "no": False})
 EXPAND = Choice("expand", (2, 3, 4, 6), ordinal=True)
 # Of the conv networks, hybrid-medium, and hybrid-large.
 STYLE = Choice(
     "style",
     {"relu": UIB(), "relu_scaled": UIB(scale=True), "gelu_scaled": UIB(act="gelu", scale=True)},
 )
+
+NEEDED = (FIRST, KERNEL, EXPAND, STYLE)
+DISPENSABLE = (Choice("kept", {"yes": True, "no": False}), *NEEDED)
 
 
 def bottleneck(picked: Mapping[str, Any], channels: int, stride: int = 1) -> Op:
@@ -82,18 +84,18 @@ def convolutions(stage: int, channels: int, stride: int, act: str) -> Iterator[O
     yield Conv(channels=channels, act=act)
 
 
-def stem(stride: int) -> Slot:
-    """The 3x3 convolution at the start."""
-
-    def make(picked: Mapping[str, Any], shape: Shape) -> Iterator[Op]:
-        yield Conv(kernel=3, channels=picked["width"], stride=stride, act=picked["act"])
-
-    return Slot(name="stem", stage="stem", choices=(width(STEMS), ACT), make=make)
-
-
 def width(options: Sequence[int]) -> Choice:
     """Channels of a stage."""
     return Choice("width", options, ordinal=True)
+
+
+def convolution(name: str, widths: Sequence[int], kernel: int, stride: int) -> Slot:
+    """One convolution, which is a stage: the stem, and the last one before the pool."""
+
+    def make(picked: Mapping[str, Any], shape: Shape) -> Iterator[Op]:
+        yield Conv(kernel=kernel, channels=picked["width"], stride=stride, act=picked["act"])
+
+    return Slot(name=name, stage=name, choices=(width(widths), ACT), make=make)
 
 
 def first_stage(stride: int) -> Slot:
@@ -126,62 +128,35 @@ def entry(stage: int, stride: int) -> Slot:
     return Slot(name=f"stage{stage}_1", stage=f"stage{stage}", choices=tuple(choices), make=make)
 
 
-def layer(stage: int, index: int) -> Slot:
-    """A layer after the first."""
-    name = f"stage{stage}_{index}"
-    choices = (FIRST, KERNEL, EXPAND, STYLE)
-    if stage in ATTENTION and index <= LEAST_DEPTH:
-        return Slot(name=name, stage=f"stage{stage}", choices=choices, make=bottlenecks)
-    return Slot(name=name, stage=f"stage{stage}", choices=(KEPT, *choices), make=bottlenecks)
-
-
-def bottlenecks(picked: Mapping[str, Any], shape: Shape) -> Iterator[Op]:
-    """One, or none where it is left out."""
+def kept(picked: Mapping[str, Any], shape: Shape) -> Iterator[Op]:
+    """A bottleneck, or nothing where it is left out."""
     if picked.get("kept", True):
         yield bottleneck(picked, shape.channels)
 
 
-def attention(stage: int, index: int, choices: tuple[Choice, ...]) -> Slot:
-    """Attention before a layer, or nothing."""
-    return Slot(
-        name=f"stage{stage}_{index}_attention",
-        stage=f"stage{stage}",
-        choices=choices,
-        make=attentions,
-    )
-
-
-def attentions(picked: Mapping[str, Any], shape: Shape) -> Iterator[Op]:
-    """One, or none."""
+def attention(picked: Mapping[str, Any], shape: Shape) -> Iterator[Op]:
+    """Attention, or nothing."""
     if picked["heads"] is not None:
         heads, channels = picked["heads"]
-        yield MobileMQA(
-            heads=heads, key_channels=channels, kv_stride=KV_STRIDES[picked.get("keys", "halved")]
-        )
+        kv_stride = KV_STRIDES[picked.get("keys", "halved")]
+        yield MobileMQA(heads=heads, key_channels=channels, kv_stride=kv_stride)
 
 
 def layers(stage: int, size: int) -> Iterator[Slot]:
-    """The layers after the first and attention between them, on a map of ``size`` pixels a side."""
+    """The layers after the first and attention before them, on a map of ``size`` pixels a side."""
     greatest = STAGES[stage][1]
     heads: dict[str, tuple[int, int] | None] = {"none": None}
     for count, channels in ATTENTION.get(stage, ()):
         heads[f"{count}x{channels}"] = count, channels
-    choices = [Choice("heads", heads)]
-    if size <= LARGEST_MAP:
-        choices.append(Choice("keys", tuple(KV_STRIDES)))
+    attending: tuple[Choice, ...] = (Choice("heads", heads), Choice("keys", tuple(KV_STRIDES)))
+    if size > LARGEST_MAP:
+        attending = attending[:1]
     for index in range(2, greatest + 1):
+        name, of = f"stage{stage}_{index}", f"stage{stage}"
         if stage in ATTENTION and index > greatest - ATTENDING:
-            yield attention(stage, index, tuple(choices))
-        yield layer(stage, index)
-
-
-def final() -> Slot:
-    """The 1x1 convolution before the pool."""
-
-    def make(picked: Mapping[str, Any], shape: Shape) -> Iterator[Op]:
-        yield Conv(channels=picked["width"], act=picked["act"])
-
-    return Slot(name="final", stage="final", choices=(width(FINALS), ACT), make=make)
+            yield Slot(name=f"{name}_attention", stage=of, choices=attending, make=attention)
+        needed = stage in ATTENTION and index <= LEAST_DEPTH
+        yield Slot(name=name, stage=of, choices=NEEDED if needed else DISPENSABLE, make=kept)
 
 
 def head(classes: int) -> Slot:
@@ -196,13 +171,13 @@ def head(classes: int) -> Slot:
 def space(resolution: int = 224, classes: int = 1000, in_channels: int = 3) -> SearchSpace:
     """The space at a resolution; small images relax the early strides."""
     stem_stride, *strides = relax_strides((2,) * (1 + len(STAGES)), resolution)
-    slots = [stem(stem_stride), first_stage(strides[0])]
+    slots = [convolution("stem", STEMS, 3, stem_stride), first_stage(strides[0])]
     for stage in (2, 3, 4):
         size = math.ceil(resolution / math.prod((stem_stride, *strides[:stage])))
         slots += [entry(stage, strides[stage - 1]), *layers(stage, size)]
     return SearchSpace(
         name="mobilenet_v4",
         input=Shape(in_channels, resolution),
-        slots=(*slots, final(), head(classes)),
+        slots=(*slots, convolution("final", FINALS, 1, 1), head(classes)),
         paper="Qin et al. 2024, https://arxiv.org/abs/2404.10518",
     )

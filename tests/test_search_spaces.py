@@ -153,7 +153,7 @@ def test_a_cut_down_mobilenet_v4_holds_as_many_networks_as_are_found_one_by_one(
     slots = {slot.name: slot for slot in space.slots}
     attention = slots["stage3_7_attention"]
     layers = [slots[name] for name in ("stage3_6", "stage3_7", "stage3_8")]
-    two = (mobilenet_v4.KEPT, Choice("first", (0, 3)), Choice("kernel", (0, 5)))
+    two = (mobilenet_v4.DISPENSABLE[0], Choice("first", (0, 3)), Choice("kernel", (0, 5)))
     one = (Choice("expand", (2,)), Choice("style", {"relu": UIB()}))
     small = [replace(slot, choices=(*two, *one)) for slot in layers]
     cut = replace(space, slots=(slots["stem"], small[0], attention, *small[1:], slots["head"]))

@@ -14,7 +14,9 @@ from nas.measure.graphs import empty_graph, kernel_graph, layer_graph
 from nas.ops.efficientformer import AttentionDown, TalkingAttention
 from nas.ops.ghost import GhostBottleneck
 from nas.ops.mbconv import MBConv
+from nas.ops.mqa import MobileMQA
 from nas.ops.residual import Bottleneck
+from nas.ops.uib import UIB
 from nas.shape import Kernel, Shape
 
 SPACES = [
@@ -28,6 +30,8 @@ LAYERS = [
     Layer(Bottleneck(groups=4, gc=0.25), Shape(16, 8)),
     Layer(TalkingAttention(heads=2, inner_stride=2), Shape(16, 7)),
     Layer(AttentionDown(heads=2), Shape(16, 7)),
+    Layer(MobileMQA(heads=2, kv_stride=2), Shape(16, 7)),
+    Layer(UIB(first=5, scale=True), Shape(16, 7)),
 ]
 """Of kinds of kernels that no space above has."""
 
