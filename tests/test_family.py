@@ -16,6 +16,8 @@ from nas.networks.archstring import arch_string
 from nas.ops.conv import Classifier, Conv
 from nas.ops.down import LocalDown
 from nas.ops.mbconv import FusedMBConv, MBConv
+from nas.ops.mqa import MobileMQA
+from nas.ops.uib import UIB
 from nas.ops.unified import AttentionBlock, ConvBlock
 from nas.report import plots
 from nas.scale import scale
@@ -275,10 +277,16 @@ def test_what_has_no_backbone():
 
 KINDS = {"ds": MBConv, "ir": MBConv, "er": FusedMBConv, "cn": Conv}
 ACTS = {"re": "relu", "r6": "relu6", "hs": "hswish", "sw": "swish"}
-LONG_ACTS = {"relu": "relu", "relu6": "relu6", "hard_swish": "hswish", "swish": "swish"}
+LONG_ACTS = {
+    "relu": "relu",
+    "relu6": "relu6",
+    "hard_swish": "hswish",
+    "swish": "swish",
+    "gelu": "gelu",
+}
 
 
-def decoded(block, default, base, inner, gate):
+def decoded(block, default, base, inner, gate, scale):
     """timm's grammar, as its ``_decode_block_str`` documents it: a type, then tokens of letters and
     a number, any order."""
     kind, *tokens = block.split("_")
@@ -286,7 +294,7 @@ def decoded(block, default, base, inner, gate):
     acts = [ACTS[token[1:]] for token in tokens if token[0] == "n" and token not in flags]
     numbers = {}
     for token in tokens:
-        found = re.fullmatch(r"(r|k|s|e|c|se)([\d.]+)", token)
+        found = re.fullmatch(r"(r|k|s|e|c|se|a|h|d|v)([\d.]+)", token)
         if found:
             numbers[found[1]] = float(found[2])
         else:
@@ -299,6 +307,12 @@ def decoded(block, default, base, inner, gate):
             yield FusedMBConv(expand=1, stride=stride, **common)
         elif kind == "cn":
             yield Conv(stride=stride, **common)
+        elif kind == "uir":
+            first = int(numbers["a"])
+            yield UIB(first=first, expand=numbers["e"], stride=stride, scale=scale, **common)
+        elif kind == "mqa":
+            heads, width, down = (int(numbers.get(name, 1)) for name in "hdv")
+            yield MobileMQA(heads=heads, key_channels=width, kv_stride=down)
         else:
             se = (
                 {"se": numbers["se"], "se_base": base, "se_act": inner, "se_gate": gate}
@@ -317,11 +331,12 @@ def rebuilt(text, size):
     inner = LONG_ACTS[given.get("se_act", "relu")]
     gate = {"sigmoid": "sigmoid", "hard_sigmoid": "hsigmoid"}[given.get("se_gate", "sigmoid")]
     base = "expanded" if given.get("se_from_exp") else "input"
+    scale = "layer_scale_init_value" in given
     body = [
         op
         for stage in text["arch_def"]
         for block in stage
-        for op in decoded(block, act, base, inner, gate)
+        for op in decoded(block, act, base, inner, gate, scale)
     ]
     stem = Conv(kernel=3, stride=2, channels=given["stem_size"], act=act)
     if text["model"] == "EfficientNet":
@@ -330,7 +345,15 @@ def rebuilt(text, size):
             Classifier(classes=given["num_classes"]),
         )
     else:
-        head = (Classifier(classes=given["num_classes"], hidden=given["num_features"], act=act),)
+        norm = given.get("head_norm", False)
+        head = (
+            Classifier(
+                classes=given["num_classes"],
+                hidden=given["num_features"],
+                hidden_norm=norm,
+                act=act,
+            ),
+        )
     return Architecture(Shape(given["in_chans"], size), (Stage("all", (stem, *body, *head)),))
 
 
@@ -357,6 +380,8 @@ def bare(network):
         "mobilenet_v2",
         "mobilenet_v3_large",
         "mobilenet_v3_small",
+        "mobilenet_v4_conv_small",
+        "mobilenet_v4_hybrid_large",
     ],
 )
 def test_an_independent_parser_reads_the_same_network(name):
@@ -372,6 +397,21 @@ def test_the_string_of_b0_is_timms_own():
     )
 
 
+def test_the_string_of_a_hybrid_mobilenet_v4_is_timms_own():
+    found = arch_string(networks.get("mobilenet_v4_hybrid_large")).to_json()
+    assert found["arch_def"][2][:5] == [
+        "uir_r1_a3_s2_k5_e4_c192",
+        "uir_r3_a3_s1_k3_e4_c192",
+        "uir_r1_a3_s1_k5_e4_c192",
+        "uir_r2_a5_s1_k3_e4_c192",
+        "mqa_r1_k3_s1_h8_d48_v2_c192",
+    ]
+    assert found["arch_def"][4] == ["cn_r1_k1_s1_c960"]
+    arguments = found["arguments"]
+    assert (arguments["act_layer"], arguments["layer_scale_init_value"]) == ("gelu", 1e-5)
+    assert (arguments["head_bias"], arguments["head_norm"]) == (False, True)
+
+
 def within(*ops):
     stem, head = (
         Stage("stem", (Conv(kernel=3, channels=8, stride=2),)),
@@ -384,7 +424,10 @@ def within(*ops):
     ("network", "message"),
     [
         (lambda: networks.get("fbnet_a"), "timm does not group the 1x1 convolutions"),
-        (lambda: networks.get("uninet_b0"), "no word for activation 'gelu'"),
+        (lambda: networks.get("uninet_b0"), "no word for 'uni_conv'"),
+        (lambda: within(MBConv(act="gelu")), "no word for activation 'gelu'"),
+        (lambda: within(UIB(), UIB(scale=True)), "blocks all have a layer scale, or none has"),
+        (lambda: within(UIB(scale=True)), "timm's EfficientNet has no layer scale"),
         (lambda: within(AttentionBlock()), "no word for 'uni_attention'"),
         (lambda: within(MBConv(channels=8, skip="pool")), "timm's shortcut is the identity"),
         (lambda: within(Conv(channels=8, groups=2)), "timm's cn has no groups"),

@@ -3,7 +3,8 @@
 timm (https://github.com/huggingface/pytorch-image-models, timm/models/_efficientnet_builder.py)
 writes a block as a type and tokens: ``ir_r2_k3_s2_e6_c24_se0.25`` is two inverted residuals of
 kernel 3, the first at stride 2, expansion 6, 24 channels. Types: ``ds`` depthwise and 1x1
-convolution, ``ir`` inverted residual, ``er`` fused, ``cn`` convolution. Stem, head, default
+convolution, ``ir`` inverted residual, ``er`` fused, ``cn`` convolution, ``uir`` universal inverted
+bottleneck, ``mqa`` its attention. Stem, head, default
 activation and the kind of squeeze-and-excitation are not in the string: they are arguments of
 timm's model, and stand beside it here.
 """
@@ -14,12 +15,23 @@ from nas.arch import Architecture, Layer
 from nas.errors import ArchitectureError
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import FusedMBConv, MBConv
+from nas.ops.mqa import MobileMQA
+from nas.ops.uib import UIB
 from nas.shape import Op, make_divisible
 
 __all__ = ["ArchString", "arch_string"]
 
 ACTS = {"relu": "re", "relu6": "r6", "hswish": "hs", "swish": "sw"}
-ACT_LAYERS = {"relu": "relu", "relu6": "relu6", "hswish": "hard_swish", "swish": "swish"}
+ACT_LAYERS = {
+    "relu": "relu",
+    "relu6": "relu6",
+    "hswish": "hard_swish",
+    "swish": "swish",
+    "gelu": "gelu",
+}
+"""Of a whole model: a block has no word for GELU."""
+LAYER_SCALE = 1e-5
+"""Where timm's layer scales of MobileNetV4 start."""
 GATES = {"sigmoid": "sigmoid", "hsigmoid": "hard_sigmoid"}
 
 
@@ -31,7 +43,7 @@ class ArchString:
     """Block strings per stage."""
     model: str
     """The class of timm's."""
-    arguments: dict[str, str | int | bool]
+    arguments: dict[str, str | float | bool]
     """The class's arguments by name."""
 
     def __str__(self) -> str:
@@ -54,8 +66,9 @@ def arch_string(network: Architecture) -> ArchString:
     parts = _parts(network)
     act = _act(parts.stem)
     squeezing = _squeezing(parts)
+    scaled = _scaled(parts)
     stages = [_stage_strings(layers, act) for layers in parts.stages]
-    arguments: dict[str, str | int | bool] = {
+    arguments: dict[str, str | float | bool] = {
         "num_classes": parts.classifier.classes,
         "in_chans": network.input.channels,
         "stem_size": parts.stem.out_shape.channels,
@@ -69,14 +82,20 @@ def arch_string(network: Architecture) -> ArchString:
     if parts.classifier.hidden:
         arguments |= {
             "num_features": parts.classifier.hidden,
-            "head_bias": parts.classifier.hidden_bias,
+            "head_bias": parts.classifier.hidden_bias and not parts.classifier.hidden_norm,
             "se_from_exp": expanded,
         }
+        if parts.classifier.hidden_norm:
+            arguments["head_norm"] = True
+        if scaled is not None:
+            arguments["layer_scale_init_value"] = LAYER_SCALE
         stages.append((_words(parts.last, act).with_repeats(1),))
         return ArchString(arch_def=tuple(stages), model="MobileNetV3", arguments=arguments)
     if squeezing is not None and expanded:
         why = "timm's EfficientNet squeezes to a share of a block's input"
         raise _unsayable(squeezing.first, why)
+    if scaled is not None:
+        raise _unsayable(scaled, "timm's EfficientNet has no layer scale")
     arguments["num_features"] = parts.last.out_shape.channels
     return ArchString(arch_def=tuple(stages), model="EfficientNet", arguments=arguments)
 
@@ -145,6 +164,19 @@ def _squeezing(parts: _Parts) -> _Squeezing | None:
     return _Squeezing(first, base, act, gate)
 
 
+def _scaled(parts: _Parts) -> Layer | None:
+    """The first layer with a layer scale; None if none has one."""
+    first: dict[bool, Layer] = {}
+    for stage in parts.stages:
+        for layer in stage:
+            if isinstance(layer.op, UIB | MobileMQA):
+                scales = isinstance(layer.op, MobileMQA) or layer.op.scale
+                first.setdefault(scales, layer)
+    if len(first) > 1:
+        raise _unsayable(first[False], "timm's blocks all have a layer scale, or none has one")
+    return first.get(True)
+
+
 # -- blocks ---------------------------------------------------------------------------------------
 
 
@@ -186,6 +218,13 @@ def _words(layer: Layer, default_act: str) -> _Words:
         return _conv_words(layer, op, default_act)
     if isinstance(op, MBConv | FusedMBConv):
         return _inverted_words(layer, op, default_act)
+    if isinstance(op, UIB):
+        return _universal_words(layer, op, default_act)
+    if isinstance(op, MobileMQA):
+        rest = [f"k{op.kernel}", f"h{op.heads}", f"d{op.key_channels}"]
+        if op.kv_stride > 1:
+            rest.append(f"v{op.kv_stride}")
+        return _Words("mqa", 1, (*rest, f"c{layer.out_shape.channels}"))
     raise _unsayable(layer, f"timm's strings have no word for '{op.key}'")
 
 
@@ -213,6 +252,16 @@ def _inverted_words(layer: Layer, op: MBConv | FusedMBConv, default_act: str) ->
     return _Words(kind, op.stride, tuple(rest))
 
 
+def _universal_words(layer: Layer, op: UIB, default_act: str) -> _Words:
+    if op.skip == "pool":
+        raise _unsayable(layer, "timm's shortcut is the identity")
+    rest = [f"a{op.first}", f"k{op.kernel}", f"e{op.expand:g}", f"c{layer.out_shape.channels}"]
+    rest += _act_token(layer, default_act)
+    if op.skip == "none" and layer.shape == layer.out_shape:
+        rest.append("noskip")
+    return _Words("uir", op.stride, tuple(rest))
+
+
 def _kind(layer: Layer, op: MBConv | FusedMBConv) -> str:
     """The block's type in timm, checked to mean what the layer does."""
     if op.skip == "pool":
@@ -235,14 +284,18 @@ def _kind(layer: Layer, op: MBConv | FusedMBConv) -> str:
 
 def _act(layer: Layer) -> str:
     act = str(getattr(layer.op, "act", ""))
-    if act not in ACTS:
+    if act not in ACT_LAYERS:
         raise _unsayable(layer, f"timm's strings have no word for activation '{act}'")
     return act
 
 
 def _act_token(layer: Layer, default_act: str) -> list[str]:
     act = _act(layer)
-    return [] if act == default_act else [f"n{ACTS[act]}"]
+    if act == default_act:
+        return []
+    if act not in ACTS:
+        raise _unsayable(layer, f"timm's strings have no word for activation '{act}'")
+    return [f"n{ACTS[act]}"]
 
 
 def _unsayable(layer: Layer, why: str) -> ArchitectureError:
