@@ -212,6 +212,18 @@ class Architecture:
         """Everything a runtime executes, in order."""
         return chain.from_iterable(layer.kernels for layer in self.layers)
 
+    def trained_kernels(self) -> Iterator[Kernel]:
+        """Everything a training executes: `kernels`, but for branches that are folded to ship."""
+        return chain.from_iterable(layer.op.trained(layer.shape) for layer in self.layers)
+
+    @property
+    def deployed(self) -> "Architecture":
+        """The network that ships: itself, but for branches that are folded."""
+        stages = []
+        for stage in self.stages:
+            stages.append(Stage(stage.name, tuple(op.deployed for op in stage.ops)))
+        return Architecture(self.input, tuple(stages))
+
     @cached_property
     def digest(self) -> str:
         """Name of the computation: 20 hex digits over the chain of (op, input shape).

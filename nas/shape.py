@@ -145,6 +145,15 @@ class Op(ABC):
     def kernels(self, shape: Shape) -> tuple[Kernel, ...]:
         """What a runtime executes at that input shape, in order."""
 
+    def trained(self, shape: Shape) -> Sequence[Kernel]:
+        """What a training executes: the same, but for branches that are folded to be shipped."""
+        return self.kernels(shape)
+
+    @property
+    def deployed(self) -> "Op":
+        """The operator that ships: itself, but for branches that are folded."""
+        return self
+
     def held(self, shape: Shape) -> Sequence[int]:
         """Values kept alive while each kernel runs, beside what it reads and writes; empty: none.
 

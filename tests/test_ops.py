@@ -2,12 +2,14 @@ import pytest
 
 from nas.arch import Layer
 from nas.errors import ArchitectureError
+from nas.latency.keys import layer_key
 from nas.ops import op_from_json
 from nas.ops.down import GlobalDown
 from nas.ops.gates import eca_kernel
 from nas.ops.ghost import GhostBottleneck
 from nas.ops.mbconv import MBConv
 from nas.ops.mqa import MobileMQA
+from nas.ops.rep import RepConv
 from nas.ops.residual import Bottleneck, group_count
 from nas.ops.uib import UIB
 from nas.ops.unified import AttentionBlock, ConvBlock, TokenMLPBlock, heads
@@ -44,6 +46,7 @@ from nas.shape import Kernel, Shape
         ({"op": "bottleneck", "gate_at": "in"}, "gate_at must be one of 'out', 'middle', not 'in'"),
         ({"op": "bottleneck", "ratio": 0}, "ratio must be above 0 and at most 8, not 0"),
         ({"op": "bottleneck", "groups": 0}, "groups must be at least 1, not 0"),
+        ({"op": "rep_conv", "branches": 0}, "branches must be 1 to 16, not 0"),
         ({"op": "ghost", "stride": 3}, "stride must be 1 or 2, not 3"),
         ({"op": "uni_mlp", "tokens": 0}, "tokens must be 1 to 16384, not 0"),
         ({"op": "uni_conv", "expand": 0}, "expand must be above 0 and at most 64, not 0"),
@@ -72,6 +75,22 @@ def test_the_filter_of_eca_grows_with_the_logarithm_of_the_channels():
 def test_groups_stay_as_far_as_they_divide_the_channels():
     assert [group_count(32, channels) for channels in (128, 24, 16, 7)] == [32, 24, 16, 7]
     assert [group_count(4, channels) for channels in (16, 6, 7)] == [4, 3, 1]
+
+
+def test_branches_cost_what_they_fold_into():
+    shape = Shape(8, 14)
+    branches, folded = RepConv(branches=2), RepConv(deploy=True)
+    assert branches.deployed == folded == folded.deployed
+    assert branches.kernels(shape) == folded.kernels(shape) == folded.trained(shape)
+    assert Layer(branches, shape).params == 9 * 8 * 8 + 8
+    trained = sum(kernel.params for kernel in branches.trained(shape))
+    assert trained == 2 * 9 * 8 * 8 + 8 * 8 + 2 * 8 * 4
+    assert layer_key(branches, shape) == layer_key(folded, shape) == "rep_conv(deploy=True)@8x14x14"
+
+
+def test_a_depthwise_convolution_keeps_its_channels():
+    with pytest.raises(ArchitectureError, match="keeps the 8 channels, and cannot make 16 of them"):
+        Layer(RepConv(depthwise=True, channels=16), Shape(8, 4)).kernels  # noqa: B018
 
 
 def test_a_ghost_module_needs_two_halves():

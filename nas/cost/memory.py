@@ -18,7 +18,7 @@ def training_bytes(network: Architecture, batch_size: int) -> int:
     those that do not: within a factor of two of what torch takes.
     """
     # All outputs at once: the backward pass needs them again.
-    activations = sum(kernel.out_elements for kernel in network.kernels())
+    activations = sum(kernel.out_elements for kernel in network.trained_kernels())
     return FLOAT_BYTES * (
         batch_size * (network.input.elements + activations) + COPIES_OF_WEIGHTS * network.params
     )

@@ -16,6 +16,7 @@ from torch.onnx import register_custom_op_symbolic, symbolic_helper  # type: ign
 
 from nas.errors import ArchitectureError, UsageError
 from nas.model.mqa import MultiQuery
+from nas.model.rep import folded
 from nas.shape import Shape
 
 if TYPE_CHECKING:
@@ -73,12 +74,13 @@ def onnx_model(
     """A network for inference: ``image`` (batch, *shape) to ``logits``.
 
     Whatever is shipped or timed as ONNX is made here, so that a latency table is of the graphs that
-    `nas export` writes. ``any_size``: outputs are maps, and height and width are free too; the
-    output ``mask`` has no channels. The network is left in evaluation mode. Raises
-    `ArchitectureError` if torch cannot write it.
+    `nas export` writes. Branches are folded. ``any_size``: outputs are maps, and height and width
+    are free too; the output ``mask`` has no channels. The network is left in evaluation mode.
+    Raises `ArchitectureError` if torch cannot write it.
     """
     import onnx
 
+    network = folded(network)
     _register_shuffle()
     for part in network.modules():
         if isinstance(part, MultiQuery):

@@ -14,6 +14,7 @@ from nas.export.verification import macs_of, shake
 from nas.metadata import Metadata
 from nas.model import build
 from nas.model.features import features_of
+from nas.model.rep import folded
 from nas.model.segmenter import MARK, Segmenter, body, segmenter
 from nas.model.weights import Loaded, Weights, load_weights
 
@@ -61,21 +62,23 @@ def network_product(
     architecture: Architecture, weights: Weights | None, metadata: Metadata
 ) -> Product:
     """The whole network."""
-    network = other = build(architecture)
+    network = build(architecture)
     loaded = None if weights is None else load_weights(network, weights)
+    shipped = architecture.deployed
+    module = other = folded(network)
     if weights is None:
         # A new network's norms are all the identity, which would hide mistakes in the Python file.
-        other = build(architecture)
+        other = build(shipped)
         shake(other)
     return Product(
-        architecture=architecture,
-        module=network,
+        architecture=shipped,
+        module=module,
         other=other,
         loaded=loaded,
-        source=lambda: python_source(architecture, metadata),
+        source=lambda: python_source(shipped, metadata),
         metadata=metadata,
-        params=architecture.params,
-        macs=architecture.macs,
+        params=shipped.params,
+        macs=shipped.macs,
     )
 
 
@@ -84,17 +87,18 @@ def backbone_product(
 ) -> Product:
     """Its layers up to the last map; of a segmenter's weights, those of its body."""
     network = build(architecture)
-    layers = backbone(architecture)
+    shipped = architecture.deployed
+    layers = backbone(shipped)
     # Maps have no class names.
     metadata = dataclasses.replace(metadata, classes=())
     if weights is not None and pixel_classes(weights):
         weights = _of_body(weights)
     loaded = None if weights is None else load_weights(network, weights)
-    other = features_of(build(architecture), layers)
+    other = features_of(build(shipped), layers)
     shake(other)
     return Product(
         architecture=layers.architecture,
-        module=features_of(network, layers),
+        module=features_of(folded(network), layers),
         other=other,
         loaded=loaded,
         source=lambda: features_source(layers, metadata),
@@ -134,17 +138,19 @@ def segmenter_product(architecture: Architecture, weights: Weights, metadata: Me
     pixels = pixel_classes(weights)
     network = segmenter(architecture, pixels)
     loaded = load_weights(network, weights)
-    layers = body(architecture).architecture
+    network = folded(network)
+    shipped = architecture.deployed
+    layers = body(shipped).architecture
     return Product(
         architecture=layers,
         module=network,
         other=network,
         loaded=loaded,
         onnx=_WithMasks(network),
-        source=lambda: masks_source(architecture, pixels, metadata),
+        source=lambda: masks_source(shipped, pixels, metadata),
         metadata=metadata,
         params=sum(value.numel() for value in network.parameters()),
-        macs=macs_of(network, architecture.input),
+        macs=macs_of(network, shipped.input),
         outputs=("logits", "mask"),
         # Layers up to stride 16 may hold operators of one size, such as attention over a map.
         any_size=takes_any_size(layers),

@@ -25,9 +25,9 @@ _KERNEL = re.compile(
 def layer_key(op: Op | str, shape: Shape) -> str:
     """The key of an op at an input shape: ``conv(channels=16,kernel=3)@3x32x32``.
 
-    ReLU and ReLU6 take the same time and share a row.
+    ReLU and ReLU6 take the same time and share a row. Branches share that of what they fold into.
     """
-    signature = op if isinstance(op, str) else op.signature
+    signature = op if isinstance(op, str) else op.deployed.signature
     return f"{_RELU6.sub('', signature)}@{shape}"
 
 

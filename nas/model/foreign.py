@@ -53,6 +53,8 @@ SOURCES = (
     Source(first="layers.0.weight", name="torchvision (MnasNet)", eps=1e-5),
     Source(first="conv1.weight", name="torchvision or timm (ResNet)", eps=1e-5),
     Source(first="stem.conv1.conv.weight", name="timm", eps=1e-5),
+    Source(first="stem.conv_kxk.conv.weight", name="timm (RepVGG)", eps=1e-5),
+    Source(first="stem.conv_kxk.0.conv.weight", name="timm (MobileOne)", eps=1e-5),
 )
 COARSE_EPS = 1e-3
 """torchvision's MobileNetV3, EfficientNetV2 and EfficientNet-B5 to B7."""

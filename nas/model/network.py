@@ -22,7 +22,8 @@ class Network(nn.Module):
     ``expand``, ``depthwise``, ``se``, ``project``, ``shortcut``; of a BasicBlock ``first``,
     ``second``, of a Bottleneck ``reduce``, ``spatial``, ``expand``, each with ``shortcut`` and with
     ``se``, ``eca`` or ``gc`` for a gate; of a MobileMQA ``norm``, ``attention``, ``scale``,
-    ``shortcut``; of a Classifier ``hidden``, ``linear``; a Conv and a Norm are their own part. Of
+    ``shortcut``; of a RepConv ``identity``, ``branches``, ``pointwise``, or ``conv`` where these
+    are folded; of a Classifier ``hidden``, ``linear``; a Conv and a Norm are their own part. Of
     EfficientFormerV2's ConvFFN ``expand``, ``depthwise``, ``project``, ``scale``; of its attention
     ``attend``, ``scale``; of its AttentionDown ``conv``, ``attend``. Of UniNet's
     ConvBlock ``norm``, ``expand``, ``depthwise`` or ``dense``, ``se``, ``project``, ``shortcut``;

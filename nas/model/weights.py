@@ -16,6 +16,7 @@ from nas.errors import ArchitectureError, RunError, TrainingError
 from nas.files import one_line, write_with
 from nas.model.foreign import translate
 from nas.model.network import Network
+from nas.model.rep import FoldedConv, RepConv
 from nas.model.segmenter import Segmenter
 
 __all__ = ["Loaded", "State", "Weights", "load", "load_weights", "read", "read_weights", "save"]
@@ -25,6 +26,7 @@ State = Mapping[str, Tensor]
 
 FILE = "weights.pt"
 SHOWN = 3
+FIRST_BRANCH, FOLDED = "branches.0.conv.weight", "conv.weight"
 SEGMENTER_HEAD = ("high.", "low.")
 
 
@@ -187,6 +189,7 @@ def load(network: nn.Module, state: State, path: str | Path, *, partial: bool = 
     origin = ""
     if isinstance(network, Network):
         state, origin = translate(state, network)
+    _check_forms(network, state, path)
     loaded = replace(_compared(network, state), origin=origin)
     _check(loaded, state, path, partial)
     network.load_state_dict({name: state[name] for name in loaded.loaded}, strict=False)
@@ -216,6 +219,23 @@ def _fate(own: Tensor, theirs: Tensor | None, in_head: bool) -> str:
     if in_head:
         return "head"
     return "missing" if theirs is None else "mismatched"
+
+
+def _check_forms(network: nn.Module, state: State, path: str | Path) -> None:
+    """Raise `ArchitectureError` for branches given to a folded convolution, or the reverse."""
+    for name, part in network.named_modules():
+        if isinstance(part, FoldedConv) and f"{name}.{FIRST_BRANCH}" in state:
+            raise ArchitectureError(
+                f"weights {path} are of the form that is trained, and this network is the folded "
+                f"one: its {name} has no branches. Give them to the network that was trained; "
+                "nas export folds both"
+            )
+        if isinstance(part, RepConv) and f"{name}.{FOLDED}" in state:
+            raise ArchitectureError(
+                f"weights {path} are folded, and this network is the form that is trained: its "
+                f"{name} has branches, which cannot be had back. Give them to the folded network, "
+                "the JSON file that nas export wrote beside them"
+            )
 
 
 def _check(loaded: Loaded, state: State, path: str | Path, partial: bool) -> None:

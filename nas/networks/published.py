@@ -44,13 +44,18 @@ class Published:
     macs_rule: str = "conv+linear"
     """How its authors count, see `nas.networks.rules`."""
 
+    trained: bool = False
+    """Whether its authors count branches of convolutions before they are folded."""
+
     def counts(self, architecture: Architecture) -> Counts:
         """Params and MACs as the network's authors count them, with the names of the two rules."""
+        form = architecture.trained_kernels if self.trained else architecture.kernels
+        when = ", before branches are folded" if self.trained else ""
         return {
-            "params": rules.PARAMS[self.params_rule](architecture.kernels()),
-            "params_rule": self.params_rule,
-            "macs": rules.MACS[self.macs_rule](architecture.kernels()),
-            "macs_rule": self.macs_rule,
+            "params": rules.PARAMS[self.params_rule](form()),
+            "params_rule": self.params_rule + when,
+            "macs": rules.MACS[self.macs_rule](form()),
+            "macs_rule": self.macs_rule + when,
         }
 
 
@@ -60,12 +65,15 @@ def repeat(op: Op, count: int, stride: int) -> tuple[Op, ...]:
 
 
 def chain_stages(
-    resolution: int, stem: Op, stages: Iterable[tuple[Op, ...]], head: Iterable[Op]
+    resolution: int,
+    stem: Op | tuple[Op, ...],
+    stages: Iterable[tuple[Op, ...]],
+    head: Iterable[Op],
 ) -> Architecture:
-    """Stem, numbered stages, head. A stage without ops is left out."""
+    """Stem, of one op or several, numbered stages, head. A stage without ops is left out."""
 
     def named() -> Iterator[Stage]:
-        yield Stage("stem", (stem,))
+        yield Stage("stem", stem if isinstance(stem, tuple) else (stem,))
         for number, ops in enumerate(stages, 1):
             if ops:
                 yield Stage(f"stage{number}", ops)

@@ -9,11 +9,10 @@ https://arxiv.org/abs/1904.11492. Figures are torchvision's and timm's.
 from collections.abc import Sequence
 from functools import partial
 
-from nas.arch import Architecture, Stage
-from nas.networks.published import Published, repeat
+from nas.arch import Architecture
+from nas.networks.published import Published, chain_stages, repeat
 from nas.ops.conv import Classifier, Conv
 from nas.ops.residual import BasicBlock, Bottleneck, MaxPool
-from nas.shape import Op, Shape
 
 __all__ = ["NETWORKS"]
 
@@ -24,20 +23,13 @@ STRIDES = (1, 2, 2, 2)
 STEM = (Conv(kernel=7, channels=64, stride=2), MaxPool())
 
 
-def resnet(stem: tuple[Op, ...], stages: Sequence[tuple[Op, ...]], resolution: int) -> Architecture:
-    """Stem, numbered stages, classifier."""
-    numbered = [Stage(f"stage{number}", ops) for number, ops in enumerate(stages, 1)]
-    head = Stage("head", (Classifier(),))
-    return Architecture(Shape(3, resolution), (Stage("stem", stem), *numbered, head))
-
-
 def basic(layers: Sequence[int]) -> Architecture:
     """Of two 3x3 convolutions a block."""
     stages = [
         repeat(BasicBlock(channels=width), count, stride)
         for width, count, stride in zip(WIDTHS, layers, STRIDES, strict=True)
     ]
-    return resnet(STEM, stages, 224)
+    return chain_stages(224, STEM, stages, (Classifier(),))
 
 
 def bottleneck(layers: Sequence[int], block: Bottleneck) -> Architecture:
@@ -46,7 +38,7 @@ def bottleneck(layers: Sequence[int], block: Bottleneck) -> Architecture:
         repeat(block.replace(channels=4 * width), count, stride)
         for width, count, stride in zip(WIDTHS, layers, STRIDES, strict=True)
     ]
-    return resnet(STEM, stages, 224)
+    return chain_stages(224, STEM, stages, (Classifier(),))
 
 
 def gcresnext26ts() -> Architecture:
@@ -63,7 +55,7 @@ def gcresnext26ts() -> Architecture:
             channels=4 * width, groups=width // 32, gc=0.125, gate_at="middle", act="swish"
         )
         stages.append(repeat(block, 2, stride))
-    return resnet(stem, stages, 256)
+    return chain_stages(256, stem, stages, (Classifier(),))
 
 
 TORCHVISION = "torchvision 0.28, torchvision/models/resnet.py"

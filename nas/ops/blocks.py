@@ -247,6 +247,11 @@ def resize(shape: Shape, size: int) -> Kernel:
     return replace(_pointlike("resize", shape, shape.channels), out_size=size)
 
 
+def activation(shape: Shape, act: str) -> Kernel:
+    """An activation that follows no kernel which could apply it."""
+    return _pointlike("act", shape, shape.channels, act)
+
+
 def pool(shape: Shape, stride: int, *, kernel: int = 3) -> tuple[Kernel, Shape]:
     """A 3x3 pool, average or maximum."""
     out = shape.strided(stride)

@@ -21,6 +21,7 @@ from nas.model.conv import Head
 from nas.model.gates import Eca
 from nas.model.ghost import Ghost
 from nas.model.mbconv import Block
+from nas.model.rep import RepConv
 from nas.train.droppath import DropPath
 
 __all__ = ["Staged", "forward", "run", "turned"]
@@ -169,6 +170,15 @@ def _ghost(part: Ghost, maps: Tensor) -> Tensor:
     return torch.cat([first, run(part.cheap, first)])[: part.channels]
 
 
+def _rep_conv(part: RepConv, maps: Tensor) -> Tensor:
+    first, *others = part.branches
+    total = run(first, maps)
+    for branch in (*others, part.pointwise, part.identity):
+        if branch is not None:
+            total = total + run(branch, maps)
+    return run(part.act, total)
+
+
 def _head(part: Head, maps: Tensor) -> Tensor:
     features = part.act(part.hidden(maps.mean((2, 3)).t()))
     logits: Tensor = part.linear(part.dropout(features))
@@ -189,6 +199,7 @@ _FASTER: Mapping[object, Faster] = {
     SqueezeExcite.forward: _squeeze_excite,
     Eca.forward: _eca,
     Ghost.forward: _ghost,
+    RepConv.forward: _rep_conv,
     Head.forward: _head,
     nn.ReLU.forward: _relu,
     **{

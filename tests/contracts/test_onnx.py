@@ -17,6 +17,7 @@ from nas.ops.down import GlobalDown, LocalDown, LocalGlobalDown
 from nas.ops.ghost import GhostBottleneck
 from nas.ops.mbconv import FusedMBConv, MBConv
 from nas.ops.mqa import MobileMQA
+from nas.ops.rep import RepConv
 from nas.ops.residual import BasicBlock, Bottleneck, MaxPool
 from nas.ops.uib import UIB
 from nas.ops.unified import AttentionBlock, ConvBlock, TokenMLPBlock
@@ -41,6 +42,8 @@ OPS = (
     GhostBottleneck(expand=3, channels=24, stride=2, se=0.25),
     GhostBottleneck(expand=2, channels=9, eca=True),
     MaxPool(),
+    RepConv(branches=2),
+    RepConv(depthwise=True, stride=2),
     BasicBlock(channels=24, stride=2, act="swish", gc=0.25),
     Bottleneck(groups=4, ratio=0.5, se=0.25, gate_at="middle"),
     AttentionBlock(head_channels=8),

@@ -11,6 +11,7 @@ from nas.ops.conv import Classifier, Conv
 from nas.ops.ghost import GhostBottleneck
 from nas.ops.mbconv import FusedMBConv, MBConv
 from nas.ops.mqa import MobileMQA
+from nas.ops.rep import RepConv
 from nas.ops.residual import BasicBlock, Bottleneck, MaxPool
 from nas.ops.uib import UIB
 from nas.shape import Op, Shape
@@ -61,6 +62,9 @@ def test_every_layer_of_a_space(space: SearchSpace, least: int) -> None:
         GhostBottleneck(expand=3, channels=9, stride=2, kernel=5, eca=True, act="hswish"),
         GhostBottleneck(expand=1),
         MaxPool(),
+        RepConv(branches=2, channels=24, stride=2),
+        RepConv(depthwise=True, kernel=5),
+        RepConv(kernel=1, act=""),
         BasicBlock(channels=24, stride=2, kernel=5, se=0.25, gate_at="middle"),
         BasicBlock(gc=0.25, act="swish"),
         Bottleneck(channels=24, eca=True),

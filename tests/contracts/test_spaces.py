@@ -69,6 +69,7 @@ def agree(network):
         "ghostnet_100",
         "ecaresnet50",
         "gcresnext26ts",
+        "repvgg_a0",
     ],
 )
 def test_the_fast_forward_pass_gives_what_the_modules_give(name):

@@ -57,6 +57,7 @@ PARAMS = (
     ("wide_resnet50_2", 68_883_240, None),
     ("ecaresnet50", 25_557_032 + 80, None),
     ("gcresnext26ts", 10_476_600, None),
+    ("mobileone_s1", 4.8, 1),
 )
 
 
@@ -124,6 +125,7 @@ MACS = (
     ("resnext50_32x4d", 1, 224, 4230, "conv+linear"),
     ("wide_resnet50_2", 1, 224, 11398, "conv+linear"),
     ("gcresnext26ts", 1, 256, 2430, "fvcore"),
+    ("mobileone_s1", 1, 224, 825, "conv+linear"),
 )
 
 
@@ -152,6 +154,21 @@ def test_widths_round_as_their_authors_round(name, width, millions):
     """timm's mobilenetv2_050, mobilenetv2_140 and mobilenetv4; tensorflow/tpu's README."""
     decimals = 1 if name == "mnasnet_a1" else 2
     assert round(networks.get(name, width=width).params / 1e6, decimals) == millions
+
+
+@pytest.mark.parametrize(
+    ("name", "params"), [("repvgg_a0", 9_108_968), ("mobileone_s1", 4_825_192)]
+)
+def test_before_branches_are_folded_networks_have_timms_parameters(name, params):
+    network = networks.get(name)
+    assert rules.all_trainable(network.trained_kernels()) == params > network.params
+    assert network.params == network.deployed.params
+
+
+def test_repvgg_is_published_with_its_branches():
+    counts = networks.published("repvgg_a0").counts(networks.get("repvgg_a0"))
+    assert counts["params"] == 9_108_968
+    assert counts["params_rule"] == "all trainable, before branches are folded"
 
 
 def test_the_general_rules_agree_with_the_network_itself():
