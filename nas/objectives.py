@@ -226,6 +226,8 @@ class Objectives:
 
     each: tuple[Objective, ...]
     reward: Reward | None = None
+    quality_alone: bool = False
+    """Whether strategies are told the quality alone, as all networks cost about as much."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -247,6 +249,12 @@ class Objectives:
         """The first metric of which more is better, or the first of all if there is none."""
         return (*self.maximized, *self.names)[0]
 
+    @property
+    def told_count(self) -> int:
+        """How many losses strategies are told."""
+        is_one_number = self.reward is not None or self.quality_alone
+        return 1 if is_one_number else len(self.each)
+
     def losses(self, metrics: Metrics) -> tuple[float, ...]:
         """For fronts and picks: on the selection set, lower is better."""
         return tuple(objective.loss(metrics) for objective in self.each)
@@ -256,6 +264,8 @@ class Objectives:
         if self.reward is not None:
             # Strategies minimise, and a reward is better the higher it is.
             return (1 - self.reward.value(metrics),)
+        if self.quality_alone:
+            return (Objective(self.quality, "maximize").told(metrics),)
         return tuple(objective.told(metrics) for objective in self.each)
 
     def front(self, trials: Iterable[Trial]) -> list[Trial]:
@@ -286,7 +296,9 @@ class Objectives:
         """Plain JSON."""
         reward = None if self.reward is None else vars(self.reward).copy()
         each = [[objective.name, objective.direction] for objective in self.each]
-        return {"each": each, "reward": reward}
+        written: dict[str, object] = {"each": each, "reward": reward}
+        # Runs of before have no such line.
+        return written | ({"quality_alone": True} if self.quality_alone else {})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Objectives":
@@ -294,6 +306,7 @@ class Objectives:
         try:
             reward = None if data["reward"] is None else Reward(**data["reward"])
             each = tuple(Objective(str(name), direction) for name, direction in data["each"])
+            quality_alone = bool(data.get("quality_alone", False))
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"not a run's objectives: {error}") from None
         names = {objective.name for objective in each}
@@ -305,7 +318,7 @@ class Objectives:
                 "objectives must be at least one name, none twice, each with a direction, "
                 f"not {str(data)[:80]}"
             )
-        return cls(each, reward)
+        return cls(each, reward, quality_alone)
 
 
 def reference(objectives: Objectives, domain: Domain) -> tuple[float, ...]:

@@ -138,6 +138,16 @@ def test_a_reward_replaces_what_strategies_are_told():
     assert Objectives.from_json(objectives.to_json()) == objectives
 
 
+def test_where_all_networks_cost_as_much_strategies_are_told_the_quality_alone():
+    each = parse_objectives(["latency_ms", "accuracy"], COLUMNS)
+    objectives = Objectives(each, quality_alone=True)
+    metrics = {"accuracy": 0.75, "search_accuracy": 0.5, "search_likelihood": 0.2, "latency_ms": 66}
+    assert objectives.told(metrics) == (0.8,)
+    assert objectives.told_count == 1
+    assert objectives.losses(metrics) == (66.0, 0.25)
+    assert Objectives.from_json(objectives.to_json()) == objectives
+
+
 @pytest.mark.parametrize("name", ["mnasnet_soft", "mnasnet_hard", "tunas", "efficientnetv2", "mes"])
 def test_every_reward_prefers_accuracy_or_less_cost(name):
     reward = Reward(name=name, target=50.0)

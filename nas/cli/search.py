@@ -19,6 +19,7 @@ from nas.cli._options import (
 from nas.cli._progress import Live
 from nas.errors import RunError, UsageError
 from nas.record import environment, runfile
+from nas.run.bounds import AIMS
 from nas.run.execute import Result, check_free, execute
 from nas.run.plan import plan
 from nas.run.settings import FLAT, Search
@@ -157,6 +158,13 @@ Examples:
     metavar="MS",
     callback=in_milliseconds,
     help="Lower bound on the first device's latency, to search a band.",
+)
+@click.option(
+    "--aim",
+    type=click.Choice(AIMS),
+    default="budget",
+    show_default=True,
+    help="With --latency: the best network of its last tenth, or a front of all that is faster.",
 )
 @click.option(
     "--max",

@@ -12,10 +12,16 @@ from nas.cost.metric import Metric
 from nas.domain import Bound, Domain
 from nas.errors import BoundError, UsageError, unknown
 from nas.latency.table import Table
+from nas.objectives import QUALITY, UNTRAINED
 from nas.run.settings import Bounds
 from nas.space import SearchSpace
 
-__all__ = ["bounded_domain", "full_metric", "latency_margins"]
+__all__ = ["AIMS", "aimed", "bounded_domain", "full_metric", "latency_margins"]
+
+AIMS = ("budget", "front")
+"""What a bound on the latency is for, see `aimed`."""
+LAST_PART = 0.1
+"""The part of a budget, at its end, in which the best network is looked for."""
 
 STEP_UP = 1.0005
 """How far above the last refused latency the next one is tried."""
@@ -60,6 +66,42 @@ def latency_margins(
             "(or --max latency_ms@DEVICE=..)"
         )
     return margins
+
+
+def aimed(
+    space: SearchSpace,
+    tables: Sequence[Table],
+    bounds: Bounds,
+    margins: Mapping[str, Margin],
+    objectives: Sequence[str],
+) -> Bounds:
+    """The bounds of a search for the best network that a latency allows.
+
+    Whoever has 60 ms wants the best network of 60 ms. A search of the whole range does not find it:
+    short trainings prefer small networks, which learn sooner, and fronts have room for all sizes.
+    So with the aim ``budget`` the latency also gets a lower bound, a tenth below the upper one, or
+    below the slowest network's latency if that is less.
+
+    Unchanged if there is no upper bound or a lower one was asked for, if the objectives are others
+    than a quality and the first device's latency, and if no network lies in the last part.
+    """
+    if bounds.aim not in AIMS:
+        raise unknown("aim", bounds.aim, AIMS)
+    latency = latency_metric(tables[0].name)
+    plain = {latency, *QUALITY, *UNTRAINED}
+    if bounds.latency_ms is None or bounds.latency_min_ms is not None or bounds.aim == "front":
+        return bounds
+    if not plain.issuperset(full_metric(name, tables) for name in objectives):
+        return bounds
+    slowest_ms = space_costs(space, tables[:1]).extreme(latency, largest=True)[0]
+    least_ms = (1 - LAST_PART) * min(bounds.latency_ms, slowest_ms)
+    narrowed = replace(bounds, latency_min_ms=least_ms)
+    try:
+        bounded_domain(space, tables, narrowed, margins, None)
+    except BoundError:
+        # Other bounds may leave out all that is slow; what cannot be met at all is told later.
+        return bounds
+    return narrowed
 
 
 def bounded_domain(

@@ -1,20 +1,20 @@
 """A search made ready, step by step: everything that can be refused is refused here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from nas import catalog, strategies
 from nas.cost.confidence import Margin
 from nas.cost.costs import latency_metric
-from nas.domain import Domain
+from nas.domain import Bound, Domain
 from nas.errors import UsageError
 from nas.latency.table import Table
 from nas.objectives import QUALITY, Objectives, Reward, parse_objectives
 from nas.record.identity import Identity, SpaceArguments, identity, versions
 from nas.report.text import shown_share, spread
-from nas.run.bounds import bounded_domain, full_metric, latency_margins
+from nas.run.bounds import aimed, bounded_domain, full_metric, latency_margins
 from nas.run.evaluation import check_measured, make_evaluator, open_data
 from nas.run.settings import Crew, Method, Problem, Search
 from nas.space import SearchSpace
@@ -68,6 +68,8 @@ class Plan:
         lines.append(f"objectives {', '.join(self.objectives.names)}")
         if self.objectives.reward is not None:
             lines.append(f"reward     {self.objectives.reward}")
+        if self.objectives.quality_alone:
+            lines.append(_aim_line(self.objectives.quality, self.domain.bounds[0]))
         if self.domain.bounds:
             lines.append(_bounds_line(self.domain))
         lines += [_margin_line(device, margin) for device, margin in self.margins.items()]
@@ -97,14 +99,21 @@ def plan(settings: Search) -> Plan:
     arguments = _space_arguments(problem, data)
     space = _space(arguments)
     margins = latency_margins(space, tables, settings.bounds)
-    domain = bounded_domain(space, tables, settings.bounds, margins, problem.resolution)
-    objectives = _objectives(problem, tables, domain, settings.bounds.latency_ms)
+    bounds = settings.bounds
+    # A reward weighs the latency itself.
+    if not problem.reward:
+        bounds = aimed(space, tables, bounds, margins, problem.objectives)
+    domain = bounded_domain(space, tables, bounds, margins, problem.resolution)
+    objectives = replace(
+        _objectives(problem, tables, domain, bounds.latency_ms),
+        quality_alone=bounds is not settings.bounds,
+    )
     strategy = strategies.make(
         method.strategy,
         domain,
         seed=method.seed,
         # A reward makes one number of all objectives, and that is what strategies are told.
-        objectives=1 if objectives.reward is not None else len(objectives.each),
+        objectives=objectives.told_count,
     )
     warm = _warm_start(method, domain)
     settings = settings.changed(warm=recorded(method.warm, warm))
@@ -213,6 +222,13 @@ def _device_line(table: Table, domain: Domain) -> str:
     slowest_ms = domain.compiled.extreme(name, largest=True)[0]
     kind = table.info.kind
     return f"device     {table.name}: {kind}; {fastest_ms:.4g} to {slowest_ms:.4g} ms"
+
+
+def _aim_line(quality: str, latency: Bound) -> str:
+    return (
+        f"aim        the best {quality} at {latency.lower:.4g} to {latency.upper:.4g} ms; "
+        "--aim front searches all that is faster, too"
+    )
 
 
 def _bounds_line(domain: Domain) -> str:

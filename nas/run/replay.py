@@ -132,7 +132,7 @@ class _Proposer:
             run.identity.strategy.name,
             run.domain,
             seed=run.identity.seed,
-            objectives=1 if objectives.reward is not None else len(objectives.each),
+            objectives=objectives.told_count,
         )
         if isinstance(strategy, Differentiable):
             # It proposes from what its training left in the folder; nothing is trained again.

@@ -34,6 +34,7 @@ def search(
     target_ms: float | None = None,
     latency_ms: float | None = None,
     latency_min_ms: float | None = None,
+    aim: str = "budget",
     confidence: float | None = None,
     maxima: Mapping[str, float] | None = None,
     strategy: str = "gp",
@@ -78,6 +79,7 @@ def search(
     target_ms: Latency that the reward aims at; by default ``latency_ms``.
     latency_ms: Largest latency on the first device.
     latency_min_ms: Smallest latency on the first device, to search a band.
+    aim: With ``latency_ms``: ``budget``, the best network of its last tenth, or ``front``.
     confidence: Probability, 0.5 to below 1, with which bounds on latencies are kept.
     maxima: Largest value by cost metric, such as ``{"params": 5e6}``.
     strategy: Search strategy, with settings: ``name:key=value,...``.
@@ -126,6 +128,7 @@ def search(
         bounds=Bounds(
             latency_ms=latency_ms,
             latency_min_ms=latency_min_ms,
+            aim=aim,
             confidence=confidence,
             maxima=maxima or {},
         ),

@@ -53,6 +53,11 @@ class Bounds:
     """Largest latency on the first device."""
     latency_min_ms: float | None = None
     """Smallest latency on the first device, to search a band."""
+    aim: str = "budget"
+    """What ``latency_ms`` means: ``budget``, to be used up, or a limit of a ``front``.
+
+    See `nas.run.bounds.aimed`.
+    """
     confidence: float | None = None
     """Probability, 0.5 to below 1, with which every upper bound on a latency is kept.
 
@@ -143,6 +148,7 @@ FLAT: Mapping[str, tuple[str, str]] = {
     "target_ms": ("problem", "target_ms"),
     "latency_ms": ("bounds", "latency_ms"),
     "latency_min_ms": ("bounds", "latency_min_ms"),
+    "aim": ("bounds", "aim"),
     "confidence": ("bounds", "confidence"),
     "maxima": ("bounds", "maxima"),
     "resolution": ("problem", "resolution"),
@@ -234,8 +240,8 @@ class Search:
                 f"run.json holds settings this version does not know: {', '.join(strange)}"
             )
         kinds = _kinds(cls())
-        # Runs from before there was a warm start go on without one.
-        settings: dict[str, Any] = {"warm": NONE}
+        # Runs from before there were warm starts and aims had none, and searched the whole range.
+        settings: dict[str, Any] = {"warm": NONE, "aim": "front"}
         for name, value in data.items():
             # JSON has no tuples.
             settings[name] = tuple(value) if isinstance(value, list) else value

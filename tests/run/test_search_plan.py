@@ -33,7 +33,9 @@ def middle(instant, tmp_path):
 
 def test_every_network_searched_keeps_the_latency_surely_and_a_resume_knows_how(instant, tmp_path):
     upper = middle(instant, tmp_path)
-    run = instant.searched(tmp_path / "sure", latency_ms=upper, confidence=0.95, trials=4)
+    run = instant.searched(
+        tmp_path / "sure", latency_ms=upper, confidence=0.95, trials=4, aim="front"
+    )
     for trial in run.trials:
         assert sure_latency_ms(run.tables[0].estimate(run.space.decode(trial.genes)), 0.95) <= upper
     assert run.identity.margins["pixel1"].confidence == 0.95
@@ -63,9 +65,55 @@ def test_what_no_network_keeps_is_refused_with_what_one_does(instant, tmp_path):
     ).trials
 
 
+def test_a_latency_is_a_budget_to_be_used_up(instant, tmp_path):
+    upper = middle(instant, tmp_path)
+    run = instant.searched(tmp_path / "budget", latency_ms=upper, trials=6)
+    latencies = [trial.metrics["latency_ms@pixel1"] for trial in run.trials]
+    assert len(latencies) == 6
+    assert min(latencies) >= 0.9 * upper
+    assert max(latencies) <= upper
+    # So a strategy learns from the quality alone, and the run goes on as it was begun.
+    assert run.objectives.told_count == 1
+    settings = Search.from_json(run.record.run_file.settings)
+    assert any("aim " in line and "--aim front" in line for line in plan(settings).lines())
+    again = execute(plan(settings.changed(trials=7)), run.folder, resume=True)
+    assert len(again.run.trials) == 7
+
+
+def test_a_budget_beyond_the_slowest_network_aims_at_that(instant, tmp_path):
+    run = instant.searched(tmp_path / "long", latency_ms=1e6, trials=1)
+    slowest = run.domain.compiled.extreme("latency_ms@pixel1", largest=True)[0]
+    assert run.identity.bounds["latency_ms@pixel1"] == (pytest.approx(0.9 * slowest), 1e6)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"aim": "front"},
+        {"latency_min_ms": 0.001},
+        {"objectives": ("accuracy", "params")},
+        {"reward": "mnasnet_soft"},
+    ],
+)
+def test_a_latency_is_a_limit_where_more_was_said(instant, tmp_path, changes):
+    upper = middle(instant, tmp_path)
+    run = instant.searched(tmp_path / "limit", latency_ms=upper, trials=2, **changes)
+    assert run.identity.bounds["latency_ms@pixel1"] == (changes.get("latency_min_ms"), upper)
+    assert not run.objectives.quality_alone
+
+
+def test_a_budget_whose_last_part_other_bounds_leave_out_is_a_limit(instant, tmp_path):
+    fastest = instant.searched(tmp_path / "all", trials=1).domain.compiled.extreme("macs")[0]
+    run = instant.searched(
+        tmp_path / "small", latency_ms=1e6, maxima={"macs": 1.01 * fastest}, trials=1
+    )
+    assert run.identity.bounds["latency_ms@pixel1"] == (None, 1e6)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"latency_ms": 9.0, "aim": "fornt"}, "no aim named 'fornt'. Did you mean 'front'"),
         ({"confidence": 0.95}, "so it needs --latency"),
         ({"confidence": 95.0, "latency_ms": 9.0}, "a probability from 0.5 to below 1"),
         ({"latency_ms": 9.0, "maxima": {"latency_ms@pixel": 8.0}}, "bounded twice"),
