@@ -184,7 +184,9 @@ def command(
     if given["steps"] is not None and given["epochs"] is not None:
         raise UsageError("--steps and --epochs both say how long to train: give one of them")
     chosen = _recipe(given)
-    architecture = named_network(network, resolution=chosen.resolution, small_images=small_images)
+    # Strides are relaxed for the images at hand. Else the network keeps the size that it is for.
+    size = chosen.resolution if small_images else None
+    architecture = named_network(network, resolution=size, small_images=small_images)
     dataset = _data(task, data, strict, groups, chosen.resolution or architecture.input.size)
     training = FullTraining(
         architecture,
