@@ -44,7 +44,14 @@ from nas.export.verification import Job, check, shake
 from nas.model import Network, build
 from nas.record import ledger
 
-SPACES = ("fbnet", "mnasnet", "fused_mbconv:base=b0", "uninet", "nas_bench_macro")
+SPACES = (
+    "fbnet",
+    "mnasnet",
+    "fused_mbconv:base=b0",
+    "uninet",
+    "nas_bench_macro",
+    "mobilenet_v3",
+)
 ROUNDS = 60
 TOGETHER = 10  # networks that are checked in one new interpreter
 LARGEST_DIFFERENCE = 1e-5

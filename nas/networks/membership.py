@@ -16,7 +16,7 @@ from nas.shape import Op
 from nas.space import SearchSpace, Step
 from nas.trial import Genes
 
-__all__ = ["Difference", "Membership", "membership"]
+__all__ = ["Difference", "Membership", "membership", "point"]
 
 LAYER = 2.0
 """Distance of a layer too few or too many: that of two settings that differ."""
@@ -59,7 +59,7 @@ def membership(network: Architecture, space: SearchSpace) -> Membership:
     if network.input != space.input:
         text = f"input {network.input} instead of {space.input}"
         return _outside(Difference("input", (), text))
-    exact = space.parse([replace(layer, op=layer.op.at(layer.shape)) for layer in network.layers])
+    exact = point(network, space)
     if exact is not None:
         return Membership("in", exact)
     parts = _align(network, space)
@@ -76,6 +76,11 @@ def membership(network: Architecture, space: SearchSpace) -> Membership:
             differences.append(difference)
     searched = all(difference.genes for difference in differences)
     return Membership("near" if searched else "outside", genes, tuple(differences))
+
+
+def point(network: Architecture, space: SearchSpace) -> Genes | None:
+    """The least genes that describe the network; None if it is no point of the space."""
+    return space.parse([replace(layer, op=layer.op.at(layer.shape)) for layer in network.layers])
 
 
 def _outside(difference: Difference) -> Membership:

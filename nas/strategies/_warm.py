@@ -3,18 +3,22 @@
 It stands before any strategy, so that no search ends behind what could have been had by name.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas import networks
+from nas.arch import Architecture
 from nas.cost.metric import Metric
 from nas.domain import Domain
 from nas.domain.several import excess, one_gene_apart
 from nas.errors import UsageError
-from nas.networks.membership import membership
+from nas.networks.membership import membership, point
+from nas.shape import Op
+from nas.space import SearchSpace
 from nas.strategies._starts import inside
 from nas.strategies.base import Proposal, Strategy, rng
 from nas.trial import WARM, Genes, Trial
@@ -93,10 +97,10 @@ def starts(names: str, domain: Domain) -> tuple[Start, ...]:
     """The networks that a search of the domain begins with.
 
     ``names``: ``none``; published networks, separated by commas; or ``auto``: a handful of those
-    that came from the space, spread over the latencies inside the bounds. ``auto`` finds none for a
-    space that no published network came from; ``auto:NAMES`` are those that it found before, see
-    `recorded`. Raises `UsageError` for an unknown name, and for a named network whose stages are
-    not those of the space.
+    that came from the space or are points of it, spread over the latencies inside the bounds, none
+    if there are none. ``auto:NAMES`` are those that it found before, see `recorded`. Raises
+    `UsageError` for an unknown name, and for a named network whose stages are not those of the
+    space.
     """
     if names == NONE:
         return ()
@@ -136,17 +140,20 @@ class _Near:
 
 
 def _nearest(name: str, domain: Domain) -> _Near:
-    image = domain.space.input
-    logits = domain.space.chain[-1].words[0][0][-1].out_shape
-    network = networks.get(
+    place = membership(_as_input(name, domain.space), domain.space)
+    return _Near(place.genes, str(place))
+
+
+def _as_input(name: str, space: SearchSpace) -> Architecture:
+    """The published network with the space's input and classes."""
+    logits = space.chain[-1].words[0][0][-1].out_shape
+    return networks.get(
         name,
-        resolution=image.size,
+        resolution=space.input.size,
         classes=logits.channels,
-        in_channels=image.channels,
+        in_channels=space.input.channels,
         small_images=True,
     )
-    place = membership(network, domain.space)
-    return _Near(place.genes, str(place))
 
 
 # -- inside the bounds ----------------------------------------------------------------------------
@@ -195,15 +202,10 @@ def _moved(near: NDArray[np.int64], genes: Genes, domain: Domain) -> NDArray[np.
 
 
 def _handful(domain: Domain) -> tuple[Start, ...]:
-    """Of all that came from the space: those inside the bounds first, then nearest points."""
+    """Of all relatives those inside the bounds first, then those moved inside."""
     within: dict[Genes, Start] = {}
     moved: dict[Genes, Start] = {}
-    for name in networks.names():
-        if networks.published(name).space != domain.space.name:
-            continue
-        near = _nearest(name, domain).genes
-        if near is None:
-            continue
+    for name, near in _relatives(domain):
         start = Start(name=name, genes=_brought_inside(near, domain))
         kept = within if domain.contains(near) else moved
         # Several may have one nearest point: the first name stands for all.
@@ -211,6 +213,30 @@ def _handful(domain: Domain) -> tuple[Start, ...]:
     chosen = _spread(list(within.values()), HANDFUL, domain)
     others = [start for start in moved.values() if start.genes not in within]
     return (*chosen, *_spread(others, HANDFUL - len(chosen), domain))
+
+
+def _relatives(domain: Domain) -> Iterator[tuple[str, Genes]]:
+    """The published networks that came from the space, or are points of it; bounds aside."""
+    stems = {_stem(word[0].op) for word in domain.space.chain[0].words[0] if word}
+    for name in networks.names():
+        genes = None
+        if networks.published(name).space == domain.space.name:
+            genes = _nearest(name, domain).genes
+        elif _first_stem(name) in stems:
+            # To look for the nearest point of each would take seconds.
+            genes = point(_as_input(name, domain.space), domain.space)
+        if genes is not None:
+            yield name, genes
+
+
+@cache
+def _first_stem(name: str) -> Op:
+    return _stem(networks.published(name).build().layers[0].op)
+
+
+def _stem(op: Op) -> Op:
+    """Without its stride, which depends on the input's size."""
+    return op.replace(stride=1) if hasattr(op, "stride") else op
 
 
 def _spread(among: Sequence[Start], count: int, domain: Domain) -> list[Start]:

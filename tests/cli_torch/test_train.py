@@ -376,3 +376,10 @@ def test_a_network_of_fixed_size_refuses_to_grow(tmp_path):
         match=r"takes maps of 128x4x4 only: it cannot be trained at 35 px; leave --progressive",
     ):
         FullTraining(network, load("digits"), tmp_path / "x", recipe)
+
+
+def test_strides_are_relaxed_for_small_images(tmp_path):
+    words = ("mnasnet_small", "--data", "digits", "--resolution", 8, "--steps", 1, "--threads", 1)
+    shell(*words, "--small-images", "--out", tmp_path / "small")
+    network = nas.arch.Architecture.load(tmp_path / "small" / "architecture.json")
+    assert network.layers[-1].shape.size == 4

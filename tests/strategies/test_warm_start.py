@@ -1,6 +1,7 @@
 """Published networks, or their nearest points, as the first proposals of every strategy."""
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -76,6 +77,11 @@ def test_several_bounds_and_a_band_are_kept_too():
     )
     (start,) = starts("auto", tight)
     assert tight.contains(start.genes)
+
+
+def test_a_space_that_no_published_network_came_from_begins_with_those_that_are_its_points():
+    mine = replace(fused_mbconv.space(32, base="b0"), name="mine")
+    assert [start.name for start in starts("auto", domain_of(mine))] == ["efficientnet_v2_b0"]
 
 
 def test_without_published_relatives_there_is_no_start():
