@@ -51,6 +51,7 @@ SPACES = (
     "uninet",
     "nas_bench_macro",
     "mobilenet_v3",
+    "mobilenet_v4",
 )
 ROUNDS = 60
 TOGETHER = 10  # networks that are checked in one new interpreter
