@@ -58,9 +58,10 @@ class Kernel:
     """One thing a runtime executes: a convolution with folded norm and fused activation, a pool.
 
     ``kind``: conv, dwconv, linear, matmul, softmax, bias, add, mul, scale, pool, resize, norm, act,
-    shuffle, concat (of two maps into one of ``out_channels``). A ``linear`` is applied at every
+    shuffle, concat (of two maps into one of ``out_channels``), gram. A ``linear`` is applied at every
     position; a ``matmul`` multiplies two activations, per group (head) ``in_channels/groups`` long
-    rows into ``out_channels/groups`` columns. A ``bias`` adds trained values to the scores of an
+    rows into ``out_channels/groups`` columns. A ``gram`` multiplies two maps over their positions,
+    channel by channel of a head, into one value each. A ``bias`` adds trained values to the scores of an
     attention, as many as there are heads and keys. ``norm`` says that a batch norm follows: its two
     vectors are trained and folded away at inference. A global ``pool`` has ``out_size`` 1; a
     ``resize`` is bilinear. A kernel of kind ``norm`` stands alone: a layer norm over the channels,
@@ -103,13 +104,15 @@ class Kernel:
         if self.kind in ("conv", "dwconv", "linear", "matmul"):
             per_position = self.kernel**2 * (self.in_channels // self.groups) * self.out_channels
             return self.rows * self.out_size**2 * per_position
+        if self.kind == "gram":
+            return self.in_size**2 * self.out_channels
         return 0
 
     @property
     def in_elements(self) -> int:
         """Activations read."""
         elements = self.rows * self.in_channels * self.in_size**2
-        if self.kind == "add":
+        if self.kind in ("add", "gram"):
             return 2 * elements
         if self.kind == "mul":
             return elements + self.in_channels

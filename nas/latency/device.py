@@ -37,7 +37,7 @@ MILLION = 1e6
 LARGEST_PRICE = 1e9
 CACHED_WEIGHTS = 131_072
 AMOUNTS = ("dense_macs", "dw_macs", "moved", "weights", "wspill", "grouped")
-DENSE = ("conv", "linear", "matmul")
+DENSE = ("conv", "gram", "linear", "matmul")
 KINDS = (
     "act",
     "add",
@@ -45,6 +45,7 @@ KINDS = (
     "concat",
     "conv",
     "dwconv",
+    "gram",
     "linear",
     "matmul",
     "mul",
@@ -112,7 +113,7 @@ def _kind_amounts(kernel: Kernel) -> dict[str, float]:
 
 def _dense_macs(kernel: Kernel) -> str:
     """The amount that a dense kernel's multiply-adds count for."""
-    if kernel.kind in ("linear", "matmul"):
+    if kernel.kind in ("gram", "linear", "matmul"):
         return "linear_macs"
     return "pointwise_macs" if kernel.kernel == 1 else "spatial_macs"
 

@@ -146,7 +146,8 @@ def _conv(graph: _Graph, k: Kernel) -> str:
         [_map(graph, k), weights, graph.weights(k.out_channels)],
         kernel_shape=[k.kernel] * 2,
         strides=[k.stride] * 2,
-        pads=[k.kernel // 2] * 4,
+        # An even kernel is as large as its stride, and cuts the map into squares.
+        pads=[k.kernel // 2 if k.kernel % 2 else 0] * 4,
         dilations=[1, 1],
         group=k.groups,
     )
@@ -174,6 +175,13 @@ def _matmul(graph: _Graph, k: Kernel) -> str:
     columns = k.out_channels // k.groups
     first = graph.input("image", k.rows, k.groups, k.out_size**2, width)
     other = graph.input("other", k.rows, k.groups, width, columns)
+    return graph.node("MatMul", [first, other])
+
+
+def _gram(graph: _Graph, k: Kernel) -> str:
+    width = k.in_channels // k.groups
+    first = graph.input("image", 1, k.groups, width, k.in_size**2)
+    other = graph.input("other", 1, k.groups, k.in_size**2, width)
     return graph.node("MatMul", [first, other])
 
 
@@ -279,6 +287,7 @@ _WRITERS: dict[str, Callable[[_Graph, Kernel], str]] = {
     "dwconv": _conv,
     "linear": _linear,
     "matmul": _matmul,
+    "gram": _gram,
     "softmax": _softmax,
     "bias": _bias,
     "pool": _pool,

@@ -84,8 +84,34 @@ class Head(nn.Module):
         return logits
 
 
+class PixelNorm(MapNorm):
+    """Batch norm of one pixel."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """pixels: (n, channels), the same out."""
+        return super().forward(pixels[:, :, None, None]).flatten(1)
+
+
+class NormedHead(nn.Module):
+    """Mean over the map, ``norm`` (batch or layer), ``dropout``, ``linear``."""
+
+    def __init__(self, channels: int, classes: int, *, norm: str) -> None:
+        super().__init__()
+        batch = norm == "batch"
+        self.norm = PixelNorm(channels) if batch else nn.LayerNorm(channels, eps=1e-6)
+        self.dropout = nn.Dropout(0.0)
+        self.linear = nn.Linear(channels, classes)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """maps: (n, channels, s, s). Logits: (n, classes)."""
+        logits: Tensor = self.linear(self.dropout(self.norm(maps.mean((2, 3)))))
+        return logits
+
+
 @recipe.register
 def _classifier(op: ops.Classifier, shape: Shape) -> Recipe:
+    if op.norm:
+        return partial(NormedHead, shape.channels, op.classes, norm=op.norm)
     if not op.hidden:
         return partial(Head, shape.channels, op.classes)
     return partial(

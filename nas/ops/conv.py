@@ -9,6 +9,10 @@ from nas.shape import Kernel, Op, Shape
 __all__ = ["Classifier", "Conv", "Norm"]
 
 
+# Of a classifier; the empty one stands for none.
+NORMS = ("batch", "layer", "")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Conv(Op):
     """Convolution, batch norm, activation. ``channels`` 0 keeps the input's.
@@ -73,7 +77,8 @@ class Classifier(Op):
 
     ``hidden`` puts a linear layer with activation ``act`` before it (MobileNetV3), with a bias
     unless ``hidden_bias`` is false (Once-for-All). With ``hidden_norm`` it is a 1x1 convolution of
-    the pooled map and a batch norm, without bias (MobileNetV4).
+    the pooled map and a batch norm, without bias (MobileNetV4). Without a hidden layer, a ``norm``
+    may stand behind the pool: batch (LeViT) or layer (ConvNeXt).
     """
 
     key = "classifier"
@@ -84,6 +89,7 @@ class Classifier(Op):
     hidden_bias: bool = True
     hidden_norm: bool = False
     act: str = "relu"
+    norm: str = ""
 
     def __post_init__(self) -> None:
         blocks.check_settings(self.key, kernel=1, channels=self.hidden, stride=1, act=self.act)
@@ -91,6 +97,17 @@ class Classifier(Op):
             raise ArchitectureError(
                 f"op 'classifier': classes must be 1 to {blocks.LARGEST_CHANNELS}, "
                 f"not {self.classes}"
+            )
+
+        if self.norm not in NORMS:
+            raise ArchitectureError(
+                f"op 'classifier': norm must be one of {', '.join(map(repr, NORMS))}, "
+                f"not {self.norm[:40]!r}"
+            )
+        if self.norm and self.hidden:
+            raise ArchitectureError(
+                f"op 'classifier': norm '{self.norm}' stands ahead of the classes alone: "
+                "leave norm or hidden out"
             )
 
     def at(self, shape: Shape) -> Op:
@@ -111,6 +128,9 @@ class Classifier(Op):
             found.append(self._hidden(pooled))
             # After the pool, where a wide layer costs one position and not the whole map.
             pooled = Shape(self.hidden, 1)
+        if self.norm:
+            make = blocks.batch_norm if self.norm == "batch" else blocks.layer_norm
+            found.append(make(pooled))
         return (*found, blocks.linear(pooled, self.classes))
 
     def _hidden(self, pooled: Shape) -> Kernel:

@@ -33,13 +33,15 @@ class FlowOp(Op):
         return tuple(step.kernel for step in self.steps(shape))
 
     def held(self, shape: Shape) -> Sequence[int]:
-        """See `Op`: values that a later kernel reads, and that this one does not."""
+        """See `Op`: values that a later kernel reads, and parts of values that this one does not."""
         steps = self.steps(shape)
         sizes = {INPUT: shape.elements}
         held = []
         for number, step in enumerate(steps):
             later = {name for other in steps[number + 1 :] for name in other.reads}
             waiting = later & sizes.keys() - set(step.reads)
-            held.append(sum(sizes[name] for name in waiting))
+            # Queries and keys may be one value with others, of which scores read a part.
+            unread = sum(sizes[name] for name in set(step.reads)) - step.kernel.in_elements
+            held.append(sum(sizes[name] for name in waiting) + max(0, unread))
             sizes[step.writes] = step.kernel.out_elements
         return held

@@ -7,7 +7,7 @@ shapes are those of one window.
 from nas.errors import ArchitectureError
 from nas.shape import Kernel, Shape
 
-__all__ = ["check_heads", "offset_bias", "score", "softmax", "talk", "weigh"]
+__all__ = ["check_heads", "gram", "offset_bias", "score", "softmax", "talk", "weigh"]
 
 LARGEST_HEADS = 256
 LARGEST_HEAD = 1024
@@ -58,6 +58,18 @@ def weigh(queries: Shape, keys: Shape, values: int, heads: int, *, rows: int = 1
         out_size=queries.size,
         groups=heads,
         rows=rows,
+    )
+
+
+def gram(shape: Shape, heads: int) -> Kernel:
+    """Products of queries and keys over all positions, for each two channels of a head."""
+    return Kernel(
+        kind="gram",
+        in_channels=shape.channels,
+        out_channels=shape.channels * (shape.channels // heads),
+        in_size=shape.size,
+        out_size=1,
+        groups=heads,
     )
 
 
