@@ -45,8 +45,13 @@ TIMM = {
     "mobilenetv4_hybrid_medium_075": "mobilenet_v4_hybrid_medium_075",
     "mobilenetv4_hybrid_large": "mobilenet_v4_hybrid_large",
 }
-FIXED_SIZE = {"efficientformerv2_s0": "efficientformerv2_s0"}
+FIXED_SIZE = {
+    "efficientformerv2_s0": "efficientformerv2_s0",
+    "levit_128s": "levit_128s",
+    "levit_conv_128s": "levit_128s",
+}
 """Those that timm must be told the size of images for."""
+TIMM |= {name: name for name in ("convnext_tiny", "edgenext_xx_small")}
 TORCHVISION = {
     "mobilenet_v2": "mobilenet_v2",
     "mobilenet_v3_large": "mobilenet_v3_large",

@@ -11,8 +11,13 @@ __all__ = ["FIXED_SIZE", "STRIDES", "Backbone", "Tap", "backbone", "takes_any_si
 STRIDES = (4, 8, 16, 32)
 FIXED_SIZE = (
     "attention_down",
+    "convnext",
     "down_global",
     "down_local_global",
+    "levit_attention",
+    "levit_down",
+    "patchify",
+    "sdta",
     "talking_attention",
     "uni_attention",
     "uni_mlp",

@@ -57,17 +57,17 @@ class Shape:
 class Kernel:
     """One thing a runtime executes: a convolution with folded norm and fused activation, a pool.
 
-    ``kind``: conv, dwconv, linear, matmul, softmax, bias, add, mul, scale, pool, resize, norm, act,
-    shuffle, concat (of two maps into one of ``out_channels``), gram. A ``linear`` is applied at every
-    position; a ``matmul`` multiplies two activations, per group (head) ``in_channels/groups`` long
-    rows into ``out_channels/groups`` columns. A ``gram`` multiplies two maps over their positions,
-    channel by channel of a head, into one value each. A ``bias`` adds trained values to the scores of an
-    attention, as many as there are heads and keys. ``norm`` says that a batch norm follows: its two
-    vectors are trained and folded away at inference. A global ``pool`` has ``out_size`` 1; a
-    ``resize`` is bilinear. A kernel of kind ``norm`` stands alone: a layer norm over the channels,
-    or, with one group per channel, a batch norm. ``rows`` says how often the same weights are
-    applied beside each other: per channel in a layer that mixes positions (whose positions then
-    count as its channels), per window in windowed attention.
+    ``kind``: conv, dwconv, linear, matmul, gram, softmax, bias, add, mul, scale, pool, resize,
+    norm, act, shuffle, concat (of two maps into one of ``out_channels``). A ``linear`` is applied
+    at every position; a ``matmul`` multiplies two activations, per group (head)
+    ``in_channels/groups`` long rows into ``out_channels/groups`` columns. A ``gram`` multiplies two
+    maps over all positions, for each two channels of a head. A ``bias`` adds trained values to the
+    scores of an attention, as many as there are heads and keys. ``norm`` says that a batch norm
+    follows: its two vectors are trained and folded away at inference. A global ``pool`` has
+    ``out_size`` 1; a ``resize`` is bilinear. A kernel of kind ``norm`` stands alone: a layer norm
+    over the channels, or, with one group per channel, a batch norm. ``rows`` says how often the
+    same weights are applied beside each other: per channel in a layer that mixes positions (whose
+    positions then count as its channels), per window in windowed attention.
     """
 
     kind: str

@@ -9,6 +9,8 @@ from nas.arch import Layer
 from nas.errors import ArchitectureError
 from nas.ops import op_from_json
 from nas.ops.efficientformer import AttentionDown, ConvFFN, TalkingAttention
+from nas.ops.levit import LevitAttention
+from nas.ops.sdta import SDTA
 from nas.shape import FLOAT_BYTES, Shape
 from nas.testing.spaces import check_space
 from search_spaces import efficientformer_v2
@@ -44,11 +46,36 @@ def test_the_contract_of_spaces():
         ({"op": "talking_attention", "inner_stride": 3}, "inner_stride must be 1 or 2, not 3"),
         ({"op": "attention_down", "key_channels": 0}, "key_channels must be 1 to 1024, not 0"),
         ({"op": "attention_down", "stride": 4}, "stride must be 1 or 2, not 4"),
+        ({"op": "levit_attention", "value_channels": 0}, "value_channels must be 1 to 1024, not 0"),
+        ({"op": "levit_down", "stride": 3}, "stride must be 1 or 2, not 3"),
+        ({"op": "convnext", "kernel": 4}, "kernel must be odd and 1 to 31, not 4"),
+        ({"op": "patchify", "stride": 32}, "stride must be 1 to 16, not 32"),
+        ({"op": "patchify", "norm": "none"}, "norm must be one of 'before', 'after', not 'none'"),
+        ({"op": "sdta", "scales": 1}, "scales must be 2 to 16, not 1"),
+        ({"op": "classifier", "norm": "group"}, "norm must be one of 'batch', 'layer', '', not"),
+        (
+            {"op": "classifier", "norm": "batch", "hidden": 8},
+            "norm 'batch' stands ahead of the classes alone: leave norm or hidden out",
+        ),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):
     with pytest.raises(ArchitectureError, match=message):
         op_from_json(settings)
+
+
+def test_channels_that_scales_do_not_split_are_refused():
+    message = "4 scales of 3 channels leave nothing of 9 for the last: give fewer scales or more"
+    with pytest.raises(ArchitectureError, match=message):
+        SDTA(scales=4).out_shape(Shape(9, 8))
+
+
+def test_queries_keys_and_values_of_one_value_are_held_while_a_part_is_read():
+    op = LevitAttention(heads=2, key_channels=8, value_channels=16)
+    shape = Shape(8, 4)
+    held = op.held(shape)
+    names = [step.writes for step in op.steps(shape)]
+    assert held[names.index("scores")] == (8 + 2 * 16) * 16
 
 
 def test_what_is_held_beside_a_kernel_is_what_later_ones_read():

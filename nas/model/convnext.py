@@ -20,7 +20,7 @@ FINE_EPS = 1e-6
 
 
 def draw_small(part: nn.Module) -> None:
-    """Truncated normal weights of deviation 0.02 and zero biases, as the authors draw all layers."""
+    """Truncated normal weights of deviation 0.02 and zero biases, as the authors draw them."""
     for layer in part.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.trunc_normal_(layer.weight, std=SMALL)

@@ -9,13 +9,14 @@ The map follows from both networks' structure, by four rules:
    for the path beside a block, which timm's ByobNet writes first: it is moved behind.
 2. The n-th unit of the file is the n-th of the network. Both must be of one kind and shape, but for
    the channels of the image in the first and the classes in the last.
-3. A 1x1 convolution with bias and a linear layer are one thing: squeeze-and-excitation, and
-   MobileNetV3's hidden layer, are convolutions there and linear layers here.
+3. A 1x1 convolution and a linear layer are one thing: squeeze-and-excitation, and MobileNetV3's
+   hidden layer, are convolutions there and linear layers here, LeViT's layers the other way round.
 4. Norms here divide by sqrt(variance + 1e-3), there mostly by sqrt(variance + 1e-5). The weight of
    each norm is multiplied by what makes the quotient the same, so that predictions are the file's.
 
 Networks that learnt from a teacher have a second classifier, ``head_dist``, and give the mean of
-both. The mean of the two classifiers' weights gives the same, and is what is loaded.
+both. One classifier of means gives the same, and is what is loaded; where each has a norm of its
+own (LeViT), the norms go into its weights, and the network's norm changes nothing.
 
 The file does not say its epsilon: it is assumed by source and family, as `SOURCES` lists, and the
 report says which. timm's ``tf_`` variants have the same names, but pad unevenly: their weights
@@ -55,6 +56,8 @@ SOURCES = (
     Source(first="stem.conv1.conv.weight", name="timm", eps=1e-5),
     Source(first="stem.conv_kxk.conv.weight", name="timm (RepVGG)", eps=1e-5),
     Source(first="stem.conv_kxk.0.conv.weight", name="timm (MobileOne)", eps=1e-5),
+    Source(first="stem.conv1.linear.weight", name="timm (LeViT)", eps=1e-5),
+    Source(first="stem.0.weight", name="timm (ConvNeXt, EdgeNeXt)", eps=1e-5),
 )
 COARSE_EPS = 1e-3
 """torchvision's MobileNetV3, EfficientNetV2 and EfficientNet-B5 to B7."""
@@ -90,10 +93,9 @@ class Unit:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the weight; a 1x1 convolution with bias counts as the linear layer that it is."""
+        """Of the weight; a 1x1 convolution counts as the linear layer that it is."""
         shape = tuple(self.main.shape)
-        linear = "bias" in self.parts and shape[2:] == (1, 1)
-        return shape[:2] if linear else shape
+        return shape[:2] if shape[2:] == (1, 1) else shape
 
     def __str__(self) -> str:
         norm = "norm " if self.norm else ""
@@ -112,7 +114,7 @@ def translate(state: Mapping[str, Tensor], network: Network) -> tuple[Mapping[st
     if source is None:
         return state, ""
     eps = _epsilon(source, network)
-    state = _one_classifier(state)
+    state = _one_classifier(state, eps)
     translated: dict[str, Tensor] = {}
     for there, here in _pairs(source, state, network):
         translated |= _taken(there, here, eps)
@@ -120,9 +122,9 @@ def translate(state: Mapping[str, Tensor], network: Network) -> tuple[Mapping[st
     for name, value in network.state_dict().items():
         if name.endswith(COUNTER):
             translated[name] = value
-    origin = (
-        f"names of {source.name}, mapped by order and shape; norms assumed to have epsilon {eps:g}"
-    )
+    origin = f"names of {source.name}, mapped by order and shape"
+    if any(name.endswith("running_var") for name in state):
+        origin += f"; norms assumed to have epsilon {eps:g}"
     return translated, origin
 
 
@@ -162,16 +164,40 @@ def in_order_of_running(units: list[Unit]) -> list[Unit]:
     return ordered + beside
 
 
-def _one_classifier(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The state dict with the mean of its two classifiers, if it has two."""
-    merged: dict[str, Tensor] = {}
-    for name, value in state.items():
-        module, _, part = name.rpartition(".")
-        if module == DISTILLED:
-            continue
-        other = state.get(f"{DISTILLED}.{part}") if module == HEAD else None
-        merged[name] = value if other is None else (value + other) / 2
+def _one_classifier(state: Mapping[str, Tensor], eps: float) -> Mapping[str, Tensor]:
+    """The state dict with one classifier that gives the mean of its two, if it has two."""
+    heads = [_plain_classifier(state, name, eps) for name in (HEAD, DISTILLED)]
+    if not heads[1]:
+        return state
+    merged = dict(state)
+    for name in state:
+        if name.startswith(f"{DISTILLED}."):
+            del merged[name]
+    for part, value in heads[0].items():
+        merged[f"{HEAD}.{part}"] = (value + heads[1][part]) / 2
+    if f"{HEAD}.bn.weight" in state:
+        merged |= _idle_norm(state, f"{HEAD}.bn", eps)
     return merged
+
+
+def _plain_classifier(state: Mapping[str, Tensor], head: str, eps: float) -> dict[str, Tensor]:
+    """Weight and bias of a linear classifier, the norm ahead of it taken in; empty without one."""
+    if f"{head}.bn.weight" not in state:
+        names = [part for part in ("weight", "bias") if f"{head}.{part}" in state]
+        return {part: state[f"{head}.{part}"] for part in names}
+    mean, variance = state[f"{head}.bn.running_mean"], state[f"{head}.bn.running_var"]
+    factor = state[f"{head}.bn.weight"] / torch.sqrt(variance + eps)
+    offset = state[f"{head}.bn.bias"] - mean * factor
+    weight, bias = state[f"{head}.linear.weight"], state[f"{head}.linear.bias"]
+    return {"linear.weight": weight * factor, "linear.bias": bias + weight @ offset}
+
+
+def _idle_norm(state: Mapping[str, Tensor], name: str, eps: float) -> dict[str, Tensor]:
+    """A norm that changes nothing, of the channels of that one."""
+    ones = torch.ones_like(state[f"{name}.weight"])
+    values = {"weight": ones, "bias": 0 * ones, "running_mean": 0 * ones}
+    values["running_var"] = (1 - eps) * ones
+    return {f"{name}.{part}": value for part, value in values.items()}
 
 
 def _pairs(

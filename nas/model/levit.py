@@ -16,9 +16,7 @@ from nas.shape import Shape
 __all__ = ["LevitAttention", "LevitDown"]
 
 
-def weighted(
-    queries: Tensor, keys: Tensor, values: Tensor, bias: OffsetBias, width: int
-) -> Tensor:
+def weighted(queries: Tensor, keys: Tensor, values: Tensor, bias: OffsetBias, width: int) -> Tensor:
     """queries, keys, values: (n, heads, width, positions). Out: (n, heads, width, queries).
 
     ``width`` is that of queries and keys; values may have another.
@@ -29,33 +27,40 @@ def weighted(
 
 
 class SelfScores(nn.Module):
-    """Queries, keys and values in one convolution (``qkv``), weighted, on maps of one ``size``."""
+    """Queries, keys and values in one convolution (``qkv``), weighted, and an activation.
 
-    def __init__(self, channels: int, *, size: int, heads: int, key: int, value: int) -> None:
+    Maps are of one ``size``.
+    """
+
+    def __init__(
+        self, channels: int, *, size: int, heads: int, key: int, value: int, act: str
+    ) -> None:
         super().__init__()
         self.size, self.heads = size, heads
-        self.widths = (key, key, value)
+        self.widths = [key, key, value]
         # Ahead of all parts, as the authors' state dicts have it.
         self.bias = OffsetBias(heads, size=size)
         self.qkv = ConvNorm(channels, heads * sum(self.widths))
+        self.act = activation(act)
 
     def forward(self, maps: Tensor) -> Tensor:
         """maps: (n, channels, size, size). Out: (n, heads * value, size, size)."""
         heads = self.qkv(maps).reshape(-1, self.heads, sum(self.widths), self.size**2)
         queries, keys, values = torch.split(heads, self.widths, dim=2)
         out = weighted(queries, keys, values, self.bias, self.widths[0])
-        return out.reshape(-1, self.heads * self.widths[2], self.size, self.size)
+        mixed = out.reshape(-1, self.heads * self.widths[2], self.size, self.size)
+        active: Tensor = self.act(mixed)
+        return active
 
 
 class LevitAttention(Block):
-    """Attention (``attend``), activation, projection (``project``), and the input."""
+    """Attention (``attend``), projection (``project``), and the input."""
 
     def __init__(
         self, channels: int, *, size: int, heads: int, key: int, value: int, act: str
     ) -> None:
         parts: dict[str, nn.Module] = {
-            "attend": SelfScores(channels, size=size, heads=heads, key=key, value=value),
-            "act": activation(act),
+            "attend": SelfScores(channels, size=size, heads=heads, key=key, value=value, act=act),
             "project": ConvNorm(heads * value, channels),
         }
         super().__init__(OrderedDict(parts), nn.Identity())
@@ -89,7 +94,7 @@ class LevitDown(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """maps: (n, in_channels, size, size). Out: (n, channels, small, small)."""
         pairs = self.kv(maps).reshape(-1, self.heads, self.key + self.value, self.size**2)
-        keys, values = torch.split(pairs, (self.key, self.value), dim=2)
+        keys, values = torch.split(pairs, [self.key, self.value], dim=2)
         queries = self.query(self.pick(maps)).reshape(-1, self.heads, self.key, self.small**2)
         mixed = weighted(queries, keys, values, self.bias, self.key)
         mixed = mixed.reshape(-1, self.heads * self.value, self.small, self.small)

@@ -25,7 +25,10 @@ class Network(nn.Module):
     ``shortcut``; of a RepConv ``identity``, ``branches``, ``pointwise``, or ``conv`` where these
     are folded; of a Classifier ``hidden``, ``linear``; a Conv and a Norm are their own part. Of
     EfficientFormerV2's ConvFFN ``expand``, ``depthwise``, ``project``, ``scale``; of its attention
-    ``attend``, ``scale``; of its AttentionDown ``conv``, ``attend``. Of UniNet's
+    ``attend``, ``scale``; of its AttentionDown ``conv``, ``attend``. Of a ConvNeXtBlock ``scale``,
+    ``depthwise``, ``mlp``, of an SDTA ``convs``, ``places``, ``norm``, ``attention``, ``mlp``, of a
+    Patchify ``norm``, ``conv``. Of LeViT's attention ``attend``, ``project``, of its LevitDown
+    ``bias``, ``kv``, ``query``, ``project``. Of UniNet's
     ConvBlock ``norm``, ``expand``, ``depthwise`` or ``dense``, ``se``, ``project``, ``shortcut``;
     of its token blocks ``position``, ``mixer``, ``mlp``; of its down-sampling modules
     ``depthwise``, ``norm``, ``project``, ``shortcut``, or ``query``, ``query_norm``, ``kv_norm``,

@@ -36,7 +36,7 @@ class Places(nn.Module):
         self.register_buffer("waves", self._waves(size, waves // 2), persistent=False)
 
     def _waves(self, size: int, count: int) -> Tensor:
-        """(1, 2 * count, size, size)"""
+        """Shape: (1, 2 * count, size, size)."""
         # The sums end in a size a little larger, as in the authors' code.
         place = torch.arange(1, size + 1) / (size + 1e-6) * 2 * math.pi
         number = torch.arange(count)
@@ -49,7 +49,8 @@ class Places(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """maps: (n, channels, size, size), the same out."""
-        return maps + self.project(self.waves)
+        places: Tensor = self.project(self.waves)
+        return maps + places
 
 
 class ChannelAttention(nn.Module):
@@ -81,7 +82,8 @@ class ChannelAttention(nn.Module):
     def _unit(self, vectors: Tensor) -> Tensor:
         """vectors: (n, heads, width, positions), the same out, of length 1 over positions."""
         # Not torch's normalize: an ONNX file would compute sizes for it.
-        return vectors / vectors.norm(dim=-1, keepdim=True).clamp_min(SHORTEST)
+        lengths: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+        return vectors / lengths.clamp_min(SHORTEST)
 
 
 class SDTA(nn.Module):

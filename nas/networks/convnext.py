@@ -33,9 +33,7 @@ EDGENEXT = {
 KERNELS, SCALES = (3, 5, 7, 9), (2, 2, 3, 4)
 
 
-def network(
-    resolution: int, widths: Sequence[int], stages: Sequence[Sequence[Op]]
-) -> Architecture:
+def network(resolution: int, widths: Sequence[int], stages: Sequence[Sequence[Op]]) -> Architecture:
     """Stages between modules that cut their maps into squares."""
     named = [Stage("stem", (Patchify(channels=widths[0], stride=4, norm="after"),))]
     for number, (width, ops) in enumerate(zip(widths, stages, strict=True), 1):

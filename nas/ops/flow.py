@@ -33,7 +33,7 @@ class FlowOp(Op):
         return tuple(step.kernel for step in self.steps(shape))
 
     def held(self, shape: Shape) -> Sequence[int]:
-        """See `Op`: values that a later kernel reads, and parts of values that this one does not."""
+        """See `Op`: what later kernels read, and the part of a value that this one does not."""
         steps = self.steps(shape)
         sizes = {INPUT: shape.elements}
         held = []

@@ -27,9 +27,7 @@ class _Levit(FlowOp):
     act: str = "hswish"
 
     def _check(self, channels: int, stride: int) -> None:
-        blocks.check_settings(
-            self.key, kernel=1, channels=channels, stride=stride, act=self.act
-        )
+        blocks.check_settings(self.key, kernel=1, channels=channels, stride=stride, act=self.act)
         scores.check_heads(
             self.key,
             heads=self.heads,
@@ -50,9 +48,7 @@ class _Levit(FlowOp):
             Step(scores.score(queries, keys, self.heads), reads, "scores"),
             Step(scores.offset_bias(queries, keys, self.heads), ("scores",), "biased"),
             Step(scores.softmax(queries, keys, self.heads), ("biased",), "weights"),
-            Step(
-                scores.weigh(queries, keys, channels, self.heads), ("weights", known), "weighted"
-            ),
+            Step(scores.weigh(queries, keys, channels, self.heads), ("weights", known), "weighted"),
             Step(blocks.act(mixed, self.act), ("weighted",), "active"),
             Step(project, ("active",), "projected"),
         )

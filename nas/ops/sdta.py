@@ -126,9 +126,7 @@ class SDTA(FlowOp):
         )
         # Each position's values are one row, which the scores of its head multiply.
         weigh = replace(share, kind="matmul", in_channels=shape.channels, groups=heads)
-        weigh = replace(
-            weigh, out_channels=shape.channels, in_size=shape.size, out_size=shape.size
-        )
+        weigh = replace(weigh, out_channels=shape.channels, in_size=shape.size, out_size=shape.size)
         return (
             Step(scores.gram(shape, heads), ("qkv",), "scores"),
             Step(temperature, ("scores",), "tempered"),

@@ -13,7 +13,10 @@ from nas.export.onnx import onnx_model
 from nas.export.verification import shake
 from nas.model import build, module
 from nas.ops.conv import Classifier, Conv, Norm
+from nas.ops.convnext import ConvNeXtBlock, Patchify
 from nas.ops.efficientformer import AttentionDown, ConvFFN, TalkingAttention
+from nas.ops.levit import LevitAttention, LevitDown
+from nas.ops.sdta import SDTA
 from nas.shape import Shape
 from nas.testing.ops import check_op
 from nas.train import swift
@@ -27,11 +30,23 @@ OPS = (
     TalkingAttention(heads=2, key_channels=4, value_channels=8, inner_stride=2),
     AttentionDown(channels=24, heads=2),
     AttentionDown(stride=1, key_channels=5),
+    LevitAttention(heads=2, key_channels=4, value_channels=6),
+    LevitDown(channels=24, heads=2),
+    LevitDown(stride=1, key_channels=5),
+    ConvNeXtBlock(kernel=5, expand=3),
+    Patchify(channels=24),
+    Patchify(channels=12, stride=4, norm="after"),
+    SDTA(heads=4),
+    SDTA(scales=3, heads=3, positions=True, expand=2),
 )
+ATTENDING = tuple(op for op in OPS if hasattr(op, "key_channels"))
+"""With biases for one resolution."""
+HEADS = (Classifier(classes=4, norm="batch"), Classifier(classes=4, norm="layer"))
 
 
 def network_of(op, size):
-    made = build(Architecture(Shape(16, size), (Stage("body", (op, Classifier(classes=4))),)))
+    ops = (op,) if op in HEADS else (op, Classifier(classes=4))
+    made = build(Architecture(Shape(16, size), (Stage("body", ops),)))
     shake(made)
     return made.eval()
 
@@ -41,13 +56,13 @@ def images(size):
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 8])
-@pytest.mark.parametrize("op", OPS, ids=str)
+@pytest.mark.parametrize("op", OPS + HEADS, ids=str)
 def test_declared_costs_are_torchs_at_any_size(op, size):
     check_op(op, Shape(16, size), module)
 
 
 @pytest.mark.parametrize("size", [7, 8])
-@pytest.mark.parametrize("op", OPS, ids=str)
+@pytest.mark.parametrize("op", OPS + HEADS, ids=str)
 def test_onnx_agrees_and_looks_nothing_up(op, size):
     onnxruntime = pytest.importorskip("onnxruntime")
     network = network_of(op, size)
@@ -74,7 +89,7 @@ def test_the_readable_file_is_the_same_network(op):
         assert torch.equal(theirs(images(7)), ours(images(7)))
 
 
-@pytest.mark.parametrize("op", OPS, ids=str)
+@pytest.mark.parametrize("op", OPS + HEADS, ids=str)
 def test_the_fast_forward_pass_gives_what_the_modules_give(op):
     network = network_of(op, 7)
     with torch.no_grad():
@@ -83,7 +98,15 @@ def test_the_fast_forward_pass_gives_what_the_modules_give(op):
         )
 
 
-@pytest.mark.parametrize("name", ["efficientformerv2_s0"])
+@pytest.mark.parametrize(
+    "name",
+    (
+        "efficientformerv2_s0",
+        "convnext_tiny",
+        "edgenext_xx_small",
+        "levit_128s",
+    ),
+)
 def test_published_networks_layer_by_layer(name):
     for layer in set(networks.get(name).layers):
         check_op(layer.op, layer.shape, module)
@@ -96,7 +119,7 @@ def test_a_sample_of_the_layers_of_the_space(resolution):
         check_op(layer.op, layer.shape, module)
 
 
-@pytest.mark.parametrize("op", OPS[4:7], ids=str)
+@pytest.mark.parametrize("op", ATTENDING, ids=str)
 def test_weights_of_another_resolution_are_refused_in_one_line(op):
     small, large = network_of(op, 4), network_of(op, 8)
     with pytest.raises(

@@ -9,8 +9,12 @@ from nas.arch import Architecture, Stage
 from nas.data import load, split
 from nas.evaluate import PRESETS, TrainingEvaluator
 from nas.model.efficientformer import StridedAttention, Talking
+from nas.model.levit import SelfScores
+from nas.model.sdta import ChannelAttention
 from nas.ops.conv import Classifier, Conv
 from nas.ops.efficientformer import AttentionDown, ConvFFN, TalkingAttention
+from nas.ops.levit import LevitAttention
+from nas.ops.sdta import SDTA
 from nas.shape import Op, Shape
 
 FULL_WIDTH = dataclasses.replace(PRESETS["small"], width=1, epochs=4)
@@ -41,8 +45,10 @@ def evaluator() -> TrainingEvaluator:
     [
         (TalkingAttention(heads=2, key_channels=8, value_channels=16), Talking),
         (AttentionDown(heads=2, key_channels=8, value_channels=16, stride=1), StridedAttention),
+        (LevitAttention(heads=2, key_channels=8, value_channels=16), SelfScores),
+        (SDTA(heads=2, positions=True), ChannelAttention),
     ],
-    ids=["talking_attention", "attention_down"],
+    ids=lambda value: getattr(value, "key", ""),
 )
 def test_what_is_looked_at_varies_over_images_after_a_short_training(
     op, kind, evaluator, monkeypatch

@@ -11,11 +11,13 @@ from nas.errors import ArchitectureError
 from nas.latency.keys import kernel_from_key, kernel_key
 from nas.measure.build import grid, layers_of
 from nas.measure.graphs import empty_graph, kernel_graph, layer_graph
+from nas.ops.convnext import Patchify
 from nas.ops.efficientformer import AttentionDown, TalkingAttention
 from nas.ops.ghost import GhostBottleneck
 from nas.ops.mbconv import MBConv
 from nas.ops.mqa import MobileMQA
 from nas.ops.residual import Bottleneck
+from nas.ops.sdta import SDTA
 from nas.ops.uib import UIB
 from nas.shape import Kernel, Shape
 
@@ -30,6 +32,8 @@ LAYERS = [
     Layer(Bottleneck(groups=4, gc=0.25), Shape(16, 8)),
     Layer(TalkingAttention(heads=2, inner_stride=2), Shape(16, 7)),
     Layer(AttentionDown(heads=2), Shape(16, 7)),
+    Layer(SDTA(heads=2, positions=True), Shape(16, 8)),
+    Layer(Patchify(channels=24, stride=4), Shape(16, 7)),
     Layer(MobileMQA(heads=2, kv_stride=2), Shape(16, 7)),
     Layer(UIB(first=5, scale=True), Shape(16, 7)),
 ]

@@ -111,6 +111,31 @@ def test_attention_meets_its_names_in_timm_and_two_classifiers_become_their_mean
         load(smaller, given, "file")
 
 
+def test_a_classifier_takes_in_the_norms_of_two_that_have_each_their_own():
+    given = synthetic("timm_levit_128s")
+    network = build(networks.get("levit_128s"))
+    assert load(network, given, "file").whole
+    features = torch.rand(3, 384, generator=torch.Generator().manual_seed(0)).double()
+    expected = []
+    for head in ("head", "head_dist"):
+        part = {name: given[f"{head}.bn.{name}"].double() for name in NORM}
+        normed = (features - part["running_mean"]) / torch.sqrt(part["running_var"] + 1e-5)
+        normed = normed * part["weight"] + part["bias"]
+        linear = given[f"{head}.linear.weight"].double()
+        expected.append(normed @ linear.T + given[f"{head}.linear.bias"].double())
+    with torch.no_grad():
+        found = network.stages.head.double().eval()(features[:, :, None, None])
+    torch.testing.assert_close(found, sum(expected) / 2, rtol=1e-5, atol=1e-4)
+
+
+def test_networks_of_layer_norms_load_whole_and_name_no_epsilon():
+    for name in ("convnext_tiny", "edgenext_xx_small"):
+        given, network = synthetic(f"timm_{name}"), build(networks.get(name, resolution=32))
+        found = load(network, given, name)
+        assert found.whole
+        assert "epsilon" not in found.origin
+
+
 def test_parts_of_a_block_meet_their_names_in_timm():
     given = synthetic("timm_efficientnet_b0")
     network = build(networks.get("efficientnet_b0", resolution=32))

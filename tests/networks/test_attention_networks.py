@@ -12,6 +12,16 @@ PUBLISHED = (
     ("efficientformerv2_s1", 224, 6.19, 0.67),
     ("efficientformerv2_s2", 224, 12.71, 1.27),
     ("efficientformerv2_l", 224, 26.32, 2.59),
+    ("convnext_tiny", 224, 28.59, 4.47),
+    ("convnext_small", 224, 50.22, 8.71),
+    ("edgenext_xx_small", 256, 1.33, 0.26),
+    ("edgenext_x_small", 256, 2.34, 0.54),
+    ("edgenext_small", 256, 5.59, 1.26),
+    ("levit_128s", 224, 7.78, 0.31),
+    ("levit_128", 224, 9.21, 0.41),
+    ("levit_192", 224, 10.95, 0.66),
+    ("levit_256", 224, 18.89, 1.13),
+    ("levit_384", 224, 39.13, 2.36),
 )
 
 
@@ -24,11 +34,15 @@ def test_counts_are_the_published_ones_by_their_rules(name, resolution, params, 
     assert round(counts["macs"] / 1e9, 2) == macs
 
 
-def test_a_distillation_head_is_counted_by_its_rule_and_not_built():
-    network = networks.get("efficientformerv2_s0")
-    counts = networks.published("efficientformerv2_s0").counts(network)
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [("efficientformerv2_s0", 176 * 1000 + 1000), ("levit_128s", 2 * 384 + 384 * 1000 + 1000)],
+)
+def test_a_distillation_head_is_counted_by_its_rule_and_not_built(name, head):
+    network = networks.get(name)
+    counts = networks.published(name).counts(network)
     assert counts["params_rule"] == "with a distillation head"
-    assert counts["params"] - network.params == 176 * 1000 + 1000
+    assert counts["params"] - network.params == head
 
 
 @pytest.mark.parametrize("name", ["s0", "s1", "s2", "l"])
