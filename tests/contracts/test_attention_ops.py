@@ -100,12 +100,12 @@ def test_the_fast_forward_pass_gives_what_the_modules_give(op):
 
 @pytest.mark.parametrize(
     "name",
-    (
+    [
         "efficientformerv2_s0",
         "convnext_tiny",
         "edgenext_xx_small",
         "levit_128s",
-    ),
+    ],
 )
 def test_published_networks_layer_by_layer(name):
     for layer in set(networks.get(name).layers):
