@@ -44,6 +44,13 @@ TIMM = {
     "mobilenetv4_hybrid_medium": "mobilenet_v4_hybrid_medium",
     "mobilenetv4_hybrid_medium_075": "mobilenet_v4_hybrid_medium_075",
     "mobilenetv4_hybrid_large": "mobilenet_v4_hybrid_large",
+    "ghostnet_100": "ghostnet_100",
+    "ghostnet_130": "ghostnet_130",
+    "resnet50": "resnet50",
+    "gcresnext26ts": "gcresnext26ts",
+    "skresnet18": "skresnet18",
+    "repvgg_a0": "repvgg_a0",
+    "mobileone_s1": "mobileone_s1",
 }
 FIXED_SIZE = {
     "efficientformerv2_s0": "efficientformerv2_s0",
@@ -62,6 +69,12 @@ TORCHVISION = {
     "efficientnet_b5": "efficientnet_b5",
     "efficientnet_v2_s": "efficientnet_v2_s",
     "efficientnet_v2_m": "efficientnet_v2_m",
+    "resnet18": "resnet18",
+    "resnet34": "resnet34",
+    "resnet50": "resnet50",
+    "resnet101": "resnet101",
+    "resnext50_32x4d": "resnext50_32x4d",
+    "wide_resnet50_2": "wide_resnet50_2",
 }
 
 

@@ -11,6 +11,7 @@ from nas.ops.mbconv import MBConv
 from nas.ops.mqa import MobileMQA
 from nas.ops.rep import RepConv
 from nas.ops.residual import Bottleneck, group_count
+from nas.ops.selective import SelectiveBlock
 from nas.ops.uib import UIB
 from nas.ops.unified import AttentionBlock, ConvBlock, TokenMLPBlock, heads
 from nas.shape import Kernel, Shape
@@ -47,6 +48,8 @@ from nas.shape import Kernel, Shape
         ({"op": "bottleneck", "ratio": 0}, "ratio must be above 0 and at most 8, not 0"),
         ({"op": "bottleneck", "groups": 0}, "groups must be at least 1, not 0"),
         ({"op": "rep_conv", "branches": 0}, "branches must be 1 to 16, not 0"),
+        ({"op": "sk_block", "ratio": 0}, "ratio must be above 0 and at most 1, not 0"),
+        ({"op": "sk_block", "least": 0}, "least must be 1 to 4096, not 0"),
         ({"op": "ghost", "stride": 3}, "stride must be 1 or 2, not 3"),
         ({"op": "uni_mlp", "tokens": 0}, "tokens must be 1 to 16384, not 0"),
         ({"op": "uni_conv", "expand": 0}, "expand must be above 0 and at most 64, not 0"),
@@ -91,6 +94,13 @@ def test_branches_cost_what_they_fold_into():
 def test_a_depthwise_convolution_keeps_its_channels():
     with pytest.raises(ArchitectureError, match="keeps the 8 channels, and cannot make 16 of them"):
         Layer(RepConv(depthwise=True, channels=16), Shape(8, 4)).kernels  # noqa: B018
+
+
+def test_what_a_selective_kernel_splits_needs_halves():
+    with pytest.raises(ArchitectureError, match="op 'sk_block': 9 channels have no halves"):
+        SelectiveBlock(split=True).out_shape(Shape(9, 4))
+    assert SelectiveBlock().out_shape(Shape(9, 4)) == Shape(9, 4)
+    assert [SelectiveBlock().width(Shape(channels, 4)) for channels in (64, 1024)] == [32, 64]
 
 
 def test_a_ghost_module_needs_two_halves():

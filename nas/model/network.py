@@ -21,18 +21,18 @@ class Network(nn.Module):
     ``expand``, ``depthwise``, ``project``, ``scale``, ``shortcut``; of a GhostBottleneck
     ``expand``, ``depthwise``, ``se``, ``project``, ``shortcut``; of a BasicBlock ``first``,
     ``second``, of a Bottleneck ``reduce``, ``spatial``, ``expand``, each with ``shortcut`` and with
-    ``se``, ``eca`` or ``gc`` for a gate; of a MobileMQA ``norm``, ``attention``, ``scale``,
-    ``shortcut``; of a RepConv ``identity``, ``branches``, ``pointwise``, or ``conv`` where these
-    are folded; of a Classifier ``hidden``, ``linear``; a Conv and a Norm are their own part. Of
-    EfficientFormerV2's ConvFFN ``expand``, ``depthwise``, ``project``, ``scale``; of its attention
-    ``attend``, ``scale``; of its AttentionDown ``conv``, ``attend``. Of a ConvNeXtBlock ``scale``,
-    ``depthwise``, ``mlp``, of an SDTA ``convs``, ``places``, ``norm``, ``attention``, ``mlp``, of a
-    Patchify ``norm``, ``conv``. Of LeViT's attention ``attend``, ``project``, of its LevitDown
-    ``bias``, ``kv``, ``query``, ``project``. Of UniNet's
-    ConvBlock ``norm``, ``expand``, ``depthwise`` or ``dense``, ``se``, ``project``, ``shortcut``;
-    of its token blocks ``position``, ``mixer``, ``mlp``; of its down-sampling modules
-    ``depthwise``, ``norm``, ``project``, ``shortcut``, or ``query``, ``query_norm``, ``kv_norm``,
-    ``kv``, ``project``, ``shortcut``.
+    ``se``, ``eca`` or ``gc`` for a gate; of a SelectiveBlock ``first``, ``second``, ``shortcut``;
+    of a MobileMQA ``norm``, ``attention``, ``scale``, ``shortcut``; of a RepConv ``identity``,
+    ``branches``, ``pointwise``, or ``conv`` where these are folded; of a Classifier ``hidden``,
+    ``linear``; a Conv and a Norm are their own part. Of EfficientFormerV2's ConvFFN ``expand``,
+    ``depthwise``, ``project``, ``scale``; of its attention ``attend``, ``scale``; of its
+    AttentionDown ``conv``, ``attend``. Of a ConvNeXtBlock ``scale``, ``depthwise``, ``mlp``, of an
+    SDTA ``convs``, ``places``, ``norm``, ``attention``, ``mlp``, of a Patchify ``norm``, ``conv``.
+    Of LeViT's attention ``attend``, ``project``, of its LevitDown ``bias``, ``kv``, ``query``,
+    ``project``. Of UniNet's ConvBlock ``norm``, ``expand``, ``depthwise`` or ``dense``, ``se``,
+    ``project``, ``shortcut``; of its token blocks ``position``, ``mixer``, ``mlp``; of its
+    down-sampling modules ``depthwise``, ``norm``, ``project``, ``shortcut``, or ``query``,
+    ``query_norm``, ``kv_norm``, ``kv``, ``project``, ``shortcut``.
     """
 
     def __init__(self, architecture: Architecture) -> None:

@@ -3,7 +3,8 @@
 He et al. 2016, https://arxiv.org/abs/1512.03385, table 1; Xie et al. 2017,
 https://arxiv.org/abs/1611.05431; Zagoruyko and Komodakis 2016, https://arxiv.org/abs/1605.07146;
 Wang et al. 2020, https://arxiv.org/abs/1910.03151; Cao et al. 2019,
-https://arxiv.org/abs/1904.11492. Figures are torchvision's and timm's.
+https://arxiv.org/abs/1904.11492; Li et al. 2019, https://arxiv.org/abs/1903.06586. Figures are
+torchvision's and timm's.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from nas.arch import Architecture
 from nas.networks.published import Published, chain_stages, repeat
 from nas.ops.conv import Classifier, Conv
 from nas.ops.residual import BasicBlock, Bottleneck, MaxPool
+from nas.ops.selective import SelectiveBlock
 
 __all__ = ["NETWORKS"]
 
@@ -58,6 +60,16 @@ def gcresnext26ts() -> Architecture:
     return chain_stages(256, stem, stages, (Classifier(),))
 
 
+def skresnet18() -> Architecture:
+    """timm's, whose units split their input, and have wider layers between pool and weights."""
+    block = SelectiveBlock(ratio=0.125, least=16, split=True)
+    stages = [
+        repeat(block.replace(channels=width), 2, stride)
+        for width, stride in zip(WIDTHS, STRIDES, strict=True)
+    ]
+    return chain_stages(224, STEM, stages, (Classifier(),))
+
+
 TORCHVISION = "torchvision 0.28, torchvision/models/resnet.py"
 PLAIN = {
     "resnet18": partial(basic, (2, 2, 2, 2)),
@@ -78,6 +90,12 @@ NETWORKS = (
         name="gcresnext26ts",
         build=gcresnext26ts,
         source="timm 1.0.31, timm/models/byobnet.py",
+        macs_rule="fvcore",
+    ),
+    Published(
+        name="skresnet18",
+        build=skresnet18,
+        source="timm 1.0.31, timm/models/sknet.py",
         macs_rule="fvcore",
     ),
 )

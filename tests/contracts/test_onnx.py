@@ -19,6 +19,7 @@ from nas.ops.mbconv import FusedMBConv, MBConv
 from nas.ops.mqa import MobileMQA
 from nas.ops.rep import RepConv
 from nas.ops.residual import BasicBlock, Bottleneck, MaxPool
+from nas.ops.selective import SelectiveBlock
 from nas.ops.uib import UIB
 from nas.ops.unified import AttentionBlock, ConvBlock, TokenMLPBlock
 from nas.shape import Shape
@@ -42,6 +43,7 @@ OPS = (
     GhostBottleneck(expand=3, channels=24, stride=2, se=0.25),
     GhostBottleneck(expand=2, channels=9, eca=True),
     MaxPool(),
+    SelectiveBlock(channels=24, stride=2, split=True, least=4),
     RepConv(branches=2),
     RepConv(depthwise=True, stride=2),
     BasicBlock(channels=24, stride=2, act="swish", gc=0.25),

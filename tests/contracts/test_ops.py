@@ -13,6 +13,7 @@ from nas.ops.mbconv import FusedMBConv, MBConv
 from nas.ops.mqa import MobileMQA
 from nas.ops.rep import RepConv
 from nas.ops.residual import BasicBlock, Bottleneck, MaxPool
+from nas.ops.selective import SelectiveBlock
 from nas.ops.uib import UIB
 from nas.shape import Op, Shape
 from nas.space import SearchSpace
@@ -62,6 +63,8 @@ def test_every_layer_of_a_space(space: SearchSpace, least: int) -> None:
         GhostBottleneck(expand=3, channels=9, stride=2, kernel=5, eca=True, act="hswish"),
         GhostBottleneck(expand=1),
         MaxPool(),
+        SelectiveBlock(channels=24, stride=2),
+        SelectiveBlock(split=True, ratio=0.5, least=4, act="swish"),
         RepConv(branches=2, channels=24, stride=2),
         RepConv(depthwise=True, kernel=5),
         RepConv(kernel=1, act=""),

@@ -7,10 +7,12 @@ from nas.arch import Architecture, Stage
 from nas.data import load, split
 from nas.evaluate import PRESETS, TrainingEvaluator
 from nas.model.gates import Eca, GlobalContext
+from nas.model.selective import SelectiveKernel
 from nas.ops.conv import Classifier, Conv
 from nas.ops.ghost import GhostBottleneck
 from nas.ops.mbconv import MBConv
 from nas.ops.residual import Bottleneck
+from nas.ops.selective import SelectiveBlock
 from nas.shape import Op, Shape
 
 LEAST_DEVIATION = 0.01
@@ -24,9 +26,9 @@ def network(op: Op) -> Architecture:
     return Architecture(Shape(1, 8), (Stage("stem", (Conv(kernel=3, channels=64),)), body, head))
 
 
-def given(part: Eca | GlobalContext) -> torch.nn.Module:
+def given(part: Eca | GlobalContext | SelectiveKernel) -> torch.nn.Module:
     """The module that gives one value per channel: the gate, or what is added."""
-    return part.gate if isinstance(part, Eca) else part.expand
+    return part.expand if isinstance(part, GlobalContext) else part.gate
 
 
 @pytest.mark.parametrize(
@@ -37,6 +39,7 @@ def given(part: Eca | GlobalContext) -> torch.nn.Module:
         # A block that starts as its shortcut has little to gate in its first steps.
         (Bottleneck(ratio=1, eca=True, gate_at="middle"), Eca, 1),
         (Bottleneck(ratio=1, gc=0.25), GlobalContext, 0.7),
+        (SelectiveBlock(least=8), SelectiveKernel, 0.7),
     ],
     ids=str,
 )

@@ -23,6 +23,7 @@ from nas.ops.mbconv import FusedMBConv
 from nas.ops.mbconv import MBConv as MBConvOp
 from nas.ops.mqa import MobileMQA
 from nas.ops.residual import BasicBlock, Bottleneck, MaxPool
+from nas.ops.selective import SelectiveBlock
 from nas.ops.uib import UIB
 from nas.ops.unified import AttentionBlock, ConvBlock
 from nas.ops.unified import TokenMLPBlock as TokenMLPOp
@@ -37,6 +38,7 @@ OPS = (
     Bottleneck(groups=4, gc=0.25),
     BasicBlock(eca=True),
     MaxPool(stride=1),
+    SelectiveBlock(least=4),
     MobileMQA(kv_stride=2),
     LocalDown(channels=16),
     ConvBlock(expand=2, channels=32),

@@ -53,6 +53,7 @@ FILES = {
     "timm_mobilenetv4_hybrid_medium": ("mobilenet_v4_hybrid_medium", 1e-5),
     "timm_ghostnet_100": ("ghostnet_100", 1e-5),
     "timm_gcresnext26ts": ("gcresnext26ts", 1e-5),
+    "timm_skresnet18": ("skresnet18", 1e-5),
     "timm_repvgg_a0": ("repvgg_a0", 1e-5),
     "timm_mobileone_s1": ("mobileone_s1", 1e-5),
     "torchvision_resnet50": ("resnet50", 1e-5),

@@ -58,6 +58,7 @@ PARAMS = (
     ("ecaresnet50", 25_557_032 + 80, None),
     ("gcresnext26ts", 10_476_600, None),
     ("mobileone_s1", 4.8, 1),
+    ("skresnet18", 11_958_056, None),
 )
 
 
@@ -126,6 +127,7 @@ MACS = (
     ("wide_resnet50_2", 1, 224, 11398, "conv+linear"),
     ("gcresnext26ts", 1, 256, 2430, "fvcore"),
     ("mobileone_s1", 1, 224, 825, "conv+linear"),
+    ("skresnet18", 1, 224, 1820, "fvcore"),
 )
 
 
