@@ -53,6 +53,7 @@ TIMM = {
     "mobileone_s1": "mobileone_s1",
 }
 FIXED_SIZE = {
+    "botnet26t_256": "botnet26t",
     "efficientformerv2_s0": "efficientformerv2_s0",
     "levit_128s": "levit_128s",
     "levit_conv_128s": "levit_128s",

@@ -11,9 +11,11 @@ __all__ = ["FIXED_SIZE", "STRIDES", "Backbone", "Tap", "backbone", "takes_any_si
 STRIDES = (4, 8, 16, 32)
 FIXED_SIZE = (
     "attention_down",
+    "bottleneck_attention",
     "convnext",
     "down_global",
     "down_local_global",
+    "halo_attention",
     "levit_attention",
     "levit_down",
     "patchify",

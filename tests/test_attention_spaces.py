@@ -51,6 +51,12 @@ def test_the_contract_of_spaces():
         ({"op": "convnext", "kernel": 4}, "kernel must be odd and 1 to 31, not 4"),
         ({"op": "patchify", "stride": 32}, "stride must be 1 to 16, not 32"),
         ({"op": "patchify", "norm": "none"}, "norm must be one of 'before', 'after', not 'none'"),
+        ({"op": "bottleneck_attention", "ratio": 9}, "ratio must be above 0 and at most 8, not 9"),
+        ({"op": "halo_attention", "halo": -1}, "halo must be 0 to 64, not -1"),
+        (
+            {"op": "halo_attention", "block": 7, "stride": 2},
+            "a stride of 2 needs a block that it divides, not 7: give an even block, or stride 1",
+        ),
         ({"op": "sdta", "scales": 1}, "scales must be 2 to 16, not 1"),
         ({"op": "classifier", "norm": "group"}, "norm must be one of 'batch', 'layer', '', not"),
         (

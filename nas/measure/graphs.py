@@ -132,7 +132,7 @@ def _activation(graph: _Graph, value: str, act: str) -> str:
 
 
 def _map(graph: _Graph, k: Kernel, name: str = "image") -> str:
-    return graph.input(name, 1, k.in_channels, k.in_size, k.in_size)
+    return graph.input(name, k.rows, k.in_channels, k.in_size, k.in_size)
 
 
 def _tokens(graph: _Graph, k: Kernel) -> str:
@@ -204,7 +204,7 @@ def _pool(graph: _Graph, k: Kernel) -> str:
         [_map(graph, k)],
         kernel_shape=[k.kernel] * 2,
         strides=[k.stride] * 2,
-        pads=[k.kernel // 2] * 4,
+        pads=[k.kernel // 2 if k.kernel % 2 else 0] * 4,
         dilations=[1, 1],
         ceil_mode=0,
     )

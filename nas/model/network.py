@@ -29,7 +29,8 @@ class Network(nn.Module):
     AttentionDown ``conv``, ``attend``. Of a ConvNeXtBlock ``scale``, ``depthwise``, ``mlp``, of an
     SDTA ``convs``, ``places``, ``norm``, ``attention``, ``mlp``, of a Patchify ``norm``, ``conv``.
     Of LeViT's attention ``attend``, ``project``, of its LevitDown ``bias``, ``kv``, ``query``,
-    ``project``. Of UniNet's ConvBlock ``norm``, ``expand``, ``depthwise`` or ``dense``, ``se``,
+    ``project``; of both kinds of attention in a bottleneck ``reduce``, ``attend``, ``expand``,
+    ``shortcut``. Of UniNet's ConvBlock ``norm``, ``expand``, ``depthwise`` or ``dense``, ``se``,
     ``project``, ``shortcut``; of its token blocks ``position``, ``mixer``, ``mlp``; of its
     down-sampling modules ``depthwise``, ``norm``, ``project``, ``shortcut``, or ``query``,
     ``query_norm``, ``kv_norm``, ``kv``, ``project``, ``shortcut``.

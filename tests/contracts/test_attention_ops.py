@@ -1,6 +1,8 @@
 # ruff: noqa: E402
 """Ops that attend: declared costs are torch's, exports agree, and nothing is read at run time."""
 
+import itertools
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -12,10 +14,12 @@ from nas.export import python_source
 from nas.export.onnx import onnx_model
 from nas.export.verification import shake
 from nas.model import build, module
+from nas.model.relative import RelativePlaces
 from nas.ops.conv import Classifier, Conv, Norm
 from nas.ops.convnext import ConvNeXtBlock, Patchify
 from nas.ops.efficientformer import AttentionDown, ConvFFN, TalkingAttention
 from nas.ops.levit import LevitAttention, LevitDown
+from nas.ops.relative import BottleneckAttention, HaloAttention
 from nas.ops.sdta import SDTA
 from nas.shape import Shape
 from nas.testing.ops import check_op
@@ -38,9 +42,15 @@ OPS = (
     Patchify(channels=12, stride=4, norm="after"),
     SDTA(heads=4),
     SDTA(scales=3, heads=3, positions=True, expand=2),
+    BottleneckAttention(heads=2, ratio=1),
+    BottleneckAttention(channels=32, stride=2),
+    HaloAttention(heads=2, ratio=1, block=4, halo=1),
+    HaloAttention(channels=24, stride=2, block=4, halo=2),
 )
-ATTENDING = tuple(op for op in OPS if hasattr(op, "key_channels"))
-"""With biases for one resolution."""
+FOR_ONE_SIZE = tuple(
+    op for op in OPS if hasattr(op, "key_channels") or isinstance(op, BottleneckAttention)
+)
+"""With weights for one resolution."""
 HEADS = (Classifier(classes=4, norm="batch"), Classifier(classes=4, norm="layer"))
 
 
@@ -105,6 +115,8 @@ def test_the_fast_forward_pass_gives_what_the_modules_give(op):
         "convnext_tiny",
         "edgenext_xx_small",
         "levit_128s",
+        "botnet26t",
+        "halonet26t",
     ],
 )
 def test_published_networks_layer_by_layer(name):
@@ -119,10 +131,42 @@ def test_a_sample_of_the_layers_of_the_space(resolution):
         check_op(layer.op, layer.shape, module)
 
 
-@pytest.mark.parametrize("op", ATTENDING, ids=str)
+@pytest.mark.parametrize("op", FOR_ONE_SIZE, ids=str)
 def test_weights_of_another_resolution_are_refused_in_one_line(op):
     small, large = network_of(op, 4), network_of(op, 8)
     with pytest.raises(
-        ArchitectureError, match=r"biases depend on the resolution\. Build the network at"
+        ArchitectureError, match=r"depends? on the resolution\. Build the network at"
     ):
         small.load_state_dict(large.state_dict())
+
+
+def test_halo_attention_takes_weights_of_any_resolution():
+    op = HaloAttention(heads=2, ratio=1, block=4, halo=1)
+    small, large = network_of(op, 4), network_of(op, 9)
+    small.load_state_dict(large.state_dict())
+
+
+def test_halo_attention_of_one_block_without_a_halo_is_attention_over_the_whole_map():
+    whole = network_of(BottleneckAttention(heads=2, ratio=1), 4)
+    block = network_of(HaloAttention(heads=2, ratio=1, block=4, halo=0), 4)
+    state = whole.state_dict()
+    qkv = state.pop("stages.body.0.attend.qkv.weight")
+    queries, keys, values = (part.reshape(2, 8, 16, 1, 1) for part in qkv.split(16))
+    state["stages.body.0.attend.query.weight"] = queries.reshape(16, 16, 1, 1)
+    # In one convolution, a head's keys and values stand one behind the other.
+    state["stages.body.0.attend.kv.weight"] = torch.cat([keys, values], 1).reshape(32, 16, 1, 1)
+    block.load_state_dict(state)
+    with torch.no_grad():
+        torch.testing.assert_close(block(images(4)), whole(images(4)))
+
+
+def test_scores_of_relative_positions_are_products_with_the_vector_of_their_distance():
+    places = RelativePlaces(queries=3, keys=3, width=4)
+    places.initialise()
+    queries = torch.randn(2, 9, 4, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found = places(queries)
+        for query, key in itertools.product(range(9), repeat=2):
+            down, across = key // 3 - query // 3, key % 3 - query % 3
+            vector = places.rows[down + 2] + places.columns[across + 2]
+            torch.testing.assert_close(found[:, query, key], queries[:, query] @ vector)

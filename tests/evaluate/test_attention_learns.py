@@ -10,10 +10,12 @@ from nas.data import load, split
 from nas.evaluate import PRESETS, TrainingEvaluator
 from nas.model.efficientformer import StridedAttention, Talking
 from nas.model.levit import SelfScores
+from nas.model.relative import Halo, WholeMap
 from nas.model.sdta import ChannelAttention
 from nas.ops.conv import Classifier, Conv
 from nas.ops.efficientformer import AttentionDown, ConvFFN, TalkingAttention
 from nas.ops.levit import LevitAttention
+from nas.ops.relative import BottleneckAttention, HaloAttention
 from nas.ops.sdta import SDTA
 from nas.shape import Op, Shape
 
@@ -47,6 +49,8 @@ def evaluator() -> TrainingEvaluator:
         (AttentionDown(heads=2, key_channels=8, value_channels=16, stride=1), StridedAttention),
         (LevitAttention(heads=2, key_channels=8, value_channels=16), SelfScores),
         (SDTA(heads=2, positions=True), ChannelAttention),
+        (BottleneckAttention(heads=2, ratio=1), WholeMap),
+        (HaloAttention(heads=2, ratio=1, block=2, halo=1), Halo),
     ],
     ids=lambda value: getattr(value, "key", ""),
 )

@@ -16,6 +16,7 @@ from nas.ops.efficientformer import AttentionDown, TalkingAttention
 from nas.ops.ghost import GhostBottleneck
 from nas.ops.mbconv import MBConv
 from nas.ops.mqa import MobileMQA
+from nas.ops.relative import BottleneckAttention, HaloAttention
 from nas.ops.residual import Bottleneck
 from nas.ops.sdta import SDTA
 from nas.ops.uib import UIB
@@ -34,6 +35,8 @@ LAYERS = [
     Layer(AttentionDown(heads=2), Shape(16, 7)),
     Layer(SDTA(heads=2, positions=True), Shape(16, 8)),
     Layer(Patchify(channels=24, stride=4), Shape(16, 7)),
+    Layer(BottleneckAttention(channels=24, stride=2), Shape(16, 7)),
+    Layer(HaloAttention(heads=2, block=4), Shape(16, 7)),
     Layer(MobileMQA(heads=2, kv_stride=2), Shape(16, 7)),
     Layer(UIB(first=5, scale=True), Shape(16, 7)),
 ]

@@ -56,6 +56,7 @@ FILES = {
     "timm_skresnet18": ("skresnet18", 1e-5),
     "timm_repvgg_a0": ("repvgg_a0", 1e-5),
     "timm_mobileone_s1": ("mobileone_s1", 1e-5),
+    "timm_halonet26t": ("halonet26t", 1e-5),
     "torchvision_resnet50": ("resnet50", 1e-5),
     "torchvision_mobilenet_v2": ("mobilenet_v2", 1e-5),
     "torchvision_mobilenet_v3_small": ("mobilenet_v3_small", 1e-3),
