@@ -17,6 +17,7 @@ __all__ = [
     "claim",
     "kendall_tau",
     "kendall_tau_of_near",
+    "many_to_one_intervals",
     "mean_band",
     "mean_interval",
     "paired_interval",
@@ -85,6 +86,32 @@ def paired_interval(differences: Sequence[float], step: float = 0.0) -> Interval
     below = max(factor * (mean - float(low)), least)
     above = max(factor * (float(high) - mean), least)
     return mean - below, mean + above
+
+
+def many_to_one_intervals(
+    control: Sequence[float], others: Sequence[Sequence[float]], step: float = 0.0
+) -> list[Interval]:
+    """The control's mean less each other's, with 95 % confidence for all of them together.
+
+    Student's intervals with the standard deviation of all samples pooled, corrected for their
+    number by Bonferroni. ``step`` is what one test image is worth: samples that agree by luck have
+    at least that deviation. Raises `ValueError` if there are no degrees of freedom.
+    """
+    from scipy.stats import t
+
+    samples = [np.asarray(sample, np.float64) for sample in (control, *others)]
+    freedom = sum(len(sample) - 1 for sample in samples)
+    if freedom < 1:
+        raise ValueError("intervals need at least two trainings of some network")
+    squares = sum(float(np.square(sample - sample.mean()).sum()) for sample in samples)
+    deviation = max(math.sqrt(squares / freedom), step)
+    student = float(t.ppf(1 - (1 - LEVELS[1]) / max(1, len(others)), freedom))
+    intervals = []
+    for sample in samples[1:]:
+        difference = float(samples[0].mean() - sample.mean())
+        width = student * deviation * math.sqrt(1 / len(samples[0]) + 1 / len(sample))
+        intervals.append((difference - width, difference + width))
+    return intervals
 
 
 def arrangements(others: Sequence[int]) -> int:

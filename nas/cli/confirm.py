@@ -12,10 +12,17 @@ from nas.progress import Progress
 from nas.reading import to_json
 from nas.run.confirm import EPOCHS_FACTOR, FULL_EPOCHS_FACTOR, TOP, confirm
 from nas.run.confirmation import Confirmation, Member
+from nas.run.contest import AUTO
 from nas.run.run import Run
 from nas.units import text_table
 
 __all__ = ["command"]
+
+
+def _opponents(ctx: click.Context, param: click.Parameter, text: str) -> tuple[str, ...]:
+    if text == "auto":
+        return AUTO
+    return tuple(name.strip() for name in text.split(",") if name.strip() not in ("", "none"))
 
 
 @click.command(
@@ -23,6 +30,7 @@ __all__ = ["command"]
 Examples:
   nas confirm
   nas confirm runs/photos --top 8 --random 16
+  nas confirm runs/photos --against mobilenet_v2,fbnet_c
   nas confirm runs/photos --epochs-factor 10 --json
   nas confirm runs/photos --full --resolution 96"""
 )
@@ -63,17 +71,27 @@ Examples:
     type=click.IntRange(1, 4096),
     help="Input size of --full in pixels.  [default: the networks']",
 )
+@click.option(
+    "--against",
+    default="auto",
+    show_default=", ".join(AUTO),
+    metavar="NAME,..",
+    callback=_opponents,
+    help="Published networks that the pick meets, scaled to its latency; none for no contest.",
+)
 @click.option("--data", metavar="DATA", help="Where the run's data lies now, if it has moved.")
 @seed_option
 @json_option
 def command(run: Path, as_json: bool, **settings: Any) -> None:
-    """Ask whether the search in RUN beat random networks of the same latency.
+    """Ask whether the search in RUN beat random and published networks of the same latency.
 
     RUN is the newest in ./runs by default. Members are spread over the front, best first; each has
     random networks beside it whose latency is within 5 % of its own. All are trained anew, longer,
     by one recipe, and scored once on the test set. "Better" is said only if the 95 % interval of
     the difference excludes zero, by an exact test: if the search told nothing, any network of a
-    band could be the member. Given again, the command does what is missing.
+    band could be the member. Then the pick, the member with the best score on the selection set,
+    meets published networks that are scaled to its latency. Given again, the command does what is
+    missing.
     """
     live = Live(quiet=as_json)
 
@@ -96,7 +114,9 @@ def command(run: Path, as_json: bool, **settings: Any) -> None:
         print_json({"run": str(run), **document(fresh, confirmation)})
         return
     click.echo(table(fresh, confirmation))
-    click.echo(f"\n{confirmation.verdict}\n\n{footer(fresh, confirmation)}")
+    # What published networks win comes first.
+    verdicts = [line for line in (confirmation.contest_verdict, confirmation.verdict) if line]
+    click.echo("\n" + "\n".join(verdicts) + f"\n\n{footer(fresh, confirmation)}")
 
 
 def document(run: Run, confirmation: Confirmation) -> dict[str, Any]:

@@ -3,15 +3,17 @@
 `nas.run.pairing` says which networks. Both sides get the same recipe, longer than the search's, and
 seeds that no search uses. One seed a network is the default: networks differ by more than the
 trainings of one do, so more networks tell more than more seeds (experiments/confirm_power.py).
+
+Then the pick meets published networks of its latency (`nas.run.contest`).
 """
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from nas import catalog
+from nas import catalog, networks
 from nas.arch import Architecture
 from nas.errors import NasError, RunError, UsageError
 from nas.files import one_line
@@ -26,10 +28,12 @@ from nas.run.confirmation import (
     LEAST_ARRANGEMENTS,
     Confirmation,
     Key,
+    Member,
     Plan,
     Training,
     too_few,
 )
+from nas.run.contest import AUTO, Contest, opponent_network, opponents
 from nas.run.pairing import band_metrics, chosen, usual_random
 from nas.run.run import Run
 from nas.statistics import arrangements
@@ -58,6 +62,7 @@ def confirm(
     resolution: int | None = None,
     seed: int = 0,
     data: str | None = None,
+    against: Sequence[str] = AUTO,
     say: Callable[[Sequence[str]], None] = lambda lines: None,
     watch: Watch = ignore,
 ) -> Confirmation:
@@ -68,9 +73,12 @@ def confirm(
     ``epochs_factor``: how many times the search's schedule, by default 3. ``full``: networks are
     trained themselves, for ``epochs_factor`` times the epochs of ``nas train``, by default 1, at
     ``resolution`` pixels a side or their own. ``data``: where the data lies now, if it has moved.
-    ``say`` gets what will be done, a line each. Opens the test set once, unless nothing is missing.
-    Raises `NasError` in one line.
+    ``against``: names of published networks that the pick meets; none for no contest. ``say`` gets
+    what will be done, a line each. Opens the test set once, unless nothing is missing. Raises
+    `NasError` in one line.
     """
+    for name in against:
+        networks.published(name)
     members = min(top, len(run.front_trials))
     if not members:
         raise RunError(
@@ -101,10 +109,11 @@ def confirm(
         )
         planned = _recorded(run.folder, plan)
         say(_lines(run, planned, trainer, top))
-        if not planned.missing:
-            return planned
-        _open_test(run.folder / confirmation.FILE, trainer)
-        _train(run, planned, trainer, watch)
+        session = _Session(run, trainer, watch)
+        architectures = {n.digest: run.space.decode(n.genes) for n in plan.networks}
+        session.train(plan, plan.wanted, planned.trainings, architectures)
+        if against:
+            _contest(session, _read(run.folder), against, say)
         return _read(run.folder)
     finally:
         lock.release()
@@ -177,34 +186,91 @@ def training_seed(seed: int, digest: str, repeat: int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
 
-def _train(run: Run, planned: Confirmation, trainer: Retraining, watch: Watch) -> None:
-    plan = planned.plan
-    networks = {network.digest: run.space.decode(network.genes) for network in plan.networks}
+class _Session:
+    """What trains the networks of a confirmation. It opens the test set once, if at all."""
 
-    def tell(progress: Progress[ledger.Row]) -> None:
-        row = progress.last or {}
-        score = row.get("metrics", {}).get(plan.metric)
-        figures = {} if score is None else {"score": score}
-        watch(progress.about(row.get("digest"), figures))
+    def __init__(self, run: Run, trainer: Retraining, watch: Watch) -> None:
+        self.run, self.trainer, self.watch = run, trainer, watch
+        self.file = run.folder / confirmation.FILE
+        self._opened = False
 
-    ledger.complete(
-        run.folder / confirmation.FILE,
-        "trainings",
-        plan.wanted,
-        planned.trainings,
-        partial(_training, plan, trainer, networks),
-        watch=tell,
+    def train(
+        self,
+        plan: Plan,
+        wanted: Sequence[Key],
+        done: Collection[Key],
+        architectures: Mapping[str, Architecture],
+    ) -> None:
+        """Do the trainings that are missing; ``architectures``: by digest."""
+        if all(key in done for key in wanted):
+            return
+        if not self._opened:
+            _open_test(self.file, self.trainer)
+            self._opened = True
+
+        def tell(progress: Progress[ledger.Row]) -> None:
+            row = progress.last or {}
+            score = row.get("metrics", {}).get(plan.metric)
+            figures = {} if score is None else {"score": score}
+            self.watch(progress.about(row.get("digest"), figures))
+
+        step = partial(_training, plan, self.trainer, architectures)
+        ledger.complete(self.file, "trainings", wanted, done, step, watch=tell)
+
+
+def _contest(
+    session: _Session,
+    confirmed: Confirmation,
+    names: Sequence[str],
+    say: Callable[[Sequence[str]], None],
+) -> None:
+    """Let the pick meet the published networks of these names, as far as they were not met."""
+    run, plan = session.run, confirmed.plan
+    member = _picked(confirmed)
+    if member is None:
+        return
+    latency_ms = run.trial(member.trial).metrics[run.latency]
+    network = run.space.decode(member.genes)
+    classes = network.out_shape.channels
+    met, left_out = opponents(names, network.input, classes, latency_ms, run.tables[0])
+    contest = Contest(
+        trial=member.trial,
+        digest=member.digest,
+        latency_ms=latency_ms,
+        first_repeat=plan.seeds,
+        opponents=met,
+        left_out=left_out,
     )
+    if confirmed.contest != contest:
+        ledger.append(session.file, to_json(contest))
+        confirmed = _read(run.folder)
+    say(_contest_lines(contest, confirmed))
+    architectures = {member.digest: network}
+    for opponent in met:
+        architectures[opponent.digest] = opponent_network(
+            opponent.name, network.input, classes, width=opponent.width
+        )
+    if met:
+        session.train(plan, contest.wanted, confirmed.contest_trainings, architectures)
+
+
+def _picked(confirmed: Confirmation) -> Member | None:
+    """The member with the best score on *selection*; None if none has any."""
+    scores = {
+        member.digest: confirmed.selection_score(member.digest) for member in confirmed.plan.members
+    }
+    scored = [member for member in confirmed.plan.members if scores[member.digest] is not None]
+    return max(scored, key=lambda member: scores[member.digest] or 0.0, default=None)
 
 
 def _training(
-    plan: Plan, trainer: Retraining, networks: dict[str, Architecture], key: Key
+    plan: Plan, trainer: Retraining, architectures: Mapping[str, Architecture], key: Key
 ) -> ledger.Row:
     digest, repeat = key
     start = time.monotonic()
     metrics, reason = None, ""
     try:
-        metrics = trainer.evaluate(networks[digest], training_seed(plan.seed, digest, repeat))
+        metrics = trainer.evaluate(architectures[digest], training_seed(plan.seed, digest, repeat))
     except (UsageError, RunError):
         raise  # not the network's fault: as a failed training it would leave a pair out for good
     except NasError as error:
@@ -245,4 +311,18 @@ def _lines(run: Run, planned: Confirmation, trainer: Retraining, top: int) -> li
         f"trainings  {len(planned.missing)} of {len(plan.wanted)} to do, "
         f"{counted(plan.seeds, 'seed')} a network"
     )
+    return lines
+
+
+def _contest_lines(contest: Contest, confirmed: Confirmation) -> list[str]:
+    """Whom the pick meets, a line each."""
+    lines = [
+        f"against    {opponent}, {opponent.latency_ms:.4g} ms; trial {contest.trial}, the pick, "
+        f"takes {contest.latency_ms:.4g} ms"
+        for opponent in contest.opponents
+    ]
+    lines += [f"left out   {name}: {why}" for name, why in contest.left_out.items()]
+    if contest.opponents:
+        missing, wanted = len(confirmed.contest_missing), len(contest.wanted)
+        lines.append(f"trainings  {missing} of {wanted} to do, {contest.seeds} seeds a network")
     return lines

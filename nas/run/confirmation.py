@@ -1,8 +1,8 @@
 """What a confirmation found: networks of a front beside random ones, scored on *test*.
 
-``confirm.jsonl`` in the run's folder holds three kinds of lines: a `Plan` (which networks, which
-recipe), an `Opening` of the test set, and a `Training` with its scores. The last plan is the one
-that is shown.
+``confirm.jsonl`` in the run's folder holds four kinds of lines: a `Plan` (which networks, which
+recipe), an `Opening` of the test set, a `Training` with its scores, and a `Contest` of the pick
+with published networks. The last plan is the one that is shown, with the last contest behind it.
 
 "Better" is said by an exact test, `nas.statistics.permutation_interval`. Its strata are the members
 of the front, each with the random networks of its band, and it asks which networks could have been
@@ -22,6 +22,7 @@ from nas.errors import RunError
 from nas.objectives import SELECTION
 from nas.reading import LEFT_OUT, FormError, from_json, to_json
 from nas.record import ledger
+from nas.run.contest import Contest, Outcome, outcomes, verdict
 from nas.statistics import Interval, arrangements, claim, permutation_interval
 from nas.units import counted
 
@@ -193,8 +194,11 @@ class Training:
         return self.metrics[metric]
 
 
-KINDS: Mapping[str, type[Plan | Opening | Training]] = {
+Row = Plan | Opening | Training | Contest
+
+KINDS: Mapping[str, type[Row]] = {
     "plan": Plan,
+    "contest": Contest,
     "opening": Opening,
     "training": Training,
 }
@@ -238,16 +242,26 @@ class Confirmation:
     """By digest, the score on *selection* of each finished seed that was scored there."""
     failed: Mapping[str, str]
     """By digest, the reason of a training that diverged. Such a network enters no pair."""
+    images: int = 0
+    """Of the test set; 0 if it was never opened."""
+    contest: Contest | None = None
+    """The plan's, once its networks are trained and opponents were asked for."""
+    contest_trainings: Mapping[Key, Training] = field(default_factory=dict)
+    """The contest's trainings that are finished."""
 
     @classmethod
-    def of(cls, rows: Iterable[Plan | Opening | Training]) -> "Confirmation | None":
+    def of(cls, rows: Iterable[Row]) -> "Confirmation | None":
         """The confirmation that a file's rows tell of; None if they hold no plan."""
         rows = list(rows)
-        plans = [row for row in rows if isinstance(row, Plan)]
-        if not plans:
+        places = [place for place, row in enumerate(rows) if isinstance(row, Plan)]
+        if not places:
             return None
-        plan = plans[-1]
-        trainings = _of_plan(plan, rows)
+        plan = rows[places[-1]]
+        assert isinstance(plan, Plan)
+        contests = [row for row in rows[places[-1] :] if isinstance(row, Contest)]
+        contest = contests[-1] if contests else None
+        openings = [row for row in rows if isinstance(row, Opening)]
+        trainings = _of_plan(plan, plan.wanted, rows)
         scores: dict[str, list[float]] = defaultdict(list)
         selection_scores: dict[str, list[float]] = defaultdict(list)
         failed: dict[str, str] = {}
@@ -263,7 +277,10 @@ class Confirmation:
                 selection_scores[digest].append(selection_score)
         return cls(
             plan=plan,
-            openings=sum(isinstance(row, Opening) for row in rows),
+            openings=len(openings),
+            images=openings[-1].images if openings else 0,
+            contest=contest,
+            contest_trainings=_of_plan(plan, contest.wanted, rows) if contest else {},
             trainings=trainings,
             scores=scores,
             selection_scores=selection_scores,
@@ -279,6 +296,34 @@ class Confirmation:
     def missing(self) -> list[Key]:
         """The trainings that are still to be done."""
         return [key for key in self.plan.wanted if key not in self.trainings]
+
+    @cached_property
+    def contest_missing(self) -> list[Key]:
+        """The contest's trainings that are still to be done."""
+        wanted = self.contest.wanted if self.contest else []
+        return [key for key in wanted if key not in self.contest_trainings]
+
+    @cached_property
+    def outcomes(self) -> list[Outcome]:
+        """The published networks that the pick has met, best first."""
+        if self.contest is None or self.contest_missing:
+            return []
+        scores = {}
+        for digest, keys in self.contest.keys.items():
+            found = [self.contest_trainings[key].score(self.metric) for key in keys]
+            # A network of which a training failed is not compared by its others.
+            if None not in found:
+                scores[digest] = [score for score in found if score is not None]
+        return outcomes(self.contest, scores, 1 / self.images if self.images else 0.0)
+
+    @property
+    def contest_verdict(self) -> str:
+        """One line on the pick and the published networks; empty if there is no contest."""
+        if self.contest is None:
+            return ""
+        if self.contest_missing:
+            return f"unfinished: {len(self.contest_missing)} trainings against published networks"
+        return verdict(self.contest, self.metric, self.outcomes)
 
     def score(self, digest: str) -> float | None:
         """A network's mean on *test* over the seeds; None unless all its trainings are finished."""
@@ -362,6 +407,7 @@ class Confirmation:
             "interval": to_json(self.interval),
             "claim": "unfinished" if self.missing else claim(self.interval),
             "verdict": self.verdict,
+            "against": None if self.contest is None else _contest_json(self),
             "test_openings": self.openings,
             "core_seconds": {"members": members, "random": random},
             "failed": dict(self.failed),
@@ -398,8 +444,16 @@ def least_others(members: int) -> int:
     return others
 
 
-def _of_plan(plan: Plan, rows: Iterable[object]) -> dict[Key, Training]:
-    wanted = set(plan.wanted)
+def _contest_json(confirmation: Confirmation) -> dict[str, Any]:
+    return {
+        "verdict": confirmation.contest_verdict,
+        "outcomes": to_json(confirmation.outcomes),
+        "contest": to_json(confirmation.contest),
+    }
+
+
+def _of_plan(plan: Plan, keys: Iterable[Key], rows: Iterable[object]) -> dict[Key, Training]:
+    wanted = set(keys)
     trainings = {}
     for row in rows:
         # An earlier plan's count as well, so that a larger --top trains only what is new.
@@ -420,7 +474,7 @@ def read(folder: str | Path) -> Confirmation | None:
         ) from None
 
 
-def _record(row: ledger.Row) -> Plan | Opening | Training:
+def _record(row: ledger.Row) -> Row:
     kind = row["kind"]
     if kind not in KINDS:
         raise FormError(f"kind must be one of {', '.join(KINDS)}, not '{kind[:40]}'")
