@@ -61,6 +61,7 @@ def search_and_confirm(seed: int, given: argparse.Namespace) -> Path:
         seeds=given.repeats,
         epochs_factor=given.factor,
         seed=seed,
+        against=(),
     )
     return folder
 

@@ -7,7 +7,9 @@ import click
 from nas import units
 from nas.cli._options import json_option, print_json, run_argument
 from nas.errors import ExistsError, UsageError
+from nas.reading import to_json
 from nas.report.costs import costs_text
+from nas.run.contest import Outcome, winner
 from nas.run.run import Run
 
 __all__ = ["command"]
@@ -79,6 +81,10 @@ def command(
         preferences=_preferences(weight or ""),
         all_devices=all_devices,
     )
+    confirmed = opened.confirmed
+    better = None
+    if confirmed is not None:
+        better = winner(confirmed.contest, confirmed.outcomes, pick.trial.number)
     if out is not None:
         pick.save(out)
     if as_json:
@@ -92,14 +98,27 @@ def command(
                 "confirmed": pick.confirmed,
                 "test": pick.test,
                 "reason": pick.reason,
+                "better_published": None if better is None else to_json(better.opponent),
                 "metrics": dict(pick.trial.metrics),
             }
         )
         return
     click.echo(f"{pick}\n")
+    if better is not None:
+        click.echo(_offer(better, opened))
     click.echo(costs_text(f"{run}:{pick.trial.number}", pick.network, opened.tables, confidence))
     if out is not None:
         click.echo(f"written to {out}")
+
+
+def _offer(better: Outcome, run: Run) -> str:
+    """The published network that won, and how to have it."""
+    opponent = better.opponent
+    return (
+        f"a published network of the same latency is better on the test set: {better}. To price "
+        f"it: nas cost {opponent.name} --width {opponent.width:g} "
+        f"--resolution {run.space.input.size} --small-images --device {run.devices[0]}\n"
+    )
 
 
 def _preferences(text: str) -> dict[str, float]:

@@ -21,7 +21,17 @@ from nas.latency.table import Table
 from nas.shape import Shape
 from nas.statistics import Interval, claim, many_to_one_intervals
 
-__all__ = ["AUTO", "SEEDS", "Contest", "Opponent", "Outcome", "opponents", "outcomes", "verdict"]
+__all__ = [
+    "AUTO",
+    "SEEDS",
+    "Contest",
+    "Opponent",
+    "Outcome",
+    "opponents",
+    "outcomes",
+    "verdict",
+    "winner",
+]
 
 AUTO = ("mobilenet_v3_large", "efficientnet_b0", "mobilenet_v4_conv_small")
 """Who is met by default. Of older networks none was ahead of the best of these where we looked."""
@@ -67,7 +77,9 @@ class Contest:
 
     @property
     def keys(self) -> dict[str, list[Key]]:
-        """By digest, the trainings that are compared."""
+        """By digest, the trainings that are compared; none without an opponent."""
+        if not self.opponents:
+            return {}
         keys = {self.digest: [(self.digest, self.first_repeat + i) for i in range(self.seeds)]}
         for opponent in self.opponents:
             keys[opponent.digest] = [(opponent.digest, i) for i in range(self.seeds)]
@@ -119,6 +131,14 @@ def opponent_network(
         in_channels=input.channels,
         small_images=True,
     )
+
+
+def winner(contest: Contest | None, found: Sequence["Outcome"], trial: int) -> "Outcome | None":
+    """The published network that is better than a trial by evidence; None if there is none."""
+    if contest is None or contest.trial != trial:
+        return None
+    better = [outcome for outcome in found if claim(outcome.interval) == "worse"]
+    return better[0] if better else None
 
 
 # -- what came of it ------------------------------------------------------------------------------

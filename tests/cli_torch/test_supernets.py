@@ -137,7 +137,7 @@ def test_a_confirmation_trains_what_the_search_did_not(tmp_path, evaluator, obje
         "--out",
         folder,
     )
-    sides = ("--top", 1, "--random", 1, "--seeds", 1, "--epochs-factor", 2)
+    sides = ("--top", 1, "--random", 1, "--epochs-factor", 2, "--against", "none")
     document = run("confirm", folder, *sides)
     recipe = document["plan"]["recipe"]
     assert (recipe["epochs"], recipe["images"], recipe["resolution"]) == (24, 192, 8)

@@ -210,7 +210,7 @@ def test_both_sides_get_fresh_seeds_one_recipe_and_are_scored_once(run, instant,
     monkeypatch.setattr(
         instant, "retraining", lambda *a: made.append(instant.Evaluator(a[0], a[2])) or made[-1]
     )
-    found = confirm(run, top=3, random=3, seeds=2)
+    found = confirm(run, top=3, random=3, seeds=2, against=())
     assert len(made[0].seeds) == len(set(made[0].seeds)) == 12
     assert made[0].opened == found.openings == 1
     assert found.plan.recipe["epochs"] == 6
@@ -239,24 +239,24 @@ def test_again_with_equal_arguments_nothing_is_done(run):
 
 
 def test_more_seeds_train_only_what_is_missing_and_the_opening_counts(run):
-    confirm(run, top=3, random=3)
+    confirm(run, top=3, random=3, against=())
     steps = []
-    found = confirm(run, top=3, random=3, seeds=3, watch=steps.append)
+    found = confirm(run, top=3, random=3, seeds=3, against=(), watch=steps.append)
     assert len(steps) == 12
     assert (steps[0].done, steps[-1].done, steps[0].planned) == (7, 18, 18)
     assert found.openings == 2
 
 
 def test_another_seed_trains_all_anew(run):
-    confirm(run, seeds=1)
+    confirm(run, seeds=1, against=())
     steps = []
-    confirm(run, seeds=1, seed=1, watch=steps.append)
+    confirm(run, seeds=1, seed=1, against=(), watch=steps.append)
     assert len(steps) == 12
 
 
 def test_a_torn_last_line_is_cut(run):
     path = run.folder / confirmation.FILE
-    whole = confirm(run)
+    whole = confirm(run, against=())
     path.write_bytes(path.read_bytes()[:-7])
     assert len(confirmation.read(run.folder).missing) == 1
     assert confirm(run).to_json()["pairs"] == whole.to_json()["pairs"]
@@ -294,11 +294,11 @@ def test_killed_anywhere_it_ends_as_if_it_had_not_been(instant, tmp_path):
     found = confirm(killed, top=4, random=4, seeds=4)
     assert found.to_json()["pairs"] == expected.to_json()["pairs"]
     assert found.interval == expected.interval
-    assert (
-        len(_trainings(path))
-        == len({(row["digest"], row["repeat"]) for row in _trainings(path)})
-        == 32
-    )
+    assert found.outcomes == expected.outcomes
+    wanted = len(found.plan.wanted) + len(found.contest.wanted)
+    assert wanted > len(found.plan.wanted) == 32
+    keys = {(row["digest"], row["repeat"]) for row in _trainings(path)}
+    assert len(_trainings(path)) == len(keys) == wanted
 
 
 def _trainings(path):
