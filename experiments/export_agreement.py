@@ -52,6 +52,7 @@ SPACES = (
     "nas_bench_macro",
     "mobilenet_v3",
     "mobilenet_v4",
+    "mobile",
 )
 ROUNDS = 60
 TOGETHER = 10  # networks that are checked in one new interpreter
