@@ -55,13 +55,15 @@ def front_figure(
     spread: Sequence[float] = (),
     confirmed: Mapping[str, float] = MappingProxyType({}),
     confirmed_as: str = "confirmed on test",
+    published: Mapping[str, tuple[float, float]] = MappingProxyType({}),
 ) -> "Figure":
     """All complete trials and the front, first objective upwards, second to the right.
 
     ``spread``: the standard deviation of the second objective for each front trial, drawn as a bar.
     ``confirmed``: score on the test set by digest, drawn above or below its network, if the first
-    objective is a quality; ``confirmed_as`` says in the legend what that score is. With one
-    objective the trial number is on the horizontal axis.
+    objective is a quality; ``confirmed_as`` says in the legend what that score is.
+    ``published``: by name, second objective and score on the test set of published networks that
+    were trained beside them. With one objective the trial number is on the horizontal axis.
     """
     figure, axes = _blank(7.2, 4.6)
     up = objectives[0].name
@@ -101,6 +103,8 @@ def front_figure(
         axes.scatter(
             across_values, sure, s=52, marker="D", color=CONFIRMED, label=confirmed_as, zorder=5
         )
+    if published and across and objectives[0].direction == "maximize":
+        _draw_published(axes, published, axis_label(across)[1])
     axes.set_xlabel(axis_label(across)[0] if across else "trial")
     axes.set_ylabel(axis_label(up)[0])
     _dress(axes, title)
@@ -347,6 +351,31 @@ def _name_published(axes: "Axes", trials: Sequence[Trial], across: str, up: str)
     for trial, point in zip(trials, points, strict=True):
         axes.annotate(
             trial.warm, point, xytext=(5, -11), textcoords="offset points", fontsize=7, color=INK
+        )
+
+
+def _draw_published(
+    axes: "Axes", published: Mapping[str, tuple[float, float]], scale: float
+) -> None:
+    """Published networks that were trained beside the front's, with their names."""
+    points = [(cost / scale, score) for cost, score in published.values()]
+    axes.scatter(
+        *_columns(points),
+        s=52,
+        marker="^",
+        color=CONFIRMED,
+        label="published networks, on test",
+        zorder=5,
+    )
+    for name, point in zip(published, points, strict=True):
+        axes.annotate(
+            name,
+            point,
+            (-5, 4),
+            textcoords="offset points",
+            ha="right",
+            fontsize=7,
+            color=CONFIRMED,
         )
 
 

@@ -1,6 +1,6 @@
 """A finished or running search: its trials, its front, its networks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from html import escape
 from pathlib import Path
@@ -281,7 +281,21 @@ class Run:
             spread=self._spread(shown),
             confirmed=self.confirmed_scores,
             confirmed_as=self._confirmed_as,
+            published=self._published_scores(shown),
         )
+
+    def _published_scores(self, shown: Sequence[Objective]) -> dict[str, tuple[float, float]]:
+        """By name, latency and mean score on *test* of the networks that the pick has met.
+
+        Empty in a picture that does not show that score over the first device's latency.
+        """
+        found = self.confirmed
+        if found is None or [each.name for each in shown] != [found.metric, self.latency]:
+            return {}
+        return {
+            outcome.opponent.name: (outcome.opponent.latency_ms, outcome.score)
+            for outcome in found.outcomes
+        }
 
     def plot(self) -> "Plot":
         """The same, interactive: point at a network to see its trial, digest and costs (plotly)."""

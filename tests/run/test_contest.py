@@ -155,3 +155,10 @@ def test_a_winner_is_offered_for_the_trial_that_it_beat():
     assert winner(met, found, 8) is None
     assert winner(met, outcomes(met, {**scores, "pick": [0.9, 0.91]}, 0.001), 7) is None
     assert winner(None, [], 7) is None
+
+
+def test_the_picture_shows_who_was_met(run):
+    confirm(run, top=2, random=12, against=("mobilenet_v4_conv_small",))
+    axes = Run(run.folder).figure().axes[0]
+    texts = {text.get_text() for text in axes.texts}
+    assert "mobilenet_v4_conv_small" in texts
