@@ -53,6 +53,7 @@ SPACES = (
     "mobilenet_v3",
     "mobilenet_v4",
     "mobile",
+    "efficientformer_v2",
 )
 ROUNDS = 60
 TOGETHER = 10  # networks that are checked in one new interpreter

@@ -26,6 +26,8 @@ began squeeze-and-excitation as a linear layer.
 DIVISOR = 2
 """Slimmed channels are multiples of it."""
 SMALLEST_WINDOW = 2
+HEAD_CHANNELS = ("key_channels", "value_channels")
+"""Settings that are channels of one head of an attention."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,8 +134,8 @@ def slim(architecture: Architecture, proxy: Proxy, in_channels: int, classes: in
     """The network to train instead: the same ops on fewer channels and pixels.
 
     It has the data's input and classes. An op's settings ``channels``, ``key_channels``,
-    ``stride``, ``window``, ``classes`` and ``skip`` are known by these names. `hidden_changes`
-    counts which changes of a network its slimmed copy does not show.
+    ``value_channels``, ``stride``, ``window``, ``classes`` and ``skip`` are known by these names.
+    `hidden_changes` counts which changes of a network its slimmed copy does not show.
 
     - Channels are scaled to even numbers. Those of our spaces are multiples of 8: a quarter of the
       width keeps all of them apart.
@@ -164,8 +166,9 @@ def _slim_op(layer: Layer, shape: Shape, stride: int, width: float, classes: int
     # 0 channels mean as many as the input has, which is slimmed already.
     if getattr(op, "channels", 0):
         settings["channels"] = make_divisible(op.channels * width, DIVISOR)  # type: ignore[attr-defined]
-    if getattr(op, "key_channels", 0):
-        settings["key_channels"] = make_divisible(op.key_channels * width, DIVISOR)  # type: ignore[attr-defined]
+    for name in HEAD_CHANNELS:
+        if getattr(op, name, 0):
+            settings[name] = make_divisible(getattr(op, name) * width, DIVISOR)
     if hasattr(op, "stride"):
         settings["stride"] = stride
     if hasattr(op, "classes"):

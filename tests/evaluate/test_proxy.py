@@ -3,6 +3,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from nas import networks
 from nas.arch import Architecture, Stage
 from nas.data import load
 from nas.errors import UsageError
@@ -116,3 +117,14 @@ def test_no_residual_appears_where_the_full_network_has_none() -> None:
         True,
         True,
     ]
+
+
+def test_heads_get_narrower_with_the_maps_they_attend_to():
+    network = networks.get("efficientformerv2_s0")
+    slimmed = slim(network, PRESETS["small"], 1, 10)
+    widths = {(op.key_channels, op.value_channels) for op in attentions(slimmed)}
+    assert widths == {(8, 32), (4, 16)}
+
+
+def attentions(network):
+    return [layer.op for layer in network.layers if hasattr(layer.op, "value_channels")]
