@@ -6,7 +6,8 @@
 Random networks of every space are exported. All norms, biases and scales are shaken first, so that
 a part that is left out or folded wrongly shows. Differences are relative to the largest logit of
 three random images. Networks with EfficientFormerV2's attention get norms of the statistics of
-random images first, see `settle`. The plain export is ``torch.onnx.export`` with its defaults, batch fixed at 1.
+random images first, see `settle`. The plain export is ``torch.onnx.export`` with its defaults,
+batch fixed at 1.
 Three sessions of onnxruntime, one thread each, run batch 1 in turn: our file, the plain file, and
 the plain file once more, which tells the noise. Per network the ratio of medians of the thread's
 CPU time, which other work on the machine disturbs least; per space their geometric mean with its
