@@ -109,7 +109,7 @@ def front_figure(
     axes.set_ylabel(axis_label(up)[0])
     _dress(axes, title)
     if complete:
-        figure.legend(frameon=False, loc="outside lower center", ncols=3, fontsize=9)
+        figure.legend(frameon=False, loc="outside lower center", ncols=2, fontsize=9)
     return figure
 
 
