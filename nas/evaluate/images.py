@@ -108,6 +108,15 @@ class ImageEvaluator(Evaluator):
         """The network that is trained or scored instead."""
         return slim(architecture, self.proxy, self.dataset.in_channels, len(self.dataset.classes))
 
+    def slim_untrained(self, architecture: Architecture) -> Architecture:
+        """The network whose zero-cost scores are taken: slimmed, with its own strides if they fit.
+
+        On NAS-Bench-Macro they rank better so: the mean rank of naswot and the gradient's norm with
+        a tau of .80, against .72 with the strides of a training.
+        """
+        proxy = dataclasses.replace(self.proxy, final=1)
+        return slim(architecture, proxy, self.dataset.in_channels, len(self.dataset.classes))
+
     def describe_data(self) -> dict[str, object]:
         """See the function."""
         return describe_data(self.splits)

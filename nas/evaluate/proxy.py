@@ -99,7 +99,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "shift": (0, 64),
 }
 
-# About 4 s a network (small) on one core. experiments/proxy_fidelity.py, 20 FBNet networks,
+# Measured before version 2. experiments/proxy_fidelity.py, 20 FBNet networks,
 # Kendall's tau against five times longer training, 95 % intervals. Neither preset has been shown to
 # rank better than macs:
 #           data           preset               macs                  params

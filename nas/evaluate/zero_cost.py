@@ -87,7 +87,7 @@ class ZeroCostSession(ImageEvaluator):
     """Scores networks at initialisation on a few images of *weights*; no other set is read.
 
     Metrics: ``proxy_score``, 0..1, higher is better, and each proxy as ``proxy_NAME``. Networks are
-    slimmed as for a training.
+    slimmed, with their own strides if they fit.
     """
 
     qualities = UNTRAINED
@@ -155,8 +155,7 @@ class ZeroCostSession(ImageEvaluator):
         """All proxies of one network, initialised from the seed, and the trivial scores."""
         images, labels = self.weights
         with threads(self.thread_count):
-            # Slimmed as for a training, so that the score is of the network it is compared on.
-            network = build(self.slim(architecture), seed=seed).to(self.device)
+            network = build(self.slim_untrained(architecture), seed=seed).to(self.device)
             scores = proxies(network, images[:IMAGES], labels[:IMAGES])
         trivial = trivial_scores(network.architecture)
         return scores | {name: float(value) for name, value in trivial.items()}
