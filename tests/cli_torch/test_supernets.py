@@ -140,7 +140,7 @@ def test_a_confirmation_trains_what_the_search_did_not(tmp_path, evaluator, obje
     sides = ("--top", 1, "--random", 1, "--epochs-factor", 2, "--against", "none")
     document = run("confirm", folder, *sides)
     recipe = document["plan"]["recipe"]
-    assert (recipe["epochs"], recipe["images"], recipe["resolution"]) == (24, 192, 8)
+    assert (recipe["epochs"], recipe["images"], recipe["resolution"]) == (16, 192, 8)
     assert "evaluator" not in recipe
     assert document["metric"] == "accuracy"
     assert document["test_openings"] == 1

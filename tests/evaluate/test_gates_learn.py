@@ -5,7 +5,7 @@ import torch
 
 from nas.arch import Architecture, Stage
 from nas.data import load, split
-from nas.evaluate import PRESETS, TrainingEvaluator
+from nas.evaluate import Proxy, TrainingEvaluator
 from nas.model.gates import Eca, GlobalContext
 from nas.model.selective import SelectiveKernel
 from nas.ops.conv import Classifier, Conv
@@ -45,7 +45,7 @@ def given(part: Eca | GlobalContext | SelectiveKernel) -> torch.nn.Module:
 )
 def test_what_a_gate_gives_varies_over_images_after_a_short_training(op, kind, times) -> None:
     evaluator = TrainingEvaluator(
-        split(load("digits")), PRESETS["small"].times(times), thread_count=1
+        split(load("digits")), Proxy(resolution=8).times(times), thread_count=1
     )
     trained = evaluator.trained(network(op), seed=1)
     deviations: list[float] = []

@@ -7,7 +7,7 @@ import torch
 
 from nas.arch import Architecture, Stage
 from nas.data import load, split
-from nas.evaluate import PRESETS, TrainingEvaluator
+from nas.evaluate import Proxy, TrainingEvaluator
 from nas.model import build
 from nas.model.blocks import ChannelScale
 from nas.model.mbconv import Block
@@ -24,7 +24,7 @@ HYBRID = Architecture(
         Stage("head", (Classifier(classes=10),)),
     ),
 )
-FULL_WIDTH = dataclasses.replace(PRESETS["small"], width=1)
+FULL_WIDTH = dataclasses.replace(Proxy(resolution=8), width=1)
 
 LEAST_FACTOR = 0.01
 """Mean over channels. They start at 0.00001."""

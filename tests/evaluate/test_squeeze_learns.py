@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nas.data import load, split
-from nas.evaluate import PRESETS, TrainingEvaluator
+from nas.evaluate import Proxy, TrainingEvaluator
 from nas.model.blocks import SqueezeExcite
 from search_spaces import mnasnet, mobilenet_v3, uninet
 
@@ -49,7 +49,7 @@ def test_gates_vary_over_images_after_a_short_training(space) -> None:
         choice = name.split(".")[1]
         genes[place] = wanted.get(choice, 0)
     evaluator = TrainingEvaluator(
-        split(load("digits")), PRESETS["small"].times(0.3), thread_count=1
+        split(load("digits")), Proxy(resolution=8).times(0.3), thread_count=1
     )
     network = evaluator.trained(space.decode(genes), seed=1)
     deviations = gates(evaluator, network)
