@@ -10,7 +10,7 @@ PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c c
 
 search: $(VENV)/.main
 	$(VENV)/bin/nas search --space fbnet --device pixel $(ARGS)
-	$(VENV)/bin/nas confirm --epochs-factor 2 $(RUN)
+	$(VENV)/bin/nas confirm --epochs-factor 1.5 $(RUN)
 
 test: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
