@@ -367,13 +367,16 @@ def _draw_published(
         label="published networks, on test",
         zorder=5,
     )
-    for name, point in zip(published, points, strict=True):
+    # They share a latency. So names of neighbours in the order of scores stand on either side.
+    ranked = sorted(zip(points, published, strict=True), key=lambda pair: -pair[0][1])
+    for rank, (point, name) in enumerate(ranked):
+        left = rank % 2 == 0
         axes.annotate(
             name,
             point,
-            (-5, 4),
+            xytext=(-6, 3) if left else (6, -9),
+            ha="right" if left else "left",
             textcoords="offset points",
-            ha="right",
             fontsize=7,
             color=CONFIRMED,
         )
