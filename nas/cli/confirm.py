@@ -7,7 +7,7 @@ import click
 
 from nas.cli._options import json_option, print_json, run_argument, seed_option
 from nas.cli._progress import Live, duration
-from nas.errors import RunError
+from nas.errors import RunError, UsageError
 from nas.progress import Progress
 from nas.reading import to_json
 from nas.run.confirm import EPOCHS_FACTOR, FULL_EPOCHS_FACTOR, TOP, confirm
@@ -22,7 +22,15 @@ __all__ = ["command"]
 def _opponents(ctx: click.Context, param: click.Parameter, text: str) -> tuple[str, ...]:
     if text == "auto":
         return AUTO
-    return tuple(name.strip() for name in text.split(",") if name.strip() not in ("", "none"))
+    if text == "none":
+        return ()
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names) or "none" in names:
+        raise UsageError(
+            "--against is auto, none, or names such as mobilenet_v2,fbnet_c (nas networks), "
+            f"not '{text}'"
+        )
+    return names
 
 
 @click.command(
@@ -77,7 +85,7 @@ Examples:
     show_default=", ".join(AUTO),
     metavar="NAME,..",
     callback=_opponents,
-    help="Published networks that the pick meets, scaled to its latency; none for no contest.",
+    help="Published networks that the pick meets, scaled to its latency: auto, names, or none.",
 )
 @click.option("--data", metavar="DATA", help="Where the run's data lies now, if it has moved.")
 @seed_option
@@ -115,7 +123,8 @@ def command(run: Path, as_json: bool, **settings: Any) -> None:
         return
     click.echo(table(fresh, confirmation))
     # What published networks win comes first.
-    verdicts = [line for line in (confirmation.contest_verdict, confirmation.verdict) if line]
+    against = confirmation.contest_verdict if settings["against"] else ""
+    verdicts = [line for line in (against, confirmation.verdict) if line]
     click.echo("\n" + "\n".join(verdicts) + f"\n\n{footer(fresh, confirmation)}")
 
 
@@ -196,7 +205,8 @@ def footer(run: Run, confirmation: Confirmation) -> str:
     lines = [
         f"test set opened {'once' if openings == 1 else f'{openings} times'}",
         f"core-seconds: search {run.core_seconds:.0f}, confirmation {members:.0f} for its networks "
-        f"and {random:.0f} for the random ones; latency tables are reusable and not counted",
+        f"and {random:.0f} for the random ones, {confirmation.contest_seconds:.0f} against "
+        "published networks; latency tables are reusable and not counted",
     ]
     lines += [f"failed: {digest}: {reason}" for digest, reason in confirmation.failed.items()]
     return "\n".join(lines)

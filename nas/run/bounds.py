@@ -79,11 +79,11 @@ def aimed(
 
     Whoever has 60 ms wants the best network of 60 ms. A search of the whole range does not find it:
     short trainings prefer small networks, which learn sooner, and fronts have room for all sizes.
-    So with the aim ``budget`` the latency also gets a lower bound, a tenth below the upper one, or
-    below the slowest network's latency if that is less.
+    So with the aim ``budget`` the latency also gets a lower bound, a tenth below the upper one.
 
-    Unchanged if there is no upper bound or a lower one was asked for, if the objectives are others
-    than a quality and the first device's latency, and if no network lies in the last part.
+    Unchanged if there is no upper bound, one that every network keeps, or a lower one was asked
+    for, if the objectives are others than a quality and the first device's latency, and if no
+    network lies in the last part.
     """
     if bounds.aim not in AIMS:
         raise unknown("aim", bounds.aim, AIMS)
@@ -91,11 +91,13 @@ def aimed(
     plain = {latency, *QUALITY, *UNTRAINED}
     if bounds.latency_ms is None or bounds.latency_min_ms is not None or bounds.aim == "front":
         return bounds
-    if not plain.issuperset(full_metric(name, tables) for name in objectives):
+    names = {full_metric(name, tables) for name in objectives}
+    if not names <= plain or names == {latency}:
         return bounds
     slowest_ms = space_costs(space, tables[:1]).extreme(latency, largest=True)[0]
-    least_ms = (1 - LAST_PART) * min(bounds.latency_ms, slowest_ms)
-    narrowed = replace(bounds, latency_min_ms=least_ms)
+    if bounds.latency_ms >= slowest_ms:
+        return bounds
+    narrowed = replace(bounds, latency_min_ms=(1 - LAST_PART) * bounds.latency_ms)
     try:
         bounded_domain(space, tables, narrowed, margins, None)
     except BoundError:

@@ -229,10 +229,16 @@ def _contest(
     member = _picked(confirmed)
     if member is None:
         return
+    before = confirmed.contest
+    if before is not None and before.digest == member.digest:
+        # Whom the pick has met stays met: else one could try names until one is beaten.
+        names = [*(opponent.name for opponent in before.opponents), *names]
     latency_ms = run.trial(member.trial).metrics[run.latency]
     network = run.space.decode(member.genes)
     classes = network.out_shape.channels
-    met, left_out = opponents(names, network.input, classes, latency_ms, run.tables[0])
+    met, left_out = opponents(
+        list(dict.fromkeys(names)), network.input, classes, latency_ms, run.tables[0]
+    )
     contest = Contest(
         trial=member.trial,
         digest=member.digest,

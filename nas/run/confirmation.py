@@ -368,6 +368,12 @@ class Confirmation:
         return spent[0], spent[1]
 
     @property
+    def contest_seconds(self) -> float:
+        """Core-seconds of the trainings against published networks, the pick's included."""
+        spent = sum(training.seconds for training in self.contest_trainings.values())
+        return spent * self.plan.threads
+
+    @property
     def verdict(self) -> str:
         """One line: what the pairs say, and no more than they say."""
         if self.missing:

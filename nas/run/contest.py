@@ -200,7 +200,7 @@ def verdict(contest: Contest, metric: str, found: Sequence[Outcome]) -> str:
     elif set(claims.values()) == {"better"}:
         said = f"better than the best published network of the same latency that was met: {best}"
     else:
-        said = f"no evidence that the pick beats published networks of the same latency: {best}"
+        said = f"no evidence that the pick beats every published network of its latency: {best}"
     others = ", ".join(str(outcome) for outcome in found if str(outcome) not in said)
     parts = [f"{said}{f'; {others}' if others else ''}"]
     parts.append(

@@ -69,11 +69,23 @@ class Plan:
         if self.objectives.reward is not None:
             lines.append(f"reward     {self.objectives.reward}")
         if self.objectives.quality_alone:
-            lines.append(_aim_line(self.objectives.quality, self.domain.bounds[0]))
+            lines.append(_aim_line(self.objectives.quality, self.domain.bounds[0], self.margins))
+        elif self._is_budget_without_aim:
+            lines.append(
+                "aim        all within the bounds: a latency's last tenth is searched alone only "
+                "for a quality and that latency, where other networks are slower and some lie in it"
+            )
         if self.domain.bounds:
             lines.append(_bounds_line(self.domain))
         lines += [_margin_line(device, margin) for device, margin in self.margins.items()]
         return lines
+
+    @property
+    def _is_budget_without_aim(self) -> bool:
+        """Whether a latency was asked for that is not searched as a budget to be used up."""
+        bounds, reward = self.settings.bounds, self.settings.problem.reward
+        asked = bounds.latency_ms is not None and bounds.aim == "budget"
+        return asked and bounds.latency_min_ms is None and not reward
 
     def default_folder(self) -> Path:
         """``runs/SPACE-DEVICE-TIME``."""
@@ -224,9 +236,11 @@ def _device_line(table: Table, domain: Domain) -> str:
     return f"device     {table.name}: {kind}; {fastest_ms:.4g} to {slowest_ms:.4g} ms"
 
 
-def _aim_line(quality: str, latency: Bound) -> str:
+def _aim_line(quality: str, latency: Bound, margins: Mapping[str, Margin]) -> str:
+    kept = {f"{margin.confidence:g}" for margin in margins.values()}
+    surely = f" kept with probability {', '.join(kept)}" if kept else ""
     return (
-        f"aim        the best {quality} at {latency.lower:.4g} to {latency.upper:.4g} ms; "
+        f"aim        the best {quality} at {latency.lower:.4g} to {latency.upper:.4g} ms{surely}; "
         "--aim front searches all that is faster, too"
     )
 
