@@ -128,7 +128,7 @@ def _nearest(
 ) -> Iterator[tuple[int, int, int, Ops]]:
     """The cheapest way through the chain: per slot its position, state, option, and the ops.
 
-    Fewest settings differ; then numbers are least apart; then genes are least.
+    Fewest settings differ; then numbers are least apart; of equal ones the first found stays.
     """
     paths: dict[int, Path] = {0: (0.0, ())}
     known: Known = {}

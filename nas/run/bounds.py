@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 from nas import catalog
 from nas.cost.compiled import Compiled
@@ -13,13 +14,13 @@ from nas.domain import Bound, Domain
 from nas.errors import BoundError, UsageError, unknown
 from nas.latency.table import Table
 from nas.objectives import QUALITY, UNTRAINED
-from nas.run.settings import Bounds
+from nas.run.settings import Bounds, Problem
 from nas.space import SearchSpace
 
-__all__ = ["AIMS", "aimed", "bounded_domain", "full_metric", "latency_margins"]
+__all__ = ["AIMS", "Aimed", "aimed_domain", "bounded_domain", "full_metric", "latency_margins"]
 
 AIMS = ("budget", "front")
-"""What a bound on the latency is for, see `aimed`."""
+"""What a bound on the latency is for, see `aimed_domain`."""
 LAST_PART = 0.1
 """The part of a budget, at its end, in which the best network is looked for."""
 
@@ -68,42 +69,69 @@ def latency_margins(
     return margins
 
 
-def aimed(
+@dataclass(frozen=True)
+class Aimed:
+    """A space inside its bounds, and what a latency among them is for."""
+
+    domain: Domain
+    quality_alone: bool
+    """Whether all its networks use the latency up, so that only their quality is compared."""
+    why_not: str = ""
+    """Why a budget is not used up, for people; empty if it is, or if nobody asked for that."""
+
+
+def aimed_domain(
     space: SearchSpace,
     tables: Sequence[Table],
     bounds: Bounds,
     margins: Mapping[str, Margin],
-    objectives: Sequence[str],
-) -> Bounds:
-    """The bounds of a search for the best network that a latency allows.
+    problem: Problem,
+) -> Aimed:
+    """The domain of a search for the best network that a latency allows.
 
     Whoever has 60 ms wants the best network of 60 ms. A search of the whole range does not find it:
     short trainings prefer small networks, which learn sooner, and fronts have room for all sizes.
     So with the aim ``budget`` the latency also gets a lower bound, a tenth below the upper one.
 
-    Unchanged if there is no upper bound, one that every network keeps, or a lower one was asked
-    for, if the objectives are others than a quality and the first device's latency, and if no
-    network lies in the last part.
+    The lower bound is left out if another was asked for, if a reward weighs the latency, if the
+    objectives are others than a quality and the first device's latency, if every network keeps the
+    upper one, and if no network lies between the two. Raises as `bounded_domain` does.
     """
     if bounds.aim not in AIMS:
         raise unknown("aim", bounds.aim, AIMS)
-    latency = latency_metric(tables[0].name)
-    plain = {latency, *QUALITY, *UNTRAINED}
-    if bounds.latency_ms is None or bounds.latency_min_ms is not None or bounds.aim == "front":
-        return bounds
-    names = {full_metric(name, tables) for name in objectives}
-    if not names <= plain or names == {latency}:
-        return bounds
-    slowest_ms = space_costs(space, tables[:1]).extreme(latency, largest=True)[0]
-    if bounds.latency_ms >= slowest_ms:
-        return bounds
-    narrowed = replace(bounds, latency_min_ms=(1 - LAST_PART) * bounds.latency_ms)
+    whole = partial(bounded_domain, space, tables, bounds, margins, problem.resolution)
+    asked_otherwise = bounds.aim == "front" or bounds.latency_min_ms is not None or problem.reward
+    if bounds.latency_ms is None or asked_otherwise:
+        return Aimed(whole(), False)
+    why_not = _why_no_budget(space, tables, bounds.latency_ms, problem.objectives)
+    if why_not:
+        return Aimed(whole(), False, why_not)
+    least_ms = (1 - LAST_PART) * bounds.latency_ms
+    narrowed = replace(bounds, latency_min_ms=least_ms)
+    costs, limits = _costs_and_bounds(space, tables, narrowed, margins)
     try:
-        bounded_domain(space, tables, narrowed, margins, None)
+        return Aimed(Domain(space, costs, limits), True)
     except BoundError:
-        # Other bounds may leave out all that is slow; what cannot be met at all is told later.
-        return bounds
-    return narrowed
+        # Other bounds may leave out all that is slow; what cannot be met at all is told now.
+        why_not = f"no network inside the bounds takes {least_ms:g} to {bounds.latency_ms:g} ms"
+        return Aimed(whole(), False, why_not)
+
+
+def _why_no_budget(
+    space: SearchSpace, tables: Sequence[Table], latency_ms: float, objectives: Sequence[str]
+) -> str:
+    """Why a latency is a limit and not a budget to be used up; empty if it is one."""
+    latency = latency_metric(tables[0].name)
+    names = {full_metric(name, tables) for name in objectives}
+    others = sorted(names - {latency, *QUALITY, *UNTRAINED})
+    if others:
+        return f"{', '.join(others)} is an objective, too"
+    if names == {latency}:
+        return "no quality is an objective"
+    slowest_ms = space_costs(space, tables[:1]).extreme(latency, largest=True)[0]
+    if latency_ms >= slowest_ms:
+        return f"every network takes at most {slowest_ms:.4g} ms"
+    return ""
 
 
 def bounded_domain(
@@ -118,6 +146,24 @@ def bounded_domain(
     Raises `UsageError` for a bound on no cost, `BoundError` for one that no network meets;
     ``resolution`` is that of the other spaces which are then looked at.
     """
+    costs, limits = _costs_and_bounds(space, tables, bounds, margins)
+    try:
+        return Domain(space, costs, limits)
+    except BoundError as error:
+        if bounds.latency_ms is None:
+            raise
+        faster = _faster_spaces(space, tables[0], bounds.latency_ms, resolution)
+        hint = f", or {', '.join(faster)}" if faster else ""
+        raise BoundError(f"{error}{hint}") from None
+
+
+def _costs_and_bounds(
+    space: SearchSpace,
+    tables: Sequence[Table],
+    bounds: Bounds,
+    margins: Mapping[str, Margin],
+) -> tuple[Compiled, list[Bound]]:
+    """What a domain is made of. Raises as `bounded_domain` does for what needs no domain to see."""
     costs = space_costs(space, tables, margins)
     latencies = _latency_bounds(tables, bounds)
     others = _other_bounds(tables, bounds)
@@ -129,14 +175,7 @@ def bounded_domain(
         if table.name in margins:
             _check_sure(space, table, costs, latencies[table.name].upper, margins[table.name])
     sure = [_sure_bound(bound, device, margins) for device, bound in latencies.items()]
-    try:
-        return Domain(space, costs, sure + others)
-    except BoundError as error:
-        if bounds.latency_ms is None:
-            raise
-        faster = _faster_spaces(space, tables[0], bounds.latency_ms, resolution)
-        hint = f", or {', '.join(faster)}" if faster else ""
-        raise BoundError(f"{error}{hint}") from None
+    return costs, sure + others
 
 
 def _latency_bounds(tables: Sequence[Table], bounds: Bounds) -> dict[str, Bound]:

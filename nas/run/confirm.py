@@ -261,12 +261,17 @@ def _contest(
 
 
 def _picked(confirmed: Confirmation) -> Member | None:
-    """The member with the best score on *selection*; None if none has any."""
-    scores = {
-        member.digest: confirmed.selection_score(member.digest) for member in confirmed.plan.members
-    }
-    scored = [member for member in confirmed.plan.members if scores[member.digest] is not None]
-    return max(scored, key=lambda member: scores[member.digest] or 0.0, default=None)
+    """The member with the best score on *selection*, of equals the cheapest.
+
+    None if no member has such a score.
+    """
+    ranks: dict[int, tuple[float, ...]] = {}
+    for member in confirmed.plan.members:
+        score = confirmed.selection_score(member.digest)
+        if score is not None:
+            ranks[member.trial] = (-score, *member.costs.values())
+    scored = [member for member in confirmed.plan.members if member.trial in ranks]
+    return min(scored, key=lambda member: ranks[member.trial], default=None)
 
 
 def _training(

@@ -14,7 +14,7 @@ from nas.latency.table import Table
 from nas.objectives import QUALITY, Objectives, Reward, parse_objectives
 from nas.record.identity import Identity, SpaceArguments, identity, versions
 from nas.report.text import shown_share, spread
-from nas.run.bounds import aimed, bounded_domain, full_metric, latency_margins
+from nas.run.bounds import aimed_domain, full_metric, latency_margins
 from nas.run.evaluation import check_measured, make_evaluator, open_data
 from nas.run.settings import Crew, Method, Problem, Search
 from nas.space import SearchSpace
@@ -38,6 +38,8 @@ class Plan:
     space: SearchSpace
     domain: Domain
     """The space inside the bounds."""
+    why_no_budget: str
+    """Why a latency is not used up as a budget; empty if it is, or if nobody asked for that."""
     margins: Mapping[str, Margin]
     """By device, what the confidence adds to a latency."""
     objectives: Objectives
@@ -70,22 +72,15 @@ class Plan:
             lines.append(f"reward     {self.objectives.reward}")
         if self.objectives.quality_alone:
             lines.append(_aim_line(self.objectives.quality, self.domain.bounds[0], self.margins))
-        elif self._is_budget_without_aim:
+        elif self.why_no_budget:
             lines.append(
-                "aim        all within the bounds: a latency's last tenth is searched alone only "
-                "for a quality and that latency, where other networks are slower and some lie in it"
+                f"aim        all within the bounds, not the last tenth of --latency alone: "
+                f"{self.why_no_budget}"
             )
         if self.domain.bounds:
             lines.append(_bounds_line(self.domain))
         lines += [_margin_line(device, margin) for device, margin in self.margins.items()]
         return lines
-
-    @property
-    def _is_budget_without_aim(self) -> bool:
-        """Whether a latency was asked for that is not searched as a budget to be used up."""
-        bounds, reward = self.settings.bounds, self.settings.problem.reward
-        asked = bounds.latency_ms is not None and bounds.aim == "budget"
-        return asked and bounds.latency_min_ms is None and not reward
 
     def default_folder(self) -> Path:
         """``runs/SPACE-DEVICE-TIME``."""
@@ -111,14 +106,11 @@ def plan(settings: Search) -> Plan:
     arguments = _space_arguments(problem, data)
     space = _space(arguments)
     margins = latency_margins(space, tables, settings.bounds)
-    bounds = settings.bounds
-    # A reward weighs the latency itself.
-    if not problem.reward:
-        bounds = aimed(space, tables, bounds, margins, problem.objectives)
-    domain = bounded_domain(space, tables, bounds, margins, problem.resolution)
+    aimed = aimed_domain(space, tables, settings.bounds, margins, problem)
+    domain = aimed.domain
     objectives = replace(
-        _objectives(problem, tables, domain, bounds.latency_ms),
-        quality_alone=bounds is not settings.bounds,
+        _objectives(problem, tables, domain, settings.bounds.latency_ms),
+        quality_alone=aimed.quality_alone,
     )
     strategy = strategies.make(
         method.strategy,
@@ -138,6 +130,7 @@ def plan(settings: Search) -> Plan:
         data=data,
         space=space,
         domain=domain,
+        why_no_budget=aimed.why_not,
         margins=margins,
         objectives=objectives,
         strategy=strategy,

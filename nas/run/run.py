@@ -117,10 +117,10 @@ class Run:
 
     @property
     def confirmed_scores(self) -> dict[str, float]:
-        """Mean score on *test*, by digest, of the front's networks that are confirmed."""
+        """Mean score on *test*, by digest, of the trials' networks that are confirmed."""
         if self.confirmed is None:
             return {}
-        scores = {trial.digest: self.confirmed.score(trial.digest) for trial in self.front_trials}
+        scores = {trial.digest: self.confirmed.score(trial.digest) for trial in self.trials}
         return {digest: score for digest, score in scores.items() if score is not None}
 
     @property
@@ -174,7 +174,7 @@ class Run:
                 "--all-devices needs a run with several --device"
             )
         chosen = choose(
-            self._front_over_devices() if all_devices else self.front_trials,
+            self._front_over_devices() if all_devices else self._candidates(),
             self.objectives,
             self.confirmed_selection_scores,
             self.confirmed_scores,
@@ -185,6 +185,21 @@ class Run:
         )
         network = self.network_of(chosen.trial)
         return Pick(**vars(chosen), network=network, metadata=self.metadata.fitting(network))
+
+    def _candidates(self) -> list[Trial]:
+        """The front, and members of the confirmation that have left it since.
+
+        A search that goes on may put others on the front. What a longer training has shown of the
+        networks before them still holds.
+        """
+        front = self.front_trials
+        if self.confirmed is None:
+            return front
+        known = {trial.digest for trial in front}
+        members = [self.trial(member.trial) for member in self.confirmed.plan.members]
+        scores = self.confirmed_selection_scores
+        left = [trial for trial in members if trial.digest in scores and trial.digest not in known]
+        return [*front, *left]
 
     def _front_over_devices(self) -> list[Trial]:
         return devices.front_over(self.trials, self.objectives, self.devices)

@@ -56,7 +56,7 @@ class Bounds:
     aim: str = "budget"
     """What ``latency_ms`` means: ``budget``, to be used up, or a limit of a ``front``.
 
-    See `nas.run.bounds.aimed`.
+    See `nas.run.bounds.aimed_domain`.
     """
     confidence: float | None = None
     """Probability, 0.5 to below 1, with which every upper bound on a latency is kept.

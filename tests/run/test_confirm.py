@@ -15,9 +15,12 @@ import nas
 from nas.errors import DataError, RunError, UsageError
 from nas.run import confirmation
 from nas.run.confirm import confirm
+from nas.run.execute import execute
 from nas.run.network import metadata_of, named_network
 from nas.run.pairing import members, usual_random
+from nas.run.plan import plan
 from nas.run.run import Run, newest
+from nas.run.settings import Search
 from nas.statistics import arrangements, claim
 
 ROOT = Path(nas.__file__).parent.parent
@@ -419,6 +422,18 @@ def test_pick_keeps_the_latency_and_falls_back_to_selection(run):
     assert pick.confirmed == (pick.trial.digest in fresh.confirmed_scores)
     with pytest.raises(RunError, match="no network of the front meets"):
         fresh.pick(latency_ms=fastest / 2)
+
+
+def test_a_confirmed_network_that_has_left_the_front_may_still_be_picked(run):
+    confirm(run, against=())
+    before = Run(run.folder).pick()
+    settings = Search.from_json(run.record.run_file.settings)
+    execute(plan(settings.changed(trials=200)), run.folder, resume=True)
+    later = Run(run.folder)
+    members = {member.digest for member in later.confirmed.plan.members}
+    assert members - {trial.digest for trial in later.front_trials}
+    assert later.pick().trial.digest == before.trial.digest
+    assert (later.pick().score, later.pick().test) == (before.score, before.test)
 
 
 def test_pick_keeps_the_latency_with_a_confidence(run):
