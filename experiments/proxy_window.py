@@ -33,16 +33,17 @@ from nas.trial import Genes
 
 DEVICE, LATENCY_MS = "pixel1", (54.0, 60.0)
 LONGER = 8
+MOST = 24
 RESAMPLES = 2000
 Floats = NDArray[np.float64]
 
 
-def drawn(space: SearchSpace, count: int) -> list[Genes]:
-    """Random networks inside the window."""
+def drawn(space: SearchSpace) -> list[Genes]:
+    """`MOST` random networks inside the window: what is drawn depends on the number."""
     table = catalog.device(DEVICE)
     bound = Bound(latency_metric(DEVICE), LATENCY_MS[1], LATENCY_MS[0])
     domain = Domain(space, space_costs(space, [table]), [bound])
-    rows = domain.sample_many(count, np.random.default_rng(5))
+    rows = domain.sample_many(MOST, np.random.default_rng(5))
     return [tuple(map(int, row)) for row in rows]
 
 
@@ -67,7 +68,7 @@ def trained(space: SearchSpace, networks: list[Genes], file: Path) -> list[ledge
         )
         return row
 
-    rows = list(ledger.read(file))
+    rows = list(ledger.read(file))[: len(networks)]
     numbers = range(len(networks))
     return rows + ledger.complete(file, "trained", numbers, range(len(rows)), step)
 
@@ -75,10 +76,10 @@ def trained(space: SearchSpace, networks: list[Genes], file: Path) -> list[ledge
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--networks", type=int, default=24)
+    parser.add_argument("--networks", type=int, choices=range(2, MOST + 1), default=MOST)
     given = parser.parse_args()
     space = catalog.space("mnasnet", classes=10, in_channels=3)
-    networks = drawn(space, given.networks)
+    networks = drawn(space)[: given.networks]
     given.out.mkdir(parents=True, exist_ok=True)
     rows = trained(space, networks, given.out / "trained.jsonl")
 
