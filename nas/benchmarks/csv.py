@@ -10,22 +10,18 @@ import csv
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
-from itertools import starmap
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas.benchmarks import Problem
+from nas.benchmarks._grid import grid, unpriced
 from nas.benchmarks._tables import Lookup
-from nas.cost.compiled import compile_costs
-from nas.domain import Domain
 from nas.errors import DataError, UsageError, unknown
 from nas.files import check_size
-from nas.shape import Kernel, Op, Shape
-from nas.space import Choice, SearchSpace, Slot
+from nas.space import Choice, SearchSpace
 from nas.trial import Genes
 
 __all__ = ["benchmark"]
@@ -64,8 +60,7 @@ def benchmark(
             raise unknown(f"column of {variant}", name, header)
     losses = _losses(rows, signs, variant)
     space, genes = _networks(header, rows, set(no_choices), space, variant)
-    # Nothing is known of a network but its name, so nothing can be priced.
-    domain = Domain(space, compile_costs(space, ("none",), lambda layer: (0.0,)))
+    domain = unpriced(space)
     repeats: dict[Genes, list[NDArray[np.float64]]] = {}
     for one, row in zip(genes, losses, strict=True):
         repeats.setdefault(domain.canonical(one), []).append(row)
@@ -187,30 +182,5 @@ def _space_of(genes: Sequence[Genes], file: str) -> SearchSpace:
     return _implied(options)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Named(Op):
-    """An option of which nothing is known but its name; no two are the same."""
-
-    key = "named"
-
-    name: str = ""
-
-    def out_shape(self, shape: Shape) -> Shape:
-        return shape
-
-    def kernels(self, shape: Shape) -> tuple[Kernel, ...]:
-        return ()
-
-
 def _implied(options: Mapping[str, Sequence[object]]) -> SearchSpace:
-    """A space in which every gene tuple is a network of its own."""
-
-    def slot(name: str, values: Sequence[object]) -> Slot:
-        return Slot(
-            name=name,
-            stage=name,
-            choices=(Choice(name, values),),
-            make=lambda picked, shape: (_Named(name=f"{name}={picked[name]}"),),
-        )
-
-    return SearchSpace(name="csv", input=Shape(1, 1), slots=tuple(starmap(slot, options.items())))
+    return grid("csv", [Choice(name, values) for name, values in options.items()])

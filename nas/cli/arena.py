@@ -25,12 +25,13 @@ Examples:
   nas arena --benchmark nas-bench-macro --strategy local-search --strategy optuna:TPE
   nas arena --benchmark nas-bench-macro:noisy --strategy evolution:population=20,sample=5
   nas arena --benchmark nk:space=mnasnet,k=5,noise=0.15 --strategy local-search --seeds 100-119
+  nas arena --benchmark effects:imagenet,noise=.2 --strategy gp
   nas arena --benchmark csv:results.csv,maximize=accuracy --strategy local-search"""
 )
 @click.option(
     "--benchmark",
     required=True,
-    help="NAME[:VARIANT][,KEY=VALUE...]: nas-bench-macro, nk, csv:FILE, ...",
+    help="NAME[:VARIANT][,KEY=VALUE...]: nas-bench-macro, nk, effects, csv:FILE, ...",
 )
 @click.option(
     "--strategy",

@@ -35,7 +35,7 @@ def two_losses(seed: int) -> Problem:
 
 
 def test_the_arena_is_no_benchmark():
-    assert sorted(known()) == ["csv", "nas-bench-macro", "nk"]
+    assert sorted(known()) == ["csv", "effects", "nas-bench-macro", "nk"]
 
 
 def test_only_new_networks_count():
