@@ -1,19 +1,39 @@
 """NETWORK as commands take it: a published name, an ``architecture.json``, or ``RUN[:TRIAL]``."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from nas import networks
+from nas import catalog, networks
 from nas.arch import Architecture
-from nas.errors import RunError, unknown
+from nas.errors import RunError, UsageError, unknown
+from nas.latency.table import Table
 from nas.metadata import Metadata, read_metadata
+from nas.networks.membership import membership
 from nas.record import store
 from nas.run.run import Run
 from nas.scale import relaxed, scaled
-from nas.trial import Trial
+from nas.space import SearchSpace
+from nas.trial import Genes, Trial
 
-__all__ = ["metadata_of", "named_network", "network_maker"]
+__all__ = ["Placed", "metadata_of", "named_network", "network_maker", "placed_network"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """A network, and where it stands in a search space."""
+
+    network: Architecture
+    space: SearchSpace | None = None
+    genes: Genes | None = None
+    """That spell it, or its nearest point; None if no space is known that is like it."""
+    nearest: str = ""
+    """If the genes are those of the nearest point: what the network has otherwise."""
+    unplaced: str = ""
+    """Why there are no genes, with the way out."""
+    tables: tuple[Table, ...] = ()
+    """What its run was priced with; none if it is of no run."""
 
 
 def named_network(
@@ -47,6 +67,58 @@ def network_maker(
         return relaxed(network) if small_images else network
 
     return make
+
+
+def placed_network(
+    name: str,
+    *,
+    space: str | None = None,
+    resolution: int | None = None,
+    classes: int | None = None,
+    small_images: bool = False,
+) -> Placed:
+    """The network that NETWORK names, with its genes where it is a point of a space.
+
+    The space is its run's, or the one that its paper describes, or the one named ``space``, built
+    for the network's own input and classes.
+    """
+    folder, number = _run_and_trial(name)
+    changed = resolution is not None or classes is not None or small_images
+    if name not in networks.names() and folder.is_dir() and space is None and not changed:
+        run = Run(folder)
+        trial = _trial(run, number)
+        return Placed(
+            network=run.network_of(trial), space=run.space, genes=trial.genes, tables=run.tables
+        )
+    network = named_network(name, resolution=resolution, classes=classes, small_images=small_images)
+    spec = space
+    if spec is None and name in networks.names():
+        spec = networks.published(name).space
+    if not spec:
+        if space is None and name in networks.names():
+            why = f"{name} comes from no space of this toolkit; nas spaces lists them"
+        else:
+            why = "no space is known for it: name one, such as --space fbnet (nas spaces)"
+        return Placed(network=network, unplaced=why)
+    return _placed_in(network, spec)
+
+
+def _placed_in(network: Architecture, spec: str) -> Placed:
+    """The network in the space of that name, built for its input and classes."""
+    shape, out = network.input, network.out_shape
+    if out.size != 1:
+        raise UsageError(
+            f"a space's networks end in one vector, and this one ends in {out}: leave --space out"
+        )
+    built = catalog.space(
+        spec, resolution=shape.size, classes=out.channels, in_channels=shape.channels
+    )
+    place = membership(network, built)
+    differences = "; ".join(difference.text for difference in place.differences)
+    if place.genes is None:
+        unplaced = f"space {built.name} has nothing like it: {differences}"
+        return Placed(network=network, unplaced=unplaced)
+    return Placed(network=network, space=built, genes=place.genes, nearest=differences)
 
 
 def metadata_of(name: str) -> Metadata:
