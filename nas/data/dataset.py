@@ -1,10 +1,12 @@
 """A labelled set of images, all of one size."""
 
+import dataclasses
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +16,8 @@ from nas.record.ledger import append_opening
 
 __all__ = ["Dataset", "Images", "Labels", "Sealed"]
 
-Images = NDArray[np.uint8]
+# Any: uint8; until `Dataset.in_eight_bits` also uint16, or float32 of one channel.
+Images = NDArray[Any]
 Labels = NDArray[np.int64]
 
 LARGEST_SIDE = 1 << 12
@@ -68,6 +71,10 @@ class Dataset:
     """Whether a mirrored image is still an image of its class."""
     note: str = ""
     """What was done to the images, a line for people."""
+    remarks: tuple[str, ...] = ()
+    """What else is to be known of the images, a line each."""
+    value_range: tuple[float, float] | None = None
+    """Of images of more than eight bits: the values that are 0 and 255. None: to be measured."""
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
@@ -81,9 +88,11 @@ class Dataset:
             )
 
     def _check(self, images: Images, labels: Labels, what: str) -> None:
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
+        channels = images.shape[3] if images.ndim == 4 else 0
+        fits = images.dtype in (np.uint8, np.uint16, np.float32)
+        if not fits or channels not in (1, 3):
             raise DataError(
-                f"'{what}': images must be uint8 of shape (n, height, width[, 1 or 3]), "
+                f"'{what}': images must be uint8 or uint16 of shape (n, height, width[, 1 or 3]), "
                 f"not {images.dtype} {images.shape}"
             )
         if not 1 <= max(images.shape[1:3]) <= LARGEST_SIDE or min(images.shape) == 0:
@@ -111,6 +120,26 @@ class Dataset:
         """Whether the source has a test part of its own."""
         return self.test_part is not None
 
+    def in_eight_bits(self, rows: NDArray[np.int64]) -> Self:
+        """The data set with images of more than eight bits scaled to uint8, the range said.
+
+        The range is ``value_range``, or that of ``rows``, which are to be the *weights* set's.
+        """
+        if self.images.dtype == np.uint8:
+            return self
+        low, high = self.value_range or _range(self.images[rows])
+        origin = "measured over weights" if self.value_range is None else "as declared"
+        remark = (
+            f"values of more than eight bits: {low:g} to {high:g}, {origin}, become 0 to 255; "
+            "another range: ,range=LOW-HIGH"
+        )
+        return dataclasses.replace(
+            self,
+            images=scaled_to_bytes(self.images, low, high),
+            remarks=(*self.remarks, remark),
+            value_range=(low, high),
+        )
+
     def open_test_part(self, ledger: Path) -> tuple[Images, Labels]:
         """The source's own test part, read now and counted in a ledger; see `Sealed.open`.
 
@@ -119,10 +148,19 @@ class Dataset:
         """
         if self.test_part is None:
             raise DataError(f"data set '{self.name}' has no test part of its own")
-        return self.test_part.open(ledger, self._check_test_part)
+        images, labels = self.test_part.open(ledger, self._check_test_part)
+        if images.dtype != np.uint8:
+            low, high = self.value_range or _range(images)
+            images = scaled_to_bytes(images, low, high)
+        return images, labels
 
     def _check_test_part(self, images: Images, labels: Labels) -> None:
         self._check(images, labels, f"{self.name}, test part")
+        if (images.dtype == np.uint8) != (self.value_range is None):
+            raise DataError(
+                f"'{self.name}': test images are {images.dtype}, and the others have "
+                f"{'eight' if self.value_range is None else 'more than eight'} bits; convert one"
+            )
         if images.shape[1:] != self.images.shape[1:]:
             raise DataError(
                 f"'{self.name}': test images are {images.shape[1:]}, the others "
@@ -151,3 +189,17 @@ class Dataset:
         return (
             f"{self.name}: {n} images {channels}x{height}x{width}, {len(self.classes)} classes{own}"
         )
+
+
+def _range(images: Images) -> tuple[float, float]:
+    return float(images.min()), float(images.max())
+
+
+def scaled_to_bytes(images: Images, low: float, high: float) -> Images:
+    """images: any numbers, ``low`` to 0 and ``high`` to 255, more cut off. uint8."""
+    out = np.empty(images.shape, np.uint8)
+    # One after the other: all of them as floats may not fit into memory.
+    for index, image in enumerate(images):
+        scaled = (image.astype(np.float32) - low) * (255 / (high - low or 1))
+        out[index] = np.clip(np.floor(scaled + 0.5), 0, 255)
+    return out

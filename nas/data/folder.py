@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nas.data.dataset import Dataset, Images, Labels, Sealed
-from nas.data.decode import decode, gather
+from nas.data.decode import Seen, decode, gather
 from nas.errors import DataError
 
 __all__ = ["SIZE", "read"]
@@ -16,9 +16,12 @@ __all__ = ["SIZE", "read"]
 SIZE = 64
 
 
-def read(place: str, *, strict: bool, size: int) -> Dataset:
+def read(
+    place: str, *, strict: bool, size: int, value_range: tuple[float, float] | None = None
+) -> Dataset:
     """Images scaled to ``size`` on the shorter side, the middle cut out.
 
+    ``value_range``: see `Dataset`.
     Classes stand in the order of their names. Raises `DataError`.
     """
     root = Path(place)
@@ -32,7 +35,7 @@ def read(place: str, *, strict: bool, size: int) -> Dataset:
         raise DataError(
             f"{top} must hold a sub-folder per class, at least two, not {len(classes)}: {named}"
         )
-    seen: set[tuple[int, int]] = set()
+    seen = Seen()
     images, labels, names, skipped = _part(top, classes, strict, size, seen)
     channels = images.shape[3]
 
@@ -48,7 +51,9 @@ def read(place: str, *, strict: bool, size: int) -> Dataset:
         skipped=skipped,
         test_part=Sealed(read_test) if parted and (root / "test").is_dir() else None,
         flip=channels == 3,
-        note=_note(place, seen, size),
+        note=_note(place, seen.sizes, size),
+        remarks=tuple(seen.lines()),
+        value_range=value_range,
     )
 
 
@@ -83,7 +88,7 @@ def _image_files(top: Path, classes: tuple[str, ...]) -> Iterator[tuple[Path, in
 
 
 def _part(
-    top: Path, classes: tuple[str, ...], strict: bool, size: int, seen: set[tuple[int, int]]
+    top: Path, classes: tuple[str, ...], strict: bool, size: int, seen: Seen
 ) -> tuple[Images, Labels, tuple[str, ...], tuple[str, ...]]:
     files = list(_image_files(top, classes))
     names = [path.relative_to(top).as_posix() for path, _ in files]
@@ -107,7 +112,7 @@ def _read_test(
         raise DataError(
             f"{top} has classes that training has not: {', '.join(sorted(foreign))[:120]}"
         )
-    images, labels, _, _ = _part(top, classes, strict, size, set())
+    images, labels, _, _ = _part(top, classes, strict, size, Seen())
     if images.shape[3] < channels:
         images = np.repeat(images, channels, axis=3)
     return images, labels

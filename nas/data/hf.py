@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from nas.data.dataset import Dataset, Images, Labels, Sealed
-from nas.data.decode import decode, gather
+from nas.data.decode import Seen, decode, gather
 from nas.errors import DataError, UsageError
 from nas.files import one_line
 
@@ -43,8 +43,13 @@ Cell = Mapping[str, bytes | str | None]
 """An image that was not decoded: ``bytes`` of its file, or its ``path``."""
 
 
-def read(place: str, *, strict: bool, size: int) -> Dataset:
-    """Images scaled to the shorter side of the first, at most ``size``, the middle cut out."""
+def read(
+    place: str, *, strict: bool, size: int, value_range: tuple[float, float] | None = None
+) -> Dataset:
+    """Images scaled to the shorter side of the first, at most ``size``, the middle cut out.
+
+    ``value_range``: see `Dataset`.
+    """
     parts = _load(place)
     if "train" not in parts:
         raise DataError(f"hf:{place} has no split 'train'; it has {', '.join(parts)}")
@@ -52,11 +57,12 @@ def read(place: str, *, strict: bool, size: int) -> Dataset:
     image, label = _columns(train, place)
     names = _class_names(train, label)
     size = _first_side(train, image, size)
-    images, labels, skipped = _part(train, image, label, names, f"hf:{place}", strict, size)
+    seen = Seen()
+    images, labels, skipped = _part(train, image, label, names, f"hf:{place}", strict, size, seen)
 
     def read_test() -> tuple[Images, Labels]:
         what = f"hf:{place}, split test"
-        maps, truth, _ = _part(parts["test"], image, label, names, what, strict, size)
+        maps, truth, _ = _part(parts["test"], image, label, names, what, strict, size, Seen())
         return np.repeat(maps, images.shape[3] // maps.shape[3], axis=3), truth
 
     return Dataset(
@@ -67,6 +73,8 @@ def read(place: str, *, strict: bool, size: int) -> Dataset:
         skipped=skipped,
         test_part=Sealed(read_test) if "test" in parts else None,
         flip=images.shape[3] == 3,
+        remarks=tuple(seen.lines()),
+        value_range=value_range,
     )
 
 
@@ -160,9 +168,11 @@ def _part(
     what: str,
     strict: bool,
     size: int,
+    seen: Seen,
 ) -> tuple[Images, Labels, tuple[str, ...]]:
     named = ((f"image {index}", cell) for index, cell in enumerate(_cells(part, image)))
-    images, kept, skipped = gather(named, partial(decode, size=size), what=what, strict=strict)
+    read = partial(decode, size=size, seen=seen)
+    images, kept, skipped = gather(named, read, what=what, strict=strict)
     values = part[label]
     if getattr(part.features[label], "names", None) is None:
         values = _indices(values, classes, what)

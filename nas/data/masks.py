@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from nas.data.dataset import Dataset, Images, Sealed
-from nas.data.decode import decode
+from nas.data.decode import decode, reading, stacked, upright_size
 from nas.data.groups import with_groups
+from nas.data.preprocess import upright
 from nas.errors import DataError, UsageError
 
 __all__ = ["IGNORED", "LazyMasks", "MaskDataset", "load_masks"]
@@ -89,9 +91,7 @@ def _part(top: Path, size: int) -> tuple[Images, Masks, tuple[str, ...]]:
     pairs = _paired_files(top)
     images = [decode(image, size) for image, _ in pairs]
     masks = [_mask(mask, image, size) for image, mask in pairs]
-    channels = max(image.shape[2] for image in images)
-    coloured = [np.broadcast_to(image, (size, size, channels)) for image in images]
-    return np.stack(coloured), np.stack(masks), tuple(image.name for image, _ in pairs)
+    return stacked(images, str(top)), np.stack(masks), tuple(image.name for image, _ in pairs)
 
 
 def _paired_files(top: Path) -> list[tuple[Path, Path]]:
@@ -117,21 +117,21 @@ def _files_by_stem(folder: Path) -> dict[str, Path]:
 
 
 def _mask(path: Path, image: Path, size: int) -> NDArray[np.uint8]:
-    from PIL import Image, ImageOps
-
+    beside = upright_size(image)
     try:
-        with Image.open(path) as mask, Image.open(image) as beside:
-            if mask.size != beside.size:
-                raise DataError(f"mask {path} is {mask.size} pixels, its image {beside.size}")
-            if mask.mode not in ("L", "P", "1"):
-                raise DataError(
-                    f"mask {path} must be grey or of a palette, a class per pixel, not {mask.mode}"
-                )
+        with reading(path) as opened:
+            mask = upright(opened)
             # A mean of two classes would be a third one.
             fitted = ImageOps.fit(mask, (size, size), Image.Resampling.NEAREST)
-            return np.array(fitted, dtype=np.uint8)
-    except OSError as error:
-        raise DataError(f"cannot read mask {path}: {error}") from None
+            found, mode, values = mask.size, mask.mode, np.array(fitted)
+    except DataError as error:
+        why = str(error).removeprefix("cannot read an image: ")
+        raise DataError(f"cannot read mask {path}: {why}") from None
+    if found != beside:
+        raise DataError(f"mask {path} is {found} pixels, its image {beside}, both upright")
+    if mode not in ("L", "P", "1"):
+        raise DataError(f"mask {path} must be grey or of a palette, a class per pixel, not {mode}")
+    return values.astype(np.uint8)
 
 
 class LazyMasks:

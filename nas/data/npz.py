@@ -1,9 +1,10 @@
 """Images in a NumPy archive, as pixels or as JPEG bytes. Nothing in it is ever unpickled.
 
-Pixels: ``images`` (n, h, w[, c]) uint8, ``labels`` (n,), optional ``classes`` (names), ``groups``
-(n,), ``test_images`` and ``test_labels``. Bytes: ``jpeg`` (all files, one after the other),
-``offsets`` (n + 1), ``labels``, optional ``classes``, ``groups``. A second file, after a comma, is
-the test part.
+Pixels: ``images`` (n, h, w[, c]) uint8 or uint16, ``labels`` (n,), optional ``classes`` (names),
+``groups`` (n,), ``test_images`` and ``test_labels``; of uint16 ``range`` (2,), the values that are
+black and white, else they are measured over *weights*. Bytes: ``jpeg`` (all files, one after the
+other), ``offsets`` (n + 1), ``labels``, optional ``classes``, ``groups``. A second file, after a
+comma, is the test part.
 """
 
 import zipfile
@@ -36,6 +37,7 @@ def read(place: str, *, strict: bool) -> Dataset:
         images, labels, kept, skipped = _part(archive, path, strict)
         classes = _classes(archive, path, labels)
         groups = _groups(archive, path, kept) if "groups" in archive else None
+        value_range = _range(archive, path) if "range" in archive else None
         inside = "test_images" in archive
     if test_path and not Path(test_path).is_file():
         raise DataError(f"no file {test_path}")
@@ -54,6 +56,7 @@ def read(place: str, *, strict: bool) -> Dataset:
         skipped=skipped,
         test_part=Sealed(read_test) if inside or test_path else None,
         flip=images.shape[3] == 3,
+        value_range=value_range,
     )
 
 
@@ -92,6 +95,11 @@ def _part(
         images = _array(archive, path, f"{prefix}images")
         if images.ndim == 3:
             images = images[..., None]
+        if images.dtype.kind == "f":
+            raise DataError(
+                f"{path}: images must be uint8 or uint16, not {images.dtype}: "
+                "say which values are black and white by scaling them"
+            )
         return images, labels, list(range(len(labels))), ()
     data = _array(archive, path, f"{prefix}jpeg")
     bounds = _array(archive, path, f"{prefix}offsets").astype(np.int64)
@@ -118,6 +126,13 @@ def _groups(archive: Arrays, path: str, kept: list[int]) -> NDArray[np.int64]:
     if groups.ndim != 1 or len(groups) != len(_array(archive, path, "labels")):
         raise DataError(f"{path}: groups must be one per image, not {groups.shape}")
     return group_numbers(groups)[kept]
+
+
+def _range(archive: Arrays, path: str) -> tuple[float, float]:
+    values = _array(archive, path, "range")
+    if values.shape != (2,) or values.dtype.kind not in "uif" or not values[0] < values[1]:
+        raise DataError(f"{path}: range must be two rising numbers, not {values.tolist()}")
+    return float(values[0]), float(values[1])
 
 
 def _classes(archive: Arrays, path: str, labels: Labels) -> tuple[str, ...]:

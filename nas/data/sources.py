@@ -1,5 +1,7 @@
 """A data set by its name on the command line."""
 
+import re
+
 from nas.data import fashion_mnist, folder, hf, npz
 from nas.data.dataset import LARGEST_SIDE, Dataset
 from nas.data.groups import with_groups
@@ -11,13 +13,16 @@ SOURCES = (
     "digits",
     "fashion-mnist",
     "fashion-mnist:DIR",
-    "folder:DIR[,size=PIXELS]",
-    "hf:NAME[:CONFIG]",
+    "folder:DIR[,size=PIXELS][,range=LOW-HIGH]",
+    "hf:NAME[:CONFIG][,range=LOW-HIGH]",
     "hf:DIR",
     "npz:FILE",
     "npz:FILE,TESTFILE",
 )
-SIZE = ",size="
+# At the end alone: a folder's name may hold anything.
+OPTIONS = re.compile(r"(,(size|range)=[^,]*)*$")
+NUMBER = r"[+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?"
+RANGE = re.compile(rf"({NUMBER})-({NUMBER})")
 PLACES = {"folder": "DIR", "hf": "NAME", "npz": "FILE"}
 
 
@@ -29,7 +34,8 @@ def load(
     ``strict`` refuses a source with unreadable images, which are otherwise skipped and named in
     ``Dataset.skipped``. ``size`` is the side, in pixels, of images from a folder;
     ``folder:DIR,size=96`` says it in the spec. Raises `UsageError` for an unknown spec, `DataError`
-    for a source that cannot be read. ``groups``: see `nas.data.groups`.
+    for a source that cannot be read. ``range=0-4095`` declares which values of images of more than
+    eight bits are black and white. ``groups``: see `nas.data.groups`.
     """
     dataset = _read(spec, strict, size)
     return dataset if groups is None else with_groups(dataset, groups)
@@ -47,10 +53,32 @@ def _read(spec: str, strict: bool, size: int) -> Dataset:
         raise UsageError(f"data set '{kind}' needs a path: {kind}:{PLACES[kind]}")
     if kind == "npz":
         return npz.read(place, strict=strict)
-    place, _, own_size = place.partition(SIZE)
-    size = _size(own_size) if own_size else size
+    place, options = _options(place)
+    size = _size(options["size"]) if "size" in options else size
+    value_range = _range(options["range"]) if "range" in options else None
     read = hf.read if kind == "hf" else folder.read
-    return read(place, strict=strict, size=size)
+    return read(place, strict=strict, size=size, value_range=value_range)
+
+
+def _options(place: str) -> tuple[str, dict[str, str]]:
+    """A place without the options at its end, and their values by name."""
+    found = OPTIONS.search(place)
+    start = found.start() if found else len(place)
+    options = {}
+    for option in place[start:].split(",")[1:]:
+        name, _, value = option.partition("=")
+        options[name] = value
+    return place[:start], options
+
+
+def _range(text: str) -> tuple[float, float]:
+    found = RANGE.fullmatch(text)
+    if not found or not float(found[1]) < float(found[2]):
+        raise UsageError(
+            "the range of values must be two rising numbers, as in folder:scans,range=0-4095, "
+            f"not '{text[:40]}'"
+        )
+    return float(found[1]), float(found[2])
 
 
 def _size(text: str) -> int:

@@ -98,6 +98,7 @@ class Splits:
         lines = [f"data       {data}; {self}"]
         if data.note:
             lines.append(f"           {data.note}")
+        lines += [f"           {remark}" for remark in data.remarks]
         if data.skipped:
             more = ", ..." if len(data.skipped) > 3 else ""
             lines.append(
@@ -146,6 +147,7 @@ def split(dataset: Dataset, seed: int = SPLIT_SEED) -> Splits:
     """Stratified by class, seeded, no group cut.
 
     Images with masks have no class of their own: they, or their groups, are dealt out at random.
+    The data set of the splits has eight bits: more are scaled by their range over *weights*.
     Raises `DataError` if a class cannot be in every set.
     """
     shares = SHARES_WITH_OWN_TEST if dataset.has_test else SHARES
@@ -155,6 +157,7 @@ def split(dataset: Dataset, seed: int = SPLIT_SEED) -> Splits:
     else:
         sets = _of_classes(dataset, shares, rng)
     weights, search, selection = sets[:3]
+    dataset = dataset.in_eight_bits(weights)
     return Splits(dataset, seed, weights, search, selection, None if dataset.has_test else sets[3])
 
 

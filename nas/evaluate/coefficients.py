@@ -73,8 +73,9 @@ class Trainer:
     """
 
     def __init__(self, dataset: Dataset, recipe: Short, *, thread_count: int = 1) -> None:
-        self.dataset, self.recipe, self.thread_count = dataset, recipe, thread_count
         self.splits: Splits = split(dataset)
+        self.dataset = self.splits.dataset
+        self.recipe, self.thread_count = recipe, thread_count
         self.rows = self.splits.weights[: recipe.images or None]
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

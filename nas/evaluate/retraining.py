@@ -94,8 +94,8 @@ class FullRetraining(Contract):
     ) -> None:
         _check_factor(factor)
         plain = Recipe(resolution=resolution)
-        self.dataset = dataset
         self.splits = split(dataset)
+        self.dataset = self.splits.dataset
         self.recipe = dataclasses.replace(plain, epochs=plain.epochs * factor)
         self.thread_count = recipe.get("threads", 1)
         self.device = torch.device(best_device())

@@ -81,6 +81,7 @@ def quantise(
     before = OnnxNetwork(model)
     _check_fits(before, dataset, model)
     splits = split(dataset)
+    dataset = splits.dataset
     source = _Source(dataset, splits, before.shape[1])
     calibration = source.of(dataset.images, splits.weights[:images])
     write_int8(model, calibration[torch.arange(len(calibration))], target)

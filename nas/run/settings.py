@@ -178,6 +178,9 @@ FLAT: Mapping[str, tuple[str, str]] = {
 
 
 LEAST = {"trials": 1, "workers": 1, "threads": 1}
+
+DATA_OPTIONS = ("size=", "range=")
+"""What may follow a data set's place, after a comma, and is no place."""
 """The least value of a setting; further ranges are checked where they are used."""
 
 
@@ -292,7 +295,7 @@ def _absolute(spec: str) -> str:
         return spec
     parts = []
     for part in places.split(","):
-        parts.append(part if part.startswith("size=") else str(Path(part).resolve()))
+        parts.append(part if part.startswith(DATA_OPTIONS) else str(Path(part).resolve()))
     return f"{kind}:{','.join(parts)}"
 
 

@@ -97,11 +97,12 @@ class FullTraining:
                 "a teacher gives a class per image: "
                 "--teacher and --task segmentation exclude each other"
             )
-        self.folder, self.recipe, self.dataset = Path(out), recipe, dataset
+        self.folder, self.recipe = Path(out), recipe
         self.thread_count, self.teacher, self.tensorboard = thread_count, teacher, tensorboard
         self.processes, self.device = launched()
         self.task = task_of(network, dataset, recipe, self.device)
         self.network, self.splits, self.rows = self.task.network, self.task.splits, self.task.rows
+        self.dataset = self.task.dataset
         self.schedule = recipe.schedule(len(self.rows))
         self.phases: list[Phase] = self.task.phases(recipe, self.schedule.steps)
         self.partial = partial

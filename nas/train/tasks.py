@@ -35,6 +35,7 @@ class Task(Protocol):
 
     metric: str
     network: Architecture
+    dataset: Dataset
     splits: Splits
     rows: Rows
     statistics: Statistics
@@ -76,16 +77,17 @@ class _Images:
     def __init__(
         self, network: Architecture, dataset: Dataset, recipe: Recipe, device: torch.device
     ) -> None:
-        self.dataset, self.device = dataset, device
+        self.splits: Splits = split(dataset)
+        # That of the splits: its images have eight bits.
+        self.dataset, self.device = self.splits.dataset, device
         self.network = scaled(
             network,
             resolution=recipe.resolution,
             classes=len(dataset.classes),
             in_channels=dataset.in_channels,
         )
-        self.splits: Splits = split(dataset)
         self.rows: Rows = np.concatenate([self.splits.weights, self.splits.search])
-        self.statistics = statistics(dataset.images[self.splits.weights])
+        self.statistics = statistics(self.dataset.images[self.splits.weights])
 
     def _plan(self, recipe: Recipe) -> tuple[GrowthStage, ...]:
         """The recipe's stages.

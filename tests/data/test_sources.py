@@ -148,7 +148,7 @@ def test_npz_of_pixels(tmp_path: Path) -> None:
     [
         ({"labels": None}, "has no array 'labels'; it has images"),
         ({"images": np.zeros((20, 6, 6))}, "images must be uint8"),
-        ({"images": np.zeros((20, 6, 6, 2), np.uint8)}, "images must be uint8 of shape"),
+        ({"images": np.zeros((20, 6, 6, 2), np.uint8)}, "images must be uint8 or uint16 of shape"),
         ({"images": np.zeros((19, 6, 6), np.uint8)}, "labels must be one per image"),
         ({"labels": np.arange(20) / 2}, "labels must be whole numbers"),
         ({"labels": np.arange(20) - 1}, "labels must be 0 to 18"),
