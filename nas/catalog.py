@@ -23,7 +23,7 @@ from nas import benchmarks
 from nas.benchmarks import Problem
 from nas.errors import NasError, SpaceError, UsageError, unknown
 from nas.latency.table import Table
-from nas.space import SearchSpace
+from nas.space import SearchSpace, at_sizes
 from nas.strategies import parse_spec
 from nas.study.evaluator import EvaluatorKind, Retrain, RetrainFully
 from nas.study.trainings import Fitting, Learn
@@ -86,8 +86,12 @@ def space(name: str, **settings: object) -> SearchSpace:
 
     ``settings`` go to its function ``space()``.
     ``fused_mbconv:base=b0`` passes settings of the space's own beside ``resolution``, ``classes``
-    and ``in_channels``. A setting given as None is left at the space's default.
+    and ``in_channels``. A setting given as None is left at the space's default. Several
+    resolutions, as a list or tuple, are a choice of the space's: see `nas.space.at_sizes`.
     """
+    sizes = settings.get("resolution")
+    if isinstance(sizes, list | tuple):
+        return at_sizes(lambda size: space(name, **{**settings, "resolution": size}), sizes)
     extra = ""
     if not name.endswith(".py"):
         name, _, extra = name.partition(":")

@@ -5,8 +5,8 @@ https://arxiv.org/abs/1908.09791; stages as in mit-han-lab/once-for-all, `ofa_mb
 80a2e26. The paper keeps the first `depth` blocks of a stage. Here a stage's third and fourth block
 may each be left out, which spells the same networks: 9^2 (1 + 9 + 9^2) = 7,371 a stage.
 
-The paper also searches the resolution, 128 to 224. Here a space has one, which is asked for beside
-it: ``--resolution 160``.
+The paper also searches the resolution, 128 to 224. That is a choice where it is asked for, as of
+every space: ``--resolution 128,160,192,224``.
 """
 
 from collections.abc import Iterator, Mapping

@@ -11,6 +11,7 @@ from nas import units
 from nas.run.run import newest
 
 __all__ = [
+    "Sides",
     "groups_option",
     "in_milliseconds",
     "in_seconds",
@@ -66,6 +67,30 @@ def seed_option(command: Command) -> Command:
         help="Seed of everything random.",
     )
     return option(command)
+
+
+class Sides(click.ParamType["int | tuple[int, ...]"]):
+    """``224``, or several sides in pixels such as ``160,192,224``: an int, or a tuple of them."""
+
+    name = "PIXELS[,PIXELS...]"
+    LEAST, GREATEST = 8, 4096
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | tuple[int, ...]:
+        """One side, or several in ascending order."""
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]
+        sides = sorted({self._side(part.strip(), param, ctx) for part in value.split(",")})
+        return sides[0] if len(sides) == 1 else tuple(sides)
+
+    def _side(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if not (text.isascii() and text.isdigit()):
+            self.fail(f"sizes are pixels a side, such as 224 or 160,192,224, not {text!r}")
+        side = int(text)
+        if not self.LEAST <= side <= self.GREATEST:
+            self.fail(f"{side} is not in the range {self.LEAST}<=x<={self.GREATEST}.")
+        return side
 
 
 def small_images_option(command: Command) -> Command:

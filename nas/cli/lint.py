@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nas import catalog
-from nas.cli._options import json_option, print_json
+from nas.cli._options import Sides, json_option, print_json
 from nas.errors import SpaceError
 from nas.lint import lint
 from nas.report import text
@@ -35,7 +35,7 @@ Examples:
     metavar="NAME",
     help="A device whose table is looked at; may be given again.  [default: all]",
 )
-@click.option("--resolution", type=click.IntRange(8, 4096), help="Input size in pixels.")
+@click.option("--resolution", type=Sides(), help="Input size in pixels, or several.")
 @click.option(
     "--proxy",
     is_flag=True,
@@ -43,7 +43,11 @@ Examples:
 )
 @json_option
 def command(
-    space: str, devices: tuple[str, ...], resolution: int | None, proxy: bool, as_json: bool
+    space: str,
+    devices: tuple[str, ...],
+    resolution: int | tuple[int, ...] | None,
+    proxy: bool,
+    as_json: bool,
 ) -> None:
     """Check SPACE: dead and duplicate options, distinct networks, ranges of cost, coverage, memory.
 

@@ -9,6 +9,7 @@ from click.core import ParameterSource
 
 from nas import units
 from nas.cli._options import (
+    Sides,
     groups_option,
     in_milliseconds,
     in_seconds,
@@ -188,8 +189,9 @@ Examples:
 )
 @click.option(
     "--resolution",
-    type=click.IntRange(8, 4096),
-    help="Input side, in pixels, of the network to ship.  [default: the space's]",
+    type=Sides(),
+    help="Input side, in pixels, of the network to ship; of several, such as 160,192,224, the "
+    "search chooses.  [default: the space's]",
 )
 @click.option(
     "--classes",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import click
 
 from nas import catalog, units
-from nas.cli._options import json_option, print_json
+from nas.cli._options import Sides, json_option, print_json
 from nas.cost.costs import space_costs
 from nas.cost.metric import Metric
 from nas.domain import Domain
@@ -26,7 +26,7 @@ Examples:
   nas spaces ./my_space.py"""
 )
 @click.argument("names", nargs=-1)
-@click.option("--resolution", type=click.IntRange(8, 4096), help="Input size in pixels.")
+@click.option("--resolution", type=Sides(), help="Input size in pixels, or several.")
 @click.option(
     "--device",
     "devices",
@@ -40,7 +40,7 @@ Examples:
 @json_option
 def command(
     names: tuple[str, ...],
-    resolution: int | None,
+    resolution: int | tuple[int, ...] | None,
     devices: tuple[str, ...],
     latency: str | None,
     as_json: bool,

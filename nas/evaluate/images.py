@@ -77,6 +77,7 @@ class ImageEvaluator(Evaluator):
         self.thread_count = thread_count
         self.device = torch.device(device)
         self.seconds: list[float] = []
+        self._prepared: dict[tuple[str, int], tuple[Tensor, Tensor]] = {}
         self.remarks: list[str] = []
 
     @cached_property
@@ -84,25 +85,37 @@ class ImageEvaluator(Evaluator):
         """Of the weights set alone."""
         return statistics(self.dataset.images[self.splits.weights])
 
-    def _tensors(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        images = tensors(self.dataset.images[rows], self.statistics, self.proxy.resolution)
+    def images(self, part: str, pixels: int | None = None) -> tuple[Tensor, Tensor]:
+        """Images and labels of ``weights``, ``search`` or ``selection``: (n, c, s, s), (n,).
+
+        ``pixels``: the side s, that of the recipe if it is not given. Weights train, search steers,
+        and by selection fronts and picks are drawn.
+        """
+        key = part, pixels or self.proxy.resolution
+        if key not in self._prepared:
+            # The recipe sees no more images in all, so no more are kept in memory.
+            most = self.proxy.images if part == "weights" else self.proxy.score_images
+            self._prepared[key] = self._tensors(getattr(self.splits, part)[:most], key[1])
+        return self._prepared[key]
+
+    def _tensors(self, rows: np.ndarray, pixels: int) -> tuple[Tensor, Tensor]:
+        images = tensors(self.dataset.images[rows], self.statistics, pixels)
         return images.to(self.device), torch.from_numpy(self.dataset.labels[rows]).to(self.device)
 
-    @cached_property
+    @property
     def weights(self) -> tuple[Tensor, Tensor]:
-        """Images and labels that train: (n, c, s, s), (n,)."""
-        # The recipe sees no more images in all, so no more are kept in memory.
-        return self._tensors(self.splits.weights[: self.proxy.images])
+        """See `images`."""
+        return self.images("weights")
 
-    @cached_property
+    @property
     def search(self) -> tuple[Tensor, Tensor]:
-        """Images and labels that steer a search: (n, c, s, s), (n,)."""
-        return self._tensors(self.splits.search[: self.proxy.score_images])
+        """See `images`."""
+        return self.images("search")
 
-    @cached_property
+    @property
     def selection(self) -> tuple[Tensor, Tensor]:
-        """Images and labels that fronts and picks are drawn by: (n, c, s, s), (n,)."""
-        return self._tensors(self.splits.selection[: self.proxy.score_images])
+        """See `images`."""
+        return self.images("selection")
 
     def slim(self, architecture: Architecture) -> Architecture:
         """The network that is trained or scored instead."""
@@ -125,7 +138,7 @@ class ImageEvaluator(Evaluator):
         """The recipe, and what else decides its bits."""
         return {
             "version": VERSION,
-            **dataclasses.asdict(self.proxy),
+            **self.proxy.described(),
             "threads": self.thread_count,
             "device": self.device.type,
         }
@@ -134,9 +147,10 @@ class ImageEvaluator(Evaluator):
         """The data with its splits and doubts, then the recipe."""
         proxy = self.proxy
         steps = proxy.schedule(len(self.splits.weights)).steps
+        inputs = f" for inputs of {proxy.input}, smaller ones in proportion" if proxy.input else ""
         return [
             *self.splits.lines(),
             f"training   {self.recipe}: {counted(steps, 'step')} of {proxy.batch_size} images at "
-            f"{proxy.resolution} px, width {proxy.width:g}, "
+            f"{proxy.resolution} px{inputs}, width {proxy.width:g}, "
             f"{counted(self.thread_count, 'thread')} on {self.device.type}",
         ]

@@ -36,6 +36,11 @@ class Proxy:
 
     resolution: int = 16
     """Pixels a side."""
+    input: int = 0
+    """The side of a network's input that trains at ``resolution``, others in proportion.
+
+    0: whatever its input, a network trains at ``resolution``.
+    """
     width: float = 0.25
     """Factor on all channels."""
     final: int = 4
@@ -80,12 +85,29 @@ class Proxy:
             self, epochs=self.epochs * factor, images=round(self.images * factor)
         )
 
+    def side(self, pixels: int) -> int:
+        """The side at which a network trains whose input has that many pixels a side."""
+        if not self.input:
+            return self.resolution
+        return max(1, round(self.resolution * pixels / self.input))
+
+    def described(self) -> dict[str, float]:
+        """The settings by name.
+
+        Without ``input`` where it is 0: it is unknown to older runs, which must stay what they are.
+        """
+        settings = dataclasses.asdict(self)
+        if not self.input:
+            del settings["input"]
+        return settings
+
     def __str__(self) -> str:
-        return ",".join(f"{name}={value:g}" for name, value in dataclasses.asdict(self).items())
+        return ",".join(f"{name}={value:g}" for name, value in self.described().items())
 
 
 _RANGES: Mapping[str, tuple[float, float]] = {
     "resolution": (1, 1024),
+    "input": (0, 65536),
     "width": (0.01, 4),
     "final": (1, 64),
     "epochs": (0.01, 10_000),
@@ -148,7 +170,8 @@ def slim(architecture: Architecture, proxy: Proxy, in_channels: int, classes: in
     strides = iter(
         _relaxed([getattr(layer.op, "stride", 1) for layer in architecture.layers], proxy)
     )
-    shape = Shape(in_channels, proxy.resolution)
+    image = Shape(in_channels, proxy.side(architecture.input.size))
+    shape = image
     stages = []
     for stage, layers in architecture.layers_by_stage:
         ops = []
@@ -157,7 +180,7 @@ def slim(architecture: Architecture, proxy: Proxy, in_channels: int, classes: in
             ops.append(op)
             shape = op.out_shape(shape)
         stages.append(Stage(stage.name, tuple(ops)))
-    return Architecture(Shape(in_channels, proxy.resolution), tuple(stages))
+    return Architecture(image, tuple(stages))
 
 
 def _slim_op(layer: Layer, shape: Shape, stride: int, width: float, classes: int) -> Op:
@@ -184,7 +207,10 @@ def _slim_op(layer: Layer, shape: Shape, stride: int, width: float, classes: int
 
 
 def _relaxed(strides: list[int], proxy: Proxy) -> list[int]:
-    """Strides dropped from the end until the last map has ``proxy.final`` pixels a side."""
+    """Strides dropped from the end until the last map has ``proxy.final`` pixels a side.
+
+    The map of an image of ``proxy.resolution``: smaller ones keep the same strides.
+    """
     relaxed = list(strides)
     for index in reversed(range(len(strides))):
         if proxy.resolution >= proxy.final * math.prod(relaxed):

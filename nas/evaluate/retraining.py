@@ -58,14 +58,21 @@ class Retraining(TrainingEvaluator, Contract):
             # Without the same teacher, accuracies would not compare with the run's.
             teacher=_same_teacher(recipe["teacher"], dataset) if "teacher" in recipe else None,
         )
-        self._test: tuple[Tensor, Tensor] | None = None
+        self._test: tuple[Any, Tensor] | None = None
+        self._test_by_size: dict[int, Tensor] = {}
 
     def open_test(self, ledger: Path) -> int:
         """Read the test set and count that in a ledger; how many images it has."""
         images, labels = self.splits.open_test(ledger)
-        prepared = tensors(images, self.statistics, self.proxy.resolution)
-        self._test = prepared.to(self.device), torch.from_numpy(labels).to(self.device)
+        self._test = images, torch.from_numpy(labels).to(self.device)
         return len(labels)
+
+    def _test_at(self, images: Any, pixels: int) -> Tensor:
+        """Images of *test* at that side, each made once."""
+        if pixels not in self._test_by_size:
+            prepared = tensors(images, self.statistics, pixels)
+            self._test_by_size[pixels] = prepared.to(self.device)
+        return self._test_by_size[pixels]
 
     def evaluate(self, architecture: Architecture, seed: int) -> Metrics:
         """Train one network and score it once on *test*, which must be open, and on *selection*.
@@ -74,9 +81,12 @@ class Retraining(TrainingEvaluator, Contract):
         """
         if self._test is None:
             raise _closed()
+        images, labels = self._test
         with threads(self.thread_count):
             network = self.trained(architecture, seed)
-            return score(network, *self._test) | _selection_scores(score(network, *self.selection))
+            tested = self._test_at(images, network.architecture.input.size)
+            on_selection = self._scores(network, "selection")
+            return score(network, tested, labels) | _selection_scores(on_selection)
 
 
 class FullRetraining(Contract):

@@ -4,14 +4,12 @@ import time
 from collections.abc import Callable
 from functools import cached_property
 
-from torch import nn
-
 from nas.arch import Architecture
 from nas.data import Dataset, LazyTensors, Splits, split
 from nas.evaluate.images import ImageEvaluator, best_device, open_data
 from nas.evaluate.proxy import Proxy, chosen
 from nas.evaluate.zero_cost_scores import IMAGES, proxies
-from nas.model import build
+from nas.model import Network, build
 from nas.objectives import UNTRAINED_SCORE
 from nas.study.evaluator import EvaluatorKind
 from nas.train import Augment, Distillation, fit, score, threads
@@ -104,18 +102,21 @@ class TrainingEvaluator(ImageEvaluator):
         with threads(self.thread_count):
             start = time.perf_counter()
             network = self.trained(architecture, seed, on_part)
-            metrics = score(network, *self.selection) | self._search_scores(network)
+            metrics = self._scores(network, "selection") | self._search_scores(network)
             metrics |= self._untrained_scores(architecture, seed)
             self.seconds.append(time.perf_counter() - start)
         return metrics
 
-    def _search_scores(self, network: nn.Module) -> dict[str, float]:
-        return {f"search_{name}": value for name, value in score(network, *self.search).items()}
+    def _scores(self, network: Network, part: str) -> dict[str, float]:
+        return score(network, *self.images(part, network.architecture.input.size))
+
+    def _search_scores(self, network: Network) -> dict[str, float]:
+        return {f"search_{name}": value for name, value in self._scores(network, "search").items()}
 
     def _untrained_scores(self, architecture: Architecture, seed: int) -> dict[str, float]:
         """Zero-cost scores of the network before any training."""
         network = build(self.slim_untrained(architecture), seed=seed).to(self.device)
-        images, labels = self.weights
+        images, labels = self.images("weights", network.architecture.input.size)
         scores = proxies(network, images[:IMAGES], labels[:IMAGES], UNTRAINED)
         return {f"{UNTRAINED_SCORE}{name}": value for name, value in scores.items()}
 
@@ -124,10 +125,10 @@ class TrainingEvaluator(ImageEvaluator):
         architecture: Architecture,
         seed: int,
         on_part: Callable[[Metrics], None] | None = None,
-    ) -> nn.Module:
+    ) -> Network:
         """The slimmed network, trained on *weights*. Raises `TrainingError`."""
-        images, labels = self.weights
         network = build(self.slim(architecture), seed=seed)
+        images, labels = self.images("weights", network.architecture.input.size)
         schedule = self.proxy.schedule(len(images))
 
         def follow(step: int, loss: float) -> None:

@@ -6,12 +6,12 @@ though its latency is charged.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nas.arch import Architecture
 from nas.evaluate.proxy import PRESETS, Proxy, slim
 from nas.shape import Op, Shape
-from nas.space import SearchSpace
+from nas.space import SearchSpace, SizedSpace
 from nas.statistics import rng
 from nas.trial import Genes
 
@@ -81,6 +81,8 @@ def hidden_changes(
 
     Only changes that give another network count. The networks are uniform over gene tuples.
     """
+    if isinstance(space, SizedSpace):
+        proxy = replace(proxy, input=space.input.size)
     changes = {choice.name: 0 for choice in space.choices}
     hidden = dict(changes)
     for number in range(networks):

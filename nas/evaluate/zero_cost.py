@@ -153,9 +153,9 @@ class ZeroCostSession(ImageEvaluator):
 
     def proxies(self, architecture: Architecture, seed: int) -> dict[str, float]:
         """All proxies of one network, initialised from the seed, and the trivial scores."""
-        images, labels = self.weights
         with threads(self.thread_count):
             network = build(self.slim_untrained(architecture), seed=seed).to(self.device)
+            images, labels = self.images("weights", network.architecture.input.size)
             scores = proxies(network, images[:IMAGES], labels[:IMAGES])
         trivial = trivial_scores(network.architecture)
         return scores | {name: float(value) for name, value in trivial.items()}

@@ -325,7 +325,7 @@ def _info(
         kind="measured in random interleaved rounds; device model fitted to the rows",
         conditions={**runner.conditions(), "date": f"{datetime.now(UTC):%Y-%m-%d}"},
         unreliable=tuple(unreliable),
-        spaces=tuple(f"{space.name} {space.input}" for space in spaces),
+        spaces=tuple(f"{space.name} {space.input_text}" for space in spaces),
         reference_ms=statistics.median(references) if references else None,
         noisy=tuple(noisy),
         sources=(source,),

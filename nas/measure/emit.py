@@ -51,7 +51,7 @@ def emit(
         files[name] = {"key": key, "sha256": hashlib.sha256(model).hexdigest()}
         total_bytes += len(model)
         watch(pace.at(number + 1, key))
-    manifest = {"spaces": [f"{space.name} {space.input}" for space in spaces], "files": files}
+    manifest = {"spaces": [f"{space.name} {space.input_text}" for space in spaces], "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
     return total_bytes
 

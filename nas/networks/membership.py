@@ -13,7 +13,7 @@ from typing import Literal
 
 from nas.arch import Architecture
 from nas.shape import Op
-from nas.space import SearchSpace, Step
+from nas.space import SearchSpace, SizedSpace, Step
 from nas.trial import Genes
 
 __all__ = ["Difference", "Membership", "membership", "point"]
@@ -56,6 +56,12 @@ class Membership:
 
 def membership(network: Architecture, space: SearchSpace) -> Membership:
     """Where the network stands in the space, which should have the same input and classes."""
+    if isinstance(space, SizedSpace) and network.input.size in space.by_size:
+        size = network.input.size
+        alone = membership(network, space.by_size[size])
+        if alone.genes is None:
+            return alone
+        return replace(alone, genes=(space.sizes.index(size), *alone.genes))
     if network.input != space.input:
         text = f"input {network.input} instead of {space.input}"
         return _outside(Difference("input", (), text))

@@ -45,7 +45,8 @@ class SpaceArguments(TypedDict, total=False):
 
     spec: str
     """Its name or its file."""
-    resolution: int | None
+    resolution: int | tuple[int, ...] | None
+    """Several, ascending, are a choice of the space's."""
     classes: int
     in_channels: int
 

@@ -37,7 +37,7 @@ def spaces_text(spaces: Sequence[SearchSpace]) -> str:
     rows = []
     for space in spaces:
         sizes = [str(len(space.choices)), f"{space.cardinality:.3g}", f"{space.distinct:,}"]
-        rows.append([space.name, str(space.input), *sizes, space.paper])
+        rows.append([space.name, space.input_text, *sizes, space.paper])
     return text_table(header, rows)
 
 

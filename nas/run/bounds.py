@@ -139,7 +139,7 @@ def bounded_domain(
     tables: Sequence[Table],
     bounds: Bounds,
     margins: Mapping[str, Margin],
-    resolution: int | None,
+    resolution: int | tuple[int, ...] | None,
 ) -> Domain:
     """The space inside its bounds.
 
@@ -246,7 +246,7 @@ def _check_sure(
 
 
 def _faster_spaces(
-    space: SearchSpace, table: Table, latency_ms: float, resolution: int | None
+    space: SearchSpace, table: Table, latency_ms: float, resolution: int | tuple[int, ...] | None
 ) -> list[str]:
     """The spaces that do reach a latency, as options to ask for."""
     # What the last layer gives: the classes that the space was built for.

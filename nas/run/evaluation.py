@@ -25,7 +25,7 @@ def make_evaluator(kind: EvaluatorKind, data: Data, settings: Search) -> Evaluat
     """Raises `UsageError` for settings that the kind does not take."""
     evaluator = kind.make(
         data,
-        settings.method.recipe,
+        _recipe(settings),
         threads=settings.crew.threads,
         teacher=_open_teacher(kind, data, settings.teacher),
         settings=strategies.parse_spec(settings.method.evaluator)[1],
@@ -42,6 +42,17 @@ def make_evaluator(kind: EvaluatorKind, data: Data, settings: Search) -> Evaluat
             "leave out --stop-hopeless"
         )
     return evaluator
+
+
+def _recipe(settings: Search) -> str:
+    """Changes to the short training: those asked for, and the input whose size is its resolution.
+
+    Where the search chooses the input's size, short trainings keep the sizes' proportions.
+    """
+    recipe, sizes = settings.method.recipe, settings.problem.resolution
+    if not isinstance(sizes, tuple):
+        return recipe
+    return ",".join(filter(None, [recipe, f"input={max(sizes)}"]))
 
 
 def check_measured(objectives: Objectives, kind: EvaluatorKind, evaluator: Evaluator) -> None:

@@ -26,7 +26,7 @@ def search(
     data: str = "digits",
     groups: str | None = None,
     strict: bool = False,
-    resolution: int | None = None,
+    resolution: int | Sequence[int] | None = None,
     classes: int | None = None,
     in_channels: int | None = None,
     objectives: Sequence[str] = ("accuracy", "latency_ms"),
@@ -71,7 +71,8 @@ def search(
     data: ``digits``, ``fashion-mnist[:DIR]``, ``npz:FILE``, ``folder:DIR`` or ``hf:NAME``.
     groups: File with a group id per image: no split cuts a group.
     strict: Refuse a data set with a corrupt image instead of leaving the image out.
-    resolution: Input side, in pixels, of the network to ship; by default the space's.
+    resolution: Input side, in pixels, of the network to ship; by default the space's. Of several,
+        such as ``(160, 192, 224)``, the search chooses.
     classes: Classes of the network to ship; by default the data's.
     in_channels: Input channels of the network to ship; by default the data's.
     objectives: Metrics that the front is made of.
@@ -118,7 +119,7 @@ def search(
             data=data,
             groups=groups,
             strict=strict,
-            resolution=resolution,
+            resolution=_sizes(resolution),
             classes=classes,
             in_channels=in_channels,
             objectives=_names(objectives),
@@ -152,6 +153,14 @@ def search(
         budget=Budget(trials=trials, seconds=seconds),
     )
     return execute(plan(settings), out, watch=watch).run
+
+
+def _sizes(resolution: int | Sequence[int] | None) -> int | tuple[int, ...] | None:
+    """One size, or several in ascending order."""
+    if not isinstance(resolution, Sequence) or isinstance(resolution, str):
+        return resolution  # what is no number is told by `Search.check`
+    sizes = tuple(sorted(set(resolution)))
+    return sizes[0] if len(sizes) == 1 else sizes
 
 
 def _names(names: str | Sequence[str]) -> tuple[str, ...]:

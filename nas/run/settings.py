@@ -31,8 +31,11 @@ class Problem:
     """A file with a group id per image: no split cuts a group."""
     strict: bool = False
     """Whether a corrupt image is refused instead of left out."""
-    resolution: int | None = None
-    """Input side, in pixels, of the network to ship; None for the space's."""
+    resolution: int | tuple[int, ...] | None = None
+    """Input side, in pixels, of the network to ship; None for the space's.
+
+    Of several the search chooses.
+    """
     classes: int | None = None
     """Classes of the network to ship; None for the data's."""
     in_channels: int | None = None
@@ -268,10 +271,13 @@ def _kinds(search: Search) -> dict[str, str]:
 
 def _is_of_kind(value: object, kind: str) -> bool:
     """Whether a value that was read from JSON is of a type that is named by its text."""
-    if kind.endswith("| None"):
-        return value is None or _is_of_kind(value, kind.removesuffix("| None").strip())
+    if " | " in kind:
+        return any(_is_of_kind(value, part) for part in kind.split(" | "))
+    if kind == "None":
+        return value is None
     if kind.startswith("tuple"):
-        return isinstance(value, tuple) and all(isinstance(part, str) for part in value)
+        part_kind = kind.removeprefix("tuple[").removesuffix(", ...]")
+        return isinstance(value, tuple) and all(_is_of_kind(part, part_kind) for part in value)
     if kind.startswith("collections.abc.Mapping"):
         return isinstance(value, Mapping) and all(map(_is_finite, value.values()))
     if kind == "float":

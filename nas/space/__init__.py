@@ -7,6 +7,7 @@ no space needs code of its own for them.
 
 from nas.shape import make_divisible
 from nas.space.chain import Step
+from nas.space.sizes import SizedSpace, at_sizes
 from nas.space.slots import Choice, Slot, fixed, relax_strides
 from nas.space.space import GeneRange, SearchSpace
 
@@ -14,8 +15,10 @@ __all__ = [
     "Choice",
     "GeneRange",
     "SearchSpace",
+    "SizedSpace",
     "Slot",
     "Step",
+    "at_sizes",
     "fixed",
     "make_divisible",
     "relax_strides",

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +24,8 @@ class Node:
     """A prefix of a slot's words, in a prefix tree."""
 
     children: dict[Layer, "Node"] = field(default_factory=dict)
-    option: int = -1
-    """The least option whose word ends here, -1 if none does."""
+    options: tuple[int, ...] = ()
+    """Options whose word ends here: the least one for each shape that they hand on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,12 @@ class Step:
     """``words[state][option]`` are the layers made."""
     next: NDArray[np.int64]
     """(states, options). The state of the following step."""
+    handed_on: tuple[Shape, ...]
+    """The states of the following step."""
+
+    def following(self, state: int, option: int) -> Shape:
+        """The shape that an option hands on."""
+        return self.handed_on[int(self.next[state, option])]
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -54,10 +61,12 @@ class Step:
     @cached_property
     def tries(self) -> tuple[Node, ...]:
         """Per state, the words as a prefix tree."""
-        return tuple(map(_trie, self.words))
+        rows = zip(self.words, self.next.tolist(), strict=True)
+        return tuple(_trie(words, states) for words, states in rows)
 
 
-def _trie(words: Sequence[Word]) -> Node:
+def _trie(words: Sequence[Word], following: Sequence[int]) -> Node:
+    """``following``: the state that each word hands on."""
     root = Node()
     for option, word in enumerate(words):
         node = root
@@ -65,8 +74,8 @@ def _trie(words: Sequence[Word]) -> Node:
             # Words of one beginning share its nodes, so reading layers tries no option twice.
             node = node.children.setdefault(layer, Node())
         # Options come in order, so the first one to end here is the least.
-        if node.option < 0:
-            node.option = option
+        if following[option] not in [following[known] for known in node.options]:
+            node.options += (option,)
     return root
 
 
@@ -85,32 +94,39 @@ def unroll(shape: Shape, slots: Sequence[Slot]) -> tuple[Step, ...]:
 
     for slot in slots:
         words = tuple(words_of(slot, state) for state in states)
-        handed = [_handed_over(row, state) for row, state in zip(words, states, strict=True)]
+        handed = [_handed_over(slot, row, state) for row, state in zip(words, states, strict=True)]
         # Sorted, so that a state has one number in every process.
         following = tuple(sorted(set().union(*handed)))
         state_of = {shape: state for state, shape in enumerate(following)}
         successors = [[state_of[shape] for shape in row] for row in handed]
-        steps.append(Step(slot, states, words, np.array(successors)))
+        steps.append(Step(slot, states, words, np.array(successors), following))
         states = following
     return tuple(steps)
 
 
-def _handed_over(words: Sequence[Word], shape: Shape) -> list[Shape]:
+def _handed_over(slot: Slot, words: Sequence[Word], shape: Shape) -> list[Shape]:
     """The shape after each word of a slot that was handed ``shape``."""
+    if slot.hand_on is not None:
+        return [slot.hand_on(picked, shape) for picked in _picks(slot)]
     return [word[-1].out_shape if word else shape for word in words]
+
+
+def _picks(slot: Slot) -> Iterator[dict[str, Any]]:
+    """Per option of a slot, in order, what is picked of each choice."""
+    names = [choice.name for choice in slot.choices]
+    for options in product(*(choice.options for choice in slot.choices)):
+        yield dict(zip(names, options, strict=True))
 
 
 def _words(slot: Slot, shape: Shape) -> Iterator[Word]:
     """The word of each option, in option order."""
-    names = [choice.name for choice in slot.choices]
 
     # Equal layers of one slot are one object: built, hashed and priced once.
     @cache
     def layer(op: Op, shape: Shape) -> Layer:
         return Layer(op.at(shape), shape)
 
-    for options in product(*(choice.options for choice in slot.choices)):
-        picked = dict(zip(names, options, strict=True))
+    for picked in _picks(slot):
         word: list[Layer] = []
         now = shape
         for op in slot.make(picked, shape):

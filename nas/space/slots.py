@@ -60,6 +60,9 @@ class Slot:
     ``picked`` holds the option of each choice, by the choice's name; ``shape`` is handed over by
     the slot before. If there are no ops, the shape is handed on.
     """
+    hand_on: Callable[[Mapping[str, Any], Shape], Shape] | None = None
+    """Of a slot that makes no ops at all: the shape it hands on instead. See `nas.space.at_sizes`.
+    """
 
     @property
     def options(self) -> int:

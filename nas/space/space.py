@@ -190,7 +190,10 @@ class SearchSpace:
                 stages[-1] = slot.stage, stages[-1][1] + word
             else:
                 stages.append((slot.stage, word))
-        return Architecture.of_layers(self.input, stages)
+        first_layers = next((word for _, word in stages if word), ())
+        # Where the size is a choice, the first layer shows which one was picked.
+        shape = first_layers[0].shape if first_layers else self.input
+        return Architecture.of_layers(shape, stages)
 
     def active(self, genes: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
         """genes: (n, number of choices). Which of them matter: (n, number of choices).
@@ -212,7 +215,8 @@ class SearchSpace:
         tables = []
         for (first, last, _), step in zip(self.radix, self.chain, strict=True):
             sizes = self.gene_sizes[first:last]
-            tables.append(np.array([active_genes(words, sizes) for words in step.words]))
+            rows = zip(step.words, step.next.tolist(), strict=True)
+            tables.append(np.array([active_genes(*row, sizes) for row in rows]))
         return tables
 
     @cached_property
@@ -276,9 +280,14 @@ class SearchSpace:
         ]
         return html_table(f"{self} ({self.paper})", ("choice", "options"), rows)
 
+    @property
+    def input_text(self) -> str:
+        """The input shape, or the range of them."""
+        return str(self.input)
+
     def __str__(self) -> str:
         return (
-            f"{self.name} {self.input}: {len(self.choices)} choices, "
+            f"{self.name} {self.input_text}: {len(self.choices)} choices, "
             f"{self.cardinality:.3g} gene tuples"
         )
 

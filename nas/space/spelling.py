@@ -23,15 +23,19 @@ Moves = dict[int, list[tuple[int, int]]]
 """Of one slot, by position in the layers: options that fit there, each with the position after."""
 
 
-def active_genes(words: Sequence[Word], sizes: Sequence[int]) -> NDArray[np.bool_]:
+def active_genes(
+    words: Sequence[Word], following: Sequence[int], sizes: Sequence[int]
+) -> NDArray[np.bool_]:
     """Whether another option of a gene makes another word: (options of the slot, its genes).
 
-    ``words``: one per option of the slot, whose genes have so many options each.
+    ``words``, ``following``: per option of the slot its word, and the state that it hands on. The
+    slot's genes have ``sizes`` options each.
     """
-    numbers: dict[Word, int] = {}
-    for word in words:
-        numbers.setdefault(word, len(numbers))
-    spelled = np.array([numbers[word] for word in words]).reshape(sizes)
+    numbers: dict[tuple[Word, int], int] = {}
+    made = list(zip(words, following, strict=True))
+    for pair in made:
+        numbers.setdefault(pair, len(numbers))
+    spelled = np.array([numbers[pair] for pair in made]).reshape(sizes)
     active = np.zeros((*spelled.shape, len(sizes)), bool)
     for gene in range(len(sizes)):
         differs = np.ptp(spelled, axis=gene, keepdims=True) > 0
@@ -103,8 +107,8 @@ class _Automaton:
                 continue
             closed.add(place)
             slot, state, node = place
-            if slot < len(self._chain) and node.option >= 0:
-                successor = int(self._chain[slot].next[state, node.option])
+            for option in node.options:
+                successor = int(self._chain[slot].next[state, option])
                 waiting.append(self._start(slot + 1, successor))
         return frozenset(place for place in closed if place[2].children or place[2] is self._end)
 
@@ -138,7 +142,8 @@ def independent_ranges(chain: Sequence[Step]) -> tuple[tuple[int, int], ...]:
     reach = 0
     for slot, step in enumerate(chain):
         reach = max([reach, *(last_slot[layer] for layer in step.layers)])
-        if reach <= slot:
+        # A size that is chosen shows only in the layers of the slots after it.
+        if reach <= slot and step.slot.hand_on is None:
             borders.append(slot + 1)
     return tuple(pairwise(borders))
 
@@ -173,9 +178,13 @@ def _moves(steps: Sequence[Step], layers: Sequence[Layer], shape: Shape) -> list
         moves_of_slot: Moves = {}
         after: set[int] = set()
         for position in reached:
-            state = state_of.get(shapes[position])
+            # Before the size is chosen, the map is not yet that of the first layer.
+            sized = step.slot.hand_on is not None
+            state = state_of.get(shape if sized else shapes[position])
             if state is not None:
                 matches = list(_matches(step.tries[state], layers, position))
+                if sized:
+                    matches = [m for m in matches if step.following(state, m[0]) == shapes[m[1]]]
                 moves_of_slot[position] = matches
                 after.update(end for _, end in matches)
         moves.append(moves_of_slot)
@@ -196,8 +205,8 @@ def _keep_complete(moves: Sequence[Moves], length: int) -> bool:
 def _matches(node: Node, layers: Sequence[Layer], position: int) -> Iterator[tuple[int, int]]:
     """Options of a slot whose word stands at that position, each with the position after it."""
     while True:
-        if node.option >= 0:
-            yield node.option, position
+        for option in node.options:
+            yield option, position
         if position == len(layers) or layers[position] not in node.children:
             return
         node = node.children[layers[position]]

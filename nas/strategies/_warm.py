@@ -217,7 +217,7 @@ def _handful(domain: Domain) -> tuple[Start, ...]:
 
 def _relatives(domain: Domain) -> Iterator[tuple[str, Genes]]:
     """The published networks that came from the space, or are points of it; bounds aside."""
-    stems = {_stem(word[0].op) for word in domain.space.chain[0].words[0] if word}
+    stems = _stems(domain.space)
     for name in networks.names():
         genes = None
         if networks.published(name).space == domain.space.name:
@@ -227,6 +227,13 @@ def _relatives(domain: Domain) -> Iterator[tuple[str, Genes]]:
             genes = point(_as_input(name, domain.space), domain.space)
         if genes is not None:
             yield name, genes
+
+
+def _stems(space: SearchSpace) -> set[Op]:
+    """The first layers of the space's networks."""
+    # Where the input's size is a choice, its slot comes first and makes no layer.
+    first = next(step for step in space.chain if step.layers)
+    return {_stem(word[0].op) for word in first.words[0] if word}
 
 
 @cache

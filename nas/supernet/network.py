@@ -20,7 +20,7 @@ from nas.arch import Architecture, Layer
 from nas.errors import ArchitectureError, UsageError
 from nas.model import initialise, module
 from nas.shape import Shape
-from nas.space import SearchSpace
+from nas.space import SearchSpace, SizedSpace
 from nas.strategies.differentiable import SHARING
 from nas.supernet.cover import covering
 from nas.trial import Genes
@@ -101,6 +101,12 @@ class Supernet:
     ) -> None:
         if share not in SHARING:
             raise UsageError(f"share must be one of {', '.join(SHARING)}, not '{share}'")
+        if isinstance(space, SizedSpace):
+            sizes = ",".join(map(str, space.sizes))
+            raise UsageError(
+                f"networks share weights at one input size, not at {sizes}: give --resolution "
+                f"{space.input.size} alone, or --evaluator training"
+            )
         self.space, self.slim, self.seed, self.device = space, slim, seed, torch.device(device)
         places = self._places()
         self.share = share if share != "auto" else _sharing(places)

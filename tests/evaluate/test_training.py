@@ -67,3 +67,18 @@ def test_being_followed_changes_no_bit() -> None:
 
 
 _SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "loss")
+
+
+def test_networks_of_smaller_inputs_train_on_smaller_images() -> None:
+    proxy = dataclasses.replace(PROXY, input=224)
+    found = TrainingEvaluator(split(load("digits")), proxy, thread_count=1)
+    sizes = [found.slim(fbnet.space(resolution=side).decode([8] * 22)) for side in (128, 192, 224)]
+    assert [network.input.size for network in sizes] == [5, 7, 8]
+    strides = [[layer.op.settings.get("stride") for layer in network.layers] for network in sizes]
+    assert strides[0] == strides[1] == strides[2]
+    scores = [
+        found.evaluate(fbnet.space(resolution=side).decode([8] * 22), seed=0) for side in (128, 224)
+    ]
+    assert scores[0] != scores[1]
+    same = TrainingEvaluator(split(load("digits")), PROXY, thread_count=1)
+    assert same.evaluate(fbnet.space(resolution=128).decode([8] * 22), seed=0) == scores[1]

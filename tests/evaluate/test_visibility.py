@@ -6,6 +6,7 @@ import pytest
 
 from nas.evaluate.proxy import PRESETS
 from nas.evaluate.visibility import hidden_changes
+from nas.space import at_sizes
 from search_spaces import (
     efficientformer_v2,
     fbnet,
@@ -55,3 +56,10 @@ def test_maps_of_two_pixels_hide_large_kernels() -> None:
 def test_an_eighth_of_the_width_rounds_filters_together() -> None:
     thin = dataclasses.replace(PRESETS["large"], width=0.05)
     assert hidden_changes(mnasnet.space(), thin, networks=5).hidden["filters"]
+
+
+def test_the_size_of_the_input_is_seen() -> None:
+    space = at_sizes(mobilenet_v3.space, (160, 192, 224))
+    seen = hidden_changes(space, PRESETS["small"], networks=3)
+    assert seen.changes["resolution"] == 6
+    assert not seen.hidden["resolution"]

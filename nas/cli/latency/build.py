@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from nas import catalog
-from nas.cli._options import json_option, print_json, seed_option
+from nas.cli._options import Sides, json_option, print_json, seed_option
 from nas.cli.latency import say
 from nas.errors import UsageError
 from nas.latency.info import ColumnInfo
@@ -37,9 +37,7 @@ Examples:
     metavar="NAME",
     help="Search space; repeatable.",
 )
-@click.option(
-    "--resolution", type=click.IntRange(8, 4096), help="Input size.  [default: the space's]"
-)
+@click.option("--resolution", type=Sides(), help="Input size, or several.  [default: the space's]")
 @click.option("--classes", type=click.IntRange(2, 65536), help="Classes.  [default: the space's]")
 @click.option(
     "--in-channels",
@@ -103,7 +101,7 @@ Examples:
 def command(
     device: str,
     spaces: tuple[str, ...],
-    resolution: int | None,
+    resolution: int | tuple[int, ...] | None,
     classes: int | None,
     in_channels: int | None,
     threads: int,

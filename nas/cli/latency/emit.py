@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from nas import catalog
-from nas.cli._options import seed_option
+from nas.cli._options import Sides, seed_option
 from nas.measure.emit import MANIFEST, emit
 from nas.progress import Progress
 from nas.units import counted
@@ -35,9 +35,7 @@ Examples:
     type=click.Path(path_type=Path),
     help="Folder for the files; must be empty.",
 )
-@click.option(
-    "--resolution", type=click.IntRange(8, 4096), help="Input size.  [default: the space's]"
-)
+@click.option("--resolution", type=Sides(), help="Input size, or several.  [default: the space's]")
 @click.option("--classes", type=click.IntRange(2, 65536), help="Classes.  [default: the space's]")
 @click.option(
     "--in-channels",
@@ -48,7 +46,7 @@ Examples:
 def command(
     spaces: tuple[str, ...],
     out: Path,
-    resolution: int | None,
+    resolution: int | tuple[int, ...] | None,
     classes: int | None,
     in_channels: int | None,
     seed: int,

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from nas import catalog
-from nas.cli._options import json_option, print_json, seed_option
+from nas.cli._options import Sides, json_option, print_json, seed_option
 from nas.cli.latency import say
 from nas.errors import UsageError
 from nas.latency.audit import Audit
@@ -70,9 +70,7 @@ Examples:
 @click.option(
     "--training", is_flag=True, help="Whole training steps, against the table's train_ms."
 )
-@click.option(
-    "--resolution", type=click.IntRange(8, 4096), help="Input size.  [default: the space's]"
-)
+@click.option("--resolution", type=Sides(), help="Input size, or several.  [default: the space's]")
 @click.option("--classes", type=click.IntRange(2, 65536), help="Classes.  [default: the space's]")
 @click.option(
     "--in-channels",
@@ -98,7 +96,7 @@ def command(
     networks: int,
     correct: bool,
     training: bool,
-    resolution: int | None,
+    resolution: int | tuple[int, ...] | None,
     classes: int | None,
     in_channels: int | None,
     threads: int | None,
