@@ -14,6 +14,7 @@ raises a `NasError`.
 
 import json
 import os
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,6 +24,7 @@ from nas.errors import NasError, RunError
 __all__ = [
     "UNREADABLE",
     "check_size",
+    "decoded",
     "make_folder",
     "one_line",
     "parse_json",
@@ -119,9 +121,26 @@ def check_size(
 def read_text(
     path: Path, largest_bytes: int, objection: str, error: type[NasError] = RunError
 ) -> str:
-    """The UTF-8 text of a file of limited size."""
+    """The text of a file of limited size, as `decoded`."""
     check_size(path, largest_bytes, objection, error)
-    return path.read_text(encoding="utf-8")
+    return decoded(path.read_bytes())
+
+
+def decoded(content: bytes) -> str:
+    """Bytes as text: UTF-8, or UTF-16 if a byte order mark says so, lines ending in a newline.
+
+    Spreadsheets and Windows put such a mark in front; it is no part of the text. Raises
+    `ValueError` for another encoding.
+    """
+    encoding = "utf-16" if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"its byte {error.start} is not {error.encoding}: save it as UTF-8, in a spreadsheet "
+            "as 'CSV UTF-8'"
+        ) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_json(

@@ -6,7 +6,6 @@ choice, its distinct values the options. Rows of one network are repeats. Worst 
 table fix the hypervolume's box.
 """
 
-import csv
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,8 @@ from nas.benchmarks import Problem
 from nas.benchmarks._grid import grid, unpriced
 from nas.benchmarks._tables import Lookup
 from nas.errors import DataError, UsageError, unknown
-from nas.files import check_size
+from nas.files import UNREADABLE, read_text
+from nas.sheets import Sheet, SheetRow, read_sheet
 from nas.space import Choice, SearchSpace
 from nas.trial import Genes
 
@@ -53,13 +53,13 @@ def benchmark(
             f"say which columns of {variant} count: maximize=NAME or minimize=NAME, "
             "several joined by +"
         )
-    header, rows = _read(Path(variant))
+    sheet = _read(Path(variant))
     no_choices = [*signs, *_split(ignore)]
     for name in no_choices:
-        if name not in header:
-            raise unknown(f"column of {variant}", name, header)
-    losses = _losses(rows, signs, variant)
-    space, genes = _networks(header, rows, set(no_choices), space, variant)
+        if name not in sheet.columns:
+            raise unknown(f"column of {variant}", name, sheet.columns)
+    losses = _losses(sheet, signs, variant)
+    space, genes = _networks(sheet, set(no_choices), space, variant)
     domain = unpriced(space)
     repeats: dict[Genes, list[NDArray[np.float64]]] = {}
     for one, row in zip(genes, losses, strict=True):
@@ -80,13 +80,11 @@ def benchmark(
     )
 
 
-def _losses(
-    rows: Sequence[Mapping[str, str]], signs: Mapping[str, float], file: str
-) -> NDArray[np.float64]:
+def _losses(sheet: Sheet, signs: Mapping[str, float], file: str) -> NDArray[np.float64]:
     """The columns that count, times their signs: (rows, columns)."""
     columns = []
     for name, sign in signs.items():
-        columns.append([sign * _number(row, name, file) for row in rows])
+        columns.append([sign * _number(sheet, row, name, file) for row in sheet.rows])
     return np.array(columns).T
 
 
@@ -100,50 +98,41 @@ def _split(names: str) -> list[str]:
 
 # Once for all seeds of an arena.
 @cache
-def _read(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
+def _read(path: Path) -> Sheet:
     try:
-        check_size(path, LARGEST_FILE_BYTES, "too large for a benchmark", DataError)
-        with path.open(newline="") as file:
-            # Strict: a quote that is never closed would swallow the rest of the file.
-            reader = csv.DictReader(file, strict=True)
-            rows = list(reader)
-    except (OSError, ValueError, csv.Error) as error:
+        sheet = read_sheet(
+            read_text(path, LARGEST_FILE_BYTES, "too large for a benchmark", DataError)
+        )
+    except UNREADABLE as error:
         raise DataError(f"cannot read the table {path}: {error}") from None
-    # The header is row 1. The reader puts surplus cells under None, and None for missing ones.
-    for number, row in enumerate(rows, 2):
-        if None in row or None in row.values():
-            raise DataError(
-                f"{path}: row {number} must have as many cells as the header, "
-                f"{len(reader.fieldnames or ())}"
-            )
-    if not rows:
+    if not sheet.rows:
         raise DataError(f"{path} has no row below its header")
-    return tuple(reader.fieldnames or ()), rows
+    return sheet
 
 
-def _number(row: Mapping[str, str], name: str, file: str) -> float:
+def _number(sheet: Sheet, row: SheetRow, name: str, file: str) -> float:
     try:
-        value = float(row[name])
-    except ValueError:
-        value = math.nan
+        value = sheet.number(row, name)
+    except ValueError as error:
+        raise DataError(f"{file} line {row.line}: {error}") from None
     if not math.isfinite(value):
         raise DataError(
-            f"column '{name}' of {file} must hold finite numbers, not {row[name][:40]!r}"
+            f"{file} line {row.line}: column '{name}' must hold finite numbers, not {row[name]!r}"
         )
     return value
 
 
 def _networks(
-    header: Sequence[str],
-    rows: Sequence[Mapping[str, str]],
+    sheet: Sheet,
     others: set[str],
     space: SearchSpace | None,
     file: str,
 ) -> tuple[SearchSpace, list[Genes]]:
     """The space and the genes of each row. ``others``: columns that are no choices."""
-    if GENES in header:
+    rows = sheet.rows
+    if GENES in sheet.columns:
         return _networks_by_genes([row[GENES] for row in rows], space, file)
-    columns = [name for name in header if name not in others]
+    columns = [name for name in sheet.columns if name not in others]
     if space is not None or not columns:
         raise DataError(
             f"{file} needs a column 'genes' with option indices, "

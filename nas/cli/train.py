@@ -26,6 +26,7 @@ from nas.train.teacher import TEMPERATURE, WEIGHT, Teacher, load_teacher
 
 __all__ = ["command"]
 
+LARGEST_MASK_VALUE = 255
 # Those that this process may use; macOS does not tell.
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -57,6 +58,11 @@ Examples:
     default="classification",
     show_default=True,
     help="What to learn. Segmentation reads folder:DIR with images/ and masks/.",
+)
+@click.option(
+    "--mask-values",
+    metavar="LIST",
+    help="Of masks that hold other values than 0, 1, ..: those of the classes in order, as 0,255.",
 )
 @click.option(
     "--recipe",
@@ -187,7 +193,9 @@ def command(
     # Strides are relaxed for the images at hand. Else the network keeps the size that it is for.
     size = chosen.resolution if small_images else None
     architecture = named_network(network, resolution=size, small_images=small_images)
-    dataset = _data(task, data, strict, groups, chosen.resolution or architecture.input.size)
+    values = _mask_values(task, given["mask_values"])
+    size = chosen.resolution or architecture.input.size
+    dataset = _data(task, data, strict, groups, size, values)
     training = FullTraining(
         architecture,
         dataset,
@@ -220,9 +228,13 @@ def command(
 
 def _summary(result: Result, metric: str) -> str:
     openings = result["test_openings"]
+    over = ""
+    if "classes" in result["test"]:
+        occurring = round(result["test"]["classes"])
+        over = f" over the {occurring} of {len(result['classes'])} classes that occur,"
     times = "once" if openings == 1 else f"{openings} times"
     return (
-        f"test {metric} {result['test'][metric]:.4f} on "
+        f"test {metric} {result['test'][metric]:.4f}{over} on "
         f"{units.counted(result['test_images'], 'image')} (test set opened {times}), "
         f"selection {result['selection'][metric]:.4f}; "
         f"{result['core_seconds']:.0f} core-seconds"
@@ -252,10 +264,34 @@ def _recipe(given: dict[str, Any]) -> Recipe:
     return replace(base, **own)
 
 
-def _data(task: str, data: str, strict: bool, groups: str | None, size: int) -> Dataset:
+def _data(
+    task: str,
+    data: str,
+    strict: bool,
+    groups: str | None,
+    size: int,
+    mask_values: tuple[int, ...] | None,
+) -> Dataset:
     if task == "classification":
         return load(data, strict=strict, groups=groups)
-    return load_masks(data, size=size, groups=groups)
+    return load_masks(data, size=size, groups=groups, values=mask_values)
+
+
+def _mask_values(task: str, text: str | None) -> tuple[int, ...] | None:
+    """The values of masks that stand for the classes."""
+    if text is None:
+        return None
+    if task != "segmentation":
+        raise UsageError("--mask-values is of masks: give --task segmentation too")
+    words = [word.strip() for word in text.split(",")]
+    values = [int(word) for word in words if word.isascii() and word.isdecimal()]
+    fit = len(values) == len(words) == len(set(values)) > 1 and max(values) <= LARGEST_MASK_VALUE
+    if not fit:
+        raise UsageError(
+            "--mask-values are two or more different numbers of 0 to "
+            f"{LARGEST_MASK_VALUE}, such as 0,255, not '{text[:40]}'"
+        )
+    return tuple(values)
 
 
 def _teacher(dataset: Dataset, given: dict[str, Any]) -> Teacher | None:

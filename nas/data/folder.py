@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from nas.data.dataset import Dataset, Images, Labels, Sealed
 from nas.data.decode import Seen, decode, gather
 from nas.errors import DataError
 
-__all__ = ["SIZE", "read"]
+__all__ = ["SIZE", "is_image_file", "read"]
 
 SIZE = 64
 
@@ -77,14 +77,26 @@ def _class_names(top: Path) -> tuple[str, ...]:
 
 def _image_files(top: Path, classes: tuple[str, ...]) -> Iterator[tuple[Path, int]]:
     """Each image file with the index of its class, class by class, by path."""
-    from PIL import Image
-
-    suffixes = set(Image.registered_extensions())
     for label, name in enumerate(classes):
         for path in sorted((top / name).rglob("*")):
-            hidden = path.name.startswith(".")
-            if path.suffix.lower() in suffixes and not hidden and path.is_file():
+            if is_image_file(path):
                 yield path, label
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether a file is an image by its name; what systems leave in folders is none."""
+    return (
+        path.suffix.lower() in _image_suffixes()
+        and not path.name.startswith(".")
+        and path.is_file()
+    )
+
+
+@cache
+def _image_suffixes() -> frozenset[str]:
+    from PIL import Image
+
+    return frozenset(Image.registered_extensions())
 
 
 def _part(

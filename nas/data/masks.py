@@ -1,5 +1,6 @@
 """Images with a class per pixel: a folder of images and one of masks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,13 @@ from torch import Tensor
 
 from nas.data.dataset import Dataset, Images, Sealed
 from nas.data.decode import decode, reading, stacked, upright_size
+from nas.data.folder import is_image_file
 from nas.data.groups import with_groups
 from nas.data.preprocess import upright
 from nas.errors import DataError, UsageError
+from nas.files import read_text
+from nas.sheets import read_names
+from nas.units import counted
 
 __all__ = ["IGNORED", "LazyMasks", "MaskDataset", "load_masks"]
 
@@ -22,6 +27,8 @@ IGNORED = 255
 """The value of a pixel that belongs to no class and counts for nothing."""
 
 SIZE = 64
+SHOWN = 3
+LARGEST_NAMES_BYTES = 1 << 20
 
 # Any: uint8, where the labels of any other `Dataset` are int64.
 Masks = NDArray[Any]
@@ -48,12 +55,19 @@ class MaskDataset(Dataset):
             )
 
 
-def load_masks(spec: str, *, size: int = SIZE, groups: str | None = None) -> Dataset:
+def load_masks(
+    spec: str,
+    *,
+    size: int = SIZE,
+    groups: str | None = None,
+    values: Sequence[int] | None = None,
+) -> Dataset:
     """``folder:DIR`` with ``images/`` and ``masks/``, whose files have equal names.
 
     These may also lie in ``DIR/train`` and ``DIR/test``. A mask is a grey or palette image whose
-    values are classes, 255 for none; ``DIR/classes.txt``, a name a line, may name them. Images and
-    masks are scaled to ``size`` on the shorter side, and the middle is cut out. ``groups``: see
+    values are classes, 255 for none; ``values`` are the ones that stand for the first class, the
+    second, and so on. ``DIR/classes.txt``, a name a line, may name the classes. Images and masks
+    are scaled to ``size`` on the shorter side, and the middle is cut out. ``groups``: see
     `nas.data.groups`; file names there are the images'. Raises `DataError`.
     """
     kind, _, place = spec.partition(":")
@@ -64,34 +78,101 @@ def load_masks(spec: str, *, size: int = SIZE, groups: str | None = None) -> Dat
     root = Path(place)
     parted = (root / "train").is_dir()
     test = root / "test"
-    images, labels, names = _part(root / "train" if parted else root, size)
+    top = root / "train" if parted else root
+    images, labels, names, empty = _part(top, size, values)
+    classes = _classes(root, labels, values)
     dataset = MaskDataset(
         name=root.resolve().name,
         images=images,
         labels=labels,
-        classes=_classes(root, labels),
+        classes=classes,
         names=names,
-        test_part=Sealed(lambda: _part(test, size)[:2]) if parted and test.is_dir() else None,
+        test_part=Sealed(lambda: _part(test, size, values)[:2])
+        if parted and test.is_dir()
+        else None,
         flip=True,
+        remarks=tuple(filter(None, (_left_out(empty), _unseen(classes, labels)))),
     )
+    _check_several(top, dataset, by_value=values is not None)
     return dataset if groups is None else with_groups(dataset, groups)
 
 
-def _classes(root: Path, labels: NDArray[np.uint8]) -> tuple[str, ...]:
+def _check_several(top: Path, dataset: Dataset, *, by_value: bool) -> None:
+    """Raise `DataError` if all pixels that count are of one class.
+
+    ``by_value``: whether it was said which values stand for the classes.
+    """
+    present = np.unique(dataset.labels)
+    named = present[present != IGNORED].tolist()
+    if len(named) > 1:
+        return
+    if named == [0] and IGNORED in present and not by_value:
+        raise DataError(
+            f"the masks of {top} hold 0 and 255 alone, and 255 means none; write the foreground as "
+            "1, or give --mask-values 0,255"
+        )
+    names = [dataset.classes[value] for value in named]
+    raise DataError(
+        f"the masks of {top} hold one class alone, '{names[0]}': there is nothing to tell it from"
+    )
+
+
+def _unseen(classes: Sequence[str], labels: Masks) -> str:
+    """Which classes no mask holds; empty if there are none."""
+    present = set(np.unique(labels).tolist())
+    unseen = [name for value, name in enumerate(classes) if value not in present]
+    if not unseen:
+        return ""
+    more = ", ..." if len(unseen) > SHOWN else ""
+    return (
+        f"no mask holds {len(unseen)} of {len(classes)} classes: {', '.join(unseen[:SHOWN])}{more}"
+    )
+
+
+def _left_out(empty: Sequence[str]) -> str:
+    """Which images have no class at all; empty if there are none."""
+    if not empty:
+        return ""
+    return f"{counted(len(empty), 'image')} left out, whose mask is {IGNORED} alone: {empty[0]}"
+
+
+def _classes(root: Path, labels: Masks, values: Sequence[int] | None) -> tuple[str, ...]:
     file = root / "classes.txt"
-    if file.is_file():
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
-        return tuple(line for line in lines if line)
-    count = int(labels[labels != IGNORED].max(initial=0)) + 1
-    return tuple(map(str, range(count)))
+    if not file.is_file():
+        count = int(labels[labels != IGNORED].max(initial=0)) + 1
+        # At least two, so that what is said of too few classes is said by `_check_several`.
+        return tuple(map(str, range(max(2, count) if values is None else len(values))))
+    try:
+        names = read_names(read_text(file, LARGEST_NAMES_BYTES, "not names of classes", DataError))
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {file}: {error}") from None
+    if values is not None and len(names) != len(values):
+        raise DataError(
+            f"{file} names {len(names)} classes, and --mask-values has {len(values)} values: "
+            "give one for each class"
+        )
+    return names
 
 
-def _part(top: Path, size: int) -> tuple[Images, Masks, tuple[str, ...]]:
-    """Images (n, size, size, c), masks (n, size, size) and the images' file names."""
-    pairs = _paired_files(top)
-    images = [decode(image, size) for image, _ in pairs]
-    masks = [_mask(mask, image, size) for image, mask in pairs]
-    return stacked(images, str(top)), np.stack(masks), tuple(image.name for image, _ in pairs)
+def _part(
+    top: Path, size: int, values: Sequence[int] | None
+) -> tuple[Images, Masks, tuple[str, ...], tuple[str, ...]]:
+    """Images (n, size, size, c), masks (n, size, size), the images' file names.
+
+    Last the names of images that are left out, because no pixel of their mask has a class.
+    """
+    images, masks, names, empty = [], [], [], []
+    for image, file in _paired_files(top):
+        mask = _mask(file, image, size, values)
+        if (mask == IGNORED).all():
+            empty.append(image.name)
+            continue
+        images.append(decode(image, size))
+        masks.append(mask)
+        names.append(image.name)
+    if not images:
+        raise DataError(f"the masks of {top} hold {IGNORED} alone, which means none")
+    return stacked(images, str(top)), np.stack(masks), tuple(names), tuple(empty)
 
 
 def _paired_files(top: Path) -> list[tuple[Path, Path]]:
@@ -113,25 +194,48 @@ def _files_by_stem(folder: Path) -> dict[str, Path]:
         raise DataError(
             f"no folder {folder}: segmentation reads images/ and masks/ with files of equal names"
         )
-    return {path.stem: path for path in sorted(folder.iterdir()) if path.is_file()}
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if not is_image_file(path):
+            continue
+        if path.stem in files:
+            raise DataError(
+                f"{folder} holds {files[path.stem].name} and {path.name}: image and mask go "
+                "together by that name, so keep one"
+            )
+        files[path.stem] = path
+    return files
 
 
-def _mask(path: Path, image: Path, size: int) -> NDArray[np.uint8]:
+def _mask(path: Path, image: Path, size: int, values: Sequence[int] | None) -> NDArray[np.uint8]:
+    """(size, size): indices of classes, or `IGNORED`."""
     beside = upright_size(image)
     try:
         with reading(path) as opened:
             mask = upright(opened)
             # A mean of two classes would be a third one.
             fitted = ImageOps.fit(mask, (size, size), Image.Resampling.NEAREST)
-            found, mode, values = mask.size, mask.mode, np.array(fitted)
+            full_size, mode, found = mask.size, mask.mode, np.array(fitted)
     except DataError as error:
         why = str(error).removeprefix("cannot read an image: ")
         raise DataError(f"cannot read mask {path}: {why}") from None
-    if found != beside:
-        raise DataError(f"mask {path} is {found} pixels, its image {beside}, both upright")
+    if full_size != beside:
+        raise DataError(f"mask {path} is {full_size} pixels, its image {beside}, both upright")
     if mode not in ("L", "P", "1"):
         raise DataError(f"mask {path} must be grey or of a palette, a class per pixel, not {mode}")
-    return values.astype(np.uint8)
+    found = found.astype(np.uint8)
+    return found if values is None else _indices(found, values, path)
+
+
+def _indices(mask: NDArray[np.uint8], values: Sequence[int], path: Path) -> NDArray[np.uint8]:
+    """The class of each pixel by its value."""
+    foreign = np.setdiff1d(mask, [*values, IGNORED])
+    if len(foreign):
+        some = ", ".join(map(str, foreign[:SHOWN].tolist()))
+        raise DataError(f"mask {path} holds {some}, which --mask-values does not name")
+    index_of = np.full(256, IGNORED, np.uint8)
+    index_of[list(values)] = np.arange(len(values))
+    return index_of[mask]
 
 
 class LazyMasks:

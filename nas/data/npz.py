@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from nas.data.dataset import Dataset, Images, Labels, Sealed
 from nas.data.decode import decode, gather
-from nas.data.groups import group_numbers
+from nas.data.groups import check_groups, group_numbers
 from nas.errors import DataError
 
 __all__ = ["read"]
@@ -125,7 +125,9 @@ def _groups(archive: Arrays, path: str, kept: list[int]) -> NDArray[np.int64]:
     groups = _array(archive, path, "groups")
     if groups.ndim != 1 or len(groups) != len(_array(archive, path, "labels")):
         raise DataError(f"{path}: groups must be one per image, not {groups.shape}")
-    return group_numbers(groups)[kept]
+    numbers = group_numbers(groups)[kept]
+    check_groups(numbers, f"array 'groups' of {path}")
+    return numbers
 
 
 def _range(archive: Arrays, path: str) -> tuple[float, float]:

@@ -96,6 +96,8 @@ class Splits:
         """For people: the data, its sets, and what is doubtful about them."""
         data = self.dataset
         lines = [f"data       {data}; {self}"]
+        if data.groups is not None:
+            lines.append(f"           {_groups_told(data.groups)}")
         if data.note:
             lines.append(f"           {data.note}")
         lines += [f"           {remark}" for remark in data.remarks]
@@ -132,6 +134,14 @@ class Splits:
             f"weights {len(self.weights)}, search {len(self.search)}, "
             f"selection {len(self.selection)}, test {test}"
         )
+
+
+def _groups_told(groups: Indices) -> str:
+    """groups: (n,). How many there are, and of which sizes."""
+    sizes = np.unique(groups, return_counts=True)[1]
+    low, high = sizes.min(), sizes.max()
+    images = counted(int(high), "image") if low == high else f"{low} to {high} images"
+    return f"{counted(len(sizes), 'group')} of {images}, none of them cut"
 
 
 def _hashes(images: Images) -> Counter[bytes]:

@@ -1,18 +1,20 @@
 """A table written for a device from a CSV of networks timed on it and another device's table."""
 
-import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from nas.arch import Architecture, Layer
 from nas.errors import NasError, TableError
+from nas.files import read_text
 from nas.latency.adapt import Adapted, adapt
-from nas.latency.files import write_table
+from nas.latency.files import LARGEST_FILE_BYTES, write_table
 from nas.latency.fitting import fit_model
 from nas.latency.info import TableInfo
 from nas.latency.naming import check_name
 from nas.latency.table import Table
+from nas.sheets import read_sheet
 from nas.space import SearchSpace
 
 __all__ = ["Measurement", "adapt_table", "read_measurements"]
@@ -76,21 +78,27 @@ def _read(
     path: Path, space: SearchSpace, named: Callable[[str], Architecture]
 ) -> Iterator[Measurement]:
     try:
-        lines = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        text = read_text(path, LARGEST_FILE_BYTES, "not measurements", TableError)
+        sheet = read_sheet(text, partial(_check_columns, path))
+    except OSError as error:
+        raise TableError(f"cannot read {path}: {error.strerror or error}") from None
+    except ValueError as error:
         raise TableError(f"cannot read {path}: {error}") from None
-    if not lines or tuple(lines[0]) not in COLUMNS:
-        raise TableError(
-            f"{path} line 1: the columns must be genes,latency_ms or network,latency_ms"
-        )
-    by_name = lines[0][0] == NAMED
-    for number, fields in enumerate(lines[1:], 2):
+    by_name = sheet.columns[0] == NAMED
+    for row in sheet.rows:
         try:
-            text, ms = fields
-            network = named(text) if by_name else space.decode(_genes(text))
-            yield Measurement(network=network, latency_ms=float(ms))
+            network = named(row[NAMED]) if by_name else space.decode(_genes(row["genes"]))
+            yield Measurement(network=network, latency_ms=sheet.number(row, "latency_ms"))
         except (ValueError, NasError) as error:
-            raise TableError(f"{path} line {number}: {error}") from None
+            raise TableError(f"{path} line {row.line}: {error}") from None
+
+
+def _check_columns(path: Path, columns: tuple[str, ...]) -> None:
+    if columns not in COLUMNS:
+        raise TableError(
+            f"{path} line 1: the columns must be genes,latency_ms or network,latency_ms, "
+            f"not '{','.join(columns)[:80]}'"
+        )
 
 
 def _genes(text: str) -> list[int]:

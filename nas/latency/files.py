@@ -63,7 +63,7 @@ def _read(path: Path) -> str:
             f"no file {path}: a latency table is a .csv of numbers and a .json of that name which "
             "says where they come from; nas latency makes both"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise TableError(f"cannot read latency table {path}: {error}") from None
 
 

@@ -9,13 +9,13 @@ The keys are those of `nas.latency.foreign`. A key that names nothing we have is
 A wrong number is refused with its line.
 """
 
-import csv
 import json
 import math
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from nas.errors import TableError
@@ -25,6 +25,7 @@ from nas.latency.foreign import Named, is_mobilenet_v3, named_by, recorded_kerne
 from nas.latency.keys import kernel_key, layer_key
 from nas.latency.rows import PLAUSIBLE_MACS_PER_MS, Row
 from nas.shape import Kernel
+from nas.sheets import read_sheet
 
 __all__ = ["Imported", "read_foreign"]
 
@@ -99,7 +100,7 @@ def _text(path: Path) -> str:
                 "Where you trust it, write its keys and numbers as JSON, and import that"
             )
         return read_text(path, LARGEST_FILE_BYTES, "not a latency table", TableError)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise TableError(f"cannot read {path}: {error}") from None
 
 
@@ -110,11 +111,14 @@ def _reader(path: Path, text: str) -> Reader:
         ".json": _json,
         ".jsonl": _records,
         ".csv": _csv,
+        ".tsv": _csv,
+        ".txt": _csv,
     }
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise TableError(
-            f"{path}: a table to import is a .yaml, .json, .jsonl or .csv file, not '{path.suffix}'"
+            f"{path}: a table to import is a .yaml, .json, .jsonl, .csv or .tsv file, "
+            f"not '{path.suffix}'"
         )
     # FBNet's database is named .json, though it holds a record a line.
     first_line = text.partition("\n")[0]
@@ -246,33 +250,36 @@ def _json(path: Path, text: str, unit: str | None) -> Iterator[_Entry]:
 
 def _csv(path: Path, text: str, unit: str | None) -> Iterator[_Entry]:
     try:
-        lines = list(csv.reader(text.splitlines()))
-    except csv.Error as error:
-        raise TableError(f"{path} is not CSV: {error}") from None
-    header = [name.strip() for name in lines[0]] if lines else []
-    column, scale = _csv_unit(path, header, unit)
-    if "key" not in header and not {"op", "in_channels", "in_size"} <= set(header):
-        raise TableError(
-            f"{path} line 1: the columns must hold key, or op, in_channels and in_size, "
-            f"not {','.join(header)}"
-        )
-    for number, fields in enumerate(lines[1:], 2):
-        where = f"{path} line {number}"
-        if len(fields) != len(header):
-            raise TableError(f"{where}: {len(fields)} columns where {len(header)} are due")
-        cells = dict(zip(header, fields, strict=True))
-        key = _csv_key(cells)
-        latency = _number(where, cells[column])
+        sheet = read_sheet(text, partial(_check_csv_columns, path, unit))
+    except ValueError as error:
+        raise TableError(f"{path} {error}") from None
+    column, scale = _csv_unit(path, sheet.columns, unit)
+    for row in sheet.rows:
+        where = f"{path} line {row.line}"
+        key = _csv_key(row.cells)
+        try:
+            latency = sheet.number(row, column)
+        except ValueError as error:
+            raise TableError(f"{where}: {error}") from None
         yield _Entry(
-            line=number,
+            line=row.line,
             key=key,
             named=named_by(where, key),
-            latency_ms=latency * scale,
-            count=int(_number(where, cells.get("count", 1), "count")),
+            latency_ms=_number(where, latency) * scale,
+            count=int(_number(where, row.cells.get("count", 1), "count")),
         )
 
 
-def _csv_unit(path: Path, header: list[str], unit: str | None) -> tuple[str, float]:
+def _check_csv_columns(path: Path, unit: str | None, columns: tuple[str, ...]) -> None:
+    _csv_unit(path, columns, unit)
+    if "key" not in columns and not {"op", "in_channels", "in_size"} <= set(columns):
+        raise TableError(
+            f"{path} line 1: the columns must hold key, or op, in_channels and in_size, "
+            f"not {','.join(columns)}"
+        )
+
+
+def _csv_unit(path: Path, header: Sequence[str], unit: str | None) -> tuple[str, float]:
     """The column of latencies, and milliseconds of its unit."""
     columns = [name for name in header if name == "latency" or name.startswith("latency_")]
     if len(columns) != 1:

@@ -5,11 +5,13 @@ import io
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from nas.errors import NasError, TableError
 from nas.latency.keys import layer_from_key
 from nas.shape import Shape
+from nas.sheets import Sheet, SheetRow, read_sheet
 
 __all__ = [
     "EXTRA",
@@ -59,25 +61,20 @@ class Row:
 def parse_rows(path: Path, text: str) -> dict[str, Row]:
     """The rows of a CSV file by their keys. Raises `TableError` with the line."""
     try:
-        lines = list(csv.reader(text.splitlines()))
-    except csv.Error as error:
-        raise TableError(f"{path} is not CSV: {error}") from None
-    header = tuple(lines[0]) if lines else ()
-    _check_header(path, header)
+        sheet = read_sheet(text, partial(_check_header, path))
+    except ValueError as error:
+        raise TableError(f"{path} {error}; the file is truncated or broken") from None
     # A file that is cut off inside its last cell would read as another, valid number.
     if not text.endswith("\n"):
+        last = 1 + text.count("\n")
         raise TableError(
-            f"{path} line {len(lines)}: the last line has no end, so the file is truncated"
+            f"{path} line {last}: the last line has no end, so the file is truncated. "
+            "If it is whole, add a newline"
         )
     rows: dict[str, Row] = {}
-    for number, fields in enumerate(lines[1:], 2):
-        where = f"{path} line {number}"
-        if len(fields) != len(header):
-            raise TableError(
-                f"{where}: {len(fields)} columns where {len(header)} are due; "
-                "the file is truncated or broken"
-            )
-        key, row = _parse_row(where, dict(zip(header, fields, strict=True)))
+    for cells in sheet.rows:
+        where = f"{path} line {cells.line}"
+        key, row = _parse_row(where, sheet, cells)
         if key in rows:
             raise TableError(f"{where}: {key} has a row already. Keep one")
         rows[key] = row
@@ -89,19 +86,25 @@ def _check_header(path: Path, header: tuple[str, ...]) -> None:
     in_order = tuple(name for name in EXTRA if name in extra)
     if header[: len(HEADER)] != HEADER or extra != in_order:
         raise TableError(
-            f"{path} line 1: the columns must be {','.join(HEADER)}, then any of {','.join(EXTRA)}"
+            f"{path} line 1: the columns must be {','.join(HEADER)}, then any of "
+            f"{','.join(EXTRA)}, not {_shown(header)}"
         )
 
 
-def _parse_row(where: str, cells: Mapping[str, str]) -> tuple[str, Row]:
+def _shown(header: tuple[str, ...]) -> str:
+    return f"'{','.join(header)[:80]}'" if header else "none"
+
+
+def _parse_row(where: str, sheet: Sheet, cells: SheetRow) -> tuple[str, Row]:
+    present = [name for name in EXTRA if name in sheet.columns and cells[name]]
     try:
         key = _key(where, cells)
         row = Row(
-            latency_ms=float(cells["latency_ms"]),
-            sd_ms=float(cells["sd_ms"]),
+            latency_ms=sheet.number(cells, "latency_ms"),
+            sd_ms=sheet.number(cells, "sd_ms"),
             count=int(cells["count"]),
             source=cells["source"],
-            extra={name: float(cells[name]) for name in EXTRA if cells.get(name)},
+            extra={name: sheet.number(cells, name) for name in present},
         )
         layer_from_key(key)  # raises for settings that the op does not have
     except TableError:
@@ -112,7 +115,7 @@ def _parse_row(where: str, cells: Mapping[str, str]) -> tuple[str, Row]:
     return key, row
 
 
-def _key(where: str, cells: Mapping[str, str]) -> str:
+def _key(where: str, cells: SheetRow) -> str:
     op, channels, size = cells["op"], cells["in_channels"], cells["in_size"]
     if channels:
         return f"{op}@{Shape(int(channels), int(size))}"
@@ -123,7 +126,7 @@ def _key(where: str, cells: Mapping[str, str]) -> str:
     return op
 
 
-def _check_row(where: str, row: Row, cells: Mapping[str, str]) -> None:
+def _check_row(where: str, row: Row, cells: SheetRow) -> None:
     if not 0 < row.latency_ms <= LARGEST_MS:
         raise TableError(
             f"{where}: latency_ms must be above 0 and finite, not {cells['latency_ms']}"

@@ -1,26 +1,30 @@
 """Timing elsewhere: ONNX files and a manifest go out, a CSV of timings comes back."""
 
-import csv
 import hashlib
 import json
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePath
 
 from nas.errors import TableError
-from nas.latency.files import write_table
+from nas.files import read_json, read_text
+from nas.latency.files import LARGEST_FILE_BYTES, write_table
 from nas.latency.fitting import COMMON_SD, FITTED, fit_model
 from nas.latency.info import TableInfo
 from nas.latency.rows import Row
 from nas.latency.table import Table
 from nas.measure.build import keys_of, subject
 from nas.progress import Pace, Watch, ignore
+from nas.sheets import Sheet, SheetRow, read_sheet
 from nas.space import SearchSpace
 
 __all__ = ["collect", "emit"]
 
 MANIFEST = "manifest.json"
+NEEDED, OPTIONAL = {"file", "latency_ms"}, {"sd_ms", "count"}
+"""Columns of a file of timings."""
 
 
 def emit(
@@ -65,7 +69,7 @@ def collect(
     they are known. Raises `TableError` with the line at fault.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_json(folder / MANIFEST, LARGEST_FILE_BYTES, "not a manifest", TableError)
         keys = {file: str(entry["key"]) for file, entry in manifest["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TableError(
@@ -108,42 +112,46 @@ def collect(
 
 def _read(path: Path, keys: dict[str, str]) -> dict[str, Row]:
     try:
-        lines = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        text = read_text(path, LARGEST_FILE_BYTES, "not timings", TableError)
+        sheet = read_sheet(text, partial(_check_columns, path))
+    except OSError as error:
+        raise TableError(f"cannot read {path}: {error.strerror or error}") from None
+    except ValueError as error:
         raise TableError(f"cannot read {path}: {error}") from None
-    header = lines[0] if lines else []
-    if not {"file", "latency_ms"} <= set(header) <= {"file", "latency_ms", "sd_ms", "count"}:
-        raise TableError(
-            f"{path} line 1: the columns must be file, latency_ms, and sd_ms and count if known"
-        )
     rows: dict[str, Row] = {}
-    # A person counts lines from one, and the first holds the names.
-    for number, fields in enumerate(lines[1:], 2):
-        where = f"{path} line {number}"
-        columns = dict(zip(header, fields, strict=False))
+    for cells in sheet.rows:
+        where = f"{path} line {cells.line}"
         # The other machine may have kept the files in another folder.
-        file = Path(columns.get("file", "")).name
+        file = PurePath(cells["file"].replace("\\", "/")).name
         if file not in keys:
             raise TableError(f"{where}: the manifest has no file '{file[:80]}'")
         if keys[file] in rows:
             raise TableError(f"{where}: {file} has a timing already. Keep one")
-        rows[keys[file]] = _row(where, columns)
+        rows[keys[file]] = _row(where, sheet, cells)
     return rows
 
 
-def _row(where: str, columns: dict[str, str]) -> Row:
+def _check_columns(path: Path, columns: tuple[str, ...]) -> None:
+    if not NEEDED <= set(columns) <= NEEDED | OPTIONAL:
+        raise TableError(
+            f"{path} line 1: the columns must be file, latency_ms, and sd_ms and count if known, "
+            f"not '{','.join(columns)[:80]}'"
+        )
+
+
+def _row(where: str, sheet: Sheet, cells: SheetRow) -> Row:
     try:
         row = Row(
-            latency_ms=float(columns["latency_ms"]),
-            sd_ms=float(columns.get("sd_ms", 0)),
-            count=int(columns.get("count", 1)),
+            latency_ms=sheet.number(cells, "latency_ms"),
+            sd_ms=sheet.number(cells, "sd_ms") if "sd_ms" in sheet.columns else 0.0,
+            count=int(cells["count"]) if "count" in sheet.columns else 1,
         )
-    except (KeyError, ValueError) as error:
-        raise TableError(f"{where}: {error!r}") from None
+    except ValueError as error:
+        raise TableError(f"{where}: {error}") from None
     positive = math.isfinite(row.latency_ms) and row.latency_ms > 0
     if not (positive and row.sd_ms >= 0 and row.count >= 1):
         raise TableError(
             f"{where}: latency_ms must be above 0, sd_ms at least 0 and count at least 1, "
-            f"not {columns}"
+            f"not {dict(cells.cells)}"
         )
     return row

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from nas.data.masks import IGNORED
+from nas.errors import TrainingError
 from nas.train.loop import Source
 
 __all__ = ["score_masks"]
@@ -15,7 +16,9 @@ def score_masks(network: nn.Module, images: Source, masks: Source) -> dict[str, 
     """images: (n, c, s, s); masks: (n, s, s), `IGNORED` pixels aside. Fractions 0..1.
 
     ``miou``: intersection over union, counted over all pixels of all images, mean of the classes
-    that are there or are named; ``pixel_accuracy``.
+    that occur in these masks; ``pixel_accuracy``; ``classes``, how many occur. A class that is
+    named and does not occur has no overlap of its own, and costs those in whose place it stands.
+    Raises `TrainingError` for masks in which no pixel has a class.
     """
     network.eval()
     confusion = torch.zeros(0)
@@ -30,9 +33,14 @@ def score_masks(network: nn.Module, images: Source, masks: Source) -> dict[str, 
             # The first batch says how many classes there are.
             counts = pairs.view(classes, classes).double()
             confusion = confusion + counts if len(confusion) else counts
+    pixels = confusion.sum(1)
+    occurs = pixels > 0
+    if not occurs.any():
+        raise TrainingError("cannot score masks in which no pixel has a class")
     hits = confusion.diag()
-    union = confusion.sum(0) + confusion.sum(1) - hits
+    union = confusion.sum(0) + pixels - hits
     return {
-        "miou": float((hits / union)[union > 0].mean()),
-        "pixel_accuracy": float(hits.sum() / confusion.sum()),
+        "miou": float((hits / union)[occurs].mean()),
+        "pixel_accuracy": float(hits.sum() / pixels.sum()),
+        "classes": float(occurs.sum()),
     }

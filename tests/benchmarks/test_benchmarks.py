@@ -289,10 +289,10 @@ def test_genes_of_a_known_space_are_merged(tmp_path):
         (
             "a,acc\nx,nan\n",
             {"maximize": "acc"},
-            "column 'acc' of .* must hold finite numbers, not 'nan'",
+            "table.csv line 2: column 'acc' must hold finite numbers, not 'nan'",
         ),
-        ("a,acc\nx,good\n", {"maximize": "acc"}, "must hold finite numbers, not 'good'"),
-        ("a,acc\nx\n", {"maximize": "acc"}, "row 2 must have as many cells as the header, 2"),
+        ("a,acc\nx,good\n", {"maximize": "acc"}, "line 2: acc must be a number, not 'good'"),
+        ("a,acc\nx\n", {"maximize": "acc"}, "line 2: 1 columns where 2 are due"),
         ("a,acc\n", {"maximize": "acc"}, "has no row below its header"),
         (
             "acc\n1\n",

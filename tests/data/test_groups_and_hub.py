@@ -79,6 +79,9 @@ def test_groups_by_file_name(tmp_path):
         ("a,b,c\n", "must hold one column"),
         ("", "must hold one column"),
         ("x,1\n", "have no file names"),
+        ("x;1\nx;2\n", "line 2: x is in group 1 already"),
+        ('"a\n', "cannot read groups from .*: line 1: unexpected end of data"),
+        ("patient\n" + "p\n" * 120, "121 groups for 120 images; a first line that is a header"),
     ],
 )
 def test_bad_groups_are_one_line(tmp_path, text, message):
@@ -94,6 +97,56 @@ def test_groups_that_are_missing_or_incomplete(tmp_path):
     (tmp_path / "groups.csv").write_text("cat/00.png,1\n")
     with pytest.raises(DataError, match=r"has no group for 15 images, such as cat/01.png"):
         load(f"folder:{image_folder(tmp_path / 'photos')}", groups=str(tmp_path / "groups.csv"))
+
+
+SCENES = [f"cat/{i:02d}.png|scene{i // 2}" for i in range(8)] + [
+    f'"d""o,g/{i:02d}.png"|other{i // 2}' for i in range(8)
+]
+
+
+@pytest.mark.parametrize(
+    ("between", "end", "header", "encoding"),
+    [
+        (";", "\n", "", "utf-8"),
+        ("\t", "\r\n", "", "utf-8"),
+        (",", "\r\n", "", "utf-8-sig"),
+        (";", "\r\n", "filename;group", "utf-8-sig"),
+        ("\t", "\r\n", "filename\tgroup", "utf-16"),
+    ],
+)
+def test_groups_as_spreadsheets_write_them(tmp_path, between, end, header, encoding):
+    root = image_folder(tmp_path / "photos")
+    lines = [header, *(line.replace("|", between) for line in SCENES)]
+    (tmp_path / "groups.csv").write_bytes((end.join(lines) + end).encode(encoding))
+    data = load(f"folder:{root}", groups=str(tmp_path / "groups.csv"))
+    assert len(set(data.groups)) == 8
+    assert data.groups[0] == data.groups[1]  # a byte order mark parts the first image from none
+    assert "           8 groups of 2 images, none of them cut" in split(data).lines()
+
+
+def test_groups_of_names_as_another_system_writes_them(tmp_path):
+    root = tmp_path / "photos"
+    for name in ("caf\N{LATIN SMALL LETTER E WITH ACUTE}", "dog"):
+        (root / name).mkdir(parents=True)
+        for index in range(8):
+            (root / name / f"{index}.png").write_bytes(picture(index))
+    lines = [f".\\cafe\N{COMBINING ACUTE ACCENT}\\{i}.png;{i // 2}" for i in range(8)]
+    lines += [f"dog/{i}.png;d{i // 4}" for i in range(8)]
+    (tmp_path / "groups.csv").write_text("\n".join(lines))
+    assert len(set(load(f"folder:{root}", groups=str(tmp_path / "groups.csv")).groups)) == 6
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [range(120), [f"a/{i}.png p{i % 30}" for i in range(120)], [f"x{i}|p" for i in range(120)]],
+)
+def test_groups_of_one_image_each_are_refused(tmp_path, lines):
+    spec = archive(tmp_path / "a.npz")
+    (tmp_path / "groups.csv").write_text("\n".join(map(str, lines)))
+    with pytest.raises(DataError, match="each of 120 images is a group of its own, so no two"):
+        load(spec, groups=str(tmp_path / "groups.csv"))
+    with pytest.raises(DataError, match=r"array 'groups' of .*: each of 120 images is a group of"):
+        load(archive(tmp_path / "b.npz", groups=np.arange(120)))
 
 
 # -- Hugging Face ---------------------------------------------------------------------------------

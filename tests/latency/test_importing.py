@@ -184,7 +184,7 @@ HEAD = "op,in_channels,in_size,latency_ms\n"
             HEAD + LINE + "1\n" + LINE + "2\n",
             "line 3: mbconv.* has a row already, in line 2",
         ),
-        ("a.csv", HEAD + LINE + "fast\n", "line 2: latency must be a number above 0, not 'fast'"),
+        ("a.csv", HEAD + LINE + "fast\n", "line 2: latency_ms must be a number, not 'fast'"),
         ("a.csv", HEAD + LINE + "1,2\n", "line 2: 5 columns where 4 are due"),
         ("a.csv", HEAD + LINE + "2000000\n", "the median row runs .* the unit is wrong"),
         ("a.jsonl", record() + "\n{}\n", "line 2: not a record of op_type"),
@@ -203,9 +203,9 @@ HEAD = "op,in_channels,in_size,latency_ms\n"
         (
             "a.xlsx",
             "x",
-            r"a table to import is a \.yaml, \.json, \.jsonl or \.csv file, not '\.xlsx'",
+            r"a table to import is a \.yaml, \.json, \.jsonl, \.csv or \.tsv file, not '\.xlsx'",
         ),
-        ("a.csv", b"\xff\xfe", "cannot read"),
+        ("a.csv", b"\xff\xff", "cannot read .*a.csv: its byte 0 is not utf-8: save it as UTF-8"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line(tmp_path, name, content, message):

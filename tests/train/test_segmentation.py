@@ -9,7 +9,7 @@ from nas.arch import Architecture, Stage
 from nas.backbone import STRIDES, backbone
 from nas.data import split
 from nas.data.masks import IGNORED, LazyMasks, load_masks
-from nas.errors import ArchitectureError, DataError, UsageError
+from nas.errors import ArchitectureError, DataError, TrainingError, UsageError
 from nas.model import build
 from nas.model.features import features_of
 from nas.model.segmenter import body, segmenter
@@ -173,6 +173,19 @@ def test_miou_is_the_mean_of_intersections_over_unions():
     assert found["pixel_accuracy"] == pytest.approx(5 / 7)
 
 
+def test_a_class_that_does_not_occur_has_no_part_in_the_mean():
+    class Says(torch.nn.Module):
+        def forward(self, images):
+            named = torch.tensor([[[0, 1, 2], [1, 0, 2]]])
+            return torch.nn.functional.one_hot(named, 3).permute(0, 3, 1, 2).float()
+
+    found = score_masks(Says(), torch.zeros(1, 1, 2, 3), torch.tensor([[[0, 1, 1], [1, 0, 0]]]))
+    assert found["miou"] == pytest.approx((2 / 3 + 2 / 3) / 2)  # what is named 2 costs 0 and 1
+    assert found["classes"] == 2
+    with pytest.raises(TrainingError, match="cannot score masks in which no pixel has a class"):
+        score_masks(Says(), torch.zeros(1, 1, 2, 3), torch.full((1, 2, 3), IGNORED))
+
+
 def test_masks_are_resized_by_their_nearest_pixel():
     masks = np.arange(16, dtype=np.uint8).reshape(1, 4, 4)
     lazy = LazyMasks(masks, np.array([0]), 2, torch.device("cpu"))
@@ -212,6 +225,70 @@ def test_bad_masks_are_one_line(tmp_path, spoil, message):
     spoil(folder)
     with pytest.raises(DataError, match=message):
         load_masks(f"folder:{folder}", size=48)
+
+
+def halves(folder, low, high, names="background\nforeground\n", count=8):
+    """Images whose lower half is of another class, and what systems leave beside them."""
+    (folder / "images").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    for number in range(count):
+        mask = np.full((12, 12), low, np.uint8)
+        mask[6:] = high
+        Image.fromarray(mask // 2 + number).save(folder / "images" / f"{number}.jpg")
+        Image.fromarray(mask).save(folder / "masks" / f"{number}.png")
+    for left in (folder / "images" / "Thumbs.db", folder / "masks" / ".DS_Store"):
+        left.write_bytes(b"x")
+    if names:
+        (folder / "classes.txt").write_bytes(names.encode("utf-8-sig"))
+    return f"folder:{folder}"
+
+
+@pytest.mark.parametrize("names", ["background\nforeground\n", ""])
+def test_masks_of_0_and_255_are_not_taken_for_one_class(tmp_path, names):
+    spec = halves(tmp_path / "a", 0, 255, names)
+    with pytest.raises(
+        DataError,
+        match=r"255 means none; write the foreground as 1, or give --mask-values 0,255$",
+    ):
+        load_masks(spec, size=12)
+    data = load_masks(spec, size=12, values=(0, 255))
+    assert np.unique(data.labels).tolist() == [0, 1]
+    assert len(data.classes) == 2
+    assert not data.remarks
+    assert np.unique(load_masks(spec, size=12, values=(255, 0)).labels[0, 0]) == [1]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "names", "values", "message"),
+    [
+        (0, 255, "", (0, 128), "of .*a hold one class alone, '0': there is nothing to tell"),
+        (7, 128, "", (0, 255), r"mask .*0\.png holds 7, 128, which --mask-values does not name"),
+        (0, 128, "a\nb\nc\n", (0, 128), r"classes\.txt names 3 classes, and --mask-values has 2 v"),
+        (1, 1, "a\nb\n", None, "of .*a hold one class alone, 'b': there is nothing to tell it"),
+        (255, 255, "a\nb\n", None, "of .*a hold 255 alone, which means none"),
+    ],
+)
+def test_masks_without_two_classes_are_one_line(tmp_path, low, high, names, values, message):
+    with pytest.raises(DataError, match=message):
+        load_masks(halves(tmp_path / "a", low, high, names), size=12, values=values)
+
+
+def test_classes_in_no_mask_and_masks_without_a_class_are_told(tmp_path):
+    spec = halves(tmp_path / "a", 0, 2, "\n".join(["road", "car", "sky", "tree", "bus"]))
+    Image.new("L", (12, 12), IGNORED).save(tmp_path / "a" / "masks" / "5.png")
+    data = load_masks(spec, size=12)
+    assert len(data) == 7
+    assert data.remarks == (
+        "1 image left out, whose mask is 255 alone: 5.jpg",
+        "no mask holds 3 of 5 classes: car, tree, bus",
+    )
+
+
+def test_two_files_of_one_name_are_one_line(tmp_path):
+    spec = halves(tmp_path / "a", 0, 1)
+    Image.new("L", (12, 12)).save(tmp_path / "a" / "masks" / "3.tif")
+    with pytest.raises(DataError, match=r"masks holds 3\.png and 3\.tif: image and mask go"):
+        load_masks(spec, size=12)
 
 
 def test_what_cannot_be_segmented_is_one_line(clothes, tmp_path):
