@@ -35,7 +35,7 @@ from nas.measure.build import keys_of, subject, table_of, time_missing
 from nas.measure.journal import Journal
 from nas.measure.runners import OnnxRuntime, pinned
 from nas.measure.timing import remarks
-from nas.measure.verify import Timed, Verdict, draw, network_subject, verify
+from nas.measure.verify import Circumstances, Timed, Verdict, draw, network_subject, verify
 from nas.progress import Pace, Progress
 from nas.reading import to_json
 from nas.space import SearchSpace
@@ -88,7 +88,7 @@ def drawn_keys(networks: Iterable[Timed]) -> list[str]:
 
 def time_everything(
     given: argparse.Namespace, spaces: Sequence[SearchSpace], runner: OnnxRuntime, slot: Slice
-) -> tuple[Table, list[Timed], list[Timed], list[str]]:
+) -> tuple[Table, list[Timed], list[Timed], Circumstances]:
     """Time rows and networks, and build the table.
 
     Returns the table, the networks to learn from and those held out, each with its times, and what
@@ -119,7 +119,9 @@ def time_everything(
             lambda progress: slot.watch("timed", progress),
         )
         table = table_of(journal, "here", spaces, runner, out)
-        timed, doubts = dict(journal.rows), remarks(journal.blocks)
+        timed = dict(journal.rows)
+        call_ms = statistics.median(block.call_ms for block in journal.blocks)
+        under = Circumstances(unreliable=remarks(journal.blocks), call_ms=call_ms)
     timed_networks = []
     for one in networks:
         passes = [timed[f"network {one.network.digest} {number}"].latency_ms for number in MIXED]
@@ -129,7 +131,7 @@ def time_everything(
         table,
         [one for one in timed_networks if one.network.digest not in held],
         [one for one in timed_networks if one.network.digest in held],
-        doubts,
+        under,
     )
 
 
@@ -308,18 +310,18 @@ def main() -> None:
     given = parser.parse_args()
     spaces = [catalog.space(name, resolution=given.resolution) for name in given.space or SPACES]
     runner, slot, out = OnnxRuntime(), Slice(given.minutes), Path(given.out)
-    table, seen, held, doubts = time_everything(given, spaces, runner, slot)
+    table, seen, held, under = time_everything(given, spaces, runner, slot)
     print(
         f"{len(table.rows)} rows, {len(table.info.noisy or ())} noisy; {len(seen)} networks seen, "
         f"{len(held)} held out"
     )
     for name, error in table.info.known_error.items():
         print(f"  {name}: {100 * error:.1f} %")
-    found = verify(table, held, correct=True, seen=seen, unreliable=doubts)
+    found = verify(table, held, correct=True, force=True, seen=seen, under=under)
     naive = naive_audit(held, runner, out, slot)
     kept = None if given.drawn_rows else picks_kept(found.table, spaces, given, runner, slot)
     report(found, naive, kept)
-    for remark in doubts:
+    for remark in under.unreliable:
         print(f"doubtful: {remark}")
 
 

@@ -11,10 +11,14 @@ because the root is convex in c (so c = 0 and c = C decide) and concave in v (so
 above it). It is an equality at ``c = C, v = sigma**2 - C**2``. A network whose ``c`` exceeds ``C =
 share * T`` takes more than T by itself, as no layer's ``c`` exceeds that share of its time; so
 whatever meets the linear bound meets the exact one.
+
+Outside the range that a table's correction was fitted in, a network's ``c`` is stretched by a
+factor that depends on its latency. The bound takes the factor of the slowest network that can meet
+it. Since ``m + z * sqrt(v + c**2)`` grows with m all the same, faster ones meet it, too.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import NormalDist
 
 import numpy as np
@@ -24,6 +28,7 @@ from nas.cost.compiled import compile_costs
 from nas.errors import UsageError
 from nas.latency.estimate import Estimate
 from nas.latency.table import Table
+from nas.reading import LEFT_OUT
 from nas.space import SearchSpace
 
 __all__ = ["Margin", "check_confidence", "margin", "sure_latency_ms"]
@@ -32,6 +37,7 @@ DRAWS = 1024
 NEAREST = 256
 """Of the networks drawn, those nearest to the bound: their errors make sigma."""
 DIGITS = 4
+ROUNDS = 20
 
 
 def check_confidence(confidence: float) -> float:
@@ -58,6 +64,9 @@ class Margin:
     """Sigma: where the tangent touches the root."""
     most_common_ms: float
     """C: the largest common error of any network at the bound."""
+    # Left out where it is 1, as in runs from before there was one.
+    stretch: float = field(default=1.0, metadata=LEFT_OUT)
+    """What multiplies common errors, as the bound lies outside of what the table was fitted to."""
 
     @property
     def z(self) -> float:
@@ -78,7 +87,7 @@ class Margin:
 
     def layer_ms(self, estimate: Estimate) -> float:
         """A layer's part of the latency that is kept."""
-        common = self.common_weight * estimate.common_sd_ms
+        common = self.common_weight * self.stretch * estimate.common_sd_ms
         spread = common + estimate.variance_ms2 / (2 * self.sigma_ms)
         return estimate.latency_ms + self.z * spread
 
@@ -92,20 +101,33 @@ def margin(space: SearchSpace, table: Table, upper_ms: float, confidence: float)
     layers = np.concatenate([values.reshape(-1, 3) for values in parts.values])
     timed = layers[layers[:, 0] > 0]
     share = float((timed[:, 1] / timed[:, 0]).max(initial=0.0))
+    stretch = _stretch(table, upper_ms, share, NormalDist().inv_cdf(confidence))
+    share *= stretch
     # Both bound the common error from above; the smaller one makes the tighter line.
     by_bound = share * max(upper_ms - table.constant_ms, 0.0)
     by_space, _ = parts.extreme("common", largest=True)
-    most = min(by_bound, by_space)
+    most = min(by_bound, stretch * by_space)
     # Any sigma is true; the draws only make it a tight one. So the seed may be fixed.
     rng = np.random.default_rng(0)
     # Drawn over all genes, not under the bound: the domain of the bound is made of this margin.
     drawn = np.stack([rng.integers(size, size=DRAWS) for size in space.gene_sizes], axis=1)
     ms, common, variance = _typical(parts.price(drawn), upper_ms)
     most = _rounded_up(most)
-    sigma = _best_sigma(most, min(common, most), variance)
+    sigma = _best_sigma(most, min(stretch * common, most), variance)
     # It divides: a table without errors gets a margin of next to nothing.
     sigma = max(sigma, 1e-6 * ms, 1e-9)
-    return Margin(confidence=confidence, sigma_ms=_rounded_up(sigma), most_common_ms=most)
+    return Margin(
+        confidence=confidence, sigma_ms=_rounded_up(sigma), most_common_ms=most, stretch=stretch
+    )
+
+
+def _stretch(table: Table, upper_ms: float, share: float, z: float) -> float:
+    """The factor of common errors of the slowest network that keeps the bound, rounded up."""
+    latency_ms = upper_ms
+    for _ in range(ROUNDS):
+        latency_ms = upper_ms / (1 + z * share * table.stretch(latency_ms))
+    factor = max(table.stretch(latency_ms), 1.0)
+    return 1.0 if factor == 1 else _rounded_up(factor)
 
 
 def _parts(estimate: Estimate) -> tuple[float, float, float]:
@@ -115,7 +137,8 @@ def _parts(estimate: Estimate) -> tuple[float, float, float]:
 def _typical(costs: NDArray[np.float64], upper_ms: float) -> tuple[float, float, float]:
     """Time, common sd and variance of networks at the bound, scaled from the draws nearest."""
     near = costs[np.argsort(np.abs(costs[:, 0] - upper_ms))[:NEAREST]].mean(axis=0)
-    scale = upper_ms / near[0]
+    # A table written by hand may price a network at nothing.
+    scale = upper_ms / near[0] if near[0] > 0 else 1.0
     return upper_ms, float(near[1] * scale), float(near[2] * scale)
 
 

@@ -5,11 +5,16 @@ moved``, with one slope for all ops or one for each, and a network's gets ``cons
 ``ms`` was timed after other graphs had run, when neither weights nor activations lay in a cache,
 ``warm_ms`` straight after itself, when both did; inside a network the truth lies between. So a
 corrected latency is still a sum over layers, and compiles as one.
+
+A search goes to the ends of what it is offered, so a correction must hold there. Errors count
+relative to each network. The constant is at least zero and at most what an empty graph takes. No
+layer is priced far below the least it was timed at. A form that is worse than none for the fastest,
+the middle or the slowest third of the networks is not taken.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +22,7 @@ from numpy.typing import NDArray
 
 from nas.errors import TableError
 
-__all__ = ["Correction", "Part", "Parts", "fit_correction"]
+__all__ = ["FEWEST_NETWORKS", "Correction", "Part", "Parts", "fit_correction", "worse_bands"]
 
 Floats = NDArray[np.float64]
 
@@ -35,15 +40,26 @@ class Part(NamedTuple):
     moved: float = 0.0
     """Millions of activations read and written."""
 
+    @property
+    def least_ms(self) -> float:
+        """The lesser of its two timings."""
+        return min(self.ms, self.warm_ms) if self.warm_ms else self.ms
+
 
 Parts = Sequence[Part]
 """A network, layer by layer."""
 
 EVERY = "*"
 LARGEST = 1e6
-LEAST_SCALE = 0.05
-"""No layer is ever free: a search would fill its networks with it."""
+LEAST_SCALE = 0.3
+"""Of the least that a layer was timed at. One that is nearly free would fill every network."""
+LEAST_SLOPE = 0.05
 FOLDS = 5
+BANDS = 3
+WORSE = 0.005
+"""By how much the mean error of a third must grow to be worse: less is noise of the timings."""
+GROWTH = 1.0
+"""A deviation grows by so many times itself with every factor of two outside the fitted range."""
 FEWEST_NETWORKS = 10
 
 # Gaussian priors around no correction, and of an op's slope around that of all; the noise of a
@@ -52,6 +68,7 @@ FEWEST_NETWORKS = 10
 PRIOR_SD = 0.3
 SLOPE_SD = 0.1
 NOISE_SD = 0.03
+HELD_SD = 1e-6
 
 FORMS: tuple[tuple[str, ...], ...] = (
     (),
@@ -90,10 +107,14 @@ class Correction:
     constant_ms: float = 0.0
     common_sd: float = 0.0
     """Relative error of networks that it was not fitted to, 0..1."""
+    low_ms: float = 0.0
+    """The fastest network that it was fitted to."""
+    high_ms: float = 0.0
+    """The slowest one; 0 in tables from before this was recorded."""
 
     def __post_init__(self) -> None:
         terms = [getattr(self, name) for name in TERMS]
-        numbers = (*self.slopes.values(), *terms, self.common_sd)
+        numbers = (*self.slopes.values(), *terms, self.common_sd, self.low_ms, self.high_ms)
         # A bound and no call of `isfinite`: a slope of a million is as wrong as an infinite one.
         are_finite = all(abs(number) <= LARGEST for number in numbers)  # false for NaN too
         least_slope = min(self.slopes.values(), default=0)
@@ -108,12 +129,19 @@ class Correction:
             )
 
     def layer(self, part: Part) -> float:
-        """A layer's corrected milliseconds, at least 0.05 of what it was."""
+        """A layer's corrected milliseconds, at least 0.3 of the least that it was timed at."""
         slope = self.slopes.get(part.op, self.slopes[EVERY])
         ms = slope * part.ms + self.warm * part.warm_ms + self.layer_ms
         ms += self.weights_ms * part.weights
         ms += self.moved_ms * part.moved
-        return max(ms, LEAST_SCALE * part.ms)
+        return max(ms, LEAST_SCALE * part.least_ms)
+
+    def stretch(self, latency_ms: float) -> float:
+        """What the deviation of a network is multiplied by: above 1 outside the fitted range."""
+        if not 0 < self.low_ms <= self.high_ms or latency_ms <= 0:
+            return 1.0
+        nearest_ms = min(max(latency_ms, self.low_ms), self.high_ms)
+        return 1 + GROWTH * abs(math.log2(latency_ms / nearest_ms))
 
     def latency_ms(self, parts: Parts) -> float:
         """A network's corrected time."""
@@ -131,7 +159,7 @@ class Correction:
             slopes = {str(op): float(slope) for op, slope in data["slopes"].items()}
             terms = {name: float(data[name]) for name in ("layer_ms", "constant_ms", "common_sd")}
             # Corrections of before there were warm timings lack these.
-            for name in ("warm", "weights_ms", "moved_ms"):
+            for name in ("warm", "weights_ms", "moved_ms", "low_ms", "high_ms"):
                 terms[name] = float(data.get(name, 0.0))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise TableError(
@@ -141,25 +169,57 @@ class Correction:
         return cls(slopes=slopes, **terms)
 
 
-def fit_correction(networks: Sequence[Parts], measured_ms: Sequence[float]) -> Correction | None:
+def fit_correction(
+    networks: Sequence[Parts],
+    measured_ms: Sequence[float],
+    *,
+    call_ms: float = 0.0,
+    allowed: Callable[[Correction], bool] | None = None,
+) -> Correction | None:
     """The form with the least error on networks left out, in five folds.
 
-    None if no correction is better. Raises `TableError` for fewer than 10 networks.
+    ``call_ms``: what an empty graph takes, the most that the constant may be. ``allowed``: what a
+    correction must meet to be taken. None if no correction is better than none, overall and in
+    every third by latency. Raises `TableError` for fewer than 10 networks.
     """
     if len(networks) < FEWEST_NETWORKS:
         raise TableError(
             f"a correction needs at least {FEWEST_NETWORKS} timed networks, not {len(networks)}"
         )
     measured = np.array(measured_ms)
-    rms: dict[tuple[str, ...], float] = {}
-    for form in _usable_forms(networks):
-        errors = _left_out(networks, measured, form)
-        rms[form] = math.sqrt(float(np.mean(errors**2)))
+    errors = {
+        form: _left_out(networks, measured, form, call_ms) for form in _usable_forms(networks)
+    }
     # By networks left out: more terms always fit those seen better.
-    best = min(rms, key=lambda form: rms[form])
-    if not best:
-        return None
-    return _fit(networks, measured, best, common_sd=round(min(rms[best], 0.99), 5))
+    rms = {form: math.sqrt(float(np.mean(of_form**2))) for form, of_form in errors.items()}
+    for form in sorted(rms, key=lambda form: rms[form]):
+        if not form:
+            return None
+        if worse_bands(errors[()], errors[form], measured):
+            continue
+        fitted = _fit(networks, measured, form, call_ms)
+        fitted = replace(
+            fitted,
+            common_sd=round(min(rms[form], 0.99), 5),
+            low_ms=float(measured.min()),
+            high_ms=float(measured.max()),
+        )
+        if allowed is None or allowed(fitted):
+            return fitted
+    return None
+
+
+def worse_bands(before: Floats, after: Floats, measured: Floats) -> list[tuple[float, float]]:
+    """The thirds by latency whose mean error grew, each by its least and its largest latency.
+
+    before, after: (networks,). Relative errors. measured: (networks,). Milliseconds.
+    """
+    worse = []
+    for band in np.array_split(np.argsort(measured), BANDS):
+        grown = float(np.abs(after[band]).mean() - np.abs(before[band]).mean())
+        if grown > WORSE:
+            worse.append((float(measured[band].min()), float(measured[band].max())))
+    return worse
 
 
 def _usable_forms(networks: Sequence[Parts]) -> list[tuple[str, ...]]:
@@ -170,13 +230,15 @@ def _usable_forms(networks: Sequence[Parts]) -> list[tuple[str, ...]]:
     return [form for form in FORMS if "warm" not in form]
 
 
-def _left_out(networks: Sequence[Parts], measured: Floats, form: tuple[str, ...]) -> Floats:
+def _left_out(
+    networks: Sequence[Parts], measured: Floats, form: tuple[str, ...], call_ms: float
+) -> Floats:
     """Relative errors of every network by a fit to the other folds: (networks,)."""
     fold = np.arange(len(networks)) % FOLDS
     errors = np.empty(len(networks))
     for number in range(FOLDS):
         out = fold == number
-        fitted = _fit(_where(networks, ~out), measured[~out], form)
+        fitted = _fit(_where(networks, ~out), measured[~out], form, call_ms)
         estimates = np.array([fitted.latency_ms(parts) for parts in _where(networks, out)])
         errors[out] = estimates / measured[out] - 1
     return errors
@@ -205,7 +267,7 @@ class _Term:
 
 
 def _fit(
-    networks: Sequence[Parts], measured: Floats, form: tuple[str, ...], *, common_sd: float = 0.0
+    networks: Sequence[Parts], measured: Floats, form: tuple[str, ...], call_ms: float
 ) -> Correction:
     """Least squares on relative errors under the priors.
 
@@ -213,7 +275,9 @@ def _fit(
     """
     terms = _terms(networks, form)
     slopes = _op_slopes(networks) if "slopes" in form else []
-    weights = _weights([*terms, *slopes], measured) if form else [term.prior for term in terms]
+    weights = [term.prior for term in terms]
+    if form:
+        weights = _bounded_weights([*terms, *slopes], measured, call_ms)
     of_term: dict[str, float] = {}
     for term, weight in zip(terms, weights[: len(terms)], strict=True):
         of_term[term.name] = weight * term.unit
@@ -222,13 +286,12 @@ def _fit(
         by_op[term.name] = of_term["slope"] + weight
     by_op[EVERY] = of_term["slope"]
     return Correction(
-        slopes={op: max(slope, LEAST_SCALE) for op, slope in by_op.items()},
+        slopes={op: max(slope, LEAST_SLOPE) for op, slope in by_op.items()},
         warm=of_term.get("warm", 0.0),
         layer_ms=of_term.get("layer", 0.0),
         weights_ms=of_term.get("weights", 0.0),
         moved_ms=of_term.get("moved", 0.0),
         constant_ms=of_term.get("constant", 0.0),
-        common_sd=common_sd,
     )
 
 
@@ -263,6 +326,22 @@ def _op_slopes(networks: Sequence[Parts]) -> list[_Term]:
 def _op_slope(networks: Sequence[Parts], op: str) -> _Term:
     amounts = _sums(networks, lambda part: part.ms if part.op == op else 0.0)
     return _Term(name=op, amounts=amounts, prior_sd=SLOPE_SD)
+
+
+def _bounded_weights(terms: Sequence[_Term], measured: Floats, call_ms: float) -> list[float]:
+    """The weights, with the constant held at zero or at ``call_ms`` where it would pass them."""
+    weights = _weights(terms, measured)
+    for place, term in enumerate(terms):
+        if term.name != "constant":
+            continue
+        bounded = min(max(weights[place], 0.0), call_ms / term.unit)
+        if bounded == weights[place]:
+            continue
+        # The others make up for what the constant may not.
+        held = replace(term, prior=bounded, prior_sd=HELD_SD)
+        weights = _weights([*terms[:place], held, *terms[place + 1 :]], measured)
+        weights[place] = bounded
+    return weights
 
 
 def _weights(terms: Sequence[_Term], measured: Floats) -> list[float]:

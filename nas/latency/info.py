@@ -67,11 +67,13 @@ class ColumnInfo:
                 f"rows_common_sd must be a fraction below 1, not '{self.rows_common_sd}'"
             )
 
-    @property
-    def reliability(self) -> str:
-        """What the audit says, in a phrase: first of all that there is none, or a poor one."""
+    def reliability(self, latency_ms: float | None = None) -> str:
+        """What the audit says, in a phrase: first of all that there is none, or a poor one.
+
+        ``latency_ms``: where the table will be relied on.
+        """
         if self.audit is not None:
-            return self.audit.phrase
+            return self.audit.phrase(latency_ms)
         text = "none on record, nas latency verify makes one"
         for name, error in self.known_error.items():
             return f"{text}; stated {name}: {100 * error:.1f} %"

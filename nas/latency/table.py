@@ -115,8 +115,17 @@ class Table:
     # -- what a network takes ---------------------------------------------------------------------
 
     def estimate(self, architecture: Architecture) -> Estimate:
-        """The time of a network, batch 1 unless the conditions say otherwise."""
-        return self.sum(architecture.layers) + Estimate(predicted_ms=self.constant_ms)
+        """The time of a network, batch 1 unless the conditions say otherwise.
+
+        Its deviation is larger outside the range that the correction was fitted in.
+        """
+        total = self.sum(architecture.layers) + Estimate(predicted_ms=self.constant_ms)
+        stretched_ms = self.stretch(total.latency_ms) * total.common_sd_ms
+        return replace(total, common_sd_ms=stretched_ms)
+
+    def stretch(self, latency_ms: float) -> float:
+        """What multiplies the common deviation of a network of that latency, at least 1."""
+        return 1.0 if self.correction is None else self.correction.stretch(latency_ms)
 
     def sum(self, layers: Iterable[Layer]) -> Estimate:
         """The time of layers, one after the other."""

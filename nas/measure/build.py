@@ -8,6 +8,7 @@ import json
 import math
 import random
 import statistics
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,7 +27,7 @@ from nas.latency.table import Table
 from nas.measure.graphs import kernel_graph, layer_graph
 from nas.measure.journal import Journal
 from nas.measure.runners import Runner, batch_of
-from nas.measure.timing import Subject, Timing, measure, remarks
+from nas.measure.timing import Subject, Timing, disturbed_share, measure, remarks
 from nas.measure.training import TrainingStep, layer_document
 from nas.progress import Pace, Watch, ignore
 from nas.shape import Kernel, make_divisible
@@ -37,14 +38,17 @@ __all__ = [
     "grid",
     "keys_of",
     "layers_of",
+    "most_used_first",
     "subject",
     "table_of",
     "time_missing",
     "time_training",
+    "uses_of",
 ]
 
 KERNELS_PER_KIND = 24
 TRAINING = ".training.journal"
+TOLD_EVERY_SECONDS = 5.0
 LARGEST_ELEMENTS = 1 << 24  # of a map or of weights: 64 MiB of float32
 SPREAD_OUT = (
     "conv",
@@ -124,6 +128,32 @@ def keys_of(spaces: Iterable[SearchSpace], *, seed: int = 0) -> list[str]:
     ]
 
 
+def most_used_first(keys: Sequence[str], spaces: Iterable[SearchSpace]) -> list[str]:
+    """Kernels first, as the device model needs them; then layers by how many networks have them."""
+    uses: dict[str, float] = {}
+    for space in spaces:
+        for layer, share in uses_of(space).items():
+            key = layer_key(layer.op, layer.shape)
+            uses[key] = max(uses.get(key, 0.0), share)
+    return sorted(keys, key=lambda key: -uses.get(key, math.inf))
+
+
+def uses_of(space: SearchSpace) -> dict[Layer, float]:
+    """How often each layer stands in a random network, in the mean."""
+    uses: dict[Layer, float] = {}
+    states = {0: 1.0}
+    for step in space.chain:
+        following: dict[int, float] = {}
+        for state, share in states.items():
+            words = step.words[state]
+            for word, after in zip(words, step.next[state].tolist(), strict=True):
+                following[after] = following.get(after, 0.0) + share / len(words)
+                for layer in word:
+                    uses[layer] = uses.get(layer, 0.0) + share / len(words)
+        states = following
+    return uses
+
+
 def _scaled(kernel: Kernel, width: float, size: float) -> Kernel:
     """The kernel in a wider network that sees a larger image; the image's own channels stay."""
     # Each group must have whole channels, a multiple of 8 as everywhere in these spaces.
@@ -176,18 +206,25 @@ def build_table(
     *,
     threads: int = 1,
     seconds_per_row: float = 0.25,
+    minutes: float | None = None,
     seed: int = 0,
     watch: Watch = ignore,
 ) -> Table:
     """Time every layer of the spaces and a grid of kernels, and write their table.
 
-    ``NAME.csv`` and ``NAME.json`` go into the folder. ``watch`` is called after each block of rows.
+    ``NAME.csv`` and ``NAME.json`` go into the folder. ``minutes``: time those that networks have
+    most often, as many as that time allows; the table's device model predicts the others.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with Journal(folder / f"{name}.journal", runner.conditions()) as journal:
         batch = batch_of(runner)
-        subjects = [subject(key, batch=batch) for key in keys_of(spaces, seed=seed)]
-        time_missing(journal, subjects, runner, threads, seconds_per_row, seed, watch)
+        keys = keys_of(spaces, seed=seed)
+        until = None
+        if minutes is not None:
+            until = time.monotonic() + 60 * minutes
+            keys = most_used_first(keys, spaces)
+        subjects = [subject(key, batch=batch) for key in keys]
+        time_missing(journal, subjects, runner, threads, seconds_per_row, seed, watch, until=until)
         return table_of(journal, name, spaces, runner, folder, threads=threads)
 
 
@@ -285,33 +322,90 @@ def time_missing(
     seed: int,
     watch: Watch,
     what: str = "row",
+    until: float | None = None,
 ) -> None:
     """Time the subjects that the journal has not, in a random mix, block by block.
 
-    ``what`` names a subject to ``watch``, which is called before the first block too.
+    ``what`` names a subject to ``watch``, which is called before the first block too. ``until``: a
+    time of `time.monotonic` at which to stop, with those first that stand first.
     """
     missing = [subject for subject in subjects if subject.key not in journal.rows]
     done = before = len(subjects) - len(missing)
     pace = Pace(what, len(subjects), done=before)
     watch(pace.at(done))
-    blocks = measure(missing, runner, threads=threads, seconds_per_row=seconds, seed=seed + before)
+    ticking = _Ticking(watch, pace, done)
+    blocks = measure(
+        missing,
+        runner,
+        threads=threads,
+        seconds_per_row=seconds,
+        seed=seed + before,
+        tick=ticking.tick,
+        until=until,
+    )
     for block in blocks:
         journal.add(block)
         done += len(block.timings)
         watch(pace.at(done))
+        ticking.done = done
+
+
+class _Ticking:
+    """Tells every few seconds where a block stands, in rows that it will come to."""
+
+    def __init__(self, watch: Watch, pace: Pace, done: int) -> None:
+        self.done = done
+        self._watch, self._pace = watch, pace
+        self._last = time.monotonic()
+
+    def tick(self, share: float, rows: int) -> None:
+        """A share of a block of so many rows is done."""
+        if time.monotonic() - self._last >= TOLD_EVERY_SECONDS:
+            self._last = time.monotonic()
+            self._watch(self._pace.at(self.done + int(share * rows)))
+
+
+def _not_timed(spaces: Sequence[SearchSpace], journal: Journal) -> list[str]:
+    """How many layers have no row, a line if there are any."""
+    layers = layers_of(spaces)
+    missing = [x for x in layers if layer_key(x.op, x.shape) not in journal.rows]
+    if not missing:
+        return []
+    uses: dict[str, float] = {}
+    for space in spaces:
+        for layer, share in uses_of(space).items():
+            key = layer_key(layer.op, layer.shape)
+            uses[key] = uses.get(key, 0.0) + share
+    absent = sum(uses[layer_key(x.op, x.shape)] for x in missing)
+    share = absent / sum(uses[layer_key(x.op, x.shape)] for x in layers)
+    return [
+        f"{len(missing)} of {len(layers)} layers were not timed, for want of time, and are "
+        f"predicted by the device model: {100 * share:.0f} % of the layers of a random network. "
+        "The same command times more of them"
+    ]
+
+
+def _disturbed(journal: Journal) -> dict[str, object]:
+    """What share of the timings was disturbed, as the table's conditions state it."""
+    if not any(block.visits for block in journal.blocks):
+        return {}
+    share = disturbed_share(journal.blocks)
+    return {"disturbed": f"{100 * share:.0f} % of the timings by another load, and repeated"}
 
 
 def _info(
     name: str, spaces: Sequence[SearchSpace], journal: Journal, runner: Runner, threads: int
 ) -> TableInfo:
     noisy = sorted(key for key, timing in journal.rows.items() if timing.noisy and _is_row(key))
-    unreliable = remarks(journal.blocks, threads=threads) if runner.in_process else []
+    not_timed = _not_timed(spaces, journal)
+    unreliable = remarks(journal.blocks) if runner.in_process else []
     references = [block.reference_ms for block in journal.blocks if block.reference_ms]
     call_ms = max((block.call_ms for block in journal.blocks), default=0.0)
     caveats = [
         f"rows_common_sd and the model's common_sd are {COMMON_SD}, a judgement, "
         "until whole networks are timed beside the table: nas latency verify",
         f"The time of an empty call into the runtime, {call_ms:.4f} ms, is taken off every row.",
+        *not_timed,
         *unreliable,
     ]
     plural = "s" if threads > 1 else ""
@@ -323,7 +417,11 @@ def _info(
         name=name,
         title=f"{runner.conditions()['hardware']}, {threads} thread{plural}",
         kind="measured in random interleaved rounds; device model fitted to the rows",
-        conditions={**runner.conditions(), "date": f"{datetime.now(UTC):%Y-%m-%d}"},
+        conditions={
+            **runner.conditions(),
+            "date": f"{datetime.now(UTC):%Y-%m-%d}",
+            **_disturbed(journal),
+        },
         unreliable=tuple(unreliable),
         spaces=tuple(f"{space.name} {space.input_text}" for space in spaces),
         reference_ms=statistics.median(references) if references else None,

@@ -112,7 +112,7 @@ def check(
             ready, runner, threads=threads, seconds_per_row=seconds_per_row, seed=seed + turn
         )
         qualities = [block.quality for block in blocks]
-        remarks = all_remarks(table, runner, qualities, threads=threads)
+        remarks = all_remarks(table, runner, qualities)
         report = _report(table, picked, blocks, remarks)
         # Faster than the table is no slow moment: more rounds could not explain it away.
         if report.ok or report.drift < -DRIFT:

@@ -5,10 +5,14 @@ a slow minute of the machine on a few rows. So every round visits all graphs of 
 random order. A visit in this process runs a graph five times: the first run meets cold caches, and
 is its latency; three settle it; the last is its warm time. What holds inside a network lies
 between, and `nas.latency.correction` learns where. The time of an empty call, cold and warm, is
-measured in the same rounds and taken off. A visit during which the scheduler gave the core to
-another process is thrown away. A whole network is ``looped``: only the last run counts, nothing is
-taken off, which is what a loop over images, or a benchmark tool, sees. (Seen here: small networks
-take 1.5 times as long in the first run, 1.4 in the second, 1.13 in the third, 1.03 in the fourth.)
+measured in the same rounds and taken off. A whole network is ``looped``: only the last run counts,
+nothing is taken off, which is what a loop over images, or a benchmark tool, sees. (Seen here: small
+networks take 1.5 times as long in the first run, 1.4 in the second, 1.13 in the third, 1.03 in the
+fourth.)
+
+A visit is disturbed if the scheduler gave the core to another process meanwhile, or if
+`nas.measure.calm` finds that another load ran beside it. It does not count, and is repeated in
+later rounds, as far as the time of a row allows.
 """
 
 import gc
@@ -23,14 +27,26 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from nas.measure.calm import Calm
 from nas.measure.runners import Reading, Runner, pinned
 
-__all__ = ["Block", "Quality", "Subject", "Timing", "measure", "remarks"]
+__all__ = [
+    "Block",
+    "Quality",
+    "Subject",
+    "Timing",
+    "disturbed_share",
+    "measure",
+    "measure_twice",
+    "remarks",
+]
 
 WARM_UPS = 2
 RUNS = 5  # of a visit: cold, three to settle, warm
-# Visits thrown away for each that counts, before one that was interrupted counts too.
+# Rounds, in times of the fewest, after which a row without a quiet visit is given up.
 MOST_DISTURBED = 4
+FEWEST_QUIET = 3
+SETTLED_MS = 20.0  # a graph that takes so long needs no more than three runs to settle
 LOOPED = 3  # times a row's seconds, for a whole network
 MOST_ROUNDS = 201  # odd: the median is then a time that was seen
 # Relative standard error of a median: at which to stop, above which a row is marked.
@@ -38,7 +54,16 @@ PRECISE, NOISY = 0.01, 0.05
 RESOLUTION_MS = 5e-4  # no row is free once the time of a call is taken off
 # All graphs of a block are open at once.
 BLOCK_ROWS, BLOCK_BYTES = 128, 512 << 20
-REFERENCE_EVERY = 24  # rows: five times in a round of a full block
+BLOCK_NETWORKS = 12  # whole networks: a kill costs at most a minute
+# How often the references are looked at: five times in a round of a full block.
+REFERENCE_EVERY, REFERENCE_SECONDS = 24, 0.3
+
+Tick = Callable[[float, int], None]
+"""Is called while a block is timed with the share that is done, 0..1, and its number of rows."""
+
+
+def _no_tick(share: float, rows: int) -> None:
+    """Shows nothing."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +91,8 @@ class Timing:
     """Median of the runs straight after them; None if a command was the runner."""
     energy_mj: float | None = None
     """Median of a run; None if the runner does not tell."""
+    loaded: bool = False
+    """Whether another load ran beside all of its visits, so that disturbed ones had to count."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +100,7 @@ class Quality:
     """How quiet the machine was during a block."""
 
     lost: float
-    """Share of the wall time that this process did not get."""
+    """Share of the wall time of the visits that count which this process did not get."""
     reference_ms: float
     """Median of the reference graph; 0 if there was none."""
     reference_spread: float
@@ -82,6 +109,12 @@ class Quality:
     """The system's load average."""
     call_ms: float
     """An empty call into the runtime."""
+    visits: int = 0
+    """How many visits there were."""
+    disturbed: float = 0.0
+    """Share of the visits that another load disturbed, 0..1."""
+    loaded: float = 0.0
+    """Share of the rows for which no quiet time was found, 0..1."""
 
 
 @dataclass(frozen=True)
@@ -92,36 +125,65 @@ class Block:
     quality: Quality
 
 
+@dataclass(frozen=True)
+class _Visit:
+    """Some runs of a graph in a row."""
+
+    ms: float
+    """Of the run that counts."""
+    warm_ms: float | None
+    look: int
+    """The look at the machine before it; the next one came after it."""
+    interrupted: bool
+    wall_seconds: float
+    cpu_seconds: float
+
+
 @dataclass
 class _Row:
     key: str
     run: Callable[[], float]
     looped: bool = False
     settled: bool = False
-    times: list[float] = field(default_factory=list)
-    warm: list[float] = field(default_factory=list)
+    visits: list[_Visit] = field(default_factory=list)
     spent_ms: float = 0.0
-    disturbed: int = 0
 
-    def visit(self) -> None:
-        before = _interruptions()
-        runs = [self.run() for _ in range(RUNS if self.settled else 1)]
+    def visit(self, look: int = 0) -> None:
+        before, cpu, wall = _interruptions(), time.process_time(), time.perf_counter()
+        runs = [self.run()]
+        count = 1
+        if self.settled:
+            count = RUNS if runs[0] < SETTLED_MS else 3
+        runs += [self.run() for _ in range(count - 1)]
         self.spent_ms += sum(runs)
-        interrupted = self.settled and _interruptions() > before
-        if interrupted and self.disturbed <= MOST_DISTURBED * (1 + len(self.times)):
-            # Another process ran in between, and left its own content in the caches.
-            self.disturbed += 1
-            return
-        self.times.append(runs[-1] if self.looped else runs[0])
-        if self.settled and not self.looped:
-            self.warm.append(runs[-1])
+        visit = _Visit(
+            ms=runs[-1] if self.looped else runs[0],
+            warm_ms=runs[-1] if self.settled and not self.looped else None,
+            look=look,
+            interrupted=self.settled and _interruptions() > before,
+            wall_seconds=time.perf_counter() - wall,
+            cpu_seconds=time.process_time() - cpu,
+        )
+        self.visits.append(visit)
 
-    @property
-    def error(self) -> float:
-        """Relative standard error of the median."""
-        middle, sd = _spread(self.times)
-        # A median of normal values varies by the root of pi / 2 more than their mean.
-        return 1.2533 * sd / (math.sqrt(len(self.times)) * middle)
+    def quiet(self, calm: Calm | None) -> list[_Visit]:
+        """The visits that nothing disturbed."""
+        kept = [visit for visit in self.visits if not visit.interrupted]
+        if calm is None:
+            return kept
+        return [visit for visit in kept if calm.was_quiet(visit.look)]
+
+    def counting(self, calm: Calm | None) -> list[_Visit]:
+        """The quiet visits; all of them if hardly any was quiet."""
+        quiet = self.quiet(calm)
+        return quiet if len(quiet) >= FEWEST_QUIET else self.visits
+
+
+def _error(times: Sequence[float]) -> float:
+    """Relative standard error of the median."""
+    middle, sd = _spread(times)
+    # A median of normal values varies by the root of pi / 2 more than their mean.
+    return 1.2533 * sd / (math.sqrt(len(times)) * middle)
 
 
 def _interruptions() -> int:
@@ -144,67 +206,148 @@ def measure(
     threads: int = 1,
     seconds_per_row: float = 0.25,
     seed: int = 0,
+    tick: Tick = _no_tick,
+    until: float | None = None,
 ) -> Iterator[Block]:
     """Time all subjects, in blocks of a random mix that memory holds.
 
-    A subject gets at most twice ``seconds_per_row``.
+    A subject gets at most twice ``seconds_per_row``. ``until``: a time of `time.monotonic` after
+    which no block begins; those subjects are timed first, then, that stand first.
+    """
+    rng = np.random.default_rng(seed)
+    waiting = [subjects[i] for i in rng.permutation(len(subjects))]
+    if until is not None:
+        waiting = [*reversed(subjects)]
+    with pinned(threads) if runner.in_process else nullcontext():
+        calm = Calm(runner) if runner.in_process else None
+        slowest = 0.0
+        while waiting and (until is None or time.monotonic() + slowest <= until):
+            start = time.monotonic()
+            models = _models(waiting, BLOCK_ROWS, tick)
+            rows = _open_rows(models, runner)
+            block = _block(rows, runner, _Limits(seconds_per_row), rng, calm)
+            slowest = max(slowest, time.monotonic() - start)
+            yield block
+
+
+def measure_twice(
+    subjects: Sequence[Subject],
+    runner: Runner,
+    *,
+    threads: int = 1,
+    seconds: float,
+    seed: int = 0,
+    tick: Tick = _no_tick,
+) -> Iterator[tuple[Block, Block]]:
+    """Measure whole networks twice, in blocks of a random mix; each time they are opened anew.
+
+    ``seconds``: what a network may take in all: to make its graph, to open it, to warm up, and both
+    measurements. At least three visits are made all the same.
     """
     rng = np.random.default_rng(seed)
     waiting = [subjects[i] for i in rng.permutation(len(subjects))]
     with pinned(threads) if runner.in_process else nullcontext():
+        calm = Calm(runner) if runner.in_process else None
         while waiting:
-            rows = _open_rows(waiting, runner)
-            yield _block(rows, runner, seconds_per_row, rng)
+            start = time.monotonic()
+            models = _models(waiting, BLOCK_NETWORKS, tick)
+            blocks = []
+            for left in (2, 1):
+                opening = time.monotonic()
+                rows = _open_rows(models, runner)
+                # Opening once more, and its warm-up, will take as long again.
+                opening = time.monotonic() - opening
+                used = time.monotonic() - start + (left - 1) * opening
+                each = (seconds - used / len(rows)) / left
+                limits = _Limits(max(each, 0.0), strict=True)
+                blocks.append(_block(rows, runner, limits, rng, calm))
+                tick(1.0 if left == 1 else 0.7, len(rows))
+            yield blocks[0], blocks[1]
 
 
-def _open_rows(waiting: list[Subject], runner: Runner) -> list[_Row]:
-    """Take as many subjects off the end of the list as a block holds, and open their graphs."""
-    rows: list[_Row] = []
+def _models(waiting: list[Subject], count: int, tick: Tick) -> list[tuple[Subject, bytes]]:
+    """Take as many subjects off the end of the list as a block holds, and make their graphs."""
+    models: list[tuple[Subject, bytes]] = []
+    planned = min(count, len(waiting))
     size_bytes = 0
-    while waiting and len(rows) < BLOCK_ROWS and size_bytes < BLOCK_BYTES:
+    while waiting and len(models) < count and size_bytes < BLOCK_BYTES:
         subject = waiting.pop()
         model = subject.graph()
         size_bytes += len(model)
+        models.append((subject, model))
+        # Graphs take longer to make than to time.
+        tick(0.4 * len(models) / planned, planned)
+    return models
+
+
+def _open_rows(models: Sequence[tuple[Subject, bytes]], runner: Runner) -> list[_Row]:
+    rows = []
+    for subject, model in models:
         rows.append(_Row(subject.key, runner.open(model), subject.looped, runner.in_process))
     return rows
 
 
-def _block(rows: list[_Row], runner: Runner, seconds: float, rng: np.random.Generator) -> Block:
+@dataclass(frozen=True)
+class _Limits:
+    """How long a row is timed."""
+
+    seconds: float
+    strict: bool = False
+    """Whether a row that stays noisy gets no more than that."""
+
+
+def _block(
+    rows: list[_Row],
+    runner: Runner,
+    limits: _Limits,
+    rng: np.random.Generator,
+    calm: Calm | None,
+) -> Block:
     empty: _Row | None = None
-    reference: _Row | None = None
     if runner.in_process:
-        call_graph, reference_graph = runner.aside()
+        call_graph, _ = runner.aside()
         if call_graph is not None:
             empty = _Row("call", runner.open(call_graph), settled=True)
-        reference = _Row("reference", runner.open(reference_graph), settled=True)
-    aside = [row for row in (empty, reference) if row is not None]
-    if runner.in_process:
-        _warm_up([*rows, *aside])
-    cpu, wall = time.process_time(), time.perf_counter()
+        _warm_up([*rows] if empty is None else [*rows, empty])
+    first_look = 0 if calm is None else calm.looks
     # A collection would be timed as part of whichever row it falls into.
     gc.collect()
     gc.disable()
     try:
-        _rounds(rows, aside, seconds, runner.fewest_rounds, rng)
+        _rounds(rows, empty, limits, runner.fewest_rounds, rng, calm)
     finally:
         gc.enable()
-    lost = 0.0
-    if runner.in_process:
-        lost = 1 - (time.process_time() - cpu) / (time.perf_counter() - wall)
     call_ms = warm_call_ms = middle = spread = 0.0
     if empty is not None:
-        call_ms = statistics.median(empty.times)
-        warm_call_ms = statistics.median(empty.warm)
-    if reference is not None:
-        middle, spread = _spread(reference.times)
+        counting = empty.counting(calm)
+        call_ms = statistics.median(visit.ms for visit in counting)
+        warm_call_ms = statistics.median(visit.warm_ms or 0.0 for visit in counting)
+    if calm is not None:
+        middle, spread = _spread(calm.reference_ms(first_look))
+    timings = {row.key: _timing(row, call_ms, warm_call_ms, calm) for row in rows}
+    visits = sum(len(row.visits) for row in rows)
+    quiet = sum(len(row.quiet(calm)) for row in rows)
     quality = Quality(
-        lost=max(0.0, lost),
+        lost=_lost(rows, calm) if runner.in_process else 0.0,
         reference_ms=middle,
         reference_spread=spread / middle if middle else 0.0,
         load=os.getloadavg()[0],
         call_ms=call_ms,
+        visits=visits,
+        disturbed=1 - quiet / visits,
+        loaded=statistics.mean(timing.loaded for timing in timings.values()),
     )
-    return Block({row.key: _timing(row, call_ms, warm_call_ms) for row in rows}, quality)
+    return Block(timings, quality)
+
+
+def _lost(rows: Sequence[_Row], calm: Calm | None) -> float:
+    """Share of the wall time of visits that count which this process did not get."""
+    cpu = wall = 0.0
+    for row in rows:
+        for visit in row.counting(calm):
+            cpu += visit.cpu_seconds
+            wall += visit.wall_seconds
+    return max(0.0, 1 - cpu / wall)
 
 
 def _warm_up(rows: Sequence[_Row]) -> None:
@@ -214,44 +357,65 @@ def _warm_up(rows: Sequence[_Row]) -> None:
 
 
 def _rounds(
-    rows: list[_Row], aside: list[_Row], seconds: float, fewest: int, rng: np.random.Generator
+    rows: list[_Row],
+    empty: _Row | None,
+    limits: _Limits,
+    fewest: int,
+    rng: np.random.Generator,
+    calm: Calm | None,
 ) -> None:
     active = rows
     while active:
-        for place, i in enumerate(rng.permutation(len(active))):
-            if place % REFERENCE_EVERY == 0:
-                for row in aside:
-                    row.visit()
-            active[i].visit()
-        active = [row for row in active if not _done(row, seconds, fewest)]
+        look, since, looked_at = 0, REFERENCE_EVERY, 0.0
+        for i in rng.permutation(len(active)):
+            long_ago = time.perf_counter() - looked_at > REFERENCE_SECONDS
+            if calm is not None and (since >= REFERENCE_EVERY or long_ago):
+                look, since, looked_at = calm.look(), 0, time.perf_counter()
+                if empty is not None:
+                    empty.visit(look)
+            active[i].visit(look)
+            since += 1
+        if calm is not None:
+            # What came last is judged by the look after it, too.
+            calm.look()
+        active = [row for row in active if not _done(row, limits, fewest, calm)]
 
 
-def _done(row: _Row, seconds: float, fewest: int) -> bool:
-    rounds = len(row.times)
+def _done(row: _Row, limits: _Limits, fewest: int, calm: Calm | None) -> bool:
+    share = LOOPED if row.looped and not limits.strict else 1
+    allowed = share * limits.seconds
     spent = row.spent_ms / 1e3
-    share = LOOPED if row.looped else 1
+    rounds = len(row.visits)
+    quiet = len(row.quiet(calm))
+    if limits.strict and spent >= allowed and rounds >= 3:
+        return True
     # A slow row ends after three rounds, so that one large network does not hold up a block.
-    if rounds < fewest:
-        return spent >= 2 * share * seconds and rounds >= 3
-    error = row.error
+    if quiet < fewest:
+        late = spent >= 2 * allowed and rounds >= 3
+        return late or rounds >= MOST_DISTURBED * fewest
+    error = _error([visit.ms for visit in row.counting(calm)])
     # Twice the time for a row that would be marked as noisy otherwise.
-    budget = 2 * share if error > NOISY else share
-    return error <= PRECISE or rounds >= budget * MOST_ROUNDS or spent >= budget * seconds
+    factor = 2 if error > NOISY else 1
+    return error <= PRECISE or rounds >= factor * share * MOST_ROUNDS or spent >= factor * allowed
 
 
-def _timing(row: _Row, call_ms: float, warm_call_ms: float) -> Timing:
-    middle, sd = _spread(row.times)
+def _timing(row: _Row, call_ms: float, warm_call_ms: float, calm: Calm | None) -> Timing:
+    counting = row.counting(calm)
+    times = [visit.ms for visit in counting]
+    middle, sd = _spread(times)
     latency = middle if row.looped else max(middle - call_ms, RESOLUTION_MS)
+    warm_times = [visit.warm_ms for visit in counting if visit.warm_ms is not None]
     warm = None
-    if row.warm:
-        warm = max(statistics.median(row.warm) - warm_call_ms, RESOLUTION_MS)
+    if warm_times:
+        warm = max(statistics.median(warm_times) - warm_call_ms, RESOLUTION_MS)
     return Timing(
         latency_ms=latency,
         sd_ms=sd,
-        count=len(row.times),
-        noisy=row.error > NOISY,
+        count=len(times),
+        noisy=_error(times) > NOISY,
         warm_ms=warm,
-        energy_mj=_energy(row.times),
+        energy_mj=_energy(times),
+        loaded=len(row.quiet(calm)) < FEWEST_QUIET,
     )
 
 
@@ -263,27 +427,37 @@ def _energy(times: Sequence[float]) -> float | None:
 
 # -- was the machine quiet ------------------------------------------------------------------------
 
-LOST, SPREAD, DRIFT = 0.05, 0.10, 0.05
+LOST, SPREAD, DRIFT, LOADED = 0.05, 0.10, 0.05, 0.05
 
 
-def remarks(blocks: Sequence[Quality], *, threads: int = 1, cores: int | None = None) -> list[str]:
+def disturbed_share(blocks: Sequence[Quality]) -> float:
+    """Share of all visits that another load disturbed, 0..1."""
+    visits = sum(block.visits for block in blocks)
+    return sum(block.disturbed * block.visits for block in blocks) / visits if visits else 0.0
+
+
+def remarks(blocks: Sequence[Quality]) -> list[str]:
     """What makes these timings unreliable, a line each; empty for a quiet machine."""
-    cores = cores or os.cpu_count() or 1
-    return [*_load_remarks(blocks, threads, cores), *_reference_remarks(blocks)]
+    return [*_load_remarks(blocks), *_reference_remarks(blocks)]
 
 
-def _load_remarks(blocks: Sequence[Quality], threads: int, cores: int) -> list[str]:
+def _load_remarks(blocks: Sequence[Quality]) -> list[str]:
+    lines = []
     lost = max((block.lost for block in blocks), default=0.0)
-    load = max((block.load for block in blocks), default=0.0)
     if lost > LOST:
-        return [
+        load = max(block.load for block in blocks)
+        lines.append(
             f"another load took {100 * lost:.0f} % of this process's time "
-            f"(load average {load:.1f} on {cores} cores): stop it and measure again"
-        ]
-    # This process is part of the load itself.
-    if load > cores + 0.5 * threads:
-        return [f"the load average was {load:.1f} on {cores} cores: other processes ran"]
-    return []
+            f"(load average {load:.1f}): stop it and measure again"
+        )
+    loaded = statistics.mean(block.loaded for block in blocks) if blocks else 0.0
+    if loaded > LOADED:
+        lines.append(
+            f"another load ran beside {100 * disturbed_share(blocks):.0f} % of the timings, and "
+            f"no quiet time was found for {100 * loaded:.0f} % of the rows: "
+            "stop it and measure again"
+        )
+    return lines
 
 
 def _reference_remarks(blocks: Sequence[Quality]) -> list[str]:

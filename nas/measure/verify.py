@@ -1,33 +1,54 @@
-"""Whole networks timed against a table's estimates, and a correction learnt from half of them."""
+"""Whole networks timed against a table's estimates, and a correction learnt from them.
 
+The audit of a corrected table is of networks left out: five times a fifth of them is estimated with
+a correction that the others taught. The correction that is stored has seen all of them.
+"""
+
+import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nas.arch import Architecture
+from nas.cost.costs import latency_metric, space_costs
 from nas.errors import TableError, UsageError
-from nas.latency.audit import Audit, StoredAudit, audit
-from nas.latency.correction import Correction, Parts, fit_correction
+from nas.latency.audit import BANDS, Audit, Band, StoredAudit, audit, band_audits
+from nas.latency.correction import (
+    FEWEST_NETWORKS,
+    Correction,
+    Parts,
+    fit_correction,
+    worse_bands,
+)
+from nas.latency.estimate import Estimate
 from nas.latency.files import write_table
 from nas.latency.info import TableInfo
 from nas.latency.table import Table
-from nas.measure.graphs import network_graph
+from nas.measure.drawing import draw, draw_spread
+from nas.measure.graphs import empty_graph, network_graph
+from nas.measure.journal import Journal
 from nas.measure.runners import Runner, runner_for
-from nas.measure.timing import LOOPED, Quality, Subject, measure, remarks
+from nas.measure.timing import Quality, Subject, disturbed_share, measure_twice, remarks
 from nas.measure.training import TrainingStep, network_document
-from nas.progress import Pace, Watch, ignore
+from nas.progress import Progress, Watch, ignore
 from nas.space import SearchSpace
-from nas.statistics import rng as stream
+from nas.trial import Genes
 
 __all__ = [
+    "Circumstances",
     "Timed",
     "Verdict",
     "all_remarks",
     "conditions_changed",
     "draw",
+    "load_remarks",
     "network_subject",
     "threads_of",
     "time_networks",
@@ -36,10 +57,15 @@ __all__ = [
     "verify_on",
 ]
 
-FEWEST = 4  # two to learn a correction from, two to audit it on
-MOST_TRIES = 100
+FEWEST = 4  # a rank correlation of fewer says nothing
+FOLDS = 5
+LEAST_PRICE = 0.9
+"""Of the least that was timed. A correction that prices a network lower is not stored."""
 OTHER_PACE = 0.05  # of the reference kernel, which a quiet machine repeats more closely
 TRAINING_BATCH = 8
+SECONDS = 5.0
+"""What a network may take in all, by default: 40 of them stay within four minutes."""
+TOLD_EVERY_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +97,32 @@ class Verdict:
     """Of the same networks without the correction; None if none was asked for."""
     held: Sequence[Timed]
     """The networks that the audit is of."""
+    estimates: Sequence[Estimate]
+    """Theirs, by corrections that have not seen them."""
     unreliable: Sequence[str]
     """What makes it doubtful, a line each."""
+    refused: Sequence[str] = ()
+    """Why the correction that was learnt is not stored, a line each; empty if it is."""
+
+    @property
+    def bands(self) -> Sequence[Band]:
+        """The thirds by latency."""
+        stored = self.table.info.audit
+        return () if stored is None else stored.bands
+
+
+@dataclass(frozen=True, kw_only=True)
+class Circumstances:
+    """What is known of a machine while it timed networks."""
+
+    unreliable: Sequence[str] = ()
+    """What makes the timings doubtful, a line each."""
+    loaded: Sequence[str] = ()
+    """Those of them that make a correction worthless."""
+    disturbed: float = 0.0
+    """Share of timings that were repeated, 0..1."""
+    call_ms: float = 0.0
+    """What an empty graph takes."""
 
 
 def verify_on(
@@ -81,21 +131,32 @@ def verify_on(
     *,
     networks: int = 20,
     correct: bool = False,
+    force: bool = False,
     training: bool = False,
     command: str | None = None,
     threads: int | None = None,
-    seconds: float = 1.0,
+    seconds: float = SECONDS,
     seed: int = 0,
+    near: Mapping[str, Sequence[Genes]] | None = None,
     watch: Watch = ignore,
 ) -> Verdict:
-    """Time random networks of each space, and `verify` the table on them.
+    """Time networks of each space, over all its latencies, and `verify` the table on them.
 
     They are timed under the table's own conditions: in onnxruntime here, or by ``command``, which
     reaches its device. ``training``: whole training steps in torch, against the column
-    ``train_ms``. ``threads``: other than the table's. ``seconds``: budget of a network.
+    ``train_ms``. ``threads``: other than the table's. ``seconds``: what a network may take in all.
+    ``near``: by space, genes of a front near which a third of the networks is taken. ``force``:
+    store the correction whatever speaks against it. What was timed before a kill is not timed
+    again: it stands in ``NAME.verify.journal`` until the audit is stored.
     """
     if training and command:
         raise UsageError("training steps are timed in torch here: --training goes without --runner")
+    planned = networks * len(spaces)
+    if correct and planned < FEWEST_NETWORKS:
+        raise UsageError(
+            f"a correction needs at least {FEWEST_NETWORKS} timed networks, not {planned}: "
+            f"give --networks {-(-FEWEST_NETWORKS // len(spaces))} or more"
+        )
     threads_used = threads or threads_of(table)
     runner: Runner
     if training:
@@ -106,9 +167,13 @@ def verify_on(
         )
     else:
         runner = runner_for(table.info.conditions, command=command, threads=threads)
+    bare = (table.column("train_ms") if training else table).uncorrected()
     drawn = []
     for name, space in spaces.items():
-        drawn += [(name, network) for network in draw(space, networks, seed=seed)]
+        genes = (near or {}).get(name, ())
+        own = draw_spread(space, bare, networks, seed=seed, near=genes)
+        drawn += [(name, network) for network in own]
+    path = table.path.with_suffix(".training.verify.journal" if training else ".verify.journal")
     timed, blocks = time_networks(
         drawn,
         runner,
@@ -116,34 +181,42 @@ def verify_on(
         seconds=seconds,
         seed=seed,
         subject=training_subject if training else network_subject,
+        journal=path,
         watch=watch,
     )
     timed_as = _of_training(table) if training else table
-    return verify(
+    verdict = verify(
         table,
         timed,
         column="train_ms" if training else None,
         correct=correct,
-        unreliable=all_remarks(timed_as, runner, blocks, threads=threads_used),
+        force=force,
+        spaces=spaces,
+        under=Circumstances(
+            unreliable=all_remarks(timed_as, runner, blocks),
+            loaded=load_remarks(timed_as, runner, blocks),
+            disturbed=disturbed_share(blocks),
+            call_ms=0.0 if training else _call_ms(runner, blocks),
+        ),
     )
+    path.unlink(missing_ok=True)
+    return verdict
+
+
+def _call_ms(runner: Runner, blocks: Sequence[Quality]) -> float:
+    """What an empty graph takes: a whole network does, and its rows do not."""
+    if runner.in_process:
+        return statistics.median(block.call_ms for block in blocks)
+    with suppress(TableError):
+        run = runner.open(empty_graph())
+        return statistics.median(run() for _ in range(runner.fewest_rounds))
+    return 0.0
 
 
 def _of_training(table: Table) -> Table:
     """The table with the conditions of its training steps, which have no reference kernel."""
     info = replace(table.info, conditions=table.info.training or {}, reference_ms=None)
     return replace(table, info=info)
-
-
-def draw(space: SearchSpace, count: int, *, seed: int) -> list[Architecture]:
-    """Distinct networks, uniform over gene tuples; fewer only if the space has no more."""
-    networks: dict[str, Architecture] = {}
-    rng = stream(seed, f"verify {space.name}", 0)
-    for _ in range(MOST_TRIES * count):
-        if len(networks) == count:
-            break
-        network = space.decode([int(rng.integers(size)) for size in space.gene_sizes])
-        networks.setdefault(network.digest, network)
-    return list(networks.values())
 
 
 def network_subject(key: str, network: Architecture) -> Subject:
@@ -164,27 +237,35 @@ def time_networks(
     seconds: float,
     seed: int,
     subject: Callable[[str, Architecture], Subject] | None = None,
+    journal: Path | None = None,
     watch: Watch = ignore,
 ) -> tuple[list[Timed], list[Quality]]:
-    """Time whole networks, twice, each time interleaved; each in the state a loop leaves it in."""
+    """Time whole networks, twice, each time interleaved; each in the state a loop leaves it in.
+
+    ``seconds``: what a network may take in all. ``journal``: a file from which timing goes on.
+    """
     make = subject or network_subject
-    subjects = [make(network.digest, network) for _, network in networks]
-    passes: list[dict[str, float]] = []
+    by_digest = {network.digest: make(network.digest, network) for _, network in networks}
+    first: dict[str, float] = {}
+    second: dict[str, float] = {}
     qualities: list[Quality] = []
-    # Twice: what both differ by is noise of the machine, which no table can be blamed for.
-    for number in (1, 2):
-        pace = Pace(f"measurement {number} of 2", len(subjects))
-        times: dict[str, float] = {}
-        blocks = measure(
-            subjects, runner, threads=threads, seconds_per_row=seconds / LOOPED, seed=seed + number
-        )
-        for block in blocks:
-            for digest, timing in block.timings.items():
-                times[digest] = timing.latency_ms
-            qualities.append(block.quality)
-            watch(pace.at(len(times)))
-        passes.append(times)
-    first, second = passes
+    with nullcontext() if journal is None else Journal(journal, runner.conditions()) as kept:
+        if kept is not None:
+            first, second = _kept_passes(kept)
+            qualities += kept.blocks
+        missing = [by_digest[digest] for digest in by_digest if digest not in second]
+        told = _Told(len(by_digest), len(missing), seconds, watch)
+        told.at(0.0)
+        for pair in measure_twice(
+            missing, runner, threads=threads, seconds=seconds, seed=seed, tick=told.within
+        ):
+            for number, (block, times) in enumerate(zip(pair, (first, second), strict=True), 1):
+                if kept is not None:
+                    named = {f"{digest} {number}": t for digest, t in block.timings.items()}
+                    kept.add(replace(block, timings=named))
+                times.update({digest: t.latency_ms for digest, t in block.timings.items()})
+                qualities.append(block.quality)
+            told.done(len(pair[0].timings))
     timed = [
         Timed(
             space=space,
@@ -197,61 +278,233 @@ def time_networks(
     return timed, qualities
 
 
+def _kept_passes(journal: Journal) -> tuple[dict[str, float], dict[str, float]]:
+    """The first and second measurements that a journal holds, by digest."""
+    passes: tuple[dict[str, float], dict[str, float]] = ({}, {})
+    for key, timing in journal.rows.items():
+        digest, _, number = key.partition(" ")
+        passes[int(number) - 1][digest] = timing.latency_ms
+    return passes
+
+
+class _Told:
+    """Tells where the timing of networks stands, every few seconds.
+
+    Before any block is done, what is left is what the networks may take; then what they took.
+    """
+
+    def __init__(self, planned: int, missing: int, seconds: float, watch: Watch) -> None:
+        self._planned, self._missing, self._watch = planned, missing, watch
+        self._seconds, self._done = seconds, 0
+        self._start = self._last = time.monotonic()
+
+    def done(self, count: int) -> None:
+        """A block of so many networks is done."""
+        self._done += count
+        self.at(0.0)
+
+    def within(self, share: float, networks: int) -> None:
+        """A share of the next block, of so many networks, is done."""
+        if time.monotonic() - self._last >= TOLD_EVERY_SECONDS:
+            self.at(share * networks)
+
+    def at(self, more: float) -> None:
+        """Tell it now; ``more``: about how many networks of the next block are done."""
+        self._last = time.monotonic()
+        gone = self._last - self._start
+        left = self._missing - self._done
+        if self._done:
+            eta = (left - more) * gone / (self._done + more)
+        else:
+            eta = max(left * self._seconds - gone, 0.0)
+        self._watch(
+            Progress(
+                what="network",
+                done=self._planned - left,
+                planned=self._planned,
+                seconds=gone,
+                eta_seconds=eta,
+            )
+        )
+
+
 def verify(
     table: Table,
     timed: Sequence[Timed],
     *,
     column: str | None = None,
     correct: bool = False,
+    force: bool = False,
     seen: Sequence[Timed] = (),
-    unreliable: Sequence[str] = (),
+    spaces: Mapping[str, SearchSpace] | None = None,
+    under: Circumstances | None = None,
 ) -> Verdict:
     """Audit the table on timed networks and store the audit with it.
 
-    With ``correct``, a correction is fitted to ``seen``, or to every second network of each space,
-    and the audit is of the others. A correction that the table had is replaced. ``column``: hold
-    that column of the table against the networks, not its latencies; the verdict's table is then
-    that column.
+    With ``correct``, a correction is fitted to all of them, and the audit is by corrections that
+    have not seen the network; or it is fitted to ``seen``, and the audit is of the others. A
+    correction that the table had is replaced, unless something speaks against the new one and
+    ``force`` is not given. ``column``: hold that column of the table against the networks, not its
+    latencies; the verdict's table is then that column. ``spaces``: whose fastest networks must not
+    be priced below the least that was timed.
     """
     if len(timed) < FEWEST:
         raise TableError(f"an audit needs at least {FEWEST} timed networks, not {len(timed)}")
+    under = under or Circumstances()
     whole = table
     if column is not None:
         table = whole.column(column)
-    held = list(timed)
-    before = None
+    found = _Found(table, _estimates(table, timed))
+    bare: list[Estimate] = []
+    refused: list[str] = []
     if correct:
-        if not seen:
-            seen, held = _halves(timed)
-        bare = table.uncorrected()
-        # On the same networks: two halves differ by chance already.
-        before = _audit(bare, held)
-        table = replace(table, info=replace(table.info, correction=_correction(bare, seen)))
-    every = _audit(table, held)
-    spaces = {}
-    for name in dict.fromkeys(one.space for one in held):
-        spaces[name] = _audit(table, [one for one in held if one.space == name])
-    stored = StoredAudit(
-        date=f"{datetime.now(UTC):%Y-%m-%d}",
-        corrected=table.correction is not None,
-        every=every,
-        spaces=spaces,
-        unreliable=tuple(unreliable),
-    )
-    info = replace(table.info, audit=stored)
+        corrected = _corrected(table.uncorrected(), timed, seen, under.call_ms)
+        bare = _estimates(table.uncorrected(), timed)
+        if corrected.table.correction is not None:
+            refused = [f"fitted under load: {reason}" for reason in under.loaded]
+            refused += _worse(bare, corrected.estimates, timed)
+            refused += _too_low(corrected.table, spaces or {}, timed)
+        if refused and not force:
+            bare = []
+        else:
+            found, refused = corrected, []
+    stored = _stored(found, bare, timed, under)
+    info = replace(found.table.info, audit=stored)
+    before = None
+    if bare:
+        before = audit(bare, [one.first_ms for one in timed], [one.second_ms for one in timed])
     return Verdict(
         table=_store(whole, column, info),
-        every=every,
-        spaces=spaces,
+        every=stored.every,
+        spaces=stored.spaces,
         before=before,
-        held=held,
-        unreliable=unreliable,
+        held=timed,
+        estimates=found.estimates,
+        unreliable=under.unreliable,
+        refused=refused,
     )
 
 
-def _correction(bare: Table, seen: Sequence[Timed]) -> Correction | None:
+@dataclass(frozen=True)
+class _Found:
+    """A table, and what it says of the timed networks, none of which its correction has seen."""
+
+    table: Table
+    estimates: Sequence[Estimate]
+
+
+def _estimates(table: Table, timed: Sequence[Timed]) -> list[Estimate]:
+    return [table.estimate(one.network) for one in timed]
+
+
+def _corrected(
+    bare: Table, timed: Sequence[Timed], seen: Sequence[Timed], call_ms: float
+) -> _Found:
+    """The table with a correction, and estimates by corrections that others taught."""
+
+    def taught_by(networks: Sequence[Timed]) -> Table:
+        return replace(
+            bare, info=replace(bare.info, correction=_correction(bare, networks, call_ms))
+        )
+
+    if seen:
+        table = taught_by(seen)
+        return _Found(table, _estimates(table, timed))
+    # Networks come in the order of their latencies, so that every fold has some of each range.
+    fold = np.arange(len(timed)) % FOLDS
+    estimates: dict[int, Estimate] = {}
+    for number in range(FOLDS):
+        others = [one for one, own in zip(timed, fold, strict=True) if own != number]
+        # Two networks fewer than a correction needs is no reason to audit none.
+        taught = taught_by(others) if len(others) >= FEWEST_NETWORKS else taught_by(timed)
+        for place in np.flatnonzero(fold == number).tolist():
+            estimates[place] = taught.estimate(timed[place].network)
+    return _Found(taught_by(timed), [estimates[place] for place in range(len(timed))])
+
+
+def _correction(bare: Table, seen: Sequence[Timed], call_ms: float) -> Correction | None:
     parts = [_parts(bare, one.network) for one in seen]
-    return fit_correction(parts, [one.latency_ms for one in seen])
+    measured = [one.latency_ms for one in seen]
+    fastest = _fastest(seen)
+
+    def allowed(correction: Correction) -> bool:
+        for place, one in enumerate(seen):
+            if (
+                one in fastest
+                and correction.latency_ms(parts[place]) < LEAST_PRICE * one.latency_ms
+            ):
+                return False
+        return True
+
+    return fit_correction(parts, measured, call_ms=call_ms, allowed=allowed)
+
+
+def _fastest(timed: Sequence[Timed]) -> list[Timed]:
+    """The fastest network of every space."""
+    fastest: dict[str, Timed] = {}
+    for one in timed:
+        if one.space not in fastest or one.latency_ms < fastest[one.space].latency_ms:
+            fastest[one.space] = one
+    return list(fastest.values())
+
+
+def _worse(
+    before: Sequence[Estimate], after: Sequence[Estimate], timed: Sequence[Timed]
+) -> list[str]:
+    """Where a correction is worse than none, a line each."""
+    measured = np.array([one.latency_ms for one in timed])
+
+    def errors(estimates: Sequence[Estimate]) -> NDArray[np.float64]:
+        estimated = np.array([estimate.latency_ms for estimate in estimates])
+        return np.asarray(estimated / measured - 1)
+
+    if len(timed) < 2 * BANDS:
+        return []
+    return [
+        f"it is worse than none for networks of {low:.3g} to {high:.3g} ms"
+        for low, high in worse_bands(errors(before), errors(after), measured)
+    ]
+
+
+def _too_low(table: Table, spaces: Mapping[str, SearchSpace], timed: Sequence[Timed]) -> list[str]:
+    """Where a space's fastest network is priced below the least that was timed, a line each."""
+    lines = []
+    for one in _fastest(timed):
+        if one.space not in spaces:
+            continue
+        costs = space_costs(spaces[one.space], [table])
+        least_ms, _ = costs.extreme(latency_metric(table.name))
+        if least_ms < LEAST_PRICE * one.latency_ms:
+            lines.append(
+                f"it prices the fastest network of {one.space} at {least_ms:.3g} ms, "
+                f"and the least that was timed is {one.latency_ms:.3g} ms"
+            )
+    return lines
+
+
+def _stored(
+    found: _Found, bare: Sequence[Estimate], timed: Sequence[Timed], under: Circumstances
+) -> StoredAudit:
+    """The audit as the table keeps it."""
+    first = [one.first_ms for one in timed]
+    second = [one.second_ms for one in timed]
+    spaces = {}
+    for name in dict.fromkeys(one.space for one in timed):
+        places = [place for place, one in enumerate(timed) if one.space == name]
+        spaces[name] = audit(
+            [found.estimates[place] for place in places],
+            [first[place] for place in places],
+            [second[place] for place in places],
+        )
+    return StoredAudit(
+        date=f"{datetime.now(UTC):%Y-%m-%d}",
+        corrected=found.table.correction is not None,
+        every=audit(found.estimates, first, second),
+        spaces=spaces,
+        unreliable=tuple(under.unreliable),
+        bands=band_audits(found.estimates, first, second, bare),
+        disturbed=round(under.disturbed, 4),
+    )
 
 
 def _store(whole: Table, column: str | None, info: TableInfo) -> Table:
@@ -273,15 +526,9 @@ def conditions_changed(table: Table, runner: Runner) -> list[str]:
     return lines
 
 
-def all_remarks(
-    table: Table, runner: Runner, blocks: Sequence[Quality], *, threads: int
-) -> list[str]:
-    """What makes an audit doubtful, a line each.
-
-    That is a machine that is not quiet, and conditions or a pace other than the table's.
-    """
-    lines = remarks(blocks, threads=threads) if runner.in_process else []
-    lines += conditions_changed(table, runner)
+def load_remarks(table: Table, runner: Runner, blocks: Sequence[Quality]) -> list[str]:
+    """Where a machine was not quiet, or not as fast as when the table was built, a line each."""
+    lines = remarks(blocks) if runner.in_process else []
     then = table.info.reference_ms
     now = float(np.median([block.reference_ms for block in blocks])) if blocks else 0.0
     if then and now and abs(now / then - 1) > OTHER_PACE:
@@ -291,26 +538,18 @@ def all_remarks(
     return lines
 
 
+def all_remarks(table: Table, runner: Runner, blocks: Sequence[Quality]) -> list[str]:
+    """What makes an audit doubtful, a line each.
+
+    That is a machine that is not quiet, and conditions or a pace other than the table's.
+    """
+    return [*load_remarks(table, runner, blocks), *conditions_changed(table, runner)]
+
+
 def threads_of(table: Table) -> int:
     """The threads a table was made with, 1 if it does not say."""
     stated = table.info.conditions.get("threads", 1)
     return stated if isinstance(stated, int) else 1
-
-
-def _halves(timed: Sequence[Timed]) -> tuple[list[Timed], list[Timed]]:
-    """Every second network of each space, and the others."""
-    seen: list[Timed] = []
-    held: list[Timed] = []
-    for name in dict.fromkeys(one.space for one in timed):
-        own = [one for one in timed if one.space == name]
-        seen += own[::2]
-        held += own[1::2]
-    return seen, held
-
-
-def _audit(table: Table, timed: Sequence[Timed]) -> Audit:
-    estimates = [table.estimate(one.network) for one in timed]
-    return audit(estimates, [one.first_ms for one in timed], [one.second_ms for one in timed])
 
 
 def _parts(table: Table, network: Architecture) -> Parts:

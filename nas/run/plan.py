@@ -52,14 +52,14 @@ class Plan:
 
     def lines(self) -> list[str]:
         """What will be done, a line each, for people."""
-        lines = [f"space      {self.space}, {self.space.distinct:,} networks"]
+        # First of all: hours are spent on a table that may be far off.
+        lines = [f"audit      {table.name}: {self._reliability(table)}" for table in self.tables]
+        lines.append(f"space      {self.space}, {self.space.distinct:,} networks")
         lines += [_device_line(table, self.domain) for table in self.tables]
         lines += [
             f"spread     {table.name}: {spread(self.domain, latency_metric(table.name))}"
             for table in self.tables
         ]
-        # Said before hours are spent on a table that may be far off.
-        lines += [f"audit      {table.name}: {table.info.reliability}" for table in self.tables]
         lines += self.evaluator.lines()
         lines.append(
             f"strategy   {self.settings.method.strategy}, seed {self.settings.method.seed}"
@@ -81,6 +81,11 @@ class Plan:
             lines.append(_bounds_line(self.domain))
         lines += [_margin_line(device, margin) for device, margin in self.margins.items()]
         return lines
+
+    def _reliability(self, table: Table) -> str:
+        """How far off the table is, at the latency that is asked for if it is the first device."""
+        latency_ms = self.settings.bounds.latency_ms if table is self.tables[0] else None
+        return table.info.reliability(latency_ms)
 
     def default_folder(self) -> Path:
         """``runs/SPACE-DEVICE-TIME``."""

@@ -9,6 +9,7 @@ from nas.cost.confidence import Margin, margin, sure_latency_ms
 from nas.cost.costs import latency_metric, plain_metric, space_costs, sure_metric
 from nas.domain import Bound, Domain
 from nas.errors import UsageError
+from nas.latency.correction import Correction
 from nas.latency.estimate import Estimate
 from nas.latency.rows import Row
 from search_spaces import fbnet
@@ -45,6 +46,30 @@ def test_every_network_drawn_keeps_the_bound_and_little_is_lost(row_sd, common, 
     assert (exact <= upper).all()
     near = linear > 0.93 * upper
     assert np.median((linear / exact - 1)[near]) < 0.008
+
+
+@pytest.mark.parametrize("upper", [42.0, 60.0, 75.0, 120.0])
+@pytest.mark.parametrize("fitted", [(55.0, 65.0), (20.0, 30.0), (150.0, 200.0)])
+def test_every_network_drawn_keeps_the_bound_outside_of_what_the_table_was_fitted_to(upper, fitted):
+    space, plain = fbnet.space(), spread_table(0.1, 0.05)
+    low, high = fitted
+    made = Correction(slopes={"*": 1.0}, common_sd=0.05, low_ms=low, high_ms=high)
+    table = replace(plain, info=replace(plain.info, correction=made))
+    found = margin(space, table, upper, 0.95)
+    assert (found.stretch > 1) == (not low < upper / (1 + 1.645 * 0.05) < high)
+    name = sure_metric("pixel1", 0.95)
+    domain = Domain(space, space_costs(space, [table], {"pixel1": found}), [Bound(name, upper)])
+    for genes in domain.sample_many(40, np.random.default_rng(0)):
+        assert sure_latency_ms(table.estimate(space.decode(genes)), 0.95) <= upper
+
+
+def test_a_table_that_prices_networks_below_nothing_ends_in_no_traceback():
+    """Corrections from before the constant was bounded could."""
+    space, plain = fbnet.space(), spread_table(0.1, 0.05)
+    made = Correction(slopes={"*": 1.0}, constant_ms=-30.0, common_sd=0.05)
+    table = replace(plain, info=replace(plain.info, correction=made))
+    for upper in (0.05, 1.0, 20.0):
+        assert margin(space, table, upper, 0.95).sigma_ms > 0
 
 
 def test_the_linear_bound_is_never_below_the_root():

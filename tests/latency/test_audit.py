@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nas.latency.audit import StoredAudit, audit
+from nas.latency.audit import StoredAudit, audit, band_audits
 from nas.latency.estimate import Estimate
 from nas.latency.info import ColumnInfo
 
@@ -64,5 +64,20 @@ def stored(every, unreliable=()):
     ],
 )
 def test_a_search_hears_first_what_the_audit_says(info, said):
-    assert said in info.reliability
-    assert info.reliability.startswith("POOR") == said.startswith("POOR")
+    assert said in info.reliability()
+    assert info.reliability().startswith("POOR") == said.startswith("POOR")
+
+
+def test_an_audit_has_thirds_and_tells_the_one_that_is_asked_for():
+    ms = [3.0, 1.0, 2.0, 10.0, 11.0, 12.0]
+    off = [1.1, 1.1, 1.1, 1.0, 1.0, 1.0]
+    estimated = estimates([value * factor for value, factor in zip(ms, off, strict=True)])
+    bands = band_audits(estimated, ms, ms, before=estimates(ms))
+    assert [(band.low_ms, band.high_ms) for band in bands] == [(1, 2), (3, 10), (11, 12)]
+    assert bands[0].audit.mape == pytest.approx(0.1)
+    assert [band.before for band in bands] == [0, 0, 0]
+    info = ColumnInfo(audit=replace(stored(GOOD), bands=bands, disturbed=0.12))
+    assert "12 % of the timings were disturbed" in info.reliability()
+    assert info.reliability(1.5).startswith("off by 10.0 % in the mean of 2 whole networks of 1 to")
+    assert info.reliability(500.0).startswith("off by 0.0 % in the mean of 2 whole networks of 11")
+    assert band_audits(estimated[:5], ms[:5], ms[:5]) == ()

@@ -3,7 +3,7 @@ the other half."""
 
 import numpy as np
 import pytest
-from made_up import ByName
+from made_up import ByName, Killed
 
 from nas.errors import TableError
 from nas.latency.table import Table
@@ -57,12 +57,45 @@ def test_a_correction_is_audited_on_networks_it_has_not_seen(table):
     found = verify.verify(table, networks, correct=True)
     assert found.before.mape > 0.1
     assert found.every.mape < 0.03
-    assert found.every.networks == len(found.held) == 20
+    assert found.every.networks == len(found.held) == 40
     assert found.every.coverage_90 >= 0.8
+    assert [band.before > 0.1 > band.audit.mape for band in found.bands] == [True] * 3
     again = Table.load(table.path)
+    assert again.info.audit.bands == found.bands
     assert again.estimate(networks[1].network).latency_ms == pytest.approx(
         networks[1].latency_ms, rel=0.1
     )
+
+
+def test_a_correction_of_noise_finds_none_better_and_flatters_nobody(table):
+    rng = np.random.default_rng(3)
+    networks = timed(table, lambda ms, layers: ms * (1 + 0.1 * rng.normal()))
+    found = verify.verify(table, networks, correct=True)
+    assert found.every.mape > 0.06
+
+
+def test_a_correction_that_was_fitted_under_load_is_not_stored(table):
+    networks = timed(table, lambda ms, layers: 1.2 * ms)
+    under = verify.Circumstances(loaded=["another load"], disturbed=0.4)
+    found = verify.verify(table, networks, correct=True, under=under)
+    assert found.refused == ["fitted under load: another load"]
+    assert found.table.correction is None
+    assert found.before is None
+    assert found.every.mape > 0.1
+    assert Table.load(table.path).info.audit.disturbed == 0.4
+    forced = verify.verify(table, networks, correct=True, under=under, force=True)
+    assert forced.table.correction is not None
+    assert forced.refused == []
+
+
+def test_a_price_below_the_least_that_was_timed_is_refused(table):
+    """The fastest network of the space was not among those timed, and is priced far lower."""
+    networks = sorted(timed(table, lambda ms, layers: 1.2 * ms), key=lambda one: one.latency_ms)[
+        20:
+    ]
+    found = verify.verify(table, networks, correct=True, spaces={"toy": SPACE})
+    assert any("the least that was timed is" in reason for reason in found.refused)
+    assert Table.load(table.path).correction is None
 
 
 def test_a_second_correction_replaces_the_first(table):
@@ -95,11 +128,39 @@ def test_whole_networks_are_timed_twice(monkeypatch):
             return lambda: ms
 
     runner = Steady()
-    found, blocks = verify.time_networks(networks, runner, threads=1, seconds=0.01, seed=0)
+    said = []
+    found, blocks = verify.time_networks(
+        networks, runner, threads=1, seconds=0.01, seed=0, watch=said.append
+    )
     assert len(runner.opened) == 10
     assert sorted(one.first_ms for one in found) == [1, 2, 3, 4, 5]
     assert sorted(one.second_ms for one in found) == [6, 7, 8, 9, 10]
     assert len(blocks) == 2
+    assert (said[0].done, said[0].eta_seconds) == (0, pytest.approx(0.05, abs=0.02))
+    assert (said[-1].done, said[-1].eta_seconds) == (5, 0)
+
+
+def test_what_was_timed_before_a_kill_is_not_timed_again(monkeypatch, tmp_path):
+    monkeypatch.setattr(verify, "network_graph", lambda network: network.digest.encode())
+    monkeypatch.setattr(timing, "BLOCK_NETWORKS", 2)
+    networks = [("toy", network) for network in draw(SPACE, 6, seed=0)]
+
+    class Named(ByName):
+        def open(self, model):
+            if self.stop_after is not None and len(self.opened) >= self.stop_after:
+                raise Killed
+            self.opened.append(model.decode())
+            return lambda: 1.0
+
+    settings = {"threads": 1, "seconds": 0.01, "seed": 0, "journal": tmp_path / "kept.journal"}
+    with pytest.raises(Killed):
+        verify.time_networks(networks, Named(stop_after=6), **settings)
+    again = Named()
+    found, blocks = verify.time_networks(networks, again, **settings)
+    # Two of a block, each opened twice, were done; the torn block is timed anew.
+    assert len(again.opened) == 8
+    assert len(found) == 6
+    assert len(blocks) == 6
 
 
 def test_a_search_says_what_is_known_of_its_table(table):

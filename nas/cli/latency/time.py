@@ -94,7 +94,7 @@ def command(
         seed=seed,
         watch=ignore if as_json else say,
     )
-    remarks = all_remarks(table, timer, blocks, threads=count)
+    remarks = all_remarks(table, timer, blocks)
     rows = [_compared(one, table) for one in timed]
     if as_json:
         print_json({"device": table.name, "networks": rows, "unreliable": remarks})

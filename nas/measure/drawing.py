@@ -1,0 +1,171 @@
+"""Which whole networks a table is held against: spread over all latencies that a space reaches.
+
+Networks drawn at random over genes crowd in the middle of a space, and a search does not stay
+there. So the fastest and the slowest network are taken, then one after the other of bands of equal
+width in the logarithm of the latency. Every second network of a band is the one with the most macs
+of several, as a search prefers what computes much in its time. Near a front, the front's own
+networks and their neighbours are taken, too.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.arch import Architecture
+from nas.cost.compiled import Compiled
+from nas.cost.costs import latency_metric, space_costs
+from nas.latency.table import Table
+from nas.space import SearchSpace
+from nas.statistics import rng as stream
+from nas.trial import Genes
+
+__all__ = ["draw", "draw_spread"]
+
+MOST_TRIES = 100
+BANDS = 12
+CANDIDATES = 16
+"""Networks of a band among which the one with the most macs is taken."""
+TILTS, DRAWS, STEEPEST = 25, 256, 120.0
+"""Mean latencies tried, networks drawn of each, and how steep the last ones are."""
+NEAR_SHARE = 3
+"""One network in so many is near the front that was given, at most."""
+
+
+def draw(space: SearchSpace, count: int, *, seed: int) -> list[Architecture]:
+    """Distinct networks, uniform over gene tuples; fewer only if the space has no more."""
+    networks: dict[str, Architecture] = {}
+    rng = stream(seed, f"verify {space.name}", 0)
+    for _ in range(MOST_TRIES * count):
+        if len(networks) == count:
+            break
+        network = space.decode([int(rng.integers(size)) for size in space.gene_sizes])
+        networks.setdefault(network.digest, network)
+    return list(networks.values())
+
+
+def draw_spread(
+    space: SearchSpace, table: Table, count: int, *, seed: int, near: Sequence[Genes] = ()
+) -> list[Architecture]:
+    """Distinct networks over the whole range of latencies, the fastest first.
+
+    ``near``: genes of a front, whose networks and neighbours make up to a third of the networks.
+    Fewer than ``count`` only if the space has no more.
+    """
+    costs = space_costs(space, [table])
+    chosen = _Chosen(space)
+    ends = [costs.extreme(latency_metric(table.name), largest=largest) for largest in (False, True)]
+    for _, genes in ends:
+        chosen.add(genes)
+    if near:
+        _add_near(chosen, near, count // NEAR_SHARE, seed)
+    _add_bands(chosen, costs, table, (ends[0][0], ends[1][0]), count, seed)
+    if len(chosen.networks) < count:
+        for network in draw(space, 2 * count, seed=seed):
+            if len(chosen.networks) < count:
+                chosen.networks.setdefault(network.digest, network)
+    networks = list(chosen.networks.values())[:count]
+    return sorted(networks, key=lambda network: table.estimate(network).latency_ms)
+
+
+class _Chosen:
+    """Distinct networks."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.space = space
+        self.networks: dict[str, Architecture] = {}
+
+    def add(self, genes: Genes) -> None:
+        network = self.space.decode(genes)
+        self.networks.setdefault(network.digest, network)
+
+
+def _add_near(chosen: _Chosen, near: Sequence[Genes], count: int, seed: int) -> None:
+    """Networks of a front, evenly, and then networks that differ from one of them by one gene."""
+    full = len(chosen.networks) + count
+    rng = stream(seed, f"verify near {chosen.space.name}", 0)
+    places = np.linspace(0, len(near) - 1, min(len(near), max(1, count // 2)))
+    for place in places.round().astype(int):
+        chosen.add(near[place])
+    sizes = chosen.space.gene_sizes
+    for _ in range(MOST_TRIES * count):
+        if len(chosen.networks) >= full:
+            return
+        genes = list(near[int(rng.integers(len(near)))])
+        gene = int(rng.integers(len(genes)))
+        genes[gene] = int(rng.integers(sizes[gene]))
+        chosen.add(tuple(genes))
+
+
+def _add_bands(
+    chosen: _Chosen,
+    costs: Compiled,
+    table: Table,
+    ends_ms: tuple[float, float],
+    count: int,
+    seed: int,
+) -> None:
+    """Networks of bands of latency, in turn, until there are ``count``."""
+    low_ms, high_ms = ends_ms
+    if not 0 < low_ms < high_ms:
+        return
+    metric = latency_metric(table.name)
+    pool = _pool(costs, metric, seed)
+    prices = costs.price(pool)
+    latencies, macs = prices[:, costs.column(metric)], prices[:, costs.column("macs")]
+    edges = np.geomspace(low_ms, high_ms, BANDS + 1)
+    band_of = np.clip(np.searchsorted(edges, latencies, side="right") - 1, 0, BANDS - 1)
+    members = [np.flatnonzero(band_of == band) for band in range(BANDS)]
+    rng = stream(seed, f"verify {chosen.space.name} bands", 0)
+    for turn in range(MOST_TRIES * count):
+        band = turn % BANDS
+        if len(chosen.networks) >= count or not any(map(len, members)):
+            return
+        if not len(members[band]):
+            continue
+        number = CANDIDATES if (turn // BANDS + band) % 2 else 1
+        candidates = rng.choice(members[band], size=number)
+        best = candidates[int(macs[candidates].argmax())]
+        chosen.add(tuple(map(int, pool[best])))
+
+
+def _pool(costs: Compiled, metric: str, seed: int) -> NDArray[np.int64]:
+    """Genes of networks of all latencies: (tilts times draws, number of choices).
+
+    Counting the networks inside every band exactly would take minutes in a large space. Drawn with
+    the probability of an option falling, or rising, exponentially with its latency, networks of any
+    mean latency are as random as that mean allows.
+    """
+    low, high = costs.extreme(metric)[0], costs.extreme(metric, largest=True)[0]
+    pool = []
+    for place, tilt in enumerate(np.linspace(-STEEPEST, STEEPEST, TILTS)):
+        rng = stream(seed, f"verify {costs.space.name} tilt", place)
+        pool.append(_tilted(costs, metric, tilt / (high - low), rng))
+    return np.concatenate(pool)
+
+
+def _tilted(
+    costs: Compiled, metric: str, tilt: float, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Networks drawn with probability in proportion to exp(tilt * latency)."""
+    space, column = costs.space, costs.column(metric)
+    steps = list(zip(space.chain, costs.values, strict=True))
+    # From the last slot back: per state and option, the weight of all that may follow.
+    weights: list[NDArray[np.float64]] = []
+    after = np.ones(int(space.chain[-1].next.max()) + 1)
+    for step, values in reversed(steps):
+        weight = np.exp(tilt * values[:, :, column]) * after[step.next]
+        # Only proportions matter, and a long chain would leave the range of floats.
+        weight /= weight.max()
+        weights.append(weight)
+        after = weight.sum(axis=1)
+    states = np.zeros(DRAWS, np.int64)
+    columns = []
+    for slot, (step, weight) in enumerate(zip(space.chain, reversed(weights), strict=True)):
+        share = np.cumsum(weight, axis=1)
+        share /= share[:, -1:]
+        options = (rng.random(DRAWS)[:, None] > share[states]).sum(axis=1)
+        genes = [space.slot_genes(slot, int(option)) for option in range(weight.shape[1])]
+        columns.append(np.array(genes, np.int64).reshape(len(genes), -1)[options])
+        states = step.next[states, options]
+    return np.concatenate(columns, axis=1)

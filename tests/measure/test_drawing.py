@@ -1,0 +1,44 @@
+"""Networks that a table is held against reach from the fastest to the slowest of a space."""
+
+import numpy as np
+
+from nas import catalog
+from nas.cost.costs import latency_metric, space_costs
+from nas.measure.drawing import draw_spread
+from nas.testing.toys import toy_space
+from search_spaces import fbnet
+
+SPACE = fbnet.space(resolution=32, classes=10)
+TABLE = catalog.device("pixel3")
+
+
+def latencies(networks):
+    return [TABLE.estimate(network).latency_ms for network in networks]
+
+
+def test_they_are_spread_and_hold_both_ends():
+    found = latencies(draw_spread(SPACE, TABLE, 30, seed=0))
+    costs = space_costs(SPACE, [TABLE])
+    low = costs.extreme(latency_metric("pixel3"))[0]
+    high = costs.extreme(latency_metric("pixel3"), largest=True)[0]
+    assert found == sorted(found)
+    assert np.allclose([found[0], found[-1]], [low, high])
+    # No quarter of the range, by factors, is left out; random genes would all lie in the middle.
+    counts, _ = np.histogram(found, np.geomspace(0.999 * low, 1.001 * high, 5))
+    assert counts.min() >= 4
+
+
+def test_they_are_distinct_and_follow_the_seed():
+    first = draw_spread(SPACE, TABLE, 20, seed=1)
+    assert len({network.digest for network in first}) == 20
+    assert first == draw_spread(SPACE, TABLE, 20, seed=1)
+    assert first != draw_spread(SPACE, TABLE, 20, seed=2)
+    assert len(draw_spread(toy_space(1), TABLE, 100, seed=0)) == 12
+
+
+def test_a_third_of_them_is_near_a_front():
+    front = [(0,) * 22, (4,) * 22, (2, 3) * 11]
+    found = draw_spread(SPACE, TABLE, 30, seed=0, near=front)
+    digests = {network.digest for network in found}
+    assert {SPACE.decode(genes).digest for genes in front} <= digests
+    assert len(found) == 30
