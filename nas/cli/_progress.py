@@ -65,7 +65,9 @@ class Live:
 
     def watch(self, progress: Progress[Trial]) -> None:
         """Show a study's progress; a log gets no line before the first trial."""
-        self._show(progress, _study_text(progress), "trial", loggable=progress.last is not None)
+        # The rungs of a race call themselves something else.
+        unit = "trial" if progress.what == "trials" else progress.what
+        self._show(progress, _study_text(progress), unit, loggable=progress.last is not None)
 
     def prepare(self, progress: Progress[object]) -> None:
         """Show where the work before the first trial stands."""

@@ -34,10 +34,19 @@ def command(run: Path, as_json: bool) -> None:
         fronts = {}
         for device, trials in opened.device_fronts().items():
             fronts[device] = [trial.number for trial in trials]
-        print_json({"run": str(run), "front": opened.front_rows(), "device_fronts": fronts})
+        print_json(
+            {
+                "run": str(run),
+                "rungs": opened.rungs_json(),
+                "front": opened.front_rows(),
+                "device_fronts": fronts,
+            }
+        )
         return
     click.echo(opened.front_text())
     if len(opened.devices) > 1:
         click.echo(f"\n{opened.devices_text()}")
+    if opened.race_text():
+        click.echo(f"\n{opened.race_text()}")
     sizes = f"{counted(len(opened.trials), 'trial')}, {len(opened.front_trials)} on the front"
     click.echo(f"\n{sizes}{failures}; {run}/front.png, {run}/front.csv")

@@ -20,6 +20,7 @@ from nas.cli._options import (
 from nas.cli._progress import Live
 from nas.errors import RunError, UsageError
 from nas.record import environment, runfile
+from nas.record.race import last_rules
 from nas.run.bounds import AIMS
 from nas.run.execute import Result, check_free, execute
 from nas.run.plan import plan
@@ -71,7 +72,10 @@ Examples:
   nas search --space mnasnet --device pixel --strategy rl --reward mnasnet_soft --target 60ms \\
       --trials 500
   nas search --space mnasnet --device pixel --warm mnasnet_a1,mnasnet_b1
+  nas search --space mnasnet --device pixel --latency 60ms --time 2h --race
+  nas search --space mnasnet --device pixel --trials 64 --race eta=2,rungs=4
   nas search --resume runs/photos --time 2h
+  nas search --resume runs/photos --race
   nas search --space fbnet --device pixel --workers 8 --trial-timeout 10m --trials 500
   nas search --space fbnet --device pixel --ray 10.0.0.1:6379 --workers 64 --gpus 1 \\
       --scheduler asha --time 8h
@@ -186,6 +190,15 @@ Examples:
     metavar="TIME",
     callback=in_seconds,
     help="Time to end the trials within, such as 5m; a supernet is trained before them.",
+)
+@click.option(
+    "--race",
+    is_flag=False,
+    flag_value="3",
+    default="",
+    metavar="[ETA]",
+    help="Train one network in ETA (3) for ETA times as long, and again; or eta=3,rungs=3. "
+    "--trials is of the first rung, --time of all.",
 )
 @click.option(
     "--resolution",
@@ -378,6 +391,10 @@ def _resumed(ctx: click.Context, folder: Path, asked: dict[str, object]) -> Sear
     if "workers" in explicit and not explicit & CLUSTER:
         explicit |= CLUSTER  # so many workers here, whatever cluster the run was on
     recorded = Search.from_json(runfile.read(folder).settings)
+    race = last_rules(folder)
+    # A run that was raced later than it was begun goes on racing.
+    if "race" not in explicit and race:
+        recorded = recorded.changed(race=race)
     return recorded.changed(**{name: asked[name] for name in explicit})
 
 
@@ -387,6 +404,7 @@ class _Document(TypedDict):
     trials: int
     ended: str
     remarks: list[str]
+    rungs: list[dict[str, object]]
     front: list[dict[str, object]]
 
 
@@ -399,6 +417,7 @@ def _document(result: Result) -> _Document:
         "trials": outcome.evaluated,
         "ended": outcome.reason,
         "remarks": list(result.remarks),
+        "rungs": result.run.rungs_json(),
         "front": result.run.front_rows(),
     }
 
@@ -410,6 +429,7 @@ def _summary(result: Result) -> str:
     lines = [
         run.front_text(),
         "",
+        *filter(None, [run.race_text()]),
         *result.remarks,
         f"{trained} trained in {outcome.seconds:.0f} s ({outcome.reason}); "
         f"{len(run.front_trials)} on the front{run.failures_text()}",

@@ -45,6 +45,7 @@ class Retraining(TrainingEvaluator, Contract):
 
     # Parts would be scored on *search*, which a confirmation does not look at.
     followable = False
+    lengthens = False
 
     def __init__(self, dataset: Dataset, recipe: Mapping[str, Any], factor: float) -> None:
         _check_factor(factor)

@@ -1,5 +1,6 @@
 """Accuracy by a short training of the slimmed network: evaluator ``training``."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -41,6 +42,7 @@ class TrainingEvaluator(ImageEvaluator):
     """
 
     followable = True
+    lengthens = True
 
     def __init__(
         self,
@@ -58,6 +60,7 @@ class TrainingEvaluator(ImageEvaluator):
         self.noisy = noisy
         self.on_step = on_step
         self.teacher = teacher
+        self._longer: dict[int, TrainingEvaluator] = {}
 
     @cached_property
     def _distillation(self) -> Distillation | None:
@@ -85,6 +88,25 @@ class TrainingEvaluator(ImageEvaluator):
                 "only selection and test are new to it"
             )
         return lines
+
+    def longer(self, factor: int) -> "TrainingEvaluator":
+        """The recipe for ``factor`` times the epochs and images, scored on as many times as many.
+
+        Scores cost little beside a longer training, and tell networks apart that are more alike.
+        """
+        if factor not in self._longer:
+            proxy = self.proxy.times(factor)
+            self._longer[factor] = TrainingEvaluator(
+                self.splits,
+                dataclasses.replace(proxy, score_images=factor * proxy.score_images),
+                recipe=f"{self.recipe}, {factor} times as long",
+                thread_count=self.thread_count,
+                device=self.device.type,
+                noisy=self.noisy,
+                on_step=self.on_step,
+                teacher=self.teacher,
+            )
+        return self._longer[factor]
 
     def evaluate(self, architecture: Architecture, seed: int) -> Metrics:
         """Train one network; see the class. ``seed`` is at least 0. Raises `TrainingError`."""

@@ -18,6 +18,7 @@ __all__ = [
     "attributes",
     "contradiction",
     "new_result",
+    "printable",
     "read_claim",
     "read_result",
     "trial_of",
@@ -88,13 +89,13 @@ def new_result(
     return {
         "state": state,
         "metrics": check_metrics(metrics),
-        "reason": _printable(reason),
+        "reason": printable(reason),
         "seconds": round(seconds, 6),
         "order": order,
     }
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """The text with '?' for half a character, which no table can print.
 
     A file's name may bring one into an error.
@@ -158,7 +159,7 @@ def read_result(number: int, result: Any) -> Result:
             "its result holds something else than a result"
         )
     # An edited journal may hold half a character.
-    return cast("Result", {**result, "reason": _printable(result["reason"])})
+    return cast("Result", {**result, "reason": printable(result["reason"])})
 
 
 def _is_result(result: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from nas.errors import RunError, SpaceError
 from nas.objectives import Objectives
-from nas.record import runfile
+from nas.record import race, runfile
 from nas.record.claims import Claim, contradiction, read_claim, read_result, trial_of
 from nas.record.journal import JOURNAL, open_journal
 from nas.record.runfile import RunFile
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["STUDY", "Record", "canonical", "check_kept", "check_space", "read", "record_of"]
 
 STUDY = "nas"
-REPORTS = ("confirm.jsonl", "front.csv")
+REPORTS = ("confirm.jsonl", "race.jsonl", "front.csv")
 """Files that are written only when there were trials."""
 
 
@@ -104,8 +104,12 @@ def check_space(folder: str | Path, space: SearchSpace, trials: Sequence[Trial])
 
 
 def canonical(run: str | Path) -> str:
-    """What two equal runs share byte for byte: a line of JSON per finished trial, by number."""
-    return "".join(trial.canonical() + "\n" for trial in read(run).trials)
+    """What two equal runs share byte for byte: a line of JSON per finished trial, by number.
+
+    The longer trainings of a race follow, by rung and trial.
+    """
+    trials = "".join(trial.canonical() + "\n" for trial in read(run).trials)
+    return trials + race.read(run).canonical()
 
 
 def record_of(run_file: RunFile, frozen_trials: Sequence["FrozenTrial"]) -> Record:

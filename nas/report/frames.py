@@ -1,19 +1,19 @@
 """Trials as pandas frames and JSON rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nas.arch import Architecture
 from nas.cost.metric import Metric
 from nas.latency.estimate import Estimate
-from nas.objectives import Objectives
+from nas.record.race import Standing
 from nas.trial import Trial
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FrontRow", "front_frame", "trials_frame"]
+__all__ = ["FrontRow", "front_frame", "race_frame", "trials_frame"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,10 @@ class FrontRow:
     """Latency by device, the first device first."""
     confirmed: float | None = None
     """Its mean score on *test*, None if its confirmation is not finished."""
+    accuracy_sd: float | None = None
+    """The accuracy's deviation, see `nas.report.deviations`; None if it is not known."""
+    rung: int | None = None
+    """The rung of the race whose scores these are; None without a race."""
 
     def to_json(self) -> dict[str, object]:
         """The row as ``--json`` prints it, with the latency on the first and on every device."""
@@ -50,6 +54,10 @@ class FrontRow:
             # Latencies are told by device, with their deviations.
             if not Metric.parse(name).is_latency:
                 row[name] = value
+        if self.accuracy_sd is not None and "accuracy" in row:
+            row["accuracy_sd"] = self.accuracy_sd
+        if self.rung is not None:
+            row["rung"] = self.rung
         for first in [*self.estimates.values()][:1]:
             row["latency_ms"] = first.latency_ms
             row["latency_sd_ms"] = first.latency_sd_ms
@@ -65,18 +73,39 @@ def front_frame(rows: Sequence[FrontRow]) -> "pd.DataFrame":
     return pd.DataFrame([row.flat() for row in rows])
 
 
-def trials_frame(trials: Sequence[Trial], objectives: Objectives) -> "pd.DataFrame":
-    """One row per trial: whether it is on the front, every metric, genes, and the reason."""
+def trials_frame(trials: Sequence[Trial], on_front: Container[int]) -> "pd.DataFrame":
+    """One row per trial: whether it is on the front, every metric, genes, and the reason.
+
+    ``on_front``: numbers of trials.
+    """
     import pandas as pd
 
-    on_front = {trial.number for trial in objectives.front(trials)}
+    return pd.DataFrame([_trial_row(trial, trial.number in on_front) for trial in trials])
+
+
+def race_frame(
+    rungs: Sequence[Standing], front_rung: int, on_front: Container[int]
+) -> "pd.DataFrame":
+    """The same for each rung of a race in turn, which is named in the first column.
+
+    ``on_front``: trials of rung ``front_rung``.
+    """
+    import pandas as pd
+
     rows = []
-    for trial in trials:
-        known = {
-            "trial": trial.number,
-            "state": trial.state,
-            "digest": trial.digest,
-            "front": trial.number in on_front,
-        }
-        rows.append({**known, **trial.metrics, "genes": trial.genes, "reason": trial.reason})
+    for rung in rungs:
+        is_shown = rung.number == front_rung
+        for trial in rung.trials:
+            row = _trial_row(trial, is_shown and trial.number in on_front)
+            rows.append({"rung": rung.number, "factor": rung.factor, **row})
     return pd.DataFrame(rows)
+
+
+def _trial_row(trial: Trial, on_front: bool) -> dict[str, object]:
+    known = {
+        "trial": trial.number,
+        "state": trial.state,
+        "digest": trial.digest,
+        "front": on_front,
+    }
+    return {**known, **trial.metrics, "genes": trial.genes, "reason": trial.reason}

@@ -22,6 +22,7 @@ def interactive_front(
     objectives: Sequence[Objective],
     *,
     title: str = "",
+    searched_as: str = "as searched",
     confirmed: Mapping[str, float] | None = None,
     confirmed_as: str = "confirmed on test",
 ) -> "Figure":
@@ -54,7 +55,7 @@ def interactive_front(
         points(
             complete,
             mode="markers",
-            name=f"{counted(len(complete), 'network')}, as searched",
+            name=f"{counted(len(complete), 'network')}, {searched_as}",
             marker={"color": QUIET, "size": 7},
         )
     )

@@ -52,14 +52,18 @@ def front_figure(
     objectives: Sequence[Objective],
     *,
     title: str = "",
+    searched_as: str = "as searched",
     spread: Sequence[float] = (),
+    deviations: Mapping[str, float] = MappingProxyType({}),
     confirmed: Mapping[str, float] = MappingProxyType({}),
     confirmed_as: str = "confirmed on test",
     published: Mapping[str, tuple[float, float]] = MappingProxyType({}),
 ) -> "Figure":
     """All complete trials and the front, first objective upwards, second to the right.
 
-    ``spread``: the standard deviation of the second objective for each front trial, drawn as a bar.
+    ``searched_as`` says in the legend what the trials' scores are.
+    ``spread``: the standard deviation of the second objective for each front trial, drawn as a bar;
+    ``deviations``: that of the first, by digest.
     ``confirmed``: score on the test set by digest, drawn above or below its network, if the first
     objective is a quality; ``confirmed_as`` says in the legend what that score is.
     ``published``: by name, second objective and score on the test set of published networks that
@@ -73,7 +77,7 @@ def front_figure(
         *_columns([place(trial, across, up) for trial in complete]),
         s=22,
         color=QUIET,
-        label=f"{counted(len(complete), 'network')}, as searched",
+        label=f"{counted(len(complete), 'network')}, {searched_as}",
         zorder=2,
     )
     points = sorted(place(trial, across, up) for trial in front)
@@ -87,6 +91,17 @@ def front_figure(
             axes.errorbar(
                 *place(trial, across, up),
                 xerr=sd / scale,
+                color=ACCENT,
+                alpha=0.45,
+                lw=1,
+                capsize=2,
+                zorder=3,
+            )
+    for trial in front:
+        if trial.digest in deviations:
+            axes.errorbar(
+                *place(trial, across, up),
+                yerr=deviations[trial.digest],
                 color=ACCENT,
                 alpha=0.45,
                 lw=1,

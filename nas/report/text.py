@@ -73,7 +73,7 @@ def front(rows: Sequence[FrontRow], devices: Sequence[str], objectives: Objectiv
     for row in rows:
         metrics = row.trial.metrics
         cells = [str(row.trial.number)]
-        cells += [f"{metrics[name]:.4f}" for name in objectives.maximized]
+        cells += [_quality(row, name) for name in objectives.maximized]
         if confirmed:
             cells.append(_score(row.confirmed))
         cells += [_latency(row.estimates[device]) for device in devices]
@@ -89,6 +89,14 @@ def front(rows: Sequence[FrontRow], devices: Sequence[str], objectives: Objectiv
 
 def _always_shown(metric: str) -> bool:
     return Metric.parse(metric).name in ALWAYS_SHOWN
+
+
+def _quality(row: FrontRow, name: str) -> str:
+    """A quality; an accuracy with its deviation, where that is known."""
+    value = f"{row.trial.metrics[name]:.4f}"
+    if name != "accuracy" or row.accuracy_sd is None:
+        return value
+    return f"{value} ± {row.accuracy_sd:.4f}"
 
 
 def _score(score: float | None) -> str:

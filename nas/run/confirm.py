@@ -70,7 +70,8 @@ def confirm(
 
     ``top``: members. ``random``: random networks in all, at least one for each member; None: as
     many as `nas.run.pairing.usual_random` says. ``seeds``: trainings of each network.
-    ``epochs_factor``: how many times the search's schedule, by default 3. ``full``: networks are
+    ``epochs_factor``: how many times the search's schedule, by default 3, or as the rung of a race
+    that the front is of, if that is longer. ``full``: networks are
     trained themselves, for ``epochs_factor`` times the epochs of ``nas train``, by default 1, at
     ``resolution`` pixels a side or their own. ``data``: where the data lies now, if it has moved.
     ``against``: names of published networks that the pick meets; none for no contest. ``say`` gets
@@ -135,7 +136,9 @@ def _trainer(
         times = FULL_EPOCHS_FACTOR if factor is None else factor
         trainer = catalog.full_retraining()(dataset, proxy, times, resolution)
     else:
-        trainer = catalog.retraining()(dataset, proxy, EPOCHS_FACTOR if factor is None else factor)
+        # Not shorter than what has chosen them.
+        usual = max(EPOCHS_FACTOR, float(run.rung.factor))
+        trainer = catalog.retraining()(dataset, proxy, usual if factor is None else factor)
     # Other images would be trained on for hours, and compared with nothing.
     check_same(run.folder, {"data": run.identity.data}, {"data": trainer.describe_data()})
     return trainer

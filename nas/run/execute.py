@@ -22,15 +22,11 @@ from nas.strategies._warm import WarmStart
 from nas.strategies.differentiable import Differentiable
 from nas.study import ray
 from nas.study.board import Board
-from nas.study.budget import Budget
 from nas.study.processes import Processes
 from nas.study.ray import Cluster
 from nas.study.study import Outcome, Study, Watch
 
 __all__ = ["Result", "check_free", "execute"]
-
-DEFAULT_TRIALS = 32
-"""Of a search that was given neither trials nor seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +71,7 @@ def execute(
             watch=watch,
             hopeless=plan.settings.crew.hopeless,
             board=board,
+            racing=plan.racing,
         )
         outcome = _run_study(study, plan)
     run = Run(store.folder)
@@ -171,7 +168,7 @@ def _trained_once(plan: Plan, folder: Path, watch: progress.Watch) -> list[str]:
 
 def _run_study(study: Study, plan: Plan) -> Outcome:
     """Evaluate here, in processes beside this one, or on a Ray cluster."""
-    crew, budget = plan.settings.crew, _budget(plan)
+    crew, budget = plan.settings.crew, plan.budget
     make = partial(evaluator_of, plan.settings)
     if crew.ray is not None:
         cluster = _cluster(crew, crew.ray)
@@ -180,19 +177,6 @@ def _run_study(study: Study, plan: Plan) -> Outcome:
         return study.run(trials=budget.trials, seconds=budget.seconds)
     with Processes(make, crew.workers, timeout_seconds=crew.trial_timeout_seconds) as workers:
         return study.run(trials=budget.trials, seconds=budget.seconds, workers=workers)
-
-
-def _budget(plan: Plan) -> Budget:
-    """The settings' budget; without one, the strategy's own number of trials.
-
-    What a strategy wants of its own networks comes on top of the warm start.
-    """
-    budget = plan.settings.budget
-    if budget != Budget():
-        return budget
-    if hasattr(plan.strategy, "trials"):
-        return Budget(trials=len(plan.warm) + plan.strategy.trials)
-    return Budget(trials=DEFAULT_TRIALS)
 
 
 def _cluster(crew: Crew, address: str) -> Cluster:

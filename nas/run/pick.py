@@ -91,6 +91,10 @@ class Limit:
     None holds the metric itself, which is the latency in the mean.
     """
 
+    def fits(self, trials: Sequence[Trial]) -> bool:
+        """Whether any of the trials meets the bound."""
+        return any(self._latency_ms(trial) <= self.upper_ms for trial in trials)
+
     def within(self, front: Sequence[Trial]) -> list[Trial]:
         """The trials that meet the bound; `RunError` if there are trials and none of them does."""
         latencies_ms = [self._latency_ms(trial) for trial in front]
@@ -117,6 +121,7 @@ def choose(
     confirmed: Mapping[str, float],
     tested: Mapping[str, float] = MappingProxyType({}),
     *,
+    former: Sequence[Trial] = (),
     limit: Limit | None = None,
     preferences: Preferences | None = None,
     knee: bool = False,
@@ -126,6 +131,7 @@ def choose(
 
     ``confirmed``: by digest, a confirmation's score on *selection*.
     ``tested``: by digest, its score on *test*, which decides nothing.
+    ``former``: confirmed trials that are not on the front: candidates if confirmed scores decide.
     ``limit``: trials beyond it are no candidates.
     ``preferences``: the least weighted sum of losses.
     ``knee``: all objectives preferred alike, which gives the point farthest below the line between
@@ -140,14 +146,14 @@ def choose(
         raise UsageError(
             "--knee goes without --weight, and --all-devices is a knee already: give one"
         )
-    fits = list(front) if limit is None else limit.within(front)
+    fits = _within([*front, *former], limit)
     if not fits:
         raise RunError(
             "the run has no finished trial, so there is nothing to pick. "
             "Go on with nas search --resume"
         )
     least = KNEE_POINTS if knee else 1
-    candidates = _candidates(fits, objectives.quality, confirmed, tested, least)
+    candidates = _candidates(fits, front, objectives.quality, confirmed, tested, least)
     if knee:
         preferences = dict.fromkeys(objectives.names, 1.0)
     rule = ""
@@ -179,16 +185,26 @@ class _Candidates:
     among: str
 
 
+def _within(trials: Sequence[Trial], limit: Limit | None) -> list[Trial]:
+    return list(trials) if limit is None else limit.within(trials)
+
+
 def _candidates(
     fits: Sequence[Trial],
+    front: Sequence[Trial],
     quality: str,
     confirmed: Mapping[str, float],
     tested: Mapping[str, float],
     least: int,
 ) -> _Candidates:
-    """The confirmed trials with their confirmed quality; all, if fewer than ``least`` are."""
+    """The confirmed ones that fit, with their confirmed quality.
+
+    If they are fewer than ``least``, those of the front that fit.
+    """
     sure = [trial for trial in fits if trial.digest in confirmed]
-    if len(sure) >= least:
+    # Former ones have scores of other trainings: without their confirmed ones they do not compare.
+    on_front = [trial for trial in fits if trial in front]
+    if len(sure) >= least or not on_front:
         return _Candidates(
             trials=sure,
             metrics=[{**trial.metrics, quality: confirmed[trial.digest]} for trial in sure],
@@ -204,10 +220,10 @@ def _candidates(
             "nas confirm with another --seed scores them on both"
         )
     return _Candidates(
-        trials=fits,
-        metrics=[trial.metrics for trial in fits],
+        trials=on_front,
+        metrics=[trial.metrics for trial in on_front],
         confirmed=False,
-        among=f"as searched, among {len(fits)}; {why}",
+        among=f"as searched, among {len(on_front)}; {why}",
     )
 
 

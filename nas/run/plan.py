@@ -21,9 +21,14 @@ from nas.space import SearchSpace
 from nas.strategies._warm import AUTO, Start, recorded, starts
 from nas.strategies.base import Strategy
 from nas.strategies.differentiable import Differentiable
+from nas.study.budget import Budget
 from nas.study.evaluator import Data, Evaluator, EvaluatorKind
+from nas.study.race import Racing, check_raceable
 
-__all__ = ["Plan", "plan"]
+__all__ = ["DEFAULT_TRIALS", "Plan", "plan"]
+
+DEFAULT_TRIALS = 32
+"""Of a search that was given neither trials nor seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +52,8 @@ class Plan:
     warm: tuple[Start, ...]
     """What is proposed before any network of the strategy's."""
     evaluator: Evaluator
+    racing: Racing | None
+    """How the better networks are trained for longer; None for all alike."""
     identity: Identity
     """All that the result depends on; a resume must ask for the same."""
 
@@ -77,6 +84,8 @@ class Plan:
                 f"aim        all within the bounds, not the last tenth of --latency alone: "
                 f"{self.why_no_budget}"
             )
+        if self.racing is not None:
+            lines.append(_race_line(self.racing, self.budget))
         if self.domain.bounds:
             lines.append(_bounds_line(self.domain))
         lines += [_margin_line(device, margin) for device, margin in self.margins.items()]
@@ -86,6 +95,19 @@ class Plan:
         """How far off the table is, at the latency that is asked for if it is the first device."""
         latency_ms = self.settings.bounds.latency_ms if table is self.tables[0] else None
         return table.info.reliability(latency_ms)
+
+    @property
+    def budget(self) -> Budget:
+        """The settings' budget; without one, the strategy's own number of trials.
+
+        What a strategy wants of its own networks comes on top of the warm start.
+        """
+        budget = self.settings.budget
+        if budget != Budget():
+            return budget
+        if hasattr(self.strategy, "trials"):
+            return Budget(trials=len(self.warm) + self.strategy.trials)
+        return Budget(trials=DEFAULT_TRIALS)
 
     def default_folder(self) -> Path:
         """``runs/SPACE-DEVICE-TIME``."""
@@ -106,6 +128,9 @@ def plan(settings: Search) -> Plan:
     kind = catalog.evaluator(method.evaluator)
     # Before the data is read, which may take minutes.
     _check_crew(settings.crew)
+    racing = Racing.parse(method.race)
+    if racing is not None:
+        _check_alone(settings)
     # Before the space, which takes its classes and channels from the data.
     data = open_data(kind, settings)
     arguments = _space_arguments(problem, data)
@@ -129,6 +154,8 @@ def plan(settings: Search) -> Plan:
     evaluator = make_evaluator(kind, data, settings)
     _check_strategy(strategy, kind, evaluator)
     check_measured(objectives, kind, evaluator)
+    if racing is not None:
+        check_raceable(objectives, kind.name, lengthens=evaluator.lengthens)
     return Plan(
         settings=settings,
         tables=tables,
@@ -141,6 +168,7 @@ def plan(settings: Search) -> Plan:
         strategy=strategy,
         warm=warm,
         evaluator=evaluator,
+        racing=racing,
         identity=identity(
             domain,
             objectives,
@@ -163,6 +191,20 @@ def plan(settings: Search) -> Plan:
 def _check_crew(crew: Crew) -> None:
     if crew.ray is None and (crew.scheduler is not None or crew.gpus):
         raise UsageError("--scheduler and --gpus are Ray's: they need --ray ADDRESS")
+
+
+def _check_alone(settings: Search) -> None:
+    """A race ends the worse trainings itself, and one driver decides which."""
+    if settings.crew.scheduler is not None:
+        raise UsageError(
+            "--scheduler compares trainings of one schedule, and a race has several: "
+            "leave out --scheduler or --race"
+        )
+    if settings.drivers.storage is not None:
+        raise UsageError(
+            "drivers that share a study would each race the same networks: "
+            "leave out --storage or --race"
+        )
 
 
 def _space_arguments(problem: Problem, data: Data) -> SpaceArguments:
@@ -241,6 +283,19 @@ def _aim_line(quality: str, latency: Bound, margins: Mapping[str, Margin]) -> st
         f"aim        the best {quality} at {latency.lower:.4g} to {latency.upper:.4g} ms{surely}; "
         "--aim front searches all that is faster, too"
     )
+
+
+def _race_line(racing: Racing, budget: Budget) -> str:
+    longer = [f"{racing.factor(rung)} times as long" for rung in range(2, racing.rungs + 1)]
+    if budget.trials is None:
+        each = f"{(budget.seconds or 0) / racing.rungs:g} s"
+        return (
+            f"race       {racing.rungs} rungs of about {each}: all networks, then one in "
+            f"{racing.eta} of each rung, trained {', '.join(longer)}; scores of rungs never mix"
+        )
+    first, *others = racing.counts(budget.trials)
+    parts = [f"the best {count} {words}" for count, words in zip(others, longer, strict=True)]
+    return f"race       {first} networks, then {', then '.join(parts)}; scores of rungs never mix"
 
 
 def _bounds_line(domain: Domain) -> str:

@@ -1,6 +1,7 @@
 """A finished or running search: its trials, its front, its networks."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from html import escape
 from pathlib import Path
@@ -16,10 +17,13 @@ from nas.files import write_text
 from nas.latency.table import Table
 from nas.metadata import Metadata
 from nas.objectives import SEARCH, Objective
-from nas.record import store
+from nas.record import race, store
 from nas.record.identity import Identity
 from nas.record.journal import JOURNAL
-from nas.report import devices, frames, plots, text
+from nas.record.race import Standing
+from nas.report import devices as report_devices
+from nas.report import frames, plots, text
+from nas.report.deviations import accuracy_deviations
 from nas.report.frames import FrontRow
 from nas.report.interactive import interactive_front
 from nas.run import confirmation
@@ -41,13 +45,15 @@ __all__ = ["Run", "load", "newest"]
 class Run:
     """A run folder, read afresh when built. It is self-contained: its latency tables lie in it.
 
-    ``trials``: the finished trials in number order.
+    ``trials``: the finished trials in number order, as they were first trained. ``race``: the
+    longer trainings of the better ones, if there were any.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.record = store.read(self.folder)
         self.trials = self.record.trials
+        self.race = race.read(self.folder)
         self.objectives = self.record.objectives
         # At once: what is another run's is told before anything is made of it.
         store.check_space(self.folder, self.space, self.trials)
@@ -88,10 +94,51 @@ class Run:
         """Class names of the run's data; a run of an older version knows none."""
         return self.record.run_file.metadata
 
+    @cached_property
+    def rungs(self) -> list[Standing]:
+        """The rungs of the race, the trials' own first; that alone without a race.
+
+        Scores of two rungs are of trainings of different lengths, and not to be compared.
+        """
+        return self.race.standings(self.trials, self.objectives)
+
+    @property
+    def rung(self) -> Standing:
+        """The highest rung that has enough networks: what the front is made of."""
+        return next((rung for rung in self.rungs[::-1] if rung.shown), self.rungs[0])
+
     @property
     def front_trials(self) -> list[Trial]:
-        """The trials that no other dominates on the selection set, by the last objective."""
-        return self.objectives.front(self.trials)
+        """The trials that no other dominates on the selection set, by the last objective.
+
+        In a race they are those of one rung, `rung`, with the scores of its trainings.
+        """
+        return self.objectives.front(self.rung.trials)
+
+    def rungs_json(self) -> list[dict[str, object]]:
+        """The rungs as ``--json`` prints them; ``front`` is that of the front's rung."""
+        return [
+            {
+                "rung": rung.number,
+                "times_as_long": rung.factor,
+                "planned": rung.planned,
+                "finished": len(rung.trials),
+                "complete": len(race.first_of_each(rung.trials)),
+                "front": rung is self.rung,
+            }
+            for rung in self.rungs
+        ]
+
+    def race_text(self) -> str:
+        """Which rung the front is made of, in a line; empty without a race."""
+        if len(self.rungs) == 1:
+            return ""
+        counts = [str(len(race.first_of_each(rung.trials))) for rung in self.rungs]
+        rung = self.rung
+        return (
+            f"rung {rung.number} of {len(self.rungs)} ({', '.join(counts)} networks), trained "
+            f"{rung.factor} times as long as the first; scores of other rungs are not shown"
+        )
 
     @property
     def failed(self) -> list[Trial]:
@@ -109,11 +156,18 @@ class Run:
     @property
     def core_seconds(self) -> float:
         """What the search's evaluations took: wall seconds times threads, failed ones included."""
-        return sum(self.record.seconds.values()) * self.identity.threads
+        longer = sum(promotion.seconds for promotion in self.race.promotions.values())
+        return (sum(self.record.seconds.values()) + longer) * self.identity.threads
 
     def frame(self) -> "pd.DataFrame":
-        """All trials: number, state, digest, whether on the front, every metric, genes."""
-        return frames.trials_frame(self.trials, self.objectives)
+        """All trials: number, state, digest, whether on the front, every metric, genes.
+
+        After a race there is a row for each training, with its ``rung``; a front is one rung's.
+        """
+        on_front = {trial.number for trial in self.front_trials}
+        if len(self.rungs) == 1:
+            return frames.trials_frame(self.trials, on_front)
+        return frames.race_frame(self.rungs, self.rung.number, on_front)
 
     @property
     def confirmed_scores(self) -> dict[str, float]:
@@ -139,12 +193,20 @@ class Run:
     def _front_rows(self) -> list[FrontRow]:
         """The front's networks, with their latency per device and their confirmed score."""
         scores = self.confirmed_scores
+        deviations = self._accuracy_deviations()
         rows = []
         for trial in self.front_trials:
             network = self.network_of(trial)
             estimates = {table.name: table.estimate(network) for table in self.tables}
             score = scores.get(trial.digest)
-            row = FrontRow(trial=trial, network=network, estimates=estimates, confirmed=score)
+            row = FrontRow(
+                trial=trial,
+                network=network,
+                estimates=estimates,
+                confirmed=score,
+                accuracy_sd=deviations.get(trial.digest),
+                rung=self.rung.number if len(self.rungs) > 1 else None,
+            )
             rows.append(row)
         return rows
 
@@ -173,36 +235,55 @@ class Run:
                 f"the run was priced on {self.devices[0]} alone: "
                 "--all-devices needs a run with several --device"
             )
+        limit = self._limit(latency_ms, confidence)
+        rung = self._rung_within(limit)
+        devices = self.devices if all_devices else ()
+        front = self._front_of(rung, devices)
+        former = () if all_devices else self._former_members(front)
         chosen = choose(
-            self._front_over_devices() if all_devices else self._candidates(),
+            front,
             self.objectives,
             self.confirmed_selection_scores,
             self.confirmed_scores,
-            limit=self._limit(latency_ms, confidence),
+            former=former,
+            limit=limit,
             preferences=self._on_first_device(preferences or {}),
             knee=knee,
-            devices=[latency_metric(device) for device in self.devices] if all_devices else (),
+            devices=[latency_metric(device) for device in devices],
         )
+        if rung is not self.rung:
+            lower = f"of rung {rung.number}: no network of a higher one is so fast; {chosen.reason}"
+            chosen = replace(chosen, reason=lower)
         network = self.network_of(chosen.trial)
         return Pick(**vars(chosen), network=network, metadata=self.metadata.fitting(network))
 
-    def _candidates(self) -> list[Trial]:
-        """The front, and members of the confirmation that have left it since.
+    def _rung_within(self, limit: Limit | None) -> Standing:
+        """The rung of the front; one below it, if a limit leaves nothing of that."""
+        shown = [rung for rung in self.rungs[::-1] if rung.shown]
+        for rung in shown:
+            if limit is None or limit.fits(self._front_of(rung)):
+                return rung
+        # None is so fast: the front's own rung, which says so.
+        return self.rung
+
+    def _front_of(self, rung: Standing, devices: Sequence[str] = ()) -> list[Trial]:
+        """A rung's front, over several devices if they are named."""
+        if devices:
+            return report_devices.front_over(rung.trials, self.objectives, devices)
+        return self.objectives.front(rung.trials)
+
+    def _former_members(self, front: Sequence[Trial]) -> list[Trial]:
+        """Members of the confirmation that have left the front since.
 
         A search that goes on may put others on the front. What a longer training has shown of the
         networks before them still holds.
         """
-        front = self.front_trials
         if self.confirmed is None:
-            return front
+            return []
         known = {trial.digest for trial in front}
         members = [self.trial(member.trial) for member in self.confirmed.plan.members]
         scores = self.confirmed_selection_scores
-        left = [trial for trial in members if trial.digest in scores and trial.digest not in known]
-        return [*front, *left]
-
-    def _front_over_devices(self) -> list[Trial]:
-        return devices.front_over(self.trials, self.objectives, self.devices)
+        return [trial for trial in members if trial.digest in scores and trial.digest not in known]
 
     def _on_first_device(self, preferences: Mapping[str, float]) -> dict[str, float]:
         """Preferences whose plain ``latency_ms`` is the first device's."""
@@ -237,7 +318,7 @@ class Run:
     def device_fronts(self) -> dict[str, list[Trial]]:
         """The front on each device, whose own latency stands for all among the objectives."""
         return {
-            device: devices.front_on(self.trials, self.objectives, device)
+            device: report_devices.front_on(self.rung.trials, self.objectives, device)
             for device in self.devices
         }
 
@@ -245,8 +326,8 @@ class Run:
         """A front per device and the devices' rank correlation; empty for a single device."""
         if len(self.devices) < 2:
             return ""
-        pairs = devices.rank_correlations(self.domain, self.devices)
-        return devices.summary(self.device_fronts(), self.objectives, pairs)
+        pairs = report_devices.rank_correlations(self.domain, self.devices)
+        return report_devices.summary(self.device_fronts(), self.objectives, pairs)
 
     def front(self) -> "pd.DataFrame":
         """The front: a row per network, with latency, its deviation and shares per device."""
@@ -288,12 +369,15 @@ class Run:
         """All trials and the front, as a matplotlib figure."""
         # A picture has two axes.
         shown = self.objectives.each[:2]
+        deviations = self._accuracy_deviations() if shown[0].name == "accuracy" else {}
         return plots.front_figure(
-            self.trials,
+            self.rung.trials,
             self.front_trials,
             shown,
             title=self.title(),
+            searched_as=self._searched_as,
             spread=self._spread(shown),
+            deviations=deviations,
             confirmed=self.confirmed_scores,
             confirmed_as=self._confirmed_as,
             published=self._published_scores(shown),
@@ -315,13 +399,36 @@ class Run:
     def plot(self) -> "Plot":
         """The same, interactive: point at a network to see its trial, digest and costs (plotly)."""
         return interactive_front(
-            self.trials,
+            self.rung.trials,
             self.front_trials,
             self.objectives.each[:2],
             title=self.title(),
+            searched_as=self._searched_as,
             confirmed=self.confirmed_scores,
             confirmed_as=self._confirmed_as,
         )
+
+    @property
+    def _searched_as(self) -> str:
+        """What the search's scores are, for legends."""
+        if len(self.rungs) == 1:
+            return "as searched"
+        return f"rung {self.rung.number} of {len(self.rungs)}"
+
+    def _accuracy_deviations(self) -> dict[str, float]:
+        """By digest, the deviation of the front's accuracies; empty if it is not known.
+
+        See `nas.report.deviations.accuracy_deviations`.
+        """
+        scored = self.identity.proxy.get("score_images")
+        selection = self.identity.data.get("selection")
+        # Another evaluator may tell neither.
+        if type(scored) is not int or type(selection) is not int:
+            return {}
+        images = min(scored * self.rung.factor, selection)
+        answered = self.record.answered if self.rung.number == 1 else frozenset[int]()
+        trained = [trial for trial in self.rung.trials if trial.number not in answered]
+        return accuracy_deviations(trained, self.front_trials, images)
 
     @property
     def _confirmed_as(self) -> str:
@@ -336,7 +443,10 @@ class Run:
         own = self.identity.proxy.get("epochs")
         if not isinstance(longer, int | float) or not isinstance(own, int | float) or not own:
             return "confirmed: on test"
-        return f"confirmed: on test, trained {longer / own:g} times as long"
+        times = longer / (own * self.rung.factor)
+        if times == 1:
+            return "confirmed: on test, trained as long"
+        return f"confirmed: on test, trained {times:g} times as long"
 
     def _repr_html_(self) -> str:
         """The front as a notebook shows it."""

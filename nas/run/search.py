@@ -39,6 +39,7 @@ def search(
     maxima: Mapping[str, float] | None = None,
     strategy: str = "gp",
     warm: str = "auto",
+    race: int | str = "",
     seed: int = 0,
     evaluator: str = "training",
     proxy: str = "",
@@ -85,6 +86,7 @@ def search(
     maxima: Largest value by cost metric, such as ``{"params": 5e6}``.
     strategy: Search strategy, with settings: ``name:key=value,...``.
     warm: Published networks to begin with, ``NAME,...``; ``none`` for none of them.
+    race: Train the better third for three times as long, and so on: 3, or ``eta=3,rungs=2``.
     seed: Seed of everything random.
     evaluator: ``training``, ``supernet`` or ``zero_cost``, with settings.
     proxy: Changes to the short training, ``name=value,...``.
@@ -101,7 +103,7 @@ def search(
     gpus: GPUs that Ray reserves for a trial.
     storage: Database URL that several searches of one study share.
     study: Name of the study in that database.
-    trials: Networks to evaluate; without a budget the strategy's own number, mostly 32.
+    trials: Networks to evaluate, in a race on its first rung; by default mostly 32.
     seconds: Time to end the trials within.
     watch: Called after each trial with where the search stands.
 
@@ -133,7 +135,14 @@ def search(
             confidence=confidence,
             maxima=maxima or {},
         ),
-        method=Method(strategy=strategy, warm=warm, seed=seed, evaluator=evaluator, recipe=proxy),
+        method=Method(
+            strategy=strategy,
+            warm=warm,
+            race=_race(race),
+            seed=seed,
+            evaluator=evaluator,
+            recipe=proxy,
+        ),
         teacher=Teacher(
             network=teacher,
             weights=teacher_weights,
@@ -161,6 +170,12 @@ def _sizes(resolution: int | Sequence[int] | None) -> int | tuple[int, ...] | No
         return resolution  # what is no number is told by `Search.check`
     sizes = tuple(sorted(set(resolution)))
     return sizes[0] if len(sizes) == 1 else sizes
+
+
+def _race(race: int | str) -> str:
+    """As the settings have it; what is neither is told by `Search.check`."""
+    # To Python, true is a number.
+    return str(race) if type(race) is int else race  # type: ignore[return-value]
 
 
 def _names(names: str | Sequence[str]) -> tuple[str, ...]:

@@ -85,6 +85,11 @@ class Method:
     """Changes to the short training, ``name=value,...``; empty for the preset."""
     warm: str = AUTO
     """Published networks to begin with, by name and commas; ``auto`` or ``none``."""
+    race: str = ""
+    """How the better networks are trained for longer, see `nas.study.race.Racing.parse`.
+
+    Empty: all are trained alike.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +150,7 @@ FLAT: Mapping[str, tuple[str, str]] = {
     "data": ("problem", "data"),
     "strategy": ("method", "strategy"),
     "warm": ("method", "warm"),
+    "race": ("method", "race"),
     "evaluator": ("method", "evaluator"),
     "objectives": ("problem", "objectives"),
     "reward": ("problem", "reward"),

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from nas.units import counted
 
-__all__ = ["Budget", "Session"]
+__all__ = ["SHORTEST_SECONDS", "Budget", "Session"]
 
-SHORTEST_SECONDS = 1e-9  # a looked-up trial takes no time that a clock shows
+SHORTEST_SECONDS = 1e-9
+"""A looked-up trial takes no time that a clock shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,10 @@ class Session:
         """Seconds that the run has taken, until now or until the session was stopped."""
         now = self._clock() if self._stopped is None else self._stopped
         return now - self._start
+
+    def seconds_left(self) -> float:
+        """Seconds that the run may still take; infinite without a limit."""
+        return max(0.0, self._seconds - self.elapsed())
 
     def stop(self) -> None:
         """End the session: what comes after belongs to another one."""

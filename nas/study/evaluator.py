@@ -45,6 +45,8 @@ class Evaluator(Protocol):
     """Whether each network is trained. If not, there is no training that a search could stop."""
     followable: bool = False
     """Whether `evaluate_in_parts` has more than one part, so that it can be stopped early."""
+    lengthens: bool = False
+    """Whether `longer` gives an evaluator, so that networks can race."""
     prepares: bool = False
     """Whether `prepare` must run once before the first network, in the process that evaluates."""
     thread_count: int = 1
@@ -71,6 +73,13 @@ class Evaluator(Protocol):
         the evaluation.
         """
         return self.evaluate(architecture, seed)
+
+    def longer(self, factor: int) -> "Evaluator":
+        """The same by ``factor`` times the schedule, at least 2: for the later rungs of a race.
+
+        Its metrics have the names of this one's. Raises `UsageError` unless ``lengthens``.
+        """
+        raise UsageError("this evaluator cannot train for longer: leave out --race")
 
     def prepare(self, domain: Domain, folder: Path, *, seed: int, watch: Watch = ignore) -> None:
         """Do once what all evaluations build on, such as the training of a supernet.

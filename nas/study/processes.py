@@ -84,7 +84,8 @@ class _Worker:
     def take(self, task: Task, followed: bool, timeout_seconds: float) -> None:
         """Begin a task."""
         self.task = task
-        self.deadline = time.monotonic() + timeout_seconds
+        # A longer training has as many times the time.
+        self.deadline = time.monotonic() + timeout_seconds * task.factor
         with suppress(OSError):  # one that died while idle is found out when it is read from
             self.pipe.send(_Job(task, followed))
 
@@ -244,8 +245,9 @@ class Processes:
                 continue
             self._workers.remove(worker)
             worker.end()
-            limit = self._timeout_seconds
-            reason = f"took longer than --trial-timeout, {limit:g} s"
+            limit = self._timeout_seconds * worker.task.factor
+            longer = "" if worker.task.factor == 1 else f"{worker.task.factor} times "
+            reason = f"took longer than {longer}--trial-timeout, {limit:g} s"
             results.append((worker.task.number, Measured(reason=reason, seconds=limit)))
         return results
 

@@ -175,6 +175,7 @@ class Driver:
         return {
             "number": task.number,
             "seed": task.seed,
+            "factor": task.factor,
             "network": json.dumps(task.network.to_json()),
         }
 
@@ -354,7 +355,9 @@ def _evaluate(
     from ray import tune
 
     network = Architecture.from_json(json.loads(config["network"]))
-    task = Task(number=config["number"], network=network, seed=config["seed"])
+    task = Task(
+        number=config["number"], network=network, seed=config["seed"], factor=config["factor"]
+    )
 
     def report(number: int, part: int, scores: Metrics) -> bool:
         tune.report({**scores, "scores": dict(scores), "part": part})

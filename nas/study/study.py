@@ -19,6 +19,7 @@ from nas.study.board import Board, Foreign
 from nas.study.budget import Budget, Session
 from nas.study.evaluator import Evaluator
 from nas.study.learning import Learning
+from nas.study.race import Left, Racing, Runner
 from nas.study.tally import ANSWERS_IN_A_ROW, FAILURES_IN_A_ROW
 from nas.study.workers import Judge, Measured, Serial, Task, Workers
 from nas.trial import Metrics, State, Trial
@@ -73,12 +74,14 @@ class Study:
         clock: Callable[[], float] = time.monotonic,
         hopeless: bool = False,
         board: Board | None = None,
+        racing: Racing | None = None,
     ) -> None:
         """Tell the strategy what the record holds.
 
         ``hopeless``: stop trainings that can no longer reach the front by
         `nas.study.stopping.Hopeless`, which can be wrong. ``board``: where other drivers of the
-        study are heard of. Raises `UsageError` if the evaluator cannot be stopped.
+        study are heard of. ``racing``: train the better networks for longer, once the trials are
+        done. Raises `UsageError` if the evaluator cannot be stopped.
         """
         if hopeless and not evaluator.followable:
             raise UsageError(
@@ -91,9 +94,14 @@ class Study:
         self._watch, self._clock = watch, clock
         self._running: dict[int, Claim] = {}
         self._open = list(store.opened.claims)
-        self._session = Session(Budget(), clock=clock, spent_seconds=store.opened.elapsed)
-        self._at_a_time = 1
+        self._race = None if racing is None else Runner(racing, store, domain)
+        raced_until = 0.0 if self._race is None else self._race.race.elapsed
+        spent_seconds = max(store.opened.elapsed, raced_until)
+        self._session = Session(Budget(), clock=clock, spent_seconds=spent_seconds)
+        self._trials_session = self._session
+        self._at_a_time = self._most_at_a_time = 1
         self._reason = ""
+        self._promotions = 0
         self._learning = Learning(strategy, store, hopeless=hopeless)
         self._tally = self._learning.tally
         if board is not None:
@@ -113,8 +121,9 @@ class Study:
         """Go on until the run holds ``trials`` evaluations, or has taken ``seconds``.
 
         Both count earlier sessions. Under ``seconds`` no evaluation is started that would not end
-        in time, going by the median so far. ``workers``: who evaluates; this process by default.
-        Raises `RunError` after ten failures in a row.
+        in time, going by the median so far. A race shares ``seconds`` evenly among its rungs, and
+        goes on from the trials to its longer trainings. ``workers``: who evaluates; this process by
+        default. Raises `RunError` after ten failures in a row.
         """
         self.begin(trials=trials, seconds=seconds)
         crew = Serial(self.evaluator, clock=self._clock) if workers is None else workers
@@ -125,14 +134,14 @@ class Study:
             if self.ended:
                 self.stop_clock()
                 return self.outcome()
-            if not self._running:
+            if not self._busy:
                 time.sleep(SYNC_SECONDS)  # all that could be done is being done elsewhere
                 continue
             for number, measured in crew.wait(self.judge, patience):
                 self.give(number, measured)
 
     def _fill(self, crew: Workers) -> None:
-        while len(self._running) < crew.slots:
+        while self._busy < crew.slots:
             task = self.take()
             if task is None:
                 return
@@ -142,14 +151,24 @@ class Study:
         """Set the budget, that of earlier sessions included."""
         if trials is None and seconds is None:
             raise UsageError("a study needs a number of trials or of seconds")
-        self._session = Session(
+        spent_seconds = self._session.spent_seconds
+        self._session = self._trials_session = Session(
             Budget(trials=trials, seconds=seconds),
             clock=self._clock,
-            spent_seconds=self._session.spent_seconds,
+            spent_seconds=spent_seconds,
             evaluated_before=self.evaluated,
         )
+        if self._race is not None:
+            self._race.begin()
+            rungs = self._race.racing.rungs
+            self._trials_session = Session(
+                Budget(trials=trials, seconds=None if seconds is None else seconds / rungs),
+                clock=self._clock,
+                spent_seconds=spent_seconds - self._race.race.seconds,
+                evaluated_before=self.evaluated,
+            )
         self._tally.renew_limits()
-        self._at_a_time = 1
+        self._at_a_time = self._most_at_a_time = 1
         self._reason = ""
         # Once before the first trial: a live view shows what is planned.
         self._report(None)
@@ -162,9 +181,10 @@ class Study:
         while True:
             # As many as run, not all slots: some may be idle for want of networks.
             self._at_a_time = max(1, len(self._running))
+            self._most_at_a_time = max(self._most_at_a_time, self._at_a_time)
             self._reason = self._why_no_more()
             if self._reason:
-                return None
+                return None if self._race is None else self._promote(self._race)
             # Claims that a kill left open come first: the strategy has them as pending.
             proposed = self._open.pop(0) if self._open else self._propose()
             if proposed is None:
@@ -174,7 +194,12 @@ class Study:
             self._report(proposed)
 
     def give(self, number: int, measured: Measured) -> Trial:
-        """Record and tell what came of a task. Raises `RunError` after ten failures in a row."""
+        """Record and tell what came of a task. Raises `RunError` after ten failures in a row.
+
+        Of a longer training the strategy is told nothing: it learns from one schedule.
+        """
+        if self._race is not None and self._race.holds(number):
+            return self._give_promotion(self._race, number, measured)
         claim = self._running.pop(number)
         metrics = self.domain.costs(claim.proposal.genes)
         state = _state(measured)
@@ -204,6 +229,36 @@ class Study:
             )
         return trial
 
+    def _promote(self, race: Runner) -> Task | None:
+        """The next longer training, once all trials are finished; None as of `take`."""
+        closing, self._reason = self._reason, ""
+        if self._running:
+            return None
+        # A number that no trial has: none is claimed while a rung is trained.
+        number = len(self.trials) + len(self._open) + self._promotions
+        task = race.take(number, self.trials, self._left())
+        if task is not None:
+            self._promotions += 1
+        elif race.over:
+            # Nothing was raced: then it is the trials' end that is worth telling.
+            self._reason = race.over if race.race.rungs else f"{closing}; {race.over}"
+        return task
+
+    def _give_promotion(self, race: Runner, number: int, measured: Measured) -> Trial:
+        trial = race.give(number, measured, _state(measured), self._session.elapsed())
+        progress = race.progress(trial, self._left())
+        if progress is not None:
+            self._watch(progress)
+        return trial
+
+    def _left(self) -> Left:
+        return Left(
+            elapsed=self._session.elapsed(),
+            seconds=self._session.seconds_left(),
+            trial_seconds=self._tally.typical_seconds or 0.0,
+            at_a_time=self._most_at_a_time,
+        )
+
     def stop_clock(self) -> None:
         """End the session: what comes after belongs to another one."""
         self._session.stop()
@@ -228,7 +283,12 @@ class Study:
     @property
     def ended(self) -> bool:
         """Nothing runs, and nothing more will be started."""
-        return self.closed and not self._running
+        return self.closed and not self._busy
+
+    @property
+    def _busy(self) -> int:
+        """Evaluations that run."""
+        return len(self._running) + (0 if self._race is None else self._race.running)
 
     @property
     def judge(self) -> Judge | None:
@@ -246,12 +306,12 @@ class Study:
             evaluated=self.evaluated,
             seconds=self._session.elapsed(),
             # Asked again: others were still running when the study closed, and are counted now.
-            reason=self._spent(running=0) or self._reason,
+            reason=self._reason if self._race is not None else self._spent() or self._reason,
         )
 
     def _why_no_more(self) -> str:
         """Why nothing more may be started beside what runs; empty if something may."""
-        spent = self._spent(running=len(self._running))
+        spent = self._spent(len(self._running))
         if spent or not self._tally.exhausted:
             return spent
         return (
@@ -259,16 +319,20 @@ class Study:
             "the strategy has exhausted its space"
         )
 
-    def _spent(self, *, running: int) -> str:
-        return self._session.why_no_more(self.evaluated, running, self._tally.typical_seconds)
+    def _spent(self, running: int = 0) -> str:
+        typical = self._tally.typical_seconds
+        return self._trials_session.why_no_more(self.evaluated, running, typical)
 
     def _goes_on(self, number: int, part: int, scores: Metrics) -> bool:
+        # A longer training is of a network that was chosen already.
+        if number not in self._running:
+            return True
         costs = self.domain.costs(self._running[number].proposal.genes)
         return not self._learning.is_hopeless(part, {**costs, **scores})
 
     def _report(self, trial: Trial | None) -> None:
         typical = self._tally.typical_seconds
-        planned = self._session.planned(self.evaluated, typical, self._at_a_time)
+        planned = self._trials_session.planned(self.evaluated, typical, self._at_a_time)
         eta = None
         if planned is not None and typical is not None:
             eta = (planned - self.evaluated) * typical / self._at_a_time

@@ -22,13 +22,15 @@ Judge = Callable[[int, int, Metrics], bool]
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One network to evaluate for a trial."""
+    """One network to evaluate."""
 
     number: int
-    """The trial's."""
+    """The trial's; that of a longer training is no trial's."""
     network: Architecture
     seed: int
     """Of the evaluation, 0 to 2^32 - 1."""
+    factor: int = 1
+    """How many times the evaluator's own schedule, see `Evaluator.longer`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +139,8 @@ def _metrics(
     evaluator: Evaluator, task: Task, judge: Judge | None, curve: list[Metrics]
 ) -> Metrics:
     """The task's metrics, checked. Adds the scores after each part to ``curve``."""
+    if task.factor != 1:
+        evaluator = evaluator.longer(task.factor)
     if judge is None:
         # Checked here: an accuracy in percent fails this trial, and not every later reading.
         return check_shares(check_metrics(evaluator.evaluate(task.network, task.seed)))

@@ -24,17 +24,18 @@ __all__ = ["check_evaluator"]
 Make = Callable[[], Evaluator]
 """Makes the same evaluator every time it is called."""
 SEED = 5
-FLAGS = ("noisy", "trains", "followable", "prepares")
+FLAGS = ("noisy", "trains", "followable", "lengthens", "prepares")
 
 
 def check_evaluator(make: Make, domain: Domain | None = None) -> None:
     """Raise AssertionError unless the evaluator keeps the contract of `Evaluator`, on two networks.
 
     All members are there and describe themselves as plain JSON; two evaluators made alike agree,
-    whatever order the networks come in; an evaluation in parts ends as one without, and what is
-    raised in between ends it; nothing is scored before a preparation that the evaluator asks for,
-    and a finished one is read again; random and numpy's global generators stay as they were.
-    Without a domain: NAS-Bench-Macro's space under a bound on macs.
+    whatever order the networks come in; a longer one has the same metrics; an evaluation in parts
+    ends as one without, and what is raised in between ends it; nothing is scored before a
+    preparation that the evaluator asks for, and a finished one is read again; random and numpy's
+    global generators stay as they were. Without a domain: NAS-Bench-Macro's space under a bound on
+    macs.
     """
     domain = bounded_domain(nas_bench_macro.space()) if domain is None else domain
     networks = [domain.space.decode(domain.sample(rng(SEED, "check", i))) for i in range(2)]
@@ -50,6 +51,7 @@ def check_evaluator(make: Make, domain: Domain | None = None) -> None:
             read = _ready(make, domain, Path(first), networks[0])
             _check_same(read, networks, scores, "prepared from what the folder holds")
         _check_parts(evaluator, networks[0], scores[0])
+        _check_longer(evaluator, networks[0], scores[0])
         _check_descriptions(evaluator, make())
 
 
@@ -141,6 +143,16 @@ def _check_parts(evaluator: Evaluator, network: Architecture, expected: Metrics)
             assert name.startswith(SEARCH), f"a part gives {name}: only {SEARCH} metrics steer"
     if evaluator.followable:
         _check_stop(evaluator, network)
+
+
+def _check_longer(evaluator: Evaluator, network: Architecture, expected: Metrics) -> None:
+    """A longer training tells what the short one does, and leaves that as it is."""
+    if not evaluator.lengthens:
+        return
+    longer = _scored(evaluator.longer(2), network)
+    assert set(longer) == set(expected), f"longer(2) gives {set(longer)}, not {set(expected)}"
+    _check_same(evaluator.longer(2), [network], [longer], "made longer again")
+    _check_same(evaluator, [network], [expected], "after a longer training")
 
 
 def _check_stop(evaluator: Evaluator, network: Architecture) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any
 
 from nas.arch import Architecture
@@ -48,19 +49,30 @@ class HashEvaluator(Evaluator):
     """Accuracies that depend on the digest and the seed alone; a share of the networks fails."""
 
     qualities = ("accuracy",)
+    lengthens = True
 
     def __init__(
         self, *, noisy: bool = False, failing: float = 0.0, sleep_seconds: float = 0.0
     ) -> None:
         self.noisy, self.failing, self.sleep_seconds = noisy, failing, sleep_seconds
+        self.factor = 1
         self.calls: list[str] = []
+
+    def longer(self, factor: int) -> "HashEvaluator":
+        """Other accuracies, so that a score shows which of the two gave it."""
+        other = copy(self)
+        other.factor = factor
+        return other
 
     def evaluate(self, architecture: Architecture, seed: int) -> Metrics:
         """``accuracy`` and ``search_accuracy``, 0..1; `TrainingError` for networks that fail."""
         self.calls.append(architecture.digest)
         time.sleep(self.sleep_seconds)
         # Python's own hash of a text differs from process to process.
-        seen = hashlib.sha256(f"{architecture.digest}:{seed}".encode()).digest()
+        text = f"{architecture.digest}:{seed}"
+        if self.factor > 1:
+            text = f"{text}:{self.factor}"
+        seen = hashlib.sha256(text.encode()).digest()
         first, second, luck = (int.from_bytes(seen[i : i + 4], "big") / 2**32 for i in (0, 4, 8))
         if luck < self.failing:
             raise TrainingError("the loss is not finite")

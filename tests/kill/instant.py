@@ -40,6 +40,13 @@ class Evaluator(evaluator.Evaluator):
     def __init__(self, data, factor=1.0, gain=0.0):
         self.data, self.factor, self.gain, self.opened, self.seeds = data, factor, gain, 0, []
 
+    lengthens = True
+
+    def longer(self, factor):
+        other = Evaluator(self.data, gain=factor)
+        other.seeds = self.seeds
+        return other
+
     def describe_data(self):
         return {"name": self.data.name, "digest": self.data.name}
 

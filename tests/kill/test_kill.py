@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nas.record import ledger, race
 from nas.record.store import canonical, read
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +23,9 @@ def start(folder):
 
 
 def finished(folder):
-    return canonical(folder).splitlines() if (folder / "run.json").exists() else []
+    if not (folder / "run.json").exists():
+        return []
+    return [trial.canonical() for trial in read(folder).trials]
 
 
 @pytest.mark.parametrize("seed", [0])
@@ -52,7 +55,11 @@ def test_twenty_kills_change_nothing(tmp_path, seed):
         assert process.returncode == -9
 
     assert before == expected
+    assert canonical(folder) == canonical(tmp_path / "unbroken")
     assert kills == KILLS
+    # Both longer rungs of the race, each network once.
+    rows = [row for row in ledger.read(folder / race.FILE) if row["kind"] == "promotion"]
+    assert len(rows) == len(race.read(folder).promotions) > TRIALS / 3
     record = read(folder)
     paid = [trial.digest for trial in record.trials if trial.number not in record.answered]
     assert len(paid) == len(set(paid)) == TRIALS

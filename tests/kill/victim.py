@@ -9,6 +9,7 @@ from pathlib import Path
 from nas.objectives import Objectives, parse_objectives
 from nas.record.identity import identity
 from nas.record.store import Store
+from nas.study.race import Racing
 from nas.study.study import Study
 from nas.testing.toys import HashEvaluator, toy_domain
 from tests.climber import Climber
@@ -28,7 +29,8 @@ def main(folder: Path, trials: int) -> None:
     )
     print("open", flush=True)
     with store:
-        Study(domain, Climber(domain, seed=11), evaluator, store).run(trials=trials)
+        strategy = Climber(domain, seed=11)
+        Study(domain, strategy, evaluator, store, racing=Racing()).run(trials=trials)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import hashlib
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from nas.errors import RunError
@@ -31,9 +32,12 @@ def test_its_trials_are_read_as_they_were_written(run):
 
 
 def test_its_front_is_the_one_it_wrote_itself(run):
-    before = (OLD / "front.csv").read_text()
+    before = pd.read_csv(OLD / "front.csv", dtype=str)
     run.save_reports()
-    assert (run.folder / "front.csv").read_text() == before
+    now = pd.read_csv(run.folder / "front.csv", dtype=str)
+    # What was not told then.
+    assert set(now) - set(before) == {"accuracy_sd"}
+    pd.testing.assert_frame_equal(now[before.columns], before)
 
 
 def test_its_confirmation_is_read(run):
