@@ -286,16 +286,21 @@ def _aim_line(quality: str, latency: Bound, margins: Mapping[str, Margin]) -> st
 
 
 def _race_line(racing: Racing, budget: Budget) -> str:
-    longer = [f"{racing.factor(rung)} times as long" for rung in range(2, racing.rungs + 1)]
+    times = [racing.factor(rung) for rung in range(2, racing.rungs + 1)]
+    apart = "scores of rungs never mix"
     if budget.trials is None:
         each = f"{(budget.seconds or 0) / racing.rungs:g} s"
+        longer = ", ".join(map(str, times))
         return (
-            f"race       {racing.rungs} rungs of about {each}: all networks, then one in "
-            f"{racing.eta} of each rung, trained {', '.join(longer)}; scores of rungs never mix"
+            f"race       {racing.rungs} rungs of about {each}; one network in {racing.eta} of each "
+            f"goes on, to trainings {longer} times as long; {apart}"
         )
     first, *others = racing.counts(budget.trials)
-    parts = [f"the best {count} {words}" for count, words in zip(others, longer, strict=True)]
-    return f"race       {first} networks, then {', then '.join(parts)}; scores of rungs never mix"
+    parts = [
+        f"then the best {count} for {factor} times as long"
+        for count, factor in zip(others, times, strict=True)
+    ]
+    return f"race       {first} networks, {', '.join(parts)}; {apart}"
 
 
 def _bounds_line(domain: Domain) -> str:

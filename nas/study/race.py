@@ -249,8 +249,9 @@ class Runner:
         """How many trainings fit into a rung's share of the time: it is even among the rungs."""
         rungs_left = self.racing.rungs - place + 1
         share = left.seconds / rungs_left * left.at_a_time
-        each = self._typical(self.racing.factor(place), left)
-        return int(share / max(each, SHORTEST_SECONDS))
+        each = max(self._typical(self.racing.factor(place), left), SHORTEST_SECONDS)
+        # One that fits at all is worth more than none of two rungs.
+        return max(int(share / each), int(each <= left.seconds))
 
     def _typical(self, factor: int, left: Left) -> float:
         """Seconds of a training: the rung's own median, or the one below for eta times as long."""
@@ -328,15 +329,24 @@ class Runner:
         done = len(self._finished(rung))
         tally = self._tally(rung.factor)
         rounds = (len(rung.trials) - done) / left.at_a_time
+        own_seconds = rounds * self._typical(rung.factor, left)
         return Progress(
             what=f"rung {rung.number} of {rung.rungs}, network",
             done=done,
             planned=len(rung.trials),
             seconds=left.elapsed,
-            eta_seconds=rounds * self._typical(rung.factor, left),
+            eta_seconds=own_seconds + self.later_seconds(rung.number, len(rung.trials), left),
             last=last,
             figures=tally.figures(),
         )
+
+    def later_seconds(self, place: int, count: int, left: Left) -> float:
+        """What the rungs above one will take, if that has so many networks."""
+        seconds = 0.0
+        for above in range(place + 1, self.racing.rungs + 1):
+            count = self.racing.kept(count)
+            seconds += count * self._typical(self.racing.factor(above), left) / left.at_a_time
+        return min(seconds, left.seconds)
 
     def _finished(self, rung: Rung) -> set[int]:
         """The rung's trials that are finished."""

@@ -336,6 +336,8 @@ class Study:
         eta = None
         if planned is not None and typical is not None:
             eta = (planned - self.evaluated) * typical / self._at_a_time
+            if self._race is not None:
+                eta += self._race.later_seconds(1, planned, self._left())
         self._watch(
             Progress(
                 what="trials",

@@ -14,7 +14,7 @@ import nas
 from nas.errors import UsageError
 from nas.record.store import read
 from nas.study.ray import Cluster, Driver
-from tests.processes.test_workers import study
+from tests.processes.test_workers import check_race, study
 
 ROOT = Path(nas.__file__).parent.parent
 CODE = """
@@ -22,13 +22,15 @@ import sys
 from functools import partial
 from pathlib import Path
 from nas.study import ray
+from nas.study.race import Racing
 from tests.processes.test_workers import study
 from tests.processes.evaluators import Wild
 folder = Path(sys.argv[1])
 (folder / "calls").mkdir()
 made = partial(Wild, folder / "calls", {1: "die", 3: "odd"})
 given = ray.Cluster(workers=2, scheduler=sys.argv[2] or None, parts=4)
-print(ray.run(study(folder), made, given, trials=6).reason)
+racing = None if sys.argv[2] else Racing(rungs=2)
+print(ray.run(study(folder, racing), made, given, trials=6).reason)
 """
 
 
@@ -44,7 +46,8 @@ def test_a_search_on_ray_survives_a_worker(tmp_path, scheduler):
         cwd=ROOT,
         timeout=300,
     )
-    assert done.stdout == "6 trials are done\n", done.stderr
+    raced = "raced in 2 rungs of 5 and 2 networks\n"
+    assert done.stdout == ("6 trials are done\n" if scheduler else raced), done.stderr
     record = read(tmp_path / "run")
     assert sorted(trial.number for trial in record.trials) == list(range(6))
     assert record.claims == ()
@@ -52,7 +55,8 @@ def test_a_search_on_ray_survives_a_worker(tmp_path, scheduler):
     if not scheduler:
         failed = [trial.reason for trial in record.trials if trial.state == "failed"]
         assert failed == ["ZeroDivisionError: by zero"]
-        assert len(list((tmp_path / "calls").iterdir())) == 7
+        assert len(list((tmp_path / "calls").iterdir())) == 7 + 2
+        assert check_race(tmp_path / "run") == [2]
     else:
         assert {trial.state for trial in record.trials} <= {"complete", "stopped"}
         assert all(

@@ -6,10 +6,13 @@ import pytest
 
 from nas.errors import RunError, UsageError
 from nas.objectives import Objectives, parse_objectives
+from nas.record import race
 from nas.record.identity import identity
+from nas.record.race import first_of_each
 from nas.record.store import Store, read
 from nas.strategies import make
 from nas.study.processes import Processes
+from nas.study.race import Racing, promoted, promotion_seed
 from nas.study.study import Study, evaluation_seed
 from nas.study.workers import Task
 from nas.testing.toys import HashEvaluator, toy_domain
@@ -20,9 +23,10 @@ OBJECTIVES = Objectives(parse_objectives(["accuracy", "params"], DOMAIN.compiled
 IDENTITY = identity(DOMAIN, OBJECTIVES, strategy="random", seed=1)
 
 
-def study(folder):
+def study(folder, racing=None):
     store = Store.create(folder / "run", DOMAIN.space, IDENTITY)
-    return Study(DOMAIN, make("random", DOMAIN, seed=1, objectives=2), HashEvaluator(), store)
+    strategy = make("random", DOMAIN, seed=1, objectives=2)
+    return Study(DOMAIN, strategy, HashEvaluator(), store, racing=racing)
 
 
 def wild(folder, acts):
@@ -51,6 +55,35 @@ def test_two_workers_give_what_one_gives_and_survive_deaths_and_failures(tmp_pat
             expected = HashEvaluator().evaluate(network, evaluation_seed(1, trial.digest, 0))
             assert expected.items() <= dict(trial.metrics).items()
     assert len(list((tmp_path / "calls").iterdir())) == 13  # the one that died was done again
+
+
+def check_race(folder):
+    """That the race is the one that a single worker's would be, whatever the order of its ends."""
+    found = read(folder)
+    _, *longer = race.read(folder).standings(found.trials, OBJECTIVES)
+    below = first_of_each(found.trials)
+    for rung in longer:
+        chosen = promoted(below, Racing().kept(len(below)), OBJECTIVES)
+        assert {t.number for t in rung.trials} == {t.number for t in chosen}
+        for trial in rung.complete:
+            network = DOMAIN.space.decode(trial.genes)
+            seed = promotion_seed(1, trial.digest, rung.factor)
+            expected = HashEvaluator().longer(rung.factor).evaluate(network, seed)
+            assert expected.items() <= dict(trial.metrics).items()
+        below = first_of_each(rung.trials)
+    return [len(rung.trials) for rung in longer]
+
+
+def test_two_workers_race_and_survive_deaths(tmp_path):
+    # Calls 12 to 17 are of the second and third rung.
+    made = wild(tmp_path, {13: "die", 14: "odd"})
+    found = study(tmp_path, Racing())
+    with Processes(made, 2) as workers:
+        outcome = found.run(trials=12, workers=workers)
+    assert outcome.reason == "raced in 3 rungs of 12, 3 and 1 network"
+    # One of the four of the second rung has failed.
+    assert check_race(tmp_path / "run") == [4, 1]
+    assert len(list((tmp_path / "calls").iterdir())) == 18
 
 
 def test_a_network_that_kills_its_workers_fails_and_one_that_hangs_is_ended(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from nas.cli import main
+from nas.cli.front import command
 from nas.errors import RunError, UsageError
 from nas.record.race import FILE
 from nas.run.plan import plan
@@ -88,17 +88,17 @@ def test_a_pick_that_no_network_of_the_rung_can_be_is_of_the_one_below(folder):
 
 
 def test_the_command_says_which_rung_it_shows(folder):
-    shown = CliRunner().invoke(main, ["front", str(folder)])
+    shown = CliRunner().invoke(command, [str(folder)])
     assert shown.exit_code == 0, shown.output
     assert "rung 3 of 3 (30, 10, 4 networks), trained 9 times as long as the first" in shown.output
-    document = json.loads(CliRunner().invoke(main, ["front", str(folder), "--json"]).output)
+    document = json.loads(CliRunner().invoke(command, [str(folder), "--json"]).output)
     assert [rung["complete"] for rung in document["rungs"]] == [30, 10, 4]
     assert [rung["front"] for rung in document["rungs"]] == [False, False, True]
 
 
 def test_what_will_be_raced_is_said_before(planned):
     lines = "\n".join(planned(trials=32).lines())
-    assert "32 networks, then the best 11 3 times as long, then the best 4 9 times as long" in lines
+    assert "32 networks, then the best 11 for 3 times as long, then the best 4 for 9 times" in lines
     lines = "\n".join(planned(seconds=3600.0, race="eta=2,rungs=4").lines())
     assert "4 rungs of about 900 s" in lines
 

@@ -245,6 +245,10 @@ def test_progress_of_a_rung_counts_its_own_networks(tmp_path):
         ("rung 2 of 3, network", 1, 7),
         ("rung 2 of 3, network", 2, 7),
     ]
+    # While trials run, the time of the longer trainings is still to come.
+    last_trial = [step for step in seen if step.what == "trials"][-1]
+    assert last_trial.eta_seconds > 0
+    assert longer[-1].eta_seconds == 0
     assert (longer[-1].what, longer[-1].done) == ("rung 3 of 3, network", 3)
     scores = [step.last.metrics["accuracy"] for step in longer if step.what.startswith("rung 3")]
     assert longer[-1].figures["best"] == max(scores)
