@@ -1,15 +1,16 @@
-"""Racing against flat searches of equal cost, inside one latency, and two ways to train for longer.
+"""Racing against flat searches of equal cost, and two ways to train for longer, against the truth.
 
-Random MnasNet networks of 54 to 60 ms on `pixel1`, as a search with ``--latency 60ms`` meets them,
-are trained on CIFAR-10 by the data's preset, three times as long, and eight times as long with
-another seed, which is the truth here: slimmed copies all of them. A fourth training goes on from
-the weights of the short one for twice its length, so that it has seen as much as the second.
+Random networks of NAS-Bench-Macro that use up one budget of macs, the median of the space, to a
+tenth. Each is trained on CIFAR-10 by the data's preset, and anew for three times as long; a third
+training goes on from the weights of the first for twice its length, so that it has seen as much as
+the second. The truth is the benchmark's mean accuracy of three full trainings.
 
     NAS_DATA=folder python experiments/racing.py --out runs/racing
 
-Printed: Kendall's tau of each score with the truth's loss, over all networks, with 95 % bootstraps;
-and what is picked, in truth accuracy, by a flat search and by races of the same cost, over random
-draws of that many networks. About three minutes a network; stopped, it goes on where it was.
+Printed: Kendall's tau of each score with the truth, with 95 % bootstraps over networks; then the
+true accuracy, in points, of what is picked by a flat search and by a race of two rungs of the same
+cost, drawn again and again from these networks, and the difference with its bootstrap. Half a
+minute of a core for each network; stopped, it goes on where it was.
 """
 
 import argparse
@@ -19,113 +20,163 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from proxy_window import drawn
 from supernet_nas_bench_macro import cifar
 from torch import nn
 
-from nas import catalog
-from nas.arch import Architecture
-from nas.benchmarks.nas_bench_macro import _path
+from nas.benchmarks.nas_bench_macro import _path, _results
+from nas.cost.compiled import compile_costs
 from nas.data import split
-from nas.evaluate import Proxy, TrainingEvaluator, preset
+from nas.domain import Bound, Domain
+from nas.evaluate import TrainingEvaluator, preset
 from nas.record import ledger
-from nas.statistics import bootstrap_interval, kendall_tau
+from nas.space import SearchSpace
+from nas.statistics import bootstrap_interval, kendall_tau, rng
 from nas.train import Augment, fit, score, threads
-from nas.trial import Metrics
+from nas.trial import Genes
+from search_spaces import nas_bench_macro
 
-ETA, LONGER = 3, 8
-MOST = 24
-RESAMPLES, DRAWS = 2000, 4000
+ETA = 3
+LAST_PART = 0.1
+RESAMPLES, DRAWS = 1000, 200
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Scores = dict[str, float]
 
 
-def evaluator(splits, proxy: Proxy, factor: float) -> TrainingEvaluator:  # type: ignore[no-untyped-def]
-    """The recipe for ``factor`` times as long, scored on as many times the images."""
-    images = round(factor * proxy.score_images)
-    longer = dataclasses.replace(proxy.times(factor), score_images=images)
-    return TrainingEvaluator(splits, longer, thread_count=1)
+def drawn(space: SearchSpace, count: int) -> list[Genes]:
+    """Random networks between .9 of the median macs and the median, no two equal."""
+    costs = compile_costs(space, ("macs",), lambda layer: (layer.macs,))
+    [median] = Domain(space, costs).quantiles("macs", (0.5,))
+    domain = Domain(space, costs, [Bound("macs", median, (1 - LAST_PART) * median)])
+    found: dict[str, Genes] = {}
+    number = 0
+    while len(found) < count:
+        genes = domain.sample(rng(11, "racing", number))
+        found.setdefault(space.decode(genes).digest, genes)
+        number += 1
+    return list(found.values())
 
 
-def scored(of: TrainingEvaluator, network: nn.Module) -> Metrics:
-    on_search = score(network, *of.search)
-    scores = {f"search_{name}": value for name, value in on_search.items()}
-    return {**score(network, *of.selection), **scores}
+class Trainer:
+    """The three trainings of a network."""
 
+    def __init__(self, space: SearchSpace, networks: list[Genes]) -> None:
+        self.space, self.networks = space, networks
+        self.data = cifar(_path().parent)
+        self.proxy = preset(self.data)[1]
+        self.short = TrainingEvaluator(split(self.data), self.proxy, thread_count=1)
+        self.longer = self.short.longer(ETA)
 
-def step_of(space, networks):  # type: ignore[no-untyped-def]
-    data = cifar(_path().parent)
-    splits, proxy = split(data), preset(data)[1]
-    short = evaluator(splits, proxy, 1)
-    longer = evaluator(splits, proxy, ETA)
-    truth = evaluator(splits, proxy, LONGER)
-
-    def go_on(network: nn.Module, seed: int) -> None:
-        """Twice the short schedule, from where the short one ended."""
-        images, labels = longer.weights
-        fit(
-            network,
-            images,
-            labels,
-            proxy.times(ETA - 1).schedule(len(images)),
-            seed=seed,
-            augment=Augment(pad=proxy.shift, flip=data.flip),
-        )
-
-    def step(number: int) -> ledger.Row:
-        architecture: Architecture = space.decode(networks[number])
-        row: dict[str, object] = {"kind": "trained"}
+    def step(self, number: int) -> ledger.Row:
+        """A row of their scores."""
+        architecture = self.space.decode(self.networks[number])
         start = time.process_time()
         with threads(1):
-            network = short.trained(architecture, number)
-            row["short"] = dict(scored(short, network))
-            row["short_seconds"] = time.process_time() - start
-            go_on(network, 3000 + number)
-            row["continued"] = dict(scored(longer, network))
-            row["anew"] = dict(scored(longer, longer.trained(architecture, 2000 + number)))
-            row["truth"] = dict(scored(truth, truth.trained(architecture, 1000 + number)))
-        row["seconds"] = time.process_time() - start
-        print(f"{number + 1} of {len(networks)}: {row['seconds']:.0f} s", flush=True)
-        return row
+            network = self.short.trained(architecture, number)
+            short = scored(self.short, network)
+            self.go_on(network, 3000 + number)
+            continued = scored(self.longer, network)
+            anew = scored(self.longer, self.longer.trained(architecture, 2000 + number))
+        seconds = time.process_time() - start
+        print(f"{number + 1} of {len(self.networks)}: {seconds:.0f} s", flush=True)
+        return {"kind": "trained", "short": short, "continued": continued, "anew": anew}
 
-    return step
+    def go_on(self, network: nn.Module, seed: int) -> None:
+        """Train for the rest of the longer schedule, from where the short one ended."""
+        images, labels = self.longer.weights
+        schedule = self.proxy.times(ETA - 1).schedule(len(images))
+        augment = Augment(pad=self.proxy.shift, flip=self.data.flip)
+        fit(network, images, labels, schedule, seed=seed, augment=augment)
 
 
-def trained(space, networks, file: Path) -> list[ledger.Row]:  # type: ignore[no-untyped-def]
-    """The trainings of each network, read or made."""
-    rows = list(ledger.read(file))[: len(networks)]
-    if len(rows) == len(networks):
-        return rows
-    numbers = range(len(networks))
-    return rows + ledger.complete(
-        file, "trained", numbers, range(len(rows)), step_of(space, networks)
-    )
+def scored(evaluator: TrainingEvaluator, network: nn.Module) -> Scores:
+    """On *selection*, and with ``search_`` on *search*."""
+    on_search = {f"search_{k}": v for k, v in score(network, *evaluator.search).items()}
+    return {**score(network, *evaluator.selection), **on_search}
+
+
+@dataclasses.dataclass(frozen=True)
+class Bank:
+    """Scores and truth of n networks: (n,) each."""
+
+    short_search: Floats
+    short: Floats
+    anew: Floats
+    truth: Floats
+
+    def flat(self, rows: Integers) -> float:
+        """True accuracy of the best of these networks by the short training."""
+        return float(self.truth[rows[self.short[rows].argmax()]])
+
+    def race(self, rows: Integers) -> float:
+        """Of the best by the longer training among the third that the short one promotes."""
+        count = -(-len(rows) // ETA)
+        promoted = rows[np.argsort(-self.short_search[rows], kind="stable")[:count]]
+        return float(self.truth[promoted[self.anew[promoted].argmax()]])
+
+    def compare(self, of: Integers, flat: int, raced: int, seed: int) -> Floats:
+        """Mean truth of a flat pick and of a race's, drawn from the networks ``of``: (2,)."""
+        draw = np.random.default_rng(seed)
+        found = np.zeros((DRAWS, 2))
+        for number in range(DRAWS):
+            order = draw.permutation(of)
+            found[number] = self.flat(order[:flat]), self.race(order[:raced])
+        return np.asarray(found.mean(axis=0))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--networks", type=int, choices=range(4, MOST + 1), default=MOST)
+    parser.add_argument("--networks", type=int, default=32)
     given = parser.parse_args()
-    space = catalog.space("mnasnet", classes=10, in_channels=3)
-    networks = drawn(space)[: given.networks]
+    space = nas_bench_macro.space()
+    networks = drawn(space, given.networks)
     given.out.mkdir(parents=True, exist_ok=True)
-    rows = trained(space, networks, given.out / "trained.jsonl")
+    file = given.out / "trained.jsonl"
+    rows = list(ledger.read(file))[: len(networks)]
+    if len(rows) < len(networks):
+        trainer = Trainer(space, networks)
+        numbers = range(len(networks))
+        rows += ledger.complete(file, "trained", numbers, range(len(rows)), trainer.step)
 
     def column(part: str, name: str) -> Floats:
         return np.array([row[part][name] for row in rows])
 
-    truth = -column("truth", "loss") - column("truth", "search_loss")
+    results = _results(_path())
+    truth = -np.array([results[space.canonical(genes)][:, 0].mean() for genes in networks])
     for part in ("short", "continued", "anew"):
         for name in ("search_accuracy", "search_loss"):
             values = column(part, name) * (-1 if name.endswith("loss") else 1)
 
-            def tau(picked: NDArray[np.int64], values: Floats = values) -> float:
+            def tau(picked: Integers, values: Floats = values) -> float:
                 return kendall_tau(values[picked], truth[picked]) or 0.0
 
             low, high = bootstrap_interval(tau, len(truth), resamples=RESAMPLES)
-            print(
-                f"{part:10} {name:16} {tau(np.arange(len(truth))):+.3f} ({low:+.3f} to {high:+.3f})"
-            )
+            value = tau(np.arange(len(truth)))
+            print(f"{part:10} {name:16} {value:+.3f} ({low:+.3f} to {high:+.3f})")
+
+    bank = Bank(
+        column("short", "search_accuracy"),
+        column("short", "accuracy"),
+        column("anew", "accuracy"),
+        truth,
+    )
+    print(f"truth: {truth.mean() + 100:.2f} points in the mean, best {truth.max() + 100:.2f}")
+    for raced in (6, 9, 12):
+        flat = 2 * raced
+        if flat > len(truth):
+            break
+        means = bank.compare(np.arange(len(truth)), flat, raced, 0) + 100
+
+        def gain(picked: Integers, flat: int = flat, raced: int = raced) -> float:
+            own = bank.compare(picked, flat, raced, 0)
+            return float(own[1] - own[0])
+
+        low, high = bootstrap_interval(gain, len(truth), resamples=RESAMPLES)
+        print(
+            f"flat {flat} networks: {means[0]:.3f}; race of {raced} and {-(-raced // ETA)}: "
+            f"{means[1]:.3f}; difference {means[1] - means[0]:+.3f} ({low:+.3f} to {high:+.3f})"
+        )
 
 
 if __name__ == "__main__":
