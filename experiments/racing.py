@@ -1,9 +1,8 @@
-"""Racing against flat searches of equal cost, and two ways to train for longer, against the truth.
+"""Racing against flat searches of equal cost, where the truth is known.
 
 Random networks of NAS-Bench-Macro that use up one budget of macs, the median of the space, to a
-tenth. Each is trained on CIFAR-10 by the data's preset, and anew for three times as long; a third
-training goes on from the weights of the first for twice its length, so that it has seen as much as
-the second. The truth is the benchmark's mean accuracy of three full trainings.
+tenth. Each is trained on CIFAR-10 by the data's preset, and anew for three times as long. The truth
+is the benchmark's mean accuracy of three full trainings.
 
     NAS_DATA=folder python experiments/racing.py --out runs/racing
 
@@ -31,7 +30,7 @@ from nas.evaluate import TrainingEvaluator, preset
 from nas.record import ledger
 from nas.space import SearchSpace
 from nas.statistics import bootstrap_interval, kendall_tau, rng
-from nas.train import Augment, fit, score, threads
+from nas.train import score, threads
 from nas.trial import Genes
 from search_spaces import nas_bench_macro
 
@@ -58,7 +57,7 @@ def drawn(space: SearchSpace, count: int) -> list[Genes]:
 
 
 class Trainer:
-    """The three trainings of a network."""
+    """The two trainings of a network."""
 
     def __init__(self, space: SearchSpace, networks: list[Genes]) -> None:
         self.space, self.networks = space, networks
@@ -72,21 +71,11 @@ class Trainer:
         architecture = self.space.decode(self.networks[number])
         start = time.process_time()
         with threads(1):
-            network = self.short.trained(architecture, number)
-            short = scored(self.short, network)
-            self.go_on(network, 3000 + number)
-            continued = scored(self.longer, network)
+            short = scored(self.short, self.short.trained(architecture, number))
             anew = scored(self.longer, self.longer.trained(architecture, 2000 + number))
         seconds = time.process_time() - start
         print(f"{number + 1} of {len(self.networks)}: {seconds:.0f} s", flush=True)
-        return {"kind": "trained", "short": short, "continued": continued, "anew": anew}
-
-    def go_on(self, network: nn.Module, seed: int) -> None:
-        """Train for the rest of the longer schedule, from where the short one ended."""
-        images, labels = self.longer.weights
-        schedule = self.proxy.times(ETA - 1).schedule(len(images))
-        augment = Augment(pad=self.proxy.shift, flip=self.data.flip)
-        fit(network, images, labels, schedule, seed=seed, augment=augment)
+        return {"kind": "trained", "short": short, "anew": anew}
 
 
 def scored(evaluator: TrainingEvaluator, network: nn.Module) -> Scores:
@@ -144,7 +133,7 @@ def main() -> None:
 
     results = _results(_path())
     truth = -np.array([results[space.canonical(genes)][:, 0].mean() for genes in networks])
-    for part in ("short", "continued", "anew"):
+    for part in ("short", "anew"):
         for name in ("search_accuracy", "search_loss"):
             values = column(part, name) * (-1 if name.endswith("loss") else 1)
 

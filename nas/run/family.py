@@ -362,4 +362,4 @@ class Family:
         if run is None or not all(metric in trial.metrics for trial in run.front_trials):
             return {}
         up = (*run.objectives.maximized, "accuracy")[0]
-        return {"trials": run.trials, "front": run.front_trials, "up": up}
+        return {"trials": run.rung.trials, "front": run.front_trials, "up": up}

@@ -296,10 +296,12 @@ def _race_line(racing: Racing, budget: Budget) -> str:
             f"goes on, to trainings {longer} times as long; {apart}"
         )
     first, *others = racing.counts(budget.trials)
-    parts = [
-        f"then the best {count} for {factor} times as long"
-        for count, factor in zip(others, times, strict=True)
-    ]
+    if not others:
+        return f"race       {first} networks are too few to race: none is trained for longer"
+    parts = []
+    # Fewer rungs than asked for, if the last ones would have too few networks.
+    for count, factor in zip(others, times, strict=False):
+        parts.append(f"then the best {count} for {factor} times as long")
     return f"race       {first} networks, {', '.join(parts)}; {apart}"
 
 

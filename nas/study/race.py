@@ -33,6 +33,7 @@ from nas.trial import State, Trial
 from nas.units import counted
 
 __all__ = [
+    "FEWEST",
     "STRATA",
     "Left",
     "Racing",
@@ -42,6 +43,8 @@ __all__ = [
     "promotion_seed",
 ]
 
+FEWEST = 2
+"""Networks of a rung."""
 STRATA = 6
 """Parts of a range of latencies, each with its own best networks."""
 
@@ -72,13 +75,17 @@ class Racing:
     def counts(self, trials: int) -> list[int]:
         """Networks of each rung after so many trials, none of which fails or comes twice."""
         counts = [trials]
-        while len(counts) < self.rungs:
+        while len(counts) < self.rungs and self.kept(counts[-1]):
             counts.append(self.kept(counts[-1]))
         return counts
 
     def kept(self, count: int) -> int:
-        """How many of so many networks are promoted: one in ``eta``, at least one."""
-        return max(1, math.ceil(count / self.eta))
+        """How many of so many networks are promoted: one in ``eta``, or none.
+
+        A rung of fewer than `FEWEST` networks would compare nothing, so it is left out.
+        """
+        kept = math.ceil(count / self.eta)
+        return kept if kept >= FEWEST else 0
 
 
 def promotion_seed(seed: int, digest: str, factor: int) -> int:
@@ -198,6 +205,8 @@ class Runner:
         candidates = first_of_each(trials)
         by_number = {trial.number: trial for trial in trials}
         for place in range(2, self.racing.rungs + 1):
+            if not self.racing.kept(len(candidates)):
+                break
             rung = self._recorded(place, candidates) or self._choose(place, candidates, left)
             if rung is None:
                 return None
@@ -223,13 +232,10 @@ class Runner:
 
     def _choose(self, place: int, candidates: Sequence[Trial], left: Left) -> Rung | None:
         """Promote to a rung, and record whom; None if there is nobody, or no time."""
-        if not candidates:
-            self.over = f"no network came to rung {place} of the race"
-            return None
         count = self.racing.kept(len(candidates))
         if math.isfinite(left.seconds):
             count = min(count, self._fitting(place, left))
-        if count < 1:
+        if count < FEWEST:
             self.over = self._too_long(place, left)
             return None
         chosen = promoted(candidates, count, self._store.objectives)
@@ -250,8 +256,9 @@ class Runner:
         rungs_left = self.racing.rungs - place + 1
         share = left.seconds / rungs_left * left.at_a_time
         each = max(self._typical(self.racing.factor(place), left), SHORTEST_SECONDS)
-        # One that fits at all is worth more than none of two rungs.
-        return max(int(share / each), int(each <= left.seconds))
+        # As few as will do may take the share of the rungs above, too.
+        fewest = FEWEST if FEWEST * each <= left.seconds * left.at_a_time else 0
+        return max(int(share / each), fewest)
 
     def _typical(self, factor: int, left: Left) -> float:
         """Seconds of a training: the rung's own median, or the one below for eta times as long."""
@@ -331,7 +338,7 @@ class Runner:
         rounds = (len(rung.trials) - done) / left.at_a_time
         own_seconds = rounds * self._typical(rung.factor, left)
         return Progress(
-            what=f"rung {rung.number} of {rung.rungs}, network",
+            what=f"rung {rung.number}, network",
             done=done,
             planned=len(rung.trials),
             seconds=left.elapsed,
@@ -345,7 +352,8 @@ class Runner:
         seconds = 0.0
         for above in range(place + 1, self.racing.rungs + 1):
             count = self.racing.kept(count)
-            seconds += count * self._typical(self.racing.factor(above), left) / left.at_a_time
+            seconds += count * self._typical(self.racing.factor(above), left)
+        seconds /= left.at_a_time
         return min(seconds, left.seconds)
 
     def _finished(self, rung: Rung) -> set[int]:
@@ -371,7 +379,7 @@ class Runner:
     def _too_long(self, place: int, left: Left) -> str:
         seconds = self._typical(self.racing.factor(place), left)
         return (
-            f"another training of rung {place}, about {seconds:.3g} s, would not fit into the time"
+            f"what rung {place} takes, about {seconds:.3g} s a network, would not fit into the time"
         )
 
     def _summary(self, trials: Sequence[Trial]) -> str:
@@ -382,6 +390,8 @@ class Runner:
             if standing.factor in factors:
                 counts.append(str(len(first_of_each(standing.trials))))
         *others, last = counts
+        if not others:
+            return f"{counted(int(last), 'network')} are too few to race"
         networks = f"{', '.join(others)} and {counted(int(last), 'network')}"
         return f"raced in {len(counts)} rungs of {networks}"
 

@@ -57,13 +57,13 @@ def test_two_workers_give_what_one_gives_and_survive_deaths_and_failures(tmp_pat
     assert len(list((tmp_path / "calls").iterdir())) == 13  # the one that died was done again
 
 
-def check_race(folder):
+def check_race(folder, racing):
     """That the race is the one that a single worker's would be, whatever the order of its ends."""
     found = read(folder)
     _, *longer = race.read(folder).standings(found.trials, OBJECTIVES)
     below = first_of_each(found.trials)
     for rung in longer:
-        chosen = promoted(below, Racing().kept(len(below)), OBJECTIVES)
+        chosen = promoted(below, racing.kept(len(below)), OBJECTIVES)
         assert {t.number for t in rung.trials} == {t.number for t in chosen}
         for trial in rung.complete:
             network = DOMAIN.space.decode(trial.genes)
@@ -75,15 +75,15 @@ def check_race(folder):
 
 
 def test_two_workers_race_and_survive_deaths(tmp_path):
-    # Calls 12 to 17 are of the second and third rung.
+    # Calls 12 to 19 are of the second and third rung.
     made = wild(tmp_path, {13: "die", 14: "odd"})
-    found = study(tmp_path, Racing())
+    found = study(tmp_path, Racing(eta=2))
     with Processes(made, 2) as workers:
         outcome = found.run(trials=12, workers=workers)
-    assert outcome.reason == "raced in 3 rungs of 12, 3 and 1 network"
-    # One of the four of the second rung has failed.
-    assert check_race(tmp_path / "run") == [4, 1]
-    assert len(list((tmp_path / "calls").iterdir())) == 18
+    assert outcome.reason == "raced in 3 rungs of 12, 5 and 3 networks"
+    # One of the six of the second rung has failed.
+    assert check_race(tmp_path / "run", Racing(eta=2)) == [6, 3]
+    assert len(list((tmp_path / "calls").iterdir())) == 22
 
 
 def test_a_network_that_kills_its_workers_fails_and_one_that_hangs_is_ended(tmp_path):

@@ -197,9 +197,18 @@ def test_time_is_shared_evenly_among_the_rungs(tmp_path):
 
 def test_a_rung_that_does_not_fit_is_not_begun(tmp_path):
     clock = Clock()
-    outcome = raced(tmp_path, Timed(clock), clock=clock, seconds=9)
-    assert [len(rung.trials) for rung in standings(tmp_path)] == [3, 1]
-    assert outcome.reason == "another training of rung 3, about 9 s, would not fit into the time"
+    outcome = raced(tmp_path, Timed(clock), clock=clock, seconds=36)
+    assert [len(rung.trials) for rung in standings(tmp_path)] == [12, 4]
+    reason = "what rung 3 takes, about 9 s a network, would not fit into the time"
+    assert outcome.reason == reason
+
+
+def test_a_rung_of_one_network_would_compare_nothing(tmp_path):
+    outcome = raced(tmp_path / "nine", trials=9)
+    assert outcome.reason == "raced in 2 rungs of 9 and 3 networks"
+    outcome = raced(tmp_path / "three", trials=3)
+    assert outcome.reason == "3 trials are done; 3 networks are too few to race"
+    assert not (tmp_path / "three" / FILE).exists()
 
 
 def test_failed_longer_trainings_are_recorded_and_go_no_further(tmp_path):
@@ -242,14 +251,14 @@ def test_progress_of_a_rung_counts_its_own_networks(tmp_path):
     raced(tmp_path, watch=seen.append)
     longer = [step for step in seen if step.what != "trials"]
     assert [(step.what, step.done, step.planned) for step in longer[:2]] == [
-        ("rung 2 of 3, network", 1, 7),
-        ("rung 2 of 3, network", 2, 7),
+        ("rung 2, network", 1, 7),
+        ("rung 2, network", 2, 7),
     ]
     # While trials run, the time of the longer trainings is still to come.
     last_trial = [step for step in seen if step.what == "trials"][-1]
     assert last_trial.eta_seconds > 0
     assert longer[-1].eta_seconds == 0
-    assert (longer[-1].what, longer[-1].done) == ("rung 3 of 3, network", 3)
+    assert (longer[-1].what, longer[-1].done) == ("rung 3, network", 3)
     scores = [step.last.metrics["accuracy"] for step in longer if step.what.startswith("rung 3")]
     assert longer[-1].figures["best"] == max(scores)
 
