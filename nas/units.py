@@ -17,6 +17,7 @@ __all__ = [
     "milliseconds",
     "seconds",
     "text_table",
+    "uncertain",
 ]
 
 Column = tuple[str, Sequence[str]]
@@ -71,6 +72,19 @@ def seconds(text: str) -> float:
 def amount(value: float) -> str:
     """A cost of any size: ``56,320,000`` or ``0.2269``."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+def uncertain(value: float, sd: float | None) -> str:
+    """A figure to the digits that its standard deviation leaves: ``0.91 ± 0.03``, ``59.9 ± 3.9``.
+
+    The deviation has one digit, or two below 4, as physicists write it. Four digits without one.
+    """
+    if sd is None or not (sd > 0 and math.isfinite(sd)):
+        return f"{value:.4g}"
+    exponent = math.floor(math.log10(sd))
+    leading = sd / 10.0**exponent
+    decimals = max(0, -exponent + (1 if leading < 3.95 else 0))
+    return f"{value:.{decimals}f} ± {sd:.{decimals}f}"
 
 
 def html_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

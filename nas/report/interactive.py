@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from nas.errors import UsageError
 from nas.objectives import Objective
-from nas.report.plots import ACCENT, CONFIRMED, QUIET, axis_label, place
+from nas.report.axes import axis_label
+from nas.report.plots import ACCENT, CONFIRMED, QUIET, place
 from nas.trial import Trial
 from nas.units import counted
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
-from nas.cost.metric import Metric
 from nas.files import write_with
 from nas.objectives import Objective
+from nas.report.axes import axis_label
 from nas.trial import Metrics, Trial
 from nas.units import counted
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "audit_figure",
-    "axis_label",
     "family_figure",
     "fit_figure",
     "front_figure",
@@ -29,21 +28,6 @@ __all__ = [
 
 INK, ACCENT, QUIET, CONFIRMED = "#22262b", "#c2410c", "#9aa5b1", "#15803d"
 LABEL_SHARE = 0.07  # of an axis: labels that are nearer overlap
-UNITS = {
-    "params": ("params (M)", 1e6),
-    "macs": ("multiply-adds (M)", 1e6),
-    "size_bytes": ("size (MB)", 1e6),
-    "peak_memory_bytes": ("peak memory (MB)", 1e6),
-}
-"""By metric, what to write at its axis and what to divide by."""
-
-
-def axis_label(name: str) -> tuple[str, float]:
-    """What to write at an axis, and what to divide by."""
-    metric = Metric.parse(name)
-    if metric.is_latency:
-        return f"latency on {metric.device} (ms)", 1.0
-    return UNITS.get(metric.name, (metric.name.replace("_", " "), 1.0))
 
 
 def front_figure(

@@ -188,9 +188,9 @@ class Run:
 
     def front_rows(self) -> list[dict[str, object]]:
         """The front as ``--json`` prints it; ``confirmed`` is a score on *test*, or None."""
-        return [row.to_json() for row in self._front_rows()]
+        return [row.to_json() for row in self.front_networks()]
 
-    def _front_rows(self) -> list[FrontRow]:
+    def front_networks(self) -> list[FrontRow]:
         """The front's networks, with their latency per device and their confirmed score."""
         scores = self.confirmed_scores
         deviations = self._accuracy_deviations()
@@ -331,7 +331,7 @@ class Run:
 
     def front(self) -> "pd.DataFrame":
         """The front: a row per network, with latency, its deviation and shares per device."""
-        return frames.front_frame(self._front_rows())
+        return frames.front_frame(self.front_networks())
 
     def trial(self, number: int) -> Trial:
         """A finished trial by number."""
@@ -379,7 +379,7 @@ class Run:
             spread=self._spread(shown),
             deviations=deviations,
             confirmed=self.confirmed_scores,
-            confirmed_as=self._confirmed_as,
+            confirmed_as=self.confirmed_as,
             published=self._published_scores(shown),
         )
 
@@ -405,7 +405,7 @@ class Run:
             title=self.title(),
             searched_as=self._searched_as,
             confirmed=self.confirmed_scores,
-            confirmed_as=self._confirmed_as,
+            confirmed_as=self.confirmed_as,
         )
 
     @property
@@ -431,7 +431,7 @@ class Run:
         return accuracy_deviations(trained, self.front_trials, images)
 
     @property
-    def _confirmed_as(self) -> str:
+    def confirmed_as(self) -> str:
         """What a confirmed score is beside a search's, for legends.
 
         It is of another set of images, and of a longer training.
@@ -479,7 +479,7 @@ class Run:
 
     def front_text(self) -> str:
         """The front as a table for the terminal."""
-        return text.front(self._front_rows(), self.devices, self.objectives)
+        return text.front(self.front_networks(), self.devices, self.objectives)
 
     def save_reports(self) -> None:
         """Write ``front.csv`` and ``front.png`` into the run's folder, if anything has finished."""

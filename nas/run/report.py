@@ -1,0 +1,521 @@
+"""What a report says of a run, gathered from its folder; nothing in it is changed."""
+
+import math
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from nas.cost.metric import Metric
+from nas.errors import RunError, TableError
+from nas.files import UNREADABLE, one_line, read_json
+from nas.objectives import QUALITY
+from nas.pareto import RunningFront
+from nas.report.axes import axis_label, robust_range
+from nas.report.explain import gene_changes, layer_times
+from nas.report.importance import importance
+from nas.report.page.content import (
+    Axis,
+    Confirmed,
+    Content,
+    Course,
+    FamilyMember,
+    FrontPoint,
+    Pick,
+    Searched,
+    Spent,
+    Verdict,
+)
+from nas.report.plots import place
+from nas.run.run import Run
+from nas.statistics import claim
+from nas.trial import WARM, Trial
+from nas.units import counted, uncertain
+
+__all__ = ["content"]
+
+LARGEST_FAMILY_BYTES = 16 << 20
+MOST_PREDICTED = 0.5
+"""Of a latency: from here on it is said that most of it is predicted."""
+NOTES = {"log_probability": "surprise of the policy, -log p (its mean is the entropy)"}
+"""By key of a strategy's note, what it is; others are told by their key."""
+
+
+def content(run: Run, family: Path | None = None) -> Content:
+    """All that a report says of the run.
+
+    ``family``: the folder of ``nas scale``; by default ``family`` in the run's own, if it is there.
+    """
+    across, up = _axes(run)
+    complete = [trial for trial in run.trials if trial.state == "complete"]
+    gathered, remark = importance(
+        run.space.gene_names,
+        [trial.genes for trial in complete],
+        [trial.metrics[run.objectives.each[0].name] for trial in complete],
+    )
+    return Content(
+        name=str(run.folder),
+        title=run.title(),
+        state=_state(run),
+        verdict=_verdict(run),
+        across=across,
+        up=up,
+        choices=tuple(_choices(run)),
+        trials=tuple(_searched(run, trial, across, up) for trial in run.trials),
+        front=tuple(_front(run, across, up)),
+        confirmed=tuple(_confirmed(run, across)),
+        confirmed_as=run.confirmed_as,
+        course=tuple(_courses(run)),
+        importance=gathered,
+        importance_remark=remark,
+        pick=_pick(run),
+        family=_family(run, family),
+        spent=tuple(_spent(run)),
+        how=tuple(_how(run)),
+        distrust=tuple(_distrust(run)),
+    )
+
+
+def _state(run: Run) -> str:
+    counts = [counted(len(run.trials), "trial")]
+    for state in ("failed", "stopped", "infeasible"):
+        number = sum(trial.state == state for trial in run.trials)
+        if number:
+            counts.append(f"{number} {state}")
+    if run.record.claims:
+        counts.append(f"{len(run.record.claims)} claimed and not finished")
+    return ", ".join(counts)
+
+
+# -- the front ------------------------------------------------------------------------------------
+
+
+def _axes(run: Run) -> tuple[Axis, Axis]:
+    """Across: the second objective, or the trial's number; upwards: the first objective."""
+    names = run.objectives.names
+    up, across = names[0], names[1] if len(names) > 1 else ""
+    complete = [trial for trial in run.trials if trial.state == "complete"]
+    points = [place(trial, across, up) for trial in complete]
+    xs, ys = list[float](), list[float]()
+    for trial in run.front_trials:
+        x, y = place(trial, across, up)
+        sd = share_sd(up, y, _selection_images(run)) or 0.0
+        xs.append(x)
+        ys += [y - sd, y + sd]
+    return (
+        _axis(across, [x for x, _ in points], xs),
+        _axis(up, [y for _, y in points], ys),
+    )
+
+
+def _axis(metric: str, values: Sequence[float], always: Sequence[float]) -> Axis:
+    """``always``: what no outlier may be, the front with its bars."""
+    label = axis_label(metric)[0] if metric else "trial"
+    low, high = robust_range(values, always)
+    return Axis(metric=metric, label=label, low=low, high=high)
+
+
+def _choices(run: Run) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for name, choice in zip(run.space.gene_names, run.space.choices, strict=True):
+        yield name, choice.labels
+
+
+def _searched(run: Run, trial: Trial, across: Axis, up: Axis) -> Searched:
+    x, y = None, None
+    if trial.state == "complete":
+        x, y = place(trial, across.metric, up.metric)
+    told = [*run.objectives.names, *(f"latency_ms@{name}" for name in run.devices)]
+    figures = {}
+    for name in (*told, "params", "macs"):
+        if name in trial.metrics:
+            figures[name] = trial.metrics[name]
+    return Searched(
+        trial=trial.number,
+        digest=trial.digest,
+        state=trial.state,
+        x=x,
+        y=y,
+        began_with=trial.warm,
+        reason=trial.reason,
+        genes=trial.genes,
+        figures=figures,
+    )
+
+
+def _front(run: Run, across: Axis, up: Axis) -> Iterator[FrontPoint]:
+    metric = Metric.parse(across.metric)
+    for row in run.front_networks():
+        x, y = place(row.trial, across.metric, up.metric)
+        latencies, predicted = {}, {}
+        for device, estimate in row.estimates.items():
+            latencies[device] = (estimate.latency_ms, estimate.latency_sd_ms)
+            predicted[device] = estimate.to_json()["predicted"]
+        yield FrontPoint(
+            trial=row.trial.number,
+            x=x,
+            x_sd=latencies[metric.device][1] if metric.is_latency else None,
+            y=y,
+            y_sd=share_sd(up.metric, y, _selection_images(run)),
+            latencies=latencies,
+            predicted=predicted,
+            confirmed=row.confirmed,
+        )
+
+
+def share_sd(metric: str, value: float, images: int) -> float | None:
+    """Standard deviation of a share of so many images; None for what is no accuracy."""
+    if metric != "accuracy" or images < 1:
+        return None
+    # By Agresti and Coull: with all images right, a plain share would claim no deviation at all.
+    share = (value * images + 2) / (images + 4)
+    return math.sqrt(share * (1 - share) / (images + 4))
+
+
+def _selection_images(run: Run) -> int:
+    images = run.identity.data.get("selection", 0)
+    return images if isinstance(images, int) else 0
+
+
+def _confirmed(run: Run, across: Axis) -> Iterator[Confirmed]:
+    """Every network that was trained anew and has a score; none over an axis without costs."""
+    found = run.confirmed
+    if found is None or not across.metric:
+        return
+    scale = axis_label(across.metric)[1]
+    trials = {trial.digest: trial for trial in run.trials}
+    for member in found.plan.members:
+        for kind, network in (("front", member), *(("random", each) for each in member.random)):
+            score, cost = found.score(network.digest), network.costs.get(across.metric)
+            trial = trials.get(network.digest)
+            if cost is None and trial is not None:
+                cost = trial.metrics.get(across.metric)
+            if score is None or cost is None:
+                continue
+            yield Confirmed(
+                kind="front" if kind == "front" else "random",
+                name=f"trial {member.trial}" if kind == "front" else "a random network",
+                trial=member.trial if kind == "front" else None,
+                x=cost / scale,
+                score=score,
+                sd=share_sd(found.metric, score, found.images),
+            )
+    if across.metric != run.latency:
+        return
+    for outcome in found.outcomes:
+        yield Confirmed(
+            kind="published",
+            name=str(outcome.opponent),
+            x=outcome.opponent.latency_ms,
+            score=outcome.score,
+            sd=share_sd(found.metric, outcome.score, found.images),
+        )
+
+
+# -- the verdict ----------------------------------------------------------------------------------
+
+
+def _verdict(run: Run) -> Verdict:
+    folder = str(run.folder)
+    if not run.front_trials:
+        return Verdict(
+            claim="nothing yet",
+            headline="No network has finished yet",
+            details=(f"There is no front{run.failures_text()}.",),
+            pick="",
+            commands=(("go on", _shell("nas", "search", "--resume", folder)),),
+        )
+    pick = run.pick()
+    number = f"{folder}:{pick.trial.number}"
+    after = (
+        ("keep the pick", _shell("nas", "pick", folder, "--out", "best.json")),
+        ("train it", _shell("nas", "train", number, "--data", _data(run), "--out", "trained")),
+        ("see where its time goes", _shell("nas", "explain", number)),
+    )
+    confirm = ("ask whether the search was worth it", _shell("nas", "confirm", folder))
+    found = run.confirmed
+    if found is None:
+        return Verdict(
+            claim="not confirmed",
+            headline="Not confirmed: these are scores of short trainings",
+            details=(
+                "The best of many noisy scores flatters its network. Only nas confirm trains the "
+                "front anew beside random and published networks of the same latency, and says "
+                "what the search was worth.",
+            ),
+            pick=_pick_text(run),
+            commands=(confirm, *after),
+        )
+    # What stands before the colon is the headline already.
+    reason = found.verdict if found.missing else found.verdict.partition(": ")[2]
+    details = [_sentence(reason), _sentence(found.contest_verdict)]
+    said = claim(found.interval)
+    headline = {
+        "better": "Better than random networks of the same cost",
+        "worse": "Worse than random networks of the same cost",
+        "no evidence": "No evidence that the search beat random networks",
+    }[said]
+    if found.missing:
+        said, headline = "unfinished", "The confirmation is not finished"
+    best = [each for each in found.outcomes if claim(each.interval) == "worse"]
+    if best and found.contest is not None:
+        # What an opponent wins is said first.
+        said, details = "worse", details[::-1]
+        headline = "A published network of the same latency is better"
+    again = (confirm,) if found.missing or found.contest_missing else ()
+    return Verdict(
+        claim=said,  # type: ignore[arg-type]
+        headline=headline,
+        details=tuple(filter(None, details)),
+        pick=_pick_text(run),
+        commands=(*again, *after),
+    )
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def _shell(*words: str) -> str:
+    return shlex.join(words)
+
+
+def _data(run: Run) -> str:
+    return str(run.identity.data.get("name", ""))
+
+
+def _pick_text(run: Run) -> str:
+    """The pick in one line, each figure with what it may be off by."""
+    pick = run.pick()
+    estimate = run.tables[0].estimate(pick.network)
+    images = _selection_images(run)
+    score = uncertain(pick.score, share_sd(pick.metric, pick.score, images))
+    latency = uncertain(estimate.latency_ms, estimate.latency_sd_ms)
+    where = "trained anew" if pick.confirmed else "as searched"
+    on = f"on {images} selection images" if images else "on selection"
+    began = ""
+    if pick.trial.warm:
+        began = f"; the search began with it, as {pick.trial.warm} or its nearest point"
+    return (
+        f"trial {pick.trial.number}: {pick.metric} {score} {on}, {where}; "
+        f"{latency} ms on {run.devices[0]}{began}"
+    )
+
+
+# -- the search -----------------------------------------------------------------------------------
+
+
+def _courses(run: Run) -> Iterator[Course]:
+    """Hypervolume and best score after each trial, and what the strategy noted of itself."""
+    trials = {trial.number: trial for trial in run.trials}
+    ordered = [trials[number] for number in run.record.order if number in trials]
+    if not ordered:
+        return
+    first = run.objectives.each[0]
+    worst = run.identity.reference
+    # As while it ran: losses divided by the reference, so that the hypervolume is a share.
+    running = RunningFront([1.0] * len(worst))
+    volumes: list[tuple[int, float]] = []
+    bests: list[tuple[int, float]] = []
+    for done, trial in enumerate(ordered, 1):
+        if trial.state != "complete":
+            continue
+        losses = run.objectives.losses(trial.metrics)
+        if running.add([loss / most for loss, most in zip(losses, worst, strict=True)]):
+            volumes.append((done, running.hypervolume))
+        value = trial.metrics[first.name]
+        better = not bests or (
+            value > bests[-1][1] if first.direction == "maximize" else value < bests[-1][1]
+        )
+        if better:
+            bests.append((done, value))
+    if len(run.objectives.each) > 1:
+        yield Course(name="hypervolume, a share of all", steps=tuple(volumes), end=len(ordered))
+    yield Course(name=f"best {first.name}", steps=tuple(bests), end=len(ordered))
+    for key, steps in _noted(ordered).items():
+        yield Course(name=NOTES.get(key, key), steps=tuple(steps), end=len(ordered))
+
+
+def _noted(ordered: Sequence[Trial]) -> dict[str, list[tuple[int, float]]]:
+    """By key of the notes, the numbers that a strategy recorded with its proposals."""
+    noted: dict[str, list[tuple[int, float]]] = {}
+    for done, trial in enumerate(ordered, 1):
+        for key, value in trial.note.items():
+            if key == WARM or type(value) not in (int, float) or not math.isfinite(value):
+                continue
+            shown = -value if key == "log_probability" else value
+            noted.setdefault(key, []).append((done, float(shown)))
+    return {key: steps for key, steps in noted.items() if len({value for _, value in steps}) > 1}
+
+
+def _pick(run: Run) -> Pick | None:
+    if not run.front_trials:
+        return None
+    pick, table = run.pick(), run.tables[0]
+    estimate = table.estimate(pick.network)
+    try:
+        changes = gene_changes(run.space, pick.trial.genes, table)
+    except TableError:
+        # A table without a model may lack the rows of a network next to it.
+        changes = ()
+    return Pick(
+        trial=pick.trial.number,
+        digest=pick.trial.digest,
+        reason=str(pick),
+        device=table.name,
+        latency_ms=estimate.latency_ms,
+        latency_sd_ms=estimate.latency_sd_ms,
+        beyond_layers_ms=table.constant_ms,
+        params=pick.network.params,
+        macs=pick.network.macs,
+        layers=layer_times(pick.network, table),
+        changes=tuple(change for change in changes if not change.same),
+        genes=run.space.describe(pick.trial.genes),
+    )
+
+
+def _family(run: Run, folder: Path | None) -> tuple[FamilyMember, ...]:
+    file = (folder or run.folder / "family") / "family.json"
+    if folder is None and not file.is_file():
+        return ()
+    try:
+        document = read_json(file, LARGEST_FAMILY_BYTES, "not a family")
+        members = []
+        for member in document["members"]:
+            latencies = {}
+            for device, estimate in member["devices"].items():
+                latencies[str(device)] = (
+                    float(estimate["latency_ms"]),
+                    float(estimate["latency_sd_ms"]),
+                )
+            members.append(
+                FamilyMember(
+                    name=str(member["name"]),
+                    resolution=int(member["resolution"]),
+                    params=int(member["params"]),
+                    macs=int(member["macs"]),
+                    latencies=latencies,
+                )
+            )
+    except UNREADABLE as error:
+        raise RunError(f"cannot read {file}: {one_line(error)}") from None
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise RunError(f"{file} is no family of nas scale") from None
+    return tuple(members)
+
+
+# -- how it was done, and what to be careful with -------------------------------------------------
+
+
+def _spent(run: Run) -> Iterator[Spent]:
+    trained = sum(seconds > 0 for seconds in run.record.seconds.values())
+    yield Spent(what="the search", core_seconds=run.core_seconds, trainings=trained)
+    found = run.confirmed
+    if found is None:
+        return
+    digests = {member.digest for member in found.plan.members}
+    members = sum(key[0] in digests for key in found.trainings)
+    own, others = found.seconds
+    yield Spent(what="confirming the front", core_seconds=own, trainings=members)
+    yield Spent(
+        what="random networks beside it",
+        core_seconds=others,
+        trainings=len(found.trainings) - members,
+    )
+    if found.contest_trainings:
+        yield Spent(
+            what="published networks, and the pick again",
+            core_seconds=found.contest_seconds,
+            trainings=len(found.contest_trainings),
+        )
+
+
+def _how(run: Run) -> Iterator[tuple[str, str]]:
+    identity, made = run.identity, run.record.run_file
+    if made.command:
+        yield "command", _shell("nas", *made.command[1:])
+    yield "begun", made.started
+    yield "space", str(run.space)
+    for table in run.tables:
+        info = table.info
+        yield "device", f"{table.name}: {info.kind}; table {table.digest}"
+        yield "audit", f"{table.name}: {info.reliability}"
+    yield "data", _settings(identity.data)
+    yield "training", _settings(identity.proxy)
+    yield "objectives", ", ".join(f"{o.direction} {o.name}" for o in run.objectives.each)
+    bounds = " and ".join(map(str, identity.domain_bounds))
+    yield "bounds", bounds or "none"
+    yield "strategy", f"{identity.strategy.name}, seed {identity.seed}"
+    if identity.warm:
+        yield "begun with", ", ".join(start.name for start in identity.warm)
+    here = made.environment
+    yield "machine", f"{here.cpu}, {counted(here.cores or 0, 'core')}, {here.platform}"
+    versions = {"python": here.python, **here.packages}
+    yield "versions", _settings(versions)
+
+
+def _settings(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _distrust(run: Run) -> Iterator[str]:
+    """What to be careful with, the gravest first."""
+    if not run.front_trials:
+        return
+    found = run.confirmed
+    if found is None:
+        yield (
+            "No score is confirmed. The front is chosen from noisy scores, so its scores are "
+            "too high in the mean."
+        )
+    elif found.openings > 1:
+        yield f"The test set was opened {found.openings} times: each look makes it less of a test."
+    yield from _noise(run)
+    for table in run.tables:
+        audit = table.info.audit
+        if audit is None:
+            yield (
+                f"The table of {table.name} was not held against whole networks, audit: "
+                f"{table.info.reliability}."
+            )
+        elif audit.every.is_poor or audit.unreliable:
+            yield f"The audit of {table.name}: {audit.phrase}."
+        shares = [
+            table.estimate(run.network_of(trial)).to_json()["predicted"]
+            for trial in run.front_trials
+        ]
+        if max(shares) > MOST_PREDICTED:
+            yield (
+                f"On {table.name} up to {100 * max(shares):.0f} % of a front latency is predicted "
+                "by the device's model, and not measured."
+            )
+    proxy = run.identity.proxy
+    if "epochs" in proxy and "width" in proxy:
+        yield (
+            f"Networks were trained for {proxy['epochs']} epochs at {proxy.get('resolution')} "
+            f"pixels and {proxy['width']:g} of their width: such scores rank networks roughly. "
+            "How roughly is not known for these data."
+        )
+    if run.failed:
+        yield (
+            f"{counted(len(run.failed), 'training')} failed, the last one for: "
+            f"{run.failed[-1].reason}."
+        )
+    if run.record.claims:
+        unfinished = counted(len(run.record.claims), "trial")
+        yield f"{unfinished} are not finished: the search goes on, or was interrupted."
+    yield "It is one search: another seed would have ended with other networks."
+
+
+def _noise(run: Run) -> Iterator[str]:
+    """How many networks of the front the selection images cannot tell from its best."""
+    images, metric = _selection_images(run), run.objectives.each[0].name
+    front = [trial.metrics[metric] for trial in run.front_trials]
+    if metric not in QUALITY or not images:
+        return
+    best = max(front)
+    sd = share_sd("accuracy", best, images)
+    near = sum(best - value <= 2 * (sd or 0.0) for value in front) - 1
+    yield (
+        f"{images} selection images tell an accuracy to ± {sd:.2g} (one standard deviation): "
+        f"{near} of the {len(front) - 1} other networks of the front are within twice that of the "
+        "best."
+    )
