@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from nas.trial import Trial
 
-__all__ = ["accuracy_deviations"]
+__all__ = ["accuracy_deviations", "share_sd"]
 
 
 def accuracy_deviations(
@@ -26,6 +26,13 @@ def accuracy_deviations(
             of_images = _variance_of_images(accuracy, images)
             deviations[trial.digest] = math.sqrt(of_images + of_trainings)
     return deviations
+
+
+def share_sd(metric: str, share: float, images: int) -> float | None:
+    """One standard deviation of an accuracy on so many images; None for what is no accuracy."""
+    if metric != "accuracy" or images < 1:
+        return None
+    return math.sqrt(_variance_of_images(share, images))
 
 
 def _variance_of_images(share: float, images: int) -> float:

@@ -11,7 +11,9 @@ from nas.files import UNREADABLE, one_line, read_json
 from nas.objectives import QUALITY
 from nas.pareto import RunningFront
 from nas.report.axes import axis_label, robust_range
+from nas.report.deviations import share_sd
 from nas.report.explain import gene_changes, layer_times
+from nas.report.frames import FrontRow
 from nas.report.importance import importance
 from nas.report.page.content import (
     Axis,
@@ -21,6 +23,7 @@ from nas.report.page.content import (
     FamilyMember,
     FrontPoint,
     Pick,
+    Rung,
     Searched,
     Spent,
     Verdict,
@@ -60,7 +63,10 @@ def content(run: Run, family: Path | None = None) -> Content:
         across=across,
         up=up,
         choices=tuple(_choices(run)),
-        trials=tuple(_searched(run, trial, across, up) for trial in run.trials),
+        trials=tuple(_trials(run, across, up)),
+        searched_as=run.searched_as,
+        race=run.race_text(),
+        other_rungs=tuple(_other_rungs(run, across, up)),
         front=tuple(_front(run, across, up)),
         confirmed=tuple(_confirmed(run, across)),
         confirmed_as=run.confirmed_as,
@@ -93,12 +99,11 @@ def _axes(run: Run) -> tuple[Axis, Axis]:
     """Across: the second objective, or the trial's number; upwards: the first objective."""
     names = run.objectives.names
     up, across = names[0], names[1] if len(names) > 1 else ""
-    complete = [trial for trial in run.trials if trial.state == "complete"]
-    points = [place(trial, across, up) for trial in complete]
+    points = [place(trial, across, up) for trial in run.rung.complete]
     xs, ys = list[float](), list[float]()
-    for trial in run.front_trials:
-        x, y = place(trial, across, up)
-        sd = share_sd(up, y, _selection_images(run)) or 0.0
+    for row in run.front_networks():
+        x, y = place(row.trial, across, up)
+        sd = _accuracy_sd(row, up) or 0.0
         xs.append(x)
         ys += [y - sd, y + sd]
     return (
@@ -119,10 +124,29 @@ def _choices(run: Run) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield name, choice.labels
 
 
-def _searched(run: Run, trial: Trial, across: Axis, up: Axis) -> Searched:
-    x, y = None, None
-    if trial.state == "complete":
-        x, y = place(trial, across.metric, up.metric)
+def _trials(run: Run, across: Axis, up: Axis) -> Iterator[Searched]:
+    """Every trial, with the scores of the front's rung if it has any there."""
+    shown = {trial.number: trial for trial in run.rung.trials}
+    for trial in run.trials:
+        found = shown.get(trial.number)
+        if found is None or found.state != "complete":
+            yield _searched(run, trial, None, None)
+            continue
+        yield _searched(run, found, *place(found, across.metric, up.metric))
+
+
+def _other_rungs(run: Run, across: Axis, up: Axis) -> Iterator[Rung]:
+    for rung in run.rungs:
+        if rung is not run.rung and rung.complete:
+            points = [place(trial, across.metric, up.metric) for trial in rung.complete]
+            yield Rung(number=rung.number, factor=rung.factor, points=tuple(points))
+
+
+def _accuracy_sd(row: FrontRow, metric: str) -> float | None:
+    return row.accuracy_sd if metric == "accuracy" else None
+
+
+def _searched(run: Run, trial: Trial, x: float | None, y: float | None) -> Searched:
     told = [*run.objectives.names, *(f"latency_ms@{name}" for name in run.devices)]
     figures = {}
     for name in (*told, "params", "macs"):
@@ -154,25 +178,20 @@ def _front(run: Run, across: Axis, up: Axis) -> Iterator[FrontPoint]:
             x=x,
             x_sd=latencies[metric.device][1] if metric.is_latency else None,
             y=y,
-            y_sd=share_sd(up.metric, y, _selection_images(run)),
+            y_sd=_accuracy_sd(row, up.metric),
             latencies=latencies,
             predicted=predicted,
             confirmed=row.confirmed,
         )
 
 
-def share_sd(metric: str, value: float, images: int) -> float | None:
-    """Standard deviation of a share of so many images; None for what is no accuracy."""
-    if metric != "accuracy" or images < 1:
-        return None
-    # By Agresti and Coull: with all images right, a plain share would claim no deviation at all.
-    share = (value * images + 2) / (images + 4)
-    return math.sqrt(share * (1 - share) / (images + 4))
-
-
 def _selection_images(run: Run) -> int:
+    """On how many images the search's accuracies were read; 0 if the evaluator does not say."""
     images = run.identity.data.get("selection", 0)
-    return images if isinstance(images, int) else 0
+    most = run.identity.proxy.get("score_images", images)
+    if not isinstance(images, int) or not isinstance(most, int):
+        return 0
+    return min(images, most * run.rung.factor)
 
 
 def _confirmed(run: Run, across: Axis) -> Iterator[Confirmed]:
@@ -407,6 +426,7 @@ def _family(run: Run, folder: Path | None) -> tuple[FamilyMember, ...]:
 
 def _spent(run: Run) -> Iterator[Spent]:
     trained = sum(seconds > 0 for seconds in run.record.seconds.values())
+    trained += len(run.race.promotions)
     yield Spent(what="the search", core_seconds=run.core_seconds, trainings=trained)
     found = run.confirmed
     if found is None:

@@ -375,7 +375,7 @@ class Run:
             self.front_trials,
             shown,
             title=self.title(),
-            searched_as=self._searched_as,
+            searched_as=self.searched_as,
             spread=self._spread(shown),
             deviations=deviations,
             confirmed=self.confirmed_scores,
@@ -403,13 +403,13 @@ class Run:
             self.front_trials,
             self.objectives.each[:2],
             title=self.title(),
-            searched_as=self._searched_as,
+            searched_as=self.searched_as,
             confirmed=self.confirmed_scores,
             confirmed_as=self.confirmed_as,
         )
 
     @property
-    def _searched_as(self) -> str:
+    def searched_as(self) -> str:
         """What the search's scores are, for legends."""
         if len(self.rungs) == 1:
             return "as searched"

@@ -13,10 +13,11 @@ from nas.cli import main
 from nas.errors import RunError
 from nas.objectives import Objective, Objectives
 from nas.report.axes import robust_range, ticks
+from nas.report.deviations import share_sd
 from nas.report.importance import importance
 from nas.report.page.html import render
 from nas.run.confirm import confirm
-from nas.run.report import content, share_sd
+from nas.run.report import content
 from nas.run.run import Run
 from nas.units import uncertain
 
@@ -148,6 +149,18 @@ def test_every_kind_of_search_has_a_report(instant, tmp_path, settings):
         assert all(device in point.latencies for point in found.front)
         assert f"{device} ms" in page
     json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_rungs_stand_in_charts_of_their_own(instant, tmp_path):
+    run = instant.searched(tmp_path / "run", race="3", seed=1)
+    found = content(run)
+    assert [rung.number for rung in found.other_rungs] == [1, 2]
+    shown = {trial.trial: trial.y for trial in found.trials if trial.x is not None}
+    assert shown == {t.number: t.metrics["accuracy"] for t in run.rung.trials}
+    assert [point.y for point in found.front] == [shown[point.trial] for point in found.front]
+    assert found.spent[0].trainings == 30 + 10 + 4
+    page = render([found])
+    assert "Rung 2, trained 3 times as long as the first: 10 networks" in page
 
 
 def test_a_run_of_an_older_version_has_a_report():

@@ -16,6 +16,7 @@ __all__ = [
     "FrontPoint",
     "Importance",
     "Pick",
+    "Rung",
     "Searched",
     "Spent",
     "Verdict",
@@ -58,7 +59,7 @@ class Searched:
     digest: str
     state: str
     x: float | None = None
-    """Its place in the units of the axes; None unless it is complete."""
+    """Its place in the units of the axes; None unless it is complete, in the front's rung."""
     y: float | None = None
     began_with: str = ""
     """The published network that the search began with by it."""
@@ -86,6 +87,17 @@ class FrontPoint:
     """By device, the share of the milliseconds that no timing stands behind, 0 to 1."""
     confirmed: float | None
     """Its mean score on *test*."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """Trainings of another length than the front's: their scores are not to be compared with it."""
+
+    number: int
+    factor: int
+    """How many times the first rung's schedule."""
+    points: tuple[tuple[float, float], ...]
+    """In the units of the axes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +192,11 @@ class Content:
     choices: tuple[tuple[str, tuple[str, ...]], ...]
     """By gene: its name and the labels of its options."""
     trials: tuple[Searched, ...]
+    searched_as: str
+    """What the front's scores are, in words."""
+    race: str
+    """Which rung the front is made of, in a sentence; empty without a race."""
+    other_rungs: tuple[Rung, ...]
     front: tuple[FrontPoint, ...]
     confirmed: tuple[Confirmed, ...]
     confirmed_as: str

@@ -18,6 +18,7 @@ from nas.report.page.content import (
     FrontPoint,
     Importance,
     Pick,
+    Rung,
     Searched,
 )
 from nas.units import counted, uncertain
@@ -173,6 +174,7 @@ def _front(content: Content, place: int) -> str:
     if not searched:
         return "<p>No network has finished yet.</p>"
     parts = [_searched_chart(content, searched, place), _detail(content, place)]
+    parts += [_rung_chart(content, rung) for rung in content.other_rungs]
     if content.confirmed:
         parts.append(_confirmed_chart(content))
     parts.append(_more(f"The front as a table ({len(content.front)})", _front_table(content)))
@@ -198,13 +200,25 @@ def _searched_chart(content: Content, searched: Sequence[Searched], place: int) 
     legend = [("dot", counted(len(searched), "network")), ("front", f"front ({len(front)})")]
     if any(trial.began_with for trial in searched):
         legend.append(("ring", "published, or its nearest point: the search began there"))
+    remark = f"<p>{escape(_capital(content.race))}.</p>" if content.race else ""
     chart_html = chart.html(drawing, marks, points=points, name=f"r{place}", kind="tall")
     return (
-        "<h3>As searched: short trainings, scored on the selection set</h3>"
-        f"{_legend(legend)}{chart_html}"
+        f"<h3>{escape(_capital(content.searched_as))}: scores on the selection set</h3>"
+        f"{remark}{_legend(legend)}{chart_html}"
         '<p class="quiet">Bars are one standard deviation: of the latency estimate, and of an '
         "accuracy on so many images. Point at a network, press it, or give its number below.</p>"
     )
+
+
+def _rung_chart(content: Content, rung: Rung) -> str:
+    """Another rung in a chart of its own, for scores of two lengths of training never meet."""
+    low, high = robust_range([y for _, y in rung.points])
+    up = Axis(metric=content.up.metric, label=content.up.label, low=low, high=high)
+    count = counted(len(rung.points), "network")
+    title = f"Rung {rung.number}, trained {rung.factor:g} times as long as the first: {count}"
+    chart = Chart(across=content.across, up=up, label=title)
+    drawing = chart.dots(rung.points, "searched")
+    return f"<h3>{escape(title)}</h3>{chart.html(drawing, points=rung.points, kind='low')}"
 
 
 def _ring(trial: Searched) -> Mark:
