@@ -14,6 +14,7 @@ __all__ = [
     "count",
     "counted",
     "html_table",
+    "large",
     "milliseconds",
     "seconds",
     "text_table",
@@ -36,6 +37,8 @@ _COUNT = {
     "kib": 1024.0,
     "mib": 1024.0**2,
 }
+LEGIBLE = 10**24
+"""A number from here on is shown by its first digits."""
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
@@ -119,6 +122,11 @@ def column_table(columns: Sequence[Column]) -> str:
 
 def _starts_a_number(cell: str) -> bool:
     return not cell or cell[0] in "-+.0123456789"
+
+
+def large(count: int) -> str:
+    """``3,969``, and ``2.45e+70`` for what has more digits than one reads."""
+    return f"{count:,}" if count < LEGIBLE else f"{count:.3g}"
 
 
 def counted(count: int, noun: str, many: str = "") -> str:

@@ -11,7 +11,7 @@ from nas.networks.membership import Membership
 from nas.networks.published import Published
 from nas.report.costs import latency_text
 from nas.space import SearchSpace
-from nas.units import text_table
+from nas.units import large, text_table
 
 __all__ = [
     "Device",
@@ -36,7 +36,7 @@ def spaces_text(spaces: Sequence[SearchSpace]) -> str:
     header = ["space", "input", "choices", "gene tuples", "distinct networks", "paper"]
     rows = []
     for space in spaces:
-        sizes = [str(len(space.choices)), f"{space.cardinality:.3g}", f"{space.distinct:,}"]
+        sizes = [str(len(space.choices)), f"{space.cardinality:.3g}", large(space.distinct)]
         rows.append([space.name, space.input_text, *sizes, space.paper])
     return text_table(header, rows)
 

@@ -11,7 +11,7 @@ from nas.latency.table import Table
 from nas.lint import Report
 from nas.objectives import Objectives
 from nas.report.frames import FrontRow
-from nas.units import amount, counted, text_table
+from nas.units import amount, counted, large, text_table
 
 __all__ = ["family", "front", "lint", "shown_share", "spread", "spread_json"]
 
@@ -180,7 +180,7 @@ def lint(report: Report) -> str:
     for name, extent in report.ranges.items():
         ranges.append([name, amount(extent.least), amount(extent.greatest)])
     lines = [
-        f"{report.space}: {report.gene_tuples:,} gene tuples, {report.distinct:,} networks, "
+        f"{report.space}: {large(report.gene_tuples)} gene tuples, {large(report.distinct)} networks, "
         f"{report.layers:,} distinct layers",
         "",
         text_table(["cost", "least", "greatest"], ranges),

@@ -24,6 +24,7 @@ from nas.strategies.differentiable import Differentiable
 from nas.study.budget import Budget
 from nas.study.evaluator import Data, Evaluator, EvaluatorKind
 from nas.study.race import Racing, check_raceable
+from nas.units import large
 
 __all__ = ["DEFAULT_TRIALS", "Plan", "plan"]
 
@@ -61,7 +62,7 @@ class Plan:
         """What will be done, a line each, for people."""
         # First of all: hours are spent on a table that may be far off.
         lines = [f"audit      {table.name}: {self._reliability(table)}" for table in self.tables]
-        lines.append(f"space      {self.space}, {self.space.distinct:,} networks")
+        lines.append(f"space      {self.space}, {large(self.space.distinct)} networks")
         lines += [_device_line(table, self.domain) for table in self.tables]
         lines += [
             f"spread     {table.name}: {spread(self.domain, latency_metric(table.name))}"
