@@ -137,8 +137,10 @@ class Race:
 
     rungs: tuple[Rung, ...] = ()
     """Every choice of networks, in the order they were made."""
+    finished_before: tuple[int, ...] = ()
+    """By rung: how many promotions were finished when it was chosen."""
     promotions: Mapping[tuple[int, str], Promotion] = field(default_factory=dict)
-    """By factor and digest."""
+    """By factor and digest, in the order they were finished."""
     seconds: float = 0.0
     """Time that the later rungs have taken, of the run's."""
     elapsed: float = 0.0
@@ -155,7 +157,12 @@ class Race:
     def after(self, row: Row) -> "Race":
         """The same with one more row."""
         if isinstance(row, Rung):
-            return replace(self, rungs=(*self.rungs, row), elapsed=row.elapsed)
+            return replace(
+                self,
+                rungs=(*self.rungs, row),
+                finished_before=(*self.finished_before, len(self.promotions)),
+                elapsed=row.elapsed,
+            )
         return replace(
             self,
             promotions={**self.promotions, (row.factor, row.digest): row},

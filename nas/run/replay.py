@@ -1,5 +1,7 @@
 """Make every proposal of a run again from its claim; name the first that differs, and its cause.
 
+So it is for the rungs of a race: each follows from what was finished when it was chosen.
+
 A claim records what a proposal was made from: how many trials had been told, in the record's order,
 and which were pending. The strategy is built anew and told the same; what it proposes must be what
 it proposed then.
@@ -14,6 +16,7 @@ from nas.errors import NasError, RunError
 from nas.files import through_json
 from nas.record import environment
 from nas.record.identity import space_digest, version_changes, versions
+from nas.record.race import FILE as FILE_OF_RACE
 from nas.record.store import Claim
 from nas.report.probabilities import FILE
 from nas.run.run import Run
@@ -21,6 +24,7 @@ from nas.strategies._learned import read_learned
 from nas.strategies._warm import WarmStart
 from nas.strategies.base import Proposal
 from nas.strategies.differentiable import Differentiable
+from nas.study.race import chosen_again
 from nas.trial import Trial
 
 __all__ = ["Difference", "Replay", "replay", "require"]
@@ -82,7 +86,22 @@ def replay(run: Run, watch: Callable[[int, int], None] = lambda done, count: Non
             causes = (*versions.values(), *_causes(run, claim))
             difference = Difference(number=claim.number, **vars(change), causes=causes)
             return Replay(proposals=done, difference=difference)
-    return Replay(proposals=len(claims), difference=None)
+    return Replay(proposals=len(claims), difference=_rung_difference(run))
+
+
+def _rung_difference(run: Run) -> Difference | None:
+    """The first rung of a race whose networks are not those that its rule promotes."""
+    for place, rung in enumerate(run.race.rungs):
+        again = chosen_again(run.race, place, run.trials, run.objectives)
+        if again != rung.trials:
+            return Difference(
+                number=rung.trials[0] if rung.trials else 0,
+                what=f"who is promoted to rung {rung.number}",
+                recorded=list(rung.trials),
+                replayed=list(again),
+                causes=(f"{FILE_OF_RACE} was edited", "the rule of promotions has changed since"),
+            )
+    return None
 
 
 def _recorded(run: Run, claim: Claim, other: Container[str]) -> _Change | None:

@@ -39,6 +39,7 @@ __all__ = [
     "Racing",
     "Runner",
     "check_raceable",
+    "chosen_again",
     "promoted",
     "promotion_seed",
 ]
@@ -100,7 +101,7 @@ def promoted(trials: Sequence[Trial], count: int, objectives: Objectives) -> lis
     ``trials``: complete ones, each of another network.
     """
     place = _place_of_quality(objectives)
-    strata = _strata(trials, min(STRATA, count), objectives)
+    strata = _strata(trials, max(1, min(STRATA, count)), objectives)
     ranked: list[tuple[int, float, int, Trial]] = []
     for members in strata:
         ordered = sorted(members, key=lambda trial: (trial.losses[place], trial.number))
@@ -108,6 +109,29 @@ def promoted(trials: Sequence[Trial], count: int, objectives: Objectives) -> lis
         for rank, trial in enumerate(ordered):
             ranked.append((rank, trial.losses[place], trial.number, trial))
     return [entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:-1])[:count]]
+
+
+def chosen_again(
+    race: Race, place: int, trials: Sequence[Trial], objectives: Objectives
+) -> tuple[int, ...]:
+    """Whom the rung at a place of ``race.rungs`` has to hold, by what was known when it was chosen.
+
+    ``trials``: the run's. Equal to the rung's own, unless the record or this code has changed.
+    """
+    rung = race.rungs[place]
+    # Trials that came later have higher numbers.
+    candidates = first_of_each(trials)[: rung.among]
+    if rung.number > 2:
+        finished = [*race.promotions.values()][: race.finished_before[place]]
+        below = rung.factor // rung.eta
+        known = {promotion.trial: promotion for promotion in finished if promotion.factor == below}
+        candidates = first_of_each(
+            promoted_trial(trial, known[trial.number], objectives)
+            for trial in trials
+            if trial.number in known
+        )
+    chosen = promoted(candidates, len(rung.trials), objectives)
+    return tuple(trial.number for trial in chosen)
 
 
 def _place_of_quality(objectives: Objectives) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,10 @@ import pandas as pd
 import pytest
 
 import nas
+from nas.data import load, split
+from nas.evaluate import Proxy, TrainingEvaluator, preset
 from nas.record import store
+from nas.study.race import promotion_seed
 
 ROOT = Path(nas.__file__).parent.parent
 TINY = ("--proxy", "images=64,resolution=8,score_images=40", "--seed", "3")
@@ -114,6 +118,30 @@ def test_the_front_can_be_shown_again_and_loaded_in_python(done):
     assert found.network(found.best().number).digest == found.best().digest
 
 
+def test_a_finished_run_is_raced_and_goes_on_racing(done, tmp_path):
+    """The longer trainings are real ones, by the same recipe, and read more images."""
+    folder = shutil.copytree(done[0], tmp_path / "raced")
+    out, _ = run("search", "--resume", folder, "--race", "2", "--json")
+    document = json.loads(out)
+    assert document["ended"] == "raced in 2 rungs of 4 and 2 networks"
+    assert [rung["times_as_long"] for rung in document["rungs"]] == [1, 2]
+    found = nas.load(folder)
+    splits = split(load("digits"))
+    proxy = Proxy.parse(TINY[1], preset(splits.dataset)[1])
+    longer = TrainingEvaluator(splits, proxy, thread_count=1).longer(2)
+    assert longer.proxy.images == 128
+    assert longer.proxy.score_images == 80
+    trial = found.rung.trials[0]
+    metrics = longer.evaluate(found.network_of(trial), promotion_seed(3, trial.digest, 2))
+    assert metrics.items() <= dict(trial.metrics).items()
+    for row in document["front"]:
+        share = (row["accuracy"] * 80 + 2) / 84
+        assert row["accuracy_sd"] == pytest.approx((share * (1 - share) / 80) ** 0.5)
+    # Without the option: a run that is raced once goes on racing.
+    out, _ = run("search", "--resume", folder, "--trials", 6, "--json")
+    assert json.loads(out)["ended"] == "raced in 3 rungs of 6, 3 and 2 networks"
+
+
 def test_an_impossible_bound_is_refused_before_training(tmp_path):
     started = time.monotonic()
     out, err = run("search", "--latency", "2ms", "--out", tmp_path / "x", code=1)
@@ -135,6 +163,8 @@ def test_an_impossible_bound_is_refused_before_training(tmp_path):
         (("--reward", "tunsa", "--target", "60ms"), "Did you mean 'tunas'"),
         (("--reward", "tunas"), "needs a target above 0 in latency_ms@pixel1, none was given"),
         (("--target", "60ms"), "it needs --reward NAME"),
+        (("--race", "1"), "race eta must be 2 to 16, not 1"),
+        (("--race", "--evaluator", "zero_cost"), "leave out --race"),
         (
             ("--strategy", "rl"),
             "learns from one reward, not from 2 objectives: name one with --reward",

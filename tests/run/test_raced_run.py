@@ -9,8 +9,11 @@ from click.testing import CliRunner
 
 from nas.cli.front import command
 from nas.errors import RunError, UsageError
+from nas.record import runfile
 from nas.record.race import FILE
+from nas.run.execute import execute
 from nas.run.plan import plan
+from nas.run.replay import replay
 from nas.run.run import Run
 from nas.run.settings import Search
 
@@ -122,3 +125,18 @@ def test_core_seconds_count_longer_trainings(folder):
     run = Run(folder)
     longer = sum(promotion.seconds for promotion in run.race.promotions.values())
     assert run.core_seconds > longer > 0
+
+
+def test_who_was_promoted_is_proved_by_a_replay(instant, tmp_path):
+    folder = instant.searched(tmp_path / "run", race="3", trials=12).folder
+    # More trials later: what had been promoted before is proved, too.
+    settings = Search.from_json(runfile.read(folder).settings).changed(trials=30)
+    run = execute(plan(settings), folder, resume=True).run
+    assert [rung.number for rung in run.race.rungs] == [2, 3, 2, 3]
+    assert replay(run).difference is None
+    rows = [json.loads(line) for line in (folder / FILE).read_text().splitlines()]
+    rows[0]["trials"] = rows[0]["trials"][::-1]
+    (folder / FILE).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    difference = str(replay(Run(folder)).difference)
+    assert "who is promoted to rung 2" in difference
+    assert "race.jsonl was edited" in difference
