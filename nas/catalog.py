@@ -10,7 +10,7 @@ import importlib.util
 import inspect
 import json
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -20,9 +20,12 @@ from typing import Any
 import latency_tables
 import search_spaces
 from nas import benchmarks
+from nas.arch import Architecture
 from nas.benchmarks import Problem
 from nas.errors import NasError, SpaceError, UsageError, unknown
+from nas.latency.measured import TimedHere
 from nas.latency.table import Table
+from nas.progress import Watch
 from nas.space import SearchSpace, at_sizes
 from nas.strategies import parse_spec
 from nas.study.evaluator import EvaluatorKind, Retrain, RetrainFully
@@ -35,10 +38,12 @@ __all__ = [
     "differentiable",
     "evaluator",
     "fitting",
+    "not_here",
     "plug_ins",
     "retraining",
     "space",
     "space_names",
+    "time_here",
 ]
 
 EVALUATORS = {name: f"nas.evaluate.{name}" for name in ("supernet", "training", "zero_cost")}
@@ -47,6 +52,7 @@ OLD_NAMES = {"proxy": "zero_cost"}
 RETRAINING = "nas.evaluate.retraining"
 FITTING = "nas.evaluate.coefficients"
 DIFFERENTIABLE = "nas.evaluate.differentiable"
+FRONT = "nas.measure.front"
 
 
 def plug_ins(package: ModuleType, group: str, kind: str) -> dict[str, EntryPoint | str]:
@@ -279,6 +285,24 @@ def fitting() -> Fitting:
     """What fits coefficients of scaling, on the torch side as evaluators are."""
     fit: Fitting = importlib.import_module(FITTING).fitting
     return fit
+
+
+def not_here(table: Table) -> str:
+    """Why a table is not of this machine, so that no network can be timed for it; empty if it is.
+
+    Shipped tables, and those of other runtimes, are told without loading torch.
+    """
+    runtime = str(table.info.conditions.get("runtime", "not stated"))
+    if not runtime.startswith("onnxruntime"):
+        return f"its runtime is {runtime}"
+    reason: str = importlib.import_module(FRONT).not_here(table)
+    return reason
+
+
+def time_here(table: Table, networks: Sequence[Architecture], watch: Watch) -> TimedHere:
+    """Time whole networks here under a table's conditions: `nas.measure.front.time_here`."""
+    timed: TimedHere = importlib.import_module(FRONT).time_here(table, networks, watch)
+    return timed
 
 
 def differentiable() -> Learn:

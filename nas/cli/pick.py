@@ -99,13 +99,24 @@ def command(
                 "test": pick.test,
                 "reason": pick.reason,
                 "better_published": None if better is None else to_json(better.opponent),
+                # Latencies that were timed stand for their estimates.
                 "metrics": dict(pick.trial.metrics),
+                "timed": {
+                    device: by_digest[pick.trial.digest].to_json()
+                    for device, by_digest in opened.timed.items()
+                    if pick.trial.digest in by_digest
+                },
             }
         )
         return
     click.echo(f"{pick}\n")
     if better is not None:
         click.echo(_offer(better, opened))
+    for device, by_digest in opened.timed.items():
+        if pick.trial.digest in by_digest:
+            timed = by_digest[pick.trial.digest]
+            ms = f"{timed.latency_ms:.4g} ± {timed.latency_sd_ms:.2g} ms"
+            click.echo(f"timed on {device} as a whole: {ms}")
     click.echo(costs_text(f"{run}:{pick.trial.number}", pick.network, opened.tables, confidence))
     if out is not None:
         click.echo(f"written to {out}")

@@ -295,6 +295,11 @@ Examples:
     help="GPUs that Ray reserves for a trial.",
 )
 @click.option(
+    "--time-front/--no-time-front",
+    default=None,
+    help="Time the front as whole networks at the end.  [default: if the table is of this machine]",
+)
+@click.option(
     "--storage",
     metavar="URL",
     help="Database that several searches of one study share: sqlite:///FILE, ...",

@@ -24,7 +24,7 @@ SLOWER = 0.12
 """A reference that is slower than its best by more than that was disturbed."""
 OTHERS = 0.15
 """Share of all processors that other processes may take."""
-RUNS = 4
+RUNS = 3
 BEST = 0.1
 """The quantile of all looks that is a reference's best: the least would be one lucky look."""
 SHORTEST_SECONDS = 0.1

@@ -454,8 +454,7 @@ def _load_remarks(blocks: Sequence[Quality]) -> list[str]:
     if loaded > LOADED:
         lines.append(
             f"another load ran beside {100 * disturbed_share(blocks):.0f} % of the timings, and "
-            f"no quiet time was found for {100 * loaded:.0f} % of the rows: "
-            "stop it and measure again"
+            f"{100 * loaded:.0f} % of the rows found no quiet time: stop it and measure again"
         )
     return lines
 

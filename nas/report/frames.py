@@ -1,12 +1,13 @@
 """Trials as pandas frames and JSON rows."""
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nas.arch import Architecture
 from nas.cost.metric import Metric
 from nas.latency.estimate import Estimate
+from nas.latency.measured import Measured
 from nas.record.race import Standing
 from nas.trial import Trial
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["FrontRow", "front_frame", "race_frame", "trials_frame"]
+
+TIMED = "timed_ms"
+"""The column of a latency that was measured on a whole network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +34,16 @@ class FrontRow:
     """The accuracy's deviation, see `nas.report.deviations`; None if it is not known."""
     rung: int | None = None
     """The rung of the race whose scores these are; None without a race."""
+    measured: Mapping[str, Measured] = field(default_factory=dict)
+    """Its latency as a whole network, by those devices on which it was timed."""
 
     def to_json(self) -> dict[str, object]:
         """The row as ``--json`` prints it, with the latency on the first and on every device."""
-        devices = {device: estimate.to_json() for device, estimate in self.estimates.items()}
+        devices = {}
+        for device, estimate in self.estimates.items():
+            devices[device] = dict[str, object](estimate.to_json())
+            if device in self.measured:
+                devices[device]["timed"] = self.measured[device].to_json()
         return {**self._plain(), "devices": devices, "confirmed": self.confirmed}
 
     def flat(self) -> dict[str, object]:
@@ -42,6 +52,8 @@ class FrontRow:
         for device, estimate in self.estimates.items():
             for name, value in estimate.to_json().items():
                 columns[str(Metric(name, device))] = value
+            if device in self.measured:
+                columns[str(Metric(TIMED, device))] = self.measured[device].latency_ms
         return {**self._plain(), "confirmed": self.confirmed, **columns}
 
     def _plain(self) -> dict[str, object]:
@@ -61,6 +73,10 @@ class FrontRow:
         for first in [*self.estimates.values()][:1]:
             row["latency_ms"] = first.latency_ms
             row["latency_sd_ms"] = first.latency_sd_ms
+        for device in [*self.estimates][:1]:
+            # Only where there is one, as below.
+            if device in self.measured:
+                row[TIMED] = self.measured[device].latency_ms
         row |= {"macs": self.network.macs, "params": self.network.params}
         # Only where there is one: runs without a warm start keep their columns.
         return {**row, "warm": self.trial.warm} if self.trial.warm else row

@@ -1,12 +1,15 @@
 """Tables for the terminal: a run's front, a family, what is odd about a space."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from nas.arch import Architecture
 from nas.cost.metric import Metric
 from nas.domain import Domain
 from nas.family import Member
 from nas.latency.estimate import Estimate
+from nas.latency.measured import Measured
 from nas.latency.table import Table
 from nas.lint import Report
 from nas.objectives import Objectives
@@ -56,15 +59,28 @@ def shown_share(share: float) -> str:
 # -- fronts and families --------------------------------------------------------------------------
 
 
-def front(rows: Sequence[FrontRow], devices: Sequence[str], objectives: Objectives) -> str:
-    """One line per network of the front; columns of confirmed scores and names if there are any."""
+def front(
+    rows: Sequence[FrontRow],
+    devices: Sequence[str],
+    objectives: Objectives,
+    limits_ms: Mapping[str, float] = MappingProxyType({}),
+) -> str:
+    """One line per network of the front.
+
+    Columns of confirmed scores, of latencies timed and of names stand there if there are any.
+    ``limits_ms``: by device, what its latency should not exceed; a timed one that does is marked.
+    """
+    timed = {device for row in rows for device in row.measured}
     confirmed = any(row.confirmed is not None for row in rows)
     # The others have columns of their own already.
     costs = [name for name in objectives.minimized if not _always_shown(name)]
     header = ["trial", *objectives.maximized]
     if confirmed:
         header.append("confirmed")
-    header += [f"{device} ms" for device in devices]
+    for device in devices:
+        header.append(f"{device} ms")
+        if device in timed:
+            header.append("timed ms")
     header += [*costs, "params (M)", "macs (M)", "digest"]
     warm = any(row.trial.warm for row in rows)
     if warm:
@@ -76,7 +92,10 @@ def front(rows: Sequence[FrontRow], devices: Sequence[str], objectives: Objectiv
         cells += [_quality(row, name) for name in objectives.maximized]
         if confirmed:
             cells.append(_score(row.confirmed))
-        cells += [_latency(row.estimates[device]) for device in devices]
+        for device in devices:
+            cells.append(_latency(row.estimates[device]))
+            if device in timed:
+                cells.append(_timed(row.measured.get(device), limits_ms.get(device, math.inf)))
         cells += [f"{metrics[name]:.4g}" for name in costs]
         cells.append(f"{row.network.params / 1e6:.2f}")
         cells.append(f"{row.network.macs / 1e6:.0f}")
@@ -105,6 +124,15 @@ def _score(score: float | None) -> str:
 
 def _latency(estimate: Estimate) -> str:
     return f"{estimate.latency_ms:.2f} ± {estimate.latency_sd_ms:.2f}"
+
+
+def _timed(measured: Measured | None, limit_ms: float) -> str:
+    """A latency that was measured, and how far it is above its limit."""
+    if measured is None:
+        return ""
+    over = measured.latency_ms / limit_ms - 1
+    text = f"{measured.latency_ms:.2f} ± {measured.latency_sd_ms:.2f}"
+    return f"{text}, {100 * over:.1f} % over" if over > 0 else text
 
 
 def family(

@@ -13,6 +13,7 @@ from nas.metadata import Metadata
 from nas.progress import ignore
 from nas.record.journal import LOCK
 from nas.record.store import Store, check_space
+from nas.run import timings
 from nas.run.copies import copy_space, copy_tables
 from nas.run.evaluation import evaluator_of
 from nas.run.plan import Plan
@@ -27,6 +28,9 @@ from nas.study.ray import Cluster
 from nas.study.study import Outcome, Study, Watch
 
 __all__ = ["Result", "check_free", "execute"]
+
+FRONT_ROUNDS, MOST_TIMED = 3, 24
+"""How often the front is looked at, and how many of its networks are timed at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +78,11 @@ def execute(
             racing=plan.racing,
         )
         outcome = _run_study(study, plan)
+        # Before the run is given up: its lock guards this ledger, too.
+        timed = _time_front(plan, store.folder, preparing)
     run = Run(store.folder)
     run.save_reports()
-    return Result(run=run, outcome=outcome, remarks=(*remarks, *plan.evaluator.remarks))
+    return Result(run=run, outcome=outcome, remarks=(*remarks, *plan.evaluator.remarks, *timed))
 
 
 def check_free(folder: Path) -> None:
@@ -90,6 +96,23 @@ def check_free(folder: Path) -> None:
     ours = (LOCK, ".run.json.")  # all that a run killed in its first moment leaves behind
     if folder.is_dir() and not all(path.name.startswith(ours) for path in folder.iterdir()):
         raise ExistsError(f"'{folder}' holds other files: choose an --out that is new or empty")
+
+
+def _time_front(plan: Plan, folder: Path, watch: progress.Watch) -> list[str]:
+    """Time the front on every device that is here. Returns what is worth saying, a line each."""
+    lines = []
+    for table in plan.timed:
+        unreliable: list[str] = []
+        # What turns out slower lets others onto the front, which nobody has timed yet.
+        for _ in range(FRONT_ROUNDS):
+            networks = Run(folder).untimed(table.name)[:MOST_TIMED]
+            if not networks:
+                break
+            found = timings.record(folder, table, networks, catalog.time_here, watch)
+            unreliable += found.unreliable
+        lines += Run(folder).timing_lines(table.name)
+        lines += [f"timed on {table.name}, unreliable: {x}" for x in dict.fromkeys(unreliable)]
+    return lines
 
 
 # -- the record -----------------------------------------------------------------------------------

@@ -55,6 +55,8 @@ class Plan:
     evaluator: Evaluator
     racing: Racing | None
     """How the better networks are trained for longer; None for all alike."""
+    timed: tuple[Table, ...]
+    """The tables that are of this machine, and for which the front is timed at the end."""
     identity: Identity
     """All that the result depends on; a resume must ask for the same."""
 
@@ -170,6 +172,7 @@ def plan(settings: Search) -> Plan:
         warm=warm,
         evaluator=evaluator,
         racing=racing,
+        timed=_timed_tables(settings.crew, tables),
         identity=identity(
             domain,
             objectives,
@@ -206,6 +209,21 @@ def _check_alone(settings: Search) -> None:
             "drivers that share a study would each race the same networks: "
             "leave out --storage or --race"
         )
+
+
+def _timed_tables(crew: Crew, tables: Sequence[Table]) -> tuple[Table, ...]:
+    """The tables for which a front can be timed here, if that is wanted."""
+    if crew.time_front is False:
+        return ()
+    reasons = {table.name: catalog.not_here(table) for table in tables}
+    here = tuple(table for table in tables if not reasons[table.name])
+    if crew.time_front and not here:
+        first = tables[0].name
+        raise UsageError(
+            f"--time-front times networks on this machine, and table '{first}' is not of it: "
+            f"{reasons[first]}. Build one: nas latency build"
+        )
+    return here
 
 
 def _space_arguments(problem: Problem, data: Data) -> SpaceArguments:

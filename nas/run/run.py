@@ -1,5 +1,6 @@
 """A finished or running search: its trials, its front, its networks."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -8,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas.arch import Architecture
-from nas.cost.confidence import Margin, sure_latency_ms
+from nas.cost.confidence import Margin, check_confidence, sure_latency_ms
 from nas.cost.costs import latency_metric, space_costs
 from nas.cost.metric import Metric
 from nas.domain import Domain
 from nas.errors import RunError, UsageError
 from nas.files import write_text
+from nas.latency.measured import Measured
 from nas.latency.table import Table
 from nas.metadata import Metadata
 from nas.objectives import SEARCH, Objective
@@ -26,7 +28,7 @@ from nas.report import frames, plots, text
 from nas.report.deviations import accuracy_deviations
 from nas.report.frames import FrontRow
 from nas.report.interactive import interactive_front
-from nas.run import confirmation
+from nas.run import confirmation, timings
 from nas.run.confirmation import Confirmation
 from nas.run.copies import read_space, read_tables
 from nas.run.pick import Limit, Pick, choose
@@ -100,18 +102,37 @@ class Run:
 
         Scores of two rungs are of trainings of different lengths, and not to be compared.
         """
-        return self.race.standings(self.trials, self.objectives)
+        standings = self.race.standings(self.trials, self.objectives)
+        # Latencies that were timed stand for their estimates.
+        return [
+            replace(standing, trials=tuple(map(self._as_timed, standing.trials)))
+            for standing in standings
+        ]
 
     @property
     def rung(self) -> Standing:
         """The highest rung that has enough networks: what the front is made of."""
         return next((rung for rung in self.rungs[::-1] if rung.shown), self.rungs[0])
 
+    @cached_property
+    def timed(self) -> Mapping[str, Mapping[str, Measured]]:
+        """By device and digest, latencies of networks that were timed as wholes; often none."""
+        return timings.read(self.folder)
+
+    def _as_timed(self, trial: Trial) -> Trial:
+        """The trial with the latencies that were timed in place of the estimates."""
+        metrics = dict(trial.metrics)
+        for device, by_digest in self.timed.items():
+            if trial.digest in by_digest and latency_metric(device) in metrics:
+                metrics[latency_metric(device)] = by_digest[trial.digest].latency_ms
+        return trial if metrics == trial.metrics else replace(trial, metrics=metrics)
+
     @property
     def front_trials(self) -> list[Trial]:
         """The trials that no other dominates on the selection set, by the last objective.
 
-        In a race they are those of one rung, `rung`, with the scores of its trainings.
+        In a race they are those of one rung, `rung`, with the scores of its trainings. A latency
+        that was timed counts in place of its estimate.
         """
         return self.objectives.front(self.rung.trials)
 
@@ -139,6 +160,57 @@ class Run:
             f"rung {rung.number} of {len(self.rungs)} ({', '.join(counts)} networks), trained "
             f"{rung.factor} times as long as the first; scores of other rungs are not shown"
         )
+
+    @property
+    def limits_ms(self) -> dict[str, float]:
+        """By device, the run's own upper bound on its latency."""
+        limits = {}
+        for bound in self.identity.domain_bounds:
+            metric = Metric.parse(bound.metric).plain
+            if metric.is_latency and bound.upper < math.inf:
+                limits[metric.device] = bound.upper
+        return limits
+
+    def untimed(self, device: str) -> list[Architecture]:
+        """The front's networks that were not timed on a device."""
+        known = self.timed.get(device, {})
+        return [self.network_of(each) for each in self.front_trials if each.digest not in known]
+
+    def timing_lines(self, device: str) -> list[str]:
+        """What the front's timings on a device say of its table, a line each."""
+        table = self.tables[self.devices.index(device)]
+        known = self.timed.get(device, {})
+        limit_ms = self.limits_ms.get(device, math.inf)
+        errors = []
+        over = 0
+        for trial in self.front_trials:
+            if trial.digest in known:
+                timed_ms = known[trial.digest].latency_ms
+                errors.append(table.estimate(self.network_of(trial)).latency_ms / timed_ms - 1)
+                over += timed_ms > limit_ms
+        if not errors:
+            return []
+        worst = max(errors, key=abs)
+        mean = sum(map(abs, errors)) / len(errors)
+        text = (
+            f"timed on {device}: {counted(len(errors), 'network')} of the front; the table is off "
+            f"by {100 * mean:.1f} % in the mean, {100 * worst:+.1f} % at worst"
+        )
+        if over:
+            text += f"; {counted(over, 'network')} took longer than {limit_ms:g} ms"
+        return [text]
+
+    def _within_limits(self, front: Sequence[Trial]) -> list[Trial]:
+        """The networks that took no longer than the run allows when timed; all, if none did."""
+        kept = []
+        for trial in front:
+            over = False
+            for device, limit_ms in self.limits_ms.items():
+                timed = self.timed.get(device, {}).get(trial.digest)
+                over = over or (timed is not None and timed.latency_ms > limit_ms)
+            if not over:
+                kept.append(trial)
+        return kept or list(front)
 
     @property
     def failed(self) -> list[Trial]:
@@ -199,6 +271,10 @@ class Run:
             network = self.network_of(trial)
             estimates = {table.name: table.estimate(network) for table in self.tables}
             score = scores.get(trial.digest)
+            measured = {}
+            for device, by_digest in self.timed.items():
+                if trial.digest in by_digest:
+                    measured[device] = by_digest[trial.digest]
             row = FrontRow(
                 trial=trial,
                 network=network,
@@ -206,6 +282,7 @@ class Run:
                 confirmed=score,
                 accuracy_sd=deviations.get(trial.digest),
                 rung=self.rung.number if len(self.rungs) > 1 else None,
+                measured=measured,
             )
             rows.append(row)
         return rows
@@ -241,7 +318,7 @@ class Run:
         front = self._front_of(rung, devices)
         former = () if all_devices else self._former_members(front)
         chosen = choose(
-            front,
+            self._within_limits(front) if limit is None else front,
             self.objectives,
             self.confirmed_selection_scores,
             self.confirmed_scores,
@@ -281,7 +358,9 @@ class Run:
         if self.confirmed is None:
             return []
         known = {trial.digest for trial in front}
-        members = [self.trial(member.trial) for member in self.confirmed.plan.members]
+        members = [
+            self._as_timed(self.trial(member.trial)) for member in self.confirmed.plan.members
+        ]
         scores = self.confirmed_selection_scores
         return [trial for trial in members if trial.digest in scores and trial.digest not in known]
 
@@ -303,6 +382,9 @@ class Run:
         return Limit(metric=self.latency, upper_ms=latency_ms, kept_ms=kept_ms)
 
     def _kept_ms(self, confidence: float, trial: Trial) -> float:
+        timed = self.timed.get(self.devices[0], {}).get(trial.digest)
+        if timed is not None:
+            return timed.sure_ms(check_confidence(confidence))
         return sure_latency_ms(self.tables[0].estimate(self.network_of(trial)), confidence)
 
     @property
@@ -357,7 +439,10 @@ class Run:
         """The front's trial that is best in the first objective."""
         if not self.front_trials:
             raise self._nothing_finished()
-        return min(self.front_trials, key=lambda trial: self.objectives.losses(trial.metrics))
+        return min(
+            self._within_limits(self.front_trials),
+            key=lambda trial: self.objectives.losses(trial.metrics),
+        )
 
     def _nothing_finished(self) -> RunError:
         return RunError(
@@ -479,7 +564,7 @@ class Run:
 
     def front_text(self) -> str:
         """The front as a table for the terminal."""
-        return text.front(self.front_networks(), self.devices, self.objectives)
+        return text.front(self.front_networks(), self.devices, self.objectives, self.limits_ms)
 
     def save_reports(self) -> None:
         """Write ``front.csv`` and ``front.png`` into the run's folder, if anything has finished."""

@@ -54,6 +54,7 @@ def search(
     ray: str | None = None,
     scheduler: str | None = None,
     gpus: float = 0.0,
+    time_front: bool | None = None,
     storage: str | None = None,
     study: str = "nas",
     trials: int | None = None,
@@ -101,6 +102,8 @@ def search(
     ray: Address of a Ray cluster to train on: ``local``, ``auto`` or ``HOST:PORT``.
     scheduler: How Ray ends the worse trainings early: ``asha`` or ``median``.
     gpus: GPUs that Ray reserves for a trial.
+    time_front: Time the front's networks as wholes before the search ends; None does so where the
+        first device's table is of this machine.
     storage: Database URL that several searches of one study share.
     study: Name of the study in that database.
     trials: Networks to evaluate, in a race on its first rung; by default mostly 32.
@@ -157,6 +160,7 @@ def search(
             ray=ray,
             scheduler=scheduler,
             gpus=gpus,
+            time_front=time_front,
         ),
         drivers=Drivers(storage=storage, study=study),
         budget=Budget(trials=trials, seconds=seconds),

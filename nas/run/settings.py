@@ -125,6 +125,8 @@ class Crew:
     """How Ray stops the worse trainings early, a name of `nas.study.ray.SCHEDULERS`."""
     gpus: float = 0.0
     """GPUs that Ray reserves for a trial."""
+    time_front: bool | None = None
+    """Whether the front is timed at the end; None does so where the table is of this machine."""
 
     @property
     def elsewhere(self) -> bool:
@@ -178,6 +180,7 @@ FLAT: Mapping[str, tuple[str, str]] = {
     "ray": ("crew", "ray"),
     "scheduler": ("crew", "scheduler"),
     "gpus": ("crew", "gpus"),
+    "time_front": ("crew", "time_front"),
     "storage": ("drivers", "storage"),
     "study": ("drivers", "study"),
     "trials": ("budget", "trials"),

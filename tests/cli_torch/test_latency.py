@@ -42,7 +42,18 @@ BUILD = (
     "small.py",
     "--seconds-per-row",
     "0.002",
+    "--no-verify",
 )
+
+
+def test_one_command_builds_and_verifies_and_says_what_was_left_out(folder):
+    said = run(*BUILD[:-1], "--minutes", "0.15")
+    assert "12 whole networks: off by" in said
+    assert "next        nas " in said
+    info = json.loads((folder / "here.json").read_text())
+    assert info["audit"]["every"]["networks"] == 12
+    assert "disturbed" in info["conditions"]
+    assert (folder / "here.verify.png").exists()
 
 
 def test_a_table_is_built_and_prices_networks_it_never_saw(folder):
@@ -194,3 +205,18 @@ def test_given_networks_are_timed_beside_the_table(folder):
     assert "mobilenet_v2 = same.json" in said
     with pytest.raises(UsageError, match="nothing timed here can be held against it"):
         run("latency", "time", "mobilenet_v2", "--device", "pixel1")
+
+
+def test_a_search_with_a_table_of_this_machine_times_its_front(folder):
+    run(*BUILD)
+    search = ("search", "--space", "small.py", "--device", "here.csv", "--trials", "2")
+    quick = ("--proxy", "images=64,epochs=1,resolution=8", "--warm", "none", "--out", "run")
+    found = json.loads(run(*search, *quick, "--json"))
+    assert all(row["timed_ms"] > 0 for row in found["front"])
+    assert any(line.startswith("timed on here: ") for line in found["remarks"])
+    lines = (folder / "run" / "latency.jsonl").read_text().splitlines()
+    assert len(lines) >= len(found["front"])
+    assert "timed on here as a whole" in run("pick", "run")
+    # Once more with nothing left to do: no network is timed twice.
+    run("search", "--resume", "run", "--json")
+    assert (folder / "run" / "latency.jsonl").read_text().splitlines() == lines

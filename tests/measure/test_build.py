@@ -183,3 +183,32 @@ def test_energy_is_a_column_where_the_runner_tells_it(tmp_path):
     assert "board  energy_mj: " in costs_text("one", network, [table])
     with pytest.raises(TableError, match="has no column train_ms: it has energy_mj"):
         table.column("train_ms")
+
+
+def test_what_most_networks_have_comes_first_and_the_rest_is_said_to_be_predicted(
+    tmp_path, monkeypatch
+):
+    space = toy_space(4)
+    keys = build.keys_of([space])
+    ordered = build.most_used_first(keys, [space])
+    uses = build.uses_of(space)
+    assert sum(uses.values()) == pytest.approx(
+        np.mean([len(space.decode(genes).layers) for genes in drawn_genes(space)]), rel=0.05
+    )
+    assert sorted(ordered) == sorted(keys)
+    kernels = [key for key in keys if "@" not in key]
+    assert set(ordered[: len(kernels)]) == set(kernels)
+    monkeypatch.setattr(build, "subject", lambda key, **_: timing.Subject(key, key.encode))
+    monkeypatch.setattr(timing, "BLOCK_ROWS", 8)
+    ticks = iter(range(10**6))
+    monkeypatch.setattr(timing.time, "monotonic", lambda: float(next(ticks)))
+    table = build.build_table("part", [space], ByName(), tmp_path, minutes=2.0)
+    assert 8 < len(table.rows) < len(keys)
+    assert any("layers were not timed, for want of time" in text for text in table.info.caveats)
+    for layer in space.layers:
+        assert table.layer(layer).latency_ms > 0 or not layer.kernels
+
+
+def drawn_genes(space):
+    rng = np.random.default_rng(0)
+    return rng.integers(0, space.gene_sizes, (2000, len(space.gene_sizes)))

@@ -1,5 +1,6 @@
 """``nas latency build``: time what spaces can reach, and write a table."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -7,22 +8,31 @@ import click
 from nas import catalog
 from nas.cli._options import Sides, json_option, print_json, seed_option
 from nas.cli.latency import say
+from nas.cli.latency.verify import draw_picture, verdict_text
 from nas.errors import UsageError
 from nas.latency.info import ColumnInfo
 from nas.latency.naming import check_name
 from nas.latency.table import Table
 from nas.measure.build import build_table, time_training
 from nas.measure.runners import Command, OnnxRuntime, Runner
+from nas.measure.verify import SECONDS, Verdict, verify_on
 from nas.progress import ignore
 from nas.units import counted
 
 __all__ = ["command"]
+
+MINUTES = 5.0
+ROWS_SHARE = 0.6
+"""Of the time, for rows; the rest is for whole networks."""
+FEWEST_NETWORKS, MOST_NETWORKS = 12, 40
+FEWEST_NETWORKS_OF_A_SPACE = 6
 
 
 @click.command(
     epilog="""\b
 Examples:
   nas latency build --device my_cpu --space fbnet
+  nas latency build --device my_cpu --space mobile --minutes 30
   nas latency build --device my_cpu --space fbnet --space uninet --threads 2 --out tables
   nas latency build --device my_cpu_int8 --space fbnet --dtype int8
   nas latency build --device my_cpu --space fbnet --training
@@ -92,9 +102,22 @@ Examples:
 @click.option(
     "--seconds-per-row",
     type=click.FloatRange(0.001, 600),
-    default=0.25,
+    default=0.04,
     show_default=True,
     help="Budget of a row.",
+)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0.05),
+    help="About how long it may take in all; layers that few networks have are then predicted.  "
+    "[default: 5; none with --runner]",
+)
+@click.option(
+    "--verify/--no-verify",
+    "verifies",
+    default=True,
+    show_default=True,
+    help="Hold the table against whole networks at the end, and correct it.",
 )
 @seed_option
 @json_option
@@ -113,10 +136,12 @@ def command(
     runner: str | None,
     out: Path,
     seconds_per_row: float,
+    minutes: float | None,
+    verifies: bool,
     seed: int,
     as_json: bool,
 ) -> None:
-    """Time every layer that the spaces can use, and a grid of kernels.
+    """Time the layers that the spaces can use, and a grid of kernels; then whole networks.
 
     They run in onnxruntime on this machine, or wherever a --runner takes them. A table is of one
     provider, dtype, batch and number of threads: another is another device, with another name. An
@@ -124,8 +149,11 @@ def command(
     --runner that ends in "MS ms MJ mJ" fills the column energy_mj.
 
     Writes NAME.csv and NAME.json, for --device ./NAME.csv. A build that was killed goes on when
-    called again: what was timed stands in NAME.journal. Called with another space, it adds to the
-    table.
+    called again: what was timed stands in NAME.journal. Called once more, it times more of the
+    layers; called with another space, it adds to the table.
+
+    At the end some whole networks are timed, from the fastest of each space to the slowest. They
+    say how far off the table is, and correct it.
     """
     check_name(device)
     built = [
@@ -153,6 +181,8 @@ def command(
             seed=seed,
             watch=watch,
         )
+    if minutes is None and runner is None:
+        minutes = MINUTES
     table = build_table(
         device,
         built,
@@ -160,27 +190,71 @@ def command(
         out,
         threads=threads,
         seconds_per_row=seconds_per_row,
+        minutes=_row_minutes(minutes, verifies),
         seed=seed,
         watch=watch,
     )
+    verdict = None
+    if verifies:
+        verdict = verify_on(
+            table,
+            dict(zip(spaces, built, strict=True)),
+            networks=_networks(minutes, len(spaces)),
+            correct=True,
+            command=runner,
+            seed=seed,
+            watch=watch,
+        )
+        table = verdict.table
     if as_json:
-        rows = len(table.rows)
         print_json(
-            {"table": str(table.path), "rows": rows, "digest": table.digest, **table.to_json()}
+            {
+                "table": str(table.path),
+                "rows": len(table.rows),
+                "digest": table.digest,
+                "refused": [] if verdict is None else list(verdict.refused),
+                **table.to_json(),
+            }
         )
     else:
-        click.echo(_summary(table))
+        click.echo(_summary(table, verdict, spaces))
 
 
-def _summary(table: Table) -> str:
+def _row_minutes(minutes: float | None, verifies: bool) -> float | None:
+    """What of the time is for rows; the rest is for whole networks."""
+    if minutes is None or not verifies:
+        return minutes
+    return ROWS_SHARE * minutes
+
+
+def _networks(minutes: float | None, spaces: int) -> int:
+    """Whole networks of each space that the rest of the time allows."""
+    total = MOST_NETWORKS
+    if minutes is not None:
+        affordable = int((1 - ROWS_SHARE) * 60 * minutes / SECONDS)
+        total = min(max(affordable, FEWEST_NETWORKS), MOST_NETWORKS)
+    return max(-(-total // spaces), FEWEST_NETWORKS_OF_A_SPACE)
+
+
+def _summary(table: Table, verdict: Verdict | None, spaces: Sequence[str]) -> str:
     info = table.info
     noisy = len(info.noisy or ())
-    lines = [f"{table.path}: {counted(len(table.rows), 'row')}, {noisy} of them noisy"]
+    lines = []
+    if verdict is not None:
+        picture = draw_picture(verdict)
+        lines += [verdict_text(verdict), f"audit       {info.reliability()}   {picture}"]
+    lines.append(f"{table.path}: {counted(len(table.rows), 'row')}, {noisy} of them noisy")
+    lines += [f"caveat      {caveat}" for caveat in info.caveats if "were not timed" in caveat]
     lines += [f"unreliable  {remark}" for remark in info.unreliable or ()]
     lines += _error_lines("model", info)
     for name, column in info.columns.items():
         lines += _error_lines(name, column)
-    lines.append(f"next        nas latency verify --device {table.path} --space NAME")
+    named = " ".join(f"--space {name}" for name in spaces)
+    if verdict is None or verdict.refused:
+        step = f"nas latency verify --device {table.path} {named} --correct"
+    else:
+        step = f"nas search --space {spaces[0]} --device {table.path}"
+    lines.append(f"next        {step}")
     return "\n".join(lines)
 
 
