@@ -226,6 +226,8 @@ def _confirmed(run: Run, across: Axis) -> Iterator[Confirmed]:
             x=outcome.opponent.latency_ms,
             score=outcome.score,
             sd=share_sd(found.metric, outcome.score, found.images),
+            lead=outcome.difference,
+            interval=outcome.interval,
         )
 
 
@@ -265,7 +267,11 @@ def _verdict(run: Run) -> Verdict:
         )
     # What stands before the colon is the headline already.
     reason = found.verdict if found.missing else found.verdict.partition(": ")[2]
-    details = [_sentence(reason), _sentence(found.contest_verdict)]
+    contest = found.contest_verdict
+    if found.outcomes:
+        # The figures stand beside the chart of these scores.
+        contest = contest.partition(": ")[0]
+    details = [_sentence(reason), _sentence(contest)]
     said = claim(found.interval)
     headline = {
         "better": "Better than random networks of the same cost",
@@ -457,7 +463,7 @@ def _how(run: Run) -> Iterator[tuple[str, str]]:
     for table in run.tables:
         info = table.info
         yield "device", f"{table.name}: {info.kind}; table {table.digest}"
-        yield "audit", f"{table.name}: {info.reliability}"
+        yield "audit", f"{table.name}: {info.reliability(_relied_on_ms(run))}"
     yield "data", _settings(identity.data)
     yield "training", _settings(identity.proxy)
     yield "objectives", ", ".join(f"{o.direction} {o.name}" for o in run.objectives.each)
@@ -490,14 +496,11 @@ def _distrust(run: Run) -> Iterator[str]:
         yield f"The test set was opened {found.openings} times: each look makes it less of a test."
     yield from _noise(run)
     for table in run.tables:
-        audit = table.info.audit
+        audit, phrase = table.info.audit, table.info.reliability(_relied_on_ms(run))
         if audit is None:
-            yield (
-                f"The table of {table.name} was not held against whole networks, audit: "
-                f"{table.info.reliability}."
-            )
-        elif audit.every.is_poor or audit.unreliable:
-            yield f"The audit of {table.name}: {audit.phrase}."
+            yield f"The table of {table.name} was not held against whole networks, audit: {phrase}."
+        elif phrase.startswith("POOR") or audit.unreliable:
+            yield f"The audit of {table.name}: {phrase}."
         shares = [
             table.estimate(run.network_of(trial)).to_json()["predicted"]
             for trial in run.front_trials
@@ -523,6 +526,13 @@ def _distrust(run: Run) -> Iterator[str]:
         unfinished = counted(len(run.record.claims), "trial")
         yield f"{unfinished} are not finished: the search goes on, or was interrupted."
     yield "It is one search: another seed would have ended with other networks."
+
+
+def _relied_on_ms(run: Run) -> float | None:
+    """Where latencies of the first device are relied on: at the pick; None while there is none."""
+    if not run.front_trials:
+        return None
+    return run.pick().trial.metrics.get(run.latency)
 
 
 def _noise(run: Run) -> Iterator[str]:

@@ -164,7 +164,10 @@ def test_rungs_stand_in_charts_of_their_own(instant, tmp_path):
 
 
 def test_a_run_of_an_older_version_has_a_report():
-    assert "Layer by layer" in render([content(Run(OLD))])
+    page = render([content(Run(OLD))])
+    assert "Layer by layer" in page
+    # What was printed in place of its value.
+    assert not re.search("bound method|&lt;function|object at 0x|TableInfo", page)
 
 
 # -- the page -------------------------------------------------------------------------------------

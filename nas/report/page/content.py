@@ -112,6 +112,10 @@ class Confirmed:
     score: float
     sd: float | None
     """Of a share of images, by their number."""
+    lead: float | None = None
+    """Of the pick over a published network, both trained several times."""
+    interval: tuple[float, float] | None = None
+    """Of the lead, 95 % for all published networks together."""
 
 
 @dataclass(frozen=True, kw_only=True)

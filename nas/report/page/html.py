@@ -116,10 +116,11 @@ def _command(words: str) -> str:
     )
 
 
-def _more(summary: str, body: str, *, shown: bool = False) -> str:
-    """What can be folded away, and is unless ``shown``."""
+def _more(summary: str, body: str, *, shown: bool = False, paper: bool = True) -> str:
+    """What can be folded away, and is unless ``shown``. ``paper``: whether it is printed."""
     is_open = " open" if shown else ""
-    return f"<details{is_open}><summary>{escape(summary)}</summary>{body}</details>"
+    kind = "" if paper else ' class="long"'
+    return f"<details{is_open}{kind}><summary>{escape(summary)}</summary>{body}</details>"
 
 
 def _legend(rows: Sequence[tuple[str, str]]) -> str:
@@ -203,10 +204,12 @@ def _searched_chart(content: Content, searched: Sequence[Searched], place: int) 
     remark = f"<p>{escape(_capital(content.race))}.</p>" if content.race else ""
     chart_html = chart.html(drawing, marks, points=points, name=f"r{place}", kind="tall")
     return (
-        f"<h3>{escape(_capital(content.searched_as))}: scores on the selection set</h3>"
+        f'<div class="keep"><h3>{escape(_capital(content.searched_as))}: scores on the selection '
+        "set</h3>"
         f"{remark}{_legend(legend)}{chart_html}"
         '<p class="quiet">Bars are one standard deviation: of the latency estimate, and of an '
-        "accuracy on so many images. Point at a network, press it, or give its number below.</p>"
+        "accuracy on so many images. Point at a network, press it, or give its number below."
+        "</p></div>"
     )
 
 
@@ -283,11 +286,27 @@ def _confirmed_chart(content: Content) -> str:
             legend.append((shapes[kind], f"{text} ({len(own)})"))
         marks += [_confirmed_mark(each, shapes[kind]) for each in own]
     return (
-        f"<h3>{escape(content.confirmed_as[:1].upper() + content.confirmed_as[1:])}</h3>"
+        f'<div class="keep"><h3>{escape(_capital(content.confirmed_as))}</h3>'
         f"{_legend(legend)}{chart.html(drawing, marks)}"
         '<p class="quiet">Another set of images and a longer training: these scores are compared '
-        "with each other, and not with the ones above.</p>"
+        f"with each other, and not with the ones above.</p></div>{_met(found)}"
     )
+
+
+def _met(found: Sequence[Confirmed]) -> str:
+    """The published networks that the pick has met, best first."""
+    rows = []
+    for each in found:
+        if each.lead is None or each.interval is None:
+            continue
+        low, high = each.interval
+        interval = f"{low:+.3f} to {high:+.3f}"
+        cells = [escape(each.name), f"{each.x:.1f}", f"{each.score:.3f}", f"{each.lead:+.3f}"]
+        rows.append([*cells, interval])
+    if not rows:
+        return ""
+    header = ["published network", "ms", "on test", "the pick's lead", "95 %, all together"]
+    return _table(header, rows, "the pick and published networks")
 
 
 def _far_apart(content: Content, xs: Sequence[float]) -> bool:
@@ -459,7 +478,11 @@ def _swaps(pick: Pick) -> str:
         f"<h3>What one change would save</h3><p>{text} Latencies are exact by the table; what a "
         "change does to the accuracy is not known before a training.</p>"
         f"{_table(header, rows, 'largest savings')}"
-        + _more(f"All {counted(len(every), 'change')}", _table(header, every, "all changes"))
+        + _more(
+            f"All {counted(len(every), 'change')}",
+            _table(header, every, "all changes"),
+            paper=False,
+        )
     )
 
 
@@ -554,7 +577,7 @@ def _data(content: Content) -> Mapping[str, object]:
         "genes": [trial.genes for trial in content.trials],
         "began": {t.trial: t.began_with for t in content.trials if t.began_with},
         "reason": {t.trial: t.reason for t in content.trials if t.reason},
-        "front": {trial: _front_told(point) for trial, point in front.items()},
+        "front": {trial: _front_told(content, point) for trial, point in front.items()},
     }
 
 
@@ -562,12 +585,14 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.5g}")
 
 
-def _front_told(point: FrontPoint) -> dict[str, str]:
-    """What is told of a network of the front beside its figures."""
+def _front_told(content: Content, point: FrontPoint) -> dict[str, str]:
+    """What is told of a network of the front, in place of its figures or beside them."""
     told = {}
+    if point.y_sd is not None:
+        told[content.up.metric] = uncertain(point.y, point.y_sd)
     for device, latency in point.latencies.items():
         shares = f"{100 * point.predicted[device]:.0f} % predicted"
-        told[f"ms on {device}"] = f"{uncertain(*latency)}, {shares}"
+        told[f"latency_ms@{device}"] = f"{uncertain(*latency)}, {shares}"
     if point.confirmed is not None:
         told["on test, trained anew"] = f"{point.confirmed:.4f}"
     return told

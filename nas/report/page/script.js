@@ -21,12 +21,14 @@ function facts(run, place) {
   if (run.state[place] !== "complete") rows.push(["state", run.state[place]]);
   if (run.reason[number]) rows.push(["reason", run.reason[number]]);
   if (run.began[number]) rows.push(["began with", run.began[number]]);
+  // Of the front more is known: figures with their deviations.
+  const known = { ...run.front[number] };
   run.names.forEach((name, column) => {
     const value = run.figures[place][column];
-    if (value !== null && value !== undefined) rows.push([name, value.toLocaleString("en")]);
+    if (name in known || value === null) return;
+    known[name] = value.toLocaleString("en");
   });
-  Object.entries(run.front[number] || {}).forEach((row) => rows.push(row));
-  return rows;
+  return rows.concat(Object.entries(known));
 }
 
 const exported = (run, number) => `nas export ${quotedTrial(run, number)} --out exported-${number}`;
@@ -186,4 +188,4 @@ document.addEventListener("click", async (event) => {
 
 // On paper there is nothing to open.
 addEventListener("beforeprint", () =>
-  document.querySelectorAll("details").forEach((each) => (each.open = true)));
+  document.querySelectorAll("details:not(.long)").forEach((each) => (each.open = true)));
