@@ -4,14 +4,11 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from nas.files import write_with
-from nas.objectives import Objective
 from nas.report.axes import axis_label
 from nas.trial import Metrics, Trial
-from nas.units import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,97 +16,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "audit_figure",
+    "blank",
+    "columns",
+    "dress",
     "family_figure",
     "fit_figure",
-    "front_figure",
     "place",
     "save",
 ]
 
 INK, ACCENT, QUIET, CONFIRMED = "#22262b", "#c2410c", "#9aa5b1", "#15803d"
 LABEL_SHARE = 0.07  # of an axis: labels that are nearer overlap
-
-
-def front_figure(
-    trials: Sequence[Trial],
-    front: Sequence[Trial],
-    objectives: Sequence[Objective],
-    *,
-    title: str = "",
-    searched_as: str = "as searched",
-    spread: Sequence[float] = (),
-    deviations: Mapping[str, float] = MappingProxyType({}),
-    confirmed: Mapping[str, float] = MappingProxyType({}),
-    confirmed_as: str = "confirmed on test",
-    published: Mapping[str, tuple[float, float]] = MappingProxyType({}),
-) -> "Figure":
-    """All complete trials and the front, first objective upwards, second to the right.
-
-    ``searched_as`` says in the legend what the trials' scores are.
-    ``spread``: the standard deviation of the second objective for each front trial, drawn as a bar;
-    ``deviations``: that of the first, by digest.
-    ``confirmed``: score on the test set by digest, drawn above or below its network, if the first
-    objective is a quality; ``confirmed_as`` says in the legend what that score is.
-    ``published``: by name, second objective and score on the test set of published networks that
-    were trained beside them. With one objective the trial number is on the horizontal axis.
-    """
-    figure, axes = _blank(7.2, 4.6)
-    up = objectives[0].name
-    across = objectives[1].name if len(objectives) > 1 else ""
-    complete = [trial for trial in trials if trial.state == "complete"]
-    axes.scatter(
-        *_columns([place(trial, across, up) for trial in complete]),
-        s=22,
-        color=QUIET,
-        label=f"{counted(len(complete), 'network')}, {searched_as}",
-        zorder=2,
-    )
-    points = sorted(place(trial, across, up) for trial in front)
-    if across and points:
-        # Steps, not slopes: nothing is known of a network between two of the front.
-        axes.plot(*_columns(points), color=ACCENT, lw=1.4, drawstyle="steps-post", zorder=3)
-    axes.scatter(*_columns(points), s=44, color=ACCENT, label=f"front ({len(points)})", zorder=4)
-    if spread and across:
-        scale = axis_label(across)[1]
-        for trial, sd in zip(front, spread, strict=True):
-            axes.errorbar(
-                *place(trial, across, up),
-                xerr=sd / scale,
-                color=ACCENT,
-                alpha=0.45,
-                lw=1,
-                capsize=2,
-                zorder=3,
-            )
-    for trial in front:
-        if trial.digest in deviations:
-            axes.errorbar(
-                *place(trial, across, up),
-                yerr=deviations[trial.digest],
-                color=ACCENT,
-                alpha=0.45,
-                lw=1,
-                capsize=2,
-                zorder=3,
-            )
-    _name_published(axes, [trial for trial in complete if trial.warm], across, up)
-    # A score on the test set is a quality: it has no place on an axis of losses or costs.
-    tested = [trial for trial in front if trial.digest in confirmed]
-    if tested and objectives[0].direction == "maximize":
-        across_values, searched = _columns([place(trial, across, up) for trial in tested])
-        sure = [confirmed[trial.digest] for trial in tested]
-        axes.vlines(across_values, searched, sure, color=CONFIRMED, lw=1, ls=":", zorder=3)
-        axes.scatter(
-            across_values, sure, s=52, marker="D", color=CONFIRMED, label=confirmed_as, zorder=5
-        )
-    if published and across and objectives[0].direction == "maximize":
-        _draw_published(axes, published, axis_label(across)[1])
-    axes.set_xlabel(axis_label(across)[0] if across else "trial")
-    axes.set_ylabel(axis_label(up)[0])
-    _dress(axes, title)
-    if complete:
-        figure.legend(frameon=False, loc="outside lower center", ncols=2, fontsize=9)
-    return figure
 
 
 def audit_figure(
@@ -121,7 +38,7 @@ def audit_figure(
     """
     from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
-    figure, axes = _blank(5.6, 5.2)
+    figure, axes = blank(5.6, 5.2)
     values: list[float] = []
     for points in spaces.values():
         for measured_ms, estimated_ms in points:
@@ -131,14 +48,14 @@ def audit_figure(
     axes.fill_between(ends, low, high, color=QUIET, alpha=0.25, lw=0)
     axes.plot(ends, ends, color=INK, lw=0.8)
     for (name, points), marker in zip(spaces.items(), cycle("osD^v"), strict=False):
-        axes.scatter(*_columns(points), s=18, marker=marker, label=name)
+        axes.scatter(*columns(points), s=18, marker=marker, label=name)
     axes.set(xscale="log", yscale="log", xlabel="measured (ms)", ylabel="estimated (ms)")
     for axis in (axes.xaxis, axes.yaxis):
         # Few and plain: labels of powers run into each other.
         axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         axis.set_major_formatter(FormatStrFormatter("%g"))
         axis.set_minor_formatter(NullFormatter())
-    _dress(axes, title, grid=None)
+    dress(axes, title, grid=None)
     axes.legend(frameon=False, fontsize=9)
     return figure
 
@@ -159,7 +76,7 @@ def family_figure(
     With the front that it came from, members are upright lines: their accuracy is not known before
     they are trained, so none is drawn. Without a front, their params are upwards.
     """
-    figure, axes = _blank(7.2, 4.6)
+    figure, axes = blank(7.2, 4.6)
     label, scale = axis_label(across)
     places = [cost / scale for cost, _ in costs]
     deviations = [sd / scale for _, sd in costs]
@@ -182,7 +99,7 @@ def family_figure(
     # A logarithmic axis would label steps between the members.
     axes.set_xticks([], minor=True)
     axes.set_xlabel(f"{label}, logarithmic")
-    _dress(axes, title)
+    dress(axes, title)
     return figure
 
 
@@ -190,14 +107,14 @@ def _draw_front(
     axes: "Axes", complete: Sequence[Trial], front: Sequence[Trial], across: str, up: str
 ) -> None:
     axes.scatter(
-        *_columns([place(trial, across, up) for trial in complete]),
+        *columns([place(trial, across, up) for trial in complete]),
         s=22,
         color=QUIET,
         label=f"{len(complete)} networks",
         zorder=2,
     )
     axes.plot(
-        *_columns(sorted(place(trial, across, up) for trial in front)),
+        *columns(sorted(place(trial, across, up) for trial in front)),
         color=ACCENT,
         lw=1.4,
         marker="o",
@@ -269,18 +186,18 @@ def fit_figure(
 
     ``pure``: whether a candidate grows one thing only.
     """
-    figure, axes = _blank(7.2, 0.9 + 0.3 * len(names))
+    figure, axes = blank(7.2, 0.9 + 0.3 * len(names))
     for row, (own, single) in enumerate(zip(scores, pure, strict=True)):
         color = QUIET if single else ACCENT
         axes.scatter(own, [-row] * len(own), s=18, color=color, zorder=3)
         axes.scatter([sum(own) / len(own)], [-row], s=160, marker="|", color=color, zorder=4)
     axes.set_yticks([-row for row in range(len(names))], names, fontsize=8)
     axes.set_xlabel("accuracy on the selection set; grey: only one of the three grows")
-    _dress(axes, title, grid="x")
+    dress(axes, title, grid="x")
     return figure
 
 
-def _blank(width: float, height: float) -> "tuple[Figure, Axes]":
+def blank(width: float, height: float) -> "tuple[Figure, Axes]":
     """A figure of so many inches.
 
     Not by pyplot, which keeps every figure, and would look for a display.
@@ -291,7 +208,7 @@ def _blank(width: float, height: float) -> "tuple[Figure, Axes]":
     return figure, figure.add_subplot()
 
 
-def _dress(axes: "Axes", title: str, grid: Literal["both", "x"] | None = "both") -> None:
+def dress(axes: "Axes", title: str, grid: Literal["both", "x"] | None = "both") -> None:
     """What all pictures share. ``grid``: on which axes."""
     axes.set_title(title, fontsize=10, color=INK, loc="left")
     if grid:
@@ -333,55 +250,8 @@ def _short(value: float) -> str:
     return f"{float(f'{value:.3g}'):,g}"
 
 
-def _name_published(axes: "Axes", trials: Sequence[Trial], across: str, up: str) -> None:
-    """Rings around what the search began with, and its names."""
-    if not trials:
-        return
-    points = [place(trial, across, up) for trial in trials]
-    axes.scatter(
-        *_columns(points),
-        s=74,
-        facecolors="none",
-        edgecolors=INK,
-        linewidths=1.0,
-        label="published, or nearest point",
-        zorder=5,
-    )
-    for trial, point in zip(trials, points, strict=True):
-        axes.annotate(
-            trial.warm, point, xytext=(5, -11), textcoords="offset points", fontsize=7, color=INK
-        )
-
-
-def _draw_published(
-    axes: "Axes", published: Mapping[str, tuple[float, float]], scale: float
-) -> None:
-    """Published networks that were trained beside the front's, with their names."""
-    points = [(cost / scale, score) for cost, score in published.values()]
-    axes.scatter(
-        *_columns(points),
-        s=52,
-        marker="^",
-        color=CONFIRMED,
-        label="published networks, on test",
-        zorder=5,
-    )
-    # They share a latency. So names of neighbours in the order of scores stand on either side.
-    ranked = sorted(zip(points, published, strict=True), key=lambda pair: -pair[0][1])
-    for rank, (point, name) in enumerate(ranked):
-        left = rank % 2 == 0
-        axes.annotate(
-            name,
-            point,
-            xytext=(-6, 3) if left else (6, -9),
-            ha="right" if left else "left",
-            textcoords="offset points",
-            fontsize=7,
-            color=CONFIRMED,
-        )
-
-
-def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+def columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    """Their values across, and upwards."""
     return [x for x, _ in points], [y for _, y in points]
 
 

@@ -208,8 +208,8 @@ def lint(report: Report) -> str:
     for name, extent in report.ranges.items():
         ranges.append([name, amount(extent.least), amount(extent.greatest)])
     lines = [
-        f"{report.space}: {large(report.gene_tuples)} gene tuples, {large(report.distinct)} networks, "
-        f"{report.layers:,} distinct layers",
+        f"{report.space}: {large(report.gene_tuples)} gene tuples, "
+        f"{large(report.distinct)} networks, {report.layers:,} distinct layers",
         "",
         text_table(["cost", "least", "greatest"], ranges),
     ]

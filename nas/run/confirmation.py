@@ -399,6 +399,17 @@ class Confirmation:
         return "; ".join(parts)
 
     @property
+    def headline(self) -> str:
+        """The verdict in a few words; what an opponent wins is said first."""
+        if self.missing:
+            return "The confirmation is not finished"
+        if any(claim(outcome.interval) == "worse" for outcome in self.outcomes):
+            return "A published network of the same latency is better"
+        like = " and ".join(self.plan.alike)
+        said = VERDICTS[claim(self.interval)].format(like=like)
+        return f"{said[:1].upper()}{said[1:]}".removesuffix(" here")
+
+    @property
     def _compared(self) -> str:
         random = sum(len(pair.random) for pair in self.pairs)
         seeds = counted(self.plan.seeds, "training")

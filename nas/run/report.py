@@ -8,6 +8,7 @@ from pathlib import Path
 from nas.cost.metric import Metric
 from nas.errors import RunError, TableError
 from nas.files import UNREADABLE, one_line, read_json
+from nas.latency.table import Table
 from nas.objectives import QUALITY
 from nas.pareto import RunningFront
 from nas.report.axes import axis_label, robust_range
@@ -30,6 +31,7 @@ from nas.report.page.content import (
 )
 from nas.report.plots import place
 from nas.run.run import Run
+from nas.run.tested import tested
 from nas.statistics import claim
 from nas.trial import WARM, Trial
 from nas.units import counted, uncertain
@@ -68,7 +70,7 @@ def content(run: Run, family: Path | None = None) -> Content:
         race=run.race_text(),
         other_rungs=tuple(_other_rungs(run, across, up)),
         front=tuple(_front(run, across, up)),
-        confirmed=tuple(_confirmed(run, across)),
+        confirmed=_confirmed(run, across),
         confirmed_as=run.confirmed_as,
         course=tuple(_courses(run)),
         importance=gathered,
@@ -194,41 +196,11 @@ def _selection_images(run: Run) -> int:
     return min(images, most * run.rung.factor)
 
 
-def _confirmed(run: Run, across: Axis) -> Iterator[Confirmed]:
-    """Every network that was trained anew and has a score; none over an axis without costs."""
-    found = run.confirmed
-    if found is None or not across.metric:
-        return
-    scale = axis_label(across.metric)[1]
-    trials = {trial.digest: trial for trial in run.trials}
-    for member in found.plan.members:
-        for kind, network in (("front", member), *(("random", each) for each in member.random)):
-            score, cost = found.score(network.digest), network.costs.get(across.metric)
-            trial = trials.get(network.digest)
-            if cost is None and trial is not None:
-                cost = trial.metrics.get(across.metric)
-            if score is None or cost is None:
-                continue
-            yield Confirmed(
-                kind="front" if kind == "front" else "random",
-                name=f"trial {member.trial}" if kind == "front" else "a random network",
-                trial=member.trial if kind == "front" else None,
-                x=cost / scale,
-                score=score,
-                sd=share_sd(found.metric, score, found.images),
-            )
-    if across.metric != run.latency:
-        return
-    for outcome in found.outcomes:
-        yield Confirmed(
-            kind="published",
-            name=str(outcome.opponent),
-            x=outcome.opponent.latency_ms,
-            score=outcome.score,
-            sd=share_sd(found.metric, outcome.score, found.images),
-            lead=outcome.difference,
-            interval=outcome.interval,
-        )
+def _confirmed(run: Run, across: Axis) -> tuple[Confirmed, ...]:
+    """The networks that were trained anew; none over an axis without costs."""
+    if run.confirmed is None or not across.metric:
+        return ()
+    return tuple(tested(run.confirmed, run.trials, across.metric, run.latency))
 
 
 # -- the verdict ----------------------------------------------------------------------------------
@@ -273,22 +245,15 @@ def _verdict(run: Run) -> Verdict:
         contest = contest.partition(": ")[0]
     details = [_sentence(reason), _sentence(contest)]
     said = claim(found.interval)
-    headline = {
-        "better": "Better than random networks of the same cost",
-        "worse": "Worse than random networks of the same cost",
-        "no evidence": "No evidence that the search beat random networks",
-    }[said]
     if found.missing:
-        said, headline = "unfinished", "The confirmation is not finished"
-    best = [each for each in found.outcomes if claim(each.interval) == "worse"]
-    if best and found.contest is not None:
+        said = "unfinished"
+    elif any(claim(each.interval) == "worse" for each in found.outcomes):
         # What an opponent wins is said first.
         said, details = "worse", details[::-1]
-        headline = "A published network of the same latency is better"
     again = (confirm,) if found.missing or found.contest_missing else ()
     return Verdict(
         claim=said,  # type: ignore[arg-type]
-        headline=headline,
+        headline=found.headline,
         details=tuple(filter(None, details)),
         pick=_pick_text(run),
         commands=(*again, *after),
@@ -463,7 +428,7 @@ def _how(run: Run) -> Iterator[tuple[str, str]]:
     for table in run.tables:
         info = table.info
         yield "device", f"{table.name}: {info.kind}; table {table.digest}"
-        yield "audit", f"{table.name}: {info.reliability(_relied_on_ms(run))}"
+        yield "audit", f"{table.name}: {info.reliability(_relied_on_ms(run, table))}"
     yield "data", _settings(identity.data)
     yield "training", _settings(identity.proxy)
     yield "objectives", ", ".join(f"{o.direction} {o.name}" for o in run.objectives.each)
@@ -496,7 +461,7 @@ def _distrust(run: Run) -> Iterator[str]:
         yield f"The test set was opened {found.openings} times: each look makes it less of a test."
     yield from _noise(run)
     for table in run.tables:
-        audit, phrase = table.info.audit, table.info.reliability(_relied_on_ms(run))
+        audit, phrase = table.info.audit, table.info.reliability(_relied_on_ms(run, table))
         if audit is None:
             yield f"The table of {table.name} was not held against whole networks, audit: {phrase}."
         elif phrase.startswith("POOR") or audit.unreliable:
@@ -528,11 +493,11 @@ def _distrust(run: Run) -> Iterator[str]:
     yield "It is one search: another seed would have ended with other networks."
 
 
-def _relied_on_ms(run: Run) -> float | None:
-    """Where latencies of the first device are relied on: at the pick; None while there is none."""
+def _relied_on_ms(run: Run, table: Table) -> float | None:
+    """Where a device's latencies are relied on: at the pick; None while there is none."""
     if not run.front_trials:
         return None
-    return run.pick().trial.metrics.get(run.latency)
+    return table.estimate(run.pick().network).latency_ms
 
 
 def _noise(run: Run) -> Iterator[str]:

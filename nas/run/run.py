@@ -27,11 +27,14 @@ from nas.report import devices as report_devices
 from nas.report import frames, plots, text
 from nas.report.deviations import accuracy_deviations
 from nas.report.frames import FrontRow
+from nas.report.front_picture import front_figure
 from nas.report.interactive import interactive_front
+from nas.report.page.content import Confirmed
 from nas.run import confirmation, timings
 from nas.run.confirmation import Confirmation
 from nas.run.copies import read_space, read_tables
 from nas.run.pick import Limit, Pick, choose
+from nas.run.tested import tested
 from nas.space import SearchSpace
 from nas.trial import Trial
 from nas.units import counted
@@ -455,7 +458,11 @@ class Run:
         # A picture has two axes.
         shown = self.objectives.each[:2]
         deviations = self._accuracy_deviations() if shown[0].name == "accuracy" else {}
-        return plots.front_figure(
+        found, confirmed = self.confirmed, list[Confirmed]()
+        # Only where it is the score that the picture shows, over a cost.
+        if found is not None and len(shown) > 1 and shown[0].name == found.metric:
+            confirmed = [*tested(found, self.trials, shown[1].name, self.latency)]
+        return front_figure(
             self.rung.trials,
             self.front_trials,
             shown,
@@ -463,23 +470,10 @@ class Run:
             searched_as=self.searched_as,
             spread=self._spread(shown),
             deviations=deviations,
-            confirmed=self.confirmed_scores,
+            confirmed=confirmed,
             confirmed_as=self.confirmed_as,
-            published=self._published_scores(shown),
+            verdict="" if found is None else found.headline,
         )
-
-    def _published_scores(self, shown: Sequence[Objective]) -> dict[str, tuple[float, float]]:
-        """By name, latency and mean score on *test* of the networks that the pick has met.
-
-        Empty in a picture that does not show that score over the first device's latency.
-        """
-        found = self.confirmed
-        if found is None or [each.name for each in shown] != [found.metric, self.latency]:
-            return {}
-        return {
-            outcome.opponent.name: (outcome.opponent.latency_ms, outcome.score)
-            for outcome in found.outcomes
-        }
 
     def plot(self) -> "Plot":
         """The same, interactive: point at a network to see its trial, digest and costs (plotly)."""

@@ -14,6 +14,7 @@ from nas.errors import RunError
 from nas.objectives import Objective, Objectives
 from nas.report.axes import robust_range, ticks
 from nas.report.deviations import share_sd
+from nas.report.front_picture import front_figure
 from nas.report.importance import importance
 from nas.report.page.html import render
 from nas.run.confirm import confirm
@@ -238,6 +239,36 @@ def test_a_page_needs_a_file_and_overwrites_none(confirmed, tmp_path, report):
     assert page.read_text() == "mine"
     out, _ = report(confirmed.folder, "--json")
     assert json.loads(out)[0]["verdict"]["claim"]
+
+
+# -- the picture ----------------------------------------------------------------------------------
+
+
+def test_confirmed_scores_have_a_panel_of_their_own_in_the_picture(confirmed):
+    figure = confirmed.figure()
+    searched, below = figure.axes
+    front = len(confirmed.front_trials)
+    labels = {text.get_text() for text in searched.texts}
+    assert {str(trial.number) for trial in confirmed.front_trials} <= labels
+    assert f"front ({front})" in [part.get_label() for part in searched.collections]
+    assert [part.get_label() for part in below.collections if "of" in part.get_label()] == [
+        "random networks of the same cost",
+        "of the front, trained anew",
+    ]
+    assert confirmed.confirmed.headline in searched.get_title(loc="left")
+
+
+def test_an_outlier_of_the_picture_is_counted_at_its_edge(confirmed):
+    complete = [
+        trial for trial in confirmed.trials if trial.digest not in confirmed.confirmed_scores
+    ]
+    worst = {**complete[0].metrics, "accuracy": -40.0}
+    outlier = replace(complete[0], metrics=worst)
+    trials = [*confirmed.trials, outlier]
+    figure = front_figure(trials, confirmed.front_trials, confirmed.objectives.each)
+    (axes,) = figure.axes
+    assert axes.get_ylim()[0] > -1
+    assert "▼ 1 below" in [text.get_text() for text in axes.texts]
 
 
 # -- its parts ------------------------------------------------------------------------------------
