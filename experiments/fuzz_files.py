@@ -136,6 +136,7 @@ def formats(folder: Path) -> dict[str, Format]:
         devices=(str(device),),
         proxy=PROXY,
         trials=4,
+        race="eta=2,rungs=2",
         strategy="evolution:population=2,sample=1",
     )
     run = folder / "run"
@@ -159,6 +160,7 @@ def formats(folder: Path) -> dict[str, Format]:
         "table json": Format(tables / "pixel3.json", priced),
         "run.json": Format(run / "run.json", run_folder),
         "journal": Format(run / "journal.log", run_folder, "lines"),
+        "race": Format(run / "race.jsonl", run_folder, "lines"),
         "confirmations": Format(run / "confirm.jsonl", check_confirmation, "lines"),
         "run's table": Format(
             run / "devices" / "pixel1.json", lambda path: run_folder(path.parent.parent / "x")
