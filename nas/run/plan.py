@@ -320,7 +320,7 @@ def _race_line(racing: Racing, budget: Budget) -> str:
     parts = []
     # Fewer rungs than asked for, if the last ones would have too few networks.
     for count, factor in zip(others, times, strict=False):
-        parts.append(f"then the best {count} for {factor} times as long")
+        parts.append(f"then the better {count} for {factor} times as long")
     return f"race       {first} networks, {', '.join(parts)}; {apart}"
 
 

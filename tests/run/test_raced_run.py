@@ -101,7 +101,7 @@ def test_the_command_says_which_rung_it_shows(folder):
 
 def test_what_will_be_raced_is_said_before(planned):
     lines = "\n".join(planned(trials=32).lines())
-    assert "32 networks, then the best 11 for 3 times as long, then the best 4 for 9 times" in lines
+    assert "32 networks, then the better 11 for 3 times as long, then the better 4 for 9" in lines
     lines = "\n".join(planned(seconds=3600.0, race="eta=2,rungs=4").lines())
     assert "4 rungs of about 900 s" in lines
 
