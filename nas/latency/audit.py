@@ -106,7 +106,7 @@ class StoredAudit:
                 f"networks of {band.low_ms:.3g} to {band.high_ms:.3g} ms; {whole}, tau {tau}"
             )
         if self.disturbed >= LEAST_TOLD:
-            text += f"; {100 * self.disturbed:.0f} % of the timings were disturbed and repeated"
+            text += f"; {100 * self.disturbed:.0f} % of the timings were disturbed"
         if self.unreliable:
             text += "; made on a machine that was not quiet"
         if not every.is_poor:

@@ -20,11 +20,15 @@ from nas.measure.runners import Runner
 
 __all__ = ["Calm"]
 
-SLOWER = 0.12
-"""A reference that is slower than its best by more than that was disturbed."""
+SLOWER = (0.12, 0.25)
+"""A reference that is slower than its best by more than that was disturbed.
+
+Guests of one host share its last cache and its memory: the second reference is never as steady.
+"""
 OTHERS = 0.15
 """Share of all processors that other processes may take."""
-RUNS = 3
+RUNS = 4
+FEWEST_QUIET = 3
 BEST = 0.1
 """The quantile of all looks that is a reference's best: the least would be one lucky look."""
 SHORTEST_SECONDS = 0.1
@@ -46,7 +50,6 @@ class Calm:
     def __init__(self, runner: Runner) -> None:
         _, references = runner.aside()
         self._references = [runner.open(graph) for graph in references]
-        self._first_ms: list[float] = []
         self._looks: list[_Look] = []
         self._cores = os.cpu_count() or 1
         self._since = _Used.now()
@@ -66,17 +69,19 @@ class Calm:
             self._others = now.others_since(self._since) / self._cores
             self._since = now
         times = []
-        for place, run in enumerate(self._references):
-            runs = [run() for _ in range(RUNS)]
-            if place == 0:
-                self._first_ms.append(runs[0])
-            times.append(statistics.median(runs[1:]))
+        for run in self._references:
+            # The first one meets whatever the row before it left in the caches.
+            _, *warm = [run() for _ in range(RUNS)]
+            times.append(statistics.median(warm))
         self._looks.append(_Look(tuple(times), self._others))
         return len(self._looks) - 1
 
     def reference_ms(self, first: int) -> list[float]:
-        """Cold runs of the first reference, from a look on."""
-        return self._first_ms[first:]
+        """Warm runs of the first reference from a look on: in quiet moments, if there were any."""
+        looks = range(first, len(self._looks))
+        quiet = [look for look in looks if self.was_quiet(look)]
+        chosen = quiet if len(quiet) >= FEWEST_QUIET else looks
+        return [self._looks[look].times_ms[0] for look in chosen]
 
     def was_quiet(self, look: int) -> bool:
         """Whether nothing else ran between a look and the next."""
@@ -89,7 +94,8 @@ class Calm:
         """By look, whether it was quiet, by all that is known so far."""
         times = np.array([look.times_ms for look in self._looks])
         best = np.quantile(times, BEST, axis=0)
-        steady = (times <= (1 + SLOWER) * best).all(axis=1)
+        allowed = (1 + np.array(SLOWER[: len(best)])) * best
+        steady = (times <= allowed).all(axis=1)
         quiet = {}
         for number, look in enumerate(self._looks):
             quiet[number] = bool(steady[number]) and look.others <= OTHERS

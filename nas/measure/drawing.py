@@ -20,7 +20,7 @@ from nas.space import SearchSpace
 from nas.statistics import rng as stream
 from nas.trial import Genes
 
-__all__ = ["draw", "draw_spread"]
+__all__ = ["draw", "draw_spread", "pool"]
 
 MOST_TRIES = 100
 BANDS = 12
@@ -110,8 +110,8 @@ def _add_bands(
     if not 0 < low_ms < high_ms:
         return
     metric = latency_metric(table.name)
-    pool = _pool(costs, metric, seed)
-    prices = costs.price(pool)
+    genes = pool(costs, metric, seed)
+    prices = costs.price(genes)
     latencies, macs = prices[:, costs.column(metric)], prices[:, costs.column("macs")]
     edges = np.geomspace(low_ms, high_ms, BANDS + 1)
     band_of = np.clip(np.searchsorted(edges, latencies, side="right") - 1, 0, BANDS - 1)
@@ -126,10 +126,10 @@ def _add_bands(
         number = CANDIDATES if (turn // BANDS + band) % 2 else 1
         candidates = rng.choice(members[band], size=number)
         best = candidates[int(macs[candidates].argmax())]
-        chosen.add(tuple(map(int, pool[best])))
+        chosen.add(tuple(map(int, genes[best])))
 
 
-def _pool(costs: Compiled, metric: str, seed: int) -> NDArray[np.int64]:
+def pool(costs: Compiled, metric: str, seed: int) -> NDArray[np.int64]:
     """Genes of networks of all latencies: (tilts times draws, number of choices).
 
     Counting the networks inside every band exactly would take minutes in a large space. Drawn with
@@ -137,11 +137,11 @@ def _pool(costs: Compiled, metric: str, seed: int) -> NDArray[np.int64]:
     mean latency are as random as that mean allows.
     """
     low, high = costs.extreme(metric)[0], costs.extreme(metric, largest=True)[0]
-    pool = []
+    drawn = []
     for place, tilt in enumerate(np.linspace(-STEEPEST, STEEPEST, TILTS)):
         rng = stream(seed, f"verify {costs.space.name} tilt", place)
-        pool.append(_tilted(costs, metric, tilt / (high - low), rng))
-    return np.concatenate(pool)
+        drawn.append(_tilted(costs, metric, tilt / (high - low), rng))
+    return np.concatenate(drawn)
 
 
 def _tilted(

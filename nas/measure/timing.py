@@ -436,9 +436,9 @@ def disturbed_share(blocks: Sequence[Quality]) -> float:
     return sum(block.disturbed * block.visits for block in blocks) / visits if visits else 0.0
 
 
-def remarks(blocks: Sequence[Quality]) -> list[str]:
+def remarks(blocks: Sequence[Quality], *, most_drift: float = DRIFT) -> list[str]:
     """What makes these timings unreliable, a line each; empty for a quiet machine."""
-    return [*_load_remarks(blocks), *_reference_remarks(blocks)]
+    return [*_load_remarks(blocks), *_reference_remarks(blocks, most_drift)]
 
 
 def _load_remarks(blocks: Sequence[Quality]) -> list[str]:
@@ -459,7 +459,7 @@ def _load_remarks(blocks: Sequence[Quality]) -> list[str]:
     return lines
 
 
-def _reference_remarks(blocks: Sequence[Quality]) -> list[str]:
+def _reference_remarks(blocks: Sequence[Quality], most_drift: float) -> list[str]:
     lines = []
     spread = max((block.reference_spread for block in blocks), default=0.0)
     if spread > SPREAD:
@@ -468,7 +468,7 @@ def _reference_remarks(blocks: Sequence[Quality]) -> list[str]:
         )
     references = [block.reference_ms for block in blocks if block.reference_ms]
     drift = max(references) / min(references) - 1 if references else 0.0
-    if drift > DRIFT:
+    if drift > most_drift:
         lines.append(
             f"the reference kernel drifted by {100 * drift:.0f} % between blocks: "
             "clock or load changed"

@@ -62,6 +62,8 @@ FOLDS = 5
 LEAST_PRICE = 0.9
 """Of the least that was timed. A correction that prices a network lower is not stored."""
 OTHER_PACE = 0.05  # of the reference kernel, which a quiet machine repeats more closely
+MUCH_DRIFT = 0.12
+"""A drift, or a difference of pace, after which nothing is learnt from the timings."""
 TRAINING_BATCH = 8
 SECONDS = 5.0
 """What a network may take in all, by default: 40 of them stay within four minutes."""
@@ -527,15 +529,20 @@ def conditions_changed(table: Table, runner: Runner) -> list[str]:
 
 
 def load_remarks(table: Table, runner: Runner, blocks: Sequence[Quality]) -> list[str]:
-    """Where a machine was not quiet, or not as fast as when the table was built, a line each."""
-    lines = remarks(blocks) if runner.in_process else []
+    """What makes timings too doubtful to learn from, a line each.
+
+    That is another load beside them, or a machine of another pace than when the table was built.
+    """
+    lines = remarks(blocks, most_drift=MUCH_DRIFT) if runner.in_process else []
+    return [*lines, *_pace_remarks(table, blocks, MUCH_DRIFT)]
+
+
+def _pace_remarks(table: Table, blocks: Sequence[Quality], most: float) -> list[str]:
     then = table.info.reference_ms
     now = float(np.median([block.reference_ms for block in blocks])) if blocks else 0.0
-    if then and now and abs(now / then - 1) > OTHER_PACE:
-        lines.append(
-            f"the reference kernel takes {now:.3f} ms, when the table was built {then:.3f} ms"
-        )
-    return lines
+    if not then or not now or abs(now / then - 1) <= most:
+        return []
+    return [f"the reference kernel takes {now:.3f} ms, when the table was built {then:.3f} ms"]
 
 
 def all_remarks(table: Table, runner: Runner, blocks: Sequence[Quality]) -> list[str]:
@@ -543,7 +550,9 @@ def all_remarks(table: Table, runner: Runner, blocks: Sequence[Quality]) -> list
 
     That is a machine that is not quiet, and conditions or a pace other than the table's.
     """
-    return [*load_remarks(table, runner, blocks), *conditions_changed(table, runner)]
+    lines = remarks(blocks) if runner.in_process else []
+    lines += _pace_remarks(table, blocks, OTHER_PACE)
+    return [*lines, *conditions_changed(table, runner)]
 
 
 def threads_of(table: Table) -> int:

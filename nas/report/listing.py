@@ -133,10 +133,28 @@ class Device:
         return f"{', '.join(covered)}; the rest is predicted"
 
 
+KINDS = {
+    "measured": "layers timed one by one",
+    "published": "published timings of layers",
+    "learnt": "learnt from whole networks that were timed",
+}
+"""How a table's rows came about, by the first word of its kind."""
+OTHER_KIND = "made otherwise"
+
+
 def devices_text(devices: Sequence[Device]) -> str:
-    """A few lines per device."""
+    """A few lines per device, those whose rows came about in one way together."""
+    groups: dict[str, list[Device]] = {heading: [] for heading in (*KINDS.values(), OTHER_KIND)}
+    for device in devices:
+        first = device.table.info.kind.partition(" ")[0]
+        groups[KINDS.get(first, OTHER_KIND)].append(device)
+    lines = []
+    for heading, members in groups.items():
+        if members:
+            lines.append(f"-- {heading}\n")
+            lines += [f"{device.text()}\n" for device in members]
     hint = "More of one: nas devices NAME. A table file of yours: --device my_board.csv"
-    return "\n".join([*(f"{device.text()}\n" for device in devices), hint])
+    return "\n".join([*lines, hint])
 
 
 # -- published networks ---------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def alone(monkeypatch):
 
 
 def test_a_slow_stretch_is_known_once_there_was_a_quiet_one():
-    looked = Calm(Machine(lambda run: 1.5 if run <= 6 else 1.0))
+    looked = Calm(Machine(lambda run: 1.5 if run <= 8 else 1.0))
     first = [looked.look(), looked.look()]
     # Nothing was faster yet.
     assert [looked.was_quiet(look) for look in first] == [True, True]
