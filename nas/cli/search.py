@@ -1,5 +1,6 @@
 """``nas search``: search a space for a device on your data, for a Pareto front and a run folder."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
@@ -24,6 +25,8 @@ from nas.record.race import last_rules
 from nas.run.bounds import AIMS
 from nas.run.execute import Result, check_free, execute
 from nas.run.plan import plan
+from nas.run.report import verdict
+from nas.run.run import Run
 from nas.run.settings import FLAT, Search
 from nas.study.ray import SCHEDULERS
 
@@ -427,6 +430,16 @@ def _document(result: Result) -> _Document:
     }
 
 
+def _end(run: Run) -> list[str]:
+    """What may be said of the search, the network to take, and commands to paste."""
+    said = verdict(run)
+    page = shlex.join(["nas", "report", str(run.folder), "-o", "report.html"])
+    commands = [*said.commands[:1], ("see all of it", page), *said.commands[1:]]
+    lines = [f"verdict    {said.headline}", f"pick       {said.pick}"]
+    lines += [f"next       {words}    # {what}" for what, words in commands]
+    return lines
+
+
 def _summary(result: Result) -> str:
     run, outcome = result.run, result.outcome
     # A failed network was evaluated, but nobody should count it as trained.
@@ -438,7 +451,7 @@ def _summary(result: Result) -> str:
         *result.remarks,
         f"{trained} trained in {outcome.seconds:.0f} s ({outcome.reason}); "
         f"{len(run.front_trials)} on the front{run.failures_text()}",
-        f"{run.folder}/front.png   nas front {run.folder}   nas confirm {run.folder}   "
-        f"nas cost {run.folder}:{run.best().number}",
+        f"picture    {run.folder}/front.png",
+        *_end(run),
     ]
     return "\n".join(lines)

@@ -14,12 +14,14 @@ from nas.latency.table import Table
 from nas.lint import Report
 from nas.objectives import Objectives
 from nas.report.frames import FrontRow
-from nas.units import amount, counted, large, text_table
+from nas.units import amount, counted, large, text_table, uncertain
 
 __all__ = ["family", "front", "lint", "shown_share", "spread", "spread_json"]
 
 SHARES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95)
 """Of all gene tuples: how a latency's spread is told."""
+SHORT_DIGEST = 8
+"""Digits of a digest that a screen shows; ``--json`` has them all."""
 ALWAYS_SHOWN = ("latency_ms", "params", "macs")
 """Costs that a front's table shows whether or not they are objectives."""
 WRITTEN_OUT_MACS = 1e9
@@ -99,7 +101,7 @@ def front(
         cells += [f"{metrics[name]:.4g}" for name in costs]
         cells.append(f"{row.network.params / 1e6:.2f}")
         cells.append(f"{row.network.macs / 1e6:.0f}")
-        cells.append(row.trial.digest)
+        cells.append(row.trial.digest[:SHORT_DIGEST])
         if warm:
             cells.append(row.trial.warm)
         lines.append(cells)
@@ -112,10 +114,9 @@ def _always_shown(metric: str) -> bool:
 
 def _quality(row: FrontRow, name: str) -> str:
     """A quality; an accuracy with its deviation, where that is known."""
-    value = f"{row.trial.metrics[name]:.4f}"
     if name != "accuracy" or row.accuracy_sd is None:
-        return value
-    return f"{value} ± {row.accuracy_sd:.4f}"
+        return f"{row.trial.metrics[name]:.4f}"
+    return uncertain(row.trial.metrics[name], row.accuracy_sd)
 
 
 def _score(score: float | None) -> str:

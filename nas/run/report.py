@@ -36,7 +36,7 @@ from nas.statistics import claim
 from nas.trial import WARM, Trial
 from nas.units import counted, uncertain
 
-__all__ = ["content"]
+__all__ = ["content", "verdict"]
 
 LARGEST_FAMILY_BYTES = 16 << 20
 MOST_PREDICTED = 0.5
@@ -61,7 +61,7 @@ def content(run: Run, family: Path | None = None) -> Content:
         name=str(run.folder),
         title=run.title(),
         state=_state(run),
-        verdict=_verdict(run),
+        verdict=verdict(run),
         across=across,
         up=up,
         choices=tuple(_choices(run)),
@@ -172,6 +172,10 @@ def _front(run: Run, across: Axis, up: Axis) -> Iterator[FrontPoint]:
     for row in run.front_networks():
         x, y = place(row.trial, across.metric, up.metric)
         latencies, predicted = {}, {}
+        timed = {
+            device: (found.latency_ms, found.latency_sd_ms)
+            for device, found in row.measured.items()
+        }
         for device, estimate in row.estimates.items():
             latencies[device] = (estimate.latency_ms, estimate.latency_sd_ms)
             predicted[device] = estimate.to_json()["predicted"]
@@ -183,6 +187,7 @@ def _front(run: Run, across: Axis, up: Axis) -> Iterator[FrontPoint]:
             y_sd=_accuracy_sd(row, up.metric),
             latencies=latencies,
             predicted=predicted,
+            timed=timed,
             confirmed=row.confirmed,
         )
 
@@ -206,7 +211,8 @@ def _confirmed(run: Run, across: Axis) -> tuple[Confirmed, ...]:
 # -- the verdict ----------------------------------------------------------------------------------
 
 
-def _verdict(run: Run) -> Verdict:
+def verdict(run: Run) -> Verdict:
+    """What may be said of a search, its pick, and what to do next."""
     folder = str(run.folder)
     if not run.front_trials:
         return Verdict(
@@ -269,7 +275,9 @@ def _shell(*words: str) -> str:
 
 
 def _data(run: Run) -> str:
-    return str(run.identity.data.get("name", ""))
+    # What was asked for: the identity holds a file's name without its folder.
+    asked = run.record.run_file.settings.get("data")
+    return str(asked or run.identity.data.get("name", ""))
 
 
 def _pick_text(run: Run) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from nas.report.front_picture import front_figure
 from nas.report.importance import importance
 from nas.report.page.html import render
 from nas.run.confirm import confirm
-from nas.run.report import content
+from nas.run.report import content, verdict
 from nas.run.run import Run
 from nas.units import uncertain
 
@@ -239,6 +240,19 @@ def test_a_page_needs_a_file_and_overwrites_none(confirmed, tmp_path, report):
     assert page.read_text() == "mine"
     out, _ = report(confirmed.folder, "--json")
     assert json.loads(out)[0]["verdict"]["claim"]
+
+
+def test_commands_can_be_pasted_whatever_the_folder_is_called(instant, tmp_path):
+    run = instant.searched(tmp_path / "it's mine; rm -rf ~", trials=3)
+    said = verdict(run)
+    for _, command in said.commands:
+        words = shlex.split(command)
+        assert words[0] == "nas"
+        assert words[2].partition(":")[0] == str(run.folder)
+    train = next(words for what, words in said.commands if what == "train it")
+    assert shlex.split(train)[3:5] == ["--data", "fake"]
+    # A figure has no more digits than its deviation leaves.
+    assert str(run.pick().score) not in said.pick or run.pick().score in (0, 1)
 
 
 # -- the picture ----------------------------------------------------------------------------------

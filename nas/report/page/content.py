@@ -85,6 +85,8 @@ class FrontPoint:
     """By device, milliseconds and their standard deviation."""
     predicted: Mapping[str, float]
     """By device, the share of the milliseconds that no timing stands behind, 0 to 1."""
+    timed: Mapping[str, tuple[float, float]]
+    """By device, what the whole network was timed to take, with its deviation; where it was."""
     confirmed: float | None
     """Its mean score on *test*."""
 

@@ -89,8 +89,14 @@ def _joint(axes: Sequence[Axis]) -> Axis:
 # -- the parts of text ----------------------------------------------------------------------------
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], label: str) -> str:
-    """A table of cells that are HTML already; it scrolls by itself where it is too wide."""
+def _table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], label: str, *, prose: bool = False
+) -> str:
+    """A table of cells that are HTML already; it scrolls by itself where it is too wide.
+
+    ``prose``: its cells are sentences, and may be broken into lines.
+    """
+    kind = ' class="prose"' if prose else ""
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
     lines = []
     for row in rows:
@@ -99,7 +105,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], label: str) -> 
     body = "".join(lines)
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(label)}">'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"<table{kind}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
@@ -164,7 +170,8 @@ def _beside(contents: Sequence[Content]) -> str:
     names = ("verdict", "the pick", "search", "trials", "on the front", "core-seconds")
     rows = [[name, *map(escape, cells)] for name, *cells in zip(names, *columns, strict=True)]
     header = ["", *(content.name for content in contents)]
-    return f"<section><h2>Beside each other</h2>{_table(header, rows, 'both runs')}</section>"
+    table = _table(header, rows, "both runs", prose=True)
+    return f"<section><h2>Beside each other</h2>{table}</section>"
 
 
 # -- the front ------------------------------------------------------------------------------------
@@ -321,15 +328,23 @@ def _confirmed_mark(each: Confirmed, kind: str) -> Mark:
 
 def _front_table(content: Content) -> str:
     devices = [*content.front[0].latencies] if content.front else []
+    timed = {device for point in content.front for device in point.timed}
+    headings = []
+    for device in devices:
+        headings.append(f"{device} ms, predicted")
+        if device in timed:
+            headings.append(f"timed on {device}, ms")
     rows = []
     for point in content.front:
         cells = [str(point.trial), uncertain(point.y, point.y_sd)]
         for device in devices:
             latency = uncertain(*point.latencies[device])
             cells.append(f"{latency} <small>{100 * point.predicted[device]:.0f} %</small>")
+            if device in timed:
+                cells.append(uncertain(*point.timed[device]) if device in point.timed else "")
         cells.append("" if point.confirmed is None else f"{point.confirmed:.3f}")
         rows.append(cells)
-    header = ["trial", content.up.label, *(f"{d} ms, predicted" for d in devices), "on test"]
+    header = ["trial", content.up.label, *headings, "on test"]
     return _table(header, rows, "the front")
 
 
@@ -593,6 +608,8 @@ def _front_told(content: Content, point: FrontPoint) -> dict[str, str]:
     for device, latency in point.latencies.items():
         shares = f"{100 * point.predicted[device]:.0f} % predicted"
         told[f"latency_ms@{device}"] = f"{uncertain(*latency)}, {shares}"
+    for device, latency in point.timed.items():
+        told[f"timed on {device}"] = f"{uncertain(*latency)} ms"
     if point.confirmed is not None:
         told["on test, trained anew"] = f"{point.confirmed:.4f}"
     return told
