@@ -2,15 +2,54 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from nas.arch import LARGEST_FILE_BYTES, Architecture
 from nas.errors import ArchitectureError
 from nas.files import read_json, write_json
+from nas.reading import FormError, from_json
+from nas.shape import Shape
 
-__all__ = ["UNKNOWN", "Metadata", "read_metadata", "save_network"]
+__all__ = ["UNKNOWN", "Metadata", "Preprocessing", "read_metadata", "save_network"]
+
+LARGEST_SIZE = 1 << 14
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """What was done to an image before it was normalised, in this order.
+
+    It is upright, as its EXIF data say, the first of several frames, and transparent parts lie on
+    white. Then `nas.data.preprocess.prepared`; a file without ``resize`` was stretched instead.
+    """
+
+    colour: str
+    """Channels and their order: ``RGB`` or ``L``, grey."""
+    size: int
+    """Pixels a side that the network sees."""
+    resize: int
+    """Pixels of the shorter side before the middle is cut out; 0: the whole was stretched."""
+    interpolation: str
+    """``bilinear``, over all pixels that a new one covers; ``area``: means, bilinear if larger."""
+    low: float = 0.0
+    high: float = 0.0
+    """Of grey of more than eight bits, the values that became 0 and 255; equal: none was seen."""
+
+    def at(self, size: int) -> "Preprocessing":
+        """The same for a network of another size."""
+        return replace(self, size=size, resize=round(self.resize * size / self.size))
+
+    def __str__(self) -> str:
+        scaled = f"stretched to {self.size}x{self.size}, {self.interpolation}"
+        if self.resize:
+            scaled = (
+                f"shorter side to {self.resize}, middle {self.size}x{self.size}, "
+                f"{self.interpolation}"
+            )
+        deep = f", values {self.low:g} to {self.high:g} to 0..255" if self.low < self.high else ""
+        return f"upright, {self.colour}{deep}, {scaled}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +62,18 @@ class Metadata:
     """Per channel, of pixels 0..1."""
     std: tuple[float, ...] = ()
     """Per channel, of pixels 0..1."""
+    preprocessing: Preprocessing | None = None
+    """What was done to images before."""
 
-    def to_json(self) -> dict[str, list[str] | list[float]]:
+    def to_json(self) -> dict[str, object]:
         """Plain JSON of what is known."""
-        return {name: list(values) for name, values in asdict(self).items() if values}
+        document: dict[str, object] = {}
+        for name in ("classes", "mean", "std"):
+            if getattr(self, name):
+                document[name] = list(getattr(self, name))
+        if self.preprocessing is not None:
+            document["preprocessing"] = asdict(self.preprocessing)
+        return document
 
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> "Metadata":
@@ -38,6 +85,7 @@ class Metadata:
             classes=_values(data, "classes", str),
             mean=_values(data, "mean", float),
             std=_values(data, "std", float),
+            preprocessing=_preprocessing(data.get("preprocessing")),
         )
 
     def fitting(self, network: Architecture, pixel_classes: int = 0) -> "Metadata":
@@ -53,7 +101,15 @@ class Metadata:
             classes=self.classes if classes_fit else (),
             mean=self.mean if pixels_fit else (),
             std=self.std if pixels_fit else (),
+            preprocessing=self._at(network.input),
         )
+
+    def _at(self, image: Shape) -> Preprocessing | None:
+        """The preprocessing for a network of such images."""
+        how = self.preprocessing
+        if how is None or len(how.colour) != image.channels:
+            return None
+        return how.at(image.size)
 
 
 UNKNOWN = Metadata()
@@ -67,6 +123,20 @@ def _values(data: Mapping[str, object], name: str, kind: type[Value]) -> tuple[V
     if not isinstance(values, list) or not all(_is(value, kind) for value in values):
         raise ArchitectureError(f"{name} of a network must be a list of {kind.__name__} values")
     return tuple(values)
+
+
+def _preprocessing(value: object) -> Preprocessing | None:
+    if value is None:
+        return None
+    try:
+        how = from_json(Preprocessing, value)
+    except FormError as error:
+        raise ArchitectureError(f"preprocessing of a network: {error}") from None
+    numbers = (how.low, how.high)
+    sizes_fit = 1 <= how.size <= LARGEST_SIZE and 0 <= how.resize <= 2 * LARGEST_SIZE
+    if how.colour not in ("RGB", "L") or not sizes_fit or not all(map(math.isfinite, numbers)):
+        raise ArchitectureError(f"preprocessing of a network is not one of images: {how}")
+    return how
 
 
 def _is(value: object, kind: type) -> bool:

@@ -4,6 +4,7 @@ rest."""
 import functools
 import os
 import sys
+import tempfile
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 
@@ -43,6 +44,10 @@ class _NoTorch(MetaPathFinder):
 
 
 def pytest_configure(config):
+    # Prepared images of tests go with the tests; workers of xdist share none.
+    cache = tempfile.TemporaryDirectory(prefix="nas-tests-")
+    config.add_cleanup(cache.cleanup)
+    os.environ["NAS_CACHE"] = cache.name
     if config.getoption("--torch-free"):
         sys.meta_path.insert(0, _NoTorch())
     from search_spaces import mnasnet, mobile, uninet  # not before torch is refused

@@ -2,22 +2,25 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.data.images import Images
+from nas.data.pictures import ImageFiles
 from nas.errors import DataError
+from nas.metadata import Preprocessing
 from nas.record.ledger import append_opening
 
-__all__ = ["Dataset", "Images", "Labels", "Sealed"]
+__all__ = ["Dataset", "Images", "Labels", "Pictures", "Sealed"]
 
-# Any: uint8; until `Dataset.in_eight_bits` also uint16, or float32 of one channel.
-Images = NDArray[Any]
+Pictures = Images | ImageFiles
+"""Pixels, or files that give them at any size."""
 Labels = NDArray[np.int64]
 
 LARGEST_SIDE = 1 << 12
@@ -30,12 +33,14 @@ class Sealed:
     ``read`` gives images (m, height, width, 1 or 3) and labels (m,). Nothing is read before `open`.
     """
 
-    def __init__(self, read: Callable[[], tuple[Images, Labels]]) -> None:
+    def __init__(self, read: Callable[[], tuple[Pictures, Labels]]) -> None:
         self.__read = read  # mangled, so that nobody reaches it by mistake
 
     def open(
-        self, ledger: Path, check: Callable[[Images, Labels], None] = lambda images, labels: None
-    ) -> tuple[Images, Labels]:
+        self,
+        ledger: Path,
+        check: Callable[[Pictures, Labels], None] = lambda images, labels: None,
+    ) -> tuple[Pictures, Labels]:
         """Read and check the test set, add an ``opening`` to a ledger, and only then hand it over.
 
         ``ledger``: a file of JSON lines, see `nas.record.ledger`. What ``check`` raises leaves the
@@ -53,7 +58,7 @@ class Dataset:
     """Images with a class each. Raises `DataError` if a rule is broken."""
 
     name: str
-    images: Images
+    images: Pictures
     """(n, height, width, 1 or 3)."""
     labels: Labels
     """(n,), each an index into ``classes``."""
@@ -65,7 +70,7 @@ class Dataset:
     """(n,): images of one number must not be separated by a split."""
     skipped: tuple[str, ...] = ()
     """Names of images that could not be read."""
-    names: tuple[str, ...] = ()
+    names: Sequence[str] = ()
     """(n,): the images' files, if they have one each."""
     flip: bool = False
     """Whether a mirrored image is still an image of its class."""
@@ -87,7 +92,10 @@ class Dataset:
                 f"data set '{self.name}': groups must be one per image, not {self.groups.shape}"
             )
 
-    def _check(self, images: Images, labels: Labels, what: str) -> None:
+    def _check(self, images: Pictures, labels: Labels, what: str) -> None:
+        if isinstance(images, ImageFiles):
+            self._check_labels(images, labels, what)
+            return
         channels = images.shape[3] if images.ndim == 4 else 0
         fits = images.dtype in (np.uint8, np.uint16, np.float32)
         if not fits or channels not in (1, 3):
@@ -99,7 +107,10 @@ class Dataset:
             raise DataError(
                 f"'{what}': images must be 1 to {LARGEST_SIDE} pixels a side, not {images.shape}"
             )
-        if labels.shape != images.shape[:1]:
+        self._check_labels(images, labels, what)
+
+    def _check_labels(self, images: Pictures, labels: Labels, what: str) -> None:
+        if labels.shape != (len(images),):
             raise DataError(
                 f"'{what}': labels must be one per image, "
                 f"not {labels.shape} for {len(images)} images"
@@ -125,9 +136,18 @@ class Dataset:
 
         The range is ``value_range``, or that of ``rows``, which are to be the *weights* set's.
         """
-        if self.images.dtype == np.uint8:
+        if isinstance(self.images, ImageFiles):
+            deep = bool(self.images.deep.any())
+        else:
+            deep = self.images.dtype != np.uint8
+        if not deep:
             return self
-        low, high = self.value_range or _range(self.images[rows])
+        if self.value_range is not None:
+            low, high = self.value_range
+        elif isinstance(self.images, ImageFiles):
+            low, high = self.images.measured(rows)
+        else:
+            low, high = _range(self.images[rows])
         origin = "measured over weights" if self.value_range is None else "as declared"
         remark = (
             f"values of more than eight bits: {low:g} to {high:g}, {origin}, become 0 to 255; "
@@ -135,12 +155,26 @@ class Dataset:
         )
         return dataclasses.replace(
             self,
-            images=scaled_to_bytes(self.images, low, high),
+            images=_in_eight_bits(self.images, low, high),
             remarks=(*self.remarks, remark),
             value_range=(low, high),
         )
 
-    def open_test_part(self, ledger: Path) -> tuple[Images, Labels]:
+    def preprocessing(self, size: int) -> Preprocessing:
+        """What evaluations at ``size`` pixels do to an image, for those who use the network."""
+        if isinstance(self.images, ImageFiles):
+            return self.images.preprocessing(size)
+        low, high = self.value_range or (0.0, 0.0)
+        return Preprocessing(
+            colour="RGB" if self.in_channels == 3 else "L",
+            size=size,
+            resize=0,
+            interpolation="area",
+            low=low,
+            high=high,
+        )
+
+    def open_test_part(self, ledger: Path) -> tuple[Pictures, Labels]:
         """The source's own test part, read now and counted in a ledger; see `Sealed.open`.
 
         Images (m, height, width, channels), labels (m,). Raises `DataError` for a part that is
@@ -149,13 +183,14 @@ class Dataset:
         if self.test_part is None:
             raise DataError(f"data set '{self.name}' has no test part of its own")
         images, labels = self.test_part.open(ledger, self._check_test_part)
-        if images.dtype != np.uint8:
-            low, high = self.value_range or _range(images)
-            images = scaled_to_bytes(images, low, high)
+        if self.value_range is not None:
+            images = _in_eight_bits(images, *self.value_range)
         return images, labels
 
-    def _check_test_part(self, images: Images, labels: Labels) -> None:
+    def _check_test_part(self, images: Pictures, labels: Labels) -> None:
         self._check(images, labels, f"{self.name}, test part")
+        if isinstance(images, ImageFiles) or isinstance(self.images, ImageFiles):
+            return
         if (images.dtype == np.uint8) != (self.value_range is None):
             raise DataError(
                 f"'{self.name}': test images are {images.dtype}, and the others have "
@@ -175,7 +210,10 @@ class Dataset:
         """
         digest = hashlib.sha256(repr((self.images.shape, self.classes)).encode())
         digest.update(np.ascontiguousarray(self.labels).data)
-        digest.update(np.ascontiguousarray(self.images).data)
+        if isinstance(self.images, ImageFiles):
+            digest.update(self.images.digest)
+        else:
+            digest.update(np.ascontiguousarray(self.images).data)
         if self.groups is not None:
             digest.update(np.unique(self.groups, return_inverse=True)[1].astype(np.int64).data)
         return digest.hexdigest()[:20]
@@ -186,6 +224,9 @@ class Dataset:
     def __str__(self) -> str:
         n, height, width, channels = self.images.shape
         own = ", own test part" if self.has_test else ""
+        if isinstance(self.images, ImageFiles):
+            kind = "grey" if channels == 1 else "colour"
+            return f"{self.name}: {n} files, {kind}, {len(self.classes)} classes{own}"
         return (
             f"{self.name}: {n} images {channels}x{height}x{width}, {len(self.classes)} classes{own}"
         )
@@ -193,6 +234,12 @@ class Dataset:
 
 def _range(images: Images) -> tuple[float, float]:
     return float(images.min()), float(images.max())
+
+
+def _in_eight_bits(images: Pictures, low: float, high: float) -> Pictures:
+    if isinstance(images, ImageFiles):
+        return dataclasses.replace(images, value_range=(low, high))
+    return scaled_to_bytes(images, low, high)
 
 
 def scaled_to_bytes(images: Images, low: float, high: float) -> Images:

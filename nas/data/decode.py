@@ -11,11 +11,21 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from nas.data.dataset import Images
+from nas.data.images import Images
 from nas.data.preprocess import shown, upright
 from nas.errors import DataError
 
-__all__ = ["Encoded", "Seen", "decode", "gather", "reading", "stacked", "upright_size"]
+__all__ = [
+    "Encoded",
+    "Seen",
+    "decode",
+    "frames_lines",
+    "gather",
+    "has_several_frames",
+    "reading",
+    "stacked",
+    "upright_size",
+]
 
 Encoded = bytes | Path
 """A file, or its bytes."""
@@ -97,7 +107,8 @@ def decode(source: Encoded, size: int | None = None, seen: Seen | None = None) -
 def upright_size(source: Encoded) -> tuple[int, int]:
     """Width and height of an image as it shows. Raises `DataError`."""
     with reading(source) as image:
-        return upright(image).size
+        width, height = upright(image).size
+        return width, height
 
 
 def gather(

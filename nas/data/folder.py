@@ -1,5 +1,6 @@
 """A folder of images: a class per sub-folder, directly or under ``train/`` and ``test/``."""
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from functools import cache, partial
@@ -7,9 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.data.dataset import Dataset, Images, Labels, Sealed
-from nas.data.decode import Seen, decode, gather
+from nas.data.dataset import Dataset, Labels, Pictures, Sealed
+from nas.data.decode import Seen, decode, frames_lines, gather
+from nas.data.images import Images
+from nas.data.index import COLOUR, SEVERAL, UNREADABLE, Index, make_index, walk
+from nas.data.pictures import SHOWN, ImageFiles
 from nas.errors import DataError
+from nas.progress import Watch, ignore
 
 __all__ = ["SIZE", "is_image_file", "read"]
 
@@ -17,12 +22,18 @@ SIZE = 64
 
 
 def read(
-    place: str, *, strict: bool, size: int, value_range: tuple[float, float] | None = None
+    place: str,
+    *,
+    strict: bool,
+    size: int | None = None,
+    value_range: tuple[float, float] | None = None,
+    watch: Watch = ignore,
 ) -> Dataset:
-    """Images scaled to ``size`` on the shorter side, the middle cut out.
+    """Images decoded when they are needed, at the size that is needed.
 
-    ``value_range``: see `Dataset`.
-    Classes stand in the order of their names. Raises `DataError`.
+    With ``size`` they are scaled to it on the shorter side, the middle is cut out, and all are held
+    in memory. Classes stand in the order of their names. ``value_range``: see `Dataset`. ``watch``
+    follows the index. Raises `DataError`.
     """
     root = Path(place)
     if not root.is_dir():
@@ -35,30 +46,119 @@ def read(
         raise DataError(
             f"{top} must hold a sub-folder per class, at least two, not {len(classes)}: {named}"
         )
+    test = root / "test" if parted and (root / "test").is_dir() else None
+    if size is not None:
+        return _in_memory(place, top, test, classes, strict, size, value_range)
+    index, skipped = _readable(top, classes, strict, watch)
+    images = _files(index)
+
+    def read_test() -> tuple[Pictures, Labels]:
+        assert test is not None
+        _check_classes(test, classes)
+        found, _ = _readable(test, classes, strict, ignore)
+        files = dataclasses.replace(_files(found), channels=images.channels, whole=images.whole)
+        return files, found.labels
+
+    return Dataset(
+        name=root.resolve().name,
+        images=images,
+        labels=index.labels,
+        classes=classes,
+        names=index.names,
+        skipped=skipped,
+        test_part=None if test is None else Sealed(read_test),
+        flip=images.channels == 3,
+        note=_sizes_note(images),
+        remarks=tuple(frames_lines(int((index.facts["kind"] & SEVERAL > 0).sum()))),
+        value_range=value_range,
+    )
+
+
+def _readable(
+    top: Path, classes: tuple[str, ...], strict: bool, watch: Watch
+) -> tuple[Index, tuple[str, ...]]:
+    """The index of the images that can be read, and the names of the others."""
+    files = list(_image_names(top, classes))
+    index = make_index(top, files, watch=watch, every=strict)
+    broken = (index.facts["kind"] & UNREADABLE) > 0
+    skipped = tuple(index.names.at(np.flatnonzero(broken)))
+    if skipped and strict:
+        raise DataError(
+            f"{top}: {skipped[0]}: {_fault(top / skipped[0])}. "
+            "Remove it, or leave out --strict to skip it"
+        )
+    if len(skipped) == len(index):
+        raise DataError(f"{top}: no readable image")
+    return index.at(np.flatnonzero(~broken)) if skipped else index, skipped
+
+
+def _fault(path: Path) -> str:
+    """What is wrong with an image: it is read once more."""
+    try:
+        decode(path)
+    except DataError as error:
+        return str(error)
+    return "cannot read an image"
+
+
+def _files(index: Index) -> ImageFiles:
+    facts = index.facts
+    sizes = {(int(facts["width"].min()), int(facts["height"].min()))}
+    sizes.add((int(facts["width"].max()), int(facts["height"].max())))
+    ((width, height), *more) = sizes
+    return ImageFiles(
+        index=index,
+        rows=np.arange(len(index)),
+        channels=3 if (facts["kind"] & COLOUR).any() else 1,
+        # Squares of one size were made by somebody: nothing of them is cut off.
+        whole=not more and width == height,
+    )
+
+
+def _sizes_note(images: ImageFiles) -> str:
+    facts = images.index.facts
+    pixels = facts["width"].astype(np.int64) * facts["height"]
+    ends = facts[[int(pixels.argmin()), int(pixels.argmax())]]
+    low, high = (f"{end['width']}x{end['height']}" for end in ends)
+    sizes = low if low == high else f"{low} to {high}"
+    share = "all" if images.whole else f"the middle {SHOWN:g} of the shorter side"
+    return f"images of {sizes} pixels; evaluations see {share}, scaled to the network's size"
+
+
+def _in_memory(
+    place: str,
+    top: Path,
+    test: Path | None,
+    classes: tuple[str, ...],
+    strict: bool,
+    size: int,
+    value_range: tuple[float, float] | None,
+) -> Dataset:
     seen = Seen()
     images, labels, names, skipped = _part(top, classes, strict, size, seen)
     channels = images.shape[3]
 
     def read_test() -> tuple[Images, Labels]:
-        return _read_test(root / "test", classes, strict, size, channels)
+        assert test is not None
+        return _read_test(test, classes, strict, size, channels)
 
     return Dataset(
-        name=root.resolve().name,
+        name=Path(place).resolve().name,
         images=images,
         labels=labels,
         classes=classes,
         names=names,
         skipped=skipped,
-        test_part=Sealed(read_test) if parted and (root / "test").is_dir() else None,
+        test_part=None if test is None else Sealed(read_test),
         flip=channels == 3,
-        note=_note(place, seen.sizes, size),
+        note=_note(seen.sizes, size),
         remarks=tuple(seen.lines()),
         value_range=value_range,
     )
 
 
-def _note(place: str, seen: set[tuple[int, int]], size: int) -> str:
-    """Which sizes became which, and how to have another."""
+def _note(seen: set[tuple[int, int]], size: int) -> str:
+    """Which sizes became which."""
     if seen == {(size, size)}:
         return ""
     smallest, largest = min(seen, key=math.prod), max(seen, key=math.prod)
@@ -66,7 +166,7 @@ def _note(place: str, seen: set[tuple[int, int]], size: int) -> str:
     sizes = low if low == high else f"{low} to {high}"
     return (
         f"images of {sizes} pixels are scaled and cropped to {size}x{size}; "
-        f"another size: folder:{place},size=96"
+        f"without ,size={size} a training reads them at its own size"
     )
 
 
@@ -75,21 +175,21 @@ def _class_names(top: Path) -> tuple[str, ...]:
     return tuple(sorted(name for name in folders if not name.startswith(".")))
 
 
-def _image_files(top: Path, classes: tuple[str, ...]) -> Iterator[tuple[Path, int]]:
-    """Each image file with the index of its class, class by class, by path."""
+def _image_names(top: Path, classes: tuple[str, ...]) -> Iterator[tuple[str, int]]:
+    """Each image file, relative to the top, with the index of its class, class by class."""
     for label, name in enumerate(classes):
-        for path in sorted((top / name).rglob("*")):
-            if is_image_file(path):
-                yield path, label
+        for file in walk(top / name, is_image_name):
+            yield f"{name}/{file}", label
 
 
 def is_image_file(path: Path) -> bool:
     """Whether a file is an image by its name; what systems leave in folders is none."""
-    return (
-        path.suffix.lower() in _image_suffixes()
-        and not path.name.startswith(".")
-        and path.is_file()
-    )
+    return is_image_name(path.name) and path.is_file()
+
+
+def is_image_name(name: str) -> bool:
+    """See `is_image_file`, for a name in a listing of files."""
+    return not name.startswith(".") and Path(name).suffix.lower() in _image_suffixes()
 
 
 @cache
@@ -102,9 +202,9 @@ def _image_suffixes() -> frozenset[str]:
 def _part(
     top: Path, classes: tuple[str, ...], strict: bool, size: int, seen: Seen
 ) -> tuple[Images, Labels, tuple[str, ...], tuple[str, ...]]:
-    files = list(_image_files(top, classes))
-    names = [path.relative_to(top).as_posix() for path, _ in files]
-    named = zip(names, (path for path, _ in files), strict=True)
+    files = list(_image_names(top, classes))
+    names = [name for name, _ in files]
+    named = ((name, top / name) for name in names)
     images, kept, skipped = gather(
         named, partial(decode, size=size, seen=seen), what=str(top), strict=strict
     )
@@ -119,12 +219,16 @@ def _part(
 def _read_test(
     top: Path, classes: tuple[str, ...], strict: bool, size: int, channels: int
 ) -> tuple[Images, Labels]:
+    _check_classes(top, classes)
+    images, labels, _, _ = _part(top, classes, strict, size, Seen())
+    if images.shape[3] < channels:
+        images = np.repeat(images, channels, axis=3)
+    return images, labels
+
+
+def _check_classes(top: Path, classes: tuple[str, ...]) -> None:
     foreign = set(_class_names(top)) - set(classes)
     if foreign:
         raise DataError(
             f"{top} has classes that training has not: {', '.join(sorted(foreign))[:120]}"
         )
-    images, labels, _, _ = _part(top, classes, strict, size, Seen())
-    if images.shape[3] < channels:
-        images = np.repeat(images, channels, axis=3)
-    return images, labels

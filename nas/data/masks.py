@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from nas.data.dataset import Dataset, Images, Sealed
+from nas.data.dataset import Dataset, Pictures, Sealed
 from nas.data.decode import decode, reading, stacked, upright_size
 from nas.data.folder import is_image_file
 from nas.data.groups import with_groups
+from nas.data.images import Images
 from nas.data.preprocess import upright
 from nas.errors import DataError, UsageError
 from nas.files import read_text
@@ -38,7 +39,7 @@ Masks = NDArray[Any]
 class MaskDataset(Dataset):
     """As `Dataset`, with ``labels`` (n, height, width) uint8: a class index, or `IGNORED`."""
 
-    def _check(self, images: Images, labels: Masks, what: str) -> None:
+    def _check(self, images: Pictures, labels: Masks, what: str) -> None:
         if labels.shape != images.shape[:3] or labels.dtype != np.uint8:
             raise DataError(
                 f"'{what}': masks must be uint8 of the images' size, "

@@ -1,33 +1,47 @@
-"""From an image file to what it shows. Exports take this code along: it needs Pillow alone."""
+"""From an image file to what a network reads. Exports take this code along: Pillow and torch alone.
+
+Imports stand inside: an exported file must load where Pillow is not installed.
+"""
 
 import struct
 from contextlib import suppress
+from typing import Any
 
-from PIL import Image, ImageOps
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
-__all__ = ["DEEP", "in_eight_bits", "shown", "upright"]
+__all__ = ["DEEP", "as_tensor", "in_eight_bits", "prepared", "shown", "squared", "upright"]
 
 DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 """Pillow's modes of grey in more than eight bits."""
 GREY = ("1", "L", "LA", "La")
 
 
-def upright(image: Image.Image) -> Image.Image:
+# Any: images of Pillow, which an exported file imports only when it reads one.
+def upright(image: Any) -> Any:
     """Turn an opened image as its EXIF data say, in place; data that cannot be read turn nothing.
 
     Raises `OSError` and others for pixels that cannot be read.
     """
+    from PIL import ImageOps
+
     image.load()
     with suppress(OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error):
         ImageOps.exif_transpose(image, in_place=True)
     return image
 
 
-def shown(image: Image.Image) -> Image.Image:
+def shown(image: Any, least: int = 0) -> Any:
     """An opened image as a viewer shows it: mode L, RGB, or F for grey of more than eight bits.
 
-    It is upright, of several frames the first, and what is transparent lies on white.
+    It is upright, of several frames the first, and what is transparent lies on white. A JPEG file
+    may be read at a half, quarter or eighth of its size, with ``least`` pixels a side at least.
     """
+    from PIL import Image
+
+    if least:
+        image.draft(image.mode, (least, least))
     image = upright(image)
     if image.mode in DEEP:
         return image.convert("F")
@@ -39,8 +53,57 @@ def shown(image: Image.Image) -> Image.Image:
     return image.convert(mode)
 
 
-def in_eight_bits(image: Image.Image, low: float, high: float) -> Image.Image:
+def in_eight_bits(image: Any, low: float, high: float) -> Any:
     """A grey image of mode F as one of mode L: ``low`` becomes 0, ``high`` 255, more is cut off."""
     # One level at least, since a range may be a single value.
     scale = 255 / (high - low or 1)
     return image.point(lambda value: value * scale + (0.5 - low * scale)).convert("L")
+
+
+def squared(image: Any, size: int, resize: int) -> Any:
+    """The middle of an image whose shorter side is ``resize``, ``size`` pixels a side, in one step.
+
+    Bilinear, over all pixels that a new one covers.
+    """
+    from PIL import Image
+
+    width, height = image.size
+    side = min(width, height) * size / resize
+    left, top = (width - side) / 2, (height - side) / 2
+    box = (left, top, left + side, top + side)
+    return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+
+
+def prepared(image: Any, mode: str, size: int, resize: int, low: float, high: float) -> Any:
+    """An opened image as evaluations see it: mode L or RGB, ``size`` pixels a side.
+
+    ``resize``: see `squared`; 0 leaves the size as it is. ``low`` and ``high``: see
+    `in_eight_bits`; if they are equal, more than eight bits are refused. Raises `ValueError`.
+    """
+    # Twice the pixels that are needed keep what a JPEG decoder leaves out from showing.
+    image = shown(image, 2 * resize)
+    if image.mode == "F":
+        if not low < high:
+            raise ValueError("more than eight bits a pixel, and the network has learnt from eight")
+        image = in_eight_bits(image, low, high)
+    image = image.convert(mode)
+    return squared(image, size, resize) if resize else image
+
+
+def as_tensor(image: Any) -> Tensor:
+    """An image of mode L or RGB as float32 (1, channels, height, width), 0 to 1."""
+    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    maps = pixels.view(1, image.height, image.width, -1).permute(0, 3, 1, 2)
+    return maps.float().div_(255)
+
+
+def resized(images: Tensor, resolution: int) -> Tensor:
+    """images: (n, c, h, w), stretched to squares: smaller by area means, larger bilinearly."""
+    height, width = images.shape[2:]
+    size = (resolution, resolution)
+    if (height, width) == size:
+        return images
+    # Bilinear shrinking would look at four pixels and leave the others out.
+    if height >= resolution and width >= resolution:
+        return F.interpolate(images, size=size, mode="area")
+    return F.interpolate(images, size=size, mode="bilinear", align_corners=False)

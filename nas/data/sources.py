@@ -6,6 +6,7 @@ from nas.data import fashion_mnist, folder, hf, npz
 from nas.data.dataset import LARGEST_SIDE, Dataset
 from nas.data.groups import with_groups
 from nas.errors import UsageError, unknown
+from nas.progress import Watch, ignore
 
 __all__ = ["SOURCES", "load"]
 
@@ -27,21 +28,27 @@ PLACES = {"folder": "DIR", "hf": "NAME", "npz": "FILE"}
 
 
 def load(
-    spec: str, *, strict: bool = False, size: int = folder.SIZE, groups: str | None = None
+    spec: str,
+    *,
+    strict: bool = False,
+    size: int | None = None,
+    groups: str | None = None,
+    watch: Watch = ignore,
 ) -> Dataset:
     """The data set that a spec such as ``digits`` or ``npz:FILE`` names; `SOURCES` lists them.
 
     ``strict`` refuses a source with unreadable images, which are otherwise skipped and named in
-    ``Dataset.skipped``. ``size`` is the side, in pixels, of images from a folder;
-    ``folder:DIR,size=96`` says it in the spec. Raises `UsageError` for an unknown spec, `DataError`
+    ``Dataset.skipped``. Images of a folder are decoded when they are needed, at the size that is
+    needed; ``size``, or ``folder:DIR,size=96``, holds
+    them in memory with so many pixels a side. Raises `UsageError` for an unknown spec, `DataError`
     for a source that cannot be read. ``range=0-4095`` declares which values of images of more than
     eight bits are black and white. ``groups``: see `nas.data.groups`.
     """
-    dataset = _read(spec, strict, size)
+    dataset = _read(spec, strict, size, watch)
     return dataset if groups is None else with_groups(dataset, groups)
 
 
-def _read(spec: str, strict: bool, size: int) -> Dataset:
+def _read(spec: str, strict: bool, size: int | None, watch: Watch) -> Dataset:
     kind, _, place = spec.partition(":")
     if kind == "digits" and not place:
         return digits()
@@ -56,8 +63,9 @@ def _read(spec: str, strict: bool, size: int) -> Dataset:
     place, options = _options(place)
     size = _size(options["size"]) if "size" in options else size
     value_range = _range(options["range"]) if "range" in options else None
-    read = hf.read if kind == "hf" else folder.read
-    return read(place, strict=strict, size=size, value_range=value_range)
+    if kind == "hf":
+        return hf.read(place, strict=strict, size=size or folder.SIZE, value_range=value_range)
+    return folder.read(place, strict=strict, size=size, value_range=value_range, watch=watch)
 
 
 def _options(place: str) -> tuple[str, dict[str, str]]:

@@ -15,7 +15,8 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.data.dataset import Dataset, Images, Labels, Sealed
+from nas.data.dataset import Dataset, Labels, Pictures, Sealed
+from nas.data.pictures import ImageFiles
 from nas.errors import DataError
 from nas.units import counted
 
@@ -72,7 +73,7 @@ class Splits:
                 counts[f"{earlier}/{later}"] = count
         return counts
 
-    def open_test(self, ledger: Path) -> tuple[Images, Labels]:
+    def open_test(self, ledger: Path) -> tuple[Pictures, Labels]:
         """Images (m, height, width, channels) and labels (m,) of the test set.
 
         The opening is counted first, by a row of the ledger ``ledger`` with the number of images.
@@ -144,7 +145,9 @@ def _groups_told(groups: Indices) -> str:
     return f"{counted(len(sizes), 'group')} of {images}, none of them cut"
 
 
-def _hashes(images: Images) -> Counter[bytes]:
+def _hashes(images: Pictures) -> Counter[bytes]:
+    if isinstance(images, ImageFiles):
+        return Counter(images.keys())
     return Counter(hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images)
 
 

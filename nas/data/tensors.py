@@ -6,14 +6,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
-from nas.data.dataset import Images
+from nas.data.dataset import Pictures
+from nas.data.pictures import ImageFiles
+from nas.data.preprocess import resized
 
-__all__ = ["LazyTensors", "Statistics", "statistics", "tensors"]
+__all__ = ["LazyTensors", "Statistics", "normalised", "statistics", "tensors"]
 
 CHUNK = 1024  # images at a time, so that no second copy of all of them as floats is made
 SMALLEST_STD = 1 / 255  # one grey level: a constant channel must not be divided by 0
+SAMPLE, SAMPLE_SIDE = 4096, 64
+"""Of files, so many of the set are measured, at that size. A set is in random order."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,10 @@ class Statistics:
     std: tuple[float, ...]
 
 
-def statistics(images: Images) -> Statistics:
+def statistics(images: Pictures) -> Statistics:
     """images: (n, h, w, c), the *weights* set and nothing else."""
+    if isinstance(images, ImageFiles):
+        images = images[np.arange(min(SAMPLE, len(images)))].squares(SAMPLE_SIDE)
     pixels = images.reshape(-1, images.shape[3])
     # By counting levels: exact for any number of images, and without a copy as floats.
     levels = np.arange(256) / 255
@@ -39,31 +44,42 @@ def statistics(images: Images) -> Statistics:
     return Statistics(tuple(means), tuple(stds))
 
 
-def tensors(images: Images, stats: Statistics, resolution: int) -> Tensor:
+def tensors(images: Pictures, stats: Statistics, resolution: int) -> Tensor:
     """images: (n, h, w, c) to float32 (n, c, resolution, resolution), normalised.
 
-    Channels are last in memory. Smaller by the mean over areas, larger bilinearly; a map that is
-    not square is stretched.
+    Channels are last in memory. Files come as `ImageFiles.squares`. Arrays become smaller by the
+    mean over areas, larger bilinearly; a map that is not square is stretched.
     """
-    mean = torch.tensor(stats.mean, dtype=torch.float32).view(1, -1, 1, 1)
-    std = torch.tensor(stats.std, dtype=torch.float32).view(1, -1, 1, 1)
     shape = (len(images), images.shape[3], resolution, resolution)
     out = torch.empty(shape, memory_format=torch.channels_last)
     for start in range(0, len(images), CHUNK):
-        part = torch.tensor(images[start : start + CHUNK]).permute(0, 3, 1, 2).float().div_(255)
-        out[start : start + CHUNK] = _resized(part, resolution).sub_(mean).div_(std)
+        part = images[start : start + CHUNK]
+        array = part.squares(resolution) if isinstance(part, ImageFiles) else part
+        out[start : start + CHUNK] = _normalised(torch.tensor(array), stats, resolution)
     return out
+
+
+def normalised(pixels: Tensor, stats: Statistics) -> Tensor:
+    """pixels: uint8 (n, s, s, c), to float32 (n, c, s, s) on the same device."""
+    return _normalised(pixels, stats, pixels.shape[1])
+
+
+def _normalised(pixels: Tensor, stats: Statistics, resolution: int) -> Tensor:
+    mean = torch.tensor(stats.mean, device=pixels.device).view(1, -1, 1, 1)
+    std = torch.tensor(stats.std, device=pixels.device).view(1, -1, 1, 1)
+    maps = pixels.permute(0, 3, 1, 2).float().div_(255)
+    return resized(maps, resolution).sub_(mean).div_(std)
 
 
 class LazyTensors:
     """The images of some rows as `tensors` gives them, made batch by batch.
 
-    As bytes they fit into memory, as floats they may not.
+    As bytes they fit into memory, or lie on a disk; as floats they may not fit.
     """
 
     def __init__(
         self,
-        images: Images,
+        images: Pictures,
         rows: NDArray[np.int64],
         stats: Statistics,
         resolution: int,
@@ -85,15 +101,3 @@ class LazyTensors:
         """
         chosen = self._images[self._rows[rows.cpu().numpy()]]
         return tensors(chosen, self._stats, self._resolution).to(self.device)
-
-
-def _resized(images: Tensor, resolution: int) -> Tensor:
-    height, width = images.shape[2:]
-    if (height, width) == (resolution, resolution):
-        return images
-    # Bilinear shrinking would look at four pixels and leave the others out.
-    if height >= resolution and width >= resolution:
-        return F.interpolate(images, size=(resolution, resolution), mode="area")
-    return F.interpolate(
-        images, size=(resolution, resolution), mode="bilinear", align_corners=False
-    )

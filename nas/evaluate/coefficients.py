@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from nas.arch import Architecture
 from nas.data import Dataset, LazyTensors, Splits, Statistics, split, statistics
-from nas.data.dataset import Images, Labels
+from nas.data.dataset import Labels, Pictures
 from nas.errors import TrainingError, UsageError
 from nas.family import Coefficients, Member
 from nas.family.fitted import Fitted
@@ -109,13 +109,13 @@ class Trainer:
         return self._score(module, side, self.dataset.images, chosen, self.dataset.labels[chosen])
 
     def test(
-        self, module: torch.nn.Module, side: int, images: Images, labels: Labels
+        self, module: torch.nn.Module, side: int, images: Pictures, labels: Labels
     ) -> dict[str, float]:
         """Scores on the test set that `nas.data.Splits.open_test` gave."""
         return self._score(module, side, images, np.arange(len(labels)), labels)
 
     def _score(
-        self, module: torch.nn.Module, side: int, images: Images, chosen: Rows, labels: Labels
+        self, module: torch.nn.Module, side: int, images: Pictures, chosen: Rows, labels: Labels
     ) -> dict[str, float]:
         with threads(self.thread_count):
             lazy = LazyTensors(images, chosen, self._statistics, side, self.device)

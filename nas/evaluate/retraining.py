@@ -127,6 +127,9 @@ class FullRetraining(Contract):
         }
         # Each training has a seed of its own.
         del described["seed"]
+        if not self.recipe.crop:
+            # As it was before there was such a setting.
+            del described["crop"]
         if self.teacher is not None:
             described["teacher"] = self.teacher.describe()
         return described

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nas.data import Dataset, LazyTensors, Splits, split, statistics
+from nas.data.dataset import Pictures
 from nas.errors import DataError
 from nas.export.int8 import OnnxNetwork, write_int8
 from nas.export.verification import Job, check
@@ -119,11 +120,11 @@ class _Source:
         self.statistics = statistics(dataset.images[splits.weights])
         self.size = size
 
-    def of(self, images: np.ndarray, chosen: np.ndarray) -> LazyTensors:
+    def of(self, images: Pictures, chosen: np.ndarray) -> LazyTensors:
         return LazyTensors(images, chosen, self.statistics, self.size, torch.device("cpu"))
 
     def accuracy(
-        self, net: OnnxNetwork, images: np.ndarray, labels: np.ndarray, chosen: np.ndarray
+        self, net: OnnxNetwork, images: Pictures, labels: np.ndarray, chosen: np.ndarray
     ) -> float:
         truth: Tensor = torch.from_numpy(labels[chosen])
         return score(net, self.of(images, chosen), truth)["accuracy"]

@@ -17,6 +17,7 @@ from torch import nn
 from nas.arch import Architecture
 from nas.data import Dataset
 from nas.data.masks import MaskDataset
+from nas.data.pictures import ImageFiles
 from nas.errors import RunError, UsageError
 from nas.files import UNREADABLE, make_folder, one_line, read_json, through_json, write_json
 from nas.metadata import Metadata, save_network
@@ -77,6 +78,7 @@ class FullTraining:
 
     ``weights``: what to start from, a file, a folder that holds one, or weights that were read;
     ``partial`` takes of them what fits. ``tensorboard`` writes curves into the folder.
+    ``data_workers``: processes that decode image files, 0 for this one; they change no bit.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class FullTraining:
         thread_count: int = 1,
         teacher: Teacher | None = None,
         tensorboard: bool = False,
+        data_workers: int = 0,
     ) -> None:
         if teacher is not None and isinstance(dataset, MaskDataset):
             raise UsageError(
@@ -100,7 +103,7 @@ class FullTraining:
         self.folder, self.recipe = Path(out), recipe
         self.thread_count, self.teacher, self.tensorboard = thread_count, teacher, tensorboard
         self.processes, self.device = launched()
-        self.task = task_of(network, dataset, recipe, self.device)
+        self.task = task_of(network, dataset, recipe, self.device, data_workers=data_workers)
         self.network, self.splits, self.rows = self.task.network, self.task.splits, self.task.rows
         self.dataset = self.task.dataset
         self.schedule = recipe.schedule(len(self.rows))
@@ -135,6 +138,8 @@ class FullTraining:
     def _recipe_identity(self) -> dict[str, object]:
         """The recipe, in the form it had before ``norm_momentum``, if that is as it was then."""
         document = {**dataclasses.asdict(self.recipe), "eps": self.schedule.epsilon}
+        if not self.recipe.crop or not isinstance(self.dataset.images, ImageFiles):
+            del document["crop"]
         if self.recipe.norm_momentum == NORM_MOMENTUM:
             del document["norm_momentum"]
         return document
@@ -145,6 +150,7 @@ class FullTraining:
             self._network_line(),
             *self.splits.lines(),
             self._training_line(),
+            *self._image_lines(),
             f"recipe     {self.schedule.optimiser}, peak rate {self.schedule.lr:.4g}, "
             f"{self.schedule.decay}; {self.recipe or 'the defaults'}",
         ]
@@ -165,6 +171,18 @@ class FullTraining:
             )
         if self.teacher is not None:
             lines.append(f"teacher    {self.teacher}")
+        return lines
+
+    def _image_lines(self) -> list[str]:
+        """What is done to an image, in evaluations and in training."""
+        how = self.dataset.preprocessing(self.network.input.size)
+        lines = [f"images     {how}, normalised by weights"]
+        if not isinstance(self.dataset.images, ImageFiles):
+            return lines
+        if self.recipe.crop:
+            lines.append(
+                f"           training sees random parts of {self.recipe.crop:g} to 1 of the area"
+            )
         return lines
 
     def _network_line(self) -> str:
@@ -332,7 +350,12 @@ class FullTraining:
         # Before *test* is opened: a kill in between costs a second opening, never the network.
         save(self.folder / "weights.pt", state)
         norm = self.task.statistics
-        metadata = Metadata(classes=self.dataset.classes, mean=norm.mean, std=norm.std)
+        metadata = Metadata(
+            classes=self.dataset.classes,
+            mean=norm.mean,
+            std=norm.std,
+            preprocessing=self.dataset.preprocessing(self.network.input.size),
+        )
         save_network(self.network, metadata, self.folder / "architecture.json")
         selection = self._selection(network)
         test, images = self.task.score_test(network, self.folder / OPENINGS)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,14 @@ class Source(Protocol):
 
     def __getitem__(self, rows: Tensor, /) -> Tensor:
         """rows: (k,) int64. (k, c, s, s) float32."""
+
+
+@runtime_checkable
+class Ahead(Protocol):
+    """What makes images ahead, if it knows which."""
+
+    def expect(self, batches: Sequence[tuple[int, Tensor]]) -> None:
+        """The rows (k,) that will be asked for, in this order, each with its step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +129,7 @@ class Training:
             self._changing = torch.Generator().manual_seed(seed + 1 + processes.rank)
         self.done = 0
         self._order = torch.empty(0, dtype=torch.int64)
+        self._announced = 0
         self.average = Average(network, schedule)
         self._fast = _Fast(network)
         self._forward = processes.wrapped(self._fast)
@@ -148,8 +157,7 @@ class Training:
         schedule, phase = self.schedule, self._entered()
         for group in self.optimiser.param_groups:
             group["lr"] = schedule.lr_at(self.done)
-        rows = self._rows().to(phase.images.device)
-        own = rows.chunk(self.processes.count)[self.processes.rank]
+        own = self._own(self._rows(phase)).to(phase.images.device)
         self.optimiser.zero_grad(set_to_none=True)
         value = sum(
             self._gradients(phase, part, number)
@@ -210,14 +218,32 @@ class Training:
                         part.p = phase.dropout
         return phase
 
-    def _rows(self) -> Tensor:
+    def _rows(self, phase: Phase) -> Tensor:
         """The next batch: passes over all images, each in a new order, cut across pass borders."""
         size = self.schedule.batch_size
         while len(self._order) < size:
             one_pass = torch.randperm(len(self.images), generator=self.generator)
             self._order = torch.cat([self._order, one_pass])
+        if isinstance(phase.images, Ahead) and self.done >= self._announced:
+            self._announce(phase, phase.images)
         rows, self._order = self._order[:size], self._order[size:]
         return rows
+
+    def _own(self, rows: Tensor) -> Tensor:
+        """The part of a batch that is for this process."""
+        return rows.chunk(self.processes.count)[self.processes.rank]
+
+    def _announce(self, phase: Phase, images: Ahead) -> None:
+        """Tell of all whole batches of this pass, as far as the phase goes."""
+        size = self.schedule.batch_size
+        batches: list[tuple[int, Tensor]] = []
+        count = min(len(self._order) // size, phase.end - self.done)
+        for number in range(count):
+            own = self._own(self._order[number * size : (number + 1) * size])
+            parts = own.chunk(self.schedule.accumulate)
+            batches += [(self.done + number, part) for part in parts]
+        images.expect(batches)
+        self._announced = self.done + count
 
     def finish(self) -> None:
         """Put the averaged weights, if any, into the network, and leave it in evaluation mode."""
@@ -247,6 +273,7 @@ class Training:
         self.generator.set_state(state["generator"])
         self._changing.set_state(state["changing"][self.processes.rank])
         self._order, self.done = state["order"], state["done"]
+        self._announced = self.done
         self.average.mean = [v.to(self.images.device) for v in state["mean"]]
         self.average.count = state["mean_count"]
 

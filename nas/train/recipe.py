@@ -84,6 +84,11 @@ class Recipe:
     """Share of a batch in the running statistics of batch norms: torch's momentum."""
     shift: float = 0.125
     """Largest random shift, as a share of the side."""
+    crop: float = 0.0
+    """Least share of an image's area that a random crop shows, instead of the shift; 0: none.
+
+    Of image files only: arrays of pixels are shifted.
+    """
     randaugment: float = 0.0
     """Magnitude as in the papers' code: 10 is the whole range; 0: none."""
     mixup: float = 0.0
@@ -199,6 +204,7 @@ _RANGES: Ranges = {
     "drop_path": (0, 0.95),
     "norm_momentum": (1e-5, 1),
     "shift": (0, 0.5),
+    "crop": (0, 1),
     "randaugment": (0, 30),
     "mixup": (0, 100),
     "cutmix": (0, 100),
@@ -212,6 +218,8 @@ _RANGES: Ranges = {
     "seed": (0, 2**63 - 1),
 }
 _PLAIN = Recipe()
+INCEPTION_CROP = 0.08
+"""Of the area at least: Szegedy et al. 2014, https://arxiv.org/abs/1409.4842, as all these do."""
 
 
 class Growth(TypedDict):
@@ -283,6 +291,7 @@ _MNASNET = Recipe(
     average=0.0,
     label_smoothing=0.1,
     dropout=0.2,
+    crop=INCEPTION_CROP,
     # Its code's decay of .99, in torch's terms.
     norm_momentum=0.01,
 )
@@ -307,6 +316,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             warmup=0.0,
             average=0.0,
             label_smoothing=0.0,
+            crop=INCEPTION_CROP,
         ),
         "mnasnet": _MNASNET,
         "uninet": Recipe(
@@ -322,6 +332,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             randaugment=9.0,
             mixup=0.8,
             cutmix=1.0,
+            crop=INCEPTION_CROP,
         ),
     }
 )

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from nas.arch import Architecture
 from nas.backbone import FIXED_SIZE
 from nas.data import Dataset, LazyTensors, Splits, Statistics, split, statistics
-from nas.data.dataset import Images
+from nas.data.dataset import Pictures
+from nas.data.loading import LoadedTensors
 from nas.data.masks import LazyMasks, MaskDataset
+from nas.data.pictures import ImageFiles
 from nas.errors import TrainingError, UsageError
 from nas.model import Network, build
 from nas.model.segmenter import MARK, Segmenter, body, segmenter
@@ -62,10 +64,18 @@ class Task(Protocol):
         """Opens *test*, counted in the ledger ``ledger``: its scores and its number of images."""
 
 
-def task_of(network: Architecture, dataset: Dataset, recipe: Recipe, device: torch.device) -> Task:
-    """The task that a data set poses."""
-    kind = Segmentation if isinstance(dataset, MaskDataset) else Classification
-    return kind(network, dataset, recipe, device)
+def task_of(
+    network: Architecture,
+    dataset: Dataset,
+    recipe: Recipe,
+    device: torch.device,
+    *,
+    data_workers: int = 0,
+) -> Task:
+    """The task that a data set poses; ``data_workers``: processes that decode image files."""
+    if isinstance(dataset, MaskDataset):
+        return Segmentation(network, dataset, recipe, device)
+    return Classification(network, dataset, recipe, device, data_workers=data_workers)
 
 
 class _Images:
@@ -108,7 +118,7 @@ class _Images:
     def _images(self, rows: Rows, size: int) -> LazyTensors:
         return LazyTensors(self.dataset.images, rows, self.statistics, size, self.device)
 
-    def _test_images(self, images: Images) -> LazyTensors:
+    def _test_images(self, images: Pictures) -> LazyTensors:
         every_row = np.arange(len(images))
         size = self.network.input.size
         return LazyTensors(images, every_row, self.statistics, size, self.device)
@@ -118,6 +128,18 @@ class Classification(_Images):
     """A class for each image."""
 
     metric = "accuracy"
+
+    def __init__(
+        self,
+        network: Architecture,
+        dataset: Dataset,
+        recipe: Recipe,
+        device: torch.device,
+        *,
+        data_workers: int = 0,
+    ) -> None:
+        super().__init__(network, dataset, recipe, device)
+        self._data_workers = data_workers
 
     def build(self, seed: int) -> Network:
         """See `Task`."""
@@ -137,7 +159,7 @@ class Classification(_Images):
         for step in self._plan(recipe):
             phase = Phase(
                 end=max(1, round(step.end * steps)),
-                images=self._images(self.rows, step.size),
+                images=self._training_images(recipe, step.size),
                 dropout=step.dropout,
                 change=self._change(recipe, step),
                 random=recipe.drop_path > 0,
@@ -145,10 +167,25 @@ class Classification(_Images):
             phases.append(phase)
         return phases
 
+    def _training_images(self, recipe: Recipe, size: int) -> Source:
+        images = self.dataset.images
+        if not isinstance(images, ImageFiles):
+            return self._images(self.rows, size)
+        return LoadedTensors(
+            images,
+            self.rows,
+            self.statistics,
+            size,
+            self.device,
+            least=recipe.crop,
+            seed=recipe.seed,
+            workers=self._data_workers,
+        )
+
     def _change(self, recipe: Recipe, step: GrowthStage) -> Change:
-        changes: list[Change] = [
-            Augment(pad=round(recipe.shift * step.size), flip=self.dataset.flip)
-        ]
+        cropped = recipe.crop > 0 and isinstance(self.dataset.images, ImageFiles)
+        pad = 0 if cropped else round(recipe.shift * step.size)
+        changes: list[Change] = [Augment(pad=pad, flip=self.dataset.flip)]
         if step.randaugment:
             changes.append(RandAugment(self.statistics, magnitude=step.randaugment))
         if step.mixup or step.cutmix:

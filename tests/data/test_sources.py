@@ -232,8 +232,13 @@ def test_cifar10(shared: Path) -> None:
 
 
 def test_folder(tmp_path: Path) -> None:
-    data = load(f"folder:{folder(tmp_path / 'pets')}", size=8)
+    place = folder(tmp_path / "pets")
+    data = load(f"folder:{place}", size=8)
     assert (data.name, data.classes, data.images.shape) == ("pets", ("cat", "dog"), (10, 8, 8, 3))
+    assert data.labels.tolist() == [0] * 5 + [1] * 5
+    data = load(f"folder:{place}")
+    assert (data.name, data.classes, data.images.shape) == ("pets", ("cat", "dog"), (10, 10, 12, 3))
+    assert data.images.squares(8).shape == (10, 8, 8, 3)
     assert data.labels.tolist() == [0] * 5 + [1] * 5
 
 
@@ -250,6 +255,8 @@ def test_folder_with_a_test_part(tmp_path: Path) -> None:
     data = load(f"folder:{tmp_path}", size=8)
     assert len(data) == 10
     assert data.open_test_part(tmp_path / "test.jsonl")[0].shape == (4, 8, 8, 3)
+    opened, labels = load(f"folder:{tmp_path}").open_test_part(tmp_path / "test.jsonl")
+    assert (opened.squares(8).shape, labels.tolist()) == ((4, 8, 8, 3), [0, 0, 1, 1])
     (tmp_path / "test" / "bird").mkdir()
     with pytest.raises(DataError, match="has classes that training has not: bird"):
         load(f"folder:{tmp_path}").open_test_part(tmp_path / "test.jsonl")
@@ -283,9 +290,13 @@ def test_a_folders_images_say_that_they_are_scaled_and_take_another_size(tmp_pat
         (tmp_path / name).mkdir()
         Image.new("L", (side, 30)).save(tmp_path / name / "x.png")
     found = load(f"folder:{tmp_path}")
-    assert found.images.shape == (2, 64, 64, 1)
+    assert found.note == (
+        "images of 20x30 to 40x30 pixels; evaluations see the middle 0.875 of the shorter side, "
+        "scaled to the network's size"
+    )
+    found = load(f"folder:{tmp_path}", size=64)
     assert found.note.startswith(
-        "images of 20x30 to 40x30 pixels are scaled and cropped to 64x64; another size: folder:"
+        "images of 20x30 to 40x30 pixels are scaled and cropped to 64x64; without ,size=64"
     )
     assert load(f"folder:{tmp_path},size=24").images.shape == (2, 24, 24, 1)
     with pytest.raises(UsageError, match="size of images must be 1 to"):

@@ -1,0 +1,275 @@
+"""What is known of the image files of a folder before one of them is used.
+
+A file is looked at once: its size, kind and content key. The index is kept in the cache folder; a
+file is looked at again only if its length or its time of change is another one.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import islice
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.data import cache
+from nas.data.decode import has_several_frames, reading
+from nas.data.preprocess import DEEP, GREY, shown
+from nas.errors import DataError
+from nas.files import write_with
+from nas.progress import Pace, Watch, ignore
+
+__all__ = ["COLOUR", "DEEP_GREY", "SEVERAL", "UNREADABLE", "Index", "Names", "make_index", "walk"]
+
+COLOUR, DEEP_GREY, SEVERAL, UNREADABLE = 1, 2, 4, 8
+"""What a file may be, added up."""
+VERSION = 1
+CHUNK = 256
+HEAD, TAIL = 1 << 17, 1 << 14
+"""Bytes at both ends of a longer file that its key is of, beside its length."""
+CHECKED_BYTES = 256 << 20
+"""Folders of up to so many bytes are decoded to the end once, of larger ones what looks cut off."""
+# A file that ends otherwise may still be whole: it is then decoded to see.
+ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND\xaeB`\x82"}
+
+FACTS = np.dtype(
+    [
+        ("bytes", np.int64),
+        ("changed", np.int64),
+        ("key", np.uint8, 16),
+        ("width", np.int32),
+        ("height", np.int32),
+        ("kind", np.uint8),
+        ("low", np.float64),
+        ("high", np.float64),
+    ]
+)
+"""Of a file; width and height are those of the upright image."""
+
+
+class Names(Sequence[str]):
+    """Many names, without an object for each."""
+
+    def __init__(self, text: bytes, ends: NDArray[np.int64]) -> None:
+        self.text, self.ends = text, ends
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> "Names":
+        """As a list holds them."""
+        parts = [os.fsencode(name) for name in names]
+        return cls(b"".join(parts), np.cumsum([0, *map(len, parts)]))
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Names": ...
+    def __getitem__(self, index: int | slice) -> "str | Names":
+        if isinstance(index, slice):
+            return self.at(np.arange(len(self))[index])
+        index = range(len(self))[index]
+        return os.fsdecode(self.text[self.ends[index] : self.ends[index + 1]])
+
+    def at(self, rows: NDArray[np.int64]) -> "Names":
+        """Those of some rows."""
+        return Names.of([self[int(row)] for row in rows])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Index:
+    """Files below a folder, with their classes."""
+
+    top: Path
+    names: Names
+    """Relative to ``top``, with ``/``."""
+    labels: NDArray[np.int64]
+    facts: NDArray[np.void]
+    """(n,) of `FACTS`."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the content of all files, in their order: 20 hex digits."""
+        return hashlib.sha256(np.ascontiguousarray(self.facts["key"]).data).hexdigest()[:20]
+
+    def path(self, row: int) -> Path:
+        """Where a file lies."""
+        return self.top / self.names[row]
+
+    def at(self, rows: NDArray[np.int64]) -> "Index":
+        """Some of the files."""
+        names = self.names.at(rows)
+        return Index(top=self.top, names=names, labels=self.labels[rows], facts=self.facts[rows])
+
+    def mark_unreadable(self, row: int) -> None:
+        """Write down that a file cannot be read to the end, so that later it is left out."""
+        place = _index_file(self.top)
+        known = _known(place)
+        name = self.names[row]
+        if name in known:
+            known[name]["kind"] |= UNREADABLE
+            _keep(place, Names.of(list(known)), np.array(list(known.values()), FACTS))
+
+
+def make_index(
+    top: Path, files: Sequence[tuple[str, int]], *, watch: Watch = ignore, every: bool = False
+) -> Index:
+    """Look at files below ``top``, given by name and label, as far as that was not done before.
+
+    ``every`` decodes each to the end, however many they are.
+    """
+    names = Names.of([name for name, _ in files])
+    labels = np.array([label for _, label in files], np.int64)
+    facts = np.zeros(len(files), FACTS)
+    place = _index_file(top)
+    known = _known(place)
+    for row, name in enumerate(names):
+        status = (top / name).stat()
+        facts["bytes"][row], facts["changed"][row] = status.st_size, status.st_mtime_ns
+        old = known.get(name)
+        if old is not None and (old["bytes"], old["changed"]) == (
+            status.st_size,
+            status.st_mtime_ns,
+        ):
+            facts[row] = old
+    unseen = np.flatnonzero(~facts["key"].any(axis=1))
+    if len(unseen):
+        thorough = every or facts["bytes"].sum() <= CHECKED_BYTES
+        _look_at(top, names, unseen, facts, thorough, watch)
+    if len(unseen) or len(known) != len(names):
+        _keep(place, names, facts)
+    return Index(top=top, names=names, labels=labels, facts=facts)
+
+
+def _index_file(top: Path) -> Path:
+    name = hashlib.sha256(os.fsencode(top.resolve())).hexdigest()[:20]
+    return cache.folder("index") / f"{name}.npz"
+
+
+def _known(place: Path) -> dict[str, np.void]:
+    """The facts of files by name, as an earlier index has them; none if it cannot be read."""
+    try:
+        with np.load(place, allow_pickle=False) as stored:
+            if int(stored["version"]) != VERSION:
+                return {}
+            names = Names(stored["text"].tobytes(), stored["ends"])
+            return dict(zip(names, stored["facts"], strict=True))
+    except (OSError, ValueError, KeyError, EOFError):
+        return {}
+
+
+def _keep(place: Path, names: Names, facts: NDArray[np.void]) -> None:
+    """Write the index; a folder that cannot be written to is done without."""
+    text = np.frombuffer(names.text, np.uint8)
+
+    def write(file: object) -> None:
+        np.savez(file, version=VERSION, text=text, ends=names.ends, facts=facts)  # type: ignore[arg-type]
+
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_with(place, write)
+    except OSError:
+        return
+
+
+def _look_at(
+    top: Path,
+    names: Names,
+    rows: NDArray[np.int64],
+    facts: NDArray[np.void],
+    thorough: bool,
+    watch: Watch,
+) -> None:
+    """Fill in the facts of some rows, by several threads: disks answer many questions at once."""
+    pace = Pace("index", len(rows))
+    done = 0
+    look = partial(_facts, thorough=thorough)
+    with ThreadPoolExecutor(4 * cache.cores()) as pool:
+        for part in _chunks(rows, CHUNK):
+            looked = pool.map(look, [top / names[row] for row in part])
+            for row, found in zip(part, looked, strict=True):
+                for name, value in found.items():
+                    facts[name][row] = value
+            done += len(part)
+            watch(pace.at(done))
+
+
+def _chunks(rows: NDArray[np.int64], size: int) -> Iterator[list[int]]:
+    left = iter(rows.tolist())
+    while part := list(islice(left, size)):
+        yield part
+
+
+def _facts(path: Path, thorough: bool) -> dict[str, object]:
+    """The fields of `FACTS` that are not its length and time."""
+    try:
+        key, whole = _key(path)
+    except OSError:
+        return {"key": b"unreadable file!", "kind": UNREADABLE}
+    facts: dict[str, object] = {"key": np.frombuffer(key, np.uint8)}
+    try:
+        with reading(path) as image:
+            deep = image.mode in DEEP
+            kind = SEVERAL * has_several_frames(image)
+            kind |= DEEP_GREY if deep else COLOUR * (image.mode not in GREY)
+            turned = image.format != "TIFF" and _turned(image)
+            width, height = image.size
+            if thorough or deep or not whole:
+                picture = shown(image)
+                turned, (width, height) = False, picture.size
+                if deep:
+                    facts["low"], facts["high"] = _range(picture)
+    except DataError:
+        return {**facts, "kind": UNREADABLE}
+    if turned:
+        width, height = height, width
+    return {**facts, "width": width, "height": height, "kind": kind}
+
+
+def _key(path: Path) -> tuple[bytes, bool]:
+    """The key of a file's content, and whether it ends as such files do."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+        if size > HEAD:
+            file.seek(max(HEAD, size - TAIL))
+        tail = file.read(TAIL) if size > HEAD else head
+    digest = hashlib.blake2b(size.to_bytes(8, "little"), digest_size=16)
+    digest.update(head)
+    digest.update(tail)
+    end = ENDS.get(head[:2])
+    return digest.digest(), end is not None and tail.endswith(end)
+
+
+def _turned(image: object) -> bool:
+    """Whether a file that is opened, not read, stands on its side."""
+    try:
+        return image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # type: ignore[attr-defined]
+    except Exception:  # whatever broken EXIF data raise: they turn nothing
+        return False
+
+
+def _range(picture: object) -> tuple[float, float]:
+    values = np.asarray(picture)
+    if not np.isfinite(values).all():
+        raise DataError("it holds values that are no numbers")
+    return float(values.min()), float(values.max())
+
+
+def walk(top: Path, is_image: Callable[[str], bool]) -> Iterator[str]:
+    """The files below a folder whose names are images', relative to it, in a fixed order."""
+    for folder, folders, files in os.walk(top):
+        folders.sort()
+        place = Path(folder).relative_to(top).as_posix()
+        for name in sorted(files):
+            if is_image(name):
+                yield name if place == "." else f"{place}/{name}"
