@@ -135,6 +135,19 @@ Examples:
     show_default=True,
     help="Share of the teacher in the loss.",
 )
+@click.option(
+    "--data-workers",
+    type=click.IntRange(0),
+    default=min(8, CORES // 2),
+    show_default="half of the cores, at most 8",
+    help="Processes that decode image files; 0: none beside this one. They change no bit.",
+)
+@click.option(
+    "--show-batch",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.png",
+    help="Draws the first batch as the network sees it, and trains nothing.",
+)
 @click.option("--tensorboard", is_flag=True, help="Writes curves into OUT/tensorboard.")
 @click.option(
     "--threads",
@@ -173,6 +186,8 @@ def command(
     weights: Path | None,
     partial: bool,
     tensorboard: bool,
+    data_workers: int,
+    show_batch: Path | None,
     threads: int,
     checkpoint: str,
     strict: bool,
@@ -206,10 +221,15 @@ def command(
         thread_count=threads,
         teacher=_teacher(dataset, given),
         tensorboard=tensorboard,
+        data_workers=data_workers,
     )
     # Under torchrun every process runs this command, and one of them speaks.
     live = Live(quiet=as_json or not training.processes.first)
     live.lines(training.lines())
+    if show_batch is not None:
+        count = training.show_batch(show_batch)
+        click.echo(f"{show_batch}  the first batch of {units.counted(count, 'image')}")
+        return
     try:
         result = training.run(
             checkpoint_seconds=units.seconds(checkpoint), watch=_Lines(live, training.task.metric)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nas.arch import Architecture
 from nas.data import Dataset, Splits, Statistics, load, statistics, tensors
+from nas.data.pictures import ImageFiles
 from nas.evaluate.proxy import VERSION, Proxy, slim
 from nas.objectives import SEARCH
 from nas.study.evaluator import Evaluator
@@ -141,7 +142,14 @@ class ImageEvaluator(Evaluator):
             **self.proxy.described(),
             "threads": self.thread_count,
             "device": self.device.type,
+            **self._described_images(),
         }
+
+    def _described_images(self) -> dict[str, str]:
+        """What is done to an image file; arrays of pixels are as they were before this was said."""
+        if not isinstance(self.dataset.images, ImageFiles):
+            return {}
+        return {"images": str(self.dataset.preprocessing(self.proxy.resolution))}
 
     def lines(self) -> list[str]:
         """The data with its splits and doubts, then the recipe."""
@@ -153,4 +161,5 @@ class ImageEvaluator(Evaluator):
             f"training   {self.recipe}: {counted(steps, 'step')} of {proxy.batch_size} images at "
             f"{proxy.resolution} px{inputs}, width {proxy.width:g}, "
             f"{counted(self.thread_count, 'thread')} on {self.device.type}",
+            f"images     {self.dataset.preprocessing(proxy.resolution)}, normalised by weights",
         ]

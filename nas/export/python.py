@@ -1,13 +1,14 @@
 """A network as one readable Python file that needs torch alone."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
 from nas.arch import Architecture, Layer, Stage
 from nas.backbone import Backbone, takes_any_size
+from nas.data.preprocess import as_tensor, prepared, resized
 from nas.errors import ArchitectureError
 from nas.export.source import excerpt
 from nas.metadata import UNKNOWN, Metadata
@@ -31,7 +32,7 @@ __all__ = [{public}]
 {constants}{definitions}
 
 
-def {function}() -> {kind}:
+{preprocess}def {function}() -> {kind}:
     """The {part} with fresh weights; ``load_state_dict`` takes those that were trained."""
     stages = {{
 {stages}
@@ -156,12 +157,18 @@ def _file(
     """The text of a file; ``more`` classes stand in it, ``about`` are lines of its docstring."""
     recipes = [recipe(layer.op, layer.shape) for layer in architecture.layers]
     classes = dict.fromkeys(layer.func for layer in recipes)
-    used = excerpt([*classes, initialise, *more])
+    used = excerpt([*classes, initialise, *more, *_preparing(metadata)])
     # What the file's own function needs, beside what the classes do.
     used.names.setdefault("collections", set()).add("OrderedDict")
     used.names.setdefault("torch", set()).add("nn")
     constants = [*used.constants.values(), *_constants(metadata)]
-    public = [*(name.upper() for name in metadata.to_json()), function.name]
+    preprocess = _preprocess(metadata)
+    public = [name.upper() for name in metadata.to_json() if name != "preprocessing"]
+    public.append(function.name)
+    if preprocess:
+        used.modules.add("torch")
+        used.names["torch"].add("Tensor")
+        public.append("preprocess")
     return FILE.format(
         about="\n".join(about),
         imports=used.imports(),
@@ -173,6 +180,7 @@ def _file(
         part=function.part,
         call=function.call,
         stages="\n".join(_stages(architecture, recipes)),
+        preprocess=preprocess,
     )
 
 
@@ -188,6 +196,51 @@ def _constants(metadata: Metadata) -> list[str]:
             f"MEAN = {_literal_row(metadata.mean)}\nSTD = {_literal_row(metadata.std)}"
         )
     return texts
+
+
+def _preparing(metadata: Metadata) -> list[Callable[..., object]]:
+    """What a file's function `preprocess` calls."""
+    how = metadata.preprocessing
+    if how is None or not metadata.mean:
+        return []
+    return [prepared, as_tensor] if how.resize else [prepared, as_tensor, resized]
+
+
+PREPROCESS = '''def preprocess(path: str) -> Tensor:
+    """An image file as the network takes it, (1, {channels}, {size}, {size}). Needs Pillow.
+
+    It is {how}, then normalised.
+    """
+    from PIL import Image
+
+    with Image.open(path) as file:
+        image = prepared(file, {colour}, {size}, {resize}, {low}, {high})
+    pixels = {pixels}
+    mean, std = torch.tensor(MEAN).view(1, -1, 1, 1), torch.tensor(STD).view(1, -1, 1, 1)
+    return (pixels - mean) / std
+
+
+'''
+
+
+def _preprocess(metadata: Metadata) -> str:
+    """The function that reads an image file; none if it is not known what was done to images."""
+    how = metadata.preprocessing
+    if how is None or not metadata.mean:
+        return ""
+    pixels = "as_tensor(image)"
+    if not how.resize:
+        pixels = f"resized({pixels}, {how.size})"
+    return PREPROCESS.format(
+        channels=len(how.colour),
+        size=how.size,
+        how=how,
+        colour=_literal(how.colour),
+        resize=how.resize,
+        low=_literal(how.low),
+        high=_literal(how.high),
+        pixels=pixels,
+    )
 
 
 def _literal_row(values: Sequence[float]) -> str:

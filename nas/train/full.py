@@ -32,6 +32,7 @@ from nas.train.droppath import add_drop_path
 from nas.train.logs import Curves
 from nas.train.loop import Phase, Training
 from nas.train.parallel import launched
+from nas.train.picture import draw_batch
 from nas.train.recipe import Recipe
 from nas.train.tasks import task_of
 from nas.train.teacher import Teacher
@@ -201,6 +202,12 @@ class FullTraining:
             f"weights and search ({schedule.steps / self.epoch_steps:.3g} epochs) at {sizes} px, "
             f"{counted(self.thread_count, 'thread')} on {self.device.type}{several}"
         )
+
+    def show_batch(self, file: Path) -> int:
+        """Draw the first training batch as the network sees it; how many images. Trains nothing."""
+        images, labels = self._training().peek()
+        draw_batch(file, images, labels, self.task.statistics, self.dataset.classes)
+        return len(images)
 
     def run(
         self,

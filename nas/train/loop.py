@@ -187,11 +187,26 @@ class Training:
             loss.backward()  # type: ignore[no-untyped-call]
         return value
 
-    def _loss(self, phase: Phase, rows: Tensor) -> Tensor:
+    def peek(self) -> tuple[Tensor, Tensor]:
+        """The next batch as the network would see it: images (k, c, s, s), and labels.
+
+        The training cannot go on afterwards: its draws are gone.
+        """
+        phase = self._entered()
+        rows = self._own(self._rows(phase)).to(phase.images.device)
+        with self._chance(phase, 0):
+            return self._batch(phase, rows.chunk(self.schedule.accumulate)[0])
+
+    def _batch(self, phase: Phase, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Images and labels, changed at random."""
         source = self.labels if phase.labels is None else phase.labels
         images, labels = phase.images[rows], source[rows]
         if phase.change is not None:
             images, labels = phase.change(images, labels, self._changing)
+        return images, labels
+
+    def _loss(self, phase: Phase, rows: Tensor) -> Tensor:
+        images, labels = self._batch(phase, rows)
         smoothing = self.schedule.label_smoothing
         with precision(images.device):
             logits = self._forward(images)
