@@ -134,8 +134,8 @@ def main() -> None:
             times[name] = run(part, given.size, given.workers)
         ratios.append((times["plain"] / times["first"], times["plain"] / times["second"]))
         print(
-            f"pass of {len(part)}: plain {times['plain']:.1f} s, ours first {times['first']:.1f} s, "
-            f"second {times['second']:.1f} s",
+            f"pass of {len(part)}: plain {times['plain']:.1f} s, "
+            f"ours first {times['first']:.1f} s, second {times['second']:.1f} s",
             flush=True,
         )
     first, second = np.median(ratios, axis=0)

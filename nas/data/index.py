@@ -26,8 +26,11 @@ from nas.progress import Pace, Watch, ignore
 
 __all__ = ["COLOUR", "DEEP_GREY", "SEVERAL", "UNREADABLE", "Index", "Names", "make_index", "walk"]
 
-COLOUR, DEEP_GREY, SEVERAL, UNREADABLE = 1, 2, 4, 8
-"""What a file may be, added up."""
+# What a file may be, added up.
+COLOUR = 1
+DEEP_GREY = 2
+SEVERAL = 4
+UNREADABLE = 8
 VERSION = 1
 CHUNK = 256
 HEAD, TAIL = 1 << 17, 1 << 14
