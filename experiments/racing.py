@@ -36,7 +36,7 @@ from search_spaces import nas_bench_macro
 
 ETA = 3
 LAST_PART = 0.1
-RESAMPLES, DRAWS = 1000, 200
+RESAMPLES, DRAWS = 500, 200
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Scores = dict[str, float]
@@ -86,11 +86,14 @@ def scored(evaluator: TrainingEvaluator, network: nn.Module) -> Scores:
 
 @dataclasses.dataclass(frozen=True)
 class Bank:
-    """Scores and truth of n networks: (n,) each."""
+    """Scores, higher is better, and truth of n networks: (n,) each."""
 
-    short_search: Floats
+    promotes: Floats
+    """By which the race promotes."""
     short: Floats
-    anew: Floats
+    """By which a flat search picks."""
+    longer: Floats
+    """By which a race picks."""
     truth: Floats
 
     def flat(self, rows: Integers) -> float:
@@ -100,12 +103,12 @@ class Bank:
     def race(self, rows: Integers) -> float:
         """Of the best by the longer training among the third that the short one promotes."""
         count = -(-len(rows) // ETA)
-        promoted = rows[np.argsort(-self.short_search[rows], kind="stable")[:count]]
-        return float(self.truth[promoted[self.anew[promoted].argmax()]])
+        promoted = rows[np.argsort(-self.promotes[rows], kind="stable")[:count]]
+        return float(self.truth[promoted[self.longer[promoted].argmax()]])
 
-    def compare(self, of: Integers, flat: int, raced: int, seed: int) -> Floats:
+    def compare(self, of: Integers, flat: int, raced: int) -> Floats:
         """Mean truth of a flat pick and of a race's, drawn from the networks ``of``: (2,)."""
-        draw = np.random.default_rng(seed)
+        draw = np.random.default_rng(0)
         found = np.zeros((DRAWS, 2))
         for number in range(DRAWS):
             order = draw.permutation(of)
@@ -144,27 +147,32 @@ def main() -> None:
             value = tau(np.arange(len(truth)))
             print(f"{part:10} {name:16} {value:+.3f} ({low:+.3f} to {high:+.3f})")
 
-    bank = Bank(
-        column("short", "search_accuracy"),
-        column("short", "accuracy"),
-        column("anew", "accuracy"),
-        truth,
-    )
     print(f"truth: {truth.mean() + 100:.2f} points in the mean, best {truth.max() + 100:.2f}")
+    short_loss, longer_loss = -column("short", "search_loss"), -column("anew", "search_loss")
+    short, longer = column("short", "accuracy"), column("anew", "accuracy")
+    report("accuracies alone", Bank(column("short", "search_accuracy"), short, longer, truth))
+    report("promoted by loss, picked by accuracy", Bank(short_loss, short, longer, truth))
+    report("losses alone", Bank(short_loss, short_loss, longer_loss, truth))
+
+
+def report(name: str, bank: Bank) -> None:
+    """A line for each budget."""
+    print(name)
+    count = len(bank.truth)
     for raced in (6, 9, 12):
         flat = 2 * raced
-        if flat > len(truth):
+        if flat > count:
             break
-        means = bank.compare(np.arange(len(truth)), flat, raced, 0) + 100
 
         def gain(picked: Integers, flat: int = flat, raced: int = raced) -> float:
-            own = bank.compare(picked, flat, raced, 0)
+            own = bank.compare(picked, flat, raced)
             return float(own[1] - own[0])
 
-        low, high = bootstrap_interval(gain, len(truth), resamples=RESAMPLES)
+        means = bank.compare(np.arange(count), flat, raced) + 100
+        low, high = bootstrap_interval(gain, count, resamples=RESAMPLES)
         print(
-            f"flat {flat} networks: {means[0]:.3f}; race of {raced} and {-(-raced // ETA)}: "
-            f"{means[1]:.3f}; difference {means[1] - means[0]:+.3f} ({low:+.3f} to {high:+.3f})"
+            f"  flat {flat} networks: {means[0]:.2f}; race of {raced} and {-(-raced // ETA)}: "
+            f"{means[1]:.2f}; difference {means[1] - means[0]:+.2f} ({low:+.2f} to {high:+.2f})"
         )
 
 

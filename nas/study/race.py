@@ -8,18 +8,18 @@ depends on the finished rung below alone, not on the order in which workers fini
 
 Who searches one latency gets the best networks of a rung promoted. Over a range of latencies they
 would be the fast ones, which learn sooner; there the range is cut into strata, and the best of each
-are promoted, then the second best, until there are enough. Ranks are by what strategies are told:
-scores on *search*, so the scores on *selection* by which fronts are drawn are not chosen by.
+are promoted, then the second best, until there are enough. Ranks are by scores on *search*, so the
+scores on *selection* by which fronts are drawn are not chosen by.
 """
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from nas.domain import Domain
 from nas.errors import RunError, UsageError
-from nas.objectives import QUALITY, Objectives
+from nas.objectives import QUALITY, SEARCH, Objectives
 from nas.progress import Progress
 from nas.record import race as record
 from nas.record.claims import printable
@@ -46,6 +46,7 @@ __all__ = [
 
 FEWEST = 2
 """Networks of a rung."""
+SEARCH_LOSS = f"{SEARCH}loss"
 STRATA = 6
 """Parts of a range of latencies, each with its own best networks."""
 
@@ -100,14 +101,14 @@ def promoted(trials: Sequence[Trial], count: int, objectives: Objectives) -> lis
 
     ``trials``: complete ones, each of another network.
     """
-    place = _place_of_quality(objectives)
+    rank_of = _ranking(trials, objectives)
     strata = _strata(trials, max(1, min(STRATA, count)), objectives)
     ranked: list[tuple[int, float, int, Trial]] = []
     for members in strata:
-        ordered = sorted(members, key=lambda trial: (trial.losses[place], trial.number))
+        ordered = sorted(members, key=lambda trial: (rank_of(trial), trial.number))
         # All strata's best before any second best.
         for rank, trial in enumerate(ordered):
-            ranked.append((rank, trial.losses[place], trial.number, trial))
+            ranked.append((rank, rank_of(trial), trial.number, trial))
     return [entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:-1])[:count]]
 
 
@@ -134,11 +135,18 @@ def chosen_again(
     return tuple(trial.number for trial in chosen)
 
 
-def _place_of_quality(objectives: Objectives) -> int:
-    """Which of the losses that strategies are told ranks the networks of a stratum."""
-    if objectives.told_count == 1:
-        return 0
-    return objectives.names.index(objectives.quality)
+def _ranking(trials: Sequence[Trial], objectives: Objectives) -> Callable[[Trial], float]:
+    """What ranks the networks of a stratum, lower is better.
+
+    For an accuracy it is the loss on *search*, if all have that: of short trainings it tells
+    networks apart that the accuracy does not (experiments/racing.py). Else it is what strategies
+    are told of the quality.
+    """
+    by_accuracy = objectives.reward is None and objectives.quality == "accuracy"
+    if by_accuracy and all(SEARCH_LOSS in trial.metrics for trial in trials):
+        return lambda trial: trial.metrics[SEARCH_LOSS]
+    place = 0 if objectives.told_count == 1 else objectives.names.index(objectives.quality)
+    return lambda trial: trial.losses[place]
 
 
 def _strata(

@@ -164,7 +164,7 @@ def test_an_impossible_bound_is_refused_before_training(tmp_path):
         (("--reward", "tunas"), "needs a target above 0 in latency_ms@pixel1, none was given"),
         (("--target", "60ms"), "it needs --reward NAME"),
         (("--race", "1"), "race eta must be 2 to 16, not 1"),
-        (("--race", "--evaluator", "zero_cost"), "leave out --race"),
+        (("--race", "--evaluator", "supernet"), "leave out --race"),
         (
             ("--strategy", "rl"),
             "learns from one reward, not from 2 objectives: name one with --reward",

@@ -1,6 +1,7 @@
 """Races: who is promoted, that rungs never mix, and that a kill changes nothing."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -229,6 +230,18 @@ def test_failed_longer_trainings_are_recorded_and_go_no_further(tmp_path):
 def test_at_one_latency_the_best_are_promoted():
     trials = [trial(n, n / 10, 50 + n % 3, ALONE) for n in range(9)]
     assert [t.number for t in promoted(trials, 3, ALONE)] == [8, 7, 6]
+
+
+def test_the_loss_ranks_where_it_is_known():
+    trials = [trial(n, 0.5, 50, ALONE) for n in range(4)]
+    losses = [1.3, 1.1, 1.4, 1.2]
+    known = [
+        replace(each, metrics={**each.metrics, "search_loss": loss})
+        for each, loss in zip(trials, losses, strict=True)
+    ]
+    assert [t.number for t in promoted(known, 2, ALONE)] == [1, 3]
+    # Not of some networks alone: the others would have another measure.
+    assert [t.number for t in promoted([trials[0], *known[1:]], 2, ALONE)] == [0, 1]
 
 
 def test_over_a_range_each_part_of_it_promotes_its_best():
