@@ -363,7 +363,8 @@ def verify(
         corrected = _corrected(table.uncorrected(), timed, seen, under.call_ms)
         bare = _estimates(table.uncorrected(), timed)
         if corrected.table.correction is not None:
-            refused = [f"fitted under load: {reason}" for reason in under.loaded]
+            # The first is enough: all of them are told as what makes the audit doubtful.
+            refused = [f"it was fitted under load: {reason}" for reason in under.loaded[:1]]
             refused += _worse(bare, corrected.estimates, timed)
             refused += _too_low(corrected.table, spaces or {}, timed)
         if refused and not force:

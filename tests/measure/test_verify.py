@@ -78,7 +78,7 @@ def test_a_correction_that_was_fitted_under_load_is_not_stored(table):
     networks = timed(table, lambda ms, layers: 1.2 * ms)
     under = verify.Circumstances(loaded=["another load"], disturbed=0.4)
     found = verify.verify(table, networks, correct=True, under=under)
-    assert found.refused == ["fitted under load: another load"]
+    assert found.refused == ["it was fitted under load: another load"]
     assert found.table.correction is None
     assert found.before is None
     assert found.every.mape > 0.1
