@@ -124,12 +124,19 @@ const hideTip = (plot) => plot.querySelectorAll(".tip").forEach((old) => old.rem
 document.querySelectorAll("[data-chart]").forEach((plot) => {
   const which = Number(plot.dataset.chart.slice(1));
   const run = runs[which];
+  let pointed = -1;
   plot.addEventListener("pointermove", (event) => {
     const place = nearest(run, plot, event);
+    // Most movements stay with a network, or with none.
+    if (place === pointed) return;
+    pointed = place;
     if (place < 0) hideTip(plot);
     else showTip(plot, run, place);
   });
-  plot.addEventListener("pointerleave", () => hideTip(plot));
+  plot.addEventListener("pointerleave", () => {
+    pointed = -1;
+    hideTip(plot);
+  });
   plot.addEventListener("click", (event) => {
     // By keyboard a press has no place of its own.
     const button = event.target.closest(".mark");
