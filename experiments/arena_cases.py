@@ -6,10 +6,10 @@ Each strategy has one configuration for all cases.
         [--budget N] [--workers N]
 
 A case is a benchmark, a budget, seeds and strategies, below; without a name all are run. Finished
-searches in OUT are kept, so a case that was stopped goes on. The seeds of NK are held back
-(`nas.benchmarks.nk`); bounds hold a quarter of all networks. Optuna's GP takes an hour a case with
-the seeds given, so it is in no list: ``--strategy optuna:GP --seeds 1``. Cases of NAS-Bench-Macro
-need NAS_DATA.
+searches in OUT are kept, so a case that was stopped goes on. The seeds of NK and of effects are
+held back; bounds hold a quarter of all networks. Optuna's GP takes an hour a case with the seeds
+given, so it is in no list: ``--strategy optuna:GP --seeds 1``. Cases of NAS-Bench-Macro need
+NAS_DATA.
 """
 
 import argparse
@@ -58,6 +58,11 @@ CASES = {
     "macro-noisy": Case("nas-bench-macro:noisy", (50, 100), range(30), MODELS),
     "macro-bounded": Case("nas-bench-macro:max_macs=45e6", (50, 100), range(30), MODELS),
     "macro-front": Case("nas-bench-macro:front=true", (100, 200), range(10), FRONTS),
+    # A standard deviation of a real landscape beside its main effects is .32 of these units.
+    "effects-noise": Case(
+        "effects:imagenet,interactions=0,noise=.32", (50, 100), range(100, 112), MODELS
+    ),
+    "effects-pairs": Case("effects:imagenet", (50, 100), range(100, 112), MODELS),
     "fbnet-k2": Case("nk:space=fbnet,k=2,noise=0.15", (100, 200), range(100, 104), MODELS),
     "fbnet-k5": Case("nk:space=fbnet,k=5,noise=0.15", (100, 200), range(100, 104), MODELS),
     "uninet-k2": Case("nk:space=uninet,k=2,noise=0.15", (100, 200), range(100, 104), MODELS),

@@ -39,7 +39,7 @@ def true_weights(groups: int) -> _gp.Weights:
     """Shares of runs of the highest degree, and the noise."""
     shares = np.zeros(_gp.DEGREES)
     shares[-1] = APART
-    return _gp.Weights(np.full(groups, 1e2), shares, APART * NOISE**2)
+    return _gp.Weights(np.full(groups, 1e2), shares, APART * NOISE**2, np.zeros(groups))
 
 
 class Known(gp.GaussianProcess):

@@ -33,7 +33,7 @@ Moves = dict[Genes, set[int]]
 
 LARGEST_WINDOW = 1 << 22
 """Numbers in the table of a window: 32 MiB."""
-BEAM = 1024
+NARROW, BEAM = 8, 1024
 """Strings kept at each length of the search for the optimum."""
 LEAVES = 64
 """Whole strings, best first, that are looked at for a network inside the bounds."""
@@ -141,25 +141,37 @@ class Windows(ABC):
         The best gene string that is canonical and inside is the answer. If none of the first is,
         the networks that they spell are climbed from.
         """
+        narrow = self._inside(self._beam(NARROW))
+        # What all gene strings together cannot exceed: then no wider beam finds more.
+        if narrow and max(narrow)[0] >= float(np.max(self._bounds[0])) - 1e-9:
+            return max(narrow)[0]
+        strings = self._beam(BEAM)
+        starts = self._inside(strings)
+        if starts and max(starts)[0] >= strings[:LEAVES][-1][1] - 1e-9:
+            return max(starts)[0]
+        if not starts:
+            starts = self._with_values(self.domain.sample_many(LEAVES, rng(self.seed, "climb", 0)))
+        return max(self._climb(*start) for start in sorted(starts, reverse=True)[:CLIMBS])
+
+    def _inside(self, strings: Sequence[tuple[Genes, float]]) -> list[tuple[float, Genes]]:
+        """Values and genes of networks inside the bounds that the first of the strings spell."""
         sizes = np.array(self.domain.space.gene_sizes)
         fills = FILLS if len(self.relevant) < len(sizes) else 1
         filled = rng(self.seed, "fill", 0).integers(sizes, size=(fills, len(sizes)))
         starts: list[tuple[float, Genes]] = []
-        for relevant, bound in self._beam()[:LEAVES]:
+        for relevant, bound in strings[:LEAVES]:
             filled[:, self.relevant] = relevant
             starts += self._with_values(filled[self.domain.inside(filled)])
             # Sums of the same numbers in another order differ in their last digits.
             if starts and max(starts)[0] >= bound - 1e-9:
-                return max(starts)[0]  # no later string promises more
-        if not starts:
-            starts = self._with_values(self.domain.sample_many(LEAVES, rng(self.seed, "climb", 0)))
-        return max(self._climb(*start) for start in sorted(starts, reverse=True)[:CLIMBS])
+                break  # no later string promises more
+        return starts
 
     def _with_values(self, networks: NDArray[np.int64]) -> list[tuple[float, Genes]]:
         """networks: (n, number of choices). Value and genes of each."""
         return [(self.value(genes), genes) for genes in map(tuple, networks.tolist())]
 
-    def _beam(self) -> list[tuple[Genes, float]]:
+    def _beam(self, width: int) -> list[tuple[Genes, float]]:
         """Strings of relevant genes with their values, best first: the last beam."""
         beam = [_Node(0.0, 0.0, Genes(), self._states((), frozenset([0])))]
         for length, size in enumerate(self.sizes, 1):
@@ -169,7 +181,7 @@ class Windows(ABC):
                 states = self._states(genes, node.states)
                 if states:
                     grown.append(self._grown(node, genes, states, length))
-            beam = heapq.nlargest(BEAM, grown, key=lambda node: node.most)
+            beam = heapq.nlargest(width, grown, key=lambda node: node.most)
         return [(node.genes, node.most) for node in beam]
 
     def _grown(self, node: "_Node", genes: Genes, states: frozenset[int], length: int) -> "_Node":

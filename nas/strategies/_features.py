@@ -25,11 +25,14 @@ class Features:
     def __init__(self, domain: Domain) -> None:
         self.domain = domain
         self.sizes: list[int] = []
+        self.options = np.array(domain.space.gene_sizes)
         self.tables: list[Floats] = []
         for choice in domain.space.choices:
             groups = _groups(choice)
             self.sizes += [group.shape[1] for group in groups]
-            self.tables.append(np.concatenate(groups, axis=1))
+            table = np.concatenate(groups, axis=1)
+            # Centred: what two genes are worth together is then apart from what each is alone.
+            self.tables.append(table - table.mean(axis=0))
         compiled = domain.compiled
         self.sizes += [1] * len(compiled.names)
         low, high = [], []
@@ -47,9 +50,11 @@ class Features:
         The points have no covariates.
         """
         columns = [table[genes[:, i]] for i, table in enumerate(self.tables)]
-        costs = self.scaled(self.domain.compiled.price(genes))
+        # Centred as the tables are.
+        costs = self.scaled(self.domain.compiled.price(genes)) - 0.5
         none = np.zeros((len(genes), 0))
-        return Points(genes, np.concatenate([*columns, costs], axis=1), self.sizes, none, none)
+        features = np.concatenate([*columns, costs], axis=1)
+        return Points(genes, features, self.sizes, self.options, none, none)
 
     def scaled(self, costs: Floats) -> Floats:
         """costs: (..., costs). 0 for the space's least, 1 for its most."""
@@ -57,7 +62,7 @@ class Features:
 
     def costs(self, points: Points) -> Floats:
         """Costs as scaled: (n, costs)."""
-        return points.features[:, points.features.shape[1] - len(self.low) :]
+        return points.features[:, points.features.shape[1] - len(self.low) :] + 0.5
 
 
 def _groups(choice: Choice) -> list[Floats]:

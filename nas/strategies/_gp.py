@@ -1,6 +1,14 @@
 """A small Gaussian process over genes, for hundreds of observations: milliseconds a fit.
 
-The covariance of two networks is exp(-sum of w_g d_g) + sum of b_k s_k + sum of c_j z_j z_j'.
+The covariance of two networks is
+
+    near exp(-sum of w_g d_g) + m + pairs m^2 + sum of b_k s_k + sum of c_j z_j z_j'.
+
+m is the sum of a_g f_g f_g', products of their centred features in each feature group g: main
+effects, linear in the numbers of an ordinal gene, one for each option of a categorical one.
+Bayesian linear regression on them is this term alone. Its square has all pairs of features, those
+of genes that matter by themselves the most (the polynomial kernel; heredity, as in Agrawal et al.
+2019, https://arxiv.org/abs/1905.06501).
 
 d_g is the squared distance of their genes in feature group g: for a categorical gene one where they
 differ (the Hamming-exponential kernel of CASMOPOLITAN, Wan et al. 2021,
@@ -18,6 +26,7 @@ Weights are fitted by their posterior probability; mean and variance are profile
 fitted.
 """
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -45,10 +54,14 @@ FAR = 2.0
 
 # Log-normal priors, ours: a dozen observations cannot say what tens of weights are. The scale that
 # all groups have in common may move far, single groups less.
-SCALE_SD = 1.5
+SCALE_SD = 1.0
 SPREAD_SD = 0.75
 SHARE_MEDIAN, SHARE_SD = 0.3, 1.5
-NOISE_MEDIAN, NOISE_SD = 0.02, 1.5
+MAIN_MEDIAN, MAIN_SD, MAIN_SPREAD_SD = 1.0, 1.5, 1.0
+NEAR_MEDIAN, NEAR_SD = 0.3, 1.5
+PAIRS_MEDIAN, PAIRS_SD = 0.05, 1.5
+NOISE_MEDIAN, NOISE_SD = 0.1, 1.5
+"""Of the noise as a share of the prior variance."""
 LEAST_NOISE = 1e-4
 """In units of the variance. Keeps the matrix regular if networks of equal features were told."""
 ITERATIONS = 30
@@ -67,6 +80,12 @@ class Weights:
     shares: Floats
     """b, one per degree."""
     noise: float
+    main: Floats
+    """a, one per feature group."""
+    near: float = 1.0
+    """Of the part that falls off with the distance."""
+    pairs: float = 0.0
+    """Of the square of all main effects."""
     linear: Floats = field(default_factory=lambda: np.zeros(0))
     """c, one per covariate."""
 
@@ -81,6 +100,8 @@ class Points:
     """(n, d)."""
     sizes: Sequence[int]
     """Columns of each feature group, in order."""
+    options: NDArray[np.int64]
+    """Of each choice: (number of choices,)."""
     covariates: Floats
     """z, standardised: (n, covariates)."""
     doubt: Floats
@@ -92,6 +113,7 @@ class Points:
             np.concatenate([self.genes, other.genes]),
             np.concatenate([self.features, other.features]),
             self.sizes,
+            self.options,
             np.concatenate([self.covariates, other.covariates]),
             np.concatenate([self.doubt, other.doubt]),
         )
@@ -145,32 +167,90 @@ def _equal_bits(ours: NDArray[Any], theirs: NDArray[Any]) -> Bytes:
 
 def fit(points: Points, y: Floats) -> Weights:
     """y: (n,). Most probable weights, by L-BFGS-B with the gradients of the marginal likelihood."""
-    count, groups = len(y), len(points.sizes)
-    borders = np.concatenate([[0], np.cumsum(points.sizes)])
-    parts = [points.features[:, start:end] for start, end in pairwise(borders)]
-    squared = np.stack([_squared(part, part).ravel() for part in parts])
-    runs = shared(points.genes, points.genes).reshape(DEGREES, -1)
-    products = [np.outer(column, column).ravel() for column in points.covariates.T]
-    # Terms that enter the covariance as they are, by one weight each.
-    terms = np.stack([*runs, *products])
-    # Prior median of a weight: at the mean distance all groups together give exp(-1).
-    centre = math.log(1 / (groups * max(float(squared.mean()), 1e-9)))
-    term_medians = [math.log(SHARE_MEDIAN)] * len(terms)
-    medians = np.array([0.0, *np.zeros(groups), *term_medians, math.log(NOISE_MEDIAN)])
-    sds = np.array([SCALE_SD, *[SPREAD_SD] * groups, *[SHARE_SD] * len(terms), NOISE_SD])
+    return _Likelihood(points, y).most_probable()
 
-    def loss(theta: Floats) -> tuple[float, Floats]:
+
+class _Likelihood:
+    """The posterior probability of weights, given observations. y: (n,).
+
+    Weights are logarithms: of groups the scale that all have in common, then each by itself, first
+    of the distance and then of the main effects; then the factors of what enters as it is: the part
+    that falls off, the pairs, the runs, the covariates; then the noise.
+    """
+
+    def __init__(self, points: Points, y: Floats) -> None:
+        self.points, self.y, self.count = points, y, len(y)
+        groups = len(points.sizes)
+        borders = np.concatenate([[0], np.cumsum(points.sizes)])
+        self.starts = borders[:-1]
+        parts = [points.features[:, start:end] for start, end in pairwise(borders)]
+        self.squared = np.stack([_squared(part, part).ravel() for part in parts])
+        runs = shared(points.genes, points.genes).reshape(DEGREES, -1)
+        products = [np.outer(column, column).ravel() for column in points.covariates.T]
+        self.terms = np.stack([*runs, *products])
+        self.lengths = np.array([np.square(part).sum(axis=1).mean() for part in parts])
+        """Mean squared length of a network in each group."""
+        # Prior median of a weight: at the mean distance all groups together give exp(-1).
+        mean = max(float(self.squared.mean()), 1e-9)
+        self.near = slice(0, 1 + groups)
+        self.main = slice(1 + groups, 2 + 2 * groups)
+        self.factors = slice(2 + 2 * groups, -1)
+        self.near_centre = math.log(1 / (groups * mean))
+        # All main effects together have the variance `MAIN_MEDIAN`, each as much as any other.
+        self.main_centre = np.log(MAIN_MEDIAN / (groups * np.maximum(self.lengths, 1e-6)))
+        factors = [NEAR_MEDIAN, PAIRS_MEDIAN, *[SHARE_MEDIAN] * len(self.terms)]
+        zeros = np.zeros(2 + 2 * groups)
+        self.medians = np.array([*zeros, *np.log(factors), math.log(NOISE_MEDIAN)])
+        near_sds = [SCALE_SD, *[SPREAD_SD] * groups]
+        main_sds = [MAIN_SD, *[MAIN_SPREAD_SD] * groups]
+        factor_sds = [NEAR_SD, PAIRS_SD, *[SHARE_SD] * len(self.terms)]
+        self.sds = np.array([*near_sds, *main_sds, *factor_sds, NOISE_SD])
+
+    def most_probable(self) -> Weights:
+        """By L-BFGS-B."""
+        # Unbounded, the line search may try weights whose exponential overflows.
+        bounds = [(median - REACH, median + REACH) for median in self.medians]
+        options = {"maxiter": ITERATIONS}
+        found = minimize(
+            self.loss, self.medians, jac=True, method="L-BFGS-B", bounds=bounds, options=options
+        )
+        return self.weights(found.x)
+
+    def weights(self, theta: Floats) -> Weights:
+        """What logarithms stand for."""
+        near, main = theta[self.near], theta[self.main]
+        factors = np.exp(theta[self.factors])
+        weights = Weights(
+            groups=np.exp(self.near_centre + near[0] + near[1:]),
+            near=float(factors[0]),
+            main=np.exp(self.main_centre + main[0] + main[1:]),
+            pairs=float(factors[1]),
+            shares=factors[2 : 2 + DEGREES],
+            linear=factors[2 + DEGREES :],
+            noise=0.0,
+        )
+        noise = LEAST_NOISE + math.exp(theta[-1]) * self.level(weights)
+        return dataclasses.replace(weights, noise=noise)
+
+    def level(self, weights: Weights) -> float:
+        """Prior variance of a network in the mean: what the noise is measured by."""
+        main = float(weights.main @ self.lengths)
+        rest = float(weights.shares.sum() + weights.linear.sum())
+        return weights.near + main + weights.pairs * main**2 + rest
+
+    def loss(self, theta: Floats) -> tuple[float, Floats]:
         """Minus the log of the posterior probability, and its gradient.
 
         Rasmussen and Williams 2006, Gaussian Processes for Machine Learning, equations 2.30 and
         5.9, with the mean and the variance at their most likely values.
         """
-        weights = np.exp(centre + theta[0] + theta[1 : groups + 1])
-        factors = np.exp(theta[groups + 1 : -1])
-        noise = LEAST_NOISE + math.exp(theta[-1])
-        same = np.exp(-weights @ squared)
-        matrix = (same + factors @ terms).reshape(count, count)
-        matrix.flat[:: count + 1] += noise
+        weights, count, y = self.weights(theta), self.count, self.y
+        features = self.points.features
+        same = np.exp(-weights.groups @ self.squared).reshape(count, count)
+        main = (features * np.repeat(weights.main, self.points.sizes)) @ features.T
+        rest = np.concatenate([weights.shares, weights.linear]) @ self.terms
+        matrix = weights.near * same + main + weights.pairs * main**2 + rest.reshape(count, count)
+        matrix.flat[:: count + 1] += weights.noise
         lower, failed = lapack.dpotrf(matrix, lower=1)
         if failed:  # not positive definite: the line search turns back
             return 1e10, np.zeros_like(theta)
@@ -181,49 +261,67 @@ def fit(points: Points, y: Floats) -> Weights:
         alpha = inverse @ (y - mean)
         # Losses that are all equal have no variance, and its logarithm is taken below.
         variance = max(float((y - mean) @ alpha) / count, 1e-12)
-        # d loss / d matrix; each weight's share of it follows by the chain rule, in log weights.
-        slope = 0.5 * (inverse - np.outer(alpha, alpha) / variance).ravel()
-        by_weight = -weights * (squared @ (slope * same))
-        by_term = factors * (terms @ slope)
-        # The noise is a floor and exp(theta): only the part above the floor moves with theta.
-        by_noise = float(slope[:: count + 1].sum()) * (noise - LEAST_NOISE)
-        off = (theta - medians) / sds
+        off = (theta - self.medians) / self.sds
         value = (
             0.5 * count * math.log(variance)
             + float(np.log(lower.diagonal()).sum())
             + 0.5 * float(off @ off)
         )
-        gradient = np.array([by_weight.sum(), *by_weight, *by_term, by_noise])
-        return value, gradient + off / sds
+        slope = 0.5 * (inverse - np.outer(alpha, alpha) / variance)
+        return value, self._gradient(weights, slope, same, main) + off / self.sds
 
-    # Unbounded, the line search may try weights whose exponential overflows.
-    bounds = [(median - REACH, median + REACH) for median in medians]
-    options = {"maxiter": ITERATIONS}
-    best = minimize(loss, medians, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
-    return Weights(
-        groups=np.exp(centre + best[0] + best[1 : groups + 1]),
-        shares=np.exp(best[groups + 1 :][:DEGREES]),
-        noise=LEAST_NOISE + math.exp(best[-1]),
-        linear=np.exp(best[groups + 1 + DEGREES : -1]),
-    )
+    def _gradient(self, weights: Weights, slope: Floats, same: Floats, main: Floats) -> Floats:
+        """Of the likelihood in log weights. slope: d loss / d matrix; all matrices (n, n)."""
+        features = self.points.features
+        length = float(weights.main @ self.lengths)
+        # The noise is a floor and a share of the level: what moves the level moves it too.
+        by_noise = float(slope.trace()) * (weights.noise - LEAST_NOISE)
+        by_level = by_noise / self.level(weights)
+        slope_near = slope * same
+        by_groups = -weights.near * weights.groups * (self.squared @ slope_near.ravel())
+        outer = slope * (1 + 2 * weights.pairs * main)
+        columns = np.einsum("nd,nd->d", features, outer @ features)
+        by_main = np.add.reduceat(columns, self.starts)
+        by_main += by_level * self.lengths * (1 + 2 * weights.pairs * length)
+        by_main *= weights.main
+        by_near = weights.near * (float(slope_near.sum()) + by_level)
+        by_pairs = weights.pairs * (float(np.vdot(slope, main**2)) + by_level * length**2)
+        factors = np.concatenate([weights.shares, weights.linear])
+        by_terms = factors * (self.terms @ slope.ravel() + by_level)
+        by_group = [by_groups.sum(), *by_groups, by_main.sum(), *by_main]
+        return np.array([*by_group, by_near, by_pairs, *by_terms, by_noise])
 
 
 class Posterior:
     """What observations say of any network, given weights. y: (n,)."""
 
     def __init__(self, points: Points, y: Floats, weights: Weights) -> None:
-        self.points, self.weights = points, weights
+        self.points, self.weights, self.y = points, weights, y
+        self.main_by_column = np.repeat(weights.main, points.sizes)
         matrix = self.covariance(points)
         matrix.flat[:: len(y) + 1] += weights.noise + JITTER
         self.lower = np.linalg.cholesky(matrix)
         self.ones = self._solve(np.ones((len(y), 1)))[:, 0]
-        whitened = self._solve(y[:, None])[:, 0]
-        self.mean = float(self.ones @ whitened / (self.ones @ self.ones))
-        self.residual = whitened - self.mean * self.ones
+        self.mean, self.residual = self._centred(y)
         self.variance = float(self.residual @ self.residual) / len(y)
-        alpha = solve_triangular(self.lower, self.residual, lower=True, trans=1, check_finite=False)
-        self.slopes = weights.linear * (alpha @ points.covariates)
+        pull = self.condition(y)[1]
+        self.slopes = weights.linear * (pull @ points.covariates)
         """By how much the mean rises with each covariate."""
+
+    def _centred(self, y: Floats) -> tuple[float, Floats]:
+        """Of values at the points their mean, and what else there is of them, whitened: (n,)."""
+        whitened = self._solve(y[:, None])[:, 0]
+        mean = float(self.ones @ whitened / (self.ones @ self.ones))
+        return mean, whitened - mean * self.ones
+
+    def condition(self, y: Floats) -> tuple[float, Floats]:
+        """Of values at the points, (n,), their mean, and the pull of each point, (n,).
+
+        Elsewhere the posterior mean is the mean plus the covariance times the pulls.
+        """
+        mean, residual = self._centred(y)
+        pull = solve_triangular(self.lower, residual, lower=True, trans=1, check_finite=False)
+        return mean, np.asarray(pull)
 
     def covariance(self, other: Points) -> Floats:
         """With other networks, in units of the variance: (n, m)."""
@@ -231,13 +329,17 @@ class Posterior:
         near = np.exp(-_squared(self.points.features * scale, other.features * scale))
         runs = shared(self.points.genes, other.genes)
         linear = (self.points.covariates * self.weights.linear) @ other.covariates.T
-        return np.asarray(near + np.tensordot(self.weights.shares, runs, 1) + linear)
+        main = (self.points.features * self.main_by_column) @ other.features.T
+        total = self.weights.near * near + np.tensordot(self.weights.shares, runs, 1) + linear
+        return np.asarray(total + main + self.weights.pairs * np.square(main))
 
     def prior(self, points: Points) -> Floats:
         """Variance before any observation, in units of the variance: (m,)."""
         # A network is at no distance from itself, and shares every run of genes.
-        genes = 1 + float(self.weights.shares.sum())
-        return np.asarray(genes + np.square(points.covariates) @ self.weights.linear)
+        genes = self.weights.near + float(self.weights.shares.sum())
+        main = np.square(points.features) @ self.main_by_column
+        main += self.weights.pairs * np.square(main)
+        return np.asarray(genes + main + np.square(points.covariates) @ self.weights.linear)
 
     def _solve(self, right: Floats) -> Floats:
         return np.asarray(solve_triangular(self.lower, right, lower=True, check_finite=False))

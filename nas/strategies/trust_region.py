@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from nas.domain import Domain
 from nas.errors import UsageError
 from nas.pareto import front, hypervolume
-from nas.strategies._surrogate import Model, Value
+from nas.strategies._surrogate import Model
 from nas.strategies.base import Proposal, rng
-from nas.strategies.gp import DRAWS, GaussianProcess
+from nas.strategies.gp import DRAWS, Acquisition, GaussianProcess
 from nas.trial import Genes, Trial
 
 __all__ = ["TrustRegion", "strategy"]
@@ -83,18 +83,26 @@ class TrustRegion(GaussianProcess):
         initial: int = 10,
         warm: str = "",
         limit: str = "",
+        acquisition: str = "both",
         regions: int = 1,
         failures: int = FAILURES,
     ) -> None:
         super().__init__(
-            domain, seed=seed, objectives=objectives, initial=initial, warm=warm, limit=limit
+            domain,
+            seed=seed,
+            objectives=objectives,
+            initial=initial,
+            warm=warm,
+            limit=limit,
+            acquisition=acquisition,
         )
         if regions < 1 or failures < 1:
             raise UsageError(
                 f"trust-region needs at least 1 region and 1 failure, not {regions} and {failures}"
             )
-        # With several objectives version 1 took any loss that improved for a success.
-        self.draws_version = 2 if objectives > 1 else 1
+        # With several objectives version 1 took any loss that improved for a success; then the
+        # process had no main effects.
+        self.draws_version = 3 if objectives > 1 else 2
         self.tolerance = failures
         self.begun = 0
         self.regions = [self._new() for _ in range(regions)]
@@ -140,7 +148,7 @@ class TrustRegion(GaussianProcess):
         if len(self.history.losses) < self.initial:
             place = number % len(self.regions)
             return Proposal(self.first(generator, pending), {"region": self.regions[place].number})
-        value = self.model().expect(sorted(self.history.taken(pending)), generator)
+        value = self.acquire(number, pending, generator)
         waiting = {int(proposal.note.get("region", -1)) for proposal in pending}
         begun: list[Region] = []
         centres: list[NDArray[np.int64]] = []
@@ -159,7 +167,7 @@ class TrustRegion(GaussianProcess):
 
     def _within(
         self,
-        value: Value,
+        value: Acquisition,
         regions: Sequence[Region],
         centres: NDArray[np.int64],
         generator: np.random.Generator,
@@ -194,7 +202,7 @@ class TrustRegion(GaussianProcess):
         return np.array(model.keys[best])
 
     def _afresh(
-        self, value: Value, generator: np.random.Generator, pending: Sequence[Proposal]
+        self, value: Acquisition, generator: np.random.Generator, pending: Sequence[Proposal]
     ) -> Genes:
         """Of random networks, the one that is worth most."""
         drawn = self.domain.sample_many(DRAWS, generator)
