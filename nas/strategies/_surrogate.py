@@ -27,7 +27,7 @@ NORMALS = 16
 MARGIN = 0.1
 """How far beyond its front's worst an objective still counts, in units of the front's range."""
 
-OWN = 0.08
+OWN = 0.15
 """What a network has of its own beyond what the process explains, as a share of the prior variance.
 
 It looks like noise, and cannot be told from it by single evaluations, so this is our guess. What
