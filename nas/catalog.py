@@ -10,7 +10,7 @@ import importlib.util
 import inspect
 import json
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -203,10 +203,20 @@ def device(name: str) -> Table:
     if not name.endswith((".csv", ".json")):
         known = _device_files()
         if name not in known:
-            raise unknown("device", name, known)
+            raise _unknown_device(path, known)
         path = known[name]
     file = path.resolve()
     return _table(path, file, _stamps(file))
+
+
+def _unknown_device(path: Path, known: Iterable[str]) -> UsageError:
+    """The error for a device nobody knows; a table of that name that lies there is suggested."""
+    file = path.with_name(f"{path.name}.csv")
+    if not file.is_file():
+        return unknown("device", path, known)
+    return UsageError(
+        f"no device named '{path}'. There is a table of that name: did you mean {file}?"
+    )
 
 
 def _stamps(file: Path) -> tuple[int, ...]:

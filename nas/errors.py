@@ -10,6 +10,7 @@ NasError            one line: the rule, the value, the way out; exit code 1
 +-- DataError       a data set that cannot be read or split
 +-- RunError        a run folder that is missing, foreign, locked or cannot be written
 +-- TrainingError   a training that diverged or ran out of memory
++-- InterruptError  work that the user stopped; exit code 130
 """
 
 from collections.abc import Iterable
@@ -20,6 +21,7 @@ __all__ = [
     "BoundError",
     "DataError",
     "ExistsError",
+    "InterruptError",
     "NasError",
     "RunError",
     "SpaceError",
@@ -76,6 +78,12 @@ class RunError(NasError):
 
 class TrainingError(NasError):
     """A training that diverged or ran out of memory."""
+
+
+class InterruptError(NasError):
+    """Work that the user stopped, with how to go on."""
+
+    exit_code = 130  # 128 + SIGINT, as shells count
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> UsageError:

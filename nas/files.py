@@ -23,6 +23,7 @@ from nas.errors import NasError, RunError
 
 __all__ = [
     "UNREADABLE",
+    "between_commas",
     "check_size",
     "decoded",
     "make_folder",
@@ -102,6 +103,27 @@ def make_folder(folder: Path, what: str = "folder") -> None:
 
 
 # -- reading --------------------------------------------------------------------------------------
+
+
+def between_commas(text: str) -> list[str]:
+    """The parts of a list; a comma inside the path of a file that exists parts nothing."""
+    parts = text.split(",")
+    found = []
+    while parts:
+        taken = len(parts)
+        while taken > 1 and not _is_there(",".join(parts[:taken])):
+            taken -= 1
+        found.append(",".join(parts[:taken]))
+        parts = parts[taken:]
+    return found
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:
+        # Too long for a name.
+        return False
 
 
 def check_size(

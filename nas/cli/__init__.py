@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from nas.errors import NasError, unknown
+from nas.errors import InterruptError, NasError, unknown
 
 __all__ = ["main"]
 
@@ -79,12 +79,15 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except InterruptError as error:
+        click.echo(f"nas: {error}", err=True)
+        sys.exit(error.exit_code)
     except NasError as error:
         click.echo(f"nas: error: {error}", err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("nas: interrupted", err=True)
-        sys.exit(130)  # 128 + SIGINT, as shells count
+        sys.exit(InterruptError.exit_code)
     except BrokenPipeError:
         # `nas front RUN | head` has read enough. Closed, stderr hides Python's own complaint when
         # it flushes stdout at exit.

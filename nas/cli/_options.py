@@ -1,7 +1,7 @@
 """Options and output that several commands share."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ __all__ = [
     "run_argument",
     "seed_option",
     "small_images_option",
+    "tell",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -111,6 +112,12 @@ def in_milliseconds(ctx: click.Context, param: click.Parameter, text: str | None
 def in_seconds(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
     """Callback of an option that takes a time such as ``5m``."""
     return None if not text else units.seconds(text)
+
+
+def tell(remarks: Sequence[str]) -> None:
+    """What has not worked and is no reason to stop, on stderr."""
+    for remark in remarks:
+        click.echo(f"nas: {remark}", err=True)
 
 
 def print_json(document: object) -> None:

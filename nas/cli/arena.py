@@ -8,12 +8,12 @@ import click
 
 from nas import catalog
 from nas.benchmarks.arena import compare
-from nas.cli._options import json_option, print_json
+from nas.cli._options import json_option, print_json, tell
 from nas.cli._progress import duration
 from nas.errors import UsageError
 from nas.progress import Progress, ignore
 from nas.report.arena import arena_figure, arena_table
-from nas.report.plots import save
+from nas.report.plots import draw
 from nas.units import counted
 
 __all__ = ["command"]
@@ -90,13 +90,15 @@ def command(
         workers=workers,
         watch=ignore if as_json else _progress,
     )
-    save(arena_figure(arena), out / "arena.png")
+    missing = draw(lambda: arena_figure(arena), out / "arena.png")
+    tell([missing] if missing else [])
     if as_json:
         print_json(arena.to_json())
         return
     click.echo(arena_table(arena))
     count = counted(len(arena.of(arena.strategies[0])), "seed")
-    click.echo(f"\n{count}; {out}/arena.png, {out}/arena.csv, {out}/arena.json")
+    picture = "" if missing else f"{out}/arena.png, "
+    click.echo(f"\n{count}; {picture}{out}/arena.csv, {out}/arena.json")
 
 
 def _seeds(text: str) -> range:

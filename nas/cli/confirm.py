@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
-from nas.cli._options import json_option, print_json, run_argument, seed_option
+from nas.cli._options import json_option, print_json, run_argument, seed_option, tell
 from nas.cli._progress import Live, duration
-from nas.errors import RunError, UsageError
+from nas.errors import InterruptError, UsageError
 from nas.progress import Progress
 from nas.reading import to_json
 from nas.run.confirm import EPOCHS_FACTOR, FULL_EPOCHS_FACTOR, TOP, confirm
@@ -114,10 +114,12 @@ def command(run: Path, as_json: bool, **settings: Any) -> None:
     try:
         confirmation = confirm(Run(run), say=live.lines, watch=watch, **settings)
     except KeyboardInterrupt:
-        raise RunError("interrupted; nothing finished is lost. Go on by the same command") from None
+        raise InterruptError(
+            "interrupted; nothing finished is lost. Go on by the same command"
+        ) from None
     # The run that was opened before knows nothing of what `confirm` has written since.
     fresh = Run(run)
-    fresh.save_reports()
+    tell(fresh.save_reports())
     if as_json:
         print_json({"run": str(run), **document(fresh, confirmation)})
         return

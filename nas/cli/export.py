@@ -16,7 +16,7 @@ from nas.errors import ExistsError, UsageError
 from nas.measure.int8 import CALIBRATION_IMAGES, Quantised, quantise
 from nas.metadata import Metadata
 from nas.model.weights import Weights, read_weights
-from nas.run.network import metadata_of, named_network
+from nas.run.network import metadata_of, named_network, run_and_trial
 
 __all__ = ["command"]
 
@@ -223,11 +223,8 @@ def _before_after(before: float, after: float) -> dict[str, float]:
 
 def default_name(network: str) -> str:
     """Name of the files for a NETWORK: ``runs/fbnet:12`` becomes ``fbnet_12``."""
-    folder, _, trial = network.rpartition(":")
-    if folder and Path(folder).is_dir():
-        stem = f"{Path(folder).name}_{trial}"
-    else:
-        stem = Path(network).name.removesuffix(".json")
+    place, trial = run_and_trial(network)
+    stem = f"{place.name}_{trial}" if trial else place.name.removesuffix(".json")
     text = re.sub(r"\W+", "_", stem, flags=re.ASCII).strip("_")
     # The Python file is imported by this name.
     return text if text.isidentifier() else f"network_{text}".rstrip("_")

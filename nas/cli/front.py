@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from nas.cli._options import json_option, print_json, run_argument
+from nas.cli._options import json_option, print_json, run_argument, tell
 from nas.errors import RunError
 from nas.run.run import Run
 from nas.units import counted
@@ -23,13 +23,14 @@ Examples:
 def command(run: Path, as_json: bool) -> None:
     """Print the front of RUN (default: the newest in ./runs).
 
-    Its front.csv and front.png are written anew.
+    Its front.csv and front.png are written anew, where that is possible.
     """
     opened = Run(run)
     failures = opened.failures_text()
     if not opened.front_trials:
         raise RunError(f"no network of '{run}' has finished{failures}: there is no front yet")
-    opened.save_reports()
+    unwritten = opened.save_reports()
+    tell(unwritten)
     if as_json:
         fronts = {}
         for device, trials in opened.device_fronts().items():
@@ -49,4 +50,5 @@ def command(run: Path, as_json: bool) -> None:
     if opened.race_text():
         click.echo(f"\n{opened.race_text()}")
     sizes = f"{counted(len(opened.trials), 'trial')}, {len(opened.front_trials)} on the front"
-    click.echo(f"\n{sizes}{failures}; {run}/front.png, {run}/front.csv")
+    files = "" if unwritten else f"; {run}/front.png, {run}/front.csv"
+    click.echo(f"\n{sizes}{failures}{files}")

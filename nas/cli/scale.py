@@ -7,9 +7,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from nas.cli._options import groups_option, json_option, print_json, seed_option
+from nas.cli._options import groups_option, json_option, print_json, seed_option, tell
 from nas.cli._progress import Live, duration
-from nas.errors import RunError, UsageError
+from nas.errors import InterruptError, UsageError
 from nas.family import deviations
 from nas.family.fitted import Lead
 from nas.family.steps import TOLERANCE
@@ -187,7 +187,7 @@ def command(network: str, as_json: bool, **given: Any) -> None:
     )
     family = _fitted(base, given, Live(quiet=as_json)) if given["fitted"] else _preset(base, given)
     if out is not None:
-        family.save(out)
+        tell(family.save(out))
     if as_json:
         print_json(family.to_json())
         return
@@ -251,7 +251,9 @@ def _fitted(base: Base, given: Mapping[str, Any], live: Live) -> Family:
             watch=say,
         )
     except KeyboardInterrupt:
-        raise RunError("interrupted; nothing finished is lost. Go on by the same command") from None
+        raise InterruptError(
+            "interrupted; nothing finished is lost. Go on by the same command"
+        ) from None
 
 
 # -- what is shown --------------------------------------------------------------------------------

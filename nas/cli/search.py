@@ -19,7 +19,8 @@ from nas.cli._options import (
     seed_option,
 )
 from nas.cli._progress import Live
-from nas.errors import RunError, UsageError
+from nas.errors import InterruptError, RunError, UsageError
+from nas.files import between_commas
 from nas.record import environment, runfile
 from nas.record.race import last_rules
 from nas.run.bounds import AIMS
@@ -43,7 +44,7 @@ def _names(ctx: click.Context, param: click.Parameter, text: str) -> tuple[str, 
 def _devices(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> tuple[str, ...]:
     """Every name, whether an option of its own or one of several behind commas."""
     names = ",".join(texts)
-    return tuple(names.split(",")) if names else ("pixel1",)
+    return tuple(between_commas(names)) if names else ("pixel1",)
 
 
 def _maxima(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> dict[str, float]:
@@ -370,7 +371,7 @@ def command(
                 preparing=live.prepare,
             )
     except KeyboardInterrupt:
-        raise RunError(
+        raise InterruptError(
             f"interrupted; nothing finished is lost. Go on with: nas search --resume {folder}"
         ) from None
     if not result.run.front_trials:

@@ -15,7 +15,7 @@ from nas.cli._options import groups_option, json_option, print_json, small_image
 from nas.cli._progress import LOG_EVERY_SECONDS, Live, duration
 from nas.data import Dataset, load
 from nas.data.masks import load_masks
-from nas.errors import RunError, UsageError
+from nas.errors import InterruptError, UsageError
 from nas.evaluate.inherit import has_supernet, supernet_weights
 from nas.model.weights import Weights, read_weights
 from nas.progress import Progress
@@ -235,7 +235,9 @@ def command(
             checkpoint_seconds=units.seconds(checkpoint), watch=_Lines(live, training.task.metric)
         )
     except KeyboardInterrupt:
-        raise RunError("interrupted; go on from the last checkpoint by the same command") from None
+        raise InterruptError(
+            "interrupted; go on from the last checkpoint by the same command"
+        ) from None
     if not training.processes.first:
         return
     if as_json:

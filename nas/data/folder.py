@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterator
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,13 @@ import numpy as np
 from nas.data.dataset import Dataset, Labels, Pictures, Sealed
 from nas.data.decode import Seen, decode, frames_lines, gather
 from nas.data.images import Images
-from nas.data.index import COLOUR, SEVERAL, UNREADABLE, Index, make_index, walk
+from nas.data.index import COLOUR, SEVERAL, UNREADABLE, Index, make_index
+from nas.data.names import check_name, class_folders, walk
 from nas.data.pictures import SHOWN, ImageFiles
 from nas.errors import DataError
 from nas.progress import Watch, ignore
 
-__all__ = ["SIZE", "is_image_file", "read"]
+__all__ = ["SIZE", "read"]
 
 SIZE = 64
 
@@ -40,15 +41,17 @@ def read(
         raise DataError(f"no folder {root}")
     parted = (root / "train").is_dir()
     top = root / "train" if parted else root
-    classes = _class_names(top)
+    check_name(root.resolve())
+    classes, remarks = class_folders(top)
     if len(classes) < 2:
         named = ", ".join(classes) or "none"
         raise DataError(
-            f"{top} must hold a sub-folder per class, at least two, not {len(classes)}: {named}"
+            f"{top} must hold a sub-folder per class, at least two, not {len(classes)}: "
+            f"{'; '.join((named, *remarks))}"
         )
     test = root / "test" if parted and (root / "test").is_dir() else None
     if size is not None:
-        return _in_memory(place, top, test, classes, strict, size, value_range)
+        return _in_memory(place, top, test, classes, remarks, strict, size, value_range)
     index, skipped = _readable(top, classes, strict, watch)
     images = _files(index)
 
@@ -69,7 +72,7 @@ def read(
         test_part=None if test is None else Sealed(read_test),
         flip=images.channels == 3,
         note=_sizes_note(images),
-        remarks=tuple(frames_lines(int((index.facts["kind"] & SEVERAL > 0).sum()))),
+        remarks=(*remarks, *frames_lines(int((index.facts["kind"] & SEVERAL > 0).sum()))),
         value_range=value_range,
     )
 
@@ -130,6 +133,7 @@ def _in_memory(
     top: Path,
     test: Path | None,
     classes: tuple[str, ...],
+    remarks: tuple[str, ...],
     strict: bool,
     size: int,
     value_range: tuple[float, float] | None,
@@ -152,7 +156,7 @@ def _in_memory(
         test_part=None if test is None else Sealed(read_test),
         flip=channels == 3,
         note=_note(seen.sizes, size),
-        remarks=tuple(seen.lines()),
+        remarks=(*remarks, *seen.lines()),
         value_range=value_range,
     )
 
@@ -170,33 +174,11 @@ def _note(seen: set[tuple[int, int]], size: int) -> str:
     )
 
 
-def _class_names(top: Path) -> tuple[str, ...]:
-    folders = [path.name for path in top.iterdir() if path.is_dir()]
-    return tuple(sorted(name for name in folders if not name.startswith(".")))
-
-
 def _image_names(top: Path, classes: tuple[str, ...]) -> Iterator[tuple[str, int]]:
     """Each image file, relative to the top, with the index of its class, class by class."""
     for label, name in enumerate(classes):
-        for file in walk(top / name, is_image_name):
+        for file in walk(top / name):
             yield f"{name}/{file}", label
-
-
-def is_image_file(path: Path) -> bool:
-    """Whether a file is an image by its name; what systems leave in folders is none."""
-    return is_image_name(path.name) and path.is_file()
-
-
-def is_image_name(name: str) -> bool:
-    """See `is_image_file`, for a name in a listing of files."""
-    return not name.startswith(".") and Path(name).suffix.lower() in _image_suffixes()
-
-
-@cache
-def _image_suffixes() -> frozenset[str]:
-    from PIL import Image
-
-    return frozenset(Image.registered_extensions())
 
 
 def _part(
@@ -227,7 +209,7 @@ def _read_test(
 
 
 def _check_classes(top: Path, classes: tuple[str, ...]) -> None:
-    foreign = set(_class_names(top)) - set(classes)
+    foreign = set(class_folders(top)[0]) - set(classes)
     if foreign:
         raise DataError(
             f"{top} has classes that training has not: {', '.join(sorted(foreign))[:120]}"

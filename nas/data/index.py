@@ -25,7 +25,7 @@ from nas.errors import DataError
 from nas.files import write_with
 from nas.progress import Pace, Watch, ignore
 
-__all__ = ["COLOUR", "DEEP_GREY", "SEVERAL", "UNREADABLE", "Index", "Names", "make_index", "walk"]
+__all__ = ["COLOUR", "DEEP_GREY", "SEVERAL", "UNREADABLE", "Index", "Names", "make_index"]
 
 # What a file may be, added up.
 COLOUR = 1
@@ -275,13 +275,3 @@ def _range(picture: object) -> tuple[float, float]:
     if not np.isfinite(values).all():
         raise DataError("it holds values that are no numbers")
     return float(values.min()), float(values.max())
-
-
-def walk(top: Path, is_image: Callable[[str], bool]) -> Iterator[str]:
-    """The files below a folder whose names are images', relative to it, in a fixed order."""
-    for folder, folders, files in os.walk(top):
-        folders.sort()
-        place = Path(folder).relative_to(top).as_posix()
-        for name in sorted(files):
-            if is_image(name):
-                yield name if place == "." else f"{place}/{name}"

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from nas.data.dataset import Dataset, Pictures, Sealed
 from nas.data.decode import decode, reading, stacked, upright_size
-from nas.data.folder import is_image_file
 from nas.data.groups import with_groups
 from nas.data.images import Images
+from nas.data.names import check_name, is_image_file
 from nas.data.preprocess import upright
 from nas.errors import DataError, UsageError
 from nas.files import read_text
@@ -73,10 +73,12 @@ def load_masks(
     """
     kind, _, place = spec.partition(":")
     if kind != "folder" or not place:
+        hint = f" Did you mean folder:{spec}?" if Path(spec).is_dir() else ""
         raise UsageError(
-            f"segmentation reads folder:DIR with images/ and masks/, not '{spec[:80]}'"
+            f"segmentation reads folder:DIR with images/ and masks/, not '{spec[:80]}'.{hint}"
         )
     root = Path(place)
+    check_name(root.resolve())
     parted = (root / "train").is_dir()
     test = root / "test"
     top = root / "train" if parted else root
@@ -199,6 +201,7 @@ def _files_by_stem(folder: Path) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if not is_image_file(path):
             continue
+        check_name(path)
         if path.stem in files:
             raise DataError(
                 f"{folder} holds {files[path.stem].name} and {path.name}: image and mask go "

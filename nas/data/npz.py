@@ -22,6 +22,7 @@ from nas.data.dataset import Dataset, Images, Labels, Sealed
 from nas.data.decode import decode, gather
 from nas.data.groups import check_groups, group_numbers
 from nas.errors import DataError
+from nas.files import between_commas
 
 __all__ = ["read"]
 
@@ -32,7 +33,8 @@ Arrays = Mapping[str, Array]
 
 def read(place: str, *, strict: bool) -> Dataset:
     """``FILE`` or ``FILE,TESTFILE``. Raises `DataError`."""
-    path, _, test_path = place.partition(",")
+    path, *more = between_commas(place)
+    test_path = ",".join(more)
     with _open(path) as archive:
         images, labels, kept, skipped = _part(archive, path, strict)
         classes = _classes(archive, path, labels)

@@ -1,6 +1,7 @@
 """A data set by its name on the command line."""
 
 import re
+from pathlib import Path
 
 from nas.data import fashion_mnist, folder, hf, npz
 from nas.data.dataset import LARGEST_SIDE, Dataset
@@ -55,7 +56,7 @@ def _read(spec: str, strict: bool, size: int | None, watch: Watch) -> Dataset:
     if kind == "fashion-mnist":
         return fashion_mnist.read(place or None)
     if kind not in PLACES:
-        raise unknown("data set", spec, SOURCES)
+        raise _unknown(spec)
     if not place:
         raise UsageError(f"data set '{kind}' needs a path: {kind}:{PLACES[kind]}")
     if kind == "npz":
@@ -66,6 +67,18 @@ def _read(spec: str, strict: bool, size: int | None, watch: Watch) -> Dataset:
     if kind == "hf":
         return hf.read(place, strict=strict, size=size or folder.SIZE, value_range=value_range)
     return folder.read(place, strict=strict, size=size, value_range=value_range, watch=watch)
+
+
+def _unknown(spec: str) -> UsageError:
+    """The error for a data set nobody knows; a folder or an archive of that name is suggested."""
+    path = Path(spec)
+    archive = path.suffix == ".npz" and path.is_file()
+    if not (archive or path.is_dir()):
+        return unknown("data set", spec, SOURCES)
+    kind, what = ("npz", "file") if archive else ("folder", "folder")
+    return UsageError(
+        f"no data set named '{spec}'. There is a {what} of that name: did you mean {kind}:{spec}?"
+    )
 
 
 def _options(place: str) -> tuple[str, dict[str, str]]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.benchmarks.arena import Arena, Score
+from nas.report.plots import literal
 from nas.statistics import mean_band
 from nas.units import counted
 
@@ -73,7 +74,7 @@ def arena_figure(arena: Arena) -> "Figure":
     seeds = counted(len(arena.of(arena.strategies[0])), "seed")
     title = f"{arena.name}: mean of {seeds}, 95 % bands"
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
-    return figure
+    return literal(figure)
 
 
 def _draw_curves(axes: "Axes", arena: Arena, column: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from nas.objectives import Objective
 from nas.report.axes import axis_label, robust_range
 from nas.report.page.content import Confirmed
-from nas.report.plots import ACCENT, CONFIRMED, INK, QUIET, blank, columns, dress, place
+from nas.report.plots import ACCENT, CONFIRMED, INK, QUIET, blank, columns, dress, place, literal
 from nas.trial import Trial
 from nas.units import counted
 
@@ -71,7 +71,7 @@ def front_figure(
     (axes if below is None else below).set_xlabel(across_label)
     if complete:
         figure.legend(frameon=False, loc="outside lower center", ncols=2, fontsize=9)
-    return figure
+    return literal(figure)
 
 
 def _bars(

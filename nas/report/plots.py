@@ -1,12 +1,12 @@
 """Pictures, drawn with matplotlib without a display and without global state."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from nas.files import write_with
+from nas.files import one_line, write_with
 from nas.report.axes import axis_label
 from nas.trial import Metrics, Trial
 
@@ -18,9 +18,12 @@ __all__ = [
     "audit_figure",
     "blank",
     "columns",
+    "draw",
     "dress",
+    "escaped",
     "family_figure",
     "fit_figure",
+    "literal",
     "place",
     "save",
 ]
@@ -57,7 +60,7 @@ def audit_figure(
         axis.set_minor_formatter(NullFormatter())
     dress(axes, title, grid=None)
     axes.legend(frameon=False, fontsize=9)
-    return figure
+    return literal(figure)
 
 
 def family_figure(
@@ -100,7 +103,7 @@ def family_figure(
     axes.set_xticks([], minor=True)
     axes.set_xlabel(f"{label}, logarithmic")
     dress(axes, title)
-    return figure
+    return literal(figure)
 
 
 def _draw_front(
@@ -191,10 +194,10 @@ def fit_figure(
         color = QUIET if single else ACCENT
         axes.scatter(own, [-row] * len(own), s=18, color=color, zorder=3)
         axes.scatter([sum(own) / len(own)], [-row], s=160, marker="|", color=color, zorder=4)
-    axes.set_yticks([-row for row in range(len(names))], names, fontsize=8)
+    axes.set_yticks([-row for row in range(len(names))], escaped(names), fontsize=8)
     axes.set_xlabel("accuracy on the selection set; grey: only one of the three grows")
     dress(axes, title, grid="x")
-    return figure
+    return literal(figure)
 
 
 def blank(width: float, height: float) -> "tuple[Figure, Axes]":
@@ -253,6 +256,43 @@ def _short(value: float) -> str:
 def columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
     """Their values across, and upwards."""
     return [x for x, _ in points], [y for _, y in points]
+
+
+def escaped(names: Sequence[str]) -> list[str]:
+    """Names as labels of ticks, in which a dollar sign is one."""
+    return [name.replace("$", r"\$") for name in names]
+
+
+def literal(figure: "Figure") -> "Figure":
+    """The same figure, in which a dollar sign is one: names are the user's, and no formulas.
+
+    Labels of ticks are left, for some of matplotlib's own are formulas; see `escaped`.
+    """
+    from matplotlib.axis import Tick
+    from matplotlib.text import Text
+
+    labels = set()
+    for tick in figure.findobj(Tick):
+        assert isinstance(tick, Tick)
+        labels |= {tick.label1, tick.label2}
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        if text not in labels:
+            text.set_parse_math(False)
+    return figure
+
+
+def draw(make: "Callable[[], Figure]", path: Path) -> str:
+    """Make a picture and write it, or say in a line why there is none; empty if there is one.
+
+    Whatever goes wrong with a picture must not withhold the numbers that it shows.
+    """
+    try:
+        save(make(), path)
+    except Exception as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        return f"no {path.name}: {reason or one_line(error) or type(error).__name__}"
+    return ""
 
 
 def save(figure: "Figure", path: Path) -> None:

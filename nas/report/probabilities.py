@@ -39,7 +39,7 @@ def figure(learned: Learned) -> "Figure":
     top, bottom = picture.subplots(2, 1, height_ratios=(max(2.0, height), 2.0))
     _draw_probabilities(top, learned, names, blocks)
     _draw_figures(bottom, learned)
-    return picture
+    return plots.literal(picture)
 
 
 def _block(learned: Learned, name: str) -> Floats:
@@ -57,7 +57,7 @@ def _draw_probabilities(
     )
     sizes = np.array(list(map(len, blocks)))
     ends = np.cumsum(sizes)
-    top.set_yticks(ends - sizes / 2 - 0.5, names, fontsize=6)
+    top.set_yticks(ends - sizes / 2 - 0.5, plots.escaped(names), fontsize=6)
     for end in ends[:-1]:
         top.axhline(end - 0.5, color="grey", linewidth=0.4)
     places, labels = [], []
@@ -66,7 +66,7 @@ def _draw_probabilities(
         places.append(end - len(block) + likeliest)
         labels.append(f"{learned.options[name][likeliest]}  {block[likeliest, -1]:.2f}")
     named = top.secondary_yaxis("right")
-    named.set_yticks(places, labels)
+    named.set_yticks(places, plots.escaped(labels))
     named.tick_params(labelsize=6, length=0)
     top.set_xticks([])
     window = " to ".join(f"{value:.4g}" for value in learned.window)

@@ -81,8 +81,8 @@ def execute(
         # Before the run is given up: its lock guards this ledger, too.
         timed = _time_front(plan, store.folder, preparing)
     run = Run(store.folder)
-    run.save_reports()
-    return Result(run=run, outcome=outcome, remarks=(*remarks, *plan.evaluator.remarks, *timed))
+    told = (*remarks, *plan.evaluator.remarks, *timed, *run.save_reports())
+    return Result(run=run, outcome=outcome, remarks=told)
 
 
 def check_free(folder: Path) -> None:

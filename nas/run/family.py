@@ -8,6 +8,7 @@ family.save("family")
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from nas.files import make_folder, write_json
 from nas.latency.table import Table
 from nas.progress import ignore
 from nas.report import plots
-from nas.run.network import named_network
+from nas.run.network import named_network, run_and_trial
 from nas.run.run import Run
 from nas.scale import scaled
 from nas.study.trainings import FitWatch
@@ -89,8 +90,8 @@ def open_base(
 
     Raises a `NasError` for what is not there.
     """
-    folder = network.partition(":")[0]
-    run = Run(folder) if Path(folder).is_dir() else None
+    folder, _ = run_and_trial(network)
+    run = Run(folder) if folder.is_dir() else None
     architecture = named_network(network, resolution=resolution, classes=classes)
     tables: tuple[Table, ...] = ()
     if device:
@@ -320,10 +321,11 @@ class Family:
             "note": member.note,
         }
 
-    def save(self, out: str | Path) -> None:
+    def save(self, out: str | Path) -> tuple[str, ...]:
         """Write the members' architectures, ``family.json`` and pictures.
 
-        Files of these names are overwritten. Raises `RunError` for a folder that cannot be made.
+        Files of these names are overwritten. Returns why a picture could not be drawn, a line
+        each. Raises `RunError` for a folder that cannot be made.
         """
         out = Path(out)
         make_folder(out)
@@ -331,10 +333,11 @@ class Family:
             member.network.save(out / f"{member.name}.json")
         # After the members: by this file `check_free` knows a family.
         write_json(out / FILE, self.to_json())
-        plots.save(self.figure(), out / "family.png")
+        remarks = [plots.draw(self.figure, out / "family.png")]
         if self.fit is not None:
-            title = f"candidates at {self.fit.step:g} times its {self.base.unit}"
-            plots.save(self.fit.figure(f"{self.base.name}: {title}"), out / "fit.png")
+            title = f"{self.base.name}: candidates at {self.fit.step:g} times its {self.base.unit}"
+            remarks.append(plots.draw(partial(self.fit.figure, title), out / "fit.png"))
+        return tuple(filter(None, remarks))
 
     def figure(self) -> "Figure":
         """The members' costs beside the front that the base is of, or else their params."""

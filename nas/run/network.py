@@ -17,7 +17,14 @@ from nas.scale import relaxed, scaled
 from nas.space import SearchSpace
 from nas.trial import Genes, Trial
 
-__all__ = ["Placed", "metadata_of", "named_network", "network_maker", "placed_network"]
+__all__ = [
+    "Placed",
+    "metadata_of",
+    "named_network",
+    "network_maker",
+    "placed_network",
+    "run_and_trial",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +89,7 @@ def placed_network(
     The space is its run's, or the one that its paper describes, or the one named ``space``, built
     for the network's own input and classes.
     """
-    folder, number = _run_and_trial(name)
+    folder, number = run_and_trial(name)
     changed = resolution is not None or classes is not None or small_images
     if name not in networks.names() and folder.is_dir() and space is None and not changed:
         run = Run(folder)
@@ -125,19 +132,26 @@ def metadata_of(name: str) -> Metadata:
     """Class names, and of a training also the normalisation, beside NETWORK; empty if not known."""
     if name in networks.names():
         return Metadata()
-    folder, _ = _run_and_trial(name)
+    folder, _ = run_and_trial(name)
     if folder.is_dir():
         return store.read(folder).run_file.metadata
     return read_metadata(name)
 
 
-def _run_and_trial(name: str) -> tuple[Path, str]:
-    folder, _, number = name.partition(":")
+def run_and_trial(name: str) -> tuple[Path, str]:
+    """The folder and the number in ``RUN:TRIAL``; the number is empty for RUN or a file alone.
+
+    Folders may have colons in their names.
+    """
+    whole = Path(name)
+    folder, _, number = name.rpartition(":")
+    if not folder or whole.exists() or not Path(folder).is_dir():
+        return whole, ""
     return Path(folder), number
 
 
 def _stored(name: str) -> Architecture:
-    folder, number = _run_and_trial(name)
+    folder, number = run_and_trial(name)
     if folder.is_dir():
         run = Run(folder)
         return run.network_of(_trial(run, number))

@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 __all__ = ["Run", "load", "newest"]
 
 
+TABLE, PICTURE = "front.csv", "front.png"
+
+
 class Run:
     """A run folder, read afresh when built. It is self-contained: its latency tables lie in it.
 
@@ -560,13 +563,22 @@ class Run:
         """The front as a table for the terminal."""
         return text.front(self.front_networks(), self.devices, self.objectives, self.limits_ms)
 
-    def save_reports(self) -> None:
-        """Write ``front.csv`` and ``front.png`` into the run's folder, if anything has finished."""
+    def save_reports(self) -> tuple[str, ...]:
+        """Write ``front.csv`` and ``front.png`` into the run's folder, if anything has finished.
+
+        Returns what could not be written and why, a line each: a run may lie on a disk that is full
+        or can only be read, and its results are told all the same.
+        """
         # A report says that there were trials, see `nas.record.record.check_kept`.
         if not self.front_trials:
-            return
-        write_text(self.folder / "front.csv", self.front().to_csv(index=False))
-        plots.save(self.figure(), self.folder / "front.png")
+            return ()
+        table = self.front().to_csv(index=False)
+        remarks = [plots.draw(self.figure, self.folder / PICTURE)]
+        try:
+            write_text(self.folder / TABLE, table)
+        except OSError as error:
+            remarks.append(f"no {TABLE}: {error.strerror}")
+        return tuple(filter(None, remarks))
 
     def __repr__(self) -> str:
         sizes = f"{counted(len(self.trials), 'trial')}, {len(self.front_trials)} on the front"

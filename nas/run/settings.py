@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.errors import RunError, UsageError, unknown
+from nas.files import between_commas
 from nas.strategies._warm import AUTO, NONE
 from nas.study.budget import Budget
 
@@ -309,7 +310,7 @@ def _absolute(spec: str) -> str:
     if not colon or kind not in ("folder", "npz", "fashion-mnist"):
         return spec
     parts = []
-    for part in places.split(","):
+    for part in between_commas(places):
         parts.append(part if part.startswith(DATA_OPTIONS) else str(Path(part).resolve()))
     return f"{kind}:{','.join(parts)}"
 

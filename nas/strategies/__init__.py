@@ -16,7 +16,7 @@ from typing import Any
 
 from nas.domain import Domain
 from nas.errors import UsageError, unknown
-from nas.files import one_line
+from nas.files import between_commas, one_line
 from nas.registry import loaders
 from nas.settings import check_kind
 from nas.strategies.base import Strategy
@@ -81,7 +81,7 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
     settings: dict[str, Any] = {}
     if not rest:
         return name, settings
-    for place, pair in enumerate(rest.split(",")):
+    for place, pair in enumerate(between_commas(rest)):
         key, value = _setting(pair, first=place == 0)
         if key in settings:
             raise UsageError(f"'{spec[:80]}' gives {key} twice: keep one")

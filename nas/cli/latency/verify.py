@@ -183,15 +183,16 @@ def _front_genes(folder: Path | None, spaces: Mapping[str, SearchSpace]) -> dict
     )
 
 
-def draw_picture(verdict: Verdict) -> Path:
-    """Draw estimates over measurements beside the table, and return the file."""
+def draw_picture(verdict: Verdict) -> str:
+    """Draw estimates over measurements beside the table; the file, or why there is none."""
     table = verdict.table
     picture = table.path.with_suffix(".verify.png")
     points: dict[str, list[tuple[float, float]]] = {}
     for one, estimate in zip(verdict.held, verdict.estimates, strict=True):
         points.setdefault(one.space, []).append((one.latency_ms, estimate.latency_ms))
-    plots.save(plots.audit_figure(points, title=f"{table.name}: whole networks"), picture)
-    return picture
+    title = f"{table.name}: whole networks"
+    missing = plots.draw(lambda: plots.audit_figure(points, title=title), picture)
+    return missing or str(picture)
 
 
 def _document(verdict: Verdict) -> dict[str, Any]:
