@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from nas.cli._streams import hide_output, secure
 from nas.errors import InterruptError, NasError, unknown
 
 __all__ = ["main"]
@@ -73,6 +74,7 @@ def main() -> None:
 
     Exit codes: 1 for an expected failure, 2 for usage, 130 for an interruption.
     """
+    secure()
     try:
         # Click by itself would exit here, and knows of none of the errors below.
         nas(standalone_mode=False)
@@ -89,12 +91,12 @@ def main() -> None:
         click.echo("nas: interrupted", err=True)
         sys.exit(InterruptError.exit_code)
     except BrokenPipeError:
-        # `nas front RUN | head` has read enough. Closed, stderr hides Python's own complaint when
-        # it flushes stdout at exit.
-        sys.stderr.close()
+        # `nas front RUN | head` has read enough.
+        hide_output()
         sys.exit(0)
     except OSError as error:
         if error.errno not in USERS_ERRORS:
             raise
-        click.echo(f"nas: error: {error.strerror}: {error.filename or 'disk'}", err=True)
+        place = "what is written to" if error.filename is None else error.filename
+        click.echo(f"nas: error: {error.strerror}: {place}", err=True)
         sys.exit(1)
