@@ -4,7 +4,7 @@ Files of tensors are read without ever unpickling code, and written whole or not
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nas.errors import ArchitectureError, RunError, TrainingError
 from nas.files import one_line, write_with
-from nas.model.foreign import translate
+from nas.model.foreign import COUNTER, translate
 from nas.model.network import Network
 from nas.model.rep import FoldedConv, RepConv
 from nas.model.segmenter import Segmenter
@@ -26,6 +26,10 @@ State = Mapping[str, Tensor]
 
 FILE = "weights.pt"
 SHOWN = 3
+SAFETENSORS = ".safetensors"
+PREFIXES = ("module.", "_orig_mod.")
+"""Before the names of networks that were wrapped by DataParallel or AveragedModel, or compiled."""
+AVERAGED = "n_averaged"
 FIRST_BRANCH, FOLDED = "branches.0.conv.weight", "conv.weight"
 SEGMENTER_HEAD = ("high.", "low.")
 
@@ -118,12 +122,16 @@ def read(path: Path) -> dict[str, Any]:
 def read_weights(path: str | Path) -> Weights:
     """The state dict of a file, or of the ``weights.pt`` in a folder.
 
+    A file ``.safetensors`` is read as such. Prefixes of wrappers are taken off the names.
     Nothing but tensors is ever unpickled. Raises `ArchitectureError` if there is no state dict.
     """
     file = _file_of(Path(path))
-    state = _read_state(file)
+    state, prefixes = _without_prefixes(_read_state(file))
+    for name, value in state.items():
+        _check_plain(name, value, file)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:20]
-    return Weights(state=state, file=file, digest=digest)
+    origin = f"prefix {prefixes} taken off its names" if prefixes else ""
+    return Weights(state=state, file=file, digest=digest, origin=origin)
 
 
 def _file_of(path: Path) -> Path:
@@ -141,13 +149,18 @@ def _file_of(path: Path) -> Path:
 
 def _read_state(file: Path) -> State:
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        if file.suffix == SAFETENSORS:
+            from safetensors.torch import load_file
+
+            content = load_file(file)
+        else:
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ArchitectureError(f"cannot read weights {file}: {error.strerror or error}") from None
     except Exception:  # a damaged file makes the restricted unpickler raise anything
         raise ArchitectureError(
             f"{file} is not a file of weights: "
-            "save them with torch.save(network.state_dict(), file)"
+            "save them with torch.save(network.state_dict(), file), or as .safetensors"
         ) from None
     if not _is_state(content):
         raise ArchitectureError(
@@ -155,6 +168,39 @@ def _read_state(file: Path) -> State:
             "checkpoint, or save torch.save(network.state_dict(), file)"
         )
     return {str(name)[:200]: value for name, value in content.items()}
+
+
+def _without_prefixes(state: State) -> tuple[State, str]:
+    """The state dict without what wrappers of a network put before all names, and what that was."""
+    prefixes = ""
+    # An average of weights counts them beside the network that it wraps.
+    inner = {name: value for name, value in state.items() if name != AVERAGED}
+    while inner:
+        prefix = next((prefix for prefix in PREFIXES if all(_starts(prefix, inner))), "")
+        if not prefix:
+            break
+        inner = {name.removeprefix(prefix): value for name, value in inner.items()}
+        prefixes += prefix
+    return (inner, prefixes) if prefixes else (state, "")
+
+
+def _starts(prefix: str, names: Iterable[str]) -> Iterator[bool]:
+    return (name.startswith(prefix) for name in names)
+
+
+def _check_plain(name: str, value: Tensor, file: Path) -> None:
+    """Raise `ArchitectureError` for a tensor that holds its values in no plain way, or none."""
+    kind = ""
+    if value.layout != torch.strided:
+        kind = "sparse: save value.to_dense()"
+    elif value.is_quantized:
+        kind = "quantised: save value.dequantize()"
+    elif value.is_meta:
+        kind = "without values, as torch.device('meta') makes them"
+    elif value.is_complex():
+        kind = "of complex numbers"
+    if kind:
+        raise ArchitectureError(f"tensor {name} in {file} is {kind}")
 
 
 def _is_state(content: object) -> bool:
@@ -176,7 +222,8 @@ def load_weights(
     if not isinstance(weights, Weights):
         weights = read_weights(weights)
     loaded = load(network, weights.state, weights.file, partial=partial)
-    return replace(loaded, origin=weights.origin) if weights.origin else loaded
+    origin = "; ".join(filter(None, (weights.origin, loaded.origin)))
+    return replace(loaded, origin=origin)
 
 
 def load(network: nn.Module, state: State, path: str | Path, *, partial: bool = False) -> Loaded:
@@ -201,6 +248,9 @@ def _compared(network: nn.Module, state: State) -> Loaded:
     own, head = network.state_dict(), _head(network)
     names: dict[str, list[str]] = {"loaded": [], "head": [], "missing": [], "mismatched": []}
     for name, value in own.items():
+        # How many batches a norm has seen is of no use, as its momentum is fixed.
+        if name.endswith(COUNTER) and name not in state:
+            continue
         names[_fate(value, state.get(name), name in head)].append(name)
     unknown = tuple(name for name in state if name not in own)
     return Loaded(
