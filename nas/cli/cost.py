@@ -3,7 +3,7 @@
 import click
 
 from nas import catalog
-from nas.cli._options import in_milliseconds, json_option, print_json, small_images_option
+from nas.cli._options import in_milliseconds, json_option, print_json, small_images_option, tell
 from nas.errors import UsageError
 from nas.family.at_latency import at_latency
 from nas.latency.table import Table
@@ -93,6 +93,8 @@ def command(
             with_resolution=fit_resolution,
         )
         architecture = fit.network
+    for table in tables:
+        tell(table.doubts)
     if as_json:
         found = {} if fit is None else {"width": fit.width}
         print_json(found | costs_json(architecture, tables, confidence))

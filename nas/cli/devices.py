@@ -5,7 +5,7 @@ from itertools import product
 import click
 
 from nas import catalog
-from nas.cli._options import json_option, print_json
+from nas.cli._options import json_option, print_json, tell
 from nas.report.listing import Device, devices_text
 
 __all__ = ["command"]
@@ -35,6 +35,8 @@ def command(names: tuple[str, ...], resolution: int | None, as_json: bool) -> No
     predicted by the device model. With NAMES, print provenance and caveats in full.
     """
     tables = [catalog.device(name) for name in names or catalog.device_names()]
+    for table in tables:
+        tell(table.doubts)
     sizes = RESOLUTIONS if resolution is None else (resolution,)
     spaces = []
     for name, size in product(catalog.space_names(), sizes):

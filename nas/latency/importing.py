@@ -23,7 +23,7 @@ from nas.files import read_text
 from nas.latency.files import LARGEST_FILE_BYTES
 from nas.latency.foreign import Named, is_mobilenet_v3, named_by, recorded_kernel
 from nas.latency.keys import kernel_key, layer_key
-from nas.latency.rows import PLAUSIBLE_MACS_PER_MS, Row
+from nas.latency.rows import LEAST_MACS, ODD, PLAUSIBLE_MACS_PER_MS, Row
 from nas.shape import Kernel
 from nas.sheets import read_sheet
 
@@ -32,10 +32,6 @@ __all__ = ["Imported", "read_foreign"]
 UNITS_MS = {"ms": 1.0, "us": 1e-3, "µs": 1e-3, "s": 1e3}
 PROGRAMS = (".pkl", ".pickle", ".pt", ".pth", ".npy", ".npz", ".joblib")
 """Suffixes of pickles, and of archives that may hold one."""
-ODD = 100.0
-"""A row this many times faster or slower than the file's median is taken for an error."""
-LEAST_MACS = 100_000
-"""Below, a row's time is mostly the cost of a call, and its rate says nothing."""
 
 
 @dataclass(frozen=True)

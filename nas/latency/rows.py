@@ -16,9 +16,12 @@ from nas.sheets import Sheet, SheetRow, read_sheet
 __all__ = [
     "EXTRA",
     "HEADER",
+    "LEAST_MACS",
+    "ODD",
     "PRICED",
     "Row",
     "check_plausible",
+    "implausible",
     "parse_rows",
     "rows_text",
 ]
@@ -34,6 +37,11 @@ PRICED = ("train_ms", "energy_mj")
 """Those of them that are costs of their own."""
 SOURCES = ("measured", "apportioned")
 LARGEST_MS = 1e9
+
+ODD = 100.0
+"""A row this many times faster or slower than the median is taken for an error."""
+LEAST_MACS = 100_000
+"""Below, a row's time is mostly the cost of a call, and its rate says nothing."""
 
 # No device this is for runs the median layer below 0.02 or above 100,000 GMAC/s. Outside, the unit
 # is wrong.
@@ -160,6 +168,25 @@ def check_plausible(path: Path, rows: Mapping[str, Row]) -> None:
             f"table {path}: the median row runs {rate:.3g} macs per ms, "
             f"outside {low:.0e} to {high:.0e}. Are the latencies in {unit} and labelled ms?"
         )
+
+
+def implausible(rows: Mapping[str, Row]) -> list[str]:
+    """What is told of rows whose rate of work is far from the table's, a line each."""
+    heavy = []
+    for key, row in rows.items():
+        layer = layer_from_key(key)
+        if layer is not None and layer.macs >= LEAST_MACS:
+            heavy.append((key, row.latency_ms, layer.macs / row.latency_ms))
+    if not heavy:
+        return []
+    # By the median: a single wrong row must not pass for the rule.
+    middle = statistics.median(rate for _, _, rate in heavy)
+    return [
+        f"{key} in {latency_ms:g} ms is {rate / middle:.2g} times the median rate of work: "
+        "implausible"
+        for key, latency_ms, rate in heavy
+        if not middle / ODD <= rate <= middle * ODD
+    ]
 
 
 def _macs_per_ms(rows: Mapping[str, Row]) -> Iterator[float]:

@@ -19,7 +19,7 @@ from nas.latency.estimate import Estimate
 from nas.latency.files import read_table, table_document
 from nas.latency.info import ColumnInfo, TableInfo
 from nas.latency.keys import as_run, kernel_key, layer_from_key, layer_key
-from nas.latency.rows import PRICED, Row
+from nas.latency.rows import PRICED, Row, implausible
 from nas.shape import Kernel
 
 __all__ = ["Table"]
@@ -68,6 +68,11 @@ class Table:
     def correction(self) -> Correction | None:
         """What `nas latency verify` learnt from whole networks, if it did."""
         return self.info.correction
+
+    @cached_property
+    def doubts(self) -> tuple[str, ...]:
+        """Rows that are implausible, a line each: they are priced as they stand."""
+        return tuple(f"table '{self.name}': {text}" for text in implausible(self.rows))
 
     @property
     def constant_ms(self) -> float:

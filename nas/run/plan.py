@@ -70,6 +70,8 @@ class Plan:
             f"spread     {table.name}: {spread(self.domain, latency_metric(table.name))}"
             for table in self.tables
         ]
+        for table in self.tables:
+            lines += [f"doubt      {doubt}" for doubt in table.doubts]
         lines += self.evaluator.lines()
         lines.append(
             f"strategy   {self.settings.method.strategy}, seed {self.settings.method.seed}"

@@ -10,6 +10,7 @@ from nas.run.plan import plan
 from nas.run.run import Run
 from nas.run.settings import FLAT, Bounds, Crew, Drivers, Method, Problem, Search, Teacher
 from nas.study.budget import Budget
+from nas.study.processes import refuse_unguarded
 from nas.study.study import Watch
 
 __all__ = ["search"]
@@ -112,6 +113,7 @@ def search(
 
     Raises a `NasError` in one line for whatever cannot be: a name, a bound, a data set, a setting.
     """
+    refuse_unguarded()
     # Not left to Python's TypeError: this names the nearest setting.
     for name in misspelt:
         raise unknown("setting", name, (*FLAT, *BESIDE_SETTINGS))

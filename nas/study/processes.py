@@ -8,6 +8,7 @@ with its driver.
 import math
 import os
 import signal
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import connection as pipes
-from multiprocessing import get_context, parent_process
+from multiprocessing import current_process, get_context, parent_process
 from multiprocessing.context import SpawnProcess
 
 from nas.errors import NasError, RunError, UsageError
@@ -23,12 +24,14 @@ from nas.study.evaluator import Evaluator
 from nas.study.workers import Finished, Judge, Measured, Task, measure
 from nas.trial import Metrics
 
-__all__ = ["Processes"]
+__all__ = ["Processes", "refuse_unguarded"]
 
 MOST_LOSSES = 3
 """Workers that one task may cost, or that may die in a row while they start."""
 GRACE_SECONDS = 5.0
 """How long a killed process is waited for."""
+UNGUARDED = 87
+"""Exit code of a worker that only read the script which started it, see `refuse_unguarded`."""
 
 
 # -- what goes through a pipe ---------------------------------------------------------------------
@@ -107,6 +110,7 @@ class Processes:
         ``make`` builds an evaluator in each: a module's function, or a partial of one. A task that
         takes longer than ``timeout_seconds`` fails, and its process is killed.
         """
+        refuse_unguarded()
         if slots < 1 or (timeout_seconds is not None and timeout_seconds <= 0):
             raise UsageError(
                 "workers need a number of at least 1 and a time-out above 0, "
@@ -229,6 +233,8 @@ class Processes:
         return [(task.number, Measured(reason=reason))]
 
     def _count_false_start(self, worker: _Worker, how: str) -> None:
+        if worker.process.exitcode == UNGUARDED:
+            raise _unguarded()
         # One that died idle had started well; that says nothing against the next.
         self._false_starts += not worker.ready
         if self._false_starts >= MOST_LOSSES:
@@ -260,6 +266,24 @@ def _start(make: Callable[[], Evaluator]) -> _Worker:
     process.start()
     theirs.close()  # held open here, their end would never read as closed when the worker dies
     return _Worker(process, ours)
+
+
+def refuse_unguarded() -> None:
+    """End a new worker process that is only reading the script which started it.
+
+    Python reads the script anew in each. One that starts a search as it is read would start
+    processes without end; the driver hears of it by the exit code, and says so.
+    """
+    if getattr(current_process(), "_inheriting", False):
+        raise SystemExit(UNGUARDED)
+
+
+def _unguarded() -> RunError:
+    script = getattr(sys.modules.get("__main__"), "__file__", None) or "the script"
+    return RunError(
+        f"{script} begins a search as it is read, and every worker process reads it: "
+        "put its calls under if __name__ == '__main__':"
+    )
 
 
 def _ending(code: int | None) -> str:
