@@ -58,8 +58,11 @@ def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
             sync(file)  # else a power cut may leave the new name with no content
         temporary.replace(path)
     # Not only errors: an interrupt must not leave the temporary file behind either.
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            # The file that is meant; an error of writing names none.
+            error.filename = str(path)
         raise
     _sync_folder(path.parent)
 

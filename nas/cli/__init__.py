@@ -97,6 +97,7 @@ def main() -> None:
     except OSError as error:
         if error.errno not in USERS_ERRORS:
             raise
-        place = "what is written to" if error.filename is None else error.filename
-        click.echo(f"nas: error: {error.strerror}: {place}", err=True)
+        # An error of writing knows no file, one of opening does.
+        place = "cannot write" if error.filename is None else error.filename
+        click.echo(f"nas: error: {place}: {error.strerror}", err=True)
         sys.exit(1)

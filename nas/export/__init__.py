@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 
-import torch
-
 from nas.arch import Architecture
 from nas.errors import ArchitectureError
 from nas.export.checks import (
@@ -38,7 +36,7 @@ from nas.export.python import python_source
 from nas.export.tflite import tflite_difference, write_tflite
 from nas.export.verification import Job, check
 from nas.metadata import UNKNOWN, Metadata, save_network
-from nas.model.weights import Loaded, Weights, load_weights, read_weights
+from nas.model.weights import Loaded, Weights, load_weights, read_weights, write_tensors
 from nas.networks.archstring import arch_string
 
 __all__ = [
@@ -150,7 +148,7 @@ def _write(product: Product, files: Mapping[str, Path]) -> None:
     if "json" in files:
         _write_json(product, files["json"])
     if "weights" in files:
-        torch.save(product.module.state_dict(), files["weights"])
+        write_tensors(files["weights"], product.module.state_dict())
     if "timm" in files:
         document = arch_string(architecture).to_json()
         files["timm"].write_text(json.dumps(document, indent=1) + "\n")

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nas.errors import ArchitectureError
 from nas.export._fresh import Measured, Request
+from nas.model.weights import write_tensors
 from nas.shape import Shape
 
 __all__ = ["Job", "Verdict", "check", "macs_of", "shake"]
@@ -106,7 +107,7 @@ def _request(job: Job, folder: Path, number: int) -> Request:
 
     def save(name: str, value: object) -> str:
         path = folder / f"{number}.{name}.pt"
-        torch.save(value, path)
+        write_tensors(path, value)
         return str(path)
 
     return {

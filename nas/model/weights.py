@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,17 @@ from nas.model.network import Network
 from nas.model.rep import FoldedConv, RepConv
 from nas.model.segmenter import Segmenter
 
-__all__ = ["Loaded", "State", "Weights", "load", "load_weights", "read", "read_weights", "save"]
+__all__ = [
+    "Loaded",
+    "State",
+    "Weights",
+    "load",
+    "load_weights",
+    "read",
+    "read_weights",
+    "save",
+    "write_tensors",
+]
 
 State = Mapping[str, Tensor]
 """A state dict: tensors by name."""
@@ -94,11 +104,46 @@ def _some(names: Sequence[str]) -> str:
 def save(path: Path, state: Mapping[str, Any]) -> None:
     """Write a file of tensors and plain values, whole or not at all."""
     try:
-        write_with(path, lambda file: torch.save(dict(state), file))
+        write_tensors(path, dict(state))
     except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise RunError(
-            f"cannot write '{path}': {error}. Mend that, then give the same command again"
+            f"cannot write '{path}': {reason}. Mend that, then give the same command again"
         ) from None
+
+
+def write_tensors(path: Path, value: object) -> None:
+    """`torch.save`, whole or not at all. Raises `OSError` if the disk is full."""
+    write_with(path, lambda file: _save_into(file, value))
+
+
+def _save_into(file: BinaryIO, value: object) -> None:
+    watched = _Watched(file)
+    try:
+        torch.save(value, watched)  # type: ignore[arg-type]
+    except RuntimeError:
+        # torch tells of positions in its archive, whatever the disk said.
+        if watched.error is not None:
+            raise watched.error from None
+        raise
+
+
+class _Watched:
+    """A file that remembers why it could not be written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -364,3 +364,29 @@ def test_another_unit_labelled_ms_raises(tmp_path, factor, unit):
         TableError, match=f"the median row runs .* Are the latencies in {unit} and labelled ms?"
     ):
         Table.load(save(tmp_path, rows))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_table_as_a_spreadsheet_saves_it(tmp_path, encoding):
+    plain = Table.load(save(tmp_path))
+    text = plain.path.read_text()
+    lines = [";".join(row) for row in csv.reader(text.splitlines())]
+    german = "\r\n".join(lines).replace("0.5;0.02", "0,5;0,02").replace("1.25;0.1", "1,25;0,1")
+    german = german.replace("0.125", "0,125")
+    plain.path.write_bytes((german + "\r\n").encode(encoding))
+    path = plain.path.with_suffix(".json")
+    path.write_bytes(path.read_bytes().decode().encode(encoding))
+    assert Table.load(plain.path).rows == plain.rows
+
+
+def test_a_row_far_from_the_others_is_told(tmp_path):
+    big = [Layer(Conv(kernel=3, channels=64), Shape(64, size)) for size in (32, 56, 64, 112)]
+    rows = [
+        (layer.op.signature, 64, layer.shape.size, f"{layer.macs / 1e7}", "0", 1, "measured")
+        for layer in big
+    ]
+    assert Table.load(save(tmp_path, rows)).doubts == ()
+    slow = (*rows[2][:3], f"{1000 * float(rows[2][3])}", *rows[2][4:])
+    (doubt,) = Table.load(save(tmp_path, [*rows[:2], slow, rows[3]])).doubts
+    assert "64x64x64" in doubt
+    assert doubt.endswith("is 0.001 times the median rate of work: implausible")

@@ -2,15 +2,16 @@
 
 # ruff: noqa: E402
 import copy
+from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from nas.arch import Architecture, Stage
-from nas.errors import ArchitectureError
+from nas.errors import ArchitectureError, RunError
 from nas.model import build
-from nas.model.weights import load_weights, read_weights
+from nas.model.weights import load_weights, read_weights, save
 from nas.networks import get
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import MBConv
@@ -129,3 +130,18 @@ def test_a_broken_file_of_safetensors_is_one_line(tmp_path, content):
 def test_a_missing_file_is_one_line(tmp_path):
     with pytest.raises(ArchitectureError, match=r"cannot read weights .*w\.safetensors"):
         read_weights(tmp_path / "w.safetensors")
+
+
+def test_a_full_disk_is_called_that(trained, tmp_path, monkeypatch):
+    opened = Path.open
+
+    def full(path, *rest, **more):
+        if path.name.startswith(".w.pt"):
+            opened(path, "w").close()
+            return opened(Path("/dev/full"), "wb", buffering=0)
+        return opened(path, *rest, **more)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(RunError, match=r"cannot write '.*w\.pt': No space left on device\. Mend"):
+        save(tmp_path / "w.pt", trained.state_dict())
+    assert not list(tmp_path.iterdir())
