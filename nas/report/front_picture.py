@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from nas.objectives import Objective
 from nas.report.axes import axis_label, robust_range
 from nas.report.page.content import Confirmed
-from nas.report.plots import ACCENT, CONFIRMED, INK, QUIET, blank, columns, dress, place, literal
+from nas.report.plots import ACCENT, CONFIRMED, INK, QUIET, blank, columns, dress, literal, place
 from nas.trial import Trial
 from nas.units import counted
 

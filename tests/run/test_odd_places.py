@@ -9,6 +9,8 @@ from nas.errors import UsageError
 from nas.files import between_commas
 from nas.objectives import Objective
 from nas.report import plots
+from nas.report.front_picture import front_figure
+from nas.report.page.content import Confirmed
 from nas.run import run as run_module
 from nas.run.network import run_and_trial
 from nas.trial import WARM, Trial
@@ -64,14 +66,14 @@ def test_a_dollar_sign_is_no_formula(tmp_path, title):
     )
 
     def make():
-        return plots.front_figure(
+        return front_figure(
             trials,
             trials,
             objectives,
             title=title,
-            confirmed={trials[1].digest: 0.7},
+            confirmed=[Confirmed(kind="published", name="$_{$", x=1.0, score=0.6, sd=0.1)],
             confirmed_as=title,
-            published={"$_{$": (1.0, 0.6)},
+            verdict=title,
         )
 
     assert plots.draw(make, tmp_path / "front.png") == ""
