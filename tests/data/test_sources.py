@@ -258,6 +258,7 @@ def test_folder_with_a_test_part(tmp_path: Path) -> None:
     opened, labels = load(f"folder:{tmp_path}").open_test_part(tmp_path / "test.jsonl")
     assert (opened.squares(8).shape, labels.tolist()) == ((4, 8, 8, 3), [0, 0, 1, 1])
     (tmp_path / "test" / "bird").mkdir()
+    (tmp_path / "test" / "bird" / "0.png").write_bytes(b"")
     with pytest.raises(DataError, match="has classes that training has not: bird"):
         load(f"folder:{tmp_path}").open_test_part(tmp_path / "test.jsonl")
 
@@ -277,6 +278,7 @@ def test_folder_that_is_no_data_set(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="at least two, not 1: cat"):
         load(f"folder:{tmp_path}")
     (tmp_path / "dog").mkdir()
+    (tmp_path / "dog" / "0.png").write_bytes(b"")
     for path in (tmp_path / "cat").iterdir():
         path.write_bytes(b"")
     with pytest.raises(DataError, match="no readable image"):
