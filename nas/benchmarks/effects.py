@@ -35,8 +35,8 @@ Floats = NDArray[np.float64]
 # Main effects on ImageNet accuracy, in points, of each option over the mean of its choice; a row is
 # a block. Fitted by `experiments/fit_effects.py` to 110 of the 119 networks that Accel-NASBench
 # (Ahmad et al. 2024, https://arxiv.org/abs/2404.08005) trained several times each at a reduced
-# schedule, mostly the mean of two trainings. They explain 88 % of the variance, each network predicted
-# from the others; one training has a standard deviation of .30 points, networks of 3.6.
+# schedule, mostly the mean of two trainings. They explain 88 % of the variance, each network
+# predicted from the others; one training has a standard deviation of .30 points, networks of 3.6.
 IMAGENET = {
     "expand": (
         (1, 4, 6),

@@ -157,7 +157,7 @@ class Pick:
     macs: int
     layers: tuple[LayerTime, ...]
     changes: tuple[Change, ...]
-    """Of one gene that stay inside the run's bounds."""
+    """Of one gene, inside the run's bounds or not."""
     genes: Mapping[str, str]
     """Label of the chosen option by gene."""
 
