@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from nas.data.dataset import Dataset, Labels, Pictures, Sealed
 from nas.data.decode import Seen, decode, frames_lines, gather
 from nas.data.images import Images
 from nas.data.index import COLOUR, SEVERAL, UNREADABLE, Index, make_index
-from nas.data.names import check_name, class_folders, walk
+from nas.data.names import check_name, class_folders, others_text, walk
 from nas.data.pictures import SHOWN, ImageFiles
 from nas.errors import DataError
 from nas.progress import Watch, ignore
@@ -42,23 +41,25 @@ def read(
     parted = (root / "train").is_dir()
     top = root / "train" if parted else root
     check_name(root.resolve())
-    classes, remarks = class_folders(top)
+    others: list[str] = []
+    classes, remarks = class_folders(top, others)
     if len(classes) < 2:
         named = ", ".join(classes) or "none"
+        remarks += _left_out(others)
         raise DataError(
             f"{top} must hold a sub-folder per class, at least two, not {len(classes)}: "
             f"{'; '.join((named, *remarks))}"
         )
     test = root / "test" if parted and (root / "test").is_dir() else None
     if size is not None:
-        return _in_memory(place, top, test, classes, remarks, strict, size, value_range)
-    index, skipped = _readable(top, classes, strict, watch)
+        return _in_memory(place, top, test, classes, remarks, strict, size, value_range, others)
+    index, skipped = _readable(top, classes, strict, watch, others)
     images = _files(index)
 
     def read_test() -> tuple[Pictures, Labels]:
         assert test is not None
         _check_classes(test, classes)
-        found, _ = _readable(test, classes, strict, ignore)
+        found, _ = _readable(test, classes, strict, ignore, [])
         files = dataclasses.replace(_files(found), channels=images.channels, whole=images.whole)
         return files, found.labels
 
@@ -72,16 +73,30 @@ def read(
         test_part=None if test is None else Sealed(read_test),
         flip=images.channels == 3,
         note=_sizes_note(images),
-        remarks=(*remarks, *frames_lines(int((index.facts["kind"] & SEVERAL > 0).sum()))),
+        remarks=(
+            *remarks,
+            *_left_out(others),
+            *frames_lines(int((index.facts["kind"] & SEVERAL > 0).sum())),
+        ),
         value_range=value_range,
     )
 
 
+def _left_out(others: list[str]) -> tuple[str, ...]:
+    """A line about pictures of kinds that cannot be read here, if there are any."""
+    if not others:
+        return ()
+    return (f"{others_text(others)}, left out: convert to JPEG or PNG",)
+
+
 def _readable(
-    top: Path, classes: tuple[str, ...], strict: bool, watch: Watch
+    top: Path, classes: tuple[str, ...], strict: bool, watch: Watch, others: list[str]
 ) -> tuple[Index, tuple[str, ...]]:
-    """The index of the images that can be read, and the names of the others."""
-    files = list(_image_names(top, classes))
+    """The index of the images that can be read, and the names of those that are broken.
+
+    ``others`` gets the names of pictures of kinds that cannot be read here.
+    """
+    files = _image_names(top, classes, strict, others)
     index = make_index(top, files, watch=watch, every=strict)
     broken = (index.facts["kind"] & UNREADABLE) > 0
     skipped = tuple(index.names.at(np.flatnonzero(broken)))
@@ -137,9 +152,10 @@ def _in_memory(
     strict: bool,
     size: int,
     value_range: tuple[float, float] | None,
+    others: list[str],
 ) -> Dataset:
     seen = Seen()
-    images, labels, names, skipped = _part(top, classes, strict, size, seen)
+    images, labels, names, skipped = _part(top, classes, strict, size, seen, others)
     channels = images.shape[3]
 
     def read_test() -> tuple[Images, Labels]:
@@ -156,7 +172,7 @@ def _in_memory(
         test_part=None if test is None else Sealed(read_test),
         flip=channels == 3,
         note=_note(seen.sizes, size),
-        remarks=(*remarks, *seen.lines()),
+        remarks=(*remarks, *_left_out(others), *seen.lines()),
         value_range=value_range,
     )
 
@@ -174,17 +190,34 @@ def _note(seen: set[tuple[int, int]], size: int) -> str:
     )
 
 
-def _image_names(top: Path, classes: tuple[str, ...]) -> Iterator[tuple[str, int]]:
-    """Each image file, relative to the top, with the index of its class, class by class."""
+def _image_names(
+    top: Path, classes: tuple[str, ...], strict: bool, others: list[str]
+) -> list[tuple[str, int]]:
+    """Each image file, relative to the top, with the index of its class, class by class.
+
+    ``others``: see `_readable`; with ``strict`` they raise `DataError`.
+    """
+    files = []
     for label, name in enumerate(classes):
-        for file in walk(top / name):
-            yield f"{name}/{file}", label
+        found: list[str] = []
+        files += [(f"{name}/{file}", label) for file in walk(top / name, found)]
+        others += [f"{name}/{file}" for file in found]
+    if others and strict:
+        raise DataError(
+            f"{top}: {others_text(others)}. Convert to JPEG or PNG, or leave out --strict to skip"
+        )
+    return files
 
 
 def _part(
-    top: Path, classes: tuple[str, ...], strict: bool, size: int, seen: Seen
+    top: Path,
+    classes: tuple[str, ...],
+    strict: bool,
+    size: int,
+    seen: Seen,
+    others: list[str],
 ) -> tuple[Images, Labels, tuple[str, ...], tuple[str, ...]]:
-    files = list(_image_names(top, classes))
+    files = _image_names(top, classes, strict, others)
     names = [name for name, _ in files]
     named = ((name, top / name) for name in names)
     images, kept, skipped = gather(
@@ -202,7 +235,7 @@ def _read_test(
     top: Path, classes: tuple[str, ...], strict: bool, size: int, channels: int
 ) -> tuple[Images, Labels]:
     _check_classes(top, classes)
-    images, labels, _, _ = _part(top, classes, strict, size, Seen())
+    images, labels, _, _ = _part(top, classes, strict, size, Seen(), [])
     if images.shape[3] < channels:
         images = np.repeat(images, channels, axis=3)
     return images, labels

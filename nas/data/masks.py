@@ -15,7 +15,7 @@ from nas.data.dataset import Dataset, Pictures, Sealed
 from nas.data.decode import decode, reading, stacked, upright_size
 from nas.data.groups import with_groups
 from nas.data.images import Images
-from nas.data.names import check_name, is_image_file
+from nas.data.names import check_name, is_image_file, is_other_picture, others_text
 from nas.data.preprocess import upright
 from nas.errors import DataError, UsageError
 from nas.files import read_text
@@ -94,7 +94,11 @@ def load_masks(
         if parted and test.is_dir()
         else None,
         flip=True,
-        remarks=tuple(filter(None, (_left_out(empty), _unseen(classes, labels)))),
+        remarks=tuple(
+            filter(
+                None, (_others(top).removeprefix("; "), _left_out(empty), _unseen(classes, labels))
+            )
+        ),
     )
     _check_several(top, dataset, by_value=values is not None)
     return dataset if groups is None else with_groups(dataset, groups)
@@ -182,14 +186,26 @@ def _paired_files(top: Path) -> list[tuple[Path, Path]]:
     """Each image with its mask, by name. Raises `DataError` for one that stands alone."""
     images, masks = _files_by_stem(top / "images"), _files_by_stem(top / "masks")
     lonely = sorted(images.keys() ^ masks.keys())
+    others = _others(top)
     if lonely:
         raise DataError(
             f"{top}: every image needs a mask of its name; "
-            f"{len(lonely)} stand alone, such as {lonely[0]}"
+            f"{len(lonely)} stand alone, such as {lonely[0]}{others}"
         )
     if not images:
-        raise DataError(f"{top / 'images'} holds no image")
+        raise DataError(f"{top / 'images'} holds no image{others}")
     return [(images[stem], masks[stem]) for stem in images]
+
+
+def _others(top: Path) -> str:
+    """What is to be said of pictures that cannot be read here, as the end of a line."""
+    names = [
+        f"{part}/{path.name}"
+        for part in ("images", "masks")
+        for path in sorted((top / part).iterdir())
+        if is_other_picture(path.name)
+    ]
+    return f"; {others_text(names)}: convert to PNG" if names else ""
 
 
 def _files_by_stem(folder: Path) -> dict[str, Path]:

@@ -1,23 +1,40 @@
 """Names in folders of images: which are classes, which are images, and which are neither."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
 from nas.errors import DataError
+from nas.units import counted
 
-__all__ = ["check_name", "class_folders", "is_image_file", "is_image_name", "walk"]
+__all__ = [
+    "check_name",
+    "class_folders",
+    "is_image_file",
+    "is_image_name",
+    "is_other_picture",
+    "others_text",
+    "walk",
+]
 
 LEFT_BEHIND = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 """Folders that archives and systems leave in others."""
 SHOWN = 3
+PHONES = (".heic", ".heif", ".hif", ".avif", ".avifs", ".jxl", ".jxr")
+CAMERAS = (".raw", ".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2")
+PROGRAMS = (".dcm", ".djvu", ".exr", ".hdr", ".svg", ".svgz", ".pdf", ".psb", ".xcf")
+OTHER_PICTURES = frozenset((*PHONES, *CAMERAS, *PROGRAMS))
+"""Suffixes of pictures that Pillow reads in part, by its version, or not at all."""
 
 
-def class_folders(top: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def class_folders(
+    top: Path, others: list[str] | None = None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of the sub-folders with an image, sorted, and what is to be said of the others.
 
-    Raises `DataError` for a folder that cannot be read, and for a name that is no text.
+    ``others`` gets the pictures of sub-folders without an image that cannot be read here. Raises
+    `DataError` for a folder that cannot be read, and for a name that is no text.
     """
     try:
         folders = sorted(
@@ -27,7 +44,13 @@ def class_folders(top: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
         raise DataError(f"cannot read {top}: {error.strerror}") from None
     for path in folders:
         check_name(path)
-    empty = [path.name for path in folders if not _holds_an_image(path)]
+    empty = []
+    for path in folders:
+        found: list[str] = []
+        if next(walk(path, found), None) is None:
+            empty.append(path.name)
+            if others is not None:
+                others += [f"{path.name}/{name}" for name in found]
     names = tuple(path.name for path in folders if path.name not in empty)
     if not empty:
         return names, ()
@@ -41,23 +64,23 @@ def _is_a_systems(name: str) -> bool:
     return name.startswith(".") or name in LEFT_BEHIND
 
 
-def _holds_an_image(folder: Path) -> bool:
-    return next(walk(folder), None) is not None
-
-
-def walk(top: Path) -> Iterator[str]:
+def walk(top: Path, others: list[str] | None = None) -> Iterator[str]:
     """The images below a folder, by their names, relative to it, in a fixed order.
 
-    Raises `DataError` for a name that is no text.
+    ``others`` gets the names of pictures that cannot be read here. Raises `DataError`
+    for a name that is no text.
     """
     for folder, folders, files in os.walk(top):
         folders[:] = sorted(name for name in folders if not _is_a_systems(name))
         place = Path(folder).relative_to(top).as_posix()
         for name in sorted(files):
+            path = name if place == "." else f"{place}/{name}"
             if is_image_name(name):
-                path = name if place == "." else f"{place}/{name}"
                 check_name(path)
                 yield path
+            elif others is not None and is_other_picture(name):
+                check_name(path)
+                others.append(path)
 
 
 def is_image_file(path: Path) -> bool:
@@ -70,11 +93,34 @@ def is_image_name(name: str) -> bool:
     return not name.startswith(".") and Path(name).suffix.lower() in _image_suffixes()
 
 
+def is_other_picture(name: str) -> bool:
+    """Whether a file is a picture by its name, of a kind that cannot be read here."""
+    suffix = Path(name).suffix.lower()
+    return not name.startswith(".") and suffix in OTHER_PICTURES - _image_suffixes()
+
+
+def others_text(others: Sequence[str]) -> str:
+    """For people, pictures that cannot be read here: how many, of which kinds, one by name."""
+    kinds = sorted({Path(name).suffix.lower() for name in others})
+    kind = "a kind" if len(kinds) == 1 else "kinds"
+    files = counted(len(others), "file")
+    return f"{files} of {kind} that cannot be read here ({', '.join(kinds)}), such as {others[0]}"
+
+
 @cache
 def _image_suffixes() -> frozenset[str]:
+    """Those that this Pillow can open."""
     from PIL import Image
 
-    return frozenset(Image.registered_extensions())
+    kinds = Image.registered_extensions()
+    return frozenset(suffix for suffix, kind in kinds.items() if _opens(kind))
+
+
+def _opens(kind: str) -> bool:
+    from PIL import Image
+
+    # MPO, several JPEG pictures in one file, is opened as JPEG.
+    return kind in Image.OPEN or kind == "MPO"
 
 
 def check_name(path: Path | str) -> None:

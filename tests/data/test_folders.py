@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nas.data import load
+from nas.data import load, split
 from nas.data.masks import load_masks
+from nas.data.names import is_image_name, is_other_picture
 from nas.errors import DataError, UsageError
 
 
@@ -82,3 +83,57 @@ def test_paths_may_hold_commas_and_colons(tmp_path):
     assert len(both.open_test_part(tmp_path / "test.jsonl")[1]) == 12
     root = photos(tmp_path / "x,y:z")
     assert load(f"folder:{root},size=8").images.shape == (10, 8, 8, 3)
+
+
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+
+
+def test_pictures_of_kinds_that_cannot_be_read_are_told(tmp_path):
+    root = photos(tmp_path / "photos")
+    for name in ("cat/a.HEIC", "cat/deep.jxl", "phone/b.heic", "cat/._c.heic", "cat/notes.txt"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(HEIC)
+    told = (
+        "3 files of kinds that cannot be read here (.heic, .jxl), such as phone/b.heic, left out: "
+        "convert to JPEG or PNG"
+    )
+    data = load(f"folder:{root}")
+    assert told in data.remarks
+    assert "a folder without images is no class: phone" in data.remarks
+    assert any(told in line for line in split(data).lines())
+    assert told in load(f"folder:{root},size=8").remarks
+    for spec in (f"folder:{root}", f"folder:{root},size=8"):
+        with pytest.raises(DataError, match=r"such as phone/b.heic. Convert .* leave out --strict"):
+            load(spec, strict=True)
+
+
+def test_a_folder_of_such_pictures_alone_says_so(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.heic").write_bytes(HEIC)
+    with pytest.raises(DataError, match=r"not 0: none; .* 2 files of a kind .* \(\.heic\)"):
+        load(f"folder:{tmp_path}")
+
+
+def test_such_pictures_among_masks_are_told(tmp_path):
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+        for index in range(2):
+            halves = np.repeat(np.array([[0, 1]], np.uint8), 4, axis=0)
+            Image.fromarray(halves).save(tmp_path / name / f"{index}.png")
+    (tmp_path / "images" / "2.heic").write_bytes(HEIC)
+    remarks = load_masks(f"folder:{tmp_path}", size=8).remarks
+    assert "1 file of a kind that cannot be read here (.heic), such as images/2.heic" in remarks[0]
+    Image.fromarray(halves).save(tmp_path / "masks" / "2.png")
+    with pytest.raises(DataError, match=r"1 stand alone, such as 2; 1 file .* \(\.heic\)"):
+        load_masks(f"folder:{tmp_path}")
+
+
+def test_what_this_pillow_reads_is_no_such_picture():
+    Image.init()
+    for suffix, kind in Image.registered_extensions().items():
+        if kind in Image.OPEN:
+            assert is_image_name(f"a{suffix}")
+            assert not is_other_picture(f"a{suffix}")
+    assert is_image_name("a.mpo")
+    assert is_other_picture("a.pdf")
