@@ -1,5 +1,6 @@
 """Where a long job stands, and how long it will still take."""
 
+from nas.cli._progress import Live
 from nas.progress import Pace, Progress
 
 
@@ -30,3 +31,19 @@ def test_no_time_is_left_at_the_end():
     pace = Pace("row", 2, clock=clock)
     clock.now += 3
     assert pace.at(2, figures={"loss": 0.5}).eta_seconds == 0.0
+
+
+def test_reading_that_takes_long_is_told_with_the_time_left(capsys):
+    clock = Clock()
+    pace, live = Pace("index", 1000, clock=clock), Live()
+    clock.now += 1
+    live.read(pace.at(100))
+    assert capsys.readouterr().err == ""
+    clock.now += 2
+    live.read(pace.at(300))
+    live.read(pace.at(400))
+    assert capsys.readouterr().err == "index 300/1000  7 s left\n"
+    live.read(pace.at(1000))
+    assert capsys.readouterr().err == "index 1000/1000  0 s left\n"
+    Live(quiet=True).read(pace.at(300))
+    assert capsys.readouterr().err == ""

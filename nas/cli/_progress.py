@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["LOG_EVERY_SECONDS", "Live", "duration"]
 
 LOG_EVERY_SECONDS = 10.0
+SOON_SECONDS = 2.0
+"""Of what ends sooner, nothing is said."""
 
 
 def duration(seconds: float) -> str:
@@ -72,6 +74,11 @@ class Live:
     def prepare(self, progress: Progress[object]) -> None:
         """Show where the work before the first trial stands."""
         self._show(progress, _preparing_text(progress), progress.what)
+
+    def read(self, progress: Progress[object]) -> None:
+        """Show where the reading of data stands, if it takes long; before the context."""
+        if progress.seconds > SOON_SECONDS:
+            self._show(progress, _preparing_text(progress).lstrip(), progress.what)
 
     def step(self, text: str) -> None:
         """Say where other work stands, in a line of its own."""

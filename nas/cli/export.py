@@ -11,6 +11,7 @@ from nas import export
 from nas.arch import Architecture
 from nas.backbone import backbone
 from nas.cli._options import json_option, print_json, small_images_option
+from nas.cli._progress import Live
 from nas.data import Dataset, load
 from nas.errors import ExistsError, UsageError
 from nas.measure.int8 import CALIBRATION_IMAGES, Quantised, quantise
@@ -119,7 +120,7 @@ def command(
     name = default_name(network) if name is None else name
     dataset = None
     if int8:
-        dataset = _calibration(calibrate, weights, formats, features)
+        dataset = _calibration(calibrate, weights, formats, features, Live(quiet=as_json))
     elif calibrate is not None or score_test:
         raise UsageError("--calibrate and --score-test have a meaning only with --int8")
     parameters = None if weights is None else read_weights(weights)
@@ -181,7 +182,11 @@ def _metadata(network: str, weights: Weights | None) -> Metadata:
 
 
 def _calibration(
-    calibrate: str | None, weights: Path | None, formats: list[str], features: bool
+    calibrate: str | None,
+    weights: Path | None,
+    formats: list[str],
+    features: bool,
+    live: Live,
 ) -> Dataset:
     """The data set of --calibrate."""
     if features:
@@ -197,7 +202,7 @@ def _calibration(
         )
     if "onnx" not in formats:
         raise UsageError("--int8 quantises the ONNX file: put onnx into --to")
-    return load(calibrate)
+    return load(calibrate, watch=live.read)
 
 
 def _int8_document(quantised: Quantised) -> dict[str, Any]:

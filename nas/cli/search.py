@@ -354,7 +354,7 @@ def command(
             # Before the data is read, which may take minutes.
             check_free(out)
     live = Live(quiet=as_json)
-    ready = plan(search)
+    ready = plan(search, live.read)
     folder = resume or out or ready.default_folder()
     # Told and not refused: a run may go on elsewhere, but then equal bits are not promised.
     changes = [] if resume is None else environment.changes(runfile.read(resume).environment)

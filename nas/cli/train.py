@@ -210,7 +210,9 @@ def command(
     architecture = named_network(network, resolution=size, small_images=small_images)
     values = _mask_values(task, given["mask_values"])
     size = chosen.resolution or architecture.input.size
-    dataset = _data(task, data, strict, groups, size, values)
+    # Under torchrun every process runs this command, and one of them speaks.
+    live = Live(quiet=as_json or os.environ.get("RANK", "0") != "0")
+    dataset = _data(task, data, strict, groups, size, values, live)
     training = FullTraining(
         architecture,
         dataset,
@@ -223,8 +225,6 @@ def command(
         tensorboard=tensorboard,
         data_workers=data_workers,
     )
-    # Under torchrun every process runs this command, and one of them speaks.
-    live = Live(quiet=as_json or not training.processes.first)
     live.lines(training.lines())
     if show_batch is not None:
         count = training.show_batch(show_batch)
@@ -293,9 +293,10 @@ def _data(
     groups: str | None,
     size: int,
     mask_values: tuple[int, ...] | None,
+    live: Live,
 ) -> Dataset:
     if task == "classification":
-        return load(data, strict=strict, groups=groups)
+        return load(data, strict=strict, groups=groups, watch=live.read)
     return load_masks(data, size=size, groups=groups, values=mask_values)
 
 

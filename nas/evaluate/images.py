@@ -13,6 +13,7 @@ from nas.data import Dataset, Splits, Statistics, load, statistics, tensors
 from nas.data.pictures import ImageFiles
 from nas.evaluate.proxy import VERSION, Proxy, slim
 from nas.objectives import SEARCH
+from nas.progress import Watch, ignore
 from nas.study.evaluator import Evaluator
 from nas.trial import Metrics
 from nas.units import counted
@@ -23,9 +24,11 @@ __all__ = ["ImageEvaluator", "best_device", "describe_data", "open_data", "searc
 DESCRIBED_SETS = ("weights", "search", "selection")
 
 
-def open_data(spec: str, *, strict: bool = False, groups: str | None = None) -> Dataset:
+def open_data(
+    spec: str, *, strict: bool = False, groups: str | None = None, watch: Watch = ignore
+) -> Dataset:
     """See `nas.data.load`."""
-    return load(spec, strict=strict, groups=groups)
+    return load(spec, strict=strict, groups=groups, watch=watch)
 
 
 def best_device() -> str:

@@ -3,6 +3,7 @@
 from nas import catalog, strategies
 from nas.errors import UsageError
 from nas.objectives import QUALITY, UNTRAINED, Objectives
+from nas.progress import Watch, ignore
 from nas.run.settings import Search, Teacher
 from nas.study.evaluator import Data, Evaluator, EvaluatorKind
 
@@ -15,10 +16,10 @@ def evaluator_of(settings: Search) -> Evaluator:
     return make_evaluator(kind, open_data(kind, settings), settings)
 
 
-def open_data(kind: EvaluatorKind, settings: Search) -> Data:
-    """The data set, split. Raises `DataError` for one that cannot be read."""
+def open_data(kind: EvaluatorKind, settings: Search, watch: Watch = ignore) -> Data:
+    """The data set. ``watch`` follows its reading. Raises `DataError` if it cannot be read."""
     problem = settings.problem
-    return kind.open_data(problem.data, strict=problem.strict, groups=problem.groups)
+    return kind.open_data(problem.data, strict=problem.strict, groups=problem.groups, watch=watch)
 
 
 def make_evaluator(kind: EvaluatorKind, data: Data, settings: Search) -> Evaluator:

@@ -12,6 +12,7 @@ from nas.domain import Bound, Domain
 from nas.errors import UsageError
 from nas.latency.table import Table
 from nas.objectives import QUALITY, Objectives, Reward, parse_objectives
+from nas.progress import Watch, ignore
 from nas.record.identity import Identity, SpaceArguments, identity, versions
 from nas.report.text import shown_share, spread
 from nas.run.bounds import aimed_domain, full_metric, latency_margins
@@ -120,8 +121,8 @@ class Plan:
         return Path("runs") / f"{self.space.name}-{self.tables[0].name}-{now}"
 
 
-def plan(settings: Search) -> Plan:
-    """Make a search ready.
+def plan(settings: Search, watch: Watch = ignore) -> Plan:
+    """Make a search ready. ``watch`` follows the reading of the data.
 
     Raises a `NasError` in one line for whatever cannot be: a name, a bound, a data set, a setting.
     """
@@ -137,7 +138,7 @@ def plan(settings: Search) -> Plan:
     if racing is not None:
         _check_alone(settings)
     # Before the space, which takes its classes and channels from the data.
-    data = open_data(kind, settings)
+    data = open_data(kind, settings, watch)
     arguments = _space_arguments(problem, data)
     space = _space(arguments)
     margins = latency_margins(space, tables, settings.bounds)

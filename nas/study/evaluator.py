@@ -125,8 +125,10 @@ class Data(Protocol):
 class OpenData(Protocol):
     """Opens the data set of ``--data``; raises `DataError` for one that cannot be read."""
 
-    def __call__(self, spec: str, *, strict: bool = False, groups: str | None = None) -> Data:
-        """``strict``: images that cannot be read raise; ``groups``: see `nas.data.load`."""
+    def __call__(
+        self, spec: str, *, strict: bool = False, groups: str | None = None, watch: Watch = ignore
+    ) -> Data:
+        """``strict``: images that cannot be read raise; the others: see `nas.data.load`."""
 
 
 @dataclass(frozen=True, kw_only=True)
