@@ -20,7 +20,7 @@ from nas.metadata import Metadata, read_metadata
 from nas.model import build
 from nas.model.weights import load_weights, read, read_weights
 
-__all__ = ["Predictor", "image_tensor", "predictor"]
+__all__ = ["Predictor", "image_tensor", "metadata_of_onnx", "predictor"]
 
 KEYS = ("classes", "mean", "std", "preprocessing")
 
@@ -58,7 +58,7 @@ def predictor(path: Path) -> Predictor:
         )
     if path.suffix == ".onnx":
         network = OnnxNetwork(path)
-        return _by_metadata(network, _of_properties(network), path)
+        return _by_metadata(network, metadata_of_onnx(network), path)
     if path.suffix == ".py":
         return _of_python(path)
     raise UsageError(f"{path} is no exported network: give a .onnx or .py file, or a folder")
@@ -89,8 +89,8 @@ def _by_metadata(network: nn.Module, metadata: Metadata, path: Path) -> Predicto
     )
 
 
-def _of_properties(network: OnnxNetwork) -> Metadata:
-    """What an ONNX file says of itself."""
+def metadata_of_onnx(network: OnnxNetwork) -> Metadata:
+    """What an ONNX file says of itself. Raises `ArchitectureError`."""
     properties = network.session.get_modelmeta().custom_metadata_map
     document = {}
     for key in KEYS:

@@ -1,19 +1,22 @@
 """What int8 costs and gains: accuracy and latency of an ONNX file before and after quantisation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from nas.data import Dataset, LazyTensors, Splits, split, statistics
+from nas.data import Dataset, LazyTensors, Splits, Statistics, split, statistics
 from nas.data.dataset import Pictures
+from nas.data.pictures import ImageFiles
 from nas.errors import DataError
 from nas.export.int8 import OnnxNetwork, write_int8
+from nas.export.predict import metadata_of_onnx
 from nas.export.verification import Job, check
 from nas.measure.runners import OnnxRuntime
 from nas.measure.timing import Subject, Timing, measure
+from nas.metadata import Metadata
 from nas.record import ledger
 from nas.shape import Shape
 from nas.train import score
@@ -73,17 +76,21 @@ def quantise(
 ) -> Quantised:
     """Write ``target``, the int8 form of an ONNX file, and say what that does.
 
-    It is calibrated with the first ``images`` of the *weights* set, as `nas train` splits and
-    normalises it, and scored on *selection*; on *test* only if ``test`` asks for it, which is
+    It is calibrated with the first ``images`` of the *weights* set, as `nas train` splits it, and
+    scored on *selection*; on *test* only if ``test`` asks for it, which is
     counted in ``test.jsonl`` beside the file. Both files are timed beside each other for about
     ``seconds`` each. The file is verified in an interpreter without the toolkit. Raises `NasError`.
     """
     model, target = Path(model), Path(target)
     before = OnnxNetwork(model)
     _check_fits(before, dataset, model)
+    metadata = metadata_of_onnx(before)
+    how = metadata.preprocessing
+    if how is not None and how.low < how.high:
+        dataset = replace(dataset, value_range=(how.low, how.high))
     splits = split(dataset)
     dataset = splits.dataset
-    source = _Source(dataset, splits, before.shape[1])
+    source = _Source(splits, before.shape[1], metadata)
     calibration = source.of(dataset.images, splits.weights[:images])
     write_int8(model, calibration[torch.arange(len(calibration))], target)
     after = OnnxNetwork(target)
@@ -114,14 +121,28 @@ def quantise(
 
 
 class _Source:
-    """Images of a data set as the network takes them."""
+    """Images of a data set as the network takes them: by what its file says, else by the data."""
 
-    def __init__(self, dataset: Dataset, splits: Splits, size: int) -> None:
-        self.statistics = statistics(dataset.images[splits.weights])
+    def __init__(self, splits: Splits, size: int, metadata: Metadata) -> None:
+        self.how = metadata.preprocessing
         self.size = size
+        if metadata.mean:
+            # Other images than those of its training have another mean.
+            self.statistics = Statistics(metadata.mean, metadata.std)
+        else:
+            self.statistics = statistics(splits.dataset.images[splits.weights])
 
     def of(self, images: Pictures, chosen: np.ndarray) -> LazyTensors:
-        return LazyTensors(images, chosen, self.statistics, self.size, torch.device("cpu"))
+        shown = self._as_trained(images)
+        return LazyTensors(shown, chosen, self.statistics, self.size, torch.device("cpu"))
+
+    def _as_trained(self, images: Pictures) -> Pictures:
+        """Files cut as those of the training were, which arrays of pixels never are."""
+        how = self.how
+        if how is None or not how.resize or not isinstance(images, ImageFiles):
+            return images
+        deep = (how.low, how.high) if how.low < how.high else None
+        return replace(images, whole=how.resize == how.size, value_range=deep)
 
     def accuracy(
         self, net: OnnxNetwork, images: Pictures, labels: np.ndarray, chosen: np.ndarray

@@ -7,14 +7,18 @@ import onnx
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 
 from nas.arch import Architecture, Stage
 from nas.cli.export import command
-from nas.data import Splits, load
+from nas.data import Splits, load, split
 from nas.errors import ArchitectureError, DataError, ExistsError, UsageError
 from nas.export.int8 import OnnxNetwork
 from nas.export.onnx import write_onnx
+from nas.export.predict import image_tensor
+from nas.measure import int8
 from nas.measure.int8 import quantise
+from nas.metadata import read_metadata
 from nas.model import build
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import MBConv
@@ -132,3 +136,40 @@ def test_other_data_and_other_files_are_refused(trained, tmp_path):
     write_onnx(build(network(7)), network().input, tmp_path / "seven.onnx", {})
     with pytest.raises(DataError, match=r"knows 7 classes, data set 'digits' has 10"):
         quantise(tmp_path / "seven.onnx", digits, tmp_path / "x.onnx")
+
+
+def photos(root, side=(40, 30), level=0):
+    """40 pictures, some turned; those of ``level`` are brighter."""
+    rng = np.random.default_rng(0)
+    for label, name in enumerate(("dark", "bright")):
+        (root / name).mkdir(parents=True)
+        for number in range(20):
+            pixels = rng.integers(0, 60, (side[1], side[0], 3)) + 90 * label + level
+            exif = Image.Exif()
+            exif[0x0112] = 6 if number % 3 else 1
+            Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{number}.png", exif=exif)
+    return root
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["of the training", "of another folder"])
+def test_photos_calibrate_as_the_shipped_network_sees_them(tmp_path, monkeypatch, own):
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path / "cache"))
+    root = photos(tmp_path / "photos")
+    recipe = Recipe(steps=2, batch_size=8, resolution=8)
+    FullTraining(network(2, 3), load(f"folder:{root}"), tmp_path / "t", recipe).run()
+    # Squares, of which a data set of their own would show all, not the middle.
+    other = root if own else photos(tmp_path / "other", (32, 32), level=40)
+    seen = []
+    write = int8.write_int8
+    monkeypatch.setattr(int8, "write_int8", lambda *given: (seen.append(given[1]), write(*given)))
+    words = [tmp_path / "t/architecture.json", "--weights", tmp_path / "t", "--to", "onnx"]
+    words += ["--int8", "--calibrate", f"folder:{other}", "--out", tmp_path / "out", "--json"]
+    done = CliRunner().invoke(
+        command, list(map(str, words)), standalone_mode=False, catch_exceptions=False
+    )
+    assert json.loads(done.stdout)["int8"]["calibration_images"] == len(seen[0])
+    splits = split(load(f"folder:{other}"))
+    metadata = read_metadata(tmp_path / "t/architecture.json")
+    for row, image in zip(splits.weights, seen[0], strict=True):
+        file = other / splits.dataset.names[row]
+        assert torch.allclose(image, image_tensor(file, metadata)[0], atol=1e-5)
