@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from torch import nn
 
 from nas.errors import ArchitectureError
+from nas.model.strided import around_the_fault
 from nas.shape import Op, Shape
 
 __all__ = ["Recipe", "module", "recipe"]
@@ -44,8 +45,7 @@ def module(op: Op, shape: Shape) -> nn.Module:
     Its parameters and MACs equal those that the op's kernels declare: `nas.testing.ops.check_op`
     holds it to that.
     """
-    built: nn.Module = recipe(op, shape)()
-    return built
+    return around_the_fault(recipe(op, shape)())
 
 
 @cache
