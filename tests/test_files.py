@@ -1,5 +1,6 @@
 """Files: whole or not at all, of limited size, without NaN."""
 
+import errno
 import os
 import re
 
@@ -13,7 +14,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     files.write_text(tmp_path / "a", "old")
 
     def full_disk(handle):
-        raise OSError("full")
+        raise OSError(errno.ENOSPC, "full")
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full_disk)

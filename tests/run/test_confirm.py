@@ -183,10 +183,14 @@ def test_a_front_smaller_than_top_is_told(run):
 
 
 def test_the_picture_tells_a_confirmed_score_from_a_searched_one(run):
-    assert "confirmed" not in _legend(run)
+    assert len(run.figure().axes) == 1
     confirm(run)
-    assert "confirmed: on test, trained 3 times as long" in _legend(Run(run.folder))
-    assert "30 networks, as searched" in _legend(run)
+    confirmed = Run(run.folder)
+    searched, below = confirmed.figure().axes
+    assert below.get_title(loc="left") == "confirmed: on test, trained 3 times as long"
+    assert below.get_ylabel() == "accuracy on test"
+    assert searched.get_ylabel() == "accuracy"
+    assert "30 networks, as searched" in _legend(confirmed)
 
 
 def _legend(run):

@@ -6,14 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from nas import catalog
-from nas.errors import RunError, UsageError
+from nas.errors import RunError
 from nas.latency.measured import Measured, TimedHere
 from nas.record.store import canonical
 from nas.run import timings
-from nas.run.plan import plan
 from nas.run.run import Run
-from nas.run.settings import Search
 
 OLD = Path(__file__).parent / "old_run"
 
@@ -99,11 +96,3 @@ def test_a_damaged_ledger_is_one_line(folder, line):
     (folder / timings.LEDGER).write_text(line + "\n")
     with pytest.raises(RunError, match=r"latency\.jsonl is damaged.*Remove it to time anew"):
         Run(folder).front_trials  # noqa: B018
-
-
-def test_a_front_cannot_be_timed_for_a_device_that_is_not_here():
-    assert catalog.not_here(catalog.device("pixel1")).startswith("its runtime is TensorFlow Lite")
-    asked = Search().changed(time_front=True)
-    with pytest.raises(UsageError, match="table 'pixel1' is not of it: its runtime is TensorFlow"):
-        plan(asked)
-    assert plan(Search()).timed == ()

@@ -66,7 +66,7 @@ def test_the_front_names_them_in_text_rows_and_picture(tmp_path):
     assert all(name in run.front_text() for name in names.values())
     assert {row["trial"]: row["warm"] for row in run.front_rows()} == names
     (axes,) = run.figure().axes
-    assert {text.get_text() for text in axes.texts} == {trial.warm for trial in run.trials}
+    assert {trial.warm for trial in run.trials} <= {text.get_text() for text in axes.texts}
 
 
 def test_another_warm_start_is_another_run(run):
