@@ -1,10 +1,10 @@
 """A folder of photographs as they really come, from the folder to a prediction.
 
 Makes pictures of 640x480 (two kinds of scenery) as cameras, scanners and web sites leave them:
-turned by EXIF data, in 16 bits, with a palette, CMYK, grey with alpha, animated, cut off. Then runs
-what a user would: a search of three trials, the first batch as a picture, a short training at 224
-pixels, the export, and predictions by the ONNX file, the Python file and the training's folder,
-which must agree.
+turned by EXIF data, in 16 bits, with a palette, CMYK, grey with alpha, animated, cut off, HEIC.
+Then runs what a user would: a search of three trials, the first batch as a picture, a short
+training at 224 pixels, the export, and predictions by the ONNX file, the Python file and the
+training's folder, which must agree.
 
     python experiments/photographs.py --out DIR      # some minutes; --steps 60 to see it learn
 """
@@ -79,6 +79,8 @@ def make(root: Path) -> None:
             save(scene(kind, number), folder, number)
     whole = (root / "hills" / "000.jpg").read_bytes()
     (root / "hills" / "cut-off.jpg").write_bytes(whole[: len(whole) // 2])
+    # No such file is read: its name says enough.
+    (root / "sea" / "IMG_0001.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
 
 
 def nas(*arguments: object) -> str:

@@ -16,9 +16,7 @@ from nas.data.pictures import SHOWN, ImageFiles
 from nas.errors import DataError
 from nas.progress import Watch, ignore
 
-__all__ = ["SIZE", "read"]
-
-SIZE = 64
+__all__ = ["read"]
 
 
 def read(

@@ -20,6 +20,7 @@ from nas.files import one_line
 
 __all__ = ["read"]
 
+SIZE = 64
 LABEL_COLUMNS = ("label", "labels")
 
 
@@ -44,9 +45,9 @@ Cell = Mapping[str, bytes | str | None]
 
 
 def read(
-    place: str, *, strict: bool, size: int, value_range: tuple[float, float] | None = None
+    place: str, *, strict: bool, size: int | None, value_range: tuple[float, float] | None = None
 ) -> Dataset:
-    """Images scaled to the shorter side of the first, at most ``size``, the middle cut out.
+    """Images scaled to the shorter side of the first, at most ``size`` or `SIZE`, middles cut out.
 
     ``value_range``: see `Dataset`.
     """
@@ -56,7 +57,8 @@ def read(
     train = parts["train"]
     image, label = _columns(train, place)
     names = _class_names(train, label)
-    size = _first_side(train, image, size)
+    most = size or SIZE
+    size = _first_side(train, image, most)
     seen = Seen()
     images, labels, skipped = _part(train, image, label, names, f"hf:{place}", strict, size, seen)
 
@@ -73,9 +75,19 @@ def read(
         skipped=skipped,
         test_part=Sealed(read_test) if "test" in parts else None,
         flip=images.shape[3] == 3,
+        note=_note(seen.sizes, size, most),
         remarks=tuple(seen.lines()),
         value_range=value_range,
     )
+
+
+def _note(seen: set[tuple[int, int]], size: int, most: int) -> str:
+    """That all are in memory, at which size, and how to have more pixels where that took some."""
+    held = f"all images are held in memory at {size}x{size} pixels"
+    if all(max(sides) <= size for sides in seen):
+        return held
+    limit = f", {most} being the most without ,size=PIXELS" if size == most == SIZE else ""
+    return f"{held}, scaled and cropped{limit}"
 
 
 def _load(place: str) -> Mapping[str, Table]:

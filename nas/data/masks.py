@@ -94,6 +94,7 @@ def load_masks(
         if parted and test.is_dir()
         else None,
         flip=True,
+        note=f"images and masks are held in memory at {size}x{size} pixels, the middle of each",
         remarks=tuple(
             filter(
                 None, (_others(top).removeprefix("; "), _left_out(empty), _unseen(classes, labels))

@@ -16,7 +16,7 @@ SOURCES = (
     "fashion-mnist",
     "fashion-mnist:DIR",
     "folder:DIR[,size=PIXELS][,range=LOW-HIGH]",
-    "hf:NAME[:CONFIG][,range=LOW-HIGH]",
+    "hf:NAME[:CONFIG][,size=PIXELS][,range=LOW-HIGH]",
     "hf:DIR",
     "npz:FILE",
     "npz:FILE,TESTFILE",
@@ -65,7 +65,7 @@ def _read(spec: str, strict: bool, size: int | None, watch: Watch) -> Dataset:
     size = _size(options["size"]) if "size" in options else size
     value_range = _range(options["range"]) if "range" in options else None
     if kind == "hf":
-        return hf.read(place, strict=strict, size=size or folder.SIZE, value_range=value_range)
+        return hf.read(place, strict=strict, size=size, value_range=value_range)
     return folder.read(place, strict=strict, size=size, value_range=value_range, watch=watch)
 
 

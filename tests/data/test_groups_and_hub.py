@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import nas
 from nas.data import load, split
@@ -175,9 +176,25 @@ def test_a_saved_data_set_with_its_test_part(hub, tmp_path):
     assert data.images.shape == (20, 10, 10, 3)
     assert data.classes == ("cat", "d'og\n")
     assert data.labels.tolist() == [0, 1] * 10
+    assert data.note == "all images are held in memory at 10x10 pixels, scaled and cropped"
+    smaller = load(f"hf:{tmp_path / 'pets'},size=8")
+    assert smaller.images.shape == (20, 8, 8, 3)
+    assert smaller.note == "all images are held in memory at 8x8 pixels, scaled and cropped"
     assert data.images[7, 0, 0, 0] == 7
     assert data.has_test
     assert data.open_test_part(tmp_path / "test.jsonl")[0].shape == (6, 10, 10, 3)
+
+
+def test_larger_images_are_said_to_become_smaller(hub, tmp_path):
+    content = io.BytesIO()
+    Image.new("RGB", (100, 80)).save(content, "PNG")
+    images = [{"bytes": content.getvalue(), "path": None}] * 6
+    features = hub.Features({"image": hub.Image(), "label": hub.ClassLabel(names=["a", "b"])})
+    columns = {"image": images, "label": [0, 1] * 3}
+    hub.Dataset.from_dict(columns, features=features).save_to_disk(str(tmp_path / "pets"))
+    told = "at 64x64 pixels, scaled and cropped, 64 being the most without ,size=PIXELS"
+    assert load(f"hf:{tmp_path / 'pets'}").note == f"all images are held in memory {told}"
+    assert load(f"hf:{tmp_path / 'pets'},size=80").images.shape == (6, 80, 80, 3)
 
 
 def test_a_single_saved_split_and_unreadable_images(hub, tmp_path):

@@ -231,6 +231,7 @@ def test_a_mask_is_turned_as_its_image_is(tmp_path: Path) -> None:
             turned = Image.fromarray(np.ascontiguousarray(np.rot90(upright)))
             turned.save(tmp_path / "masks" / name, exif=oriented(6))
     data = load_masks(f"folder:{tmp_path}", size=16)
+    assert data.note == "images and masks are held in memory at 16x16 pixels, the middle of each"
     for image, mask in zip(data.images, data.labels, strict=True):
         assert (image[8, :8, 0] > 100).all()
         assert mask[:, :8].max() == 0
