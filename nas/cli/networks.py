@@ -62,12 +62,14 @@ def command(
 
     Membership says whether a network is a point of the space it came from: in, near (which genes
     differ), or outside (something differs that the space does not search). --json holds the genes.
+    The whole list is shown without it, as looking through all spaces takes a while.
     """
     if near_ms is not None and device is None:
         raise UsageError("--near is a latency on a device: give --device, such as --device pixel")
     table = None if device is None else catalog.device(device)
+    placed = bool(names) or as_json
     rows = [
-        _published(name, width, resolution, small_images, table)
+        _published(name, width, resolution, small_images, table, placed)
         for name in names or networks.names()
     ]
     if table is not None and not any(row.estimate for row in rows):
@@ -77,18 +79,23 @@ def command(
     if as_json:
         print_json([row.to_json() for row in rows])
         return
-    click.echo(networks_text(rows, "" if table is None else table.name))
+    click.echo(networks_text(rows, "" if table is None else table.name, placed=placed))
     for row in rows if names else ():
         click.echo(f"\n{row.text()}")
 
 
 def _published(
-    name: str, width: float, resolution: int | None, small_images: bool, table: Table | None
+    name: str,
+    width: float,
+    resolution: int | None,
+    small_images: bool,
+    table: Table | None,
+    placed: bool,
 ) -> PublishedNetwork:
     published = networks.published(name)
     network = networks.get(name, width=width, resolution=resolution, small_images=small_images)
     place = None
-    if published.space:
+    if published.space and placed:
         space = catalog.space(
             published.space, resolution=network.input.size, classes=1000, in_channels=3
         )

@@ -167,7 +167,7 @@ class PublishedNetwork:
     published: Published
     network: Architecture
     place: Membership | None = None
-    """None if the toolkit has no such space."""
+    """None if the toolkit has no such space, or if nobody has looked."""
 
     estimate: Estimate | None = None
     """Its latency on the device asked for; None without one, or if its table cannot price it."""
@@ -196,7 +196,7 @@ class PublishedNetwork:
             "source": self.published.source,
         }
 
-    def row(self, device: str = "") -> list[str]:
+    def row(self, device: str = "", *, placed: bool = True) -> list[str]:
         """Its line in `networks_text`."""
         counts = self.published.counts(self.network)
         latency = "not priced" if self.estimate is None else latency_text(self.estimate)
@@ -208,7 +208,7 @@ class PublishedNetwork:
             *([latency] if device else []),
             counts["macs_rule"],
             self.published.space,
-            self._verdict,
+            *([self._verdict] if placed else []),
         ]
 
     def text(self) -> str:
@@ -234,11 +234,15 @@ def nearest_first(rows: Iterable[PublishedNetwork], latency_ms: float) -> list[P
     return sorted(rows, key=distance)
 
 
-def networks_text(rows: Sequence[PublishedNetwork], device: str = "") -> str:
+def networks_text(
+    rows: Sequence[PublishedNetwork], device: str = "", *, placed: bool = True
+) -> str:
     """One line per published network; counts as its authors count.
 
-    ``device``: where the estimates are of; adds a column.
+    ``device``: where the estimates are of; adds a column. ``placed``: whether it is known where
+    they stand in their spaces.
     """
     latency = [device] if device else []
     counts = ["network", "input", "params", "macs (M)", *latency, "counted as"]
-    return text_table([*counts, "space", "membership"], [row.row(device) for row in rows])
+    places = ["space", "membership"] if placed else ["space"]
+    return text_table([*counts, *places], [row.row(device, placed=placed) for row in rows])
