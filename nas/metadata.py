@@ -49,7 +49,8 @@ class Preprocessing:
                 f"{self.interpolation}"
             )
         deep = f", values {self.low:g} to {self.high:g} to 0..255" if self.low < self.high else ""
-        return f"upright, {self.colour}{deep}, {scaled}"
+        colour = "grey" if self.colour == "L" else self.colour
+        return f"upright, {colour}{deep}, {scaled}"
 
 
 @dataclass(frozen=True, kw_only=True)
