@@ -133,14 +133,16 @@ def fitted(name: str, genes: NDArray[np.int64], ms: Floats) -> Table:
             f"Layer times by a Gaussian model with the terms: {', '.join(found.used) or 'slope'} "
             "(experiments/fit_measured.py)."
         ),
+        # FBNet's networks differ in blocks alone: what others cost, they do not tell.
+        predicts=("conv", "classifier"),
         # What has no row is trusted no more than an unverified table (`fitting.COMMON_SD`).
         model=replace(model, common_sd=max(spread, 0.1)),
         rows_common_sd=spread,
         known_error=errors,
         caveats=(
             "Rows are what whole networks teach of layers: sums hold, a single row may not.",
-            "Unchecked at other sizes than 32x32, and for other ops than FBNet's: there the model "
-            "extrapolates.",
+            "Prices FBNet's blocks at 32x32 alone; other blocks and sizes are refused. Stem and "
+            "head, which all of its networks share, are a guess.",
             *device.caveats,
         ),
     )

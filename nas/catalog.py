@@ -199,9 +199,11 @@ def device(name: str) -> Table:
 
     A table whose files have changed is read anew.
     """
+    known = _device_files()
+    if not name:
+        raise UsageError(f"a device has a name, such as {', '.join(sorted(known)[:3])}; not ''")
     path = Path(name)
     if not name.endswith((".csv", ".json")):
-        known = _device_files()
         if name not in known:
             raise _unknown_device(path, known)
         path = known[name]

@@ -3,8 +3,8 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from nas import catalog
-from nas.errors import SpaceError, UsageError
+from nas import catalog, networks
+from nas.errors import SpaceError, TableError, UsageError
 from nas.space import SearchSpace
 
 SPACE_FILE = """
@@ -119,3 +119,16 @@ def test_a_broken_space_file_is_one_line(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(SpaceError, match=message):
         catalog.space(str(path))
+
+
+def test_an_empty_name_is_no_device():
+    with pytest.raises(UsageError, match="a device has a name, such as"):
+        catalog.device("")
+
+
+def test_a_table_learnt_from_networks_prices_no_other_ones():
+    table = catalog.device("galaxy_a50")
+    fbnet = catalog.space("fbnet", resolution=32, classes=10)
+    assert table.estimate(fbnet.decode([0] * 22)).latency_ms > 0
+    with pytest.raises(TableError, match="does not tell what that takes"):
+        table.estimate(networks.get("resnet18", resolution=32, small_images=True))

@@ -43,8 +43,11 @@ def _names(ctx: click.Context, param: click.Parameter, text: str) -> tuple[str, 
 
 def _devices(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> tuple[str, ...]:
     """Every name, whether an option of its own or one of several behind commas."""
+    if not texts:
+        return ("pixel1",)
     names = ",".join(texts)
-    return tuple(between_commas(names)) if names else ("pixel1",)
+    # An empty name is that of an unset variable: it is refused, not replaced by a device.
+    return tuple(between_commas(names)) if names else ("",)
 
 
 def _maxima(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> dict[str, float]:

@@ -52,6 +52,8 @@ class ColumnInfo:
 
     model: DeviceModel | None = None
     """Prices what has no row."""
+    predicts: tuple[str, ...] | None = field(default=None, metadata=LEFT_OUT)
+    """Keys of the ops that the model may price without a row; None for all."""
     rows_common_sd: float = 0.0
     """Relative error that all rows share, a fraction below 1."""
     known_error: Mapping[str, float] = field(default_factory=dict)

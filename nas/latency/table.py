@@ -229,8 +229,14 @@ class Table:
             row = self.rows.get(kernel_key(kernel))
             if row is not None:
                 total += self._from_kernel_row(row)
-            elif self.model is not None:
+            elif self.model is not None and self._may_predict(layer):
                 predicted_ms += self.model.latency_ms(kernel)
+            elif self.model is not None:
+                raise TableError(
+                    f"table '{self.name}' ({self.info.title}) has no row for {layer}, and what it "
+                    "was learnt from does not tell what that takes. Use another device, or build "
+                    "a table of yours"
+                )
             else:
                 raise TableError(
                     f"table '{self.name}' has no row for {layer} nor for its {kernel_key(kernel)}, "
@@ -244,6 +250,9 @@ class Table:
                 common_sd_ms=self.model.common_sd * predicted_ms,
             )
         return total
+
+    def _may_predict(self, layer: Layer) -> bool:
+        return self.info.predicts is None or layer.op.key in self.info.predicts
 
     def _from_kernel_row(self, row: Row) -> Estimate:
         estimate = self._from_row(row)
