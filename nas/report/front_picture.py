@@ -20,6 +20,8 @@ __all__ = ["front_figure"]
 RANDOM = "#6d28d9"
 NUMBERED = 24
 """On a front of more networks numbers would cover each other."""
+NAME_ROOM = 0.05
+"""Of the range upwards, left free for a name below the lowest point."""
 Bars = tuple[float | None, float | None]
 """One standard deviation across and upwards, each None if it is not known."""
 
@@ -151,6 +153,8 @@ def _limit(
     xs, ys = columns(every)
     low_x, high_x = robust_range(xs, [*(x for x, _ in shown), *beside])
     low_y, high_y = robust_range(ys, [y for _, y in shown])
+    # Names stand below their points, and not on the axis.
+    low_y -= NAME_ROOM * (high_y - low_y)
     axes.set_xlim(low_x, high_x)
     axes.set_ylim(low_y, high_y)
     outside = {
