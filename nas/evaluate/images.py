@@ -152,7 +152,7 @@ class ImageEvaluator(Evaluator):
         """What is done to an image file; arrays of pixels are as they were before this was said."""
         if not isinstance(self.dataset.images, ImageFiles):
             return {}
-        return {"images": str(self.dataset.preprocessing(self.proxy.resolution))}
+        return {"preprocessing": str(self.dataset.preprocessing(self.proxy.resolution))}
 
     def lines(self) -> list[str]:
         """The data with its splits and doubts, then the recipe."""

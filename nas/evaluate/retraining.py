@@ -33,7 +33,15 @@ from nas.units import counted
 __all__ = ["FullRetraining", "Retraining", "full_retraining", "retraining"]
 
 LARGEST_FACTOR = 1000.0
-BESIDE_THE_RECIPE = ("version", "threads", "device", "evaluator", "teacher", "untrained", "images")
+BESIDE_THE_RECIPE = (
+    "version",
+    "threads",
+    "device",
+    "evaluator",
+    "teacher",
+    "untrained",
+    "preprocessing",
+)
 """What a run's description of its training holds beside the fields of the recipe."""
 
 

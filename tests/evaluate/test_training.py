@@ -5,6 +5,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from PIL import Image
+
 from nas.data import Sealed, load, split
 from nas.evaluate import Proxy, TrainingEvaluator
 from nas.study.evaluator import Evaluator
@@ -82,3 +84,14 @@ def test_networks_of_smaller_inputs_train_on_smaller_images() -> None:
     assert scores[0] != scores[1]
     same = TrainingEvaluator(split(load("digits")), PROXY, thread_count=1)
     assert same.evaluate(fbnet.space(resolution=128).decode([8] * 22), seed=0) == scores[1]
+
+
+def test_a_folders_recipe_keeps_its_number_of_images(tmp_path) -> None:
+    for number, row in enumerate(load("digits").images[:60]):
+        folder = tmp_path / str(number % 2)
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(row[:, :, 0]).save(folder / f"{number}.png")
+    files = split(load(f"folder:{tmp_path}"))
+    described = TrainingEvaluator(files, PROXY, thread_count=1).describe_training()
+    assert described["images"] == PROXY.images
+    assert str(described["preprocessing"]).startswith("upright, grey")
