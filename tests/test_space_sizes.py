@@ -90,6 +90,11 @@ def test_one_size_is_no_choice():
     assert at_sizes(tiny, [8, 8]).gene_names == tiny(8).gene_names
 
 
+def test_no_size_is_refused():
+    with pytest.raises(SpaceError, match="at least one size"):
+        at_sizes(tiny, [])
+
+
 def test_a_space_with_other_choices_at_another_size_is_refused():
     with pytest.raises(SpaceError, match="at 8 and 16 pixels: slot 'a' has other choices"):
         at_sizes(lambda size: tiny(size, (3, 5) if size == 16 else (3, 7)), (8, 16))

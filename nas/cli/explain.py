@@ -52,8 +52,7 @@ def command(
 
     NETWORK is a published name (nas networks), an architecture.json, or RUN[:TRIAL]. Changes are
     exact sums of the device's table; of a network that is no point of its space, they are those of
-    the nearest point. What a change does
-    to the accuracy is not known before a training.
+    the nearest point. What a change does to the accuracy is not known before a training.
     """
     placed = placed_network(
         network, space=space, resolution=resolution, classes=classes, small_images=small_images

@@ -1,7 +1,7 @@
 """Around a fault of torch's CPU library in training strided 1x1 convolutions.
 
 With channels last, oneDNN's gradient by the weights of a 1x1 convolution with a stride and fewer
-than 8 input channels writes beyond its memory (torch 2.13, x86 with AVX-512 or AVX2): the process
+than 8 input channels writes beyond its memory (seen with torch 2.13 on x86 with AVX2): the process
 dies, or goes on with other values changed. Slimmed networks have such layers: FBNet's skip with a
 stride, a residual's shortcut.
 """

@@ -172,8 +172,11 @@ def search(
 
 def _sizes(resolution: int | Sequence[int] | None) -> int | tuple[int, ...] | None:
     """One size, or several in ascending order."""
+    # What is no number is told by `Search.check`.
     if not isinstance(resolution, Sequence) or isinstance(resolution, str):
-        return resolution  # what is no number is told by `Search.check`
+        return resolution
+    if not all(isinstance(size, int) for size in resolution):
+        return tuple(resolution)
     sizes = tuple(sorted(set(resolution)))
     return sizes[0] if len(sizes) == 1 else sizes
 

@@ -40,10 +40,13 @@ def at_sizes(make: Callable[[int], SearchSpace], sizes: Sequence[int]) -> Search
 
     ``sizes``: sides of the images in pixels. Of one size it is that space, without the choice.
 
-    Raises `SpaceError` unless the space has the same choices, and of each the same layers for one
-    shape, at all sizes. Strides that are relaxed for small images are not the same.
+    Raises `SpaceError` without a size. Raises it, too, unless the space has the same choices at all
+    sizes, and of each the same layers for one shape. Strides that are relaxed for small images are
+    not the same.
     """
     sides = sorted(set(sizes))
+    if not sides:
+        raise SpaceError("resolution needs at least one size in pixels, such as 224")
     by_size = {side: make(side) for side in sides}
     largest = by_size[sides[-1]]
     if len(sides) == 1:

@@ -54,6 +54,12 @@ def test_weights_are_shared_at_one_size_only(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("sizes", [(160, "a"), (160, None), (160.5, 224)])
+def test_sizes_that_are_no_whole_numbers_are_one_line(sizes):
+    with pytest.raises(UsageError, match="setting resolution must be"):
+        nas.search(space="mobilenet_v3", device="pixel", resolution=sizes)
+
+
 def test_sizes_that_are_none_are_told():
     with pytest.raises(UsageError, match="setting resolution must be"):
         SETTINGS.changed(resolution=("a", 3)).check()
