@@ -22,7 +22,7 @@ import search_spaces
 from nas import benchmarks
 from nas.arch import Architecture
 from nas.benchmarks import Problem
-from nas.errors import NasError, SpaceError, UsageError, unknown
+from nas.errors import NasError, SpaceError, UsageError, told_with_line, unknown
 from nas.latency.measured import TimedHere
 from nas.latency.table import Table
 from nas.progress import Watch
@@ -108,12 +108,23 @@ def space(name: str, **settings: object) -> SearchSpace:
     for key in settings:
         if key not in accepted:
             raise unknown(f"setting of space '{name}'", key, accepted)
-    built = make(**settings)
+    built = _built(name, make, settings)
     if not isinstance(built, SearchSpace):
         raise SpaceError(
             f"space() of '{name}' must return a SearchSpace, not {type(built).__name__}"
         )
     return built
+
+
+def _built(name: str, make: Callable[..., SearchSpace], settings: Mapping[str, object]) -> object:
+    """What ``space()`` returns. Raises `SpaceError`, in one line, for what it raises."""
+    try:
+        return make(**settings)
+    except NasError:
+        raise
+    except Exception as error:
+        told = told_with_line(error, inspect.getfile(inspect.unwrap(make)))
+        raise SpaceError(f"space() of '{name}' failed: {told}") from error
 
 
 def _settings(name: str, text: str) -> dict[str, object]:
@@ -163,9 +174,8 @@ def _load_file(path: Path) -> ModuleType:
     except NasError:
         raise
     except Exception as error:
-        raise SpaceError(
-            f"search space {path} does not load: {type(error).__name__}: {error}"
-        ) from None
+        told = told_with_line(error, str(path))
+        raise SpaceError(f"search space {path} does not load: {told}") from None
     return module
 
 

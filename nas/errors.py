@@ -15,6 +15,7 @@ NasError            one line: the rule, the value, the way out; exit code 1
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from traceback import extract_tb
 
 __all__ = [
     "ArchitectureError",
@@ -28,6 +29,7 @@ __all__ = [
     "TableError",
     "TrainingError",
     "UsageError",
+    "told_with_line",
     "unknown",
 ]
 
@@ -92,3 +94,15 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> UsageError:
     near = get_close_matches(str(name), names, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return UsageError(f"no {kind} named '{name}'.{hint} Known: {', '.join(names) or 'none'}.")
+
+
+def told_with_line(error: Exception, file: str) -> str:
+    """An error out of a user's program: its type, its text, and the line of ``file`` that it is of.
+
+    The innermost line of that file counts, since what it called is not the user's.
+    """
+    text = f"{type(error).__name__}: {error}"
+    lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == file]
+    if not lines:
+        return text
+    return f"{text} ({file}, line {lines[-1]})"

@@ -112,22 +112,25 @@ class Report:
         }
 
 
-def lint(space: SearchSpace, tables: Sequence[Table] = ()) -> Report:
+def lint(space: SearchSpace, tables: Sequence[Table] = (), *, must_price: bool = True) -> Report:
     """Look at the whole space, option by option; takes seconds.
 
-    A table that cannot price the space is reported, not raised.
+    A table that cannot price the space is reported, not raised: an error each, or one note for all
+    where ``must_price`` is False, since a space need not fit every device there is.
     """
-    priced, refused = [], []
+    priced = []
+    refused: dict[str, TableError] = {}
     coverage = {}
     for table in tables:
         try:
             coverage[table.name] = _coverage(table, space.layers)
             priced.append(table)
         except TableError as error:
-            refused.append(Finding("error", f"device {table.name}", str(error)))
+            refused[table.name] = error
     costs = space_costs(space, priced)
     unreadable = list(_unreadable(space.layers))
-    findings = (*refused, *unreadable, *_end(space), *_choices(space), *_memory(space, costs))
+    unpriced = _unpriced(refused) if must_price else _elsewhere(refused)
+    findings = (*unpriced, *unreadable, *_end(space), *_choices(space), *_memory(space, costs))
     return Report(
         space=space.name,
         paper=space.paper,
@@ -139,6 +142,19 @@ def lint(space: SearchSpace, tables: Sequence[Table] = ()) -> Report:
         exportable=not unreadable,
         findings=findings,
     )
+
+
+def _unpriced(refused: Mapping[str, TableError]) -> Iterator[Finding]:
+    """By device, why it cannot price the space."""
+    for name, error in refused.items():
+        yield Finding("error", f"device {name}", str(error))
+
+
+def _elsewhere(refused: Mapping[str, TableError]) -> Iterator[Finding]:
+    """The devices that cannot price the space, in one remark."""
+    if refused:
+        text = "cannot price this space; --device NAME says why"
+        yield Finding("note", f"devices {', '.join(refused)}", text)
 
 
 def _range(costs: Compiled, name: str) -> Range:

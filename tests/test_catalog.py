@@ -112,6 +112,7 @@ def test_unknown_names_suggest(call, error, message):
         ("x = ", "does not load: SyntaxError"),
         ("y = 1", "needs a function space"),
         ("def space(): return 3", "must return a SearchSpace"),
+        ("def space():\n    return 1 / 0", r"ZeroDivisionError.*broken\.py, line 2\)"),
     ],
 )
 def test_a_broken_space_file_is_one_line(tmp_path, text, message):

@@ -4,10 +4,11 @@ import pytest
 
 from nas import catalog, networks
 from nas.cost.memory import check_fits, training_bytes
-from nas.errors import TrainingError
+from nas.errors import SpaceError, TrainingError
 from nas.lint import lint
 from nas.ops import blocks
 from nas.ops.conv import Classifier, Conv
+from nas.ops.mbconv import FusedMBConv
 from nas.shape import Kernel, Op, Shape
 from nas.space import Choice, SearchSpace, Slot, fixed
 from nas.testing.spaces import check_space
@@ -25,6 +26,31 @@ def space_of(
 
 def texts(space):
     return [str(finding) for finding in lint(space).findings]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda picked, shape: ["conv"], "slot 'body': make.. must give ops, .* not a str"),
+        (lambda picked, shape: 3, r"slot 'body': make.. failed at 3x8x8: TypeError"),
+        (
+            lambda picked, shape: ["conv".replace(kernel=picked["kernel"])],
+            r"slot 'body': .*no keyword arguments .*test_lint\.py, line \d+\)",
+        ),
+    ],
+)
+def test_what_a_slot_makes_wrongly_is_one_line(make, message):
+    with pytest.raises(SpaceError, match=message):
+        lint(space_of(make=make))
+
+
+def test_a_device_that_cannot_price_a_space_is_an_error_only_where_it_was_asked_for():
+    tables = [catalog.device(name) for name in ("galaxy_a50", "pixel2", "pixel1")]
+    space = space_of(make=lambda picked, shape: [FusedMBConv(expand=picked["kernel"] + 1)])
+    assert len(lint(space, tables).of("error")) == 2
+    report = lint(space, tables, must_price=False)
+    assert [str(note)[:30] for note in report.of("note")] == ["note: devices galaxy_a50, pixe"]
+    assert report.ok
 
 
 def test_a_sound_space_has_no_findings():

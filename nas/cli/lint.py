@@ -55,7 +55,7 @@ def command(
     """
     tables = [catalog.device(name) for name in devices or catalog.device_names()]
     built = catalog.space(space, resolution=resolution)
-    report = lint(built, tables)
+    report = lint(built, tables, must_price=bool(devices))
     seen = _visibility(built) if proxy else {}
     if as_json:
         hidden = {preset: visibility.to_json() for preset, visibility in seen.items()}

@@ -1,15 +1,17 @@
 """A space unrolled: per slot, the layers of every option at every shape that can reach it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from itertools import product
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas.arch import Layer
+from nas.errors import NasError, SpaceError, told_with_line
 from nas.shape import Op, Shape
 from nas.space.slots import Make, Slot
 
@@ -119,7 +121,7 @@ def _picks(slot: Slot) -> Iterator[dict[str, Any]]:
 
 
 def _words(slot: Slot, shape: Shape) -> Iterator[Word]:
-    """The word of each option, in option order."""
+    """The word of each option, in option order. Raises `SpaceError` where ``make`` fails."""
 
     # Equal layers of one slot are one object: built, hashed and priced once.
     @cache
@@ -129,7 +131,29 @@ def _words(slot: Slot, shape: Shape) -> Iterator[Word]:
     for picked in _picks(slot):
         word: list[Layer] = []
         now = shape
-        for op in slot.make(picked, shape):
+        for op in _made(slot, picked, shape):
             word.append(layer(op, now))
             now = word[-1].out_shape
         yield tuple(word)
+
+
+def _made(slot: Slot, picked: Mapping[str, Any], shape: Shape) -> tuple[Op, ...]:
+    """The ops that a slot makes. Its ``make`` may be a user's: what it raises is told in one line.
+
+    Raises `SpaceError` also for what is no op.
+    """
+    try:
+        ops = tuple(slot.make(picked, shape))
+    except NasError:
+        raise
+    except Exception as error:
+        file = slot.make.__code__.co_filename if isinstance(slot.make, FunctionType) else ""
+        told = told_with_line(error, file)
+        raise SpaceError(f"slot '{slot.name}': make() failed at {shape}: {told}") from error
+    for op in ops:
+        if not isinstance(op, Op):
+            raise SpaceError(
+                f"slot '{slot.name}': make() must give ops, subclasses of nas.shape.Op, "
+                f"not a {type(op).__name__}"
+            )
+    return ops
