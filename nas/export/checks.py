@@ -38,7 +38,7 @@ SUFFIXES = {
 ELSEWHERE = {
     "tensorrt": "trtexec --onnx=FILE builds an engine from the ONNX file",
 }
-"""Formats that other tools make from ours; docs/families.md has the commands."""
+"""Formats that other tools make from ours; docs/deploying.md has the commands."""
 
 
 def check_request(
@@ -74,7 +74,7 @@ def _check_format(kind: str, features: bool) -> None:
     known = (*FORMATS, *MORE)
     if kind in ELSEWHERE:
         raise UsageError(
-            f"{kind} is not written here: {ELSEWHERE[kind]}, see docs/families.md. "
+            f"{kind} is not written here: {ELSEWHERE[kind]}, see docs/deploying.md. "
             f"Formats: {', '.join(known)}"
         )
     if kind not in known:

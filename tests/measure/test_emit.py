@@ -101,7 +101,7 @@ esac
 
 
 def test_the_guides_adb_recipe(models, tmp_path, monkeypatch):
-    (script,) = re.findall(r"```sh on_phone\.sh\n(.*?)```", GUIDE.read_text(), re.S)
+    (script,) = re.findall(r'```sh title="on_phone\.sh"\n(.*?)```', GUIDE.read_text(), re.S)
     (tmp_path / "on_phone.sh").write_text(script.replace("sleep 5", "sleep 0.01"))
     (tmp_path / "adb").write_text(ADB)
     (tmp_path / "adb").chmod(0o755)
