@@ -4,9 +4,13 @@ A loss is a metric to minimise, or one minus a metric to maximise. Fronts and pi
 metric on the *selection* set, under its own name; strategies are told its value on the *search*
 set, ``search_accuracy`` beside ``accuracy``, if the evaluator gives one. In place of the accuracy
 they are told ``search_likelihood``, if the evaluator gives that; see `TOLD`.
+
+A quality is what the evaluator measures: one of `QUALITY`, or any metric that it gives, asked for
+as ``dice:max`` or ``rmse:min``. A cost is computed of the network, and minimised.
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -31,6 +35,7 @@ __all__ = [
     "Objective",
     "Objectives",
     "Reward",
+    "asked_quality",
     "check_shares",
     "parse_objectives",
     "reference",
@@ -100,6 +105,13 @@ class Objective:
 
     name: str
     direction: Direction
+    own: bool = False
+    """Whether it is a metric of the user's own, asked for with its direction."""
+
+    @property
+    def is_quality(self) -> bool:
+        """Whether the evaluator measures it; the others are costs."""
+        return self.own or self.name in QUALITY + UNTRAINED
 
     def loss(self, metrics: Metrics) -> float:
         """Lower is better: the metric, or one minus it."""
@@ -109,26 +121,67 @@ class Objective:
         """The loss as a strategy is told it, see `told_metric`."""
         return self._loss(_metric(metrics, told_metric(metrics, self.name)))
 
+    def better(self, value: float, other: float) -> bool:
+        """Whether a value is better than another one."""
+        return self._loss(value) < self._loss(other)
+
     def _loss(self, value: float) -> float:
         return 1 - value if self.direction == "maximize" else value
+
+
+DIRECTIONS: Mapping[str, Direction] = {"max": "maximize", "min": "minimize"}
+OWN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,59}")
+RESERVED = (SEARCH, SELECTION, UNTRAINED_SCORE)
+
+
+def asked_quality(text: str) -> Objective | None:
+    """The quality that ``accuracy`` or ``dice:max`` asks for; None for any other objective.
+
+    Raises `UsageError` for a name or a direction that cannot be.
+    """
+    name, colon, direction = text.partition(":")
+    if not colon:
+        is_quality = name in QUALITY + UNTRAINED
+        return Objective(name, "maximize") if is_quality else None
+    if direction not in DIRECTIONS:
+        raise UsageError(
+            f"an objective of your own is written NAME:max or NAME:min, not '{text[:60]}'"
+        )
+    if not OWN_NAME.fullmatch(name) or name.startswith(RESERVED):
+        raise UsageError(
+            f"the name of an objective is made of letters, digits and _.-, does not begin with "
+            f"{', '.join(RESERVED)}, and is not '{name[:60]}'"
+        )
+    if name not in QUALITY + UNTRAINED:
+        return Objective(name, DIRECTIONS[direction], own=True)
+    if direction != "max":
+        raise UsageError(f"more {name} is better: write {name}, not {text}")
+    return Objective(name, "maximize")
 
 
 def parse_objectives(names: Sequence[str], columns: Iterable[str]) -> tuple[Objective, ...]:
     """Objectives by name: qualities are maximised, ``train_ms`` and the cost ``columns`` minimised.
 
-    Raises `UsageError` for an unknown name, none, or one given twice.
+    A metric of the user's own is written with its direction, see `asked_quality`. Raises
+    `UsageError` for an unknown name, none, or one given twice.
     """
-    known = (*QUALITY, *UNTRAINED, *MEASURED, *columns)
-    if not names or len(set(names)) != len(names):
+    costs = (*MEASURED, *columns)
+    objectives = []
+    for text in names:
+        quality = asked_quality(text)
+        if quality is None and text not in costs:
+            error = unknown("objective", text, (*QUALITY, *UNTRAINED, *costs))
+            raise UsageError(f"{error} A metric of your own is written {text}:max or {text}:min")
+        if quality is not None and quality.name in costs:
+            raise UsageError(
+                f"'{quality.name}' is a cost, and less of it is better: write {quality.name}"
+            )
+        objectives.append(quality or Objective(text, "minimize"))
+    distinct = {objective.name for objective in objectives}
+    if not names or len(distinct) != len(names):
         raise UsageError(
             f"objectives must be at least one name and none twice, not '{','.join(names)}'"
         )
-    objectives = []
-    for name in names:
-        if name not in known:
-            raise unknown("objective", name, known)
-        is_quality = name in QUALITY + UNTRAINED
-        objectives.append(Objective(name, "maximize" if is_quality else "minimize"))
     return tuple(objectives)
 
 
@@ -235,19 +288,32 @@ class Objectives:
         return tuple(objective.name for objective in self.each)
 
     @property
-    def maximized(self) -> tuple[str, ...]:
-        """The metrics of which more is better, in order: the qualities, as costs are minimised."""
-        return tuple(each.name for each in self.each if each.direction == "maximize")
+    def qualities(self) -> tuple[str, ...]:
+        """The metrics that are measured of a network, in order."""
+        return tuple(each.name for each in self.each if each.is_quality)
 
     @property
-    def minimized(self) -> tuple[str, ...]:
-        """The metrics of which less is better, in order: the costs."""
-        return tuple(each.name for each in self.each if each.direction == "minimize")
+    def costs(self) -> tuple[str, ...]:
+        """The others, in order: less is better."""
+        return tuple(each.name for each in self.each if not each.is_quality)
+
+    @property
+    def first_quality(self) -> Objective:
+        """The first quality, or the first objective if there is none."""
+        qualities = [each for each in self.each if each.is_quality]
+        return (*qualities, *self.each)[0]
 
     @property
     def quality(self) -> str:
-        """The first metric of which more is better, or the first of all if there is none."""
-        return (*self.maximized, *self.names)[0]
+        """The name of `first_quality`."""
+        return self.first_quality.name
+
+    def direction(self, metric: str) -> Direction:
+        """Which way a metric is better: as its objective says, or else by its kind."""
+        for objective in self.each:
+            if objective.name == metric:
+                return objective.direction
+        return "maximize" if metric in QUALITY + UNTRAINED else "minimize"
 
     @property
     def told_count(self) -> int:
@@ -265,7 +331,7 @@ class Objectives:
             # Strategies minimise, and a reward is better the higher it is.
             return (1 - self.reward.value(metrics),)
         if self.quality_alone:
-            return (Objective(self.quality, "maximize").told(metrics),)
+            return (self.first_quality.told(metrics),)
         return tuple(objective.told(metrics) for objective in self.each)
 
     def front(self, trials: Iterable[Trial]) -> list[Trial]:
@@ -295,7 +361,11 @@ class Objectives:
     def to_json(self) -> dict[str, object]:
         """Plain JSON."""
         reward = None if self.reward is None else vars(self.reward).copy()
-        each = [[objective.name, objective.direction] for objective in self.each]
+        each = []
+        for objective in self.each:
+            # Runs of before know no own metrics: theirs stay as they are.
+            own = [True] if objective.own else []
+            each.append([objective.name, objective.direction, *own])
         written: dict[str, object] = {"each": each, "reward": reward}
         # Runs of before have no such line.
         return written | ({"quality_alone": True} if self.quality_alone else {})
@@ -305,7 +375,10 @@ class Objectives:
         """What `to_json` wrote; anything else raises `UsageError`."""
         try:
             reward = None if data["reward"] is None else Reward(**data["reward"])
-            each = tuple(Objective(str(name), direction) for name, direction in data["each"])
+            each = tuple(
+                Objective(str(name), direction, own=own == [True])
+                for name, direction, *own in data["each"]
+            )
             quality_alone = bool(data.get("quality_alone", False))
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"not a run's objectives: {error}") from None
@@ -324,9 +397,12 @@ class Objectives:
 def reference(objectives: Objectives, domain: Domain) -> tuple[float, ...]:
     """The hypervolume's reference, (objectives,).
 
-    Loss 1 for a quality, for a cost its bound or else its exact maximum. Raises `UsageError` for a
-    metric that has neither.
+    Loss 1 for a quality, for a cost its bound or else its exact maximum. Empty where a quality is
+    of the user's own: it has no worst value, so there is no hypervolume. Raises `UsageError` for a
+    cost that has neither.
     """
+    if any(objective.own for objective in objectives.each):
+        return ()
     upper = {plain_metric(bound.metric): bound.upper for bound in domain.bounds}
     worst = []
     for objective in objectives.each:

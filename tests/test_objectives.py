@@ -102,10 +102,40 @@ def test_front_takes_a_network_by_its_first_evaluation():
     assert front(unlucky, trial(1, "b", 0.6, 6), lucky) == [0, 1]
 
 
-def test_a_quality_is_what_is_maximized():
-    assert (FRONT.quality, FRONT.maximized) == ("accuracy", ("accuracy",))
+def test_a_quality_is_what_is_measured():
+    assert (FRONT.quality, FRONT.qualities) == ("accuracy", ("accuracy",))
     costs = Objectives(parse_objectives(["params", "macs"], COLUMNS))
-    assert (costs.quality, costs.maximized) == ("params", ())
+    assert (costs.quality, costs.qualities) == ("params", ())
+
+
+def test_a_metric_of_ones_own_comes_with_its_direction():
+    found = Objectives(parse_objectives(["rmse:min", "psnr:max", "params"], COLUMNS))
+    assert (found.quality, found.qualities, found.costs) == (
+        "rmse",
+        ("rmse", "psnr"),
+        ("params",),
+    )
+    assert found.losses({"rmse": 2.5, "psnr": 30.0, "params": 9.0}) == (2.5, -29.0, 9.0)
+    assert Objectives.from_json(found.to_json()) == found
+    assert (found.direction("rmse"), found.direction("macro_f1")) == ("minimize", "maximize")
+    # Neither has a worst value from which a volume could be measured.
+    assert reference(found, toy_domain()) == ()
+    assert parse_objectives(["accuracy:max"], COLUMNS) == parse_objectives(["accuracy"], COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("dice", "no objective named 'dice'.* your own is written dice:max or dice:min"),
+        ("dice:up", "written NAME:max or NAME:min, not 'dice:up'"),
+        ("search_dice:max", "does not begin with search_"),
+        ("accuracy:min", "more accuracy is better: write accuracy"),
+        ("params:min", "'params' is a cost, and less of it is better: write params"),
+    ],
+)
+def test_an_objective_that_is_none_is_refused(name, message):
+    with pytest.raises(UsageError, match=message):
+        parse_objectives([name], COLUMNS)
 
 
 def test_rewards_follow_their_papers():

@@ -131,8 +131,12 @@ def _study_text(progress: Progress[Trial]) -> str:
     left = "measuring"
     if progress.eta_seconds is not None:
         left = f"{duration(progress.eta_seconds)} left"
+    volume = ""
+    # There is none where an objective has no worst value.
+    if "hypervolume" in figures:
+        volume = f"hypervolume {figures['hypervolume']:.4f}  "
     return (
-        f"best {best}  front {figures['front']:g}  hypervolume {figures['hypervolume']:.4f}  "
+        f"best {best}  front {figures['front']:g}  {volume}"
         f"{duration(progress.seconds)} gone, {left}"
     )
 

@@ -85,7 +85,7 @@ class Identity:
     bounds: Mapping[str, tuple[float | None, float | None]]
     """Lower and upper end by metric; None for an open end."""
     reference: tuple[float, ...]
-    """The hypervolume's reference, a loss per objective."""
+    """The hypervolume's reference, a loss per objective; empty if there is none."""
     strategy: StrategyIdentity
     seed: int
     # Left out if empty, as in runs from before there was a confidence.

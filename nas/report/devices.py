@@ -77,7 +77,7 @@ def _tau_text(tau: float | None) -> str:
 
 def _front_text(trials: Sequence[Trial], objectives: Objectives, device: str) -> str:
     columns: list[Column] = [("trial", [str(trial.number) for trial in trials])]
-    for name in objectives.maximized:
+    for name in objectives.qualities:
         columns.append((name, [f"{trial.metrics[name]:.4f}" for trial in trials]))
     latency = latency_metric(device)
     columns += [

@@ -70,7 +70,7 @@ def interactive_front(
         )
     )
     tested = [trial for trial in ordered if trial.digest in scores]
-    if tested and objectives[0].direction == "maximize":
+    if tested and objectives[0].is_quality:
         diamonds = points(
             tested,
             mode="markers",

@@ -75,8 +75,8 @@ def front(
     timed = {device for row in rows for device in row.measured}
     confirmed = any(row.confirmed is not None for row in rows)
     # The others have columns of their own already.
-    costs = [name for name in objectives.minimized if not _always_shown(name)]
-    header = ["trial", *objectives.maximized]
+    costs = [name for name in objectives.costs if not _always_shown(name)]
+    header = ["trial", *objectives.qualities]
     if confirmed:
         header.append("confirmed")
     for device in devices:
@@ -91,7 +91,7 @@ def front(
     for row in rows:
         metrics = row.trial.metrics
         cells = [str(row.trial.number)]
-        cells += [_quality(row, name) for name in objectives.maximized]
+        cells += [_quality(row, name) for name in objectives.qualities]
         if confirmed:
             cells.append(_score(row.confirmed))
         for device in devices:

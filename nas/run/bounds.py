@@ -13,7 +13,7 @@ from nas.cost.metric import Metric
 from nas.domain import Bound, Domain
 from nas.errors import BoundError, UsageError, unknown
 from nas.latency.table import Table
-from nas.objectives import QUALITY, UNTRAINED
+from nas.objectives import asked_quality
 from nas.run.settings import Bounds, Problem
 from nas.space import SearchSpace
 
@@ -122,11 +122,11 @@ def _why_no_budget(
 ) -> str:
     """Why a latency is a limit and not a budget to be used up; empty if it is one."""
     latency = latency_metric(tables[0].name)
-    names = {full_metric(name, tables) for name in objectives}
-    others = sorted(names - {latency, *QUALITY, *UNTRAINED})
+    costs = [name for name in objectives if asked_quality(name) is None]
+    others = sorted({full_metric(name, tables) for name in costs} - {latency})
     if others:
         return f"{', '.join(others)} is an objective, too"
-    if names == {latency}:
+    if len(costs) == len(objectives):
         return "no quality is an objective"
     slowest_ms = space_costs(space, tables[:1]).extreme(latency, largest=True)[0]
     if latency_ms >= slowest_ms:

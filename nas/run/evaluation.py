@@ -2,7 +2,7 @@
 
 from nas import catalog, strategies
 from nas.errors import UsageError
-from nas.objectives import QUALITY, UNTRAINED, Objectives
+from nas.objectives import Objectives
 from nas.progress import Watch, ignore
 from nas.run.settings import Search, Teacher
 from nas.study.evaluator import Data, Evaluator, EvaluatorKind
@@ -58,11 +58,9 @@ def _recipe(settings: Search) -> str:
 
 def check_measured(objectives: Objectives, kind: EvaluatorKind, evaluator: Evaluator) -> None:
     """Raise `UsageError` for an objective that the evaluator does not measure."""
-    measurable = QUALITY + UNTRAINED
-    costs = [name for name in objectives.names if name not in measurable]
-    for name in objectives.names:
-        if name in measurable and name not in evaluator.qualities:
-            possible = ",".join([evaluator.qualities[0], *costs])
+    for name in objectives.qualities:
+        if name not in evaluator.qualities:
+            possible = ",".join([evaluator.qualities[0], *objectives.costs])
             raise UsageError(f"evaluator '{kind.name}' gives no {name}: try --objective {possible}")
 
 

@@ -364,5 +364,5 @@ class Family:
         # --device may name one that the run was not priced on.
         if run is None or not all(metric in trial.metrics for trial in run.front_trials):
             return {}
-        up = (*run.objectives.maximized, "accuracy")[0]
+        up = (*run.objectives.qualities, "accuracy")[0]
         return {"trials": run.rung.trials, "front": run.front_trials, "up": up}

@@ -20,7 +20,7 @@ from nas.arch import Architecture
 from nas.cost.metric import Metric
 from nas.errors import RunError, UsageError, unknown
 from nas.metadata import UNKNOWN, Metadata, save_network
-from nas.objectives import QUALITY, Objective, Objectives
+from nas.objectives import Objective, Objectives
 from nas.trial import Metrics, Trial
 
 __all__ = ["Chosen", "Limit", "Pick", "choose"]
@@ -160,7 +160,7 @@ def choose(
     if devices:
         place, rule = _least_regret(candidates.metrics, objectives, preferences, devices)
     elif preferences:
-        place = int(_weighted(candidates.metrics, preferences).argmin())
+        place = int(_weighted(candidates.metrics, objectives, preferences).argmin())
     else:
         losses = [objectives.losses(metrics) for metrics in candidates.metrics]
         place = losses.index(min(losses))
@@ -240,7 +240,7 @@ def _least_regret(
     sums = []
     for device in devices:
         own = _device_preferences(objectives, preferences, device)
-        sums.append(_weighted(metrics, own))
+        sums.append(_weighted(metrics, objectives, own))
     regrets = np.array(sums)
     regrets -= regrets.min(axis=1, keepdims=True)
     place = int(regrets.max(axis=0).argmin())
@@ -266,7 +266,9 @@ def _device_preferences(
     return own
 
 
-def _weighted(metrics: Sequence[Metrics], preferences: Preferences) -> NDArray[np.float64]:
+def _weighted(
+    metrics: Sequence[Metrics], objectives: Objectives, preferences: Preferences
+) -> NDArray[np.float64]:
     """metrics: of n candidates. The weighted sums of their losses, each scaled to 0..1: (n,)."""
     for name, weight in preferences.items():
         if name not in metrics[0]:
@@ -276,9 +278,7 @@ def _weighted(metrics: Sequence[Metrics], preferences: Preferences) -> NDArray[n
     if not any(preferences.values()):
         raise UsageError("weights that are all 0 choose nothing: give one metric a weight above 0")
     # By kind of metric: one that was no objective of the search may be weighted, too.
-    columns = [
-        Objective(name, "maximize" if name in QUALITY else "minimize") for name in preferences
-    ]
+    columns = [Objective(name, objectives.direction(name)) for name in preferences]
     losses = np.array([[column.loss(row) for column in columns] for row in metrics])
     # A metric that is the same for all decides nothing, and must not divide by zero.
     spread = np.ptp(losses, axis=0)

@@ -11,7 +11,7 @@ from nas.cost.costs import latency_metric
 from nas.domain import Bound, Domain
 from nas.errors import UsageError
 from nas.latency.table import Table
-from nas.objectives import QUALITY, Objectives, Reward, parse_objectives
+from nas.objectives import QUALITY, Objective, Objectives, Reward, parse_objectives
 from nas.progress import Watch, ignore
 from nas.record.identity import Identity, SpaceArguments, identity, versions
 from nas.report.text import shown_share, spread
@@ -254,16 +254,25 @@ def _objectives(
 ) -> Objectives:
     names = [full_metric(name, tables) for name in problem.objectives]
     each = parse_objectives(names, domain.compiled.names)
-    return Objectives(each, _reward(problem, tables, latency_ms))
+    return Objectives(each, _reward(problem, each, tables, latency_ms))
 
 
-def _reward(problem: Problem, tables: Sequence[Table], latency_ms: float | None) -> Reward | None:
+def _reward(
+    problem: Problem,
+    objectives: Sequence[Objective],
+    tables: Sequence[Table],
+    latency_ms: float | None,
+) -> Reward | None:
     """Of the first quality among the objectives and the first device's latency."""
     if not problem.reward:
         if problem.target_ms is not None:
             raise UsageError("--target is what a reward aims at: it needs --reward NAME")
         return None
-    qualities = [name for name in problem.objectives if name in QUALITY]
+    qualities = []
+    for objective in objectives:
+        # Of a metric whose values may be anything, the published exponents mean nothing.
+        if objective.name in QUALITY:
+            qualities.append(objective.name)
     return Reward(
         name=problem.reward,
         cost=latency_metric(tables[0].name),

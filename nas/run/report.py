@@ -308,9 +308,10 @@ def _courses(run: Run) -> Iterator[Course]:
     if not ordered:
         return
     first = run.objectives.each[0]
-    worst = run.identity.reference
+    ones = [1.0] * len(run.objectives.each)
     # As while it ran: losses divided by the reference, so that the hypervolume is a share.
-    running = RunningFront([1.0] * len(worst))
+    worst = run.identity.reference or ones
+    running = RunningFront(ones)
     volumes: list[tuple[int, float]] = []
     bests: list[tuple[int, float]] = []
     for done, trial in enumerate(ordered, 1):
@@ -320,12 +321,9 @@ def _courses(run: Run) -> Iterator[Course]:
         if running.add([loss / most for loss, most in zip(losses, worst, strict=True)]):
             volumes.append((done, running.hypervolume))
         value = trial.metrics[first.name]
-        better = not bests or (
-            value > bests[-1][1] if first.direction == "maximize" else value < bests[-1][1]
-        )
-        if better:
+        if not bests or first.better(value, bests[-1][1]):
             bests.append((done, value))
-    if len(run.objectives.each) > 1:
+    if len(run.objectives.each) > 1 and run.identity.reference:
         yield Course(name="hypervolume, a share of all", steps=tuple(volumes), end=len(ordered))
     yield Course(name=f"best {first.name}", steps=tuple(bests), end=len(ordered))
     for key, steps in _noted(ordered).items():

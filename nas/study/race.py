@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from nas.domain import Domain
 from nas.errors import RunError, UsageError
-from nas.objectives import QUALITY, SEARCH, Objectives
+from nas.objectives import SEARCH, Objectives
 from nas.progress import Progress
 from nas.record import race as record
 from nas.record.claims import printable
@@ -156,9 +156,9 @@ def _strata(
 
     One stratum where strategies are told one number: then costs are alike, or weighed already.
     """
-    if objectives.told_count == 1 or not objectives.minimized or not trials:
+    if objectives.told_count == 1 or not objectives.costs or not trials:
         return [trials]
-    costs = [trial.metrics[objectives.minimized[0]] for trial in trials]
+    costs = [trial.metrics[objectives.costs[0]] for trial in trials]
     least, most = min(costs), max(costs)
     if least <= 0 or most <= least:
         return [trials]
@@ -176,7 +176,7 @@ def check_raceable(objectives: Objectives, evaluator: str, *, lengthens: bool) -
             f"evaluator '{evaluator}' has no longer training to race to: leave out --race, "
             "or use --evaluator training"
         )
-    if not any(name in QUALITY for name in objectives.names):
+    if not objectives.qualities:
         raise UsageError(
             f"a race ranks networks by a quality, and the objectives are "
             f"{', '.join(objectives.names)}: leave out --race, or add accuracy"

@@ -20,7 +20,7 @@ from typing import Any
 from nas.arch import Architecture
 from nas.errors import NasError, RunError, UsageError, unknown
 from nas.files import one_line
-from nas.objectives import QUALITY, SEARCH
+from nas.objectives import SEARCH, Direction
 from nas.study.evaluator import Evaluator
 from nas.study.processes import Processes
 from nas.study.study import Outcome, Study
@@ -240,7 +240,8 @@ def _tune(driver: Driver, make: Callable[[], Evaluator]) -> None:
     from ray import tune
 
     cluster = driver.cluster
-    metric = _metric(driver.study)
+    quality = driver.study.store.objectives.first_quality
+    metric = SEARCH + quality.name
     followed = cluster if driver.followed else None
 
     def evaluate(config: Mapping[str, Any]) -> None:
@@ -260,7 +261,7 @@ def _tune(driver: Driver, make: Callable[[], Evaluator]) -> None:
         tune.with_resources(evaluate, {"cpu": cluster.cpus, "gpu": cluster.gpus}),
         tune_config=tune.TuneConfig(
             search_alg=_searcher(driver),
-            scheduler=_scheduler(cluster, metric),
+            scheduler=_scheduler(cluster, metric, quality.direction),
             num_samples=-1,  # the study's budget ends the experiment
             max_concurrent_trials=cluster.workers,
             reuse_actors=True,  # an evaluator, with its images, is built once per worker
@@ -276,18 +277,14 @@ def _tune(driver: Driver, make: Callable[[], Evaluator]) -> None:
     ).fit()
 
 
-def _metric(study: Study) -> str:
-    """What schedulers compare: the first quality among the objectives, on the *search* set."""
-    qualities = [name for name in study.store.objectives.names if name in QUALITY]
-    return SEARCH + (*qualities, QUALITY[0])[0]
-
-
-def _scheduler(cluster: Cluster, metric: str) -> Any:
+def _scheduler(cluster: Cluster, metric: str, direction: Direction) -> Any:
+    """``metric``: what is compared, the first quality on the *search* set."""
     from ray.tune import schedulers
 
     if cluster.scheduler is None:
         return None
-    settings = {"time_attr": "part", "metric": metric, "mode": "max"}
+    mode = "max" if direction == "maximize" else "min"
+    settings = {"time_attr": "part", "metric": metric, "mode": mode}
     if cluster.scheduler == "asha":
         return schedulers.AsyncHyperBandScheduler(
             **settings, max_t=cluster.parts, grace_period=1, reduction_factor=3
@@ -378,5 +375,7 @@ def _evaluate(
         _crew.cache_clear()
         raise
     parts = followed.parts if followed else 1
-    # A scheduler wants its metric in every report; a network that failed has none.
-    tune.report({metric: 0.0, **measured.metrics, "part": parts, "measured": json.dumps(document)})
+    # A scheduler wants its metric in every report; a network that failed has none, and whoever
+    # scores on one set alone has it under its plain name.
+    last = measured.metrics.get(metric.removeprefix(SEARCH), 0.0)
+    tune.report({metric: last, **measured.metrics, "part": parts, "measured": json.dumps(document)})

@@ -29,15 +29,15 @@ class Hopeless:
 
     def __init__(self, objectives: Objectives) -> None:
         """Raises `UsageError` unless all objectives but one quality are costs."""
-        qualities = [name for name in objectives.names if name in QUALITY]
         measured = "train_ms" in objectives.names or objectives.reward is not None
-        if len(qualities) != 1 or measured:
+        if len(objectives.qualities) != 1 or measured:
             reward = "" if objectives.reward is None else " and a reward"
             raise UsageError(
                 "hopeless trainings are known by one quality, every other objective being a cost, "
                 f"not with {', '.join(objectives.names)}{reward}"
             )
-        self.objectives, self.quality = objectives, qualities[0]
+        self.objectives, self.quality = objectives, objectives.quality
+        self._sign = 1 if objectives.first_quality.direction == "maximize" else -1
         self._losses: list[tuple[float, ...]] = []
         self._rises: dict[int, list[float]] = {}  # by part: what each trial still gained after it
 
@@ -46,7 +46,8 @@ class Hopeless:
         self._losses.append(self.objectives.told(metrics))
         end = self._quality(metrics)
         for part, scores in enumerate(curve, 1):
-            self._rises.setdefault(part, []).append(end - self._quality(scores))
+            rise = self._sign * (end - self._quality(scores))
+            self._rises.setdefault(part, []).append(rise)
 
     def judge(self, part: int, metrics: Metrics) -> bool:
         """Whether a training with these costs and these scores after that part is hopeless."""
@@ -54,8 +55,10 @@ class Hopeless:
         if len(rises) < FEWEST:
             return False
         # Never below what it has: trials that fell after the part count as no rise.
-        # Nor above 1: qualities are shares.
-        hoped = min(1.0, self._quality(metrics) + max(0.0, *rises))
+        hoped = self._quality(metrics) + self._sign * max(0.0, *rises)
+        if self.quality in QUALITY:
+            # They are shares.
+            hoped = min(1.0, hoped)
         at_best = {**metrics, told_metric(metrics, self.quality): hoped}
         return self._is_dominated(np.array(self.objectives.told(at_best)))
 

@@ -17,12 +17,19 @@ ANSWERS_IN_A_ROW = 200
 
 
 class Tally:
-    """Counts trials as they are told. ``reference``: the worst loss in each objective."""
+    """Counts trials as they are told.
+
+    ``reference``: the worst loss in each objective; empty if they are not known, and then there is
+    no hypervolume.
+    """
 
     def __init__(self, objectives: Objectives, reference: Sequence[float]) -> None:
-        self._objectives, self._reference = objectives, reference
+        self._objectives = objectives
+        self._has_volume = bool(reference)
+        ones = [1.0] * len(objectives.each)
         # Losses are divided by the reference, so that the hypervolume is a share.
-        self._front = RunningFront([1.0] * len(reference))
+        self._reference = reference or ones
+        self._front = RunningFront(ones)
         self._leader: tuple[float, float] | None = None  # loss and value in the first objective
         self._of_network: dict[str, list[Trial]] = {}
         self._seconds: list[float] = []  # in order: a median of many is soon found
@@ -56,12 +63,12 @@ class Tally:
         """For people: ``front``, ``hypervolume``, and ``best`` once a trial is complete.
 
         ``front``: the number of trials on it. ``hypervolume``: a share, 0 to 1, as each loss is
-        relative to the reference. ``best``: the best value of the first objective.
+        relative to the reference; left out without one. ``best``: the best value of the first
+        objective.
         """
-        figures: dict[str, float] = {
-            "front": len(self._front),
-            "hypervolume": self._front.hypervolume,
-        }
+        figures: dict[str, float] = {"front": len(self._front)}
+        if self._has_volume:
+            figures["hypervolume"] = self._front.hypervolume
         if self._leader is not None:
             figures["best"] = self._leader[1]
         return figures
