@@ -1,8 +1,8 @@
 """Neural architecture search for a device and a latency budget.
 
-``nas.search(space="fbnet", device="pixel1")`` searches, ``nas.load(folder)`` opens a run,
-``nas.confirm(run)`` trains its best networks anew. All are loaded when first used, so that
-``import nas`` costs nothing.
+``nas.search(space="fbnet", device="pixel1")`` searches, ``nas.resume(folder)`` goes on with a run,
+``nas.load(folder)`` opens one, ``nas.confirm(run)`` trains its best networks anew. All are loaded
+when first used, so that ``import nas`` costs nothing.
 """
 
 from importlib import import_module
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from nas import errors
     from nas.run.confirm import confirm
     from nas.run.run import Run, load
-    from nas.run.search import search
+    from nas.run.search import resume, search
     from nas.run.settings import Search
 
-__all__ = ["Run", "Search", "confirm", "errors", "load", "search"]
+__all__ = ["Run", "Search", "confirm", "errors", "load", "resume", "search"]
 
 _HOMES = {
     "Run": "nas.run.run",
@@ -23,6 +23,7 @@ _HOMES = {
     "confirm": "nas.run.confirm",
     "errors": "nas.errors",
     "load": "nas.run.run",
+    "resume": "nas.run.search",
     "search": "nas.run.search",
 }
 

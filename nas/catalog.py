@@ -22,23 +22,35 @@ import search_spaces
 from nas import benchmarks
 from nas.arch import Architecture
 from nas.benchmarks import Problem
-from nas.errors import NasError, SpaceError, UsageError, told_with_line, unknown
+from nas.errors import (
+    NasError,
+    RunError,
+    SpaceError,
+    UsageError,
+    told_with_line,
+    unknown,
+)
 from nas.latency.measured import TimedHere
 from nas.latency.table import Table
-from nas.progress import Watch
+from nas.programs import GIVEN, load, spec_place
+from nas.progress import Watch, ignore
 from nas.space import SearchSpace, at_sizes
 from nas.strategies import parse_spec
-from nas.study.evaluator import EvaluatorKind, Retrain, RetrainFully
+from nas.study.evaluator import Data, EvaluatorKind, Retrain, RetrainFully
 from nas.study.trainings import Fitting, Learn
 
 __all__ = [
+    "OWN_FUNCTION",
     "benchmark",
+    "data_not_given",
     "device",
     "device_names",
     "differentiable",
     "evaluator",
     "fitting",
     "not_here",
+    "own_data",
+    "own_evaluator",
     "plug_ins",
     "retraining",
     "space",
@@ -52,6 +64,10 @@ OLD_NAMES = {"proxy": "zero_cost"}
 RETRAINING = "nas.evaluate.retraining"
 FITTING = "nas.evaluate.coefficients"
 DIFFERENTIABLE = "nas.evaluate.differentiable"
+OWN = "nas.evaluate.own"
+OWN_DATA = "nas.data.own"
+OWN_FUNCTION = "evaluate"
+"""What ``--evaluator FILE.py`` calls if it names no function."""
 FRONT = "nas.measure.front"
 
 
@@ -275,8 +291,18 @@ def _problem(spec: str, seed: int) -> Problem:
 def evaluator(spec: str) -> EvaluatorKind:
     """The kind of evaluator that a spec, ``name:setting=value,...``, names.
 
-    The shipped ones live on the torch side, so they are loaded by name, when needed.
+    The shipped ones live on the torch side, so they are loaded by name, when needed. A function of
+    the user's own, ``./mine.py:evaluate``, is one too.
     """
+    own = spec_place(spec, OWN_FUNCTION)
+    if own is not None:
+        return own_evaluator(load(own, "evaluator"), own.short)
+    if spec.startswith(GIVEN):
+        name = spec.removeprefix(GIVEN)
+        raise RunError(
+            f"the run's evaluator is the function {name}, which was given from Python and stands "
+            "in no file of its own: go on from Python, with evaluate="
+        )
     name, _ = parse_spec(spec)
     known = _with_entry_points(EVALUATORS, "nas.evaluators", "evaluator")
     name = OLD_NAMES.get(name, name)
@@ -284,11 +310,41 @@ def evaluator(spec: str) -> EvaluatorKind:
         raise unknown("evaluator", name, known)
     place = known[name]
     kind = importlib.import_module(place).KIND if isinstance(place, str) else place.load()
+    if inspect.isfunction(kind):
+        return own_evaluator(kind, name)
     if not isinstance(kind, EvaluatorKind) or kind.name != name:
         raise UsageError(
-            f"evaluator '{name}' must be an EvaluatorKind of that name, not {str(kind)[:80]}"
+            f"evaluator '{name}' must be an EvaluatorKind of that name, or a function, "
+            f"not {str(kind)[:80]}"
         )
     return kind
+
+
+def own_evaluator(function: Callable[..., Any], name: str = "") -> EvaluatorKind:
+    """A function of the user's own as a kind of evaluator, on the torch side as all are."""
+    kind: EvaluatorKind = importlib.import_module(OWN).kind(function, name)
+    return kind
+
+
+def own_data(
+    thing: object, kind: EvaluatorKind, *, groups: str | None = None, watch: Watch = ignore
+) -> Data:
+    """A data set given from Python, as that kind of evaluator takes it.
+
+    Functions of the user's own get its items as they are, our trainings as images of classes.
+    """
+    if kind.takes_items:
+        return kind.open_data(thing, groups=groups, watch=watch)  # type: ignore[arg-type]
+    data: Data = importlib.import_module(OWN_DATA).images_given(thing, groups=groups, watch=watch)
+    return data
+
+
+def data_not_given(spec: str) -> RunError:
+    """The error for a run whose data was given from Python, and is not given again."""
+    return RunError(
+        f"the run's data was given from Python ({spec.removeprefix(GIVEN)}), and lies in no file: "
+        "go on from Python, with data="
+    )
 
 
 def retraining() -> Retrain:

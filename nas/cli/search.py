@@ -22,19 +22,17 @@ from nas.cli._progress import Live
 from nas.errors import InterruptError, RunError, UsageError
 from nas.files import between_commas
 from nas.record import environment, runfile
-from nas.record.race import last_rules
 from nas.run.bounds import AIMS
+from nas.run.evaluation import usual_data
 from nas.run.execute import Result, check_free, execute
 from nas.run.plan import plan
 from nas.run.report import verdict
+from nas.run.resume import resumed
 from nas.run.run import Run
 from nas.run.settings import FLAT, Search
 from nas.study.ray import SCHEDULERS
 
 __all__ = ["command"]
-
-BUDGET = {"trials", "seconds"}
-CLUSTER = {"ray", "scheduler", "gpus"}
 
 
 def _names(ctx: click.Context, param: click.Parameter, text: str) -> tuple[str, ...]:
@@ -88,6 +86,8 @@ Examples:
       --scheduler asha --time 8h
   nas search --space fbnet --device pixel --strategy differentiable --latency 60ms
   nas search --space fbnet --device pixel --evaluator supernet --trials 500
+  nas search --space mnasnet --device pixel --evaluator ./mine.py:evaluate \\
+      --objective dice:max,latency_ms
   nas search --space ./my_space.py --device ./my_board.csv --objective accuracy,params \\
       --max macs=300M"""
 )
@@ -107,9 +107,8 @@ Examples:
 )
 @click.option(
     "--data",
-    default="digits",
-    show_default=True,
-    help="Images to learn: digits, fashion-mnist[:DIR], npz:FILE, folder:DIR or hf:NAME.",
+    help="Images to learn: digits, fashion-mnist[:DIR], npz:FILE, folder:DIR, hf:NAME or "
+    "FILE.py:FUNCTION.  [default: digits; none beside a function that evaluates]",
 )
 @click.option(
     "--strategy",
@@ -128,7 +127,8 @@ Examples:
     "--evaluator",
     default="training",
     show_default=True,
-    help="What scores a network: its training, a supernet, or a zero_cost figure.",
+    help="What scores a network: its training, a supernet, a zero_cost figure, or a function of "
+    "yours, FILE.py:FUNCTION (docs/your_training.md).",
 )
 @click.option(
     "--objective",
@@ -136,7 +136,7 @@ Examples:
     default="accuracy,latency_ms",
     show_default=True,
     callback=_names,
-    help="Metrics of the front, separated by commas.",
+    help="Metrics of the front, separated by commas; one of your own as NAME:max or NAME:min.",
 )
 @click.option(
     "--reward",
@@ -352,6 +352,8 @@ def command(
             )
         search = _resumed(ctx, resume, settings)
     else:
+        if settings["data"] is None:
+            settings["data"] = usual_data(str(settings["evaluator"]))
         search = Search().changed(**settings)
         if out is not None:
             # Before the data is read, which may take minutes.
@@ -389,25 +391,13 @@ def command(
 
 
 def _resumed(ctx: click.Context, folder: Path, asked: dict[str, object]) -> Search:
-    """The run's own settings, and on top those given on the command line.
-
-    A new budget replaces the old one as a whole.
-    """
-    # By source, not by value: a default that was typed is asked for, too.
-    explicit = {
-        name for name in FLAT if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    }
-    # Else a new --time would end at once by the --trials of before.
-    if explicit & BUDGET:
-        explicit |= BUDGET
-    if "workers" in explicit and not explicit & CLUSTER:
-        explicit |= CLUSTER  # so many workers here, whatever cluster the run was on
-    recorded = Search.from_json(runfile.read(folder).settings)
-    race = last_rules(folder)
-    # A run that was raced later than it was begun goes on racing.
-    if "race" not in explicit and race:
-        recorded = recorded.changed(race=race)
-    return recorded.changed(**{name: asked[name] for name in explicit})
+    """The run's own settings, and on top those given on the command line."""
+    explicit = {}
+    for name in FLAT:
+        # By source, not by value: a default that was typed is asked for, too.
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            explicit[name] = asked[name]
+    return resumed(folder, explicit)
 
 
 class _Document(TypedDict):

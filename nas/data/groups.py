@@ -9,6 +9,7 @@ import dataclasses
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +20,39 @@ from nas.files import UNREADABLE, read_text
 from nas.sheets import Line, read_lines
 from nas.units import counted
 
-__all__ = ["check_groups", "group_numbers", "with_groups"]
+__all__ = ["check_groups", "group_numbers", "groups_of", "with_groups"]
 
 LARGEST_FILE_BYTES = 1 << 30
 
 
 def with_groups(dataset: Dataset, path: str | Path) -> Dataset:
     """The data set with the groups that a file names.
+
+    Raises as `groups_of`.
+    """
+    return dataclasses.replace(dataset, groups=groups_of(dataset, path))
+
+
+class Named(Protocol):
+    """Images, or other items, as far as a file of groups looks at them."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """(n,): the items' files, if they have one each."""
+
+    @property
+    def skipped(self) -> Sequence[str]:
+        """Names of those that could not be read."""
+
+    def __len__(self) -> int: ...
+
+
+def groups_of(dataset: Named, path: str | Path) -> NDArray[np.int64]:
+    """(n,): the group of each image by a file.
 
     Raises `DataError` for a file that cannot be read, if an image has no group, and if every image
     is a group of its own.
@@ -42,10 +69,10 @@ def with_groups(dataset: Dataset, path: str | Path) -> Dataset:
         )
     groups = group_numbers(ids)
     check_groups(groups, str(path))
-    return dataclasses.replace(dataset, groups=groups)
+    return groups
 
 
-def _why(dataset: Dataset, count: int) -> str:
+def _why(dataset: Named, count: int) -> str:
     """What may be wrong with so many lines for the images of a data set."""
     if count == len(dataset) + 1:
         return "; a first line that is a header must be group"
@@ -72,7 +99,7 @@ def group_numbers(ids: Sequence[str] | NDArray[np.generic]) -> NDArray[np.int64]
     return ranks.astype(np.int64)
 
 
-def _ids(dataset: Dataset, path: str | Path) -> list[str]:
+def _ids(dataset: Named, path: str | Path) -> list[str]:
     """The group of each image, by a file of one or two columns."""
     lines = _lines(path)
     columns = {len(line.cells) for line in lines}
@@ -119,7 +146,7 @@ def _plain(name: str) -> str:
     return unicodedata.normalize("NFC", name).replace("\\", "/").removeprefix("./")
 
 
-def _by_name(dataset: Dataset, group_of: Mapping[str, str], path: str | Path) -> list[str]:
+def _by_name(dataset: Named, group_of: Mapping[str, str], path: str | Path) -> list[str]:
     if not dataset.names:
         raise DataError(
             f"images of data set '{dataset.name}' have no file names: "

@@ -3,10 +3,11 @@
 import re
 from pathlib import Path
 
-from nas.data import fashion_mnist, folder, hf, npz
+from nas.data import fashion_mnist, folder, hf, npz, own
 from nas.data.dataset import LARGEST_SIDE, Dataset
 from nas.data.groups import with_groups
 from nas.errors import UsageError, unknown
+from nas.programs import spec_place
 from nas.progress import Watch, ignore
 
 __all__ = ["SOURCES", "load"]
@@ -20,6 +21,7 @@ SOURCES = (
     "hf:DIR",
     "npz:FILE",
     "npz:FILE,TESTFILE",
+    "FILE.py[:FUNCTION]",
 )
 # At the end alone: a folder's name may hold anything.
 OPTIONS = re.compile(r"(,(size|range)=[^,]*)*$")
@@ -50,6 +52,9 @@ def load(
 
 
 def _read(spec: str, strict: bool, size: int | None, watch: Watch) -> Dataset:
+    own_place = spec_place(spec, own.FUNCTION)
+    if own_place is not None:
+        return own.images_of(own.read_place(own_place, watch=watch))
     kind, _, place = spec.partition(":")
     if kind == "digits" and not place:
         return digits()

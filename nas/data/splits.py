@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from nas.data.pictures import ImageFiles
 from nas.errors import DataError
 from nas.units import counted
 
-__all__ = ["SETS", "SPLIT_SEED", "Splits", "split"]
+__all__ = ["SETS", "SPLIT_SEED", "Dealt", "Splits", "deal", "split"]
 
 SPLIT_SEED = 0
 """Splits do not follow a run's seed: what one search or training held back, no other has seen."""
@@ -163,19 +163,51 @@ def split(dataset: Dataset, seed: int = SPLIT_SEED) -> Splits:
     The data set of the splits has eight bits: more are scaled by their range over *weights*.
     Raises `DataError` if a class cannot be in every set.
     """
+    weights, search, selection, *test = deal(dataset, seed)
+    dataset = dataset.in_eight_bits(weights)
+    return Splits(dataset, seed, weights, search, selection, test[0] if test else None)
+
+
+class Dealt(Protocol):
+    """What is dealt out to the sets: images, or whatever else a data set of the user's yields."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+
+    @property
+    def labels(self) -> Labels:
+        """(n,), or (n, ...) where an item has no class of its own."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes."""
+
+    @property
+    def groups(self) -> Indices | None:
+        """(n,): items of one number must not be separated; None without groups."""
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there is a test part beside these items."""
+
+    def __len__(self) -> int: ...
+
+
+def deal(dataset: Dealt, seed: int = SPLIT_SEED) -> list[Indices]:
+    """Rows of weights, search, selection, and of test unless there is a part for that.
+
+    As `split`.
+    """
     shares = SHARES_WITH_OWN_TEST if dataset.has_test else SHARES
     rng = np.random.default_rng([seed, STREAM])
     if dataset.labels.ndim > 1:
-        sets = _of_masks(dataset, shares, rng)
-    else:
-        sets = _of_classes(dataset, shares, rng)
-    weights, search, selection = sets[:3]
-    dataset = dataset.in_eight_bits(weights)
-    return Splits(dataset, seed, weights, search, selection, None if dataset.has_test else sets[3])
+        return _of_masks(dataset, shares, rng)
+    return _of_classes(dataset, shares, rng)
 
 
 def _of_classes(
-    dataset: Dataset, shares: tuple[float, ...], rng: np.random.Generator
+    dataset: Dealt, shares: tuple[float, ...], rng: np.random.Generator
 ) -> list[Indices]:
     counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
     if counts.min() < len(shares):
@@ -201,9 +233,7 @@ def _of_classes(
     return sets
 
 
-def _of_masks(
-    dataset: Dataset, shares: tuple[float, ...], rng: np.random.Generator
-) -> list[Indices]:
+def _of_masks(dataset: Dealt, shares: tuple[float, ...], rng: np.random.Generator) -> list[Indices]:
     if len(dataset) < len(shares):
         raise DataError(
             f"data set '{dataset.name}' has {len(dataset)} images; "
@@ -232,7 +262,7 @@ def _ends(count: int, shares: tuple[float, ...]) -> Indices:
     return np.floor(np.cumsum(shares) * spare + 0.5).astype(int) + one_each
 
 
-def _by_class(dataset: Dataset, shares: tuple[float, ...], rng: np.random.Generator) -> Indices:
+def _by_class(dataset: Dealt, shares: tuple[float, ...], rng: np.random.Generator) -> Indices:
     """The set of each image: every class cut by the shares, at least one image to each set."""
     owner = np.zeros(len(dataset), np.int64)
     for label in range(len(dataset.classes)):

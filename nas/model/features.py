@@ -14,13 +14,22 @@ __all__ = ["Features", "features_of"]
 class Features(nn.Module):
     """``stages`` of layers in a row, which gives the maps after the layers named by ``taps``.
 
-    A tap is such as ``stage2.1``.
+    A tap is such as ``stage2.1``. ``channels`` and ``strides`` are the maps', finest first, where
+    they are known.
     """
 
-    def __init__(self, stages: nn.Sequential, taps: Sequence[str]) -> None:
+    def __init__(
+        self,
+        stages: nn.Sequential,
+        taps: Sequence[str],
+        *,
+        channels: Sequence[int] = (),
+        strides: Sequence[int] = (),
+    ) -> None:
         super().__init__()
         self.stages = stages
         self.taps = tuple(taps)
+        self.channels, self.strides = tuple(channels), tuple(strides)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """images: (n, channels, height, width). One map per tap, finest first.
@@ -42,4 +51,9 @@ def features_of(network: Network, backbone: Backbone) -> Features:
     for stage in backbone.architecture.stages:
         layers = list(network.stages.get_submodule(stage.name).children())
         stages[stage.name] = nn.Sequential(*layers[: len(stage.ops)])
-    return Features(nn.Sequential(stages), [tap.name for tap in backbone.taps])
+    return Features(
+        nn.Sequential(stages),
+        [tap.name for tap in backbone.taps],
+        channels=[tap.channels for tap in backbone.taps],
+        strides=[tap.stride for tap in backbone.taps],
+    )

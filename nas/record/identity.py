@@ -47,8 +47,8 @@ class SpaceArguments(TypedDict, total=False):
     """Its name or its file."""
     resolution: int | tuple[int, ...] | None
     """Several, ascending, are a choice of the space's."""
-    classes: int
-    in_channels: int
+    classes: int | None
+    in_channels: int | None
 
 
 @dataclass(frozen=True, kw_only=True)

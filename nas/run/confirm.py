@@ -10,14 +10,17 @@ Then the pick meets published networks of its latency (`nas.run.contest`).
 import hashlib
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nas import catalog, networks
 from nas.arch import Architecture
 from nas.errors import NasError, RunError, UsageError
 from nas.files import one_line
-from nas.objectives import QUALITY
+from nas.objectives import QUALITY, UNTRAINED
+from nas.programs import Given
 from nas.progress import Progress, ignore
 from nas.reading import to_json
 from nas.record import ledger
@@ -34,8 +37,11 @@ from nas.run.confirmation import (
     too_few,
 )
 from nas.run.contest import AUTO, Contest, opponent_network, opponents
+from nas.run.copies import program_spec
+from nas.run.evaluation import kind_of, named_data, open_data
 from nas.run.pairing import band_metrics, chosen, usual_random
 from nas.run.run import Run
+from nas.run.settings import Search
 from nas.statistics import arrangements
 from nas.study.evaluator import Retraining
 from nas.units import counted
@@ -61,7 +67,8 @@ def confirm(
     full: bool = False,
     resolution: int | None = None,
     seed: int = 0,
-    data: str | None = None,
+    data: object = None,
+    evaluate: Callable[..., Any] | None = None,
     against: Sequence[str] = AUTO,
     say: Callable[[Sequence[str]], None] = lambda lines: None,
     watch: Watch = ignore,
@@ -73,7 +80,8 @@ def confirm(
     ``epochs_factor``: how many times the search's schedule, by default 3, or as the rung of a race
     that the front is of, if that is longer. ``full``: networks are
     trained themselves, for ``epochs_factor`` times the epochs of ``nas train``, by default 1, at
-    ``resolution`` pixels a side or their own. ``data``: where the data lies now, if it has moved.
+    ``resolution`` pixels a side or their own. ``data``: where the data lies now, if it has moved,
+    or the data set itself. ``evaluate``: the run's function, where it stands in no file.
     ``against``: names of published networks that the pick meets; none for no contest. ``say`` gets
     what will be done, a line each. Opens the test set once, unless nothing is missing. Raises
     `NasError` in one line.
@@ -99,9 +107,11 @@ def confirm(
     # Two that confirm one run would append to one file, and train the same networks.
     lock = RunLock(run.folder)
     try:
-        trainer = _trainer(run, epochs_factor, data, full, resolution)
+        metric, given = _metric(run), _given(run, evaluate, data)
+        trainer = _trainer(run, metric, epochs_factor, given, full, resolution)
         plan = Plan(
-            metric=_metric(run),
+            metric=metric,
+            direction=run.objectives.direction(metric),
             seed=seed,
             seeds=seeds,
             recipe=trainer.describe_training(),
@@ -120,16 +130,52 @@ def confirm(
         lock.release()
 
 
+def _given(run: Run, evaluate: Callable[..., Any] | None, data: object) -> Given:
+    """What this confirmation was given from Python, or else what its search was."""
+    return Given(
+        evaluate=run.given.evaluate if evaluate is None else evaluate,
+        data=run.given.data if data is None else data,
+    )
+
+
+def _settings(run: Run, given: Given) -> tuple[Search, Given]:
+    """What the run was evaluated by, and on, as far as it may be run; what else was given."""
+    recorded = run.record.run_file.settings
+    evaluator, data = recorded["evaluator"], recorded["data"]
+    if given.evaluate is None:
+        evaluator = program_spec(run.folder, "evaluator", evaluator)
+    if given.data is None:
+        data = program_spec(run.folder, "data", data)
+    else:
+        data, thing = named_data(given.data)
+        given = replace(given, data=thing)
+    settings = Search().changed(
+        evaluator=evaluator,
+        data=data,
+        strict=recorded["strict"],
+        # The first runs were written before there were any.
+        groups=recorded.get("groups"),
+    )
+    return settings, given
+
+
 def _trainer(
-    run: Run, factor: float | None, data: str | None, full: bool, resolution: int | None
+    run: Run,
+    metric: str,
+    factor: float | None,
+    given: Given,
+    full: bool,
+    resolution: int | None,
 ) -> Retraining:
     """What trains on the run's own data, which must be what it was."""
-    settings = run.record.run_file.settings
-    kind = catalog.evaluator(settings["evaluator"])
-    # No groups in the settings: the first runs were written before there were any.
-    dataset = kind.open_data(
-        data or settings["data"], strict=settings["strict"], groups=settings.get("groups")
-    )
+    settings, given = _settings(run, given)
+    kind = kind_of(settings, given)
+    if full and kind.retrain is not None:
+        raise UsageError(
+            f"--full trains as nas train does, and the run was evaluated by {kind.name}: "
+            "leave out --full"
+        )
+    dataset = open_data(kind, settings, given=given)
     proxy = run.identity.proxy
     trainer: Retraining
     if full:
@@ -138,7 +184,11 @@ def _trainer(
     else:
         # Not shorter than what has chosen them.
         usual = max(EPOCHS_FACTOR, float(run.rung.factor))
-        trainer = catalog.retraining()(dataset, proxy, usual if factor is None else factor)
+        times = usual if factor is None else factor
+        if kind.retrain is None:
+            trainer = catalog.retraining()(dataset, proxy, times)
+        else:
+            trainer = kind.retrain(dataset, proxy, times, metric)
     # Other images would be trained on for hours, and compared with nothing.
     check_same(run.folder, {"data": run.identity.data}, {"data": trainer.describe_data()})
     return trainer
@@ -149,7 +199,8 @@ def _metric(run: Run) -> str:
 
     An evaluator that trains nothing has an objective of its own; what it should find is accuracy.
     """
-    return next((name for name in run.objectives.names if name in QUALITY), QUALITY[0])
+    measured = [name for name in run.objectives.qualities if name not in UNTRAINED]
+    return (*measured, QUALITY[0])[0]
 
 
 def _recorded(folder: Path, plan: Plan) -> Confirmation:
@@ -272,7 +323,7 @@ def _picked(confirmed: Confirmation) -> Member | None:
     for member in confirmed.plan.members:
         score = confirmed.selection_score(member.digest)
         if score is not None:
-            ranks[member.trial] = (-score, *member.costs.values())
+            ranks[member.trial] = (-confirmed.plan.sign * score, *member.costs.values())
     scored = [member for member in confirmed.plan.members if member.trial in ranks]
     return min(scored, key=lambda member: ranks[member.trial], default=None)
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from nas.cost.metric import Metric
 from nas.errors import RunError
-from nas.objectives import SELECTION
+from nas.objectives import SELECTION, Direction
 from nas.reading import LEFT_OUT, FormError, from_json, to_json
 from nas.record import ledger
 from nas.run.contest import Contest, Outcome, outcomes, verdict
@@ -86,6 +86,9 @@ class Plan:
     kind: Literal["plan"] = "plan"
     metric: str
     """What is compared."""
+    # Left out if more is better, as in confirmations from before less could be.
+    direction: Direction = field(default="maximize", metadata=LEFT_OUT)
+    """Which way it is better."""
     seed: int
     seeds: int
     """Trainings of each network."""
@@ -96,6 +99,11 @@ class Plan:
     def __post_init__(self) -> None:
         _check_at_least(0, seed=self.seed)
         _check_at_least(1, seeds=self.seeds, threads=self.threads, members=len(self.members))
+
+    @property
+    def sign(self) -> int:
+        """1 if more is better, else -1: a difference times it is an advantage."""
+        return 1 if self.direction == "maximize" else -1
 
     @property
     def networks(self) -> list[Network]:
@@ -144,7 +152,8 @@ class Opening:
     images: int
 
     def __post_init__(self) -> None:
-        _check_at_least(1, images=self.images)
+        # None are ours where a function brings its own data.
+        _check_at_least(0, images=self.images)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,7 +323,8 @@ class Confirmation:
             # A network of which a training failed is not compared by its others.
             if None not in found:
                 scores[digest] = [score for score in found if score is not None]
-        return outcomes(self.contest, scores, 1 / self.images if self.images else 0.0)
+        step = 1 / self.images if self.images else 0.0
+        return outcomes(self.contest, scores, step, sign=self.plan.sign)
 
     @property
     def contest_verdict(self) -> str:
@@ -353,7 +363,13 @@ class Confirmation:
     @property
     def interval(self) -> Interval | None:
         """Of the members' advantage, see `permutation_interval`. None for too few networks."""
-        return permutation_interval([(pair.confirmed, pair.random) for pair in self.pairs])
+        sign = self.plan.sign
+        return permutation_interval(
+            [
+                (sign * pair.confirmed, [sign * score for score in pair.random])
+                for pair in self.pairs
+            ]
+        )
 
     @property
     def seconds(self) -> tuple[float, float]:
@@ -385,10 +401,11 @@ class Confirmation:
         like = " and ".join(self.plan.alike)
         if interval is None:
             return f"{NO_EVIDENCE}: {too_few([len(pair.random) for pair in self.pairs])}"
-        mean = fmean(pair.difference for pair in self.pairs)
+        mean = self.plan.sign * fmean(pair.difference for pair in self.pairs)
         low, high = interval
+        metric = self.metric if self.plan.sign > 0 else f"{self.metric} lower by"
         parts = [
-            f"{VERDICTS[claim(interval)].format(like=like)}: {self.metric} {mean:+.4f}, "
+            f"{VERDICTS[claim(interval)].format(like=like)}: {metric} {mean:+.4f}, "
             f"95 % interval {low:+.4f} to {high:+.4f} (exact permutation test, "
             f"{self._compared})"
         ]

@@ -152,7 +152,7 @@ class Outcome:
     opponent: Opponent
     score: float
     difference: float
-    """The pick's score less the opponent's."""
+    """The pick's score less the opponent's, or the other way round where less is better."""
     interval: Interval
     """Of the difference, 95 % for all opponents together."""
 
@@ -164,12 +164,15 @@ class Outcome:
         )
 
 
-def outcomes(contest: Contest, scores: Mapping[str, Sequence[float]], step: float) -> list[Outcome]:
+def outcomes(
+    contest: Contest, scores: Mapping[str, Sequence[float]], step: float, *, sign: int = 1
+) -> list[Outcome]:
     """The opponents, best first; empty while a training is missing.
 
     ``scores``: by digest. An opponent without scores, for its trainings failed, is left out.
-    ``step``: what one test image is worth.
+    ``step``: what one test image is worth. ``sign``: -1 where less is better.
     """
+    scores = {digest: [sign * score for score in sample] for digest, sample in scores.items()}
     own = scores.get(contest.digest, ())
     met = [opponent for opponent in contest.opponents if scores.get(opponent.digest)]
     if len(own) < 2 or not met:
@@ -179,13 +182,13 @@ def outcomes(contest: Contest, scores: Mapping[str, Sequence[float]], step: floa
     found = [
         Outcome(
             opponent=opponent,
-            score=fmean(sample),
+            score=sign * fmean(sample),
             difference=fmean(own) - fmean(sample),
             interval=interval,
         )
         for opponent, sample, interval in zip(met, samples, intervals, strict=True)
     ]
-    return sorted(found, key=lambda outcome: -outcome.score)
+    return sorted(found, key=lambda outcome: -sign * outcome.score)
 
 
 def verdict(contest: Contest, metric: str, found: Sequence[Outcome]) -> str:

@@ -1,35 +1,109 @@
 """The evaluator of a search, made from its settings: here, and again in each worker."""
 
+from pathlib import Path
+
 from nas import catalog, strategies
 from nas.errors import UsageError
-from nas.objectives import Objectives
+from nas.objectives import Objectives, asked_quality
+from nas.programs import GIVEN, NOTHING_GIVEN, Given, function_name, place_of, spec_place
 from nas.progress import Watch, ignore
 from nas.run.settings import Search, Teacher
 from nas.study.evaluator import Data, Evaluator, EvaluatorKind
 
-__all__ = ["check_measured", "evaluator_of", "make_evaluator", "open_data"]
+__all__ = [
+    "check_measured",
+    "evaluator_of",
+    "kind_of",
+    "make_evaluator",
+    "named_data",
+    "named_evaluator",
+    "open_data",
+    "usual_data",
+]
+
+DEFAULT_DATA, NO_DATA = "digits", "none"
 
 
-def evaluator_of(settings: Search) -> Evaluator:
-    """The evaluator of a search, as each worker builds its own."""
-    kind = catalog.evaluator(settings.method.evaluator)
-    return make_evaluator(kind, open_data(kind, settings), settings)
+def evaluator_of(
+    settings: Search, folder: Path | None = None, given: Given = NOTHING_GIVEN
+) -> Evaluator:
+    """The evaluator of a search, as each worker builds its own. ``folder``: the run's."""
+    kind = kind_of(settings, given)
+    evaluator = make_evaluator(kind, open_data(kind, settings, given=given), settings)
+    if folder is not None:
+        evaluator.work_in(folder)
+    return evaluator
 
 
-def open_data(kind: EvaluatorKind, settings: Search, watch: Watch = ignore) -> Data:
+def named_evaluator(function: object) -> str:
+    """What the settings call a function that was given from Python.
+
+    By its file, where another process finds it there. Raises `UsageError` for what is none.
+    """
+    if not callable(function) or isinstance(function, type):
+        raise UsageError(
+            "evaluate must be a function of a network and a context that gives its metrics, "
+            f"not {function!r:.60}"
+        )
+    place = place_of(function)
+    return f"{GIVEN}{function_name(function)}" if place is None else str(place)
+
+
+def usual_data(evaluator: str) -> str:
+    """The data of a search that was asked for none: a function brings its own."""
+    own = evaluator.startswith(GIVEN) or spec_place(evaluator, catalog.OWN_FUNCTION) is not None
+    return NO_DATA if own else DEFAULT_DATA
+
+
+def named_data(thing: object) -> tuple[str, object]:
+    """What the settings call a data set, and what they cannot name of it."""
+    if isinstance(thing, str):
+        return thing, None
+    place = place_of(thing)
+    if place is not None:
+        return str(place), None
+    return f"{GIVEN}{function_name(thing)}", thing
+
+
+def kind_of(settings: Search, given: Given = NOTHING_GIVEN) -> EvaluatorKind:
+    """What evaluates. Raises `UsageError` for a function that no worker would find."""
+    spec = settings.method.evaluator
+    if given.evaluate is None:
+        return catalog.evaluator(spec)
+    place = spec_place(spec, catalog.OWN_FUNCTION)
+    if place is not None:
+        return catalog.own_evaluator(given.evaluate, place.short)
+    if settings.crew.elsewhere:
+        raise UsageError(
+            f"evaluate is {function_name(given.evaluate)}, which no other process finds: write it "
+            "with def at the top of a .py file, or leave out workers, trial_timeout_seconds and ray"
+        )
+    return catalog.own_evaluator(given.evaluate)
+
+
+def open_data(
+    kind: EvaluatorKind, settings: Search, watch: Watch = ignore, given: Given = NOTHING_GIVEN
+) -> Data:
     """The data set. ``watch`` follows its reading. Raises `DataError` if it cannot be read."""
     problem = settings.problem
+    if given.data is not None:
+        return catalog.own_data(given.data, kind, groups=problem.groups, watch=watch)
+    if problem.data.startswith(GIVEN):
+        raise catalog.data_not_given(problem.data)
     return kind.open_data(problem.data, strict=problem.strict, groups=problem.groups, watch=watch)
 
 
 def make_evaluator(kind: EvaluatorKind, data: Data, settings: Search) -> Evaluator:
     """Raises `UsageError` for settings that the kind does not take."""
+    spec = settings.method.evaluator
+    own = spec.startswith(GIVEN) or spec_place(spec, catalog.OWN_FUNCTION) is not None
     evaluator = kind.make(
         data,
         _recipe(settings),
         threads=settings.crew.threads,
         teacher=_open_teacher(kind, data, settings.teacher),
-        settings=strategies.parse_spec(settings.method.evaluator)[1],
+        settings={} if own else strategies.parse_spec(spec)[1],
+        objectives=_qualities(settings),
     )
     # A worker builds an evaluator of its own, which nobody would have made ready.
     if evaluator.prepares and settings.crew.elsewhere:
@@ -43,6 +117,12 @@ def make_evaluator(kind: EvaluatorKind, data: Data, settings: Search) -> Evaluat
             "leave out --stop-hopeless"
         )
     return evaluator
+
+
+def _qualities(settings: Search) -> tuple[str, ...]:
+    """The names of the metrics that the evaluator has to measure."""
+    asked = map(asked_quality, settings.problem.objectives)
+    return tuple(quality.name for quality in asked if quality is not None)
 
 
 def _recipe(settings: Search) -> str:

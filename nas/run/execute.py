@@ -10,11 +10,12 @@ from pathlib import Path
 from nas import catalog, progress
 from nas.errors import BoundError, DataError, ExistsError, RunError, UsageError
 from nas.metadata import Metadata
+from nas.programs import NOTHING_GIVEN, Given
 from nas.progress import ignore
 from nas.record.journal import LOCK
 from nas.record.store import Store, check_space
 from nas.run import timings
-from nas.run.copies import copy_space, copy_tables
+from nas.run.copies import copy_space, copy_tables, record_program
 from nas.run.evaluation import evaluator_of
 from nas.run.plan import Plan
 from nas.run.run import Run
@@ -66,7 +67,8 @@ def execute(
     # Before the folder is made: a database that cannot be reached must leave no empty run behind.
     board = _board(plan, folder.resolve())
     with _open_store(plan, folder, resume) as store:
-        remarks = _prepare(plan, store, preparing, resume)
+        plan.evaluator.work_in(store.folder)
+        remarks = [*_record_programs(plan, store), *_prepare(plan, store, preparing, resume)]
         study = Study(
             plan.domain,
             WarmStart(plan.strategy, plan.warm, plan.domain),
@@ -77,10 +79,11 @@ def execute(
             board=board,
             racing=plan.racing,
         )
-        outcome = _run_study(study, plan)
+        outcome = _run_study(study, plan, store.folder)
         # Before the run is given up: its lock guards this ledger, too.
         timed = _time_front(plan, store.folder, preparing)
     run = Run(store.folder)
+    run.given = plan.given
     told = (*remarks, *plan.evaluator.remarks, *timed, *run.save_reports())
     return Result(run=run, outcome=outcome, remarks=told)
 
@@ -145,6 +148,18 @@ def _open_store(plan: Plan, folder: Path, resume: bool) -> Store:
     return store
 
 
+def _record_programs(plan: Plan, store: Store) -> list[str]:
+    """Keep which functions of the user's own a run goes on with. A line for each that changed."""
+    settings, given, trials = plan.settings, plan.given, len(store.opened.trials)
+    lines = [
+        record_program(
+            store.folder, "evaluator", settings.method.evaluator, given.evaluate, trials
+        ),
+        record_program(store.folder, "data", settings.problem.data, given.data, trials),
+    ]
+    return [line for line in lines if line]
+
+
 def _board(plan: Plan, folder: Path) -> Board | None:
     drivers = plan.settings.drivers
     if drivers.storage is None:
@@ -189,10 +204,12 @@ def _trained_once(plan: Plan, folder: Path, watch: progress.Watch) -> list[str]:
 # -- the trials -----------------------------------------------------------------------------------
 
 
-def _run_study(study: Study, plan: Plan) -> Outcome:
+def _run_study(study: Study, plan: Plan, folder: Path) -> Outcome:
     """Evaluate here, in processes beside this one, or on a Ray cluster."""
     crew, budget = plan.settings.crew, plan.budget
-    make = partial(evaluator_of, plan.settings)
+    # Data that only Python has goes with it, as it was read.
+    given = NOTHING_GIVEN if plan.given.data is None else Given(data=plan.data)
+    make = partial(evaluator_of, plan.settings, folder, given)
     if crew.ray is not None:
         cluster = _cluster(crew, crew.ray)
         return ray.run(study, make, cluster, trials=budget.trials, seconds=budget.seconds)

@@ -1,5 +1,6 @@
 """A search made ready, step by step: everything that can be refused is refused here."""
 
+import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -10,13 +11,15 @@ from nas.cost.confidence import Margin
 from nas.cost.costs import latency_metric
 from nas.domain import Bound, Domain
 from nas.errors import UsageError
+from nas.files import one_line
 from nas.latency.table import Table
 from nas.objectives import QUALITY, Objective, Objectives, Reward, parse_objectives
+from nas.programs import NOTHING_GIVEN, Given
 from nas.progress import Watch, ignore
 from nas.record.identity import Identity, SpaceArguments, identity, versions
 from nas.report.text import shown_share, spread
 from nas.run.bounds import aimed_domain, full_metric, latency_margins
-from nas.run.evaluation import check_measured, make_evaluator, open_data
+from nas.run.evaluation import check_measured, kind_of, make_evaluator, open_data
 from nas.run.settings import Crew, Method, Problem, Search
 from nas.space import SearchSpace
 from nas.strategies._warm import AUTO, Start, recorded, starts
@@ -60,6 +63,8 @@ class Plan:
     """The tables that are of this machine, and for which the front is timed at the end."""
     identity: Identity
     """All that the result depends on; a resume must ask for the same."""
+    given: Given = NOTHING_GIVEN
+    """What was given from Python as it is."""
 
     def lines(self) -> list[str]:
         """What will be done, a line each, for people."""
@@ -121,24 +126,26 @@ class Plan:
         return Path("runs") / f"{self.space.name}-{self.tables[0].name}-{now}"
 
 
-def plan(settings: Search, watch: Watch = ignore) -> Plan:
+def plan(settings: Search, watch: Watch = ignore, given: Given = NOTHING_GIVEN) -> Plan:
     """Make a search ready. ``watch`` follows the reading of the data.
 
-    Raises a `NasError` in one line for whatever cannot be: a name, a bound, a data set, a setting.
+    ``given``: functions and data that the settings can only name. Raises a `NasError` in one line
+    for whatever cannot be: a name, a bound, a data set, a setting.
     """
     # Workers, and whoever resumes the run, may be in another folder.
     settings.check()
     settings = settings.with_absolute_paths()
     problem, method = settings.problem, settings.method
     tables = tuple(catalog.device(name) for name in problem.devices)
-    kind = catalog.evaluator(method.evaluator)
+    kind = kind_of(settings, given)
     # Before the data is read, which may take minutes.
     _check_crew(settings.crew)
     racing = Racing.parse(method.race)
     if racing is not None:
         _check_alone(settings)
     # Before the space, which takes its classes and channels from the data.
-    data = open_data(kind, settings, watch)
+    _check_given(settings.crew, given)
+    data = open_data(kind, settings, watch, given)
     arguments = _space_arguments(problem, data)
     space = _space(arguments)
     margins = latency_margins(space, tables, settings.bounds)
@@ -189,6 +196,7 @@ def plan(settings: Search, watch: Watch = ignore) -> Plan:
             warm=warm,
             versions=versions(domain, strategy),
         ),
+        given=given,
     )
 
 
@@ -198,6 +206,27 @@ def plan(settings: Search, watch: Watch = ignore) -> Plan:
 def _check_crew(crew: Crew) -> None:
     if crew.ray is None and (crew.scheduler is not None or crew.gpus):
         raise UsageError("--scheduler and --gpus are Ray's: they need --ray ADDRESS")
+
+
+def _check_given(crew: Crew, given: Given) -> None:
+    """Workers of a pool are sent the data, and what cannot be sent is told before hours pass."""
+    if crew.ray is not None or not crew.elsewhere or given.data is None:
+        return
+    try:
+        pickle.Pickler(_Nowhere()).dump(given.data)
+    except Exception as error:
+        raise UsageError(
+            f"data cannot be sent to workers ({one_line(error, 120)}): give a function that makes "
+            "it, written with def at the top of a .py file, or leave out workers and "
+            "trial_timeout_seconds"
+        ) from None
+
+
+class _Nowhere:
+    """A file that keeps nothing."""
+
+    def write(self, content: bytes) -> int:
+        return len(content)
 
 
 def _check_alone(settings: Search) -> None:
@@ -234,9 +263,10 @@ def _space_arguments(problem: Problem, data: Data) -> SpaceArguments:
     return {
         "spec": problem.space,
         "resolution": problem.resolution,
-        # The network to ship may have other classes than the data at hand.
-        "classes": problem.classes or len(data.classes),
-        "in_channels": problem.in_channels or data.in_channels,
+        # The network to ship may have other classes than the data at hand. Where nobody says, the
+        # space does.
+        "classes": problem.classes or len(data.classes) or None,
+        "in_channels": problem.in_channels or data.in_channels or None,
     }
 
 

@@ -19,6 +19,7 @@ from nas.latency.measured import Measured
 from nas.latency.table import Table
 from nas.metadata import Metadata
 from nas.objectives import SEARCH, Objective
+from nas.programs import NOTHING_GIVEN, Given
 from nas.record import race, store
 from nas.record.identity import Identity
 from nas.record.journal import JOURNAL
@@ -59,6 +60,8 @@ class Run:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        self.given: Given = NOTHING_GIVEN
+        """Functions and data that the search was given from Python, where it was this process."""
         self.record = store.read(self.folder)
         self.trials = self.record.trials
         self.race = race.read(self.folder)

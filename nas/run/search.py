@@ -1,19 +1,23 @@
 """`nas.search`: from a space, a device and a data set to a run with a Pareto front."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from nas.errors import UsageError, unknown
+from nas.programs import NOTHING_GIVEN, Given, refuse_while_read
 from nas.progress import ignore
+from nas.run.evaluation import named_data, named_evaluator, usual_data
 from nas.run.execute import execute
 from nas.run.plan import plan
+from nas.run.resume import resumed
 from nas.run.run import Run
 from nas.run.settings import FLAT, Bounds, Crew, Drivers, Method, Problem, Search, Teacher
 from nas.study.budget import Budget
 from nas.study.processes import refuse_unguarded
 from nas.study.study import Watch
 
-__all__ = ["search"]
+__all__ = ["resume", "search"]
 
 BESIDE_SETTINGS = ("device", "out", "watch")
 
@@ -24,7 +28,7 @@ def search(
     space: str = "fbnet",
     device: str | Sequence[str] = "pixel1",
     devices: Sequence[str] | None = None,
-    data: str = "digits",
+    data: object = None,
     groups: str | None = None,
     strict: bool = False,
     resolution: int | Sequence[int] | None = None,
@@ -42,6 +46,7 @@ def search(
     warm: str = "auto",
     race: int | str = "",
     seed: int = 0,
+    evaluate: Callable[..., Any] | str | None = None,
     evaluator: str = "training",
     proxy: str = "",
     teacher: str | None = None,
@@ -71,14 +76,17 @@ def search(
     space: Search space: a name, ``name:setting=value`` or a ``.py`` file.
     device: Name, alias or table file; of several the first is what ``latency_ms`` means.
     devices: The same, for several.
-    data: ``digits``, ``fashion-mnist[:DIR]``, ``npz:FILE``, ``folder:DIR`` or ``hf:NAME``.
+    data: ``digits``, ``fashion-mnist[:DIR]``, ``npz:FILE``, ``folder:DIR`` or ``hf:NAME``; or a
+        torch ``Dataset``, ``(images, labels)``, a Hugging Face data set, ``{"train": .., "test":
+        ..}`` of these, or a function that makes one. By default ``digits``, and nothing beside
+        ``evaluate``.
     groups: File with a group id per image: no split cuts a group.
     strict: Refuse a data set with a corrupt image instead of leaving the image out.
     resolution: Input side, in pixels, of the network to ship; by default the space's. Of several,
         such as ``(160, 192, 224)``, the search chooses.
     classes: Classes of the network to ship; by default the data's.
     in_channels: Input channels of the network to ship; by default the data's.
-    objectives: Metrics that the front is made of.
+    objectives: Metrics that the front is made of; of your own as ``dice:max`` or ``rmse:min``.
     reward: Scalar to learn from instead, such as ``mnasnet_soft``; ``rl`` needs one.
     target_ms: Latency that the reward aims at; by default ``latency_ms``.
     latency_ms: Largest latency on the first device.
@@ -90,6 +98,8 @@ def search(
     warm: Published networks to begin with, ``NAME,...``; ``none`` for none of them.
     race: Train the better third for three times as long, and so on: 3, or ``eta=3,rungs=2``.
     seed: Seed of everything random.
+    evaluate: Function ``fn(network, context)`` of your own that trains and gives the metrics, or
+        ``FILE.py:FUNCTION``; see docs/your_training.md.
     evaluator: ``training``, ``supernet`` or ``zero_cost``, with settings.
     proxy: Changes to the short training, ``name=value,...``.
     teacher: Network, or ONNX file, that short trainings learn from too.
@@ -114,11 +124,15 @@ def search(
     Raises a `NasError` in one line for whatever cannot be: a name, a bound, a data set, a setting.
     """
     refuse_unguarded()
+    refuse_while_read()
     # Not left to Python's TypeError: this names the nearest setting.
     for name in misspelt:
         raise unknown("setting", name, (*FLAT, *BESIDE_SETTINGS))
     if not isinstance(out, str | Path | None):
         raise UsageError(f"out is the path of a run folder, not {out!r:.60}")
+    evaluator, function = _evaluator(evaluate, evaluator)
+    data, thing = named_data(usual_data(evaluator) if data is None else data)
+    given = Given(evaluate=function, data=thing)
     settings = Search(
         problem=Problem(
             space=space,
@@ -167,7 +181,67 @@ def search(
         drivers=Drivers(storage=storage, study=study),
         budget=Budget(trials=trials, seconds=seconds),
     )
-    return execute(plan(settings), out, watch=watch).run
+    return execute(plan(settings, given=given), out, watch=watch).run
+
+
+def resume(
+    run: str | Path | Run,
+    *,
+    trials: int | None = None,
+    seconds: float | None = None,
+    evaluate: Callable[..., Any] | str | None = None,
+    data: object = None,
+    watch: Watch = ignore,
+    **changes: Any,
+) -> Run:
+    """Go on with a run, by its own settings, and return it.
+
+    ``nas.resume("runs/first", trials=64)``
+
+    run: The run's folder, or the run.
+    trials: Networks to evaluate, those of before included; by default as many as before.
+    seconds: Time to end the trials within, that of before included.
+    evaluate: The run's function, where it stands in no file, or has changed and is to be used as
+        it is now.
+    data: The run's data, where it lies in no file, or where it lies now.
+    watch: Called after each trial with where the search stands.
+    changes: Other settings of `nas.search`, such as ``workers=2`` or ``race=3``.
+
+    Raises a `NasError` in one line, also for settings under which the run was not begun.
+    """
+    refuse_unguarded()
+    refuse_while_read()
+    folder = run.folder if isinstance(run, Run) else Path(run)
+    before = run.given if isinstance(run, Run) else NOTHING_GIVEN
+    for name in changes:
+        if name not in FLAT:
+            raise unknown("setting", name, FLAT)
+    for name, value in (("trials", trials), ("seconds", seconds)):
+        if value is not None:
+            changes[name] = value
+    function, thing = before.evaluate, before.data
+    if evaluate is not None:
+        changes["evaluator"], function = _evaluator(evaluate, "training")
+    if data is not None:
+        changes["data"], thing = named_data(data)
+    given = Given(evaluate=function, data=thing)
+    settings = resumed(folder, changes, given)
+    return execute(plan(settings, given=given), folder, resume=True, watch=watch).run
+
+
+def _evaluator(
+    evaluate: Callable[..., Any] | str | None, evaluator: str
+) -> tuple[str, Callable[..., Any] | None]:
+    """What the settings call the evaluator, and the function that they can only name."""
+    if evaluate is None:
+        return evaluator, None
+    if evaluator != "training":
+        raise UsageError(
+            f"evaluate and evaluator '{evaluator:.40}' both score networks: give one of them"
+        )
+    if isinstance(evaluate, str):
+        return evaluate, None
+    return named_evaluator(evaluate), evaluate
 
 
 def _sizes(resolution: int | Sequence[int] | None) -> int | tuple[int, ...] | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from nas.errors import RunError, UsageError, unknown
 from nas.files import between_commas
+from nas.programs import spec_place
 from nas.strategies._warm import AUTO, NONE
 from nas.study.budget import Budget
 
@@ -27,7 +28,10 @@ class Problem:
     devices: tuple[str, ...] = ("pixel1",)
     """Names, aliases or table files; the first one is what ``latency_ms`` means."""
     data: str = "digits"
-    """The images to learn, see `nas.data.load`."""
+    """The images to learn, see `nas.data.load`; ``none`` where a function brings its own.
+
+    ``python:NAME`` stands for what was given from Python, see `nas.programs.Given`.
+    """
     groups: str | None = None
     """A file with a group id per image: no split cuts a group."""
     strict: bool = False
@@ -81,7 +85,10 @@ class Method:
     seed: int = 0
     """Of everything random."""
     evaluator: str = "training"
-    """What gives a network its accuracy, with settings: ``name:key=value,...``."""
+    """What gives a network its accuracy, with settings: ``name:key=value,...``.
+
+    A function of the user's own is ``FILE.py:NAME``, or ``python:NAME`` if it stands in no file.
+    """
     recipe: str = ""
     """Changes to the short training, ``name=value,...``; empty for the preset."""
     warm: str = AUTO
@@ -235,6 +242,7 @@ class Search:
         return self.changed(
             space=_absolute(self.problem.space),
             data=_absolute(self.problem.data),
+            evaluator=_absolute_place(self.method.evaluator),
             teacher=_absolute_file(self.teacher.network),
             teacher_weights=_absolute_file(self.teacher.weights),
         )
@@ -304,8 +312,8 @@ def _is_finite(value: object) -> bool:
 
 def _absolute(spec: str) -> str:
     """A spec whose file or folder is found from wherever the run is opened."""
-    if spec.endswith(".py"):
-        return str(Path(spec).resolve())
+    if spec_place(spec, "") is not None:
+        return _absolute_place(spec)
     kind, colon, places = spec.partition(":")
     if not colon or kind not in ("folder", "npz", "fashion-mnist"):
         return spec
@@ -313,6 +321,15 @@ def _absolute(spec: str) -> str:
     for part in between_commas(places):
         parts.append(part if part.startswith(DATA_OPTIONS) else str(Path(part).resolve()))
     return f"{kind}:{','.join(parts)}"
+
+
+def _absolute_place(spec: str) -> str:
+    """The same for a function in a file; what is none stays."""
+    place = spec_place(spec, "")
+    if place is None:
+        return spec
+    file = str(place.file.resolve())
+    return f"{file}:{place.name}" if place.name else file
 
 
 def _absolute_file(path: str | None) -> str | None:

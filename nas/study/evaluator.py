@@ -2,7 +2,8 @@
 
 A file ``nas/evaluate/NAME.py`` exports ``KIND``, an `EvaluatorKind`; NAME is what the command line
 calls it. Other packages add theirs through the entry-point group ``nas.evaluators``: an entry
-point NAME leads to an `EvaluatorKind` of that name. `nas.testing.evaluators.check_evaluator` holds
+point NAME leads to an `EvaluatorKind` of that name, or to a function as `nas.search` takes it with
+``evaluate=``. `nas.testing.evaluators.check_evaluator` holds
 an evaluator to the contract.
 """
 
@@ -81,6 +82,13 @@ class Evaluator(Protocol):
         """
         raise UsageError("this evaluator cannot train for longer: leave out --race")
 
+    def work_in(self, folder: Path) -> None:
+        """Told once where the run's folder is, before anything is evaluated.
+
+        Without it an evaluator leaves no files, or leaves them elsewhere.
+        """
+        return None
+
     def prepare(self, domain: Domain, folder: Path, *, seed: int, watch: Watch = ignore) -> None:
         """Do once what all evaluations build on, such as the training of a supernet.
 
@@ -152,6 +160,18 @@ class EvaluatorKind:
 
     None if the evaluator takes no teacher.
     """
+    takes_items: bool = False
+    """Whether it takes a data set of the user's own as it is, through ``open_data``."""
+    takes_objectives: bool = False
+    """Whether the factory is told the metrics that are objectives, as ``objectives``.
+
+    Such an evaluator measures whatever is asked for.
+    """
+    retrain: Callable[..., "Retraining"] | None = None
+    """What trains the networks of a confirmation; None for the short training.
+
+    Called as ``retrain(data, recipe, factor, metric)``: see `Retrain`, and the metric to compare.
+    """
 
     def make(
         self,
@@ -161,6 +181,7 @@ class EvaluatorKind:
         threads: int = 1,
         teacher: object = None,
         settings: Mapping[str, object] | None = None,
+        objectives: Sequence[str] = (),
     ) -> Evaluator:
         """An evaluator of this kind. Raises `UsageError` for what it does not take."""
         settings = settings or {}
@@ -176,6 +197,8 @@ class EvaluatorKind:
         # Only if there is one: a factory without teachers has no such parameter.
         if teacher is not None:
             settings = {**settings, "teacher": teacher}
+        if self.takes_objectives and objectives:
+            settings = {**settings, "objectives": objectives}
         return self.factory(data, recipe, threads=threads, **settings)
 
     def teacher(

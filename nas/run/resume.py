@@ -1,0 +1,40 @@
+"""A run's own settings, to go on with: `nas.resume`, and ``nas search --resume``."""
+
+from pathlib import Path
+from typing import Any
+
+from nas.programs import NOTHING_GIVEN, Given
+from nas.record import runfile
+from nas.record.race import last_rules
+from nas.run.copies import program_spec
+from nas.run.settings import Search
+
+__all__ = ["resumed"]
+
+BUDGET = {"trials", "seconds"}
+CLUSTER = {"ray", "scheduler", "gpus"}
+
+
+def resumed(folder: Path, asked: dict[str, Any], given: Given = NOTHING_GIVEN) -> Search:
+    """The run's own settings, and on top those asked for now, by their flat names.
+
+    A new budget replaces the old one as a whole. A function that is named now is run; one that the
+    run names is run as `nas.run.copies.program_spec` has it.
+    """
+    changes = dict(asked)
+    # Else a new --time would end at once by the --trials of before.
+    if BUDGET & changes.keys():
+        changes = {**dict.fromkeys(BUDGET), **changes}
+    # So many workers here, whatever cluster the run was on.
+    if "workers" in changes and not CLUSTER & changes.keys():
+        changes |= {"ray": None, "scheduler": None, "gpus": 0.0}
+    recorded = Search.from_json(runfile.read(folder).settings)
+    race = last_rules(folder)
+    # A run that was raced later than it was begun goes on racing.
+    if "race" not in changes and race:
+        changes["race"] = race
+    if "evaluator" not in changes and given.evaluate is None:
+        changes["evaluator"] = program_spec(folder, "evaluator", recorded.method.evaluator)
+    if "data" not in changes and given.data is None:
+        changes["data"] = program_spec(folder, "data", recorded.problem.data)
+    return recorded.changed(**changes)
