@@ -36,4 +36,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    # Not the modules that happen to be loaded: what is offered.
+    return sorted(__all__)

@@ -1,7 +1,7 @@
 """Where a long job stands, and how long it will still take."""
 
-from nas.cli._progress import Live
 from nas.progress import Pace, Progress
+from nas.report.live import Live
 
 
 class Clock:

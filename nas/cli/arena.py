@@ -9,10 +9,10 @@ import click
 from nas import catalog
 from nas.benchmarks.arena import compare
 from nas.cli._options import json_option, print_json, tell
-from nas.cli._progress import duration
 from nas.errors import UsageError
 from nas.progress import Progress, ignore
 from nas.report.arena import arena_figure, arena_table
+from nas.report.live import duration
 from nas.report.plots import draw
 from nas.units import counted
 

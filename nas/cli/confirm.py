@@ -6,10 +6,10 @@ from typing import Any
 import click
 
 from nas.cli._options import json_option, print_json, run_argument, seed_option, tell
-from nas.cli._progress import Live, duration
 from nas.errors import InterruptError, UsageError
 from nas.progress import Progress
 from nas.reading import to_json
+from nas.report.live import Live, duration
 from nas.run.confirm import EPOCHS_FACTOR, FULL_EPOCHS_FACTOR, TOP, confirm
 from nas.run.confirmation import Confirmation, Member
 from nas.run.contest import AUTO

@@ -11,12 +11,12 @@ from nas import export
 from nas.arch import Architecture
 from nas.backbone import backbone
 from nas.cli._options import json_option, print_json, small_images_option
-from nas.cli._progress import Live
 from nas.data import Dataset, load
 from nas.errors import ExistsError, UsageError
 from nas.measure.int8 import CALIBRATION_IMAGES, Quantised, quantise
 from nas.metadata import Metadata
 from nas.model.weights import Weights, read_weights
+from nas.report.live import Live
 from nas.run.network import metadata_of, named_network, run_and_trial
 
 __all__ = ["command"]

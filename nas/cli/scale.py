@@ -8,13 +8,13 @@ import click
 from click.core import ParameterSource
 
 from nas.cli._options import groups_option, json_option, print_json, seed_option, tell
-from nas.cli._progress import Live, duration
 from nas.errors import InterruptError, UsageError
 from nas.family import deviations
 from nas.family.fitted import Lead
 from nas.family.steps import TOLERANCE
 from nas.progress import Progress
 from nas.report import text
+from nas.report.live import Live, duration
 from nas.run.family import (
     Base,
     CoefficientFit,

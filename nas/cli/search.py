@@ -18,10 +18,10 @@ from nas.cli._options import (
     print_json,
     seed_option,
 )
-from nas.cli._progress import Live
 from nas.errors import InterruptError, RunError, UsageError
 from nas.files import between_commas
 from nas.record import environment, runfile
+from nas.report.live import Live
 from nas.run.bounds import AIMS
 from nas.run.evaluation import usual_data
 from nas.run.execute import Result, check_free, execute

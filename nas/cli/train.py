@@ -12,13 +12,13 @@ import click
 from nas import units
 from nas.arch import Architecture
 from nas.cli._options import groups_option, json_option, print_json, small_images_option
-from nas.cli._progress import LOG_EVERY_SECONDS, Live, duration
 from nas.data import Dataset, load
 from nas.data.masks import load_masks
 from nas.errors import InterruptError, UsageError
 from nas.evaluate.inherit import has_supernet, supernet_weights
 from nas.model.weights import Weights, read_weights
 from nas.progress import Progress
+from nas.report.live import LOG_EVERY_SECONDS, Live, duration
 from nas.run.network import named_network
 from nas.train.full import FullTraining, Recipe, Result
 from nas.train.recipe import GROWTH, RECIPES, recipe

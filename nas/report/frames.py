@@ -8,13 +8,14 @@ from nas.arch import Architecture
 from nas.cost.metric import Metric
 from nas.latency.estimate import Estimate
 from nas.latency.measured import Measured
+from nas.objectives import Objectives
 from nas.record.race import Standing
 from nas.trial import Trial
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FrontRow", "front_frame", "race_frame", "trials_frame"]
+__all__ = ["FrontRow", "front_frame", "narrow", "race_frame", "trials_frame"]
 
 TIMED = "timed_ms"
 """The column of a latency that was measured on a whole network."""
@@ -87,6 +88,23 @@ def front_frame(rows: Sequence[FrontRow]) -> "pd.DataFrame":
     import pandas as pd
 
     return pd.DataFrame([row.flat() for row in rows])
+
+
+def narrow(frame: "pd.DataFrame", objectives: Objectives, devices: Sequence[str]) -> "pd.DataFrame":
+    """Of a front's frame what one reads first: qualities and latencies, then the other costs."""
+    wanted = [*objectives.qualities, "confirmed", "latency_ms", TIMED]
+    wanted += [str(Metric.latency(device)) for device in devices[1:]]
+    for name in objectives.costs:
+        # The first device's has a column already.
+        if not Metric.parse(name).is_latency:
+            wanted.append(name)
+    wanted += ["params", "macs", "rung", "trial", "warm"]
+    shown = []
+    for name in dict.fromkeys(wanted):
+        # What no network has is no column.
+        if name in frame.columns and frame[name].notna().any():
+            shown.append(name)
+    return frame[shown]
 
 
 def trials_frame(trials: Sequence[Trial], on_front: Container[int]) -> "pd.DataFrame":

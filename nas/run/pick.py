@@ -7,23 +7,28 @@ scores would flatter it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nas import catalog
 from nas.arch import Architecture
 from nas.cost.metric import Metric
 from nas.errors import RunError, UsageError, unknown
-from nas.metadata import UNKNOWN, Metadata, save_network
+from nas.latency.table import Table
+from nas.metadata import UNKNOWN, Metadata, read_metadata, save_network
 from nas.objectives import Objective, Objectives
 from nas.trial import Metrics, Trial
 
-__all__ = ["Chosen", "Limit", "Pick", "choose"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Chosen", "Limit", "Pick", "Trained", "choose"]
 
 KNEE_POINTS = 3
 """Fewer confirmed networks than this make no knee."""
@@ -55,6 +60,107 @@ class Pick(Chosen):
 
     network: Architecture
     metadata: Metadata = UNKNOWN
+    tables: tuple[Table, ...] = ()
+    """What the run was priced with, the first device first."""
+    data: object = None
+    """What the run was searched on: its name, or what was given from Python."""
+    weights: Path | None = None
+    """The file of its weights, once it was trained, see `train`."""
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network's layers, every shape known: ``network`` by another name."""
+        return self.network
+
+    def module(self) -> Any:
+        """The network as a torch module: with its weights if it was trained, else initialised."""
+        # By name, as below: reading a run needs no torch.
+        build = import_module("nas.model").build
+        module = build(self.network)
+        if self.weights is not None:
+            import_module("nas.model.weights").load_weights(module, self.weights)
+        return module
+
+    def cost(self, device: str | None = None) -> dict[str, Any]:
+        """Params, macs, bytes, and the latency with its deviation and shares.
+
+        ``device``: a name, an alias or a table file; by default the run's first device. Raises
+        `UsageError` for a device that is not there.
+        """
+        estimate = self._table(device).estimate(self.network)
+        return {
+            "params": self.network.params,
+            "macs": self.network.macs,
+            "size_bytes": self.network.size_bytes,
+            "peak_memory_bytes": self.network.peak_memory_bytes,
+            **estimate.to_json(),
+        }
+
+    def layers(self, device: str | None = None) -> "pd.DataFrame":
+        """A row per layer: stage, op, input, params, macs, and its latency on a device."""
+        import pandas as pd
+
+        table = self._table(device)
+        rows = []
+        for stage, layers in self.network.layers_by_stage:
+            for layer in layers:
+                estimate = table.layer(layer)
+                rows.append(
+                    {
+                        "stage": stage.name,
+                        "op": layer.op.signature,
+                        "input": str(layer.shape),
+                        "params": layer.params,
+                        "macs": layer.macs,
+                        "latency_ms": estimate.latency_ms,
+                        "latency_sd_ms": estimate.latency_sd_ms,
+                    }
+                )
+        return pd.DataFrame(rows)
+
+    def _table(self, device: str | None) -> Table:
+        for table in self.tables:
+            if device in (None, table.name):
+                return table
+        if device is None:
+            raise UsageError("name a device: this pick is of no run")
+        return catalog.device(device)
+
+    def train(
+        self,
+        out: str | Path,
+        data: object = None,
+        *,
+        recipe: str = "default",
+        threads: int = 1,
+        quiet: bool = False,
+        **settings: Any,
+    ) -> "Trained":
+        """Train it whole, as ``nas train`` does, and score it once on *test*.
+
+        ``trained = run.pick().train("trained", epochs=30)``; a call that was killed goes on.
+        ``out``: the training's folder. ``data``: by default what the run was searched on.
+        ``settings``: of the recipe, such as ``epochs``, ``batch_size``, ``lr`` or ``resolution``.
+        """
+        train = import_module("nas.train.job").train
+        result = train(
+            self.network,
+            self.data if data is None else data,
+            out,
+            recipe_name=recipe,
+            settings=settings,
+            thread_count=threads,
+            quiet=quiet,
+        )
+        folder = Path(out)
+        network = Architecture.load(folder / "architecture.json")
+        settings = {name: getattr(self, name) for name in (f.name for f in fields(Pick))}
+        settings |= {
+            "network": network,
+            "metadata": read_metadata(str(folder / "architecture.json")),
+            "weights": folder / "weights.pt",
+        }
+        return Trained(**settings, result=result)
 
     def save(self, path: str | Path) -> None:
         """Write the network as ``architecture.json``, with its class names."""
@@ -67,7 +173,7 @@ class Pick(Chosen):
         **settings: Any,
     ) -> Any:
         """Write the network as verified files that run without the toolkit: `nas.export.export`."""
-        settings = {"metadata": self.metadata, **settings}
+        settings = {"metadata": self.metadata, "weights": self.weights, **settings}
         # By name: exports need torch, and reading a run does not.
         return import_module("nas.export").export(self.network, folder, formats=formats, **settings)
 
@@ -77,6 +183,14 @@ class Pick(Chosen):
             f"trial {self.trial.number}: {self.metric} {self.score:.4f} on the selection set, "
             f"{self.reason}{test}"
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained(Pick):
+    """A pick that was trained: `module` has its weights, and `export` ships them."""
+
+    result: Mapping[str, Any]
+    """The training's ``result.json``: scores on *selection* and *test*, the course of it."""
 
 
 @dataclass(frozen=True, kw_only=True)

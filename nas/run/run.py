@@ -18,7 +18,7 @@ from nas.files import write_text
 from nas.latency.measured import Measured
 from nas.latency.table import Table
 from nas.metadata import Metadata
-from nas.objectives import SEARCH, Objective
+from nas.objectives import Objective
 from nas.programs import NOTHING_GIVEN, Given
 from nas.record import race, store
 from nas.record.identity import Identity
@@ -341,7 +341,19 @@ class Run:
             lower = f"of rung {rung.number}: no network of a higher one is so fast; {chosen.reason}"
             chosen = replace(chosen, reason=lower)
         network = self.network_of(chosen.trial)
-        return Pick(**vars(chosen), network=network, metadata=self.metadata.fitting(network))
+        return Pick(
+            **vars(chosen),
+            network=network,
+            metadata=self.metadata.fitting(network),
+            tables=self.tables,
+            data=self._data,
+        )
+
+    @property
+    def _data(self) -> object:
+        """What was searched on: what was given from Python, or its name."""
+        recorded = self.record.run_file.settings.get("data")
+        return recorded if self.given.data is None else self.given.data
 
     def _rung_within(self, limit: Limit | None) -> Standing:
         """The rung of the front; one below it, if a limit leaves nothing of that."""
@@ -420,9 +432,16 @@ class Run:
         pairs = report_devices.rank_correlations(self.domain, self.devices)
         return report_devices.summary(self.device_fronts(), self.objectives, pairs)
 
-    def front(self) -> "pd.DataFrame":
-        """The front: a row per network, with latency, its deviation and shares per device."""
-        return frames.front_frame(self.front_networks())
+    def front(self, *, full: bool = False) -> "pd.DataFrame":
+        """The front, a row per network: its qualities and latencies, then its other costs.
+
+        ``full``: also digest, genes, every metric, and per device the latency's deviation and how
+        much of it was measured.
+        """
+        frame = frames.front_frame(self.front_networks())
+        if full or not len(frame):
+            return frame
+        return frames.narrow(frame, self.objectives, self.devices)
 
     def trial(self, number: int) -> Trial:
         """A finished trial by number."""
@@ -539,8 +558,7 @@ class Run:
         title, frame = f"<p><b>{escape(repr(self))}</b></p>", self.front()
         if not len(frame):
             return title
-        shown = [name for name in frame.columns if _is_told(name)]
-        return title + str(frame[shown].to_html(index=False))
+        return title + str(frame.to_html(index=False))
 
     def _spread(self, shown: tuple[Objective, ...]) -> list[float]:
         """The front's deviations in ms, if the last objective shown is a latency."""
@@ -575,7 +593,7 @@ class Run:
         # A report says that there were trials, see `nas.record.record.check_kept`.
         if not self.front_trials:
             return ()
-        table = self.front().to_csv(index=False)
+        table = self.front(full=True).to_csv(index=False)
         remarks = [plots.draw(self.figure, self.folder / PICTURE)]
         try:
             write_text(self.folder / TABLE, table)
@@ -586,11 +604,6 @@ class Run:
     def __repr__(self) -> str:
         sizes = f"{counted(len(self.trials), 'trial')}, {len(self.front_trials)} on the front"
         return f"Run('{self.folder}': {sizes})"
-
-
-def _is_told(column: str) -> bool:
-    """Whether a notebook shows a column of the front: neither genes nor what has a twin."""
-    return column != "genes" and "@" not in column and not column.startswith(SEARCH)
 
 
 def load(folder: str | Path) -> Run:

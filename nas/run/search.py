@@ -1,31 +1,58 @@
 """`nas.search`: from a space, a device and a data set to a run with a Pareto front."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nas.errors import UsageError, unknown
 from nas.programs import NOTHING_GIVEN, Given, refuse_while_read
-from nas.progress import ignore
+from nas.progress import Progress, ignore
+from nas.report.live import Live
 from nas.run.evaluation import named_data, named_evaluator, usual_data
 from nas.run.execute import execute
-from nas.run.plan import plan
+from nas.run.plan import Plan, plan
 from nas.run.resume import resumed
 from nas.run.run import Run
-from nas.run.settings import FLAT, Bounds, Crew, Drivers, Method, Problem, Search, Teacher
+from nas.run.settings import (
+    FLAT,
+    Bounds,
+    Crew,
+    Drivers,
+    Method,
+    Problem,
+    Search,
+    Teacher,
+    pairs_text,
+    spec_text,
+)
 from nas.study.budget import Budget
 from nas.study.processes import refuse_unguarded
 from nas.study.study import Watch
+from nas.trial import Trial
+from nas.units import counted
 
 __all__ = ["resume", "search"]
 
-BESIDE_SETTINGS = ("device", "out", "watch")
+BESIDE_SETTINGS = ("device", "evaluate", "on_trial", "out", "quiet", "watch")
+ELSEWHERE = {
+    "callbacks": "on_trial",
+    "dataset": "data",
+    "latency": "latency_ms",
+    "n_jobs": "workers",
+    "n_trials": "trials",
+    "n_workers": "workers",
+    "timeout": "seconds",
+    "verbose": "quiet",
+}
+"""What other libraries call a setting, where the nearest name of ours would be another one's."""
+
+OnTrial = Callable[[Trial], object]
 
 
 def search(
     out: str | Path | None = None,
     *,
-    space: str = "fbnet",
+    space: str | Mapping[str, Any] = "fbnet",
     device: str | Sequence[str] = "pixel1",
     devices: Sequence[str] | None = None,
     data: object = None,
@@ -42,13 +69,13 @@ def search(
     aim: str = "budget",
     confidence: float | None = None,
     maxima: Mapping[str, float] | None = None,
-    strategy: str = "gp",
+    strategy: str | Mapping[str, Any] = "gp",
     warm: str = "auto",
-    race: int | str = "",
+    race: int | str | Mapping[str, Any] = "",
     seed: int = 0,
     evaluate: Callable[..., Any] | str | None = None,
-    evaluator: str = "training",
-    proxy: str = "",
+    evaluator: str | Mapping[str, Any] = "training",
+    proxy: str | Mapping[str, Any] = "",
     teacher: str | None = None,
     teacher_weights: str | None = None,
     teacher_temperature: float = 4.0,
@@ -65,6 +92,8 @@ def search(
     study: str = "nas",
     trials: int | None = None,
     seconds: float | None = None,
+    quiet: bool = False,
+    on_trial: OnTrial | None = None,
     watch: Watch = ignore,
     **misspelt: object,
 ) -> Run:
@@ -73,6 +102,9 @@ def search(
     ``nas.search(space="fbnet", device="pixel1", trials=32).front()``
 
     out: Run folder, new or empty; by default ``runs/SPACE-DEVICE-TIME``.
+    Where the shell takes ``name:key=value``, ``space``, ``strategy`` and ``evaluator`` also take
+    ``{"name": "gp", "initial": 8}``; ``proxy`` and ``race`` take ``{"epochs": 4}``.
+
     space: Search space: a name, ``name:setting=value`` or a ``.py`` file.
     device: Name, alias or table file; of several the first is what ``latency_ms`` means.
     devices: The same, for several.
@@ -119,6 +151,9 @@ def search(
     study: Name of the study in that database.
     trials: Networks to evaluate, in a race on its first rung; by default mostly 32.
     seconds: Time to end the trials within.
+    quiet: Whether nothing is said on stderr of what is done, and where it stands.
+    on_trial: Called with each trial that has finished. What it raises ends the search, which can
+        be gone on with.
     watch: Called after each trial with where the search stands.
 
     Raises a `NasError` in one line for whatever cannot be: a name, a bound, a data set, a setting.
@@ -127,15 +162,15 @@ def search(
     refuse_while_read()
     # Not left to Python's TypeError: this names the nearest setting.
     for name in misspelt:
-        raise unknown("setting", name, (*FLAT, *BESIDE_SETTINGS))
+        raise _unknown_setting(name, (*FLAT, *BESIDE_SETTINGS))
     if not isinstance(out, str | Path | None):
         raise UsageError(f"out is the path of a run folder, not {out!r:.60}")
-    evaluator, function = _evaluator(evaluate, evaluator)
+    evaluator, function = _evaluator(evaluate, spec_text("evaluator", evaluator))
     data, thing = named_data(usual_data(evaluator) if data is None else data)
     given = Given(evaluate=function, data=thing)
     settings = Search(
         problem=Problem(
-            space=space,
+            space=spec_text("space", space),
             devices=_names(device if devices is None else devices),
             data=data,
             groups=groups,
@@ -155,12 +190,12 @@ def search(
             maxima=maxima or {},
         ),
         method=Method(
-            strategy=strategy,
+            strategy=spec_text("strategy", strategy),
             warm=warm,
             race=_race(race),
             seed=seed,
             evaluator=evaluator,
-            recipe=proxy,
+            recipe=pairs_text("proxy", proxy),
         ),
         teacher=Teacher(
             network=teacher,
@@ -181,7 +216,9 @@ def search(
         drivers=Drivers(storage=storage, study=study),
         budget=Budget(trials=trials, seconds=seconds),
     )
-    return execute(plan(settings, given=given), out, watch=watch).run
+    live = Live(quiet=quiet)
+    ready = plan(settings, live.read, given)
+    return _carried_out(ready, out, live, on_trial, watch, resume=False)
 
 
 def resume(
@@ -191,6 +228,8 @@ def resume(
     seconds: float | None = None,
     evaluate: Callable[..., Any] | str | None = None,
     data: object = None,
+    quiet: bool = False,
+    on_trial: OnTrial | None = None,
     watch: Watch = ignore,
     **changes: Any,
 ) -> Run:
@@ -204,6 +243,8 @@ def resume(
     evaluate: The run's function, where it stands in no file, or has changed and is to be used as
         it is now.
     data: The run's data, where it lies in no file, or where it lies now.
+    quiet: Whether nothing is said on stderr.
+    on_trial: Called with each trial that has finished.
     watch: Called after each trial with where the search stands.
     changes: Other settings of `nas.search`, such as ``workers=2`` or ``race=3``.
 
@@ -215,7 +256,7 @@ def resume(
     before = run.given if isinstance(run, Run) else NOTHING_GIVEN
     for name in changes:
         if name not in FLAT:
-            raise unknown("setting", name, FLAT)
+            raise _unknown_setting(name, FLAT)
     for name, value in (("trials", trials), ("seconds", seconds)):
         if value is not None:
             changes[name] = value
@@ -225,8 +266,48 @@ def resume(
     if data is not None:
         changes["data"], thing = named_data(data)
     given = Given(evaluate=function, data=thing)
-    settings = resumed(folder, changes, given)
-    return execute(plan(settings, given=given), folder, resume=True, watch=watch).run
+    live = Live(quiet=quiet)
+    ready = plan(resumed(folder, changes, given), live.read, given)
+    return _carried_out(ready, folder, live, on_trial, watch, resume=True)
+
+
+def _carried_out(
+    ready: Plan,
+    out: str | Path | None,
+    live: Live,
+    on_trial: OnTrial | None,
+    watch: Watch,
+    *,
+    resume: bool,
+) -> Run:
+    """Search, and say on stderr what the shell would, unless that is not wanted."""
+    folder = out or ready.default_folder()
+    live.lines([*ready.lines(), f"run        {folder}"])
+
+    def follow(progress: Progress[Trial]) -> None:
+        live.watch(progress)
+        watch(progress)
+        # The longer trainings of a race are of trials that were told before.
+        if on_trial is not None and progress.last is not None and progress.what == "trials":
+            on_trial(progress.last)
+
+    with live:
+        result = execute(ready, folder, resume=resume, watch=follow, preparing=live.prepare)
+    run, outcome = result.run, result.outcome
+    for remark in result.remarks:
+        live.step(remark)
+    live.step(
+        f"{counted(outcome.evaluated, 'evaluation')} in {outcome.seconds:.0f} s "
+        f"({outcome.reason}); {len(run.front_trials)} on the front{run.failures_text()}; "
+        f"the run is in {folder}"
+    )
+    return run
+
+
+def _unknown_setting(name: str, known: Iterable[str]) -> UsageError:
+    if name in ELSEWHERE:
+        return UsageError(f"no setting named '{name}'. Did you mean '{ELSEWHERE[name]}'?")
+    return unknown("setting", name, known)
 
 
 def _evaluator(
@@ -255,10 +336,10 @@ def _sizes(resolution: int | Sequence[int] | None) -> int | tuple[int, ...] | No
     return sizes[0] if len(sizes) == 1 else sizes
 
 
-def _race(race: int | str) -> str:
-    """As the settings have it; what is neither is told by `Search.check`."""
+def _race(race: int | str | Mapping[str, Any]) -> str:
+    """As the settings have it; what is none of these is told by `Search.check`."""
     # To Python, true is a number.
-    return str(race) if type(race) is int else race  # type: ignore[return-value]
+    return str(race) if type(race) is int else pairs_text("race", race)  # type: ignore[arg-type]
 
 
 def _names(names: str | Sequence[str]) -> tuple[str, ...]:

@@ -16,7 +16,18 @@ from nas.programs import spec_place
 from nas.strategies._warm import AUTO, NONE
 from nas.study.budget import Budget
 
-__all__ = ["FLAT", "Bounds", "Crew", "Drivers", "Method", "Problem", "Search", "Teacher"]
+__all__ = [
+    "FLAT",
+    "Bounds",
+    "Crew",
+    "Drivers",
+    "Method",
+    "Problem",
+    "Search",
+    "Teacher",
+    "pairs_text",
+    "spec_text",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -337,3 +348,36 @@ def _absolute_file(path: str | None) -> str | None:
     if path is None or not Path(path).exists():
         return path
     return str(Path(path).resolve())
+
+
+# -- mappings, where the shell takes texts --------------------------------------------------------
+
+
+def spec_text(what: str, value: str | Mapping[str, Any]) -> str:
+    """``{"name": "gp", "initial": 8}`` as ``gp:initial=8``; a text stays. Raises `UsageError`."""
+    if not isinstance(value, Mapping):
+        return value
+    settings = dict(value)
+    name = settings.pop("name", None)
+    if not isinstance(name, str) or not name:
+        raise UsageError(
+            f'{what} as a mapping has a "name" beside its settings, and {value!r:.60} has none'
+        )
+    pairs = pairs_text(what, settings)
+    return f"{name}:{pairs}" if pairs else name
+
+
+def pairs_text(what: str, value: str | Mapping[str, Any]) -> str:
+    """``{"epochs": 4}`` as ``epochs=4``; a text stays. Raises `UsageError`."""
+    if not isinstance(value, Mapping):
+        return value
+    pairs = []
+    for name, setting in value.items():
+        if not isinstance(setting, str | int | float) or "," in str(setting):
+            raise UsageError(
+                f"{name} of {what} must be a number, a text without commas, or True or False, "
+                f"not {setting!r:.60}"
+            )
+        text = str(setting).lower() if isinstance(setting, bool) else str(setting)
+        pairs.append(f"{name}={text}")
+    return ",".join(pairs)

@@ -114,7 +114,9 @@ def test_the_front_can_be_shown_again_and_loaded_in_python(done):
     assert json.loads(out)["front"] == document["front"]
     found = nas.load(folder)
     assert len(found.frame()) == 4
-    assert list(found.front()["digest"]) == [entry["digest"] for entry in document["front"]]
+    assert list(found.front(full=True)["digest"]) == [
+        entry["digest"] for entry in document["front"]
+    ]
     assert found.network(found.best().number).digest == found.best().digest
 
 

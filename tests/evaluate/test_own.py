@@ -245,3 +245,43 @@ def test_slimming_keeps_the_networks_size_where_only_the_width_is_asked_for():
     assert (slimmed.input.size, slimmed.input.channels, slimmed.out_shape.channels) == (64, 1, 7)
     assert slimmed.params < network.params
     assert Slimming.parse("").applied(network, 3, 1000) is network
+
+
+def test_a_pick_is_a_module_a_table_of_layers_and_can_be_trained(mine, capfd):
+    seen = []
+    run = search(
+        "run",
+        "mine.py:measured",
+        data="digits",
+        objectives=("accuracy", "latency_ms", "params"),
+        strategy={"name": "random"},
+        on_trial=seen.append,
+    )
+    assert [trial.number for trial in seen] == [0, 1]
+    said = capfd.readouterr().err
+    assert "training   by mine.py:measured" in said
+    assert "2 evaluations in" in said
+    assert list(run.front())[:2] == ["accuracy", "latency_ms"]
+    assert set(run.front()) < set(run.front(full=True))
+    pick = run.pick()
+    cost = pick.cost()
+    assert pick.cost("raspi4")["latency_ms"] != cost["latency_ms"]
+    layers = pick.layers()
+    assert (layers["params"].sum(), layers["macs"].sum()) == (cost["params"], cost["macs"])
+    assert layers["latency_ms"].sum() == pytest.approx(cost["latency_ms"])
+    with pytest.raises(UsageError, match="no device named 'nowhere'"):
+        pick.cost("nowhere")
+    assert sum(p.numel() for p in pick.module().parameters()) == pick.architecture.params
+    trained = pick.train("trained", steps=2, batch_size=16, quiet=True)
+    assert capfd.readouterr().err == ""
+    assert 0 <= trained.result["test"]["accuracy"] <= 1
+    state = torch.load("trained/weights.pt", weights_only=True)
+    for name, value in trained.module().state_dict().items():
+        assert torch.equal(value, state[name])
+    with pytest.raises(UsageError, match="epochs"):
+        pick.train("other", epoch=2)
+
+
+def test_what_the_package_offers_is_what_is_listed():
+    verbs = {"confirm", "load", "resume", "search"}
+    assert verbs < set(dir(nas)) == set(nas.__all__)

@@ -7,16 +7,17 @@ import pytest
 
 import nas
 from nas.errors import RunError, UsageError
-from nas.run.settings import FLAT, Search
+from nas.run.settings import FLAT, Search, pairs_text, spec_text
 
 PARAMETERS = inspect.signature(nas.search).parameters
-BESIDE = {"device", "misspelt", "out", "watch"}
+BESIDE = {"device", "evaluate", "misspelt", "on_trial", "out", "quiet", "watch"}
 
 
 def test_a_search_in_python_takes_every_setting_by_its_name_with_its_default():
     assert set(PARAMETERS) - BESIDE == set(FLAT)
     defaults = {name: PARAMETERS[name].default for name in FLAT}
-    defaults |= {"devices": (PARAMETERS["device"].default,), "maxima": {}}
+    # Beside a function of one's own there is no data by default.
+    defaults |= {"devices": (PARAMETERS["device"].default,), "maxima": {}, "data": "digits"}
     assert defaults == Search().to_json()
 
 
@@ -29,6 +30,10 @@ def test_every_parameter_is_documented_in_a_line():
 def test_a_misspelt_setting_is_told_with_the_one_that_was_meant():
     with pytest.raises(UsageError, match=r"no setting named 'trails'. Did you mean 'trials'"):
         nas.search(space="fbnet", trails=3)
+    with pytest.raises(UsageError, match=r"no setting named 'n_trials'. Did you mean 'trials'"):
+        nas.search(n_trials=3)
+    with pytest.raises(UsageError, match=r"no setting named 'n_jobs'. Did you mean 'workers'"):
+        nas.resume("runs/none", n_jobs=3)
     with pytest.raises(UsageError, match=r"no setting named 'latency'. Did you mean 'latency_ms'"):
         Search().changed(latency=3)
 
@@ -72,3 +77,15 @@ def test_files_are_found_from_anywhere(tmp_path, monkeypatch):
     assert whole["data"] == f"folder:{tmp_path / 'photos'},size=32"
     assert whole["teacher"] == str(tmp_path / "big.onnx")
     assert Search().with_absolute_paths() == Search()
+
+
+def test_what_the_shell_writes_as_pairs_may_be_a_mapping():
+    assert spec_text("strategy", {"name": "gp", "initial": 8, "noisy": True}) == (
+        "gp:initial=8,noisy=true"
+    )
+    assert spec_text("strategy", {"name": "random"}) == spec_text("strategy", "random") == "random"
+    assert pairs_text("proxy", {"epochs": 0.5, "width": 0.25}) == "epochs=0.5,width=0.25"
+    with pytest.raises(UsageError, match='strategy as a mapping has a "name" beside'):
+        spec_text("strategy", {"initial": 8})
+    with pytest.raises(UsageError, match=r"epochs of proxy must be a number, .* not \[1\]"):
+        pairs_text("proxy", {"epochs": [1]})

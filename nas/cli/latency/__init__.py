@@ -5,9 +5,9 @@ import pkgutil
 
 import click
 
-from nas.cli._progress import duration
 from nas.errors import unknown
 from nas.progress import Progress
+from nas.report.live import duration
 
 __all__ = ["command", "say"]
 
