@@ -16,6 +16,7 @@ import json
 import os
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -59,7 +60,9 @@ def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
         temporary.replace(path)
     # Not only errors: an interrupt must not leave the temporary file behind either.
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        # On a disk that is read-only this fails too, even where there is no such file.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             # The file that is meant; an error of writing names none.
             error.filename = str(path)

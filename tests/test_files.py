@@ -34,6 +34,17 @@ def test_a_write_that_fails_half_way_leaves_the_old_file(tmp_path):
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a", b"old")]
 
 
+def test_a_disk_that_is_read_only_is_told_of_the_file_that_is_meant(tmp_path, monkeypatch):
+    def refuse(path, *rest, **more):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(files.Path, "open", refuse)
+    monkeypatch.setattr(files.Path, "unlink", refuse)
+    with pytest.raises(OSError, match="Read-only") as told:
+        files.write_text(tmp_path / "page.html", "new")
+    assert told.value.filename == str(tmp_path / "page.html")
+
+
 def test_json_without_nan_is_read_as_it_was_written(tmp_path):
     value = {"b": [1, 2.5, None], "a": "ä"}
     files.write_json(tmp_path / "a.json", value)

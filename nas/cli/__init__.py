@@ -89,6 +89,9 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("nas: interrupted", err=True)
+        # Interrupted inside an `exec`, as where an import makes dataclasses, `python -m` ends as if
+        # killed by the signal, whatever exit code it is given. A second `exec` undoes that.
+        exec("")
         sys.exit(InterruptError.exit_code)
     except BrokenPipeError:
         # `nas front RUN | head` has read enough.

@@ -76,10 +76,10 @@ def walk(top: Path, others: list[str] | None = None) -> Iterator[str]:
         for name in sorted(files):
             path = name if place == "." else f"{place}/{name}"
             if is_image_name(name):
-                check_name(path)
+                check_name(f"{folder}/{name}")
                 yield path
             elif others is not None and is_other_picture(name):
-                check_name(path)
+                check_name(f"{folder}/{name}")
                 others.append(path)
 
 

@@ -113,7 +113,7 @@ def export(
     else:
         product = network_product(architecture, weights, metadata)
     # Nothing has its name before all is verified: a kill leaves a hidden folder, and no export.
-    unseen = Path(mkdtemp(prefix=".nas-export-", dir=_existing(folder)))
+    unseen = _unseen_folder(folder)
     try:
         files = {kind: unseen / target.name for kind, target in targets.items()}
         _write(product, files)
@@ -134,9 +134,15 @@ def export(
     )
 
 
-def _existing(folder: Path) -> Path:
-    """The nearest folder that exists, so that finished files are moved within one disk."""
-    return next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
+def _unseen_folder(folder: Path) -> Path:
+    """A hidden one in the nearest that exists, so that files are moved within one disk."""
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
+    try:
+        return Path(mkdtemp(prefix=".nas-export-", dir=existing))
+    except OSError as error:
+        # The folder that is meant.
+        error.filename = str(folder)
+        raise
 
 
 def _write(product: Product, files: Mapping[str, Path]) -> None:

@@ -234,7 +234,8 @@ class Processes:
 
     def _count_false_start(self, worker: _Worker, how: str) -> None:
         if worker.process.exitcode == UNGUARDED:
-            raise _unguarded()
+            # Not in the train of the pipe that closed: a script shows this error with its trace.
+            raise _unguarded() from None
         # One that died idle had started well; that says nothing against the next.
         self._false_starts += not worker.ready
         if self._false_starts >= MOST_LOSSES:

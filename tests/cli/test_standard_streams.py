@@ -49,3 +49,13 @@ def test_an_interruption_is_130(monkeypatch, capsys, error):
         cli.main()
     assert ended.value.code == 130
     assert capsys.readouterr().err in ("nas: interrupted\n", "nas: go on by the same command\n")
+
+
+def test_an_interruption_inside_an_exec_is_130_too(tmp_path):
+    (tmp_path / "interrupted.py").write_text(
+        "from nas import cli\ncli.nas = lambda **_: exec('raise KeyboardInterrupt')\ncli.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "interrupted"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (130, "nas: interrupted\n")

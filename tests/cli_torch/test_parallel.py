@@ -68,3 +68,26 @@ def test_two_processes_give_the_weights_of_one_with_the_whole_batch(tmp_path):
     assert list(several) == list(alone)
     for name, value in alone.items():
         torch.testing.assert_close(several[name], value, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_a_script_that_searches_as_it_is_read_is_told_so_in_one_line(tmp_path):
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "import nas\n"
+        "nas.search(space='nas_bench_macro', warm='none', trials=1, workers=2, out='run',\n"
+        "           proxy='images=64,resolution=8,score_images=40,batch_size=16')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("Traceback") == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"nas.errors.RunError: {script} begins a search as it is read, and every worker process "
+        "reads it: put its calls under if __name__ == '__main__':"
+    )
