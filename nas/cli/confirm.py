@@ -210,5 +210,7 @@ def footer(run: Run, confirmation: Confirmation) -> str:
         f"and {random:.0f} for the random ones, {confirmation.contest_seconds:.0f} against "
         "published networks; latency tables are reusable and not counted",
     ]
+    if confirmation.left_out:
+        lines.insert(1, confirmation.left_out)
     lines += [f"failed: {digest}: {reason}" for digest, reason in confirmation.failed.items()]
     return "\n".join(lines)

@@ -245,6 +245,9 @@ def command(
         print_json({"out": str(out), **result, "weights": weights_read})
         return
     click.echo(_summary(result, training.task.metric))
+    # A training of an earlier version does not say.
+    if result.get("test_left_out"):
+        click.echo(result["test_left_out"])
     click.echo(f"{out}/weights.pt   {out}/architecture.json   {out}/result.json")
 
 

@@ -17,7 +17,7 @@ from nas.errors import DataError
 from nas.metadata import Preprocessing
 from nas.record.ledger import append_opening
 
-__all__ = ["Dataset", "Images", "Labels", "Pictures", "Sealed"]
+__all__ = ["Dataset", "Images", "Labels", "Pictures", "Sealed", "TestImages"]
 
 Pictures = Images | ImageFiles
 """Pixels, or files that give them at any size."""
@@ -27,13 +27,17 @@ LARGEST_SIDE = 1 << 12
 """Pixels of the longer side."""
 
 
+TestImages = tuple[Pictures, Labels] | tuple[Pictures, Labels, Sequence[str]]
+"""Images (m, height, width, 1 or 3), labels (m,), and names of images that could not be read."""
+
+
 class Sealed:
     """A test set that can be had only by writing that it was had.
 
-    ``read`` gives images (m, height, width, 1 or 3) and labels (m,). Nothing is read before `open`.
+    Nothing is read before `open`.
     """
 
-    def __init__(self, read: Callable[[], tuple[Pictures, Labels]]) -> None:
+    def __init__(self, read: Callable[[], TestImages]) -> None:
         self.__read = read  # mangled, so that nobody reaches it by mistake
 
     def open(
@@ -46,10 +50,10 @@ class Sealed:
         ``ledger``: a file of JSON lines, see `nas.record.ledger`. What ``check`` raises leaves the
         test set unopened and uncounted.
         """
-        images, labels = self.__read()
+        images, labels, *unreadable = self.__read()
         check(images, labels)
         # Before anything is handed over: a kill from here on counts as an opening.
-        append_opening(ledger, len(labels))
+        append_opening(ledger, len(labels), *unreadable)
         return images, labels
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.data.dataset import Dataset, Labels, Pictures, Sealed
+from nas.data.dataset import Dataset, Labels, Sealed, TestImages
 from nas.data.decode import Seen, decode, frames_lines, gather
 from nas.data.images import Images
 from nas.data.index import COLOUR, SEVERAL, UNREADABLE, Index, make_index
-from nas.data.names import check_name, class_folders, others_text, walk
+from nas.data.names import check_name, class_folders, loose_text, others_text, walk
 from nas.data.pictures import SHOWN, ImageFiles
 from nas.errors import DataError
 from nas.progress import Watch, ignore
@@ -41,6 +41,8 @@ def read(
     check_name(root.resolve())
     others: list[str] = []
     classes, remarks = class_folders(top, others)
+    test = root / "test" if parted and (root / "test").is_dir() else None
+    remarks += _loose(root, top, test)
     if len(classes) < 2:
         named = ", ".join(classes) or "none"
         remarks += _left_out(others)
@@ -48,18 +50,18 @@ def read(
             f"{top} must hold a sub-folder per class, at least two, not {len(classes)}: "
             f"{'; '.join((named, *remarks))}"
         )
-    test = root / "test" if parted and (root / "test").is_dir() else None
+    if test is not None:
+        remarks += _names_of_test(test, classes, strict)
     if size is not None:
         return _in_memory(place, top, test, classes, remarks, strict, size, value_range, others)
     index, skipped = _readable(top, classes, strict, watch, others)
     images = _files(index)
 
-    def read_test() -> tuple[Pictures, Labels]:
+    def read_test() -> TestImages:
         assert test is not None
-        _check_classes(test, classes)
-        found, _ = _readable(test, classes, strict, ignore, [])
+        found, unreadable = _readable(test, classes, strict, ignore, [])
         files = dataclasses.replace(_files(found), channels=images.channels, whole=images.whole)
-        return files, found.labels
+        return files, found.labels, unreadable
 
     return Dataset(
         name=root.resolve().name,
@@ -78,6 +80,13 @@ def read(
         ),
         value_range=value_range,
     )
+
+
+def _loose(root: Path, top: Path, test: Path | None) -> tuple[str, ...]:
+    """A line about images beside the folders of the classes, if there are any."""
+    tops = [root, top] if top != root else [root]
+    text = loose_text(root, *tops, *([] if test is None else [test]))
+    return (text,) if text else ()
 
 
 def _left_out(others: list[str]) -> tuple[str, ...]:
@@ -156,9 +165,10 @@ def _in_memory(
     images, labels, names, skipped = _part(top, classes, strict, size, seen, others)
     channels = images.shape[3]
 
-    def read_test() -> tuple[Images, Labels]:
+    def read_test() -> TestImages:
         assert test is not None
-        return _read_test(test, classes, strict, size, channels)
+        images, labels, _, unreadable = _part(test, classes, strict, size, Seen(), [])
+        return np.repeat(images, channels // images.shape[3], axis=3), labels, unreadable
 
     return Dataset(
         name=Path(place).resolve().name,
@@ -229,19 +239,17 @@ def _part(
     )
 
 
-def _read_test(
-    top: Path, classes: tuple[str, ...], strict: bool, size: int, channels: int
-) -> tuple[Images, Labels]:
-    _check_classes(top, classes)
-    images, labels, _, _ = _part(top, classes, strict, size, Seen(), [])
-    if images.shape[3] < channels:
-        images = np.repeat(images, channels, axis=3)
-    return images, labels
+def _names_of_test(test: Path, classes: tuple[str, ...], strict: bool) -> tuple[str, ...]:
+    """What is to be said of the names in a test part. Its images stay unread.
 
-
-def _check_classes(top: Path, classes: tuple[str, ...]) -> None:
-    foreign = set(class_folders(top)[0]) - set(classes)
+    Raises `DataError` for what would else be told at the end of a training.
+    """
+    foreign = set(class_folders(test)[0]) - set(classes)
     if foreign:
         raise DataError(
-            f"{top} has classes that training has not: {', '.join(sorted(foreign))[:120]}"
+            f"{test} has classes that training has not: {', '.join(sorted(foreign))[:120]}"
         )
+    others: list[str] = []
+    if not _image_names(test, classes, strict, others):
+        raise DataError(f"{test}: no image of a class")
+    return tuple(f"test part: {line}" for line in _left_out(others))

@@ -14,6 +14,7 @@ __all__ = [
     "is_image_file",
     "is_image_name",
     "is_other_picture",
+    "loose_text",
     "others_text",
     "walk",
 ]
@@ -81,6 +82,23 @@ def walk(top: Path, others: list[str] | None = None) -> Iterator[str]:
             elif others is not None and is_other_picture(name):
                 check_name(f"{folder}/{name}")
                 others.append(path)
+
+
+def loose_text(root: Path, *tops: Path) -> str:
+    """For people, images that lie directly in folders of class folders; empty if there are none."""
+    loose = []
+    for top in tops:
+        names = [path.name for path in top.iterdir() if is_image_file(path)]
+        loose += [(top / name).relative_to(root).as_posix() for name in sorted(names)]
+    if not loose:
+        return ""
+    more = ", ..." if len(loose) > SHOWN else ""
+    # As bytes that may be no text: such a name is no reason to stop, as it is not used.
+    shown = [os.fsencode(name).decode(errors="backslashreplace") for name in loose[:SHOWN]]
+    lie = "image lies" if len(loose) == 1 else "images lie"
+    return (
+        f"{len(loose)} {lie} beside the folders of the classes, left out: {', '.join(shown)}{more}"
+    )
 
 
 def is_image_file(path: Path) -> bool:

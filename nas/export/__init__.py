@@ -121,6 +121,11 @@ def export(
         folder.mkdir(parents=True, exist_ok=True)
         for kind, file in files.items():
             file.replace(targets[kind])
+    except OSError as error:
+        # The folder that is meant; an error of writing names none.
+        if error.filename is None or str(error.filename).startswith(str(unseen)):
+            error.filename = str(folder)
+        raise
     finally:
         shutil.rmtree(unseen)
     return Exported(

@@ -42,6 +42,8 @@ class Quantised:
     size_bytes: tuple[int, int]
     test_openings: int
     """How often the test set was opened for files of this folder; 0 if it was not asked for."""
+    test_left_out: str = ""
+    """For people, which images of the test set could not be read; empty if all could."""
 
     def lines(self) -> list[str]:
         """For people."""
@@ -61,6 +63,8 @@ class Quantised:
                 f"    test accuracy {float32:.4f} before, {int8:.4f} after "
                 f"(test set opened {times})",
             )
+        if self.test_left_out:
+            lines.insert(3, f"    {self.test_left_out}")
         return lines
 
 
@@ -117,6 +121,7 @@ def quantise(
         latency=_timed(model, target, threads, seconds),
         size_bytes=(model.stat().st_size, target.stat().st_size),
         test_openings=openings,
+        test_left_out=ledger.left_out(target.parent / OPENINGS) if test else "",
     )
 
 

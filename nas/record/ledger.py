@@ -14,8 +14,18 @@ from nas.errors import RunError
 from nas.files import UNREADABLE, check_size, one_line, parse_json, sync
 from nas.progress import Pace, Progress, ignore
 from nas.record.journal import repair
+from nas.units import counted
 
-__all__ = ["Row", "append", "append_opening", "complete", "openings", "read"]
+__all__ = [
+    "Row",
+    "append",
+    "append_opening",
+    "complete",
+    "left_out",
+    "left_out_text",
+    "openings",
+    "read",
+]
 
 LARGEST_FILE_BYTES = 256 << 20
 
@@ -112,11 +122,32 @@ def complete(
 # -- openings of the test set ---------------------------------------------------------------------
 
 
-def append_opening(path: Path, images: int) -> None:
-    """Count an opening of the test set of so many images, before a score of it is known."""
+def append_opening(path: Path, images: int, unreadable: Sequence[str] = ()) -> None:
+    """Count an opening of the test set of so many images, before a score of it is known.
+
+    ``unreadable``: names of images that were left out of it.
+    """
     now = datetime.now(UTC).isoformat(timespec="seconds")
     # Their number is kept because it says what one image is worth in a score.
-    append(path, {"kind": "opening", "time": now, "images": images})
+    row: dict[str, object] = {"kind": "opening", "time": now, "images": images}
+    if unreadable:
+        row |= {"unreadable": len(unreadable), "such_as": unreadable[0]}
+    append(path, row)
+
+
+def left_out(path: Path) -> str:
+    """For people, what the last opening of the test set left out; empty if it was nothing."""
+    opened = [row for row in read(path) if row["kind"] == "opening"]
+    last = opened[-1] if opened else {}
+    return left_out_text(last.get("unreadable", 0), last.get("such_as", ""))
+
+
+def left_out_text(unreadable: int, such_as: str) -> str:
+    """See `left_out`."""
+    if not unreadable:
+        return ""
+    images = counted(unreadable, "unreadable image")
+    return f"{images} left out of the test set, such as {such_as}"
 
 
 def openings(path: Path) -> int:

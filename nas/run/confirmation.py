@@ -150,10 +150,14 @@ class Opening:
     kind: Literal["opening"] = "opening"
     time: str = ""
     images: int
+    unreadable: int = 0
+    """Images that were left out."""
+    such_as: str = ""
+    """The first of them."""
 
     def __post_init__(self) -> None:
         # None are ours where a function brings its own data.
-        _check_at_least(0, images=self.images)
+        _check_at_least(0, images=self.images, unreadable=self.unreadable)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,6 +257,8 @@ class Confirmation:
     """By digest, the reason of a training that diverged. Such a network enters no pair."""
     images: int = 0
     """Of the test set; 0 if it was never opened."""
+    left_out: str = ""
+    """For people, which images of the test set could not be read; empty if all could."""
     contest: Contest | None = None
     """The plan's, once its networks are trained and opponents were asked for."""
     contest_trainings: Mapping[Key, Training] = field(default_factory=dict)
@@ -270,6 +276,7 @@ class Confirmation:
         contests = [row for row in rows[places[-1] :] if isinstance(row, Contest)]
         contest = contests[-1] if contests else None
         openings = [row for row in rows if isinstance(row, Opening)]
+        last = openings[-1] if openings else None
         trainings = _of_plan(plan, plan.wanted, rows)
         scores: dict[str, list[float]] = defaultdict(list)
         selection_scores: dict[str, list[float]] = defaultdict(list)
@@ -287,7 +294,8 @@ class Confirmation:
         return cls(
             plan=plan,
             openings=len(openings),
-            images=openings[-1].images if openings else 0,
+            images=last.images if last else 0,
+            left_out=ledger.left_out_text(last.unreadable, last.such_as) if last else "",
             contest=contest,
             contest_trainings=_of_plan(plan, contest.wanted, rows) if contest else {},
             trainings=trainings,

@@ -68,6 +68,8 @@ class Result(TypedDict):
     test: dict[str, float]
     test_images: int
     test_openings: int
+    test_left_out: str
+    """Which images of *test* could not be read; empty if all could."""
     history: list[dict[str, float]]
 
 
@@ -378,6 +380,7 @@ class FullTraining:
             "test": test,
             "test_images": images,
             "test_openings": ledger.openings(self.folder / OPENINGS),
+            "test_left_out": ledger.left_out(self.folder / OPENINGS),
             "history": history,
         }
         # Last of all: where it lies, the training is over.

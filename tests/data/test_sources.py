@@ -13,6 +13,7 @@ from PIL import Image
 
 from nas.data import load, split
 from nas.errors import DataError, UsageError
+from nas.record.ledger import left_out
 
 
 def picture(
@@ -260,7 +261,38 @@ def test_folder_with_a_test_part(tmp_path: Path) -> None:
     (tmp_path / "test" / "bird").mkdir()
     (tmp_path / "test" / "bird" / "0.png").write_bytes(b"")
     with pytest.raises(DataError, match="has classes that training has not: bird"):
-        load(f"folder:{tmp_path}").open_test_part(tmp_path / "test.jsonl")
+        load(f"folder:{tmp_path}")
+
+
+@pytest.mark.parametrize("size", ["", ",size=8"])
+def test_what_a_test_part_leaves_out_is_told(tmp_path: Path, size: str) -> None:
+    folder(tmp_path / "train")
+    folder(tmp_path / "test", count=2)
+    (tmp_path / "test" / "cat" / "broken.png").write_bytes(b"no image")
+    (tmp_path / "test" / "dog" / "phone.heic").write_bytes(b"no image")
+    for loose in ("cover.png", "train/a.png", "test/b.png", "test/.hidden.png"):
+        (tmp_path / loose).write_bytes(picture(0))
+    data = load(f"folder:{tmp_path}{size}")
+    # By names alone, before the test part is opened.
+    assert data.remarks[:2] == (
+        "3 images lie beside the folders of the classes, left out: cover.png, train/a.png, "
+        "test/b.png",
+        "test part: 1 file of a kind that cannot be read here (.heic), such as dog/phone.heic, "
+        "left out: convert to JPEG or PNG",
+    )
+    assert len(data.open_test_part(tmp_path / "test.jsonl")[1]) == 4
+    assert left_out(tmp_path / "test.jsonl") == (
+        "1 unreadable image left out of the test set, such as cat/broken.png"
+    )
+    with pytest.raises(DataError, match=r"test: 1 file of a kind that cannot be read here"):
+        load(f"folder:{tmp_path}{size}", strict=True)
+
+
+def test_a_test_part_without_an_image_is_told_before_a_training(tmp_path: Path) -> None:
+    folder(tmp_path / "train")
+    (tmp_path / "test" / "cat").mkdir(parents=True)
+    with pytest.raises(DataError, match="test: no image of a class"):
+        load(f"folder:{tmp_path}")
 
 
 def test_folder_with_a_corrupt_image(tmp_path: Path) -> None:
