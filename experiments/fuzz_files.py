@@ -11,6 +11,7 @@ is listed once, not for every input.
 """
 
 import argparse
+import dataclasses
 import io
 import json
 import math
@@ -24,13 +25,17 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from nas import catalog, networks, registry, strategies
 from nas.arch import Architecture
 from nas.data import load
+from nas.data.groups import with_groups
+from nas.data.masks import load_masks
 from nas.errors import NasError
 from nas.evaluate.differentiable import learn
 from nas.evaluate.proxy import Proxy, preset
@@ -64,6 +69,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SLOW_SECONDS = 2.0
 ROWS = 20
 ROUND = 500
+FILES = tuple(f"{number}.png" for number in range(1797))
+"""Names for the images of digits."""
 PROXY = "images=64,resolution=8,score_images=40,batch_size=16"
 for _module in (catalog, registry):
     _module.entry_points = cache(_module.entry_points)  # type: ignore[attr-defined]
@@ -153,6 +160,10 @@ def formats(folder: Path) -> dict[str, Format]:
         "expanded_conv-input:112x112x16-output:56x56x24-expand:6-kernel:3-stride:2-idskip:0:\n  "
         "count: 3\n  mean: 3.5\n"
     )
+    (folder / "groups.csv").write_text(
+        "filename,group\n" + "".join(f"{name},{place // 3}\n" for place, name in enumerate(FILES))
+    )
+    (segments(folder) / "classes.txt").write_text("ground\nroad\n")
     full, supernet, theta = trained(folder)
     return {
         "architecture": Format(folder / "architecture.json", architecture),
@@ -176,7 +187,34 @@ def formats(folder: Path) -> dict[str, Format]:
         "foreign json": Format(folder / "foreign.json", lambda path: read_foreign(path, unit="ms")),
         "foreign csv": Format(folder / "foreign.csv", lambda path: read_foreign(path), "bytes"),
         "foreign yaml": Format(folder / "foreign.yaml", lambda path: read_foreign(path), "bytes"),
+        "groups": Format(folder / "groups.csv", grouped, "bytes"),
+        "classes": Format(folder / "segments" / "classes.txt", named_classes, "bytes"),
     }
+
+
+def grouped(path: Path) -> None:
+    data = dataclasses.replace(digits(), names=FILES)
+    groups = with_groups(data, path).groups
+    if groups is None or len(groups) != len(data):
+        raise ArithmeticError("accepted, and gives no group to each image")
+
+
+def segments(folder: Path) -> Path:
+    """A folder of images and masks."""
+    root = folder / "segments"
+    for part in ("images", "masks"):
+        (root / part).mkdir(parents=True)
+        for number in range(4):
+            pixels = np.full((4, 4), number % 2, np.uint8)
+            Image.fromarray(pixels).save(root / part / f"{number}.png")
+    return root
+
+
+def named_classes(path: Path) -> None:
+    classes = load_masks(f"folder:{path.parent}", size=4).classes
+    odd = any(not name or "\0" in name or "\n" in name for name in classes)
+    if odd or len(set(classes)) < len(classes):
+        raise ArithmeticError(f"accepted, and gives {classes}")
 
 
 @cache

@@ -1,5 +1,6 @@
 """Images with a class per pixel: a folder of images and one of masks."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,6 +155,11 @@ def _classes(root: Path, labels: Masks, values: Sequence[int] | None) -> tuple[s
         names = read_names(read_text(file, LARGEST_NAMES_BYTES, "not names of classes", DataError))
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {file}: {error}") from None
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise DataError(f"{file} names class '{name}' twice")
+        if any(unicodedata.category(letter) == "Cc" for letter in name):
+            raise DataError(f"{file}: the name {name!r} holds a control character")
     if values is not None and len(names) != len(values):
         raise DataError(
             f"{file} names {len(names)} classes, and --mask-values has {len(values)} values: "

@@ -216,6 +216,14 @@ def test_masks_are_resized_by_their_nearest_pixel():
             lambda f: (f / "masks").rename(f / "mask"),
             "no folder .*masks: segmentation reads images/ and masks/",
         ),
+        (
+            lambda f: (f / "classes.txt").write_text("road\nground\nroad\n"),
+            "names class 'road' twice",
+        ),
+        (
+            lambda f: (f / "classes.txt").write_text("ground\nro\x13ad\n"),
+            r"the name 'ro\\x13ad' holds a control character",
+        ),
     ],
 )
 def test_bad_masks_are_one_line(tmp_path, spoil, message):
