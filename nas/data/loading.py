@@ -6,6 +6,7 @@ a kill changes a bit.
 """
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -123,7 +124,14 @@ class LoadedTensors(LazyTensors):
         self._sampler.batches = [(step, rows.cpu().numpy()) for step, rows in batches]
         self._announced = list(reversed(self._sampler.batches))
         if self._loader is None:
-            self._loader = DataLoader(
+            self._loader = self._new_loader()
+        self._coming = iter(self._loader)
+
+    def _new_loader(self) -> DataLoader[Any]:
+        with warnings.catch_warnings():
+            # More processes than cores are what was asked for.
+            warnings.filterwarnings("ignore", message="This DataLoader will create")
+            return DataLoader(
                 self._batches,
                 sampler=self._sampler,
                 batch_size=None,
@@ -132,7 +140,6 @@ class LoadedTensors(LazyTensors):
                 # Its own draw from torch's global generator would shift the training's.
                 generator=torch.Generator(),
             )
-        self._coming = iter(self._loader)
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         """See `LazyTensors`; the batches of `expect` come in their order."""
