@@ -8,6 +8,7 @@ a kill changes a bit.
 import math
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,14 @@ def random_box(
     height = min(1.0, ratio / RATIOS[0])
     left, top = (1 - width) / 2, (1 - height) / 2
     return left, top, left + width, top + height
+
+
+@contextmanager
+def _more_than_cores() -> Iterator[None]:
+    """Processes beyond the number of cores were asked for, and are no reason for a warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
+        yield
 
 
 class _Batches(TorchDataset[Tensor]):
@@ -125,12 +134,11 @@ class LoadedTensors(LazyTensors):
         self._announced = list(reversed(self._sampler.batches))
         if self._loader is None:
             self._loader = self._new_loader()
-        self._coming = iter(self._loader)
+        with _more_than_cores():
+            self._coming = iter(self._loader)
 
     def _new_loader(self) -> DataLoader[Any]:
-        with warnings.catch_warnings():
-            # More processes than cores are what was asked for.
-            warnings.filterwarnings("ignore", message="This DataLoader will create")
+        with _more_than_cores():
             return DataLoader(
                 self._batches,
                 sampler=self._sampler,
