@@ -119,7 +119,7 @@ def time_everything(
             lambda progress: slot.watch("timed", progress),
         )
         table = table_of(journal, "here", spaces, runner, out)
-        timed = dict(journal.rows)
+        timed = journal.at_pace(journal.best_reference_ms())
         call_ms = statistics.median(block.call_ms for block in journal.blocks)
         under = Circumstances(unreliable=remarks(journal.blocks), call_ms=call_ms)
     timed_networks = []
@@ -224,7 +224,8 @@ def picks_kept(
             0,
             lambda progress: slot.watch("picks", progress),
         )
-        measured = [journal.rows[one.network.digest].latency_ms for _, one in chosen]
+        rows = journal.at_pace(table.info.reference_ms or 0.0)
+        measured = [rows[one.network.digest].latency_ms for _, one in chosen]
     slack = [1 - ms / budget for (budget, _), ms in zip(chosen, measured, strict=True)]
     errors = [
         table.estimate(one.network).latency_ms / ms - 1

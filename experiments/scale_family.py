@@ -149,6 +149,7 @@ def make_table(out: Path, seconds_per_row: float) -> None:
         threads=1,
         seconds=10 * seconds_per_row,
         seed=0,
+        reference_ms=table.info.reference_ms,
     )
     verdict = verify(table, timed, correct=True, under=Circumstances(unreliable=remarks(blocks)))
     print(

@@ -173,6 +173,7 @@ def timed(
         seconds=given.seconds,
         seed=given.seed,
         journal=path,
+        reference_ms=table.info.reference_ms,
         watch=slot.watch,
     )
     remarks = [f"{100 * disturbed_share(blocks):.0f} % of the timings disturbed"]

@@ -7,7 +7,6 @@ conditions only; a later build adds rows to it.
 import json
 import math
 import random
-import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -27,7 +26,7 @@ from nas.latency.table import Table
 from nas.measure.graphs import kernel_graph, layer_graph
 from nas.measure.journal import Journal
 from nas.measure.runners import Runner, batch_of
-from nas.measure.timing import Subject, Timing, disturbed_share, measure, remarks
+from nas.measure.timing import Subject, Timing, disturbed_share, measure, remarks, slowdown_line
 from nas.measure.training import TrainingStep, layer_document
 from nas.progress import Pace, Watch, ignore
 from nas.shape import Kernel, make_divisible
@@ -242,7 +241,8 @@ def table_of(
     Whatever else was timed beside them is left out. Training steps that were timed for a table of
     that name before are kept.
     """
-    rows = {key: _row(timing) for key, timing in journal.rows.items() if _is_row(key)}
+    timings = journal.at_pace(journal.best_reference_ms())
+    rows = {key: _row(timing) for key, timing in timings.items() if _is_row(key)}
     fit = fit_model(rows)
     info = _info(name, spaces, journal, runner, threads)
     info = replace(info, model=fit.model, known_error=fit.known_error)
@@ -266,14 +266,16 @@ def _column(rows: Mapping[str, Row], name: str) -> ColumnInfo:
 
 def _with_training(rows: Mapping[str, Row], path: Path) -> tuple[dict[str, Row], dict[str, Any]]:
     """The rows with what the journal of training steps holds, and its conditions."""
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    steps = {str(line["key"]): Timing(**line["timing"]) for line in lines if "key" in line}
+    with path.open(encoding="utf-8") as file:
+        conditions = dict(json.loads(file.readline())["conditions"])
+    with Journal(path, conditions) as journal:
+        steps = journal.at_pace(journal.best_reference_ms())
     trained = dict(rows)
     for key, step in steps.items():
         if key in rows:
             step_ms = step.warm_ms or step.latency_ms
             trained[key] = replace(rows[key], extra={**rows[key].extra, "train_ms": step_ms})
-    return trained, dict(lines[0]["conditions"])
+    return trained, conditions
 
 
 def time_training(
@@ -385,12 +387,18 @@ def _not_timed(spaces: Sequence[SearchSpace], journal: Journal) -> list[str]:
     ]
 
 
-def _disturbed(journal: Journal) -> dict[str, object]:
-    """What share of the timings was disturbed, as the table's conditions state it."""
+def _quiet(journal: Journal) -> dict[str, object]:
+    """How quiet the machine was, as the table's conditions state it."""
     if not any(block.visits for block in journal.blocks):
         return {}
     share = disturbed_share(journal.blocks)
-    return {"disturbed": f"{100 * share:.0f} % of the timings by another load, and repeated"}
+    found: dict[str, object] = {
+        "disturbed": f"{100 * share:.0f} % of the timings by another load, and repeated"
+    }
+    pace = slowdown_line(journal.blocks)
+    if pace:
+        found["pace"] = pace
+    return found
 
 
 def _info(
@@ -399,7 +407,6 @@ def _info(
     noisy = sorted(key for key, timing in journal.rows.items() if timing.noisy and _is_row(key))
     not_timed = _not_timed(spaces, journal)
     unreliable = remarks(journal.blocks) if runner.in_process else []
-    references = [block.reference_ms for block in journal.blocks if block.reference_ms]
     call_ms = max((block.call_ms for block in journal.blocks), default=0.0)
     caveats = [
         f"rows_common_sd and the model's common_sd are {COMMON_SD}, a judgement, "
@@ -420,11 +427,11 @@ def _info(
         conditions={
             **runner.conditions(),
             "date": f"{datetime.now(UTC):%Y-%m-%d}",
-            **_disturbed(journal),
+            **_quiet(journal),
         },
         unreliable=tuple(unreliable),
         spaces=tuple(f"{space.name} {space.input_text}" for space in spaces),
-        reference_ms=statistics.median(references) if references else None,
+        reference_ms=journal.best_reference_ms() or None,
         noisy=tuple(noisy),
         sources=(source,),
         fitted=FITTED,

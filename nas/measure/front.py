@@ -41,6 +41,7 @@ def time_here(table: Table, networks: Sequence[Architecture], watch: Watch = ign
         threads=threads_of(table),
         seconds=SECONDS,
         seed=0,
+        reference_ms=table.info.reference_ms,
         watch=watch,
     )
     measured = [Measured(first_ms=one.first_ms, second_ms=one.second_ms) for one in timed]

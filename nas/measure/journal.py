@@ -26,6 +26,8 @@ class Journal:
         self.path = path
         self.rows: dict[str, Timing] = {}
         self.blocks: list[Quality] = []
+        self._reference_ms: dict[str, float] = {}
+        self._of_block: list[str] = []
         self._file = path.open("a", encoding="utf-8")
         try:
             # The lock first: what looks torn may be a line that another build is writing.
@@ -60,9 +62,11 @@ class Journal:
             if number == 1:
                 self._check(entry["conditions"], conditions)
             elif "block" in entry:
-                self.blocks.append(Quality(**entry["block"]))
+                self._end_block(Quality(**entry["block"]))
             else:
-                self.rows[str(entry["key"])] = Timing(**entry["timing"])
+                key = str(entry["key"])
+                self.rows[key] = Timing(**entry["timing"])
+                self._of_block.append(key)
         except (ValueError, KeyError, TypeError) as error:
             raise TableError(
                 f"{self.path} line {number} is damaged ({error!r}): remove the file to start anew"
@@ -82,7 +86,26 @@ class Journal:
         rows = [{"key": key, "timing": asdict(timing)} for key, timing in block.timings.items()]
         self._append([*rows, {"block": asdict(block.quality)}])
         self.rows.update(block.timings)
-        self.blocks.append(block.quality)
+        self._of_block = list(block.timings)
+        self._end_block(block.quality)
+
+    def _end_block(self, quality: Quality) -> None:
+        self.blocks.append(quality)
+        for key in self._of_block:
+            self._reference_ms[key] = quality.reference_ms
+        self._of_block = []
+
+    def best_reference_ms(self) -> float:
+        """The reference kernel at the best pace of all blocks; 0 without one."""
+        return min((block.reference_ms for block in self.blocks if block.reference_ms), default=0.0)
+
+    def at_pace(self, reference_ms: float) -> dict[str, Timing]:
+        """The rows as if the reference kernel took so long beside each; as they are for 0."""
+        rows = {}
+        for key, timing in self.rows.items():
+            then = self._reference_ms.get(key, 0.0)
+            rows[key] = timing.scaled(reference_ms / then) if reference_ms and then else timing
+        return rows
 
     def _append(self, entries: Sequence[Mapping[str, object]]) -> None:
         self._file.write("".join(json.dumps(entry) + "\n" for entry in entries))

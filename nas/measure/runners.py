@@ -45,8 +45,6 @@ DTYPES = {
 
 # About a millisecond of dense work that stays in a second-level cache.
 REFERENCE = Kernel(kind="conv", in_channels=64, out_channels=64, in_size=28, out_size=28, kernel=3)
-# A product of one vector with 12 MiB of weights, which no second-level cache holds.
-MEMORY_REFERENCE = Kernel(kind="linear", in_channels=2048, out_channels=1536, in_size=1, out_size=1)
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\Z")
 
 
@@ -71,10 +69,11 @@ class Runner(Protocol):
         """
         ...
 
-    def aside(self) -> tuple[bytes | None, tuple[bytes, ...]]:
+    def aside(self) -> tuple[bytes | None, bytes | None]:
         """The graphs timed beside every block in this process.
 
-        First an empty call, whose time is taken off, or None; then references, see `calm`.
+        First an empty call, whose time is taken off, then the reference kernel, see `reference`;
+        None for what this runner has not.
         """
         ...
 
@@ -110,10 +109,9 @@ class OnnxRuntime:
             raise unknown("dtype", dtype, DTYPES)
         self._cpu_clock = threads == 1 and self.provider == CPU
 
-    def aside(self) -> tuple[bytes, tuple[bytes, ...]]:
-        """Graphs of an empty call and of the references that show how quiet the machine is."""
-        kernels = (REFERENCE, MEMORY_REFERENCE)
-        return empty_graph(), tuple(kernel_graph(kernel, batch=self.batch) for kernel in kernels)
+    def aside(self) -> tuple[bytes, bytes]:
+        """Graphs of an empty call and of the reference, which shows the machine's pace."""
+        return empty_graph(), kernel_graph(REFERENCE, batch=self.batch)
 
     def open(self, model: bytes) -> Callable[[], float]:
         """A session, its inputs made."""
@@ -237,9 +235,9 @@ class Command:
         self._files = 0
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
-    def aside(self) -> tuple[None, tuple[bytes, ...]]:
+    def aside(self) -> tuple[None, None]:
         """Nothing: a command's overhead, and how quiet its machine is, are its own affair."""
-        return None, ()
+        return None, None
 
     def open(self, model: bytes) -> Callable[[], float]:
         """The graph as a file, and the command on it."""

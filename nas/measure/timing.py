@@ -10,9 +10,10 @@ nothing is taken off, which is what a loop over images, or a benchmark tool, see
 networks take 1.5 times as long in the first run, 1.4 in the second, 1.13 in the third, 1.03 in the
 fourth.)
 
-A visit is disturbed if the scheduler gave the core to another process meanwhile, or if
-`nas.measure.calm` finds that another load ran beside it. It does not count, and is repeated in
-later rounds, as far as the time of a row allows.
+Times are divided by how slow the machine was at that moment, as `nas.measure.reference` saw it. A
+visit is disturbed if the scheduler gave the core to another process meanwhile, or if the machine
+was far too slow. It does not count, and is repeated in later rounds, as far as the time of a row
+allows.
 """
 
 import gc
@@ -23,11 +24,11 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from nas.measure.calm import Calm
+from nas.measure.reference import MOST_SLOWDOWN, Reference
 from nas.measure.runners import Reading, Runner, pinned
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "measure",
     "measure_twice",
     "remarks",
+    "slowdown_line",
 ]
 
 WARM_UPS = 2
@@ -55,8 +57,8 @@ RESOLUTION_MS = 5e-4  # no row is free once the time of a call is taken off
 # All graphs of a block are open at once.
 BLOCK_ROWS, BLOCK_BYTES = 128, 512 << 20
 BLOCK_NETWORKS = 12  # whole networks: a kill costs at most a minute
-# How often the references are looked at: five times in a round of a full block.
-REFERENCE_EVERY, REFERENCE_SECONDS = 24, 0.3
+LOOK_SECONDS = 0.02
+"""How often the reference is looked at, in time or, beside slow rows, before each of them."""
 
 Tick = Callable[[float, int], None]
 """Is called while a block is timed with the share that is done, 0..1, and its number of rows."""
@@ -94,6 +96,16 @@ class Timing:
     loaded: bool = False
     """Whether another load ran beside all of its visits, so that disturbed ones had to count."""
 
+    def scaled(self, factor: float) -> "Timing":
+        """The same on a machine that takes so many times as long."""
+        warm_ms = None if self.warm_ms is None else factor * self.warm_ms
+        return replace(
+            self,
+            latency_ms=factor * self.latency_ms,
+            sd_ms=factor * self.sd_ms,
+            warm_ms=warm_ms,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
@@ -102,9 +114,7 @@ class Quality:
     lost: float
     """Share of the wall time of the visits that count which this process did not get."""
     reference_ms: float
-    """Median of the reference graph; 0 if there was none."""
-    reference_spread: float
-    """Its standard deviation over the median."""
+    """The reference kernel at the machine's best pace, in which times are stated; 0 for none."""
     load: float
     """The system's load average."""
     call_ms: float
@@ -115,6 +125,10 @@ class Quality:
     """Share of the visits that another load disturbed, 0..1."""
     loaded: float = 0.0
     """Share of the rows for which no quiet time was found, 0..1."""
+    slowdown: float = 1.0
+    """How many times slower than its best the machine was, in the median."""
+    slowdown_90: float = 1.0
+    """What nine of ten moments stayed below."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +147,7 @@ class _Visit:
     """Of the run that counts."""
     warm_ms: float | None
     look: int
-    """The look at the machine before it; the next one came after it."""
+    """The look at the reference before it; the next one came after it."""
     interrupted: bool
     wall_seconds: float
     cpu_seconds: float
@@ -166,17 +180,27 @@ class _Row:
         )
         self.visits.append(visit)
 
-    def quiet(self, calm: Calm | None) -> list[_Visit]:
+    def quiet(self, reference: Reference) -> list[_Visit]:
         """The visits that nothing disturbed."""
         kept = [visit for visit in self.visits if not visit.interrupted]
-        if calm is None:
-            return kept
-        return [visit for visit in kept if calm.was_quiet(visit.look)]
+        return [visit for visit in kept if reference.slowdown(visit.look) <= MOST_SLOWDOWN]
 
-    def counting(self, calm: Calm | None) -> list[_Visit]:
+    def counting(self, reference: Reference) -> list[_Visit]:
         """The quiet visits; all of them if hardly any was quiet."""
-        quiet = self.quiet(calm)
+        quiet = self.quiet(reference)
         return quiet if len(quiet) >= FEWEST_QUIET else self.visits
+
+    def times_ms(self, reference: Reference) -> list[float]:
+        """Of the visits that count, at the machine's best pace."""
+        return [visit.ms / reference.slowdown(visit.look) for visit in self.counting(reference)]
+
+    def warm_times_ms(self, reference: Reference) -> list[float]:
+        """The same of their warm runs; empty without such."""
+        times = []
+        for visit in self.counting(reference):
+            if visit.warm_ms is not None:
+                times.append(visit.warm_ms / reference.slowdown(visit.look))
+        return times
 
 
 def _error(times: Sequence[float]) -> float:
@@ -219,13 +243,13 @@ def measure(
     if until is not None:
         waiting = [*reversed(subjects)]
     with pinned(threads) if runner.in_process else nullcontext():
-        calm = Calm(runner) if runner.in_process else None
+        reference = Reference(runner)
         slowest = 0.0
         while waiting and (until is None or time.monotonic() + slowest <= until):
             start = time.monotonic()
             models = _models(waiting, BLOCK_ROWS, tick)
             rows = _open_rows(models, runner)
-            block = _block(rows, runner, _Limits(seconds_per_row), rng, calm)
+            block = _block(rows, runner, _Limits(seconds_per_row), rng, reference)
             slowest = max(slowest, time.monotonic() - start)
             yield block
 
@@ -247,7 +271,7 @@ def measure_twice(
     rng = np.random.default_rng(seed)
     waiting = [subjects[i] for i in rng.permutation(len(subjects))]
     with pinned(threads) if runner.in_process else nullcontext():
-        calm = Calm(runner) if runner.in_process else None
+        reference = Reference(runner)
         while waiting:
             start = time.monotonic()
             models = _models(waiting, BLOCK_NETWORKS, tick)
@@ -260,7 +284,7 @@ def measure_twice(
                 used = time.monotonic() - start + (left - 1) * opening
                 each = (seconds - used / len(rows)) / left
                 limits = _Limits(max(each, 0.0), strict=True)
-                blocks.append(_block(rows, runner, limits, rng, calm))
+                blocks.append(_block(rows, runner, limits, rng, reference))
                 tick(1.0 if left == 1 else 0.7, len(rows))
             yield blocks[0], blocks[1]
 
@@ -301,7 +325,7 @@ def _block(
     runner: Runner,
     limits: _Limits,
     rng: np.random.Generator,
-    calm: Calm | None,
+    reference: Reference,
 ) -> Block:
     empty: _Row | None = None
     if runner.in_process:
@@ -309,42 +333,41 @@ def _block(
         if call_graph is not None:
             empty = _Row("call", runner.open(call_graph), settled=True)
         _warm_up([*rows] if empty is None else [*rows, empty])
-    first_look = 0 if calm is None else calm.looks
+    first_look = reference.looks
     # A collection would be timed as part of whichever row it falls into.
     gc.collect()
     gc.disable()
     try:
-        _rounds(rows, empty, limits, runner.fewest_rounds, rng, calm)
+        _rounds(rows, empty, limits, runner.fewest_rounds, rng, reference)
     finally:
         gc.enable()
-    call_ms = warm_call_ms = middle = spread = 0.0
+    call_ms = warm_call_ms = 0.0
     if empty is not None:
-        counting = empty.counting(calm)
-        call_ms = statistics.median(visit.ms for visit in counting)
-        warm_call_ms = statistics.median(visit.warm_ms or 0.0 for visit in counting)
-    if calm is not None:
-        middle, spread = _spread(calm.reference_ms(first_look))
-    timings = {row.key: _timing(row, call_ms, warm_call_ms, calm) for row in rows}
+        call_ms = statistics.median(empty.times_ms(reference))
+        warm_call_ms = statistics.median(empty.warm_times_ms(reference))
+    timings = {row.key: _timing(row, call_ms, warm_call_ms, reference) for row in rows}
     visits = sum(len(row.visits) for row in rows)
-    quiet = sum(len(row.quiet(calm)) for row in rows)
+    quiet = sum(len(row.quiet(reference)) for row in rows)
+    slowdown, slowdown_90 = reference.slowdowns(first_look)
     quality = Quality(
-        lost=_lost(rows, calm) if runner.in_process else 0.0,
-        reference_ms=middle,
-        reference_spread=spread / middle if middle else 0.0,
+        lost=_lost(rows, reference) if runner.in_process else 0.0,
+        reference_ms=reference.best_ms,
         load=os.getloadavg()[0],
         call_ms=call_ms,
         visits=visits,
         disturbed=1 - quiet / visits,
         loaded=statistics.mean(timing.loaded for timing in timings.values()),
+        slowdown=slowdown,
+        slowdown_90=slowdown_90,
     )
     return Block(timings, quality)
 
 
-def _lost(rows: Sequence[_Row], calm: Calm | None) -> float:
+def _lost(rows: Sequence[_Row], reference: Reference) -> float:
     """Share of the wall time of visits that count which this process did not get."""
     cpu = wall = 0.0
     for row in rows:
-        for visit in row.counting(calm):
+        for visit in row.counting(reference):
             cpu += visit.cpu_seconds
             wall += visit.wall_seconds
     return max(0.0, 1 - cpu / wall)
@@ -362,49 +385,45 @@ def _rounds(
     limits: _Limits,
     fewest: int,
     rng: np.random.Generator,
-    calm: Calm | None,
+    reference: Reference,
 ) -> None:
     active = rows
     while active:
-        look, since, looked_at = 0, REFERENCE_EVERY, 0.0
+        look, looked_at = 0, 0.0
         for i in rng.permutation(len(active)):
-            long_ago = time.perf_counter() - looked_at > REFERENCE_SECONDS
-            if calm is not None and (since >= REFERENCE_EVERY or long_ago):
-                look, since, looked_at = calm.look(), 0, time.perf_counter()
+            if time.perf_counter() - looked_at > LOOK_SECONDS:
+                look, looked_at = reference.look(), time.perf_counter()
                 if empty is not None:
                     empty.visit(look)
             active[i].visit(look)
-            since += 1
-        if calm is not None:
-            # What came last is judged by the look after it, too.
-            calm.look()
-        active = [row for row in active if not _done(row, limits, fewest, calm)]
+        # What came last is judged by the look after it, too.
+        reference.look()
+        active = [row for row in active if not _done(row, limits, fewest, reference)]
 
 
-def _done(row: _Row, limits: _Limits, fewest: int, calm: Calm | None) -> bool:
+def _done(row: _Row, limits: _Limits, fewest: int, reference: Reference) -> bool:
     share = LOOPED if row.looped and not limits.strict else 1
     allowed = share * limits.seconds
     spent = row.spent_ms / 1e3
     rounds = len(row.visits)
-    quiet = len(row.quiet(calm))
+    quiet = len(row.quiet(reference))
     if limits.strict and spent >= allowed and rounds >= 3:
         return True
     # A slow row ends after three rounds, so that one large network does not hold up a block.
     if quiet < fewest:
         late = spent >= 2 * allowed and rounds >= 3
         return late or rounds >= MOST_DISTURBED * fewest
-    error = _error([visit.ms for visit in row.counting(calm)])
+    error = _error(row.times_ms(reference))
     # Twice the time for a row that would be marked as noisy otherwise.
     factor = 2 if error > NOISY else 1
     return error <= PRECISE or rounds >= factor * share * MOST_ROUNDS or spent >= factor * allowed
 
 
-def _timing(row: _Row, call_ms: float, warm_call_ms: float, calm: Calm | None) -> Timing:
-    counting = row.counting(calm)
-    times = [visit.ms for visit in counting]
+def _timing(row: _Row, call_ms: float, warm_call_ms: float, reference: Reference) -> Timing:
+    times = row.times_ms(reference)
     middle, sd = _spread(times)
     latency = middle if row.looped else max(middle - call_ms, RESOLUTION_MS)
-    warm_times = [visit.warm_ms for visit in counting if visit.warm_ms is not None]
+    warm_times = row.warm_times_ms(reference)
     warm = None
     if warm_times:
         warm = max(statistics.median(warm_times) - warm_call_ms, RESOLUTION_MS)
@@ -414,8 +433,8 @@ def _timing(row: _Row, call_ms: float, warm_call_ms: float, calm: Calm | None) -
         count=len(times),
         noisy=_error(times) > NOISY,
         warm_ms=warm,
-        energy_mj=_energy(times),
-        loaded=len(row.quiet(calm)) < FEWEST_QUIET,
+        energy_mj=_energy([visit.ms for visit in row.counting(reference)]),
+        loaded=len(row.quiet(reference)) < FEWEST_QUIET,
     )
 
 
@@ -427,7 +446,9 @@ def _energy(times: Sequence[float]) -> float | None:
 
 # -- was the machine quiet ------------------------------------------------------------------------
 
-LOST, SPREAD, DRIFT, LOADED = 0.05, 0.10, 0.05, 0.05
+LOST, LOADED = 0.05, 0.05
+STEADY = 1.1
+"""A slowdown that is not worth a line."""
 
 
 def disturbed_share(blocks: Sequence[Quality]) -> float:
@@ -436,12 +457,23 @@ def disturbed_share(blocks: Sequence[Quality]) -> float:
     return sum(block.disturbed * block.visits for block in blocks) / visits if visits else 0.0
 
 
-def remarks(blocks: Sequence[Quality], *, most_drift: float = DRIFT) -> list[str]:
+def slowdown_line(blocks: Sequence[Quality]) -> str:
+    """How slow the machine was while it timed, in a phrase; empty if it kept its pace."""
+    blocks = [block for block in blocks if block.reference_ms]
+    if not blocks:
+        return ""
+    middle = statistics.median(block.slowdown for block in blocks)
+    high = statistics.median(block.slowdown_90 for block in blocks)
+    if high <= STEADY:
+        return ""
+    return (
+        f"the machine took {middle:.2f} times its best time in the median, up to {high:.2f} in "
+        "nine of ten moments; latencies are stated at its best"
+    )
+
+
+def remarks(blocks: Sequence[Quality]) -> list[str]:
     """What makes these timings unreliable, a line each; empty for a quiet machine."""
-    return [*_load_remarks(blocks), *_reference_remarks(blocks, most_drift)]
-
-
-def _load_remarks(blocks: Sequence[Quality]) -> list[str]:
     lines = []
     lost = max((block.lost for block in blocks), default=0.0)
     if lost > LOST:
@@ -455,22 +487,5 @@ def _load_remarks(blocks: Sequence[Quality]) -> list[str]:
         lines.append(
             f"another load ran beside {100 * disturbed_share(blocks):.0f} % of the timings, and "
             f"{100 * loaded:.0f} % of the rows found no quiet time: stop it and measure again"
-        )
-    return lines
-
-
-def _reference_remarks(blocks: Sequence[Quality], most_drift: float) -> list[str]:
-    lines = []
-    spread = max((block.reference_spread for block in blocks), default=0.0)
-    if spread > SPREAD:
-        lines.append(
-            f"the reference kernel's time spread by {100 * spread:.0f} % within a block, above 10 %"
-        )
-    references = [block.reference_ms for block in blocks if block.reference_ms]
-    drift = max(references) / min(references) - 1 if references else 0.0
-    if drift > most_drift:
-        lines.append(
-            f"the reference kernel drifted by {100 * drift:.0f} % between blocks: "
-            "clock or load changed"
         )
     return lines

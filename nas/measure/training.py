@@ -42,14 +42,14 @@ class TrainingStep:
     def __init__(self, threads: int = 1, *, batch: int = 8) -> None:
         self.threads, self.batch = threads, batch
 
-    def aside(self) -> tuple[None, tuple[bytes, ...]]:
+    def aside(self) -> tuple[None, bytes]:
         """A convolution as a reference.
 
         Nothing is taken off, as a layer pays for its own bookkeeping in a network too.
         """
         shape = Shape(REFERENCE.in_channels, REFERENCE.in_size // 2)
         conv = Conv(kernel=REFERENCE.kernel, channels=REFERENCE.out_channels)
-        return None, (layer_document(Layer(conv, shape)),)
+        return None, layer_document(Layer(conv, shape))
 
     def open(self, model: bytes) -> Callable[[], float]:
         """The module, its input and its optimiser made."""

@@ -7,11 +7,12 @@ a correction that the others taught. The correction that is stored has seen all 
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,14 @@ from nas.measure.drawing import draw, draw_spread
 from nas.measure.graphs import empty_graph, network_graph
 from nas.measure.journal import Journal
 from nas.measure.runners import Runner, runner_for
-from nas.measure.timing import Quality, Subject, disturbed_share, measure_twice, remarks
+from nas.measure.timing import (
+    Quality,
+    Subject,
+    Timing,
+    disturbed_share,
+    measure_twice,
+    remarks,
+)
 from nas.measure.training import TrainingStep, network_document
 from nas.progress import Progress, Watch, ignore
 from nas.space import SearchSpace
@@ -61,9 +69,10 @@ FEWEST = 4  # a rank correlation of fewer says nothing
 FOLDS = 5
 LEAST_PRICE = 0.9
 """Of the least that was timed. A correction that prices a network lower is not stored."""
-OTHER_PACE = 0.05  # of the reference kernel, which a quiet machine repeats more closely
-MUCH_DRIFT = 0.12
-"""A drift, or a difference of pace, after which nothing is learnt from the timings."""
+OTHER_PACE = 0.12
+"""A difference of the machine's best pace that is told; timings are scaled by it."""
+OTHER_MACHINE = 0.7
+"""One after which nothing is learnt from the timings."""
 TRAINING_BATCH = 8
 SECONDS = 5.0
 """What a network may take in all, by default: 40 of them stay within four minutes."""
@@ -175,6 +184,7 @@ def verify_on(
         genes = (near or {}).get(name, ())
         own = draw_spread(space, bare, networks, seed=seed, near=genes)
         drawn += [(name, network) for network in own]
+    timed_as = _of_training(table) if training else table
     path = table.path.with_suffix(".training.verify.journal" if training else ".verify.journal")
     timed, blocks = time_networks(
         drawn,
@@ -184,9 +194,9 @@ def verify_on(
         seed=seed,
         subject=training_subject if training else network_subject,
         journal=path,
+        reference_ms=timed_as.info.reference_ms,
         watch=watch,
     )
-    timed_as = _of_training(table) if training else table
     verdict = verify(
         table,
         timed,
@@ -240,34 +250,23 @@ def time_networks(
     seed: int,
     subject: Callable[[str, Architecture], Subject] | None = None,
     journal: Path | None = None,
+    reference_ms: float | None = None,
     watch: Watch = ignore,
 ) -> tuple[list[Timed], list[Quality]]:
     """Time whole networks, twice, each time interleaved; each in the state a loop leaves it in.
 
     ``seconds``: what a network may take in all. ``journal``: a file from which timing goes on.
+    ``reference_ms``: the pace of the machine at which times are stated, such as a table's; the best
+    one seen by default.
     """
     make = subject or network_subject
     by_digest = {network.digest: make(network.digest, network) for _, network in networks}
-    first: dict[str, float] = {}
-    second: dict[str, float] = {}
-    qualities: list[Quality] = []
-    with nullcontext() if journal is None else Journal(journal, runner.conditions()) as kept:
-        if kept is not None:
-            first, second = _kept_passes(kept)
-            qualities += kept.blocks
-        missing = [by_digest[digest] for digest in by_digest if digest not in second]
-        told = _Told(len(by_digest), len(missing), seconds, watch)
-        told.at(0.0)
-        for pair in measure_twice(
-            missing, runner, threads=threads, seconds=seconds, seed=seed, tick=told.within
-        ):
-            for number, (block, times) in enumerate(zip(pair, (first, second), strict=True), 1):
-                if kept is not None:
-                    named = {f"{digest} {number}": t for digest, t in block.timings.items()}
-                    kept.add(replace(block, timings=named))
-                times.update({digest: t.latency_ms for digest, t in block.timings.items()})
-                qualities.append(block.quality)
-            told.done(len(pair[0].timings))
+    with TemporaryDirectory() as scratch:
+        path = journal or Path(scratch) / "networks.journal"
+        with Journal(path, runner.conditions()) as kept:
+            _time_missing(kept, by_digest, runner, threads, seconds, seed, watch)
+            first, second = _passes(kept.at_pace(reference_ms or kept.best_reference_ms()))
+            qualities = list(kept.blocks)
     timed = [
         Timed(
             space=space,
@@ -280,10 +279,32 @@ def time_networks(
     return timed, qualities
 
 
-def _kept_passes(journal: Journal) -> tuple[dict[str, float], dict[str, float]]:
-    """The first and second measurements that a journal holds, by digest."""
+def _time_missing(
+    kept: Journal,
+    by_digest: Mapping[str, Subject],
+    runner: Runner,
+    threads: int,
+    seconds: float,
+    seed: int,
+    watch: Watch,
+) -> None:
+    """Time the networks whose second measurement the journal has not."""
+    missing = [by_digest[digest] for digest in by_digest if f"{digest} 2" not in kept.rows]
+    told = _Told(len(by_digest), len(missing), seconds, watch)
+    told.at(0.0)
+    for pair in measure_twice(
+        missing, runner, threads=threads, seconds=seconds, seed=seed, tick=told.within
+    ):
+        for number, block in enumerate(pair, 1):
+            named = {f"{digest} {number}": timing for digest, timing in block.timings.items()}
+            kept.add(replace(block, timings=named))
+        told.done(len(pair[0].timings))
+
+
+def _passes(rows: Mapping[str, Timing]) -> tuple[dict[str, float], dict[str, float]]:
+    """The first and second measurements, by digest."""
     passes: tuple[dict[str, float], dict[str, float]] = ({}, {})
-    for key, timing in journal.rows.items():
+    for key, timing in rows.items():
         digest, _, number = key.partition(" ")
         passes[int(number) - 1][digest] = timing.latency_ms
     return passes
@@ -532,18 +553,21 @@ def conditions_changed(table: Table, runner: Runner) -> list[str]:
 def load_remarks(table: Table, runner: Runner, blocks: Sequence[Quality]) -> list[str]:
     """What makes timings too doubtful to learn from, a line each.
 
-    That is another load beside them, or a machine of another pace than when the table was built.
+    That is another load beside them, or a machine of quite another pace than the table's.
     """
-    lines = remarks(blocks, most_drift=MUCH_DRIFT) if runner.in_process else []
-    return [*lines, *_pace_remarks(table, blocks, MUCH_DRIFT)]
+    lines = remarks(blocks) if runner.in_process else []
+    return [*lines, *_pace_remarks(table, blocks, OTHER_MACHINE)]
 
 
 def _pace_remarks(table: Table, blocks: Sequence[Quality], most: float) -> list[str]:
     then = table.info.reference_ms
-    now = float(np.median([block.reference_ms for block in blocks])) if blocks else 0.0
+    now = min((block.reference_ms for block in blocks), default=0.0)
     if not then or not now or abs(now / then - 1) <= most:
         return []
-    return [f"the reference kernel takes {now:.3f} ms, when the table was built {then:.3f} ms"]
+    return [
+        f"the reference kernel takes {now:.3f} ms, when the table was built {then:.3f} ms: "
+        "timings are scaled by that"
+    ]
 
 
 def all_remarks(table: Table, runner: Runner, blocks: Sequence[Quality]) -> list[str]:

@@ -91,7 +91,7 @@ def test_differences_below_an_empty_call_are_nobodys_fault(table):
             return super().open(model)
 
         def aside(self):
-            return b"call", (b"reference",)
+            return b"call", b"reference"
 
     key = min(table.rows, key=lambda key: table.rows[key].latency_ms)
     assert table.rows[key].latency_ms < 0.05
@@ -109,7 +109,7 @@ def test_how_cold_a_row_was_is_no_drift(table):
         in_process = True
 
         def aside(self):
-            return None, (b"conv:8>8,8>8,k3,s1,g1,",)
+            return None, b"conv:8>8,8>8,k3,s1,g1,"
 
     assert check.check(replace(table, rows=rows), Here()).drift == pytest.approx(0, abs=1e-6)
 

@@ -92,6 +92,7 @@ def command(
         threads=count,
         seconds=seconds,
         seed=seed,
+        reference_ms=table.info.reference_ms if threads is None else None,
         watch=ignore if as_json else say,
     )
     remarks = all_remarks(table, timer, blocks)
