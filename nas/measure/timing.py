@@ -186,9 +186,13 @@ class _Row:
         return [visit for visit in kept if reference.slowdown(visit.look) <= MOST_SLOWDOWN]
 
     def counting(self, reference: Reference) -> list[_Visit]:
-        """The quiet visits; all of them if hardly any was quiet."""
+        """The half of the quiet visits at the better pace; of all if hardly any was quiet."""
         quiet = self.quiet(reference)
-        return quiet if len(quiet) >= FEWEST_QUIET else self.visits
+        visits = quiet if len(quiet) >= FEWEST_QUIET else self.visits
+        slowdowns = [reference.slowdown(visit.look) for visit in visits]
+        # The less a time has to be divided by, the less it matters by what.
+        most = sorted(slowdowns)[max(len(visits) // 2, min(FEWEST_QUIET, len(visits)) - 1)]
+        return [visit for visit, slow in zip(visits, slowdowns, strict=True) if slow <= most]
 
     def times_ms(self, reference: Reference) -> list[float]:
         """Of the visits that count, at the machine's best pace."""
