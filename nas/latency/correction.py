@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import lsq_linear
 
 from nas.errors import TableError
 
@@ -58,6 +59,8 @@ FOLDS = 5
 BANDS = 3
 WORSE = 0.005
 """By how much the mean error of a third must grow to be worse: less is noise of the timings."""
+SURE = 1.6449
+"""And by how many standard errors of that growth: one-sided 95 %."""
 GROWTH = 1.0
 """A deviation grows by so many times itself with every factor of two outside the fitted range."""
 FEWEST_NETWORKS = 10
@@ -66,9 +69,8 @@ FEWEST_NETWORKS = 10
 # timed network. All relative. Twenty networks do not determine ten slopes: without a prior they
 # would be fitted to noise.
 PRIOR_SD = 0.3
-SLOPE_SD = 0.1
+SLOPE_SD = 0.2
 NOISE_SD = 0.03
-HELD_SD = 1e-6
 
 FORMS: tuple[tuple[str, ...], ...] = (
     (),
@@ -88,6 +90,8 @@ FORMS: tuple[tuple[str, ...], ...] = (
 
 ``slopes`` is a slope for each op beside the common one.
 """
+NAMES = ("warm", "layer", "weights", "moved", "constant")
+"""Of the terms, in forms."""
 TERMS = ("warm", "layer_ms", "weights_ms", "moved_ms", "constant_ms")
 
 
@@ -212,12 +216,15 @@ def fit_correction(
 def worse_bands(before: Floats, after: Floats, measured: Floats) -> list[tuple[float, float]]:
     """The thirds by latency whose mean error grew, each by its least and its largest latency.
 
+    It grew if that is more than chance among so few networks would do.
+
     before, after: (networks,). Relative errors. measured: (networks,). Milliseconds.
     """
     worse = []
     for band in np.array_split(np.argsort(measured), BANDS):
-        grown = float(np.abs(after[band]).mean() - np.abs(before[band]).mean())
-        if grown > WORSE:
+        grown = np.abs(after[band]) - np.abs(before[band])
+        doubt = SURE * float(grown.std(ddof=1)) / math.sqrt(len(band)) if len(band) > 1 else 0.0
+        if float(grown.mean()) > max(WORSE, doubt):
             worse.append((float(measured[band].min()), float(measured[band].max())))
     return worse
 
@@ -261,9 +268,12 @@ class _Term:
     """(networks,). What its weight is multiplied by."""
     unit: float = 1.0
     """What makes its amounts as large as the networks' times, so that one prior fits all terms."""
-    prior: float = 0.0
-    """The mean of its weight's prior, in that unit."""
+    prior: float | None = 0.0
+    """The mean of its weight's prior, in that unit; None: the first term's weight."""
     prior_sd: float = PRIOR_SD
+    least: float = -math.inf
+    most: float = math.inf
+    """What the weight may be, in milliseconds for an amount of one."""
 
 
 def _fit(
@@ -273,20 +283,18 @@ def _fit(
 
     They are around no correction, or around the middle between ``ms`` and ``warm_ms``.
     """
-    terms = _terms(networks, form)
-    slopes = _op_slopes(networks) if "slopes" in form else []
-    weights = [term.prior for term in terms]
-    if form:
-        weights = _bounded_weights([*terms, *slopes], measured, call_ms)
+    if not form:
+        return Correction(slopes={EVERY: 1.0})
+    terms = _terms(networks, form, call_ms)
     of_term: dict[str, float] = {}
-    for term, weight in zip(terms, weights[: len(terms)], strict=True):
+    for term, weight in zip(terms, _weights(terms, measured), strict=True):
         of_term[term.name] = weight * term.unit
-    by_op: dict[str, float] = {}
-    for term, weight in zip(slopes, weights[len(terms) :], strict=True):
-        by_op[term.name] = of_term["slope"] + weight
-    by_op[EVERY] = of_term["slope"]
+    slopes = {EVERY: of_term["slope"]}
+    for name, weight in of_term.items():
+        if name not in ("slope", *NAMES):
+            slopes[name] = weight
     return Correction(
-        slopes={op: max(slope, LEAST_SLOPE) for op, slope in by_op.items()},
+        slopes=slopes,
         warm=of_term.get("warm", 0.0),
         layer_ms=of_term.get("layer", 0.0),
         weights_ms=of_term.get("weights", 0.0),
@@ -295,63 +303,62 @@ def _fit(
     )
 
 
-def _terms(networks: Sequence[Parts], form: tuple[str, ...]) -> list[_Term]:
-    """The common slope, and the terms of the form that any network has an amount of."""
+def _terms(networks: Sequence[Parts], form: tuple[str, ...], call_ms: float) -> list[_Term]:
+    """The slope, or a slope for each op, and the terms of the form that any network has."""
     ms = _sums(networks, lambda part: part.ms)
     warm_ms = _sums(networks, lambda part: part.warm_ms)
     is_between = "warm" in form and bool(warm_ms.any())
     start = 0.5 if is_between else 1.0
-    terms = [_Term(name="slope", amounts=ms, prior=start)]
+    if "slopes" in form:
+        # No layer has the common slope: it is what the slopes of the ops lie around.
+        terms = [_Term(name="slope", amounts=0 * ms, prior=start, least=LEAST_SLOPE)]
+        terms += [_op_slope(networks, op) for op in _ops(networks)]
+    else:
+        terms = [_Term(name="slope", amounts=ms, prior=start, least=LEAST_SLOPE)]
     if is_between:
-        terms.append(_Term(name="warm", amounts=warm_ms, prior=start))
+        terms.append(_Term(name="warm", amounts=warm_ms, prior=start, least=0.0))
     amounts_by_name = {
         "layer": _sums(networks, lambda part: float(part.ms > 0)),
         "weights": _sums(networks, lambda part: part.weights),
         "moved": _sums(networks, lambda part: part.moved),
-        "constant": np.ones(len(networks)),
     }
     for name, amounts in amounts_by_name.items():
         if name in form and amounts.any():
             unit = float(ms.sum() / amounts.sum())
             terms.append(_Term(name=name, amounts=amounts, unit=unit))
+    if "constant" in form and call_ms > 0:
+        unit = float(ms.mean())
+        ones = np.ones(len(networks))
+        terms.append(_Term(name="constant", amounts=ones, unit=unit, least=0.0, most=call_ms))
     return terms
 
 
-def _op_slopes(networks: Sequence[Parts]) -> list[_Term]:
-    """What each op's slope has on top of the common one."""
-    ops = sorted({part.op for parts in networks for part in parts})
-    return [_op_slope(networks, op) for op in ops]
+def _ops(networks: Sequence[Parts]) -> list[str]:
+    return sorted({part.op for parts in networks for part in parts})
 
 
 def _op_slope(networks: Sequence[Parts], op: str) -> _Term:
     amounts = _sums(networks, lambda part: part.ms if part.op == op else 0.0)
-    return _Term(name=op, amounts=amounts, prior_sd=SLOPE_SD)
-
-
-def _bounded_weights(terms: Sequence[_Term], measured: Floats, call_ms: float) -> list[float]:
-    """The weights, with the constant held at zero or at ``call_ms`` where it would pass them."""
-    weights = _weights(terms, measured)
-    for place, term in enumerate(terms):
-        if term.name != "constant":
-            continue
-        bounded = min(max(weights[place], 0.0), call_ms / term.unit)
-        if bounded == weights[place]:
-            continue
-        # The others make up for what the constant may not.
-        held = replace(term, prior=bounded, prior_sd=HELD_SD)
-        weights = _weights([*terms[:place], held, *terms[place + 1 :]], measured)
-        weights[place] = bounded
-    return weights
+    return _Term(name=op, amounts=amounts, prior=None, prior_sd=SLOPE_SD, least=LEAST_SLOPE)
 
 
 def _weights(terms: Sequence[_Term], measured: Floats) -> list[float]:
-    """The most probable weight of every term, in its unit (ridge regression around the priors)."""
+    """The most probable weight of every term within its bounds, in its unit."""
     # Divided by the measured times, every target is 1 and residuals are relative errors.
     x = np.column_stack([term.amounts * term.unit for term in terms]) / measured[:, None]
-    prior = np.array([term.prior for term in terms])
-    strength = np.square(NOISE_SD / np.array([term.prior_sd for term in terms]))
-    moved_by = np.linalg.solve(x.T @ x + np.diag(strength), x.T @ (1 - x @ prior))
-    weights: list[float] = (prior + moved_by).tolist()
+    rows = [*(x / NOISE_SD)]
+    targets = [1 / NOISE_SD] * len(measured)
+    for place, term in enumerate(terms):
+        row = np.zeros(len(terms))
+        row[place] = 1 / term.prior_sd
+        if term.prior is None:
+            row[0] = -1 / term.prior_sd
+        rows.append(row)
+        targets.append((term.prior or 0.0) / term.prior_sd)
+    least = [term.least / term.unit for term in terms]
+    most = [term.most / term.unit for term in terms]
+    found = lsq_linear(np.array(rows), np.array(targets), bounds=(least, most))
+    weights: list[float] = found.x.tolist()
     return weights
 
 
