@@ -53,7 +53,7 @@ class Plain(TorchDataset[torch.Tensor]):
     """The transforms by hand: decode, middle, scale, normalise."""
 
     def __init__(self, images: ImageFiles, size: int) -> None:
-        self.paths = [images.index.path(int(row)) for row in images.rows]
+        self.paths = [images.index.source(int(row)) for row in images.rows]
         self.size, self.resize = size, images.preprocessing(size).resize
 
     def __len__(self) -> int:

@@ -11,6 +11,7 @@ import pkgutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -82,17 +83,12 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except InterruptError as error:
-        click.echo(f"nas: {error}", err=True)
-        sys.exit(error.exit_code)
+        _end_interrupted(str(error))
     except NasError as error:
         click.echo(f"nas: error: {error}", err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("nas: interrupted", err=True)
-        # Interrupted inside an `exec`, as where an import makes dataclasses, `python -m` ends as if
-        # killed by the signal, whatever exit code it is given. A second `exec` undoes that.
-        exec("")
-        sys.exit(InterruptError.exit_code)
+        _end_interrupted("interrupted")
     except BrokenPipeError:
         # `nas front RUN | head` has read enough.
         hide_output()
@@ -104,3 +100,11 @@ def main() -> None:
         place = "cannot write" if error.filename is None else error.filename
         click.echo(f"nas: error: {place}: {error.strerror}", err=True)
         sys.exit(1)
+
+
+def _end_interrupted(text: str) -> NoReturn:
+    click.echo(f"nas: {text}", err=True)
+    # Interrupted inside an `exec`, as where an import makes dataclasses, `python -m` ends as if
+    # killed by the signal, whatever exit code it is given. A second `exec` undoes that.
+    exec("")
+    sys.exit(InterruptError.exit_code)

@@ -10,13 +10,13 @@ import numpy as np
 from nas.data.dataset import Dataset, Labels, Sealed, TestImages
 from nas.data.decode import Seen, decode, frames_lines, gather
 from nas.data.images import Images
-from nas.data.index import COLOUR, SEVERAL, UNREADABLE, Index, make_index
+from nas.data.index import COLOUR, SEVERAL, Folder, Index, make_index
 from nas.data.names import check_name, class_folders, loose_text, others_text, walk
 from nas.data.pictures import SHOWN, ImageFiles
 from nas.errors import DataError
 from nas.progress import Watch, ignore
 
-__all__ = ["read"]
+__all__ = ["files_of", "read", "sizes_note"]
 
 
 def read(
@@ -55,12 +55,12 @@ def read(
     if size is not None:
         return _in_memory(place, top, test, classes, remarks, strict, size, value_range, others)
     index, skipped = _readable(top, classes, strict, watch, others)
-    images = _files(index)
+    images = files_of(index)
 
     def read_test() -> TestImages:
         assert test is not None
         found, unreadable = _readable(test, classes, strict, ignore, [])
-        files = dataclasses.replace(_files(found), channels=images.channels, whole=images.whole)
+        files = dataclasses.replace(files_of(found), channels=images.channels, whole=images.whole)
         return files, found.labels, unreadable
 
     return Dataset(
@@ -72,7 +72,7 @@ def read(
         skipped=skipped,
         test_part=None if test is None else Sealed(read_test),
         flip=images.channels == 3,
-        note=_sizes_note(images),
+        note=sizes_note(images),
         remarks=(
             *remarks,
             *_left_out(others),
@@ -104,29 +104,11 @@ def _readable(
     ``others`` gets the names of pictures of kinds that cannot be read here.
     """
     files = _image_names(top, classes, strict, others)
-    index = make_index(top, files, watch=watch, every=strict)
-    broken = (index.facts["kind"] & UNREADABLE) > 0
-    skipped = tuple(index.names.at(np.flatnonzero(broken)))
-    if skipped and strict:
-        raise DataError(
-            f"{top}: {skipped[0]}: {_fault(top / skipped[0])}. "
-            "Remove it, or leave out --strict to skip it"
-        )
-    if len(skipped) == len(index):
-        raise DataError(f"{top}: no readable image")
-    return index.at(np.flatnonzero(~broken)) if skipped else index, skipped
+    return make_index(Folder(top), files, watch=watch, every=strict).readable(strict=strict)
 
 
-def _fault(path: Path) -> str:
-    """What is wrong with an image: it is read once more."""
-    try:
-        decode(path)
-    except DataError as error:
-        return str(error)
-    return "cannot read an image"
-
-
-def _files(index: Index) -> ImageFiles:
+def files_of(index: Index) -> ImageFiles:
+    """All files of an index, in colour if any has colour."""
     facts = index.facts
     sizes = {(int(facts["width"].min()), int(facts["height"].min()))}
     sizes.add((int(facts["width"].max()), int(facts["height"].max())))
@@ -140,7 +122,8 @@ def _files(index: Index) -> ImageFiles:
     )
 
 
-def _sizes_note(images: ImageFiles) -> str:
+def sizes_note(images: ImageFiles) -> str:
+    """Sizes of files, and which part of them evaluations see."""
     facts = images.index.facts
     pixels = facts["width"].astype(np.int64) * facts["height"]
     ends = facts[[int(pixels.argmin()), int(pixels.argmax())]]

@@ -5,22 +5,27 @@ Split ``train`` is read; ``test``, where there is one, only when the test part i
 a data set is run.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 
-from nas.data.dataset import Dataset, Images, Labels, Sealed
-from nas.data.decode import Seen, decode, gather
+from nas.data.dataset import Dataset, Images, Labels, Sealed, TestImages
+from nas.data.decode import Encoded, Seen, decode, frames_lines, gather
+from nas.data.folder import files_of, sizes_note
+from nas.data.index import SEVERAL, Index, make_index
 from nas.errors import DataError, UsageError
 from nas.files import one_line
+from nas.progress import Watch, ignore
 
 __all__ = ["read"]
 
-SIZE = 64
+NAMED = "image "
+TYPICAL_BYTES = 1 << 14
 LABEL_COLUMNS = ("label", "labels")
 
 
@@ -31,25 +36,73 @@ class Table(Protocol):
     def features(self) -> Mapping[str, object]:
         """The kind of each column."""
 
-    def __getitem__(self, column: str) -> Sequence[object]: ...
+    data: Any
+    """As Arrow has it."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]: ...
+
+    @overload
+    def __getitem__(self, key: str) -> Sequence[Any]: ...
+    @overload
+    def __getitem__(self, key: int) -> Mapping[str, Any]: ...
 
     def select_columns(self, columns: list[str]) -> "Table":
         """These columns alone."""
 
-    def cast_column(self, column: str, feature: object) -> Iterable[Mapping[str, "Cell | None"]]:
-        """Rows in which a column is of another kind."""
+    def cast_column(self, column: str, feature: object) -> "Table":
+        """With a column of another kind."""
 
 
 Cell = Mapping[str, bytes | str | None]
 """An image that was not decoded: ``bytes`` of its file, or its ``path``."""
 
 
-def read(
-    place: str, *, strict: bool, size: int | None, value_range: tuple[float, float] | None = None
-) -> Dataset:
-    """Images scaled to the shorter side of the first, at most ``size`` or `SIZE`, middles cut out.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Column:
+    """The images of a column, named ``image 0``, ``image 1``, ... See `nas.data.index.Place`."""
 
-    ``value_range``: see `Dataset`.
+    what: str
+    part: Table
+    """Whose images are files, not pixels."""
+    image: str
+    identity: bytes
+
+    def __str__(self) -> str:
+        return self.what
+
+    def source(self, name: str) -> Encoded:
+        """See `Place`."""
+        return _encoded(self.part[int(name.removeprefix(NAMED))][self.image])
+
+    def told(self, name: str) -> str:
+        """See `Place`."""
+        return f"{self.what}: {name}"
+
+    def status(self, names: Sequence[str]) -> Iterator[tuple[int, int]]:
+        """See `Place`; a mean length, as the table is not to be read for this.
+
+        Files that lie outside of the table count as of `TYPICAL_BYTES`.
+        """
+        bytes_each = max(TYPICAL_BYTES, self.part.data.nbytes // max(1, len(self.part)))
+        # What has changed has another fingerprint.
+        return ((bytes_each, 0) for _ in names)
+
+
+def read(
+    place: str,
+    *,
+    strict: bool,
+    size: int | None = None,
+    value_range: tuple[float, float] | None = None,
+    watch: Watch = ignore,
+) -> Dataset:
+    """Images decoded when they are needed, at the size that is needed, as those of a folder.
+
+    With ``size`` they are scaled to the shorter side of the first, at most ``size``, the middle is
+    cut out, and all are held in memory. ``value_range``: see `Dataset`. ``watch`` follows the
+    index. Raises `DataError`.
     """
     parts = _load(place)
     if "train" not in parts:
@@ -57,37 +110,87 @@ def read(
     train = parts["train"]
     image, label = _columns(train, place)
     names = _class_names(train, label)
-    most = size or SIZE
-    size = _first_side(train, image, most)
-    seen = Seen()
-    images, labels, skipped = _part(train, image, label, names, f"hf:{place}", strict, size, seen)
+    if size is not None:
+        return _in_memory(place, parts, image, label, names, strict, size, value_range)
+    index, skipped = _index(train, image, label, names, f"hf:{place}", strict, watch)
+    images = files_of(index)
 
-    def read_test() -> tuple[Images, Labels]:
+    def read_test() -> TestImages:
         what = f"hf:{place}, split test"
-        maps, truth, _ = _part(parts["test"], image, label, names, what, strict, size, Seen())
-        return np.repeat(maps, images.shape[3] // maps.shape[3], axis=3), truth
+        found, unreadable = _index(parts["test"], image, label, names, what, strict, ignore)
+        files = replace(files_of(found), channels=images.channels, whole=images.whole)
+        return files, found.labels, unreadable
 
     return Dataset(
         name=Path(place).name,
         images=images,
-        labels=labels,
+        labels=index.labels,
         classes=names,
         skipped=skipped,
         test_part=Sealed(read_test) if "test" in parts else None,
-        flip=images.shape[3] == 3,
-        note=_note(seen.sizes, size, most),
-        remarks=tuple(seen.lines()),
+        flip=images.channels == 3,
+        note=sizes_note(images),
+        remarks=tuple(frames_lines(int((index.facts["kind"] & SEVERAL > 0).sum()))),
         value_range=value_range,
     )
 
 
-def _note(seen: set[tuple[int, int]], size: int, most: int) -> str:
-    """That all are in memory, at which size, and how to have more pixels where that took some."""
-    held = f"all images are held in memory at {size}x{size} pixels"
-    if all(max(sides) <= size for sides in seen):
-        return held
-    limit = f", {most} being the most without ,size=PIXELS" if size == most == SIZE else ""
-    return f"{held}, scaled and cropped{limit}"
+def _index(
+    part: Table,
+    image: str,
+    label: str,
+    classes: tuple[str, ...],
+    what: str,
+    strict: bool,
+    watch: Watch,
+) -> tuple[Index, tuple[str, ...]]:
+    """The index of the images that can be read, and the names of the others."""
+    fingerprint = getattr(part, "_fingerprint", what)
+    column = Column(
+        what=what,
+        part=_as_files(part, image),
+        image=image,
+        identity=f"hf:{fingerprint}:{len(part)}:{image}".encode(),
+    )
+    labels = _labels(part, label, classes, what)
+    files = [(f"{NAMED}{row}", label) for row, label in enumerate(labels)]
+    return make_index(column, files, watch=watch, every=strict).readable(strict=strict)
+
+
+def _in_memory(
+    place: str,
+    parts: Mapping[str, Table],
+    image: str,
+    label: str,
+    classes: tuple[str, ...],
+    strict: bool,
+    most: int,
+    value_range: tuple[float, float] | None,
+) -> Dataset:
+    train = parts["train"]
+    size = _first_side(train, image, most)
+    seen = Seen()
+    images, labels, skipped = _part(train, image, label, classes, f"hf:{place}", strict, size, seen)
+
+    def read_test() -> TestImages:
+        what = f"hf:{place}, split test"
+        part = parts["test"]
+        maps, truth, unreadable = _part(part, image, label, classes, what, strict, size, Seen())
+        return np.repeat(maps, images.shape[3] // maps.shape[3], axis=3), truth, unreadable
+
+    cut = "" if seen.sizes == {(size, size)} else ", scaled and cropped"
+    return Dataset(
+        name=Path(place).name,
+        images=images,
+        labels=labels,
+        classes=classes,
+        skipped=skipped,
+        test_part=Sealed(read_test) if "test" in parts else None,
+        flip=images.shape[3] == 3,
+        note=f"all images are held in memory at {size}x{size} pixels{cut}",
+        remarks=tuple(seen.lines()),
+        value_range=value_range,
+    )
 
 
 def _load(place: str) -> Mapping[str, Table]:
@@ -149,18 +252,27 @@ def _class_names(part: Table, label: str) -> tuple[str, ...]:
     return tuple(map(str, sorted(values)))
 
 
-def _cells(part: Table, image: str) -> Iterator[bytes | Path]:
-    """Every image as its file's bytes, or the file."""
+def _as_files(part: Table, image: str) -> Table:
+    """The image column alone, of files and not of pixels."""
     import datasets
 
     # Not decoded by the library: what one unreadable image raises would end the iteration.
-    for row in part.select_columns([image]).cast_column(image, datasets.Image(decode=False)):
-        cell = row[image] or {}
-        content, path = cell.get("bytes"), cell.get("path")
-        if isinstance(content, bytes) and content:
-            yield content
-        else:
-            yield Path(str(path or "no image"))
+    return part.select_columns([image]).cast_column(image, datasets.Image(decode=False))
+
+
+def _encoded(cell: Cell | None) -> Encoded:
+    """An image as its file's bytes, or the file."""
+    cell = cell or {}
+    content, path = cell.get("bytes"), cell.get("path")
+    if isinstance(content, bytes) and content:
+        return content
+    return Path(str(path or "no image"))
+
+
+def _cells(part: Table, image: str) -> Iterator[Encoded]:
+    """Every image."""
+    for row in _as_files(part, image):
+        yield _encoded(row[image])
 
 
 def _first_side(part: Table, image: str, size: int) -> int:
@@ -182,13 +294,19 @@ def _part(
     size: int,
     seen: Seen,
 ) -> tuple[Images, Labels, tuple[str, ...]]:
-    named = ((f"image {index}", cell) for index, cell in enumerate(_cells(part, image)))
+    named = ((f"{NAMED}{index}", cell) for index, cell in enumerate(_cells(part, image)))
     read = partial(decode, size=size, seen=seen)
     images, kept, skipped = gather(named, read, what=what, strict=strict)
+    labels = _labels(part, label, classes, what)
+    return images, np.array([labels[i] for i in kept], np.int64), skipped
+
+
+def _labels(part: Table, label: str, classes: tuple[str, ...], what: str) -> Sequence[int]:
+    """The class of each image."""
     values = part[label]
     if getattr(part.features[label], "names", None) is None:
-        values = _indices(values, classes, what)
-    return images, np.array([values[i] for i in kept], np.int64), skipped
+        return _indices(values, classes, what)
+    return list(values)
 
 
 def _indices(values: Sequence[object], classes: tuple[str, ...], what: str) -> list[int]:

@@ -1,10 +1,11 @@
-"""What is known of the image files of a folder before one of them is used.
+"""What is known of image files, in a folder or another place, before one of them is used.
 
 A file is looked at once: its size, kind and content key. The index is kept in the cache folder; a
 file is looked at again only if its length or its time of change is another one.
 """
 
 import hashlib
+import io
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -13,19 +14,29 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
-from typing import overload
+from typing import Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas.data import cache
-from nas.data.decode import has_several_frames, reading
+from nas.data.decode import Encoded, decode, has_several_frames, reading
 from nas.data.preprocess import DEEP, GREY, shown
 from nas.errors import DataError
 from nas.files import write_with
 from nas.progress import Pace, Watch, ignore
 
-__all__ = ["COLOUR", "DEEP_GREY", "SEVERAL", "UNREADABLE", "Index", "Names", "make_index"]
+__all__ = [
+    "COLOUR",
+    "DEEP_GREY",
+    "SEVERAL",
+    "UNREADABLE",
+    "Folder",
+    "Index",
+    "Names",
+    "Place",
+    "make_index",
+]
 
 # What a file may be, added up.
 COLOUR = 1
@@ -86,13 +97,58 @@ class Names(Sequence[str]):
         return Names.of([self[int(row)] for row in rows])
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Index:
-    """Files below a folder, with their classes."""
+class Place(Protocol):
+    """Where image files lie, each by a name. Its text is what people call it."""
+
+    @property
+    def identity(self) -> bytes:
+        """What no other place has; the index is kept under it."""
+
+    def source(self, name: str) -> Encoded:
+        """A file."""
+
+    def told(self, name: str) -> str:
+        """What people call a file."""
+
+    def status(self, names: Sequence[str]) -> Iterator[tuple[int, int]]:
+        """The length in bytes of each file and its time of change, without a look into it."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Files below a folder, by their paths relative to it, with ``/``. See `Place`."""
 
     top: Path
+
+    def __str__(self) -> str:
+        return str(self.top)
+
+    @property
+    def identity(self) -> bytes:
+        """See `Place`."""
+        return os.fsencode(self.top.resolve())
+
+    def source(self, name: str) -> Path:
+        """See `Place`."""
+        return self.top / name
+
+    def told(self, name: str) -> str:
+        """See `Place`."""
+        return str(self.top / name)
+
+    def status(self, names: Sequence[str]) -> Iterator[tuple[int, int]]:
+        """See `Place`."""
+        for name in names:
+            found = os.stat(f"{self.top}/{name}")  # noqa: PTH116 - Paths would take half the time
+            yield found.st_size, found.st_mtime_ns
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Index:
+    """Files of a place, with their classes."""
+
+    place: Place
     names: Names
-    """Relative to ``top``, with ``/``."""
     labels: NDArray[np.int64]
     facts: NDArray[np.void]
     """(n,) of `FACTS`."""
@@ -105,52 +161,84 @@ class Index:
         """Of the content of all files, in their order: 20 hex digits."""
         return hashlib.sha256(np.ascontiguousarray(self.facts["key"]).data).hexdigest()[:20]
 
-    def path(self, row: int) -> Path:
-        """Where a file lies."""
-        return self.top / self.names[row]
+    def source(self, row: int) -> Encoded:
+        """A file."""
+        return self.place.source(self.names[row])
+
+    def told(self, row: int) -> str:
+        """What people call a file."""
+        return self.place.told(self.names[row])
 
     def at(self, rows: NDArray[np.int64]) -> "Index":
         """Some of the files."""
-        names = self.names.at(rows)
-        return Index(top=self.top, names=names, labels=self.labels[rows], facts=self.facts[rows])
+        return Index(
+            place=self.place,
+            names=self.names.at(rows),
+            labels=self.labels[rows],
+            facts=self.facts[rows],
+        )
+
+    def readable(self, *, strict: bool) -> "tuple[Index, tuple[str, ...]]":
+        """The files that can be read, and the names of the others.
+
+        Raises `DataError` if none can be read, and if ``strict`` allows no others.
+        """
+        broken = (self.facts["kind"] & UNREADABLE) > 0
+        skipped = tuple(self.names.at(np.flatnonzero(broken)))
+        if skipped and strict:
+            raise DataError(
+                f"{self.place}: {skipped[0]}: {_fault(self.place.source(skipped[0]))}. "
+                "Remove it, or leave out --strict to skip it"
+            )
+        if len(skipped) == len(self):
+            raise DataError(f"{self.place}: no readable image")
+        return self.at(np.flatnonzero(~broken)) if skipped else self, skipped
 
     def mark_unreadable(self, row: int) -> None:
         """Write down that a file cannot be read to the end, so that later it is left out."""
-        place = _index_file(self.top)
+        place = _index_file(self.place)
         known, facts = _known(place)
         facts["kind"][_places(known, Names.of([self.names[row]]))[0]] |= UNREADABLE
         _keep(place, known, facts[:-1])
 
 
+def _fault(source: Encoded) -> str:
+    """What is wrong with an image: it is read once more."""
+    try:
+        decode(source)
+    except DataError as error:
+        return str(error)
+    return "cannot read an image"
+
+
 def make_index(
-    top: Path, files: Sequence[tuple[str, int]], *, watch: Watch = ignore, every: bool = False
+    place: Place, files: Sequence[tuple[str, int]], *, watch: Watch = ignore, every: bool = False
 ) -> Index:
-    """Look at files below ``top``, given by name and label, as far as that was not done before.
+    """Look at files of a place, given by name and label, as far as that was not done before.
 
     ``every`` decodes each to the end, however many they are.
     """
     names = Names.of([name for name, _ in files])
     labels = np.array([label for _, label in files], np.int64)
     facts = np.zeros(len(files), FACTS)
-    for row, (name, _) in enumerate(files):
-        status = os.stat(f"{top}/{name}")  # noqa: PTH116 - a Path for each would take half the time
-        facts["bytes"][row], facts["changed"][row] = status.st_size, status.st_mtime_ns
-    place = _index_file(top)
-    known, known_facts = _known(place)
+    for row, status in enumerate(place.status([name for name, _ in files])):
+        facts["bytes"][row], facts["changed"][row] = status
+    kept = _index_file(place)
+    known, known_facts = _known(kept)
     old = known_facts[_places(known, names)] if len(known) else np.zeros(len(files), FACTS)
     same = (old["bytes"] == facts["bytes"]) & (old["changed"] == facts["changed"])
     facts[same] = old[same]
     unseen = np.flatnonzero(~facts["key"].any(axis=1))
     if len(unseen):
         thorough = every or facts["bytes"].sum() <= CHECKED_BYTES
-        _look_at(top, names, unseen, facts, thorough, watch)
+        _look_at(place, names, unseen, facts, thorough, watch)
     if len(unseen) or len(known) != len(names):
-        _keep(place, names, facts)
-    return Index(top=top, names=names, labels=labels, facts=facts)
+        _keep(kept, names, facts)
+    return Index(place=place, names=names, labels=labels, facts=facts)
 
 
-def _index_file(top: Path) -> Path:
-    name = hashlib.sha256(os.fsencode(top.resolve())).hexdigest()[:20]
+def _index_file(place: Place) -> Path:
+    name = hashlib.sha256(place.identity).hexdigest()[:20]
     return cache.folder("index") / f"{name}.npz"
 
 
@@ -194,7 +282,7 @@ def _keep(place: Path, names: Names, facts: NDArray[np.void]) -> None:
 
 
 def _look_at(
-    top: Path,
+    place: Place,
     names: Names,
     rows: NDArray[np.int64],
     facts: NDArray[np.void],
@@ -204,10 +292,10 @@ def _look_at(
     """Fill in the facts of some rows, by several threads: disks answer many questions at once."""
     pace = Pace("index", len(rows))
     done = 0
-    look = partial(_facts, thorough=thorough)
+    look = partial(_facts, place, thorough=thorough)
     with ThreadPoolExecutor(4 * cache.cores()) as pool:
         for part in _chunks(rows, CHUNK):
-            looked = pool.map(look, [top / names[row] for row in part])
+            looked = pool.map(look, [names[row] for row in part])
             for row, found in zip(part, looked, strict=True):
                 for name, value in found.items():
                     facts[name][row] = value
@@ -221,15 +309,16 @@ def _chunks(rows: NDArray[np.int64], size: int) -> Iterator[list[int]]:
         yield part
 
 
-def _facts(path: Path, thorough: bool) -> dict[str, object]:
+def _facts(place: Place, name: str, thorough: bool) -> dict[str, object]:
     """The fields of `FACTS` that are not its length and time."""
+    source = place.source(name)
     try:
-        key, whole = _key(path)
+        key, whole = _key(source)
     except OSError:
         return {"key": b"unreadable file!", "kind": UNREADABLE}
     facts: dict[str, object] = {"key": np.frombuffer(key, np.uint8)}
     try:
-        with reading(path) as image:
+        with reading(source) as image:
             deep = image.mode in DEEP
             kind = SEVERAL * has_several_frames(image)
             kind |= DEEP_GREY if deep else COLOUR * (image.mode not in GREY)
@@ -247,10 +336,11 @@ def _facts(path: Path, thorough: bool) -> dict[str, object]:
     return {**facts, "width": width, "height": height, "kind": kind}
 
 
-def _key(path: Path) -> tuple[bytes, bool]:
+def _key(source: Encoded) -> tuple[bytes, bool]:
     """The key of a file's content, and whether it ends as such files do."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
         head = file.read(HEAD)
         if size > HEAD:
             file.seek(max(HEAD, size - TAIL))

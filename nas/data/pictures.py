@@ -86,7 +86,7 @@ class ImageFiles:
         facts = self.index.facts[self.rows[rows][self.deep[rows]]]
         if not len(facts):
             raise DataError(
-                f"{self.index.top}: {int(self.deep.sum())} images have more than eight bits, and "
+                f"{self.index.place}: {int(self.deep.sum())} images have more than eight bits, and "
                 "none of them is in the set weights: declare their range by ,range=LOW-HIGH"
             )
         return float(facts["low"].min()), float(facts["high"].max())
@@ -173,12 +173,12 @@ class ImageFiles:
     def _reading(self, row: int) -> Iterator[Any]:
         """The opened file. Raises `DataError` with its name for whatever is wrong with it."""
         try:
-            with reading(self.index.path(row)) as image:
+            with reading(self.index.source(row)) as image:
                 yield image
         except DataError as error:
             self.index.mark_unreadable(row)
             raise DataError(
-                f"{self.index.path(row)}: {error}. From now on it is left out: give the command "
+                f"{self.index.told(row)}: {error}. From now on it is left out: give the command "
                 "again, for a training with another --out"
             ) from None
 

@@ -70,7 +70,7 @@ def _read(spec: str, strict: bool, size: int | None, watch: Watch) -> Dataset:
     size = _size(options["size"]) if "size" in options else size
     value_range = _range(options["range"]) if "range" in options else None
     if kind == "hf":
-        return hf.read(place, strict=strict, size=size, value_range=value_range)
+        return hf.read(place, strict=strict, size=size, value_range=value_range, watch=watch)
     return folder.read(place, strict=strict, size=size, value_range=value_range, watch=watch)
 
 

@@ -85,7 +85,7 @@ def test_a_prediction_sees_what_an_evaluation_saw(shipped):
     seen = LazyTensors(data.images, rows, stats, 24, torch.device("cpu"))[torch.arange(len(data))]
     first = predictor(shipped / "trained")
     for row in rows:
-        alone = first.tensor(data.images.index.path(row))
+        alone = first.tensor(data.images.index.source(row))
         torch.testing.assert_close(seen[row : row + 1], alone, rtol=0, atol=1e-6)
 
 

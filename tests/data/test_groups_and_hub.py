@@ -2,6 +2,7 @@
 
 import io
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from PIL import Image
 
 import nas
 from nas.data import load, split
+from nas.data.pictures import ImageFiles
 from nas.errors import DataError, UsageError
 from nas.evaluate.training import make
 
@@ -30,7 +32,6 @@ def archive(path, count=120, classes=3, **more):
 
 
 def picture(value, kind="PNG"):
-    from PIL import Image
 
     out = io.BytesIO()
     Image.fromarray(np.full((12, 10, 3), value, np.uint8)).save(out, kind)
@@ -172,7 +173,7 @@ def test_a_saved_data_set_with_its_test_part(hub, tmp_path):
     hub.DatasetDict(train=hub_set(hub, 20), test=hub_set(hub, 6)).save_to_disk(
         str(tmp_path / "pets")
     )
-    data = load(f"hf:{tmp_path / 'pets'}")
+    data = load(f"hf:{tmp_path / 'pets'},size=100")
     assert data.images.shape == (20, 10, 10, 3)
     assert data.classes == ("cat", "d'og\n")
     assert data.labels.tolist() == [0, 1] * 10
@@ -183,26 +184,40 @@ def test_a_saved_data_set_with_its_test_part(hub, tmp_path):
     assert data.images[7, 0, 0, 0] == 7
     assert data.has_test
     assert data.open_test_part(tmp_path / "test.jsonl")[0].shape == (6, 10, 10, 3)
+    both = load(f"hf:{tmp_path / 'pets'}")
+    opened, labels = both.open_test_part(tmp_path / "test.jsonl")
+    assert (opened.squares(9).shape, labels.tolist()) == ((6, 9, 9, 3), [0, 1] * 3)
+    assert both.labels.tolist() == data.labels.tolist()
 
 
-def test_larger_images_are_said_to_become_smaller(hub, tmp_path):
-    content = io.BytesIO()
-    Image.new("RGB", (100, 80)).save(content, "PNG")
-    images = [{"bytes": content.getvalue(), "path": None}] * 6
-    features = hub.Features({"image": hub.Image(), "label": hub.ClassLabel(names=["a", "b"])})
-    columns = {"image": images, "label": [0, 1] * 3}
+def test_images_of_the_hub_are_as_those_of_a_folder(hub, tmp_path):
+    root = image_folder(tmp_path / "photos")
+    names = [f"{name}/{number:02d}.png" for name in ("cat", 'd"o,g') for number in range(8)]
+    # Some in the table, some as files beside it.
+    images = []
+    for place, name in enumerate(names):
+        cell = {"bytes": (root / name).read_bytes(), "path": None}
+        images.append({"bytes": None, "path": str(root / name)} if place % 2 else cell)
+    labels = hub.ClassLabel(names=["cat", 'd"o,g'])
+    features = hub.Features({"image": hub.Image(), "label": labels})
+    columns = {"image": images, "label": [0] * 8 + [1] * 8}
     hub.Dataset.from_dict(columns, features=features).save_to_disk(str(tmp_path / "pets"))
-    told = "at 64x64 pixels, scaled and cropped, 64 being the most without ,size=PIXELS"
-    assert load(f"hf:{tmp_path / 'pets'}").note == f"all images are held in memory {told}"
-    assert load(f"hf:{tmp_path / 'pets'},size=80").images.shape == (6, 80, 80, 3)
+    stored, files = load(f"hf:{tmp_path / 'pets'}"), load(f"folder:{root}")
+    assert isinstance(stored.images, ImageFiles)
+    assert (stored.digest, stored.note) == (files.digest, files.note)
+    assert np.array_equal(stored.images.squares(7), files.images.squares(7))
+    copy = pickle.loads(pickle.dumps(stored.images))
+    assert np.array_equal(copy.square(3, 7), files.images.square(3, 7))
 
 
 def test_a_single_saved_split_and_unreadable_images(hub, tmp_path):
     hub_set(hub, 20, broken=(0, 3)).save_to_disk(str(tmp_path / "pets"))
-    data = load(f"hf:{tmp_path / 'pets'}")
-    assert (len(data), data.skipped, data.has_test) == (18, ("image 0", "image 3"), False)
-    with pytest.raises(DataError, match="image 0"):
-        load(f"hf:{tmp_path / 'pets'}", strict=True)
+    for size in ("", ",size=8"):
+        data = load(f"hf:{tmp_path / 'pets'}{size}")
+        assert (len(data), data.skipped, data.has_test) == (18, ("image 0", "image 3"), False)
+        assert data.labels[:2].tolist() == [1, 0]
+        with pytest.raises(DataError, match="image 0: cannot read an image"):
+            load(f"hf:{tmp_path / 'pets'}{size}", strict=True)
 
 
 def test_labels_without_names(hub, tmp_path):

@@ -41,7 +41,7 @@ def test_images_are_what_an_exported_file_makes_of_them(tmp_path, own_cache):
     images = load(f"folder:{photos(tmp_path / 'photos')}").images
     squares = images.squares(32)
     for position in range(len(images)):
-        with Image.open(images.index.path(position)) as file:
+        with Image.open(images.index.source(position)) as file:
             expected = prepared(file, "RGB", 32, 37, 0, 0)
         assert (squares[position] == np.asarray(expected)).all()
     # The middle .875 of the shorter side: torchvision's resize to 37 and centre crop, but for a
