@@ -15,13 +15,13 @@ from nas.errors import ArchitectureError
 from nas.files import UNREADABLE, read_json, write_json
 from nas.ops import op_from_json, op_to_json
 from nas.shape import FLOAT_BYTES, Kernel, Op, Shape
+from nas.size import LARGEST_SIDE, as_json, longer, parse_size
 from nas.units import column_table, html_table
 
 __all__ = ["Architecture", "Layer", "Stage"]
 
 FORMAT = 1
 LARGEST_FILE_BYTES = 16 << 20
-LARGEST_SIDE = 1 << 16
 LARGEST_PARAMS = 1 << 40
 LAYER_COLUMNS = ("layer", "op", "input", "params", "macs (M)")
 STAGE_NAME = re.compile(r"[A-Za-z0-9_.+-]{1,80}")
@@ -33,11 +33,13 @@ def _check_format(number: object) -> None:
 
 
 def _input_shape(channels: object, size: object) -> Shape:
-    if type(channels) is not int or type(size) is not int:
+    if type(channels) is not int or type(size) not in (int, str):
         raise ArchitectureError(
-            f"architecture input must be two whole numbers, not {str((channels, size))[:80]}"
+            "architecture input must be two whole numbers, or one and a size such as '240x320', "
+            f"not {str((channels, size))[:80]}"
         )
-    largest = max(channels, size)
+    size = size if isinstance(size, int) else parse_size(str(size))
+    largest = max(channels, longer(size))
     if largest > LARGEST_SIDE:
         raise ArchitectureError(
             f"architecture input must be at most {LARGEST_SIDE}, not {str(largest)[:40]}"
@@ -113,7 +115,7 @@ class Layer:
     @cached_property
     def text(self) -> str:
         """Op and input shape as canonical JSON, what digests are made of."""
-        row = [self.shape.channels, self.shape.size, op_to_json(self.op.at(self.shape))]
+        row = [self.shape.channels, as_json(self.shape.size), op_to_json(self.op.at(self.shape))]
         return json.dumps(row, sort_keys=True, separators=(",", ":"))
 
     def __str__(self) -> str:
@@ -268,7 +270,7 @@ class Architecture:
         """Plain JSON: format, input, stages of ops by short key."""
         return {
             "format": FORMAT,
-            "input": {"channels": self.input.channels, "size": self.input.size},
+            "input": {"channels": self.input.channels, "size": as_json(self.input.size)},
             "stages": [stage.to_json() for stage in self.stages],
         }
 

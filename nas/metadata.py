@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from nas.arch import LARGEST_FILE_BYTES, Architecture
 from nas.errors import ArchitectureError
 from nas.files import read_json, write_json
-from nas.reading import FormError, from_json
+from nas.reading import FormError, from_json, to_json
 from nas.shape import Shape
+from nas.size import Rect, Size, sides, size_of
 
 __all__ = ["UNKNOWN", "Metadata", "Preprocessing", "read_metadata", "save_network"]
 
@@ -27,27 +28,32 @@ class Preprocessing:
 
     colour: str
     """Channels and their order: ``RGB`` or ``L``, grey."""
-    size: int
-    """Pixels a side that the network sees."""
-    resize: int
-    """Pixels of the shorter side before the middle is cut out; 0: the whole was stretched."""
+    size: Size
+    """What the network sees."""
+    resize: Size
+    """What the image just covers before the middle is cut out; 0: the whole was stretched."""
     interpolation: str
     """``bilinear``, over all pixels that a new one covers; ``area``: means, bilinear if larger."""
     low: float = 0.0
     high: float = 0.0
     """Of grey of more than eight bits, the values that became 0 and 255; equal: none was seen."""
 
-    def at(self, size: int) -> "Preprocessing":
+    def at(self, size: Size) -> "Preprocessing":
         """The same for a network of another size."""
-        return replace(self, size=size, resize=round(self.resize * size / self.size))
+        if not self.resize:
+            return replace(self, size=size)
+        was, now, before = sides(self.size), sides(size), sides(self.resize)
+        height, width = (round(before[i] * now[i] / was[i]) for i in (0, 1))
+        return replace(self, size=size, resize=size_of(height, width))
 
     def __str__(self) -> str:
-        scaled = f"stretched to {self.size}x{self.size}, {self.interpolation}"
-        if self.resize:
-            scaled = (
-                f"shorter side to {self.resize}, middle {self.size}x{self.size}, "
-                f"{self.interpolation}"
-            )
+        height, width = sides(self.size)
+        scaled = f"stretched to {height}x{width}, {self.interpolation}"
+        if isinstance(self.resize, Rect) or (isinstance(self.size, Rect) and self.resize):
+            rows, columns = sides(self.resize)
+            scaled = f"covering {rows}x{columns}, middle {height}x{width}, {self.interpolation}"
+        elif self.resize:
+            scaled = f"shorter side to {self.resize}, middle {height}x{width}, {self.interpolation}"
         deep = f", values {self.low:g} to {self.high:g} to 0..255" if self.low < self.high else ""
         colour = "grey" if self.colour == "L" else self.colour
         return f"upright, {colour}{deep}, {scaled}"
@@ -73,7 +79,7 @@ class Metadata:
             if getattr(self, name):
                 document[name] = list(getattr(self, name))
         if self.preprocessing is not None:
-            document["preprocessing"] = asdict(self.preprocessing)
+            document["preprocessing"] = to_json(self.preprocessing)
         return document
 
     @classmethod
@@ -134,10 +140,15 @@ def _preprocessing(value: object) -> Preprocessing | None:
     except FormError as error:
         raise ArchitectureError(f"preprocessing of a network: {error}") from None
     numbers = (how.low, how.high)
-    sizes_fit = 1 <= how.size <= LARGEST_SIZE and 0 <= how.resize <= 2 * LARGEST_SIZE
+    resize_fits = how.resize == 0 or _fits(how.resize, 2 * LARGEST_SIZE)
+    sizes_fit = _fits(how.size, LARGEST_SIZE) and resize_fits
     if how.colour not in ("RGB", "L") or not sizes_fit or not all(map(math.isfinite, numbers)):
         raise ArchitectureError(f"preprocessing of a network is not one of images: {how}")
     return how
+
+
+def _fits(size: Size, largest: int) -> bool:
+    return min(sides(size)) >= 1 and max(sides(size)) <= largest
 
 
 def _is(value: object, kind: type) -> bool:

@@ -17,8 +17,9 @@ A document's form is written down once, as a dataclass:
 `FormError` says where: ``genes[1] must be int, not "a"``. A hint is one of ``str``, ``int``,
 ``float`` (finite; a whole number stays an ``int``, to be written as it was), ``bool``, ``None``,
 ``object`` (any JSON), ``Literal``, ``X | Y``, ``tuple[X, ...]``, ``tuple[X, Y]``,
-``Mapping[str, X]``, a TypedDict, a dataclass, or a class with ``from_json`` and ``to_json`` of its
-own. ``Annotated[str, re.compile(...)]`` is a text that matches, also as the key of a mapping.
+``Mapping[str, X]``, a TypedDict, a dataclass, a class with ``from_json`` and ``to_json`` of its
+own, or one with ``from_text`` and ``to_json``, whose JSON is one text.
+``Annotated[str, re.compile(...)]`` is a text that matches, also as the key of a mapping.
 
 - A rule of the class's own, as a `NasError` or `ValueError` of ``__post_init__``, is told likewise.
 - A field that has another name in JSON: ``field(metadata=key("notes"))``.
@@ -99,6 +100,8 @@ def _read(hint: Any, value: object, name: str) -> Any:
     if is_typeddict(hint):
         return _read_typed_dict(hint, value, name)
     # Before dataclasses, for a dataclass may have a form of its own in JSON.
+    if hasattr(hint, "from_text"):
+        return _built(partial(hint.from_text, _read_scalar(str, value, name)), name)
     if hasattr(hint, "from_json"):
         return _built(partial(hint.from_json, _object(value, name)), name)
     if is_dataclass(hint):
@@ -132,6 +135,8 @@ def _word(hint: Any) -> str:
         return "a list"
     if origin in WORDS:
         return WORDS[origin]
+    if hasattr(origin, "from_text"):
+        return "str"
     return origin.__name__ if origin in (str, int, bool) else "an object"
 
 

@@ -14,6 +14,7 @@ from typing import Literal
 from nas.arch import Architecture, Layer, Stage
 from nas.errors import ArchitectureError
 from nas.shape import Op, Shape, make_divisible
+from nas.size import Size
 from nas.space import relax_strides
 
 __all__ = [
@@ -62,7 +63,7 @@ def scaled(
     *,
     width: float = 1.0,
     depth: float = 1.0,
-    resolution: int | None = None,
+    resolution: Size | None = None,
     classes: int | None = None,
     in_channels: int | None = None,
     head: WidthRule = "grow",
@@ -88,7 +89,7 @@ def scale(
     *,
     width: float = 1.0,
     depth: float = 1.0,
-    resolution: int | None = None,
+    resolution: Size | None = None,
     classes: int | None = None,
     in_channels: int | None = None,
     head: WidthRule = "grow",

@@ -1,7 +1,7 @@
 """What flows through a network, what a runtime executes on it, and what an operator promises.
 
-Feature maps are square. Every spatial kernel pads by ``kernel // 2``, so a stride ``s`` turns a map
-of size ``n`` into one of size ``ceil(n / s)``: `Shape.strided` is the only place that computes it.
+Every spatial kernel pads by ``kernel // 2``. So a stride ``s`` turns a side of ``n`` pixels into
+one of ``ceil(n / s)``, height and width each by itself: only `Shape.strided` computes it.
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from nas.errors import ArchitectureError
+from nas.size import Rect, Size, area, sides, strided
 
 __all__ = ["Kernel", "Op", "Shape", "make_divisible"]
 
@@ -29,13 +30,17 @@ def make_divisible(channels: float, divisor: int = 8) -> int:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Shape:
-    """A feature map of one image: ``channels`` x ``size`` x ``size``."""
+    """A feature map of one image: ``channels`` x height x width.
+
+    ``size`` is a number of pixels a side, or a `nas.size.Rect` where the sides differ.
+    """
 
     channels: int
-    size: int
+    size: Size
 
     def __post_init__(self) -> None:
-        if self.channels < 1 or self.size < 1:
+        least = self.size if isinstance(self.size, int) else min(sides(self.size))
+        if self.channels < 1 or least < 1:
             raise ArchitectureError(
                 f"a feature map needs at least one channel and one pixel, not {self}"
             )
@@ -43,14 +48,48 @@ class Shape:
     @property
     def elements(self) -> int:
         """Number of values in the map."""
-        return self.channels * self.size * self.size
+        return self.channels * area(self.size)
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return sides(self.size)
+
+    @property
+    def height(self) -> int:
+        """Rows of pixels."""
+        return sides(self.size)[0]
+
+    @property
+    def width(self) -> int:
+        """Columns of pixels."""
+        return sides(self.size)[1]
+
+    @property
+    def positions(self) -> int:
+        """Pixels of the map."""
+        return area(self.size)
+
+    def side(self, op: str) -> int:
+        """Pixels a side of a map that ``op`` needs to be square.
+
+        Raises `ArchitectureError` for a rectangle.
+        """
+        if isinstance(self.size, Rect):
+            raise ArchitectureError(
+                f"op '{op}' needs a square map, not {self.size}: take a square --resolution, or a "
+                "space or network without this op"
+            )
+        return self.size
 
     def strided(self, stride: int, channels: int | None = None) -> "Shape":
-        """The map after a kernel of that stride: size ``ceil(size / stride)``."""
-        return Shape(channels or self.channels, -(-self.size // stride))
+        """The map after a kernel of that stride: each side ``ceil(side / stride)``."""
+        return Shape(channels or self.channels, strided(self.size, stride))
 
     def __str__(self) -> str:
-        return f"{self.channels}x{self.size}x{self.size}"
+        size = self.size
+        both = f"{size}x{size}" if isinstance(size, int) else str(size)
+        return f"{self.channels}x{both}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,19 +103,20 @@ class Kernel:
     maps over all positions, for each two channels of a head. A ``bias`` adds trained values to the
     scores of an attention, as many as there are heads and keys. ``norm`` says that a batch norm
     follows: its two vectors are trained and folded away at inference. A global ``pool`` has
-    ``out_size`` 1; a ``resize`` is bilinear. A kernel of kind ``norm`` stands alone: a layer norm
-    over the channels, or, with one group per channel, a batch norm. ``rows`` says how often the
-    same weights are applied beside each other: per channel in a layer that mixes positions (whose
-    positions then count as its channels), per window in windowed attention.
+    ``out_size`` 1, and the map for its kernel and stride; a ``resize`` is bilinear. A kernel of
+    kind ``norm`` stands alone: a layer norm over the channels, or, with one group per channel, a
+    batch norm. ``rows`` says how often the same weights are applied beside each other: per channel
+    in a layer that mixes positions (whose positions then count as its channels), per window in
+    windowed attention.
     """
 
     kind: str
     in_channels: int
     out_channels: int
-    in_size: int
-    out_size: int
-    kernel: int = 1
-    stride: int = 1
+    in_size: Size
+    out_size: Size
+    kernel: Size = 1
+    stride: Size = 1
     groups: int = 1
     rows: int = 1
     bias: bool = False
@@ -87,7 +127,7 @@ class Kernel:
     def weights(self) -> int:
         """Trained values without biases and norms."""
         if self.kind in ("conv", "dwconv", "linear"):
-            return self.kernel**2 * (self.in_channels // self.groups) * self.out_channels
+            return area(self.kernel) * (self.in_channels // self.groups) * self.out_channels
         return self.out_channels if self.kind in ("scale", "bias") else 0
 
     @property
@@ -102,16 +142,16 @@ class Kernel:
     def macs(self) -> int:
         """Multiply-adds of convolutions, linear layers and matrix products; else zero."""
         if self.kind in ("conv", "dwconv", "linear", "matmul"):
-            per_position = self.kernel**2 * (self.in_channels // self.groups) * self.out_channels
-            return self.rows * self.out_size**2 * per_position
+            per_position = area(self.kernel) * (self.in_channels // self.groups) * self.out_channels
+            return self.rows * area(self.out_size) * per_position
         if self.kind == "gram":
-            return self.in_size**2 * self.out_channels
+            return area(self.in_size) * self.out_channels
         return 0
 
     @property
     def in_elements(self) -> int:
         """Activations read."""
-        elements = self.rows * self.in_channels * self.in_size**2
+        elements = self.rows * self.in_channels * area(self.in_size)
         if self.kind in ("add", "gram"):
             return 2 * elements
         if self.kind == "mul":
@@ -123,7 +163,7 @@ class Kernel:
     @property
     def out_elements(self) -> int:
         """Activations written."""
-        return self.rows * self.out_channels * self.out_size**2
+        return self.rows * self.out_channels * area(self.out_size)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from typing import Any
 from nas.ops.conv import Classifier, Conv, Norm
 from nas.ops.efficientformer import AttentionDown, ConvFFN, TalkingAttention
 from nas.shape import Op, Shape
+from nas.size import Size
 from nas.space import Choice, SearchSpace, Slot, fixed, relax_strides
 
 __all__ = ["space"]
@@ -72,7 +73,7 @@ def layer(number: int, index: int) -> Slot:
     )
 
 
-def space(resolution: int = 224, classes: int = 1000, in_channels: int = 3) -> SearchSpace:
+def space(resolution: Size = 224, classes: int = 1000, in_channels: int = 3) -> SearchSpace:
     """The space at 224; small images relax the early strides."""
     first, second, *strides = relax_strides(STRIDES, resolution)
     slots = [stem(STAGES[0][0], [first, second])]

@@ -10,6 +10,7 @@ from typing import Any
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import MBConv
 from nas.shape import Op, Shape
+from nas.size import Size
 from nas.space import Choice, SearchSpace, Slot, fixed, relax_strides
 
 __all__ = ["space"]
@@ -55,7 +56,7 @@ def layer(stage: int, index: int, channels: int, stride: int) -> Slot:
     )
 
 
-def space(resolution: int = 224, classes: int = 1000, in_channels: int = 3) -> SearchSpace:
+def space(resolution: Size = 224, classes: int = 1000, in_channels: int = 3) -> SearchSpace:
     """The paper's space at 224; smaller images relax the early strides as HW-NAS-Bench does."""
     paper_strides = (2, *(stride for _, _, stride in STAGES))
     stem_stride, *strides = relax_strides(paper_strides, resolution)

@@ -16,6 +16,7 @@ from nas.errors import unknown
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import FusedMBConv, MBConv
 from nas.shape import Op, Shape
+from nas.size import Size
 from nas.space import Choice, SearchSpace, Slot, fixed, relax_strides
 
 __all__ = ["space"]
@@ -65,7 +66,7 @@ def stage(number: int, channels: int, layers: int, stride: int) -> Slot:
 
 
 def space(
-    resolution: int = 224, classes: int = 1000, in_channels: int = 3, base: str = "s"
+    resolution: Size = 224, classes: int = 1000, in_channels: int = 3, base: str = "s"
 ) -> SearchSpace:
     """The space over the backbone ``base`` (s, b0 or b4); small images relax the early strides."""
     if base not in BASES:

@@ -16,6 +16,7 @@ from typing import Any
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import FusedMBConv, MBConv
 from nas.shape import Op, Shape
+from nas.size import Size
 from nas.space import Choice, SearchSpace, Slot, fixed, make_divisible, relax_strides
 
 __all__ = ["space"]
@@ -57,7 +58,7 @@ def block(number: int, channels: int, layers: int, stride: int) -> Slot:
     return Slot(name=f"block{number}", stage=f"block{number}", choices=CHOICES, make=make)
 
 
-def space(resolution: int = 224, classes: int = 1000, in_channels: int = 3) -> SearchSpace:
+def space(resolution: Size = 224, classes: int = 1000, in_channels: int = 3) -> SearchSpace:
     """The paper's space at 224; smaller images relax the early strides."""
     stem_stride, *strides = relax_strides((2, *(stride for _, _, stride in STAGES)), resolution)
     return SearchSpace(

@@ -24,6 +24,7 @@ from nas.ops.mbconv import FusedMBConv, MBConv
 from nas.ops.residual import BasicBlock
 from nas.ops.uib import UIB
 from nas.shape import Op, Shape
+from nas.size import Size
 from nas.space import Choice, SearchSpace, Slot, relax_strides
 
 __all__ = ["space"]
@@ -124,7 +125,7 @@ def head(classes: int) -> Slot:
     return Slot(name="head", stage="head", choices=(Choice("kind", HEADS), ACT), make=make)
 
 
-def space(resolution: int = 224, classes: int = 1000, in_channels: int = 3) -> SearchSpace:
+def space(resolution: Size = 224, classes: int = 1000, in_channels: int = 3) -> SearchSpace:
     """The stages at 224; smaller images relax the early strides."""
     stem_stride, *strides = relax_strides((2, *(row[-1] for row in STAGES)), resolution)
     return SearchSpace(

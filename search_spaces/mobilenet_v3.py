@@ -16,6 +16,7 @@ from nas.errors import UsageError
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import MBConv
 from nas.shape import Op, Shape
+from nas.size import Size
 from nas.space import Choice, SearchSpace, Slot, fixed, make_divisible, relax_strides
 
 __all__ = ["space"]
@@ -58,7 +59,7 @@ def block(stage: int, index: int, op: Op) -> Slot:
 
 
 def space(
-    resolution: int = 224, classes: int = 1000, in_channels: int = 3, width: float = 1.0
+    resolution: Size = 224, classes: int = 1000, in_channels: int = 3, width: float = 1.0
 ) -> SearchSpace:
     """The paper's space at ``width`` 1 or 1.2; small images relax the early strides."""
     if width not in WIDTHS:

@@ -22,6 +22,7 @@ from nas.ops.mbconv import FusedMBConv
 from nas.ops.mqa import MobileMQA
 from nas.ops.uib import UIB
 from nas.shape import Op, Shape
+from nas.size import Size, area, strided
 from nas.space import Choice, SearchSpace, Slot, make_divisible, relax_strides
 
 __all__ = ["space"]
@@ -142,14 +143,14 @@ def attention(picked: Mapping[str, Any], shape: Shape) -> Iterator[Op]:
         yield MobileMQA(heads=heads, key_channels=channels, kv_stride=kv_stride)
 
 
-def layers(stage: int, size: int) -> Iterator[Slot]:
-    """The layers after the first and attention before them, on a map of ``size`` pixels a side."""
+def layers(stage: int, size: Size) -> Iterator[Slot]:
+    """The layers after the first and attention before them, on a map of that size."""
     greatest = STAGES[stage][1]
     heads: dict[str, tuple[int, int] | None] = {"none": None}
     for count, channels in ATTENTION.get(stage, ()):
         heads[f"{count}x{channels}"] = count, channels
     attending: tuple[Choice, ...] = (Choice("heads", heads), Choice("keys", tuple(KV_STRIDES)))
-    if size > LARGEST_MAP:
+    if area(size) > LARGEST_MAP**2:
         attending = attending[:1]
     for index in range(2, greatest + 1):
         name, of = f"stage{stage}_{index}", f"stage{stage}"
@@ -168,12 +169,12 @@ def head(classes: int) -> Slot:
     return Slot(name="head", stage="head", choices=(ACT,), make=make)
 
 
-def space(resolution: int = 224, classes: int = 1000, in_channels: int = 3) -> SearchSpace:
+def space(resolution: Size = 224, classes: int = 1000, in_channels: int = 3) -> SearchSpace:
     """The space at a resolution; small images relax the early strides."""
     stem_stride, *strides = relax_strides((2,) * (1 + len(STAGES)), resolution)
     slots = [convolution("stem", STEMS, 3, stem_stride), first_stage(strides[0])]
     for stage in (2, 3, 4):
-        size = math.ceil(resolution / math.prod((stem_stride, *strides[:stage])))
+        size = strided(resolution, math.prod((stem_stride, *strides[:stage])))
         slots += [entry(stage, strides[stage - 1]), *layers(stage, size)]
     return SearchSpace(
         name="mobilenet_v4",

@@ -10,6 +10,7 @@ from typing import Any
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import MBConv
 from nas.shape import Op, Shape
+from nas.size import Size
 from nas.space import Choice, SearchSpace, Slot, fixed, relax_strides
 
 __all__ = ["space"]
@@ -45,7 +46,7 @@ def layer(stage: int, index: int, channels: int, stride: int) -> Slot:
     )
 
 
-def space(resolution: int = 32, classes: int = 10, in_channels: int = 3) -> SearchSpace:
+def space(resolution: Size = 32, classes: int = 10, in_channels: int = 3) -> SearchSpace:
     """The benchmark's space at 32x32; smaller images relax the early strides."""
     strides = relax_strides([stride for _, _, stride in STAGES], resolution)
     layers = (

@@ -16,6 +16,7 @@ from nas.ops.conv import Classifier, Conv
 from nas.ops.down import GlobalDown, LocalDown, LocalGlobalDown
 from nas.ops.unified import AttentionBlock, ConvBlock, TokenMLPBlock
 from nas.shape import Op, Shape
+from nas.size import Size
 from nas.space import Choice, SearchSpace, Slot, fixed, make_divisible, relax_strides
 
 __all__ = ["space"]
@@ -60,7 +61,7 @@ def stage(number: int, channels: int, repeats: int, stride: int) -> Slot:
     return Slot(name=f"stage{number}", stage=f"stage{number}", choices=CHOICES, make=make)
 
 
-def space(resolution: int = 224, classes: int = 1000, in_channels: int = 3) -> SearchSpace:
+def space(resolution: Size = 224, classes: int = 1000, in_channels: int = 3) -> SearchSpace:
     """The paper's space; small images relax the early strides."""
     stem_stride, *strides = relax_strides((2, *(stride for _, _, stride in STAGES)), resolution)
     return SearchSpace(

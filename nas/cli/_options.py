@@ -8,10 +8,14 @@ from typing import Any, TypeVar
 import click
 
 from nas import units
+from nas.errors import UsageError
 from nas.run.run import newest
+from nas.size import Size, area, by_area, longer, parse_size, shorter
 
 __all__ = [
-    "Sides",
+    "SIZE",
+    "Pixels",
+    "Sizes",
     "groups_option",
     "in_milliseconds",
     "in_seconds",
@@ -22,6 +26,9 @@ __all__ = [
     "small_images_option",
     "tell",
 ]
+
+SIZE = "Input size in pixels: a side, or height x width as in 240x320."
+"""What an option that takes a size says of it."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -70,28 +77,51 @@ def seed_option(command: Command) -> Command:
     return option(command)
 
 
-class Sides(click.ParamType["int | tuple[int, ...]"]):
-    """``224``, or several sides in pixels such as ``160,192,224``: an int, or a tuple of them."""
+class Pixels(click.ParamType["Size"]):
+    """A size such as ``224``, or ``240x320``, height x width.
 
-    name = "PIXELS[,PIXELS...]"
-    LEAST, GREATEST = 8, 4096
+    A square has ``least`` to 4096 pixels a side, a rectangle 1 to 4096, and as many in all as the
+    least square.
+    """
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | tuple[int, ...]:
-        """One side, or several in ascending order."""
+    name = "SIZE"
+    GREATEST = 4096
+
+    def __init__(self, least: int = 8) -> None:
+        self.least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Size:
+        """The size."""
         if not isinstance(value, str):
             return value  # type: ignore[no-any-return]
-        sides = sorted({self._side(part.strip(), param, ctx) for part in value.split(",")})
-        return sides[0] if len(sides) == 1 else tuple(sides)
+        return self.size(value)
 
-    def _side(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if not (text.isascii() and text.isdigit()):
-            self.fail(f"sizes are pixels a side, such as 224 or 160,192,224, not {text!r}")
-        side = int(text)
-        if not self.LEAST <= side <= self.GREATEST:
-            self.fail(f"{side} is not in the range {self.LEAST}<=x<={self.GREATEST}.")
-        return side
+    def size(self, text: str) -> Size:
+        """The size that a text spells."""
+        try:
+            size = parse_size(text)
+        except UsageError as error:
+            self.fail(str(error))
+        if isinstance(size, int) and not self.least <= size <= self.GREATEST:
+            self.fail(f"{size} is not in the range {self.least}<=x<={self.GREATEST}.")
+        if not 1 <= shorter(size) <= longer(size) <= self.GREATEST:
+            self.fail(f"sides have 1 to {self.GREATEST} pixels, not {size}")
+        if area(size) < self.least**2:
+            self.fail(f"a size has at least {self.least**2} pixels in all, not {size}")
+        return size
+
+
+class Sizes(Pixels):
+    """``224``, ``240x320``, or several such as ``160,192,224``: a size, or a tuple of them."""
+
+    name = "SIZE[,SIZE...]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """One size, or several in ascending order."""
+        if not isinstance(value, str):
+            return value
+        sizes = sorted({self.size(part) for part in value.split(",")}, key=by_area)
+        return sizes[0] if len(sizes) == 1 else tuple(sizes)
 
 
 def small_images_option(command: Command) -> Command:

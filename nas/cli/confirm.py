@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from nas.cli._options import json_option, print_json, run_argument, seed_option, tell
+from nas.cli._options import Pixels, json_option, print_json, run_argument, seed_option, tell
 from nas.errors import InterruptError, UsageError
 from nas.progress import Progress
 from nas.reading import to_json
@@ -76,8 +76,8 @@ Examples:
 )
 @click.option(
     "--resolution",
-    type=click.IntRange(1, 4096),
-    help="Input size of --full in pixels.  [default: the networks']",
+    type=Pixels(1),
+    help="Input size of --full, in pixels or as 240x320.  [default: the networks']",
 )
 @click.option(
     "--against",

@@ -3,12 +3,21 @@
 import click
 
 from nas import catalog
-from nas.cli._options import in_milliseconds, json_option, print_json, small_images_option, tell
+from nas.cli._options import (
+    SIZE,
+    Pixels,
+    in_milliseconds,
+    json_option,
+    print_json,
+    small_images_option,
+    tell,
+)
 from nas.errors import UsageError
 from nas.family.at_latency import at_latency
 from nas.latency.table import Table
 from nas.report.costs import costs_json, costs_text, layers_text
 from nas.run.network import network_maker
+from nas.size import Size
 
 __all__ = ["command"]
 
@@ -35,7 +44,7 @@ Examples:
     type=click.FloatRange(0.05, 20),
     help="Channel multiplier, as published.  [default: 1]",
 )
-@click.option("--resolution", type=click.IntRange(8, 4096), help="Input size in pixels.")
+@click.option("--resolution", type=Pixels(), help=SIZE)
 @click.option("--classes", type=click.IntRange(1, 65536), help="Output classes.")
 @small_images_option
 @click.option(
@@ -62,7 +71,7 @@ def command(
     network: str,
     devices: tuple[str, ...],
     width: float | None,
-    resolution: int | None,
+    resolution: Size | None,
     classes: int | None,
     small_images: bool,
     fit_ms: float | None,

@@ -5,8 +5,9 @@ from itertools import product
 import click
 
 from nas import catalog
-from nas.cli._options import json_option, print_json, tell
+from nas.cli._options import Pixels, json_option, print_json, tell
 from nas.report.listing import Device, devices_text
+from nas.size import Size
 
 __all__ = ["command"]
 
@@ -24,11 +25,11 @@ Examples:
 @click.argument("names", nargs=-1)
 @click.option(
     "--resolution",
-    type=click.IntRange(8, 4096),
+    type=Pixels(),
     help="Input size, in pixels, at which the spaces' coverage is counted.  [default: 224 and 32]",
 )
 @json_option
-def command(names: tuple[str, ...], resolution: int | None, as_json: bool) -> None:
+def command(names: tuple[str, ...], resolution: Size | None, as_json: bool) -> None:
     """List devices: kind of table, conditions, coverage per space, known error.
 
     Coverage is the share of a space's distinct layers that have a row of their own; the rest is

@@ -3,10 +3,11 @@
 import click
 
 from nas import catalog
-from nas.cli._options import json_option, print_json, small_images_option
+from nas.cli._options import SIZE, Pixels, json_option, print_json, small_images_option
 from nas.latency.table import Table
 from nas.report.difference import difference
 from nas.run.network import Placed, placed_network
+from nas.size import Size
 
 __all__ = ["command"]
 
@@ -28,7 +29,7 @@ Examples:
     metavar="NAME",
     help="A device, or the file of a table; may be given again.  [default: a run's]",
 )
-@click.option("--resolution", type=click.IntRange(8, 4096), help="Input size in pixels, of both.")
+@click.option("--resolution", type=Pixels(), help=f"{SIZE} Of both.")
 @click.option("--classes", type=click.IntRange(1, 65536), help="Output classes, of both.")
 @small_images_option
 @click.option("--all", "every", is_flag=True, help="Show also the layers that both have.")
@@ -37,7 +38,7 @@ def command(
     network: str,
     network2: str,
     devices: tuple[str, ...],
-    resolution: int | None,
+    resolution: Size | None,
     classes: int | None,
     small_images: bool,
     every: bool,

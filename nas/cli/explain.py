@@ -3,11 +3,12 @@
 import click
 
 from nas import catalog
-from nas.cli._options import json_option, print_json, small_images_option
+from nas.cli._options import SIZE, Pixels, json_option, print_json, small_images_option
 from nas.errors import UsageError
 from nas.latency.table import Table
 from nas.report.explain import explain
 from nas.run.network import Placed, placed_network
+from nas.size import Size
 
 __all__ = ["command"]
 
@@ -33,7 +34,7 @@ Examples:
     metavar="NAME",
     help="Space whose genes are changed.  [default: its run's, or its paper's]",
 )
-@click.option("--resolution", type=click.IntRange(8, 4096), help="Input size in pixels.")
+@click.option("--resolution", type=Pixels(), help=SIZE)
 @click.option("--classes", type=click.IntRange(1, 65536), help="Output classes.")
 @small_images_option
 @click.option("--all", "every", is_flag=True, help="A line for each change, biggest saving first.")
@@ -42,7 +43,7 @@ def command(
     network: str,
     devices: tuple[str, ...],
     space: str | None,
-    resolution: int | None,
+    resolution: Size | None,
     classes: int | None,
     small_images: bool,
     every: bool,

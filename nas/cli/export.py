@@ -10,7 +10,7 @@ import click
 from nas import export
 from nas.arch import Architecture
 from nas.backbone import backbone
-from nas.cli._options import json_option, print_json, small_images_option
+from nas.cli._options import SIZE, Pixels, json_option, print_json, small_images_option
 from nas.data import Dataset, load
 from nas.errors import ExistsError, UsageError
 from nas.measure.int8 import CALIBRATION_IMAGES, Quantised, quantise
@@ -18,6 +18,7 @@ from nas.metadata import Metadata
 from nas.model.weights import Weights, read_weights
 from nas.report.live import Live
 from nas.run.network import metadata_of, named_network, run_and_trial
+from nas.size import Size
 
 __all__ = ["command"]
 
@@ -85,7 +86,7 @@ Examples:
     default=1.0,
     help="Multiplier of all channels.  [default: 1, as published]",
 )
-@click.option("--resolution", type=click.IntRange(8, 4096), help="Input size in pixels.")
+@click.option("--resolution", type=Pixels(), help=SIZE)
 @click.option("--classes", type=click.IntRange(1, 65536), help="Output classes.")
 @small_images_option
 @json_option
@@ -102,7 +103,7 @@ def command(
     score_test: bool,
     force: bool,
     width: float,
-    resolution: int | None,
+    resolution: Size | None,
     classes: int | None,
     small_images: bool,
     as_json: bool,

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 import click
 
 from nas import catalog
-from nas.cli._options import Sides, json_option, print_json
+from nas.cli._options import SIZE, Sizes, json_option, print_json
 from nas.errors import SpaceError
 from nas.lint import lint
 from nas.report import text
+from nas.size import Size
 from nas.space import SearchSpace
 from nas.units import counted
 
@@ -35,7 +36,7 @@ Examples:
     metavar="NAME",
     help="A device whose table is looked at; may be given again.  [default: all]",
 )
-@click.option("--resolution", type=Sides(), help="Input size in pixels, or several.")
+@click.option("--resolution", type=Sizes(), help=f"{SIZE} Or several, as in 160,192.")
 @click.option(
     "--proxy",
     is_flag=True,
@@ -45,7 +46,7 @@ Examples:
 def command(
     space: str,
     devices: tuple[str, ...],
-    resolution: int | tuple[int, ...] | None,
+    resolution: Size | tuple[Size, ...] | None,
     proxy: bool,
     as_json: bool,
 ) -> None:

@@ -4,12 +4,20 @@ import click
 
 from nas import catalog, networks
 from nas.arch import Architecture
-from nas.cli._options import in_milliseconds, json_option, print_json, small_images_option
+from nas.cli._options import (
+    SIZE,
+    Pixels,
+    in_milliseconds,
+    json_option,
+    print_json,
+    small_images_option,
+)
 from nas.errors import TableError, UsageError
 from nas.latency.estimate import Estimate
 from nas.latency.table import Table
 from nas.networks.membership import membership
 from nas.report.listing import PublishedNetwork, nearest_first, networks_text
+from nas.size import Size
 
 __all__ = ["command"]
 
@@ -32,8 +40,8 @@ Examples:
 )
 @click.option(
     "--resolution",
-    type=click.IntRange(8, 4096),
-    help="Input size in pixels.  [default: as published]",
+    type=Pixels(),
+    help=f"{SIZE}  [default: as published]",
 )
 @small_images_option
 @click.option(
@@ -52,7 +60,7 @@ Examples:
 def command(
     names: tuple[str, ...],
     width: float,
-    resolution: int | None,
+    resolution: Size | None,
     small_images: bool,
     device: str | None,
     near_ms: float | None,
@@ -87,7 +95,7 @@ def command(
 def _published(
     name: str,
     width: float,
-    resolution: int | None,
+    resolution: Size | None,
     small_images: bool,
     table: Table | None,
     placed: bool,

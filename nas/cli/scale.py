@@ -7,7 +7,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from nas.cli._options import groups_option, json_option, print_json, seed_option, tell
+from nas.cli._options import Pixels, groups_option, json_option, print_json, seed_option, tell
 from nas.errors import InterruptError, UsageError
 from nas.family import deviations
 from nas.family.fitted import Lead
@@ -153,7 +153,9 @@ Examples:
     help="Round resolutions to multiples of this.",
 )
 @click.option(
-    "--resolution", type=click.IntRange(8, 4096), help="The base's input size.  [default: its own]"
+    "--resolution",
+    type=Pixels(),
+    help="The base's input size, such as 224 or 240x320.  [default: its own]",
 )
 @click.option(
     "--classes",

@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from nas import units
 from nas.cli._options import (
-    Sides,
+    Sizes,
     groups_option,
     in_milliseconds,
     in_seconds,
@@ -209,9 +209,9 @@ Examples:
 )
 @click.option(
     "--resolution",
-    type=Sides(),
-    help="Input side, in pixels, of the network to ship; of several, such as 160,192,224, the "
-    "search chooses.  [default: the space's]",
+    type=Sizes(),
+    help="Input size, in pixels, of the network to ship: a side, or height x width as in 240x320; "
+    "of several, such as 160,192,224, the search chooses.  [default: the space's]",
 )
 @click.option(
     "--classes",

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import click
 
 from nas import catalog, units
-from nas.cli._options import Sides, json_option, print_json
+from nas.cli._options import SIZE, Sizes, json_option, print_json
 from nas.cost.costs import space_costs
 from nas.cost.metric import Metric
 from nas.domain import Domain
 from nas.errors import UsageError
 from nas.report import text
 from nas.report.listing import choices_text, space_json, spaces_text
+from nas.size import Size
 from nas.space import SearchSpace
 
 __all__ = ["command"]
@@ -26,7 +27,7 @@ Examples:
   nas spaces ./my_space.py"""
 )
 @click.argument("names", nargs=-1)
-@click.option("--resolution", type=Sides(), help="Input size in pixels, or several.")
+@click.option("--resolution", type=Sizes(), help=f"{SIZE} Or several, as in 160,192.")
 @click.option(
     "--device",
     "devices",
@@ -40,7 +41,7 @@ Examples:
 @json_option
 def command(
     names: tuple[str, ...],
-    resolution: int | tuple[int, ...] | None,
+    resolution: Size | tuple[Size, ...] | None,
     devices: tuple[str, ...],
     latency: str | None,
     as_json: bool,

@@ -11,7 +11,14 @@ import click
 
 from nas import units
 from nas.arch import Architecture
-from nas.cli._options import groups_option, json_option, print_json, small_images_option
+from nas.cli._options import (
+    SIZE,
+    Pixels,
+    groups_option,
+    json_option,
+    print_json,
+    small_images_option,
+)
 from nas.data import Dataset, load
 from nas.data.masks import load_masks
 from nas.errors import InterruptError, UsageError
@@ -20,6 +27,7 @@ from nas.model.weights import Weights, read_weights
 from nas.progress import Progress
 from nas.report.live import LOG_EVERY_SECONDS, Live, duration
 from nas.run.network import named_network
+from nas.size import Size
 from nas.train.full import FullTraining, Recipe, Result
 from nas.train.recipe import GROWTH, RECIPES, recipe
 from nas.train.teacher import TEMPERATURE, WEIGHT, Teacher, load_teacher
@@ -102,8 +110,8 @@ Examples:
 )
 @click.option(
     "--resolution",
-    type=click.IntRange(1, 4096),
-    help="Input size in pixels.  [default: the network's]",
+    type=Pixels(1),
+    help=f"{SIZE}  [default: the network's]",
 )
 @click.option(
     "--weights",
@@ -294,7 +302,7 @@ def _data(
     data: str,
     strict: bool,
     groups: str | None,
-    size: int,
+    size: Size,
     mask_values: tuple[int, ...] | None,
     live: Live,
 ) -> Dataset:

@@ -16,6 +16,7 @@ from nas.data.pictures import ImageFiles
 from nas.errors import DataError
 from nas.metadata import Preprocessing
 from nas.record.ledger import append_opening
+from nas.size import Size
 
 __all__ = ["Dataset", "Images", "Labels", "Pictures", "Sealed", "TestImages"]
 
@@ -164,8 +165,8 @@ class Dataset:
             value_range=(low, high),
         )
 
-    def preprocessing(self, size: int) -> Preprocessing:
-        """What evaluations at ``size`` pixels do to an image, for those who use the network."""
+    def preprocessing(self, size: Size) -> Preprocessing:
+        """What evaluations at that size do to an image, for those who use the network."""
         if isinstance(self.images, ImageFiles):
             return self.images.preprocessing(size)
         low, high = self.value_range or (0.0, 0.0)

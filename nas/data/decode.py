@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from nas.data.images import Images
 from nas.data.preprocess import shown, upright
 from nas.errors import DataError
+from nas.size import Size, sides
 
 __all__ = [
     "Encoded",
@@ -82,11 +83,11 @@ def has_several_frames(image: Image.Image) -> bool:
     return image.format != "MPO" and getattr(image, "n_frames", 1) > 1
 
 
-def decode(source: Encoded, size: int | None = None, seen: Seen | None = None) -> Images:
+def decode(source: Encoded, size: Size | None = None, seen: Seen | None = None) -> Images:
     """One image as it shows: uint8 (height, width, 1 or 3).
 
     Grey of more than eight bits is float32 (height, width, 1), in the file's own values. ``size``
-    scales the shorter side to it and cuts out the middle. ``seen`` takes in what is noticed.
+    scales the image to just cover it and cuts out the middle. ``seen`` takes in what is noticed.
 
     Raises `DataError` for what Pillow cannot read to the end.
     """
@@ -97,7 +98,8 @@ def decode(source: Encoded, size: int | None = None, seen: Seen | None = None) -
             seen.sizes.add(plain.size)
             seen.several_frames += several
         if size:
-            plain = ImageOps.fit(plain, (size, size))
+            height, width = sides(size)
+            plain = ImageOps.fit(plain, (width, height))
         array = np.asarray(plain)
     if not np.isfinite(array).all():
         raise DataError("cannot read an image: it holds values that are no numbers")

@@ -15,6 +15,7 @@ from nas.data.names import check_name, class_folders, loose_text, others_text, w
 from nas.data.pictures import SHOWN, ImageFiles
 from nas.errors import DataError
 from nas.progress import Watch, ignore
+from nas.size import Size, sides
 
 __all__ = ["files_of", "read", "sizes_note"]
 
@@ -23,7 +24,7 @@ def read(
     place: str,
     *,
     strict: bool,
-    size: int | None = None,
+    size: Size | None = None,
     value_range: tuple[float, float] | None = None,
     watch: Watch = ignore,
 ) -> Dataset:
@@ -60,7 +61,9 @@ def read(
     def read_test() -> TestImages:
         assert test is not None
         found, unreadable = _readable(test, classes, strict, ignore, [])
-        files = dataclasses.replace(files_of(found), channels=images.channels, whole=images.whole)
+        files = dataclasses.replace(
+            files_of(found), channels=images.channels, ratio_of_all=images.ratio_of_all
+        )
         return files, found.labels, unreadable
 
     return Dataset(
@@ -117,8 +120,7 @@ def files_of(index: Index) -> ImageFiles:
         index=index,
         rows=np.arange(len(index)),
         channels=3 if (facts["kind"] & COLOUR).any() else 1,
-        # Squares of one size were made by somebody: nothing of them is cut off.
-        whole=not more and width == height,
+        ratio_of_all=None if more else width / max(1, height),
     )
 
 
@@ -127,9 +129,13 @@ def sizes_note(images: ImageFiles) -> str:
     facts = images.index.facts
     pixels = facts["width"].astype(np.int64) * facts["height"]
     ends = facts[[int(pixels.argmin()), int(pixels.argmax())]]
-    low, high = (f"{end['width']}x{end['height']}" for end in ends)
+    low, high = (f"{end['height']}x{end['width']}" for end in ends)
     sizes = low if low == high else f"{low} to {high}"
-    share = "all" if images.whole else f"the middle {SHOWN:g} of the shorter side"
+    share = f"the middle {SHOWN:g} of the shorter side"
+    if images.ratio_of_all == 1:
+        share = "all"
+    elif images.ratio_of_all is not None:
+        share = f"all at --resolution {low} or in its proportions, else {share}"
     return f"images of {sizes} pixels; evaluations see {share}, scaled to the network's size"
 
 
@@ -140,7 +146,7 @@ def _in_memory(
     classes: tuple[str, ...],
     remarks: tuple[str, ...],
     strict: bool,
-    size: int,
+    size: Size,
     value_range: tuple[float, float] | None,
     others: list[str],
 ) -> Dataset:
@@ -168,15 +174,16 @@ def _in_memory(
     )
 
 
-def _note(seen: set[tuple[int, int]], size: int) -> str:
+def _note(seen: set[tuple[int, int]], size: Size) -> str:
     """Which sizes became which."""
-    if seen == {(size, size)}:
+    height, width = sides(size)
+    if seen == {(width, height)}:
         return ""
     smallest, largest = min(seen, key=math.prod), max(seen, key=math.prod)
-    low, high = "{}x{}".format(*smallest), "{}x{}".format(*largest)
+    low, high = (f"{high}x{wide}" for wide, high in (smallest, largest))
     sizes = low if low == high else f"{low} to {high}"
     return (
-        f"images of {sizes} pixels are scaled and cropped to {size}x{size}; "
+        f"images of {sizes} pixels are scaled and cropped to {height}x{width}; "
         f"without ,size={size} a training reads them at its own size"
     )
 
@@ -204,7 +211,7 @@ def _part(
     top: Path,
     classes: tuple[str, ...],
     strict: bool,
-    size: int,
+    size: Size,
     seen: Seen,
     others: list[str],
 ) -> tuple[Images, Labels, tuple[str, ...], tuple[str, ...]]:

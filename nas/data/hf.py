@@ -21,6 +21,7 @@ from nas.data.index import SEVERAL, Index, make_index
 from nas.errors import DataError, UsageError
 from nas.files import one_line
 from nas.progress import Watch, ignore
+from nas.size import Rect, Size, pixels_text, sides
 
 __all__ = ["read"]
 
@@ -94,7 +95,7 @@ def read(
     place: str,
     *,
     strict: bool,
-    size: int | None = None,
+    size: Size | None = None,
     value_range: tuple[float, float] | None = None,
     watch: Watch = ignore,
 ) -> Dataset:
@@ -118,7 +119,7 @@ def read(
     def read_test() -> TestImages:
         what = f"hf:{place}, split test"
         found, unreadable = _index(parts["test"], image, label, names, what, strict, ignore)
-        files = replace(files_of(found), channels=images.channels, whole=images.whole)
+        files = replace(files_of(found), channels=images.channels, ratio_of_all=images.ratio_of_all)
         return files, found.labels, unreadable
 
     return Dataset(
@@ -164,11 +165,12 @@ def _in_memory(
     label: str,
     classes: tuple[str, ...],
     strict: bool,
-    most: int,
+    most: Size,
     value_range: tuple[float, float] | None,
 ) -> Dataset:
     train = parts["train"]
-    size = _first_side(train, image, most)
+    # A rectangle is what was asked for; of squares the images at hand decide.
+    size = most if isinstance(most, Rect) else _first_side(train, image, most)
     seen = Seen()
     images, labels, skipped = _part(train, image, label, classes, f"hf:{place}", strict, size, seen)
 
@@ -178,7 +180,8 @@ def _in_memory(
         maps, truth, unreadable = _part(part, image, label, classes, what, strict, size, Seen())
         return np.repeat(maps, images.shape[3] // maps.shape[3], axis=3), truth, unreadable
 
-    cut = "" if seen.sizes == {(size, size)} else ", scaled and cropped"
+    height, width = sides(size)
+    cut = "" if seen.sizes == {(width, height)} else ", scaled and cropped"
     return Dataset(
         name=Path(place).name,
         images=images,
@@ -187,7 +190,7 @@ def _in_memory(
         skipped=skipped,
         test_part=Sealed(read_test) if "test" in parts else None,
         flip=images.shape[3] == 3,
-        note=f"all images are held in memory at {size}x{size} pixels{cut}",
+        note=f"all images are held in memory at {pixels_text(size)}{cut}",
         remarks=tuple(seen.lines()),
         value_range=value_range,
     )
@@ -291,7 +294,7 @@ def _part(
     classes: tuple[str, ...],
     what: str,
     strict: bool,
-    size: int,
+    size: Size,
     seen: Seen,
 ) -> tuple[Images, Labels, tuple[str, ...]]:
     named = ((f"{NAMED}{index}", cell) for index, cell in enumerate(_cells(part, image)))

@@ -21,6 +21,7 @@ from torch.utils.data import Dataset as TorchDataset
 from nas.data.pictures import ImageFiles
 from nas.data.tensors import LazyTensors, Statistics, normalised
 from nas.errors import DataError, TrainingError
+from nas.size import Size, sides
 
 __all__ = ["LoadedTensors", "random_box"]
 
@@ -39,7 +40,8 @@ def random_box(
     Its area is ``least`` to 1 of the image's and its sides are in a ratio of 3/4 to 4/3, as
     Inception's preprocessing draws them (Szegedy et al. 2014, https://arxiv.org/abs/1409.4842); if
     ten draws do not fit into the image, the largest part in the middle whose ratio is allowed.
-    ``ratio``: the image's width over its height.
+    ``ratio``: the image's width over its height; over that of a crop that is not square, so that
+    both sides of a crop are stretched alike.
     """
     for area, turn, right, down in rng.random((TRIES, 4)).tolist():
         share = least + (1 - least) * area
@@ -66,12 +68,12 @@ def _more_than_cores() -> Iterator[None]:
 class _Batches(TorchDataset[Tensor]):
     """Batches as bytes, by step and positions; what a worker works off."""
 
-    def __init__(self, images: ImageFiles, size: int, least: float, seed: int) -> None:
+    def __init__(self, images: ImageFiles, size: Size, least: float, seed: int) -> None:
         self._images, self._size, self._least, self._seed = images, size, least, seed
 
     def __getitem__(self, batch: Batch) -> Tensor | str:  # type: ignore[override]
         step, positions = batch
-        out = np.empty((len(positions), self._size, self._size, self._images.channels), np.uint8)
+        out = np.empty((len(positions), *sides(self._size), self._images.channels), np.uint8)
         try:
             for place, position in enumerate(positions.tolist()):
                 out[place] = self._one(step, position)
@@ -82,9 +84,10 @@ class _Batches(TorchDataset[Tensor]):
 
     def _one(self, step: int, position: int) -> NDArray[np.uint8]:
         if not self._least:
-            return self._images.square(position, self._size)
+            return self._images.fit(position, self._size)
         rng = np.random.default_rng([STREAM, self._seed, step, position])
-        box = random_box(rng, self._images.ratio(position), self._least)
+        height, width = sides(self._size)
+        box = random_box(rng, self._images.ratio(position) / (width / height), self._least)
         return self._images.crop(position, self._size, box)
 
 
@@ -113,7 +116,7 @@ class LoadedTensors(LazyTensors):
         images: ImageFiles,
         rows: NDArray[np.int64],
         stats: Statistics,
-        resolution: int,
+        resolution: Size,
         device: torch.device,
         *,
         least: float = 0.0,

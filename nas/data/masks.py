@@ -21,6 +21,7 @@ from nas.data.preprocess import upright
 from nas.errors import DataError, UsageError
 from nas.files import read_text
 from nas.sheets import read_names
+from nas.size import Size, pixels_text, sides
 from nas.units import counted
 
 __all__ = ["IGNORED", "LazyMasks", "MaskDataset", "load_masks"]
@@ -60,7 +61,7 @@ class MaskDataset(Dataset):
 def load_masks(
     spec: str,
     *,
-    size: int = SIZE,
+    size: Size = SIZE,
     groups: str | None = None,
     values: Sequence[int] | None = None,
 ) -> Dataset:
@@ -69,7 +70,7 @@ def load_masks(
     These may also lie in ``DIR/train`` and ``DIR/test``. A mask is a grey or palette image whose
     values are classes, 255 for none; ``values`` are the ones that stand for the first class, the
     second, and so on. ``DIR/classes.txt``, a name a line, may name the classes. Images and masks
-    are scaled to ``size`` on the shorter side, and the middle is cut out. ``groups``: see
+    are scaled to just cover ``size``, and the middle is cut out. ``groups``: see
     `nas.data.groups`; file names there are the images'. Raises `DataError`.
     """
     kind, _, place = spec.partition(":")
@@ -95,7 +96,7 @@ def load_masks(
         if parted and test.is_dir()
         else None,
         flip=True,
-        note=f"images and masks are held in memory at {size}x{size} pixels, the middle of each",
+        note=f"images and masks are held in memory at {pixels_text(size)}, the middle of each",
         remarks=tuple(
             filter(
                 None, (_others(top).removeprefix("; "), _left_out(empty), _unseen(classes, labels))
@@ -169,9 +170,9 @@ def _classes(root: Path, labels: Masks, values: Sequence[int] | None) -> tuple[s
 
 
 def _part(
-    top: Path, size: int, values: Sequence[int] | None
+    top: Path, size: Size, values: Sequence[int] | None
 ) -> tuple[Images, Masks, tuple[str, ...], tuple[str, ...]]:
-    """Images (n, size, size, c), masks (n, size, size), the images' file names.
+    """Images (n, h, w, c), masks (n, h, w), the images' file names.
 
     Last the names of images that are left out, because no pixel of their mask has a class.
     """
@@ -234,14 +235,15 @@ def _files_by_stem(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _mask(path: Path, image: Path, size: int, values: Sequence[int] | None) -> NDArray[np.uint8]:
-    """(size, size): indices of classes, or `IGNORED`."""
+def _mask(path: Path, image: Path, size: Size, values: Sequence[int] | None) -> NDArray[np.uint8]:
+    """(height, width): indices of classes, or `IGNORED`."""
     beside = upright_size(image)
     try:
         with reading(path) as opened:
             mask = upright(opened)
             # A mean of two classes would be a third one.
-            fitted = ImageOps.fit(mask, (size, size), Image.Resampling.NEAREST)
+            height, width = sides(size)
+            fitted = ImageOps.fit(mask, (width, height), Image.Resampling.NEAREST)
             full_size, mode, found = mask.size, mask.mode, np.array(fitted)
     except DataError as error:
         why = str(error).removeprefix("cannot read an image: ")
@@ -269,24 +271,26 @@ class LazyMasks:
     """The masks of some rows at one size, the nearest pixel each, made batch by batch."""
 
     def __init__(
-        self, masks: Masks, rows: NDArray[np.int64], size: int, device: torch.device
+        self, masks: Masks, rows: NDArray[np.int64], size: Size, device: torch.device
     ) -> None:
         self._masks, self._rows = masks, rows
         self._size = size
         self.device = device
-        self.shape = torch.Size((len(rows), size, size))
+        self.shape = torch.Size((len(rows), *sides(size)))
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, rows: Tensor) -> Tensor:
-        """rows: (k,) int64, positions among the rows. (k, size, size) int64, on the device."""
+        """rows: (k,) int64, positions among the rows. (k, height, width) int64, on the device."""
         masks = self._masks[self._rows[rows.cpu().numpy()]]
-        lines, columns = self._nearest(masks.shape[1]), self._nearest(masks.shape[2])
+        height, width = sides(self._size)
+        lines, columns = _nearest(masks.shape[1], height), _nearest(masks.shape[2], width)
         nearest = masks[:, lines[:, None], columns].astype(np.int64)
         return torch.from_numpy(nearest).to(self.device)
 
-    def _nearest(self, side: int) -> NDArray[np.int64]:
-        """The source pixel of each of ``size`` pixels along a side."""
-        # By centres, as images are interpolated: a mask would else lie half a pixel off.
-        return ((np.arange(self._size) + 0.5) * side / self._size).astype(int)
+
+def _nearest(side: int, wanted: int) -> NDArray[np.int64]:
+    """The source pixel of each of ``wanted`` pixels along a side."""
+    # By centres, as images are interpolated: a mask would else lie half a pixel off.
+    return ((np.arange(wanted) + 0.5) * side / wanted).astype(int)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["DEEP", "as_tensor", "in_eight_bits", "prepared", "shown", "squared", "upright"]
+__all__ = ["DEEP", "as_tensor", "fitted", "in_eight_bits", "prepared", "shown", "upright"]
 
 DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 """Pillow's modes of grey in more than eight bits."""
@@ -60,34 +60,46 @@ def in_eight_bits(image: Any, low: float, high: float) -> Any:
     return image.point(lambda value: value * scale + (0.5 - low * scale)).convert("L")
 
 
-def squared(image: Any, size: int, resize: int) -> Any:
-    """The middle of an image whose shorter side is ``resize``, ``size`` pixels a side, in one step.
+def fitted(image: Any, size: tuple[int, int], resize: tuple[int, int]) -> Any:
+    """The middle of ``size`` of an image that just covers ``resize``, cut and scaled in one step.
 
-    Bilinear, over all pixels that a new one covers.
+    Both are height and width. Bilinear, over all pixels that a new one covers.
     """
     from PIL import Image
 
     width, height = image.size
-    side = min(width, height) * size / resize
-    left, top = (width - side) / 2, (height - side) / 2
-    box = (left, top, left + side, top + side)
-    return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    # The side that is as long as it has to be, of the image and of what it covers.
+    side, covered = height, resize[0]
+    if width * resize[0] <= height * resize[1]:
+        side, covered = width, resize[1]
+    wide, high = side * size[1] / covered, side * size[0] / covered
+    left, top = (width - wide) / 2, (height - high) / 2
+    box = (left, top, left + wide, top + high)
+    return image.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box)
 
 
-def prepared(image: Any, mode: str, size: int, resize: int, low: float, high: float) -> Any:
-    """An opened image as evaluations see it: mode L or RGB, ``size`` pixels a side.
+def prepared(
+    image: Any,
+    mode: str,
+    size: tuple[int, int],
+    resize: tuple[int, int],
+    low: float,
+    high: float,
+) -> Any:
+    """An opened image as evaluations see it: mode L or RGB, of that height and width.
 
-    ``resize``: see `squared`; 0 leaves the size as it is. ``low`` and ``high``: see
+    ``resize``: see `fitted`; zeros leave the size as it is. ``low`` and ``high``: see
     `in_eight_bits`; if they are equal, more than eight bits are refused. Raises `ValueError`.
     """
-    # Twice the pixels that are needed keep what a JPEG decoder leaves out from showing.
-    image = shown(image, 2 * resize)
+    # Twice the pixels that are needed keep what a JPEG decoder leaves out from showing. It decodes
+    # before the image is turned upright, so that either side may be the longer one.
+    image = shown(image, 2 * max(resize))
     if image.mode == "F":
         if not low < high:
             raise ValueError("more than eight bits a pixel, and the network has learnt from eight")
         image = in_eight_bits(image, low, high)
     image = image.convert(mode)
-    return squared(image, size, resize) if resize else image
+    return fitted(image, size, resize) if any(resize) else image
 
 
 def as_tensor(image: Any) -> Tensor:
@@ -97,13 +109,15 @@ def as_tensor(image: Any) -> Tensor:
     return maps.float().div_(255)
 
 
-def resized(images: Tensor, resolution: int) -> Tensor:
-    """images: (n, c, h, w), stretched to squares: smaller by area means, larger bilinearly."""
+def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """images: (n, c, h, w), stretched to a size: smaller by area means, larger bilinearly.
+
+    ``size``: height and width.
+    """
     height, width = images.shape[2:]
-    size = (resolution, resolution)
     if (height, width) == size:
         return images
     # Bilinear shrinking would look at four pixels and leave the others out.
-    if height >= resolution and width >= resolution:
+    if height >= size[0] and width >= size[1]:
         return F.interpolate(images, size=size, mode="area")
     return F.interpolate(images, size=size, mode="bilinear", align_corners=False)

@@ -1,6 +1,7 @@
 """A data set by its name on the command line."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from nas.data import fashion_mnist, folder, hf, npz, own
@@ -9,6 +10,7 @@ from nas.data.groups import with_groups
 from nas.errors import UsageError, unknown
 from nas.programs import spec_place
 from nas.progress import Watch, ignore
+from nas.size import Size, longer, parse_size, shorter
 
 __all__ = ["SOURCES", "load"]
 
@@ -16,8 +18,8 @@ SOURCES = (
     "digits",
     "fashion-mnist",
     "fashion-mnist:DIR",
-    "folder:DIR[,size=PIXELS][,range=LOW-HIGH]",
-    "hf:NAME[:CONFIG][,size=PIXELS][,range=LOW-HIGH]",
+    "folder:DIR[,size=SIZE][,range=LOW-HIGH]",
+    "hf:NAME[:CONFIG][,size=SIZE][,range=LOW-HIGH]",
     "hf:DIR",
     "npz:FILE",
     "npz:FILE,TESTFILE",
@@ -34,7 +36,7 @@ def load(
     spec: str,
     *,
     strict: bool = False,
-    size: int | None = None,
+    size: Size | None = None,
     groups: str | None = None,
     watch: Watch = ignore,
 ) -> Dataset:
@@ -51,7 +53,7 @@ def load(
     return dataset if groups is None else with_groups(dataset, groups)
 
 
-def _read(spec: str, strict: bool, size: int | None, watch: Watch) -> Dataset:
+def _read(spec: str, strict: bool, size: Size | None, watch: Watch) -> Dataset:
     own_place = spec_place(spec, own.FUNCTION)
     if own_place is not None:
         return own.images_of(own.read_place(own_place, watch=watch))
@@ -107,13 +109,15 @@ def _range(text: str) -> tuple[float, float]:
     return float(found[1]), float(found[2])
 
 
-def _size(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= LARGEST_SIDE):
-        raise UsageError(
-            f"the size of images must be 1 to {LARGEST_SIDE} pixels, as in "
-            f"folder:photos,size=96, not '{text[:40]}'"
-        )
-    return int(text)
+def _size(text: str) -> Size:
+    with suppress(UsageError):
+        size = parse_size(text)
+        if 1 <= shorter(size) <= longer(size) <= LARGEST_SIDE:
+            return size
+    raise UsageError(
+        f"the size of images must be 1 to {LARGEST_SIDE} pixels, as in "
+        f"folder:photos,size=96 or size=240x320, not '{text[:40]}'"
+    )
 
 
 def digits() -> Dataset:

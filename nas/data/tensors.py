@@ -10,6 +10,7 @@ from torch import Tensor
 from nas.data.dataset import Pictures
 from nas.data.pictures import ImageFiles
 from nas.data.preprocess import resized
+from nas.size import Size, sides, size_of
 
 __all__ = ["LazyTensors", "Statistics", "normalised", "statistics", "tensors"]
 
@@ -30,7 +31,7 @@ class Statistics:
 def statistics(images: Pictures) -> Statistics:
     """images: (n, h, w, c), the *weights* set and nothing else."""
     if isinstance(images, ImageFiles):
-        images = images[np.arange(min(SAMPLE, len(images)))].squares(SAMPLE_SIDE)
+        images = images[np.arange(min(SAMPLE, len(images)))].fitted(SAMPLE_SIDE)
     pixels = images.reshape(-1, images.shape[3])
     # By counting levels: exact for any number of images, and without a copy as floats.
     levels = np.arange(256) / 255
@@ -44,31 +45,31 @@ def statistics(images: Pictures) -> Statistics:
     return Statistics(tuple(means), tuple(stds))
 
 
-def tensors(images: Pictures, stats: Statistics, resolution: int) -> Tensor:
-    """images: (n, h, w, c) to float32 (n, c, resolution, resolution), normalised.
+def tensors(images: Pictures, stats: Statistics, resolution: Size) -> Tensor:
+    """images: (n, h, w, c) to float32 (n, c, *sides of the resolution), normalised.
 
-    Channels are last in memory. Files come as `ImageFiles.squares`. Arrays become smaller by the
-    mean over areas, larger bilinearly; a map that is not square is stretched.
+    Channels are last in memory. Files come as `ImageFiles.fitted`. Arrays become smaller by the
+    mean over areas, larger bilinearly; a map of other proportions is stretched.
     """
-    shape = (len(images), images.shape[3], resolution, resolution)
+    shape = (len(images), images.shape[3], *sides(resolution))
     out = torch.empty(shape, memory_format=torch.channels_last)
     for start in range(0, len(images), CHUNK):
         part = images[start : start + CHUNK]
-        array = part.squares(resolution) if isinstance(part, ImageFiles) else part
+        array = part.fitted(resolution) if isinstance(part, ImageFiles) else part
         out[start : start + CHUNK] = _normalised(torch.tensor(array), stats, resolution)
     return out
 
 
 def normalised(pixels: Tensor, stats: Statistics) -> Tensor:
-    """pixels: uint8 (n, s, s, c), to float32 (n, c, s, s) on the same device."""
-    return _normalised(pixels, stats, pixels.shape[1])
+    """pixels: uint8 (n, h, w, c), to float32 (n, c, h, w) on the same device."""
+    return _normalised(pixels, stats, size_of(*pixels.shape[1:3]))
 
 
-def _normalised(pixels: Tensor, stats: Statistics, resolution: int) -> Tensor:
+def _normalised(pixels: Tensor, stats: Statistics, resolution: Size) -> Tensor:
     mean = torch.tensor(stats.mean, device=pixels.device).view(1, -1, 1, 1)
     std = torch.tensor(stats.std, device=pixels.device).view(1, -1, 1, 1)
     maps = pixels.permute(0, 3, 1, 2).float().div_(255)
-    return resized(maps, resolution).sub_(mean).div_(std)
+    return resized(maps, sides(resolution)).sub_(mean).div_(std)
 
 
 class LazyTensors:
@@ -82,14 +83,14 @@ class LazyTensors:
         images: Pictures,
         rows: NDArray[np.int64],
         stats: Statistics,
-        resolution: int,
+        resolution: Size,
         device: torch.device,
     ) -> None:
         self._images, self._rows = images, rows
         self._stats = stats
         self._resolution = resolution
         self.device = device
-        self.shape = torch.Size((len(rows), images.shape[3], resolution, resolution))
+        self.shape = torch.Size((len(rows), images.shape[3], *sides(resolution)))
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -97,7 +98,7 @@ class LazyTensors:
     def __getitem__(self, rows: Tensor) -> Tensor:
         """rows: (k,) int64, positions among the rows.
 
-        (k, c, resolution, resolution) float32, on the device.
+        (k, c, height, width) float32 of the resolution, on the device.
         """
         chosen = self._images[self._rows[rows.cpu().numpy()]]
         return tensors(chosen, self._stats, self._resolution).to(self.device)

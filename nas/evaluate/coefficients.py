@@ -29,6 +29,7 @@ from nas.progress import Progress, ignore
 from nas.record import ledger
 from nas.record.identity import check_same
 from nas.record.journal import RunLock
+from nas.size import Size, shorter
 from nas.study.trainings import FitWatch
 from nas.train import Augment, Schedule, fit, score, threads
 
@@ -87,12 +88,12 @@ class Trainer:
         """A trained module. Raises `TrainingError`."""
         with threads(self.thread_count):
             module = build(network, seed=seed)
-            side = network.input.size
+            size = network.input.size
             images = LazyTensors(
-                self.dataset.images, self.rows, self._statistics, side, self.device
+                self.dataset.images, self.rows, self._statistics, size, self.device
             )
             labels = torch.from_numpy(self.dataset.labels[self.rows]).to(self.device)
-            augment = Augment(pad=round(self.recipe.shift * side), flip=self.dataset.flip)
+            augment = Augment(pad=round(self.recipe.shift * shorter(size)), flip=self.dataset.flip)
             fit(
                 module,
                 images,
@@ -103,22 +104,22 @@ class Trainer:
             )
         return module
 
-    def selection(self, module: torch.nn.Module, side: int) -> dict[str, float]:
+    def selection(self, module: torch.nn.Module, size: Size) -> dict[str, float]:
         """Scores on *selection*."""
         chosen = self.splits.selection
-        return self._score(module, side, self.dataset.images, chosen, self.dataset.labels[chosen])
+        return self._score(module, size, self.dataset.images, chosen, self.dataset.labels[chosen])
 
     def test(
-        self, module: torch.nn.Module, side: int, images: Pictures, labels: Labels
+        self, module: torch.nn.Module, size: Size, images: Pictures, labels: Labels
     ) -> dict[str, float]:
         """Scores on the test set that `nas.data.Splits.open_test` gave."""
-        return self._score(module, side, images, np.arange(len(labels)), labels)
+        return self._score(module, size, images, np.arange(len(labels)), labels)
 
     def _score(
-        self, module: torch.nn.Module, side: int, images: Pictures, chosen: Rows, labels: Labels
+        self, module: torch.nn.Module, size: Size, images: Pictures, chosen: Rows, labels: Labels
     ) -> dict[str, float]:
         with threads(self.thread_count):
-            lazy = LazyTensors(images, chosen, self._statistics, side, self.device)
+            lazy = LazyTensors(images, chosen, self._statistics, size, self.device)
             return score(module, lazy, torch.from_numpy(labels).to(self.device))
 
 

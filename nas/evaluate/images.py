@@ -14,6 +14,7 @@ from nas.data.pictures import ImageFiles
 from nas.evaluate.proxy import VERSION, Proxy, slim
 from nas.objectives import SEARCH
 from nas.progress import Watch, ignore
+from nas.size import Size
 from nas.study.evaluator import Evaluator
 from nas.trial import Metrics
 from nas.units import counted
@@ -81,7 +82,7 @@ class ImageEvaluator(Evaluator):
         self.thread_count = thread_count
         self.device = torch.device(device)
         self.seconds: list[float] = []
-        self._prepared: dict[tuple[str, int], tuple[Tensor, Tensor]] = {}
+        self._prepared: dict[tuple[str, Size], tuple[Tensor, Tensor]] = {}
         self.remarks: list[str] = []
 
     @cached_property
@@ -89,21 +90,21 @@ class ImageEvaluator(Evaluator):
         """Of the weights set alone."""
         return statistics(self.dataset.images[self.splits.weights])
 
-    def images(self, part: str, pixels: int | None = None) -> tuple[Tensor, Tensor]:
-        """Images and labels of ``weights``, ``search`` or ``selection``: (n, c, s, s), (n,).
+    def images(self, part: str, size: Size | None = None) -> tuple[Tensor, Tensor]:
+        """Images and labels of ``weights``, ``search`` or ``selection``: (n, c, h, w), (n,).
 
-        ``pixels``: the side s, that of the recipe if it is not given. Weights train, search steers,
+        ``size``: that of the recipe if it is not given. Weights train, search steers,
         and by selection fronts and picks are drawn.
         """
-        key = part, pixels or self.proxy.resolution
+        key = part, size or self.proxy.resolution
         if key not in self._prepared:
             # The recipe sees no more images in all, so no more are kept in memory.
             most = self.proxy.images if part == "weights" else self.proxy.score_images
             self._prepared[key] = self._tensors(getattr(self.splits, part)[:most], key[1])
         return self._prepared[key]
 
-    def _tensors(self, rows: np.ndarray, pixels: int) -> tuple[Tensor, Tensor]:
-        images = tensors(self.dataset.images[rows], self.statistics, pixels)
+    def _tensors(self, rows: np.ndarray, size: Size) -> tuple[Tensor, Tensor]:
+        images = tensors(self.dataset.images[rows], self.statistics, size)
         return images.to(self.device), torch.from_numpy(self.dataset.labels[rows]).to(self.device)
 
     @property

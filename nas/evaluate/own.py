@@ -31,8 +31,10 @@ from nas.model import Network, build
 from nas.objectives import QUALITY
 from nas.programs import function_name, line_of, place_of, spec_place
 from nas.progress import Watch, ignore
+from nas.reading import to_json
 from nas.scale import scaled
 from nas.settings import changed, check_ranges
+from nas.size import Size
 from nas.study.evaluator import Data, Evaluator, EvaluatorKind
 from nas.study.evaluator import Retraining as RetrainingContract
 from nas.train import threads
@@ -55,11 +57,11 @@ Kinds = Dataset | Items | NoData
 class Slimming:
     """How networks are slimmed for another's training: the settings of a short recipe for that."""
 
-    resolution: int = 0
-    """Pixels a side; 0 for the network's own."""
+    resolution: Size = 0
+    """Pixels a side, or a size such as 24x32; 0 for the network's own."""
     width: float = 1.0
     """Times the channels."""
-    input: int = 0
+    input: Size = 0
     """Of several inputs, the largest: it has the ``resolution``, and others keep proportion."""
 
     def __post_init__(self) -> None:
@@ -86,7 +88,7 @@ class Slimming:
 
     def described(self) -> dict[str, object]:
         """What is not the default."""
-        return {name: value for name, value in vars(self).items() if value}
+        return {name: to_json(value) for name, value in vars(self).items() if value}
 
     def applied(self, architecture: Architecture, channels: int, classes: int) -> Architecture:
         """The network to train."""

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 from nas.arch import Architecture, Layer, Stage
 from nas.data import Dataset
+from nas.reading import to_json
 from nas.settings import changed, check_ranges
 from nas.shape import Op, Shape
+from nas.size import Rect, Size, area, longer, rescaled
 from nas.space import make_divisible
 from nas.train import Schedule
 
@@ -34,10 +36,13 @@ HEAD_CHANNELS = ("key_channels", "value_channels")
 class Proxy:
     """The recipe of a search-time training. What is not told here: see `nas.train.Schedule`."""
 
-    resolution: int = 16
-    """Pixels a side."""
-    input: int = 0
-    """The side of a network's input that trains at ``resolution``, others in proportion.
+    resolution: Size = 16
+    """Pixels a side. A network of rectangles trains at as many pixels, in its own proportions.
+
+    A rectangle is what all networks train at.
+    """
+    input: Size = 0
+    """The size of a network's input that trains at ``resolution``, others in proportion.
 
     0: whatever its input, a network trains at ``resolution``.
     """
@@ -85,24 +90,31 @@ class Proxy:
             self, epochs=self.epochs * factor, images=round(self.images * factor)
         )
 
-    def side(self, pixels: int) -> int:
-        """The side at which a network trains whose input has that many pixels a side."""
-        if not self.input:
-            return self.resolution
-        return max(1, round(self.resolution * pixels / self.input))
+    def size(self, input: Size) -> Size:
+        """The size at which a network of that input trains."""
+        resolution, most = self.resolution, self.input
+        if isinstance(resolution, int) and isinstance(input, int) and isinstance(most, int):
+            return max(1, round(resolution * input / most)) if most else resolution
+        if isinstance(resolution, Rect) and not most:
+            return resolution
+        # By areas, for the proportions stay those of the network.
+        return rescaled(input, math.sqrt(area(resolution) / area(most or input)))
 
-    def described(self) -> dict[str, float]:
+    def described(self) -> dict[str, float | str]:
         """The settings by name.
 
         Without ``input`` where it is 0: it is unknown to older runs, which must stay what they are.
         """
-        settings = dataclasses.asdict(self)
+        settings: dict[str, float | str] = to_json(self)
         if not self.input:
             del settings["input"]
         return settings
 
     def __str__(self) -> str:
-        return ",".join(f"{name}={value:g}" for name, value in self.described().items())
+        texts = []
+        for name, value in self.described().items():
+            texts.append(f"{name}={value}" if isinstance(value, str) else f"{name}={value:g}")
+        return ",".join(texts)
 
 
 _RANGES: Mapping[str, tuple[float, float]] = {
@@ -170,7 +182,7 @@ def slim(architecture: Architecture, proxy: Proxy, in_channels: int, classes: in
     strides = iter(
         _relaxed([getattr(layer.op, "stride", 1) for layer in architecture.layers], proxy)
     )
-    image = Shape(in_channels, proxy.side(architecture.input.size))
+    image = Shape(in_channels, proxy.size(architecture.input.size))
     shape = image
     stages = []
     for stage, layers in architecture.layers_by_stage:
@@ -201,19 +213,21 @@ def _slim_op(layer: Layer, shape: Shape, stride: int, width: float, classes: int
         settings["skip"] = "none"
     # A window of 0 is the whole map, here and there.
     if getattr(op, "window", 0):
-        share = op.window / layer.shape.size  # type: ignore[attr-defined]
-        settings["window"] = max(SMALLEST_WINDOW, round(share * shape.size))
+        # Of the longer side, as one that is as long covers the whole map.
+        share = op.window / longer(layer.shape.size)  # type: ignore[attr-defined]
+        settings["window"] = max(SMALLEST_WINDOW, round(share * longer(shape.size)))
     return op.replace(**settings)
 
 
 def _relaxed(strides: list[int], proxy: Proxy) -> list[int]:
     """Strides dropped from the end until the last map has ``proxy.final`` pixels a side.
 
-    The map of an image of ``proxy.resolution``: smaller ones keep the same strides.
+    A rectangle's map has as many pixels as that. The map is that of an image of
+    ``proxy.resolution``: smaller ones keep the same strides.
     """
     relaxed = list(strides)
     for index in reversed(range(len(strides))):
-        if proxy.resolution >= proxy.final * math.prod(relaxed):
+        if area(proxy.resolution) >= (proxy.final * math.prod(relaxed)) ** 2:
             break
         relaxed[index] = 1
     return relaxed

@@ -21,6 +21,8 @@ from nas.evaluate.images import best_device, describe_data
 from nas.evaluate.proxy import Proxy, preset
 from nas.evaluate.training import TrainingEvaluator
 from nas.objectives import SELECTION
+from nas.reading import to_json
+from nas.size import Size
 from nas.study.evaluator import Retraining as Contract
 from nas.train import score, threads
 from nas.train.loop import Training
@@ -68,7 +70,7 @@ class Retraining(TrainingEvaluator, Contract):
             teacher=_same_teacher(recipe["teacher"], dataset) if "teacher" in recipe else None,
         )
         self._test: tuple[Any, Tensor] | None = None
-        self._test_by_size: dict[int, Tensor] = {}
+        self._test_by_size: dict[Size, Tensor] = {}
 
     def open_test(self, ledger: Path) -> int:
         """Read the test set and count that in a ledger; how many images it has."""
@@ -76,12 +78,12 @@ class Retraining(TrainingEvaluator, Contract):
         self._test = images, torch.from_numpy(labels).to(self.device)
         return len(labels)
 
-    def _test_at(self, images: Any, pixels: int) -> Tensor:
-        """Images of *test* at that side, each made once."""
-        if pixels not in self._test_by_size:
-            prepared = tensors(images, self.statistics, pixels)
-            self._test_by_size[pixels] = prepared.to(self.device)
-        return self._test_by_size[pixels]
+    def _test_at(self, images: Any, size: Size) -> Tensor:
+        """Images of *test* at that size, each made once."""
+        if size not in self._test_by_size:
+            prepared = tensors(images, self.statistics, size)
+            self._test_by_size[size] = prepared.to(self.device)
+        return self._test_by_size[size]
 
     def evaluate(self, architecture: Architecture, seed: int) -> Metrics:
         """Train one network and score it once on *test*, which must be open, and on *selection*.
@@ -109,7 +111,7 @@ class FullRetraining(Contract):
         dataset: Dataset,
         recipe: Mapping[str, Any],
         factor: float,
-        resolution: int | None,
+        resolution: Size | None,
     ) -> None:
         _check_factor(factor)
         plain = Recipe(resolution=resolution)
@@ -128,7 +130,7 @@ class FullRetraining(Contract):
     def describe_training(self) -> dict[str, object]:
         """The recipe, and what else decides its bits."""
         described: dict[str, object] = {
-            **dataclasses.asdict(self.recipe),
+            **to_json(self.recipe),
             "full": True,
             "threads": self.thread_count,
             "device": self.device.type,
@@ -253,7 +255,7 @@ def retraining(dataset: Dataset, recipe: Mapping[str, Any], factor: float) -> Re
 
 
 def full_retraining(
-    dataset: Dataset, recipe: Mapping[str, Any], factor: float, resolution: int | None
+    dataset: Dataset, recipe: Mapping[str, Any], factor: float, resolution: Size | None
 ) -> FullRetraining:
     """See `nas.study.evaluator.RetrainFully`."""
     return FullRetraining(dataset, recipe, factor, resolution)

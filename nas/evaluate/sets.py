@@ -19,6 +19,7 @@ from nas.data.splits import SPLIT_SEED, deal
 from nas.errors import RunError
 from nas.evaluate.images import describe_data
 from nas.record.ledger import append_opening
+from nas.size import Size
 
 __all__ = ["NO_DATA", "Images", "NoData", "Rows", "Sets", "Source"]
 
@@ -48,7 +49,7 @@ class Rows(TorchDataset[Any]):
 
 
 class Images(TorchDataset[tuple[Tensor, int]]):
-    """Images as the network takes them, float32 (c, s, s), normalised, each with its class."""
+    """Images as the network takes them, float32 (c, h, w), normalised, each with its class."""
 
     def __init__(self, images: LazyTensors, labels: NDArray[np.int64]) -> None:
         self.images, self.labels = images, labels
@@ -93,8 +94,8 @@ class Source:
         assert self.splits is not None
         return statistics(self.splits.dataset.images[self.splits.weights])
 
-    def sets(self, pixels: int) -> Sets | None:
-        """For a network whose input has that many pixels a side; None without data."""
+    def sets(self, size: Size) -> Sets | None:
+        """For a network whose input has that size; None without data."""
         if isinstance(self.data, Items):
             parts = [Rows(self.data.source, rows) for rows in self.rows[:3]]
             return Sets(parts[0], parts[1], parts[2], self.data.classes)
@@ -102,13 +103,13 @@ class Source:
             return None
         whole, labels = self.splits.dataset.images, self.splits.dataset.labels
         every = (self.splits.weights, self.splits.search, self.splits.selection)
-        images = [self._images(whole, labels, rows, pixels) for rows in every]
+        images = [self._images(whole, labels, rows, size) for rows in every]
         return Sets(images[0], images[1], images[2], self.splits.dataset.classes)
 
     def _images(
-        self, images: Pictures, labels: NDArray[np.int64], rows: NDArray[np.int64], pixels: int
+        self, images: Pictures, labels: NDArray[np.int64], rows: NDArray[np.int64], size: Size
     ) -> Images:
-        lazy = LazyTensors(images, rows, self._statistics, pixels, torch.device("cpu"))
+        lazy = LazyTensors(images, rows, self._statistics, size, torch.device("cpu"))
         return Images(lazy, labels[rows])
 
     def open_test(self, ledger: Path) -> int:
@@ -128,7 +129,7 @@ class Source:
         self._test = source, rows
         return len(rows)
 
-    def test(self, pixels: int) -> "TorchDataset[Any]":
+    def test(self, size: Size) -> "TorchDataset[Any]":
         """*test*, which must be open."""
         if self._test is None:
             raise RunError(
@@ -137,7 +138,7 @@ class Source:
         source, labels = self._test
         if self.splits is None:
             return Rows(source, labels)
-        return self._images(source, labels, np.arange(len(labels)), pixels)
+        return self._images(source, labels, np.arange(len(labels)), size)
 
     def describe(self) -> dict[str, object]:
         """As a run keeps it."""

@@ -19,6 +19,7 @@ from nas.evaluate.images import ImageEvaluator, best_device, open_data, search_m
 from nas.evaluate.proxy import Proxy, chosen, preset
 from nas.evaluate.training import short_training
 from nas.progress import Watch, ignore
+from nas.reading import to_json
 from nas.record.identity import space_digest
 from nas.space import SearchSpace
 from nas.study.evaluator import EvaluatorKind
@@ -104,7 +105,7 @@ class SupernetSession(ImageEvaluator):
         """The short training of one network, and how the supernet's differs from it."""
         return {
             **super().describe_training(),
-            **dataclasses.asdict(self.base),
+            **to_json(self.base),
             "evaluator": f"{self.sharing},{self.proxy}",
         }
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from nas.arch import Architecture
 from nas.evaluate.proxy import PRESETS, Proxy, slim
 from nas.shape import Op, Shape
+from nas.size import longer
 from nas.space import SearchSpace, SizedSpace
 from nas.statistics import rng
 from nas.trial import Genes
@@ -61,7 +62,7 @@ def trained_function(slimmed: Architecture) -> tuple[tuple[Op, Shape], ...]:
     """The slimmed network's layers, with settings of equal effect at their shapes made equal.
 
     A kernel of k reaches k // 2 pixels, and a map of s has s - 1 of them beside the first: what is
-    larger than 2 s - 1 has weights that meet padding alone.
+    larger than 2 s - 1 has weights that meet padding alone, s being a rectangle's longer side.
     """
     layers = []
     for layer in slimmed.layers:
@@ -69,7 +70,7 @@ def trained_function(slimmed: Architecture) -> tuple[tuple[Op, Shape], ...]:
         for name in KERNELS:
             kernel = getattr(op, name, 0)
             if kernel:
-                op = op.replace(**{name: min(kernel, 2 * layer.shape.size - 1)})
+                op = op.replace(**{name: min(kernel, 2 * longer(layer.shape.size) - 1)})
         layers.append((op.at(layer.shape), layer.shape))
     return tuple(layers)
 

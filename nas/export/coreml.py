@@ -41,7 +41,7 @@ def write_coreml(network: nn.Module, shape: Shape, path: Path, outputs: Sequence
         import coremltools
 
         _register_shuffle()
-        image = torch.zeros(1, shape.channels, shape.size, shape.size)
+        image = torch.zeros(1, shape.channels, *shape.sides)
         module = TupleOutputs(network.eval())
         traced = torch.jit.trace(module, image)  # type: ignore[no-untyped-call]
         try:

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from nas.errors import ArchitectureError, UsageError
 from nas.export.onnx import require_onnx
 from nas.files import one_line
+from nas.shape import Shape
+from nas.size import size_of
 
 __all__ = ["CalibrationReader", "OnnxNetwork", "quantise_static", "write_int8"]
 
@@ -39,8 +41,8 @@ class CalibrationReader(Protocol):
 class OnnxNetwork(nn.Module):
     """An ONNX file with one input and one output as a module.
 
-    It runs in onnxruntime on one thread, without gradients. ``shape``: what it takes, (channels,
-    size), and ``classes`` what it gives. Raises `ArchitectureError` for other files.
+    It runs in onnxruntime on one thread, without gradients. ``shape``: of the images
+    that it takes, and ``classes`` what it gives. Raises `ArchitectureError` for other files.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,18 +63,18 @@ class OnnxNetwork(nn.Module):
         image = self.session.get_inputs()[0]
         logits = self.session.get_outputs()[0]
         # A number that is free in the file is a word here: only the batch may be.
-        fixed = (*image.shape[1:3], *logits.shape[1:])
+        fixed = (*image.shape[1:], *logits.shape[1:])
         if len(image.shape) != 4 or not all(isinstance(size, int) for size in fixed):
             raise ArchitectureError(
-                f"{path} must take images (any, channels, size, size), not {image.shape}"
+                f"{path} must take images (any, channels, height, width), not {image.shape}"
             )
         self.input_name = image.name
         self.output_name = logits.name
-        self.shape = image.shape[1], image.shape[2]
+        self.shape = Shape(image.shape[1], size_of(*image.shape[2:]))
         self.classes = logits.shape[1]
 
     def forward(self, images: Tensor) -> Tensor:
-        """images: (n, channels, size, size). Logits: (n, classes)."""
+        """images: (n, channels, height, width). Logits: (n, classes)."""
         feed = {self.input_name: images.contiguous().numpy()}
         return torch.from_numpy(self.session.run([self.output_name], feed)[0])
 

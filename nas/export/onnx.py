@@ -93,7 +93,7 @@ def onnx_model(
         try:
             torch.onnx.export(
                 network.eval(),
-                (torch.zeros(2, shape.channels, shape.size, shape.size),),
+                (torch.zeros(2, shape.channels, *shape.sides),),
                 file,  # type: ignore[arg-type]
                 dynamo=False,
                 opset_version=OPSET,

@@ -19,6 +19,7 @@ from nas.files import one_line
 from nas.metadata import Metadata, read_metadata
 from nas.model import build
 from nas.model.weights import load_weights, read, read_weights
+from nas.size import sides
 
 __all__ = ["Predictor", "image_tensor", "metadata_of_onnx", "predictor"]
 
@@ -31,7 +32,7 @@ class Predictor:
 
     classes: tuple[str, ...]
     tensor: Callable[[Path], Tensor]
-    """An image file as the network takes it, (1, c, s, s)."""
+    """An image file as the network takes it, (1, c, h, w)."""
     network: nn.Module
 
     def probabilities(self, image: Path) -> dict[str, float]:
@@ -65,12 +66,12 @@ def predictor(path: Path) -> Predictor:
 
 
 def image_tensor(path: Path, metadata: Metadata) -> Tensor:
-    """(1, c, s, s), as an exported Python file's `preprocess` makes it. Raises `DataError`."""
+    """(1, c, h, w), as an exported Python file's `preprocess` makes it. Raises `DataError`."""
     how = metadata.preprocessing
     assert how is not None
     with reading(path) as file:
-        image = prepared(file, how.colour, how.size, how.resize, how.low, how.high)
-    pixels = as_tensor(image) if how.resize else resized(as_tensor(image), how.size)
+        image = prepared(file, how.colour, sides(how.size), sides(how.resize), how.low, how.high)
+    pixels = as_tensor(image) if how.resize else resized(as_tensor(image), sides(how.size))
     mean = torch.tensor(metadata.mean).view(1, -1, 1, 1)
     std = torch.tensor(metadata.std).view(1, -1, 1, 1)
     return (pixels - mean) / std

@@ -16,6 +16,7 @@ from nas.model import Recipe, initialise, recipe
 from nas.model.features import Features
 from nas.model.segmenter import Segmenter, body, segmenter
 from nas.ops.conv import Classifier
+from nas.size import sides
 
 __all__ = ["features_source", "masks_source", "python_source"]
 
@@ -69,12 +70,12 @@ def python_source(architecture: Architecture, metadata: Metadata = UNKNOWN) -> s
     if isinstance(architecture.layers[-1].op, Classifier):
         gives = f"logits (n, {out.channels})"
     else:
-        gives = f"maps (n, {out.channels}, {out.size}, {out.size})"
+        gives = f"maps (n, {out.channels}, {out.height}, {out.width})"
     about = [
         f"A network of {len(architecture.layers)} layers, {_costs(architecture)}.",
         "",
         _origin(architecture),
-        f"`network` takes images (n, {image.channels}, {image.size}, {image.size}) "
+        f"`network` takes images (n, {image.channels}, {image.height}, {image.width}) "
         f"and gives {gives}.",
     ]
     function = _Function(
@@ -114,7 +115,7 @@ def masks_source(network: Architecture, pixels: int, metadata: Metadata = UNKNOW
     near, far = (tap.channels for tap in layers.taps)
     params = sum(value.numel() for value in segmenter(network, pixels).parameters())
     any_size = takes_any_size(architecture)
-    sides = "height, width" if any_size else f"{image.size}, {image.size}"
+    sides = "height, width" if any_size else f"{image.height}, {image.width}"
     about = [
         f"A segmentation network, a class per pixel: {len(architecture.layers)} layers and a head, "
         f"{params:,} parameters.",
@@ -207,14 +208,14 @@ def _preparing(metadata: Metadata) -> list[Callable[..., object]]:
 
 
 PREPROCESS = '''def preprocess(path: str) -> Tensor:
-    """An image file as the network takes it, (1, {channels}, {size}, {size}). Needs Pillow.
+    """An image file as the network takes it, (1, {channels}, {height}, {width}). Needs Pillow.
 
     It is {how}, then normalised.
     """
     from PIL import Image
 
     with Image.open(path) as file:
-        image = prepared(file, {colour}, {size}, {resize}, {low}, {high})
+        image = prepared(file, {colour}, {size}, {before}, {low}, {high})
     pixels = {pixels}
     mean, std = torch.tensor(MEAN).view(1, -1, 1, 1), torch.tensor(STD).view(1, -1, 1, 1)
     return (pixels - mean) / std
@@ -230,13 +231,15 @@ def _preprocess(metadata: Metadata) -> str:
         return ""
     pixels = "as_tensor(image)"
     if not how.resize:
-        pixels = f"resized({pixels}, {how.size})"
+        pixels = f"resized({pixels}, {sides(how.size)})"
     return PREPROCESS.format(
         channels=len(how.colour),
-        size=how.size,
+        size=sides(how.size),
+        height=sides(how.size)[0],
+        width=sides(how.size)[1],
         how=how,
         colour=_literal(how.colour),
-        resize=how.resize,
+        before=sides(how.resize),
         low=_literal(how.low),
         high=_literal(how.high),
         pixels=pixels,
@@ -288,7 +291,12 @@ def _call(layer: Recipe, indent: str) -> list[str]:
 
 
 def _literal(value: object) -> str:
-    """A number or a word as Python reads it back; a word in double quotes if it holds none."""
+    """A number or a word as Python reads it back; a word in double quotes if it holds none.
+
+    So are the height and the width of a map, a tuple of numbers.
+    """
+    if isinstance(value, tuple) and all(isinstance(number, int) for number in value):
+        return repr(value)
     if not isinstance(value, str | int | float | None):
         raise ArchitectureError(
             f"a torch module to export takes numbers and words, not {type(value).__name__}"

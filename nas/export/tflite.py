@@ -95,7 +95,7 @@ def _by_shape(outputs: Sequence[Tensor]) -> list[Tensor]:
 
 def _image(shape: Shape) -> Tensor:
     draw = torch.Generator().manual_seed(0)
-    return torch.randn(1, shape.channels, shape.size, shape.size, generator=draw)
+    return torch.randn(1, shape.channels, *shape.sides, generator=draw)
 
 
 @contextmanager

@@ -91,7 +91,7 @@ def macs_of(network: nn.Module, shape: Shape) -> int:
     The network is left in evaluation mode.
     """
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network.eval()(torch.zeros(1, shape.channels, shape.size, shape.size))
+        network.eval()(torch.zeros(1, shape.channels, *shape.sides))
     return int(counter.get_total_flops()) // 2
 
 
@@ -123,11 +123,11 @@ def _request(job: Job, folder: Path, number: int) -> Request:
 def _images(job: Job, *, seed: int) -> list[Tensor]:
     """A random batch for each size of input that must work."""
     draw = torch.Generator().manual_seed(seed)
-    channels, size = job.shape.channels, job.shape.size
-    sizes = [(size, size)]
+    height, width = job.shape.sides
+    sizes = [(height, width)]
     if job.any_size:
-        sizes.append((size + OBLONG[0], size + OBLONG[1]))
-    return [torch.randn(IMAGES, channels, *sides, generator=draw) for sides in sizes]
+        sizes.append((height + OBLONG[0], width + OBLONG[1]))
+    return [torch.randn(IMAGES, job.shape.channels, *sides, generator=draw) for sides in sizes]
 
 
 def _check_finite(batches: list[list[Tensor]]) -> None:

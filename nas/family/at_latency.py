@@ -10,6 +10,7 @@ from nas.family.member import pixels_at
 from nas.latency.estimate import Estimate
 from nas.latency.table import Table
 from nas.scale import LARGEST_FACTOR
+from nas.size import Size, sides, size_of
 from nas.units import amount
 
 __all__ = ["AtLatency", "at_latency"]
@@ -43,12 +44,12 @@ def at_latency(
     latency_ms: float,
     table: Table,
     *,
-    resolution: int | None = None,
+    resolution: Size | None = None,
     with_resolution: bool = False,
 ) -> AtLatency:
     """The network at the widest width, in thousandths, that keeps the latency.
 
-    The next wider one does not. ``resolution``: pixels a side, its own by default.
+    The next wider one does not. ``resolution``: the input's size, its own by default.
     ``with_resolution``: these grow or shrink with the width, by EfficientNet's coefficients 1.1 and
     1.15, to multiples of 4. Raises `UsageError` if even
     the narrowest network takes longer, or if the widest takes less; `TableError` if the table
@@ -74,10 +75,15 @@ def at_latency(
     return _shortest(scaled, low)
 
 
-def _pixels(pixels: int, width: float) -> int:
+def _pixels(pixels: Size, width: float) -> Size:
     """The input that goes with a width."""
     phi = math.log(width) / math.log(WIDTH_STEP)
-    return max(SMALLEST_PIXELS, pixels_at(pixels, RESOLUTION_STEP**phi, 4))
+    size = pixels_at(pixels, RESOLUTION_STEP**phi, 4)
+    if isinstance(size, int):
+        return max(SMALLEST_PIXELS, size)
+    # No side of a rectangle is made smaller than a square's, but one that was so from the start.
+    least_height, least_width = (min(SMALLEST_PIXELS, side) for side in sides(pixels))
+    return size_of(max(least_height, size.height), max(least_width, size.width))
 
 
 def _around(scaled: Callable[[int], AtLatency], latency_ms: float, device: str) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from nas.arch import Architecture
 from nas.errors import ArchitectureError
 from nas.scale import Rounded, Rounding, scale
+from nas.size import Rect, Size, each_side, longer, rescaled, sides
 
 __all__ = ["PIXELS", "Member", "check_base", "check_distinct", "pixels_at", "scaled_member"]
 
@@ -54,19 +55,12 @@ def scaled_member(
     note: str = "",
 ) -> Member:
     """The base by three factors; its input is a multiple of ``pixels`` and at most ``largest``."""
-    side = pixels_at(base.input.size, resolution, pixels)
-    roundings: list[Rounded] = []
-    exact = round(base.input.size * resolution, 9)  # 224 * 1.15 is not to differ in its last bit
-    if side != exact:
-        roundings.append(Rounded(stage="input", what="pixels", exact=exact, used=side))
-    if largest is not None and side > largest:
-        roundings.append(Rounded(stage="input", what="pixels (capped)", exact=side, used=largest))
-        side = largest
+    size, roundings = _input(base.input.size, resolution, pixels, largest)
     scaled = scale(
         base,
         width=width,
         depth=depth,
-        resolution=side,
+        resolution=size,
         head="scale" if scale_head else "fixed",
         stem="scale" if stem else "fixed",
         late=late,
@@ -83,16 +77,45 @@ def scaled_member(
     )
 
 
-def pixels_at(side: int, factor: float, pixels: int) -> int:
-    """The multiple of ``pixels`` nearest to ``side * factor``, at least one.
+def pixels_at(size: Size, factor: float, pixels: int) -> Size:
+    """The multiple of ``pixels`` nearest to ``size * factor``, at least one; each side by itself.
 
-    At factor 1 it is ``side`` itself, multiple or not.
+    At factor 1 it is ``size`` itself, multiple or not. So is a rectangle's side that is shorter
+    than ``pixels``, such as the one row of a signal.
     """
     if factor == 1:
-        return side
-    # Not `round`, which takes halves to even numbers: neighbours would go different ways.
-    nearest = math.floor(side * factor / pixels + 0.5) * pixels
-    return max(pixels, nearest)
+        return size
+    thin = isinstance(size, Rect)
+
+    def side_at(side: int) -> int:
+        if thin and side < pixels:
+            return side
+        # Not `round`, which takes halves to even numbers: neighbours would go different ways.
+        nearest = math.floor(side * factor / pixels + 0.5) * pixels
+        return max(pixels, nearest)
+
+    return each_side(size, side_at)
+
+
+def _input(
+    base: Size, factor: float, pixels: int, largest: int | None
+) -> tuple[Size, list[Rounded]]:
+    """A member's input size, and what was rounded; ``largest``: most pixels a side."""
+    size = pixels_at(base, factor, pixels)
+    # One figure of a square, two of a rectangle.
+    names = ("height", "width") if isinstance(base, Rect) else ("pixels",)
+    roundings: list[Rounded] = []
+    for name, own, used in zip(names, sides(base), sides(size), strict=False):
+        exact = round(own * factor, 9)  # 224 * 1.15 is not to differ in its last bit
+        if used != exact:
+            roundings.append(Rounded(stage="input", what=name, exact=exact, used=used))
+    if largest is None or longer(size) <= largest:
+        return size, roundings
+    capped = rescaled(size, largest / longer(size))
+    for name, exact, used in zip(names, sides(size), sides(capped), strict=False):
+        what = f"{name} (capped)"
+        roundings.append(Rounded(stage="input", what=what, exact=exact, used=used))
+    return capped, roundings
 
 
 def check_base(base: Architecture, divisor: int) -> None:

@@ -26,10 +26,12 @@ squeeze-and-excitation) is priced by ``moved``. How the form was chosen:
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from nas.errors import TableError
 from nas.shape import Kernel
+from nas.size import area
 
 __all__ = ["AMOUNTS", "KIND_AMOUNTS", "DeviceModel", "work"]
 
@@ -86,7 +88,7 @@ def _unfolded(kernel: Kernel) -> int:
     # A 1x1 convolution is a matrix product as it stands.
     if kernel.kind != "conv" or kernel.kernel == 1:
         return 0
-    return kernel.in_channels * (kernel.kernel * kernel.out_size) ** 2
+    return kernel.in_channels * area(kernel.kernel) * area(kernel.out_size)
 
 
 def _splits(kernel: Kernel) -> bool:
@@ -104,7 +106,7 @@ def _kind_amounts(kernel: Kernel) -> dict[str, float]:
         amounts[_dense_macs(kernel)] = kernel.macs / MILLION
     # A pool's window may be the whole map: its outputs alone say little of its work.
     if kernel.kind == "pool":
-        amounts["window"] = kernel.kernel**2 * kernel.out_elements / MILLION
+        amounts["window"] = area(kernel.kernel) * kernel.out_elements / MILLION
     # A ReLU is one comparison; the others take an exponential, or several products.
     if kernel.kind == "softmax" or kernel.act not in ("", "relu", "relu6"):
         amounts["curved"] = kernel.out_elements / MILLION
@@ -157,10 +159,16 @@ class DeviceModel:
             if not 0 <= sd < 1:
                 raise TableError(f"{name} of a device model must be a fraction below 1, not {sd}")
 
+    @cached_property
+    def _prices_kinds(self) -> bool:
+        return not self.prices.keys() <= set(AMOUNTS)
+
     def latency_ms(self, kernel: Kernel) -> float:
         """Predicted milliseconds of one kernel."""
         if kernel not in self._known:
-            amounts = _amounts(kernel) | _kind_amounts(kernel)
+            amounts = _amounts(kernel)
+            if self._prices_kinds:
+                amounts |= _kind_amounts(kernel)
             self._known[kernel] = sum(
                 price * amounts.get(name, 0.0) for name, price in self.prices.items()
             )

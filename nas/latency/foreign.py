@@ -19,6 +19,7 @@ from nas.ops import blocks
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import MBConv
 from nas.shape import Kernel, Shape
+from nas.size import size_of
 
 __all__ = ["Named", "is_mobilenet_v3", "named_by", "recorded_kernel"]
 
@@ -66,10 +67,8 @@ def _named_by(key: str, *, v3: bool) -> Named | None:
     return None if bench is None else _hw_nas_bench(bench)
 
 
-def _squared(height: int, width: int, channels: int) -> Shape:
-    if height != width:
-        raise ValueError(f"feature maps are square here, not {height}x{width}")
-    return Shape(channels, height)
+def _shape(height: int, width: int, channels: int) -> Shape:
+    return Shape(channels, size_of(height, width))
 
 
 # -- once-for-all and ProxylessNAS ----------------------------------------------------------------
@@ -82,7 +81,7 @@ def is_mobilenet_v3(key: str) -> bool:
 
 def _once_for_all(match: re.Match[str], *, v3: bool) -> Named | None:
     height, width, inside = (int(number) for number in match["input"].split("x"))
-    shape = _squared(height, width, inside)
+    shape = _shape(height, width, inside)
     channels = int(match["output"].rpartition("x")[2])
     act = "hswish" if v3 else "relu"
     # The names are those of TensorFlow's MobileNets, from which the tables were timed: `Conv` is
@@ -151,7 +150,7 @@ def _mobilenet_v3_block(shape: Shape, channels: int, settings: Mapping[str, int]
 
 
 def _hw_nas_bench(match: re.Match[str]) -> Layer | None:
-    shape = _squared(int(match["height"]), int(match["width"]), int(match["inside"]))
+    shape = _shape(int(match["height"]), int(match["width"]), int(match["inside"]))
     channels = int(match["outside"])
     settings = _numbers(r"_([a-z]+)(\d+)", match["rest"])
     match match["kind"]:
@@ -216,7 +215,7 @@ def _recorded_conv(record: Mapping[str, Any], act: str) -> Kernel:
     # Arguments are protocol buffers printed as text: `name: "stride"`, and `i: 2` on the next line.
     text = " ".join(map(str, record.get("op_args", ())))
     settings = _numbers(r'name: "(\w+)"\s+i: (\d+)', text)
-    shape = _squared(height, width, channels)
+    shape = _shape(height, width, channels)
     stride = settings.get("stride", 1)
     groups = settings.get("group", 1)
     is_depthwise = groups == channels > 1

@@ -299,7 +299,10 @@ def _csv_key(cells: Mapping[str, str]) -> str:
     if "key" in cells:
         return cells["key"]
     op, channels, size = cells["op"], cells["in_channels"], cells["in_size"]
-    return f"{op}@{channels}x{size}x{size}" if channels else op
+    if not channels:
+        return op
+    # One number is a square's; a rectangle is written with both of its sides.
+    return f"{op}@{channels}x{size}" if "x" in size else f"{op}@{channels}x{size}x{size}"
 
 
 def _records(path: Path, text: str, unit: str | None) -> Iterator[_Entry]:

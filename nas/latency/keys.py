@@ -7,16 +7,19 @@ from dataclasses import replace
 from nas.arch import Layer
 from nas.ops import op_from_signature, registry
 from nas.shape import Kernel, Op, Shape
+from nas.size import parse_size, size_of
 
 __all__ = ["as_run", "kernel_from_key", "kernel_key", "layer_from_key", "layer_key"]
 
 # With the comma of either side, so that what is left is a list of settings again.
 _RELU6 = re.compile(r"act=relu6,|,act=relu6|act=relu6")
+# A square's side, or height x width.
+_SIZE = r"\d+(?:x\d+)?"
 _KERNEL = re.compile(
     r"(?P<kind>[a-z]+):"
     r"(?P<in_channels>\d+)>(?P<out_channels>\d+),"
-    r"(?P<in_size>\d+)>(?P<out_size>\d+),"
-    r"k(?P<kernel>\d+),s(?P<stride>\d+),g(?P<groups>\d+),"
+    rf"(?P<in_size>{_SIZE})>(?P<out_size>{_SIZE}),"
+    rf"k(?P<kernel>{_SIZE}),s(?P<stride>{_SIZE}),g(?P<groups>\d+),"
     r"(?P<act>[a-z0-9]*)"
     r"(?:,r(?P<rows>\d+))?"
 )
@@ -37,12 +40,12 @@ def layer_from_key(key: str) -> Layer | None:
     # Ops of a package that is not installed here are no error: their rows wait for it.
     if not where or signature.partition("(")[0] not in registry():
         return None
-    channels, size, _ = where.split("x")
-    return Layer(op_from_signature(signature), Shape(int(channels), int(size)))
+    channels, height, width = map(int, where.split("x"))
+    return Layer(op_from_signature(signature), Shape(channels, size_of(height, width)))
 
 
 def kernel_key(kernel: Kernel) -> str:
-    """The key of a kernel: ``conv:3>16,32>16,k3,s2,g1,relu``."""
+    """The key of a kernel: ``conv:3>16,32>16,k3,s2,g1,relu``, or ``conv:3>16,24x32>12x16,...``."""
     rows = f",r{kernel.rows}" if kernel.rows > 1 else ""
     return (
         f"{kernel.kind}:{kernel.in_channels}>{kernel.out_channels},"
@@ -59,21 +62,16 @@ def kernel_from_key(key: str) -> Kernel | None:
     match = _KERNEL.fullmatch(key)
     if match is None:
         return None
-    numbers = {
-        name: int(text)
-        for name, text in match.groupdict(default="1").items()
-        if name not in ("kind", "act")
-    }
     return Kernel(
         kind=match["kind"],
-        in_channels=numbers["in_channels"],
-        out_channels=numbers["out_channels"],
-        in_size=numbers["in_size"],
-        out_size=numbers["out_size"],
-        kernel=numbers["kernel"],
-        stride=numbers["stride"],
-        groups=numbers["groups"],
-        rows=numbers["rows"],
+        in_channels=int(match["in_channels"]),
+        out_channels=int(match["out_channels"]),
+        in_size=parse_size(match["in_size"]),
+        out_size=parse_size(match["out_size"]),
+        kernel=parse_size(match["kernel"]),
+        stride=parse_size(match["stride"]),
+        groups=int(match["groups"]),
+        rows=int(match["rows"] or 1),
         act=match["act"],
     )
 

@@ -12,6 +12,7 @@ from nas.errors import NasError, TableError
 from nas.latency.keys import layer_from_key
 from nas.shape import Shape
 from nas.sheets import Sheet, SheetRow, read_sheet
+from nas.size import parse_size, size_of
 
 __all__ = [
     "EXTRA",
@@ -126,7 +127,7 @@ def _parse_row(where: str, sheet: Sheet, cells: SheetRow) -> tuple[str, Row]:
 def _key(where: str, cells: SheetRow) -> str:
     op, channels, size = cells["op"], cells["in_channels"], cells["in_size"]
     if channels:
-        return f"{op}@{Shape(int(channels), int(size))}"
+        return f"{op}@{Shape(int(channels), parse_size(size))}"
     if "(" in op:
         raise TableError(
             f"{where}: the row of an op needs in_channels and in_size; only a kernel's row has none"
@@ -214,9 +215,15 @@ def rows_text(rows: Mapping[str, Row]) -> str:
     return text.getvalue()
 
 
+def _channels_and_size(shape: str) -> tuple[str, str]:
+    """Of a shape such as ``3x32x32``: ``3`` and ``32``, or ``24x32`` where the sides differ."""
+    channels, height, width = shape.split("x")
+    return channels, str(size_of(int(height), int(width)))
+
+
 def _cells(key: str, row: Row, extra: Sequence[str]) -> list[object]:
     op, _, shape = key.partition("@")
-    channels, size = shape.split("x")[:2] if shape else ("", "")
+    channels, size = _channels_and_size(shape) if shape else ("", "")
     cells = [op, channels, size, f"{row.latency_ms:.9g}", f"{row.sd_ms:.6g}", row.count, row.source]
     for name in extra:
         cells.append(f"{row.extra[name]:.9g}" if name in row.extra else "")

@@ -30,6 +30,7 @@ from nas.measure.timing import Subject, Timing, disturbed_share, measure, remark
 from nas.measure.training import TrainingStep, layer_document
 from nas.progress import Pace, Watch, ignore
 from nas.shape import Kernel, make_divisible
+from nas.size import each_side, strided
 from nas.space import SearchSpace
 
 __all__ = [
@@ -167,20 +168,22 @@ def _scaled(kernel: Kernel, width: float, size: float) -> Kernel:
         outside = wide(kernel.out_channels)
     # A depthwise kernel stays one: as many groups as channels.
     depthwise = kernel.groups == kernel.in_channels > 1
-    larger = kernel.in_size if kernel.in_size == 1 else math.ceil(kernel.in_size * size)
+    larger = each_side(kernel.in_size, lambda side: side if side == 1 else math.ceil(side * size))
     scaled = replace(
         kernel,
         in_channels=inside,
         out_channels=outside,
         groups=inside if depthwise else kernel.groups,
         in_size=larger,
-        out_size=-(-larger // kernel.stride),
+        out_size=larger,
     )
     # A pool, or a convolution, over the whole map stays one on the larger map.
-    whole_map = kernel.out_size == 1 and kernel.kernel == kernel.in_size
-    if whole_map:
-        scaled = replace(scaled, out_size=1, kernel=larger, stride=larger)
-    return scaled
+    if kernel.out_size == 1 and kernel.kernel == kernel.in_size:
+        return replace(scaled, out_size=1, kernel=larger, stride=larger)
+    assert isinstance(kernel.stride, int), (
+        "only what covers the whole map has a stride of two sides"
+    )
+    return replace(scaled, out_size=strided(larger, kernel.stride))
 
 
 def subject(key: str, *, batch: int = 1) -> Subject:

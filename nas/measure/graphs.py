@@ -17,6 +17,7 @@ from nas.errors import ArchitectureError
 from nas.export.onnx import OPSET, onnx_model
 from nas.model import build
 from nas.shape import Kernel
+from nas.size import area, sides
 
 if TYPE_CHECKING:
     from onnx import NodeProto, TensorProto, ValueInfoProto
@@ -132,22 +133,26 @@ def _activation(graph: _Graph, value: str, act: str) -> str:
 
 
 def _map(graph: _Graph, k: Kernel, name: str = "image") -> str:
-    return graph.input(name, k.rows, k.in_channels, k.in_size, k.in_size)
+    return graph.input(name, k.rows, k.in_channels, *sides(k.in_size))
 
 
 def _tokens(graph: _Graph, k: Kernel) -> str:
-    return graph.input("image", 1, k.in_size**2, k.in_channels)
+    return graph.input("image", 1, area(k.in_size), k.in_channels)
+
+
+def _pads(k: Kernel) -> list[int]:
+    """Above, left, below, right. An even kernel is as large as its stride, and cuts squares."""
+    return [side // 2 if side % 2 else 0 for side in sides(k.kernel)] * 2
 
 
 def _conv(graph: _Graph, k: Kernel) -> str:
-    weights = graph.weights(k.out_channels, k.in_channels // k.groups, k.kernel, k.kernel)
+    weights = graph.weights(k.out_channels, k.in_channels // k.groups, *sides(k.kernel))
     return graph.node(
         "Conv",
         [_map(graph, k), weights, graph.weights(k.out_channels)],
-        kernel_shape=[k.kernel] * 2,
-        strides=[k.stride] * 2,
-        # An even kernel is as large as its stride, and cuts the map into squares.
-        pads=[k.kernel // 2 if k.kernel % 2 else 0] * 4,
+        kernel_shape=sides(k.kernel),
+        strides=sides(k.stride),
+        pads=_pads(k),
         dilations=[1, 1],
         group=k.groups,
     )
@@ -155,7 +160,7 @@ def _conv(graph: _Graph, k: Kernel) -> str:
 
 def _linear(graph: _Graph, k: Kernel) -> str:
     """A Gemm, of one vector or of all positions as rows."""
-    positions = k.rows * k.in_size**2
+    positions = k.rows * area(k.in_size)
     # As exported: a head multiplies one vector by transposed weights, tokens go in as rows.
     if positions == 1:
         vector = graph.input("image", 1, k.in_channels)
@@ -173,21 +178,21 @@ def _linear(graph: _Graph, k: Kernel) -> str:
 def _matmul(graph: _Graph, k: Kernel) -> str:
     width = k.in_channels // k.groups
     columns = k.out_channels // k.groups
-    first = graph.input("image", k.rows, k.groups, k.out_size**2, width)
+    first = graph.input("image", k.rows, k.groups, area(k.out_size), width)
     other = graph.input("other", k.rows, k.groups, width, columns)
     return graph.node("MatMul", [first, other])
 
 
 def _gram(graph: _Graph, k: Kernel) -> str:
     width = k.in_channels // k.groups
-    first = graph.input("image", 1, k.groups, width, k.in_size**2)
-    other = graph.input("other", 1, k.groups, k.in_size**2, width)
+    first = graph.input("image", 1, k.groups, width, area(k.in_size))
+    other = graph.input("other", 1, k.groups, area(k.in_size), width)
     return graph.node("MatMul", [first, other])
 
 
 def _softmax(graph: _Graph, k: Kernel) -> str:
     keys = k.in_channels // k.groups
-    scores = graph.input("image", k.rows, k.groups, k.in_size**2, keys)
+    scores = graph.input("image", k.rows, k.groups, area(k.in_size), keys)
     return graph.node("Softmax", [scores], axis=-1)
 
 
@@ -202,9 +207,9 @@ def _pool(graph: _Graph, k: Kernel) -> str:
     return graph.node(
         "MaxPool",
         [_map(graph, k)],
-        kernel_shape=[k.kernel] * 2,
-        strides=[k.stride] * 2,
-        pads=[k.kernel // 2 if k.kernel % 2 else 0] * 4,
+        kernel_shape=sides(k.kernel),
+        strides=sides(k.stride),
+        pads=_pads(k),
         dilations=[1, 1],
         ceil_mode=0,
     )
@@ -213,8 +218,8 @@ def _pool(graph: _Graph, k: Kernel) -> str:
 def _bias(graph: _Graph, k: Kernel) -> str:
     """The trained values as they are added, one per head, query and key."""
     keys = k.in_channels // k.groups
-    scores = graph.input("image", k.rows, k.groups, k.in_size**2, keys)
-    return graph.node("Add", [scores, graph.weights(k.groups, k.in_size**2, keys)])
+    scores = graph.input("image", k.rows, k.groups, area(k.in_size), keys)
+    return graph.node("Add", [scores, graph.weights(k.groups, area(k.in_size), keys)])
 
 
 def _resize(graph: _Graph, k: Kernel) -> str:
@@ -228,9 +233,9 @@ def _resize(graph: _Graph, k: Kernel) -> str:
         mode="linear",
         nearest_mode="floor",
     )
-    for axis in (2, 3):
-        if k.out_size % 2:
-            bounds = (graph.sizes(0), graph.sizes(k.out_size), graph.sizes(axis), graph.sizes(1))
+    for axis, side in zip((2, 3), sides(k.out_size), strict=True):
+        if side % 2:
+            bounds = (graph.sizes(0), graph.sizes(side), graph.sizes(axis), graph.sizes(1))
             large = graph.node("Slice", [large, *bounds])
     return large
 
@@ -257,8 +262,8 @@ def _scale(graph: _Graph, k: Kernel) -> str:
 
 
 def _shuffle(graph: _Graph, k: Kernel) -> str:
-    parts = (graph.batch, k.groups, k.in_channels // k.groups, k.in_size**2)
-    whole = (graph.batch, k.in_channels, k.in_size, k.in_size)
+    parts = (graph.batch, k.groups, k.in_channels // k.groups, area(k.in_size))
+    whole = (graph.batch, k.in_channels, *sides(k.in_size))
     split = graph.node("Reshape", [_map(graph, k), graph.sizes(*parts)])
     turned = graph.node("Transpose", [split], perm=[0, 2, 1, 3])
     return graph.node("Reshape", [turned, graph.sizes(*whole)])
@@ -276,8 +281,8 @@ def _concat(graph: _Graph, k: Kernel) -> str:
     first = k.in_channels // 2
     rest = k.in_channels - first
     maps = [
-        graph.input("image", 1, first, k.in_size, k.in_size),
-        graph.input("other", 1, rest, k.in_size, k.in_size),
+        graph.input("image", 1, first, *sides(k.in_size)),
+        graph.input("other", 1, rest, *sides(k.in_size)),
     ]
     return graph.node("Concat", maps, axis=1)
 

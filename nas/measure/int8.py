@@ -18,7 +18,7 @@ from nas.measure.runners import OnnxRuntime
 from nas.measure.timing import Subject, Timing, measure
 from nas.metadata import Metadata
 from nas.record import ledger
-from nas.shape import Shape
+from nas.size import Size
 from nas.train import score
 
 __all__ = ["CALIBRATION_IMAGES", "Quantised", "quantise"]
@@ -94,7 +94,7 @@ def quantise(
         dataset = replace(dataset, value_range=(how.low, how.high))
     splits = split(dataset)
     dataset = splits.dataset
-    source = _Source(splits, before.shape[1], metadata)
+    source = _Source(splits, before.shape.size, metadata)
     calibration = source.of(dataset.images, splits.weights[:images])
     write_int8(model, calibration[torch.arange(len(calibration))], target)
     after = OnnxNetwork(target)
@@ -128,7 +128,7 @@ def quantise(
 class _Source:
     """Images of a data set as the network takes them: by what its file says, else by the data."""
 
-    def __init__(self, splits: Splits, size: int, metadata: Metadata) -> None:
+    def __init__(self, splits: Splits, size: Size, metadata: Metadata) -> None:
         self.how = metadata.preprocessing
         self.size = size
         if metadata.mean:
@@ -157,9 +157,9 @@ class _Source:
 
 
 def _check_fits(net: OnnxNetwork, dataset: Dataset, path: Path) -> None:
-    if net.shape[0] != dataset.in_channels:
+    if net.shape.channels != dataset.in_channels:
         raise DataError(
-            f"{path} takes images of {net.shape[0]} channels, "
+            f"{path} takes images of {net.shape.channels} channels, "
             f"data set '{dataset.name}' has {dataset.in_channels}: "
             "calibrate with the data it was trained on"
         )
@@ -173,7 +173,7 @@ def _check_fits(net: OnnxNetwork, dataset: Dataset, path: Path) -> None:
 
 def _verify(net: OnnxNetwork, path: Path) -> None:
     """The file gives the same logits where only torch and onnxruntime are installed."""
-    check([Job(shape=Shape(*net.shape), network=net, onnx=path)])
+    check([Job(shape=net.shape, network=net, onnx=path)])
 
 
 def _timed(model: Path, target: Path, threads: int, seconds: float) -> tuple[Timing, Timing]:

@@ -13,6 +13,7 @@ from nas.measure.runners import REFERENCE, cpu_model
 from nas.model import build
 from nas.ops.conv import Conv
 from nas.shape import Shape
+from nas.size import shorter, strided
 
 __all__ = ["TrainingStep", "layer_document", "network_document"]
 
@@ -47,8 +48,8 @@ class TrainingStep:
 
         Nothing is taken off, as a layer pays for its own bookkeeping in a network too.
         """
-        shape = Shape(REFERENCE.in_channels, REFERENCE.in_size // 2)
-        conv = Conv(kernel=REFERENCE.kernel, channels=REFERENCE.out_channels)
+        shape = Shape(REFERENCE.in_channels, strided(REFERENCE.in_size, 2))
+        conv = Conv(kernel=shorter(REFERENCE.kernel), channels=REFERENCE.out_channels)
         return None, layer_document(Layer(conv, shape))
 
     def open(self, model: bytes) -> Callable[[], float]:
@@ -59,7 +60,7 @@ class TrainingStep:
         single = len(network.layers) == 1
         shape = network.input
         generator = torch.Generator().manual_seed(0)
-        image = torch.randn(self.batch, shape.channels, shape.size, shape.size, generator=generator)
+        image = torch.randn(self.batch, shape.channels, *shape.sides, generator=generator)
         image.requires_grad_(single)
         parameters = list(module.parameters())
         optimiser = (

@@ -43,11 +43,17 @@ class Patchify(nn.Module):
     """Convolution (``conv``) whose kernel is its stride, layer norm (``norm``) before or after."""
 
     def __init__(
-        self, in_channels: int, channels: int, *, size: int, stride: int, before: bool
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        size: tuple[int, int],
+        stride: int,
+        before: bool,
     ) -> None:
         super().__init__()
         self.before = before
-        self.beyond = -size % stride
+        self.below, self.right = -size[0] % stride, -size[1] % stride
         if before:
             self.norm = MapLayerNorm(in_channels)
         self.conv = nn.Conv2d(in_channels, channels, stride, stride)
@@ -59,11 +65,11 @@ class Patchify(nn.Module):
         draw_small(self)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """maps: (n, in_channels, size, size). Out: (n, channels, s, s), s: size / stride, up."""
+        """maps: (n, in_channels, *size). Out: (n, channels, h, w), the sides / stride, up."""
         if self.before:
             maps = self.norm(maps)
-        if self.beyond:
-            maps = nn.functional.pad(maps, (0, self.beyond, 0, self.beyond))
+        if self.below or self.right:
+            maps = nn.functional.pad(maps, (0, self.right, 0, self.below))
         out: Tensor = self.conv(maps)
         return out if self.before else self.norm(out)
 
@@ -71,7 +77,7 @@ class Patchify(nn.Module):
 class TokenFFN(nn.Module):
     """Layer norm, linear to ``middle`` channels, GELU, linear, on maps of one ``size``."""
 
-    def __init__(self, channels: int, *, size: int, middle: int) -> None:
+    def __init__(self, channels: int, *, size: tuple[int, int], middle: int) -> None:
         super().__init__()
         self.channels, self.size = channels, size
         self.norm = nn.LayerNorm(channels, eps=FINE_EPS)
@@ -80,7 +86,7 @@ class TokenFFN(nn.Module):
         self.project = nn.Linear(middle, channels)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """maps: (n, channels, size, size), the same out."""
+        """maps: (n, channels, *size), the same out."""
         tokens = self.norm(to_tokens(maps, self.channels, self.size))
         tokens = self.project(self.act(self.expand(tokens)))
         return to_map(tokens, self.channels, self.size)
@@ -89,7 +95,7 @@ class TokenFFN(nn.Module):
 class ConvNeXtBlock(Block):
     """Depthwise kernel (``depthwise``), feed-forward network (``mlp``), ``scale``, the input."""
 
-    def __init__(self, channels: int, *, size: int, kernel: int, middle: int) -> None:
+    def __init__(self, channels: int, *, size: tuple[int, int], kernel: int, middle: int) -> None:
         parts: dict[str, nn.Module] = {
             # The scale is ahead of all in the authors' state dicts.
             "scale": ChannelScale(channels),
@@ -112,7 +118,7 @@ def _patchify(op: ops.Patchify, shape: Shape) -> Recipe:
         Patchify,
         shape.channels,
         op.out_shape(shape).channels,
-        size=shape.size,
+        size=shape.sides,
         stride=op.stride,
         before=op.norm == "before",
     )
@@ -123,7 +129,7 @@ def _convnext(op: ops.ConvNeXtBlock, shape: Shape) -> Recipe:
     return partial(
         ConvNeXtBlock,
         shape.channels,
-        size=shape.size,
+        size=shape.sides,
         kernel=op.kernel,
         middle=op.middle(shape),
     )

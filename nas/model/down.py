@@ -43,21 +43,23 @@ class TokenConv(nn.Module):
     on the right to a multiple of the stride.
     """
 
-    def __init__(self, in_channels: int, channels: int, *, size: int, stride: int) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, *, size: tuple[int, int], stride: int
+    ) -> None:
         super().__init__()
         self.in_channels = in_channels
         self.channels = channels
-        self.size = -(-size // stride)
-        self.padded = self.size * stride
-        self.beyond = self.padded - size
+        self.size = -(-size[0] // stride), -(-size[1] // stride)
+        self.padded = self.size[0] * stride, self.size[1] * stride
+        self.below, self.right = self.padded[0] - size[0], self.padded[1] - size[1]
         self.linear = nn.Linear(in_channels * stride**2, channels)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """maps: (n, in_channels, size, size). Out: (n, channels, s, s), s: size / stride, up."""
-        if self.beyond:
-            maps = nn.functional.pad(maps, (0, self.beyond, 0, self.beyond))
+        """maps: (n, in_channels, *size). Out: (n, channels, h, w), the sides / stride, up."""
+        if self.below or self.right:
+            maps = nn.functional.pad(maps, (0, self.right, 0, self.below))
         tokens = to_tokens(maps, self.in_channels, self.padded)
-        grouped = tokens.reshape(-1, self.size**2, self.linear.in_features)
+        grouped = tokens.reshape(-1, self.size[0] * self.size[1], self.linear.in_features)
         return to_map(self.linear(grouped), self.channels, self.size)
 
 
@@ -70,7 +72,7 @@ class AttendingDown(nn.Module):
         channels: int,
         *,
         query: nn.Module,
-        size: int,
+        size: tuple[int, int],
         stride: int,
         heads: int,
     ) -> None:
@@ -78,13 +80,14 @@ class AttendingDown(nn.Module):
         self.in_channels = in_channels
         self.channels = channels
         self.in_size = size
-        self.size = -(-size // stride)
+        self.size = -(-size[0] // stride), -(-size[1] // stride)
         self.query = query
         self.query_norm = nn.LayerNorm(channels)
         self.kv_norm = nn.LayerNorm(in_channels)
         self.kv = nn.Linear(in_channels, 2 * channels)
         self.project = nn.Linear(channels, channels)
-        self.attend = Attend(channels, queries=self.size**2, keys=size**2, heads=heads)
+        queries, keys = self.size[0] * self.size[1], size[0] * size[1]
+        self.attend = Attend(channels, queries=queries, keys=keys, heads=heads)
         self.shortcut = pool_and_project(in_channels, channels, stride)
 
     def initialise(self) -> None:
@@ -92,7 +95,7 @@ class AttendingDown(nn.Module):
         draw_linears(self)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """maps: (n, in_channels, size, size). Out: (n, channels, s, s), s: size / stride, up."""
+        """maps: (n, in_channels, *size). Out: (n, channels, h, w), the sides / stride, up."""
         queries = self.query_norm(to_tokens(self.query(maps), self.channels, self.size))
         pairs = self.kv(self.kv_norm(to_tokens(maps, self.in_channels, self.in_size)))
         keys, values = torch.split(pairs, self.channels, dim=2)
@@ -116,7 +119,13 @@ class LocalGlobalDown(AttendingDown):
     """Queries from a strided 3x3 depthwise convolution."""
 
     def __init__(
-        self, in_channels: int, channels: int, *, size: int, stride: int, heads: int
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        size: tuple[int, int],
+        stride: int,
+        heads: int,
     ) -> None:
         query = nn.Sequential(local_convolutions(in_channels, channels, stride))
         super().__init__(in_channels, channels, query=query, size=size, stride=stride, heads=heads)
@@ -126,7 +135,13 @@ class GlobalDown(AttendingDown):
     """Queries from a 1-D convolution over the token sequence."""
 
     def __init__(
-        self, in_channels: int, channels: int, *, size: int, stride: int, heads: int
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        size: tuple[int, int],
+        stride: int,
+        heads: int,
     ) -> None:
         query = TokenConv(in_channels, channels, size=size, stride=stride)
         super().__init__(in_channels, channels, query=query, size=size, stride=stride, heads=heads)
@@ -145,7 +160,7 @@ def _attending(
         kind,
         shape.channels,
         channels,
-        size=shape.size,
+        size=shape.sides,
         stride=op.stride,
         heads=heads(channels, op.head_channels),
     )

@@ -192,7 +192,7 @@ def _talking_attention(op: ops.TalkingAttention, shape: Shape) -> Recipe:
     return partial(
         TalkingAttention,
         shape.channels,
-        size=shape.size,
+        size=shape.side(op.key),
         stride=op.inner_stride,
         heads=op.heads,
         key=op.key_channels,
@@ -206,7 +206,7 @@ def _attention_down(op: ops.AttentionDown, shape: Shape) -> Recipe:
         AttentionDown,
         shape.channels,
         op.out_shape(shape).channels,
-        size=shape.size,
+        size=shape.side(op.key),
         stride=op.stride,
         heads=op.heads,
         key=op.key_channels,

@@ -107,7 +107,7 @@ def _levit_attention(op: ops.LevitAttention, shape: Shape) -> Recipe:
     return partial(
         LevitAttention,
         shape.channels,
-        size=shape.size,
+        size=shape.side(op.key),
         heads=op.heads,
         key=op.key_channels,
         value=op.value_channels,
@@ -121,7 +121,7 @@ def _levit_down(op: ops.LevitDown, shape: Shape) -> Recipe:
         LevitDown,
         shape.channels,
         op.out_shape(shape).channels,
-        size=shape.size,
+        size=shape.side(op.key),
         stride=op.stride,
         heads=op.heads,
         key=op.key_channels,

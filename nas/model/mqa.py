@@ -25,7 +25,7 @@ class MultiQuery(nn.Module):
         self,
         channels: int,
         *,
-        size: int,
+        size: tuple[int, int],
         heads: int,
         key_channels: int,
         kv_stride: int,
@@ -69,9 +69,8 @@ class MultiQuery(nn.Module):
 
         An ONNX file computes what is read from a tensor anew in every run.
         """
-        sides = tuple(maps.shape[2:])
-        if not self.any_size and sides == (self.size, self.size):
-            return self.size, self.size
+        if not self.any_size and tuple(maps.shape[2:]) == self.size:
+            return self.size
         return maps.shape[2], maps.shape[3]
 
 
@@ -91,7 +90,7 @@ class MobileMQA(Block):
         self,
         channels: int,
         *,
-        size: int,
+        size: tuple[int, int],
         heads: int,
         key_channels: int,
         kv_stride: int = 1,
@@ -117,7 +116,7 @@ def _mobile_mqa(op: ops.MobileMQA, shape: Shape) -> Recipe:
     return partial(
         MobileMQA,
         shape.channels,
-        size=shape.size,
+        size=shape.sides,
         heads=op.heads,
         key_channels=op.key_channels,
         kv_stride=op.kv_stride,

@@ -29,26 +29,29 @@ class Places(nn.Module):
 
     waves: Tensor
 
-    def __init__(self, channels: int, *, size: int, waves: int) -> None:
+    def __init__(self, channels: int, *, size: tuple[int, int], waves: int) -> None:
         super().__init__()
         self.project = nn.Conv2d(waves, channels, 1)
         # Not in state dicts: they follow from the size.
         self.register_buffer("waves", self._waves(size, waves // 2), persistent=False)
 
-    def _waves(self, size: int, count: int) -> Tensor:
-        """Shape: (1, 2 * count, size, size)."""
+    def _waves(self, size: tuple[int, int], count: int) -> Tensor:
+        """Shape: (1, 2 * count, *size)."""
+        rows = self._wave(size[0], count)[:, :, None].expand(count, *size)
+        columns = self._wave(size[1], count)[:, None, :].expand(count, *size)
+        return torch.cat([rows, columns])[None]
+
+    def _wave(self, side: int, count: int) -> Tensor:
+        """Shape: (count, side)."""
         # The sums end in a size a little larger, as in the authors' code.
-        place = torch.arange(1, size + 1) / (size + 1e-6) * 2 * math.pi
+        place = torch.arange(1, side + 1) / (side + 1e-6) * 2 * math.pi
         number = torch.arange(count)
         length = TEMPERATURE ** (2 * (number // 2) / count)
         angle = place[None, :] / length[:, None]
-        wave = torch.where((number % 2 == 0)[:, None], angle.sin(), angle.cos())
-        rows = wave[:, :, None].expand(count, size, size)
-        columns = wave[:, None, :].expand(count, size, size)
-        return torch.cat([rows, columns])[None]
+        return torch.where((number % 2 == 0)[:, None], angle.sin(), angle.cos())
 
     def forward(self, maps: Tensor) -> Tensor:
-        """maps: (n, channels, size, size), the same out."""
+        """maps: (n, channels, *size), the same out."""
         places: Tensor = self.project(self.waves)
         return maps + places
 
@@ -56,9 +59,9 @@ class Places(nn.Module):
 class ChannelAttention(nn.Module):
     """Attention over channels: ``temperature`` per head, ``qkv``, ``project``."""
 
-    def __init__(self, channels: int, *, size: int, heads: int) -> None:
+    def __init__(self, channels: int, *, positions: int, heads: int) -> None:
         super().__init__()
-        self.channels, self.positions, self.heads = channels, size * size, heads
+        self.channels, self.positions, self.heads = channels, positions, heads
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
         self.qkv = nn.Linear(channels, 3 * channels)
         self.project = nn.Linear(channels, channels)
@@ -93,7 +96,7 @@ class SDTA(nn.Module):
         self,
         channels: int,
         *,
-        size: int,
+        size: tuple[int, int],
         scales: int,
         width: int,
         heads: int,
@@ -112,7 +115,7 @@ class SDTA(nn.Module):
         )
         self.places = Places(channels, size=size, waves=waves) if waves else nn.Identity()
         self.norm = nn.LayerNorm(channels, eps=FINE_EPS)
-        self.attention = ChannelAttention(channels, size=size, heads=heads)
+        self.attention = ChannelAttention(channels, positions=size[0] * size[1], heads=heads)
         self.mlp = TokenFFN(channels, size=size, middle=middle)
 
     def initialise(self) -> None:
@@ -120,7 +123,7 @@ class SDTA(nn.Module):
         draw_small(self)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """maps: (n, channels, size, size), the same out."""
+        """maps: (n, channels, *size), the same out."""
         first, *rest = torch.split(maps, self.widths, dim=1)
         parts = [self.convs[0](first)]
         for conv, part in zip(list(self.convs)[1:], rest, strict=False):
@@ -138,7 +141,7 @@ def _sdta(op: ops.SDTA, shape: Shape) -> Recipe:
     return partial(
         SDTA,
         shape.channels,
-        size=shape.size,
+        size=shape.sides,
         scales=op.scales,
         width=op.width(shape),
         heads=op.count(shape),

@@ -28,14 +28,14 @@ LINEAR_DEVIATION = 0.02
 # what stands between them.
 
 
-def to_tokens(maps: Tensor, channels: int, size: int) -> Tensor:
-    """maps: (n, channels, size, size). Tokens in row order: (n, size * size, channels)."""
-    return maps.reshape(-1, channels, size * size).transpose(1, 2)
+def to_tokens(maps: Tensor, channels: int, size: tuple[int, int]) -> Tensor:
+    """maps: (n, channels, *size). Tokens in row order: (n, height * width, channels)."""
+    return maps.reshape(-1, channels, size[0] * size[1]).transpose(1, 2)
 
 
-def to_map(tokens: Tensor, channels: int, size: int) -> Tensor:
-    """tokens: (n, size * size, channels). Maps: (n, channels, size, size)."""
-    return tokens.transpose(1, 2).reshape(-1, channels, size, size)
+def to_map(tokens: Tensor, channels: int, size: tuple[int, int]) -> Tensor:
+    """tokens: (n, height * width, channels). Maps: (n, channels, *size)."""
+    return tokens.transpose(1, 2).reshape(-1, channels, *size)
 
 
 def draw_linears(part: nn.Module) -> None:
@@ -91,15 +91,23 @@ class Attend(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention over windows of a map: ``qkv``, ``project``."""
+    """Multi-head self-attention over windows of a map: ``qkv``, ``project``.
+
+    ``size``, ``window``: height and width of the map and of a window.
+    """
 
     mask: Tensor | None
 
-    def __init__(self, channels: int, *, size: int, side: int, count: int) -> None:
+    def __init__(
+        self, channels: int, *, size: tuple[int, int], window: tuple[int, int], count: int
+    ) -> None:
         super().__init__()
-        self.channels, self.size, self.side = channels, size, side
-        self.windows = math.ceil(size / side)
-        self.attend = Attend(channels, queries=side * side, keys=side * side, heads=count)
+        self.channels, self.size, self.window = channels, size, window
+        self.rows = math.ceil(size[0] / window[0])
+        self.columns = math.ceil(size[1] / window[1])
+        self.padded = self.rows * window[0], self.columns * window[1]
+        positions = window[0] * window[1]
+        self.attend = Attend(channels, queries=positions, keys=positions, heads=count)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.project = nn.Linear(channels, channels)
         # Not in state dicts: it follows from the sizes.
@@ -107,41 +115,41 @@ class Attention(nn.Module):
 
     def _mask(self) -> Tensor | None:
         """Minus infinity at padded keys, (windows, 1, 1, keys); None if windows divide the map."""
-        padded = self.windows * self.side
-        if padded == self.size:
+        if self.padded == self.size:
             return None
-        real = torch.full((1, padded, padded, 1), -math.inf)
-        real[:, : self.size, : self.size] = 0
+        real = torch.full((1, *self.padded, 1), -math.inf)
+        real[:, : self.size[0], : self.size[1]] = 0
         return self._split(real, 1)[:, None, None, :, 0]
 
     def _split(self, maps: Tensor, channels: int) -> Tensor:
-        """maps: (n, padded, padded, channels). Out: (n * windows, side * side, channels)."""
-        n, side = self.windows, self.side
-        windows = maps.reshape(-1, n, side, n, side, channels).transpose(2, 3)
-        return windows.reshape(-1, side * side, channels)
+        """maps: (n, *padded, channels). Out: (n * windows, positions of one, channels)."""
+        height, width = self.window
+        split = maps.reshape(-1, self.rows, height, self.columns, width, channels)
+        return split.transpose(2, 3).reshape(-1, height * width, channels)
 
     def _windows(self, tokens: Tensor) -> Tensor:
-        """tokens: (n, size * size, 3 * channels). Out: (n * windows, side * side, 3 * channels)."""
-        size, channels = self.size, 3 * self.channels
-        if self.side == size:
+        """tokens: (n, positions, c). Out: (n * windows, positions of one, c), c: 3 * channels."""
+        channels = 3 * self.channels
+        if self.window == self.size:
             return tokens
-        maps = tokens.reshape(-1, size, size, channels)
-        beyond = self.windows * self.side - size
-        if beyond:
-            maps = nn.functional.pad(maps, (0, 0, 0, beyond, 0, beyond))
+        maps = tokens.reshape(-1, *self.size, channels)
+        if self.padded != self.size:
+            below = self.padded[0] - self.size[0]
+            right = self.padded[1] - self.size[1]
+            maps = nn.functional.pad(maps, (0, 0, 0, right, 0, below))
         return self._split(maps, channels)
 
     def _tokens(self, windows: Tensor) -> Tensor:
-        """windows: (n * windows, side * side, channels). Unpadded: (n, size * size, channels)."""
-        n, side, size, channels = self.windows, self.side, self.size, self.channels
-        if side == size:
+        """windows: (n * windows, positions of one, channels). Out: (n, positions, channels)."""
+        if self.window == self.size:
             return windows
-        rows = windows.reshape(-1, n, n, side, side, channels).transpose(2, 3)
-        maps = rows.reshape(-1, n * side, n * side, channels)[:, :size, :size]
-        return maps.reshape(-1, size * size, channels)
+        height, width = self.size
+        split = windows.reshape(-1, self.rows, self.columns, *self.window, self.channels)
+        maps = split.transpose(2, 3).reshape(-1, *self.padded, self.channels)
+        return maps[:, :height, :width].reshape(-1, height * width, self.channels)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """tokens: (n, size * size, channels), the same out."""
+        """tokens: (n, positions, channels), the same out."""
         queries, keys, values = torch.split(self._windows(self.qkv(tokens)), self.channels, dim=2)
         mixed = self.attend(queries, keys, values, self.mask)
         out: Tensor = self.project(self._tokens(mixed))
@@ -210,7 +218,13 @@ class TokenBlock(nn.Module):
     """``mixer`` over positions, then ``mlp`` over channels; ``position`` comes first, if any."""
 
     def __init__(
-        self, channels: int, *, size: int, middle: int, mixer: nn.Module, position: bool
+        self,
+        channels: int,
+        *,
+        size: tuple[int, int],
+        middle: int,
+        mixer: nn.Module,
+        position: bool,
     ) -> None:
         super().__init__()
         self.channels, self.size = channels, size
@@ -225,12 +239,12 @@ class TokenBlock(nn.Module):
         draw_linears(self)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """maps: (n, channels, size, size), the same out.
+        """maps: (n, channels, *size), the same out.
 
         Raises `ArchitectureError` for a map of another size.
         """
-        if maps.shape[2] != self.size:
-            built = f"{self.channels}x{self.size}x{self.size}"
+        if tuple(maps.shape[2:]) != self.size:
+            built = f"{self.channels}x{self.size[0]}x{self.size[1]}"
             raise ArchitectureError(
                 f"this block was built for maps of {built}, not {tuple(maps.shape[1:])}"
             )
@@ -241,20 +255,27 @@ class TokenBlock(nn.Module):
 
 
 class AttentionBlock(TokenBlock):
-    """Positional 3x3 depthwise convolution, attention in windows of ``side``, feed-forward part."""
+    """Positional 3x3 depthwise convolution, attention in windows, feed-forward part."""
 
-    def __init__(self, channels: int, *, size: int, middle: int, side: int, heads: int) -> None:
-        mixer = Attention(channels, size=size, side=side, count=heads)
+    def __init__(
+        self,
+        channels: int,
+        *,
+        size: tuple[int, int],
+        middle: int,
+        window: tuple[int, int],
+        heads: int,
+    ) -> None:
+        mixer = Attention(channels, size=size, window=window, count=heads)
         super().__init__(channels, size=size, middle=middle, mixer=mixer, position=True)
 
 
 class TokenMLPBlock(TokenBlock):
     """Token mixing over all positions with ``tokens`` hidden units, feed-forward network."""
 
-    def __init__(self, channels: int, *, size: int, middle: int, tokens: int) -> None:
-        super().__init__(
-            channels, size=size, middle=middle, mixer=TokenMix(size**2, tokens), position=False
-        )
+    def __init__(self, channels: int, *, size: tuple[int, int], middle: int, tokens: int) -> None:
+        mixer = TokenMix(size[0] * size[1], tokens)
+        super().__init__(channels, size=size, middle=middle, mixer=mixer, position=False)
 
 
 class ConvBlock(Block):
@@ -301,9 +322,9 @@ def _attention(op: ops.AttentionBlock, shape: Shape) -> Recipe:
     return partial(
         AttentionBlock,
         shape.channels,
-        size=shape.size,
+        size=shape.sides,
         middle=int(shape.channels * op.expand),
-        side=op.side(shape),
+        window=op.window_of(shape).sides,
         heads=ops.heads(shape.channels, op.head_channels),
     )
 
@@ -311,7 +332,7 @@ def _attention(op: ops.AttentionBlock, shape: Shape) -> Recipe:
 @recipe.register
 def _token_mlp(op: ops.TokenMLPBlock, shape: Shape) -> Recipe:
     middle = int(shape.channels * op.expand)
-    return partial(TokenMLPBlock, shape.channels, size=shape.size, middle=middle, tokens=op.tokens)
+    return partial(TokenMLPBlock, shape.channels, size=shape.sides, middle=middle, tokens=op.tokens)
 
 
 @recipe.register

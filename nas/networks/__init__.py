@@ -11,6 +11,7 @@ from nas.arch import Architecture
 from nas.errors import UsageError, unknown
 from nas.networks.published import Published
 from nas.scale import relaxed, scaled
+from nas.size import Size
 
 __all__ = ["get", "names", "published"]
 
@@ -45,7 +46,7 @@ def get(
     name: str,
     *,
     width: float = 1.0,
-    resolution: int | None = None,
+    resolution: Size | None = None,
     classes: int = 1000,
     in_channels: int = 3,
     small_images: bool = False,

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from nas.errors import ArchitectureError
 from nas.shape import Kernel, Shape
+from nas.size import Size
 
 __all__ = [
     "act",
@@ -242,7 +243,7 @@ def act(shape: Shape, name: str) -> Kernel:
     return _pointlike("act", shape, shape.channels, name)
 
 
-def resize(shape: Shape, size: int) -> Kernel:
+def resize(shape: Shape, size: Size) -> Kernel:
     """Bilinear up-sampling to another size."""
     return replace(_pointlike("resize", shape, shape.channels), out_size=size)
 
@@ -297,6 +298,6 @@ def shortcut(skip: str, shape: Shape, out: Shape) -> tuple[Kernel, ...]:
         return ()
     if skip == "identity":
         return (add(out),)
-    made, pooled = pool(shape, 2 if out.size < shape.size else 1)
+    made, pooled = pool(shape, 2 if out.size != shape.size else 1)
     project = (conv(pooled, out.channels)[0],) if out.channels != shape.channels else ()
     return (made, *project, add(out))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from nas.errors import ArchitectureError
 from nas.ops import blocks
 from nas.shape import Kernel, Op, Shape
+from nas.size import each_side
 
 __all__ = ["ConvNeXtBlock", "Patchify"]
 
@@ -52,7 +53,9 @@ class Patchify(Op):
         """See `Op`."""
         out = self.out_shape(shape)
         cut, _ = blocks.conv(shape, out.channels, stride=self.stride, bias=True, norm=False)
-        cut = replace(cut, kernel=self.stride, in_size=out.size * self.stride)
+        cut = replace(
+            cut, kernel=self.stride, in_size=each_side(out.size, lambda side: side * self.stride)
+        )
         if self.norm == "after":
             return (cut, blocks.layer_norm(out))
         return (blocks.layer_norm(shape), cut)

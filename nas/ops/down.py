@@ -88,7 +88,7 @@ class _AttendingDown(_Down):
     def held(self, shape: Shape) -> Sequence[int]:
         """See `Op`: the module's input, queries until there are scores, values until the end."""
         queries = self.out_shape(shape).elements
-        values = self.out_shape(shape).channels * shape.size**2
+        values = self.out_shape(shape).channels * shape.positions
         held = list(super().held(shape))
         norm = len(self._queries(shape)) + 1
         # This norm reads the module's input itself.

@@ -89,11 +89,13 @@ class TalkingAttention(FlowOp):
             )
 
     def out_shape(self, shape: Shape) -> Shape:
-        """See `Op`."""
+        """See `Op`. Raises for a map that is not square."""
+        shape.side(self.key)
         return shape
 
     def steps(self, shape: Shape) -> Sequence[Step]:
         """See `FlowOp`."""
+        self.out_shape(shape)
         steps: list[Step] = []
         small, source = shape, INPUT
         if self.inner_stride > 1:
@@ -103,7 +105,7 @@ class TalkingAttention(FlowOp):
         queries, keyed = blocks.conv(small, self.heads * self.key_channels, bias=True)
         values, valued = blocks.conv(small, self.heads * self.value_channels, bias=True)
         local, _ = blocks.depthwise(valued, kernel=3, bias=True)
-        mix = scores.talk(small.size**2, self.heads)
+        mix = scores.talk(small.positions, self.heads)
         steps += [
             Step(queries, (source,), "queries"),
             Step(queries, (source,), "keys"),
@@ -166,7 +168,8 @@ class AttentionDown(FlowOp):
         )
 
     def out_shape(self, shape: Shape) -> Shape:
-        """See `Op`."""
+        """See `Op`. Raises for a map that is not square."""
+        shape.side(self.key)
         return shape.strided(self.stride, self.channels)
 
     def steps(self, shape: Shape) -> Sequence[Step]:

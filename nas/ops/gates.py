@@ -61,7 +61,7 @@ def global_context(shape: Shape, width: int, act: str = "relu") -> tuple[Kernel,
 
     Cao et al. 2019, https://arxiv.org/abs/1904.11492, figure 4d.
     """
-    positions = Shape(shape.size**2, 1)
+    positions = Shape(shape.positions, 1)
     pooled = Shape(shape.channels, 1)
     narrow = Shape(width, 1)
     return (

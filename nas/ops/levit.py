@@ -64,11 +64,13 @@ class LevitAttention(_Levit):
         self._check(0, 1)
 
     def out_shape(self, shape: Shape) -> Shape:
-        """See `Op`."""
+        """See `Op`. Raises for a map that is not square."""
+        shape.side(self.key)
         return shape
 
     def steps(self, shape: Shape) -> Sequence[Step]:
         """See `FlowOp`."""
+        self.out_shape(shape)
         width = 2 * self.key_channels + self.value_channels
         qkv, _ = blocks.conv(shape, self.heads * width)
         keys = Shape(self.heads * self.key_channels, shape.size)
@@ -94,11 +96,13 @@ class LevitDown(_Levit):
         self._check(self.channels, self.stride)
 
     def out_shape(self, shape: Shape) -> Shape:
-        """See `Op`."""
+        """See `Op`. Raises for a map that is not square."""
+        shape.side(self.key)
         return shape.strided(self.stride, self.channels)
 
     def steps(self, shape: Shape) -> Sequence[Step]:
         """See `FlowOp`."""
+        self.out_shape(shape)
         kv, _ = blocks.conv(shape, self.heads * (self.key_channels + self.value_channels))
         small, source = shape.strided(self.stride), INPUT
         steps = [Step(kv, (INPUT,), "kv")]

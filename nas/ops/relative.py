@@ -47,7 +47,8 @@ class _Relative(FlowOp):
             )
 
     def out_shape(self, shape: Shape) -> Shape:
-        """See `Op`."""
+        """See `Op`. Raises for a map that is not square."""
+        shape.side(self.key)
         return shape.strided(self.stride, self.channels)
 
     def middle(self, shape: Shape) -> int:
@@ -113,7 +114,7 @@ class _Relative(FlowOp):
         return Kernel(
             kind="linear",
             in_channels=queries.channels // heads,
-            out_channels=2 * keys.size - 1,
+            out_channels=2 * keys.side(self.key) - 1,
             in_size=queries.size,
             out_size=queries.size,
             rows=rows * heads,
@@ -139,7 +140,7 @@ class BottleneckAttention(_Relative):
         ]
         if self.stride > 1:
             pool, small = blocks.pool(inner, self.stride, kernel=2)
-            pool = replace(pool, in_size=small.size * self.stride)
+            pool = replace(pool, in_size=small.side(self.key) * self.stride)
             steps.append(Step(pool, ("weighted",), "attended"))
         return steps
 
@@ -176,7 +177,7 @@ class HaloAttention(_Relative):
             )
 
     def _attention(self, inner: Shape, heads: int) -> Sequence[Step]:
-        across = -(-inner.size // self.block)
+        across = -(-inner.side(self.key) // self.block)
         padded = Shape(inner.channels, across * self.block)
         query, _ = blocks.conv(padded, inner.channels, stride=self.stride, norm=False)
         known, _ = blocks.conv(padded, 2 * inner.channels, norm=False)

@@ -26,7 +26,7 @@ def score(queries: Shape, keys: Shape, heads: int, *, rows: int = 1) -> Kernel:
     return Kernel(
         kind="matmul",
         in_channels=queries.channels,
-        out_channels=heads * keys.size**2,
+        out_channels=heads * keys.positions,
         in_size=queries.size,
         out_size=queries.size,
         groups=heads,
@@ -52,7 +52,7 @@ def weigh(queries: Shape, keys: Shape, values: int, heads: int, *, rows: int = 1
     """Values of all heads, ``values`` channels, summed with the scores as weights."""
     return Kernel(
         kind="matmul",
-        in_channels=heads * keys.size**2,
+        in_channels=heads * keys.positions,
         out_channels=values,
         in_size=queries.size,
         out_size=queries.size,
@@ -90,7 +90,7 @@ def talk(positions: int, heads: int) -> Kernel:
 
 
 def _between(kind: str, queries: Shape, keys: Shape, heads: int, rows: int) -> Kernel:
-    channels = heads * keys.size**2
+    channels = heads * keys.positions
     return Kernel(
         kind=kind,
         in_channels=channels,

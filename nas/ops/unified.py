@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from nas.errors import ArchitectureError
 from nas.ops import blocks
 from nas.shape import Kernel, Op, Shape, make_divisible
+from nas.size import each_side, longer
 
 __all__ = ["AttentionBlock", "ConvBlock", "TokenMLPBlock", "heads"]
 
@@ -131,7 +132,7 @@ def attend(queries: Shape, keys: Shape, count: int, rows: int = 1) -> tuple[Kern
     With ``rows`` windows, the shapes are those of one window.
     """
     # Scores count as a map over the queries, with a channel for each head and key.
-    tokens = keys.size**2
+    tokens = keys.positions
     return (
         Kernel(
             kind="matmul",
@@ -202,8 +203,7 @@ class AttentionBlock(Op):
 
     def held(self, shape: Shape) -> Sequence[int]:
         """See `Op`: the input of each of three residuals; values, while scores are made of keys."""
-        side = self.side(shape)
-        values = math.ceil(shape.size / side) ** 2 * Shape(shape.channels, side).elements
+        values = self.windows(shape) * self.window_of(shape).elements
         position = blocks.held(shape, shape, 1, 1)
         # Norm, product, scores, softmax, weighted sum, product, scale; then the sum.
         norm, *inner, total = blocks.held(shape, shape, 7, 1)
@@ -213,17 +213,21 @@ class AttentionBlock(Op):
 
     def at(self, shape: Shape) -> Op:
         """See `Op`: a window not smaller than the map is the whole map."""
-        return self.replace(window=0) if self.window >= shape.size else self
+        return self.replace(window=0) if self.window >= longer(shape.size) else self
 
-    def side(self, shape: Shape) -> int:
-        """Pixels along one side of a window."""
-        return min(self.window or shape.size, shape.size)
+    def window_of(self, shape: Shape) -> Shape:
+        """One window, on no side longer than the map."""
+        size = each_side(shape.size, lambda side: min(self.window or side, side))
+        return Shape(shape.channels, size)
+
+    def windows(self, shape: Shape) -> int:
+        """How many cover the map."""
+        window = self.window_of(shape)
+        return math.ceil(shape.height / window.height) * math.ceil(shape.width / window.width)
 
     def kernels(self, shape: Shape) -> tuple[Kernel, ...]:
         """See `Op`."""
-        side = self.side(shape)
-        window = Shape(shape.channels, side)
-        windows = math.ceil(shape.size / side) ** 2
+        window, windows = self.window_of(shape), self.windows(shape)
         return (
             # It tells tokens where they are; so weights do not depend on the resolution.
             blocks.depthwise(shape, kernel=3, bias=True, norm=False)[0],
@@ -274,7 +278,7 @@ class TokenMLPBlock(Op):
 
     def kernels(self, shape: Shape) -> tuple[Kernel, ...]:
         """See `Op`."""
-        positions = shape.size**2
+        positions = shape.positions
 
         def mix(inputs: int, outputs: int, act: str = "") -> Kernel:
             return Kernel(

@@ -17,6 +17,7 @@ from nas.errors import RunError
 from nas.files import through_json
 from nas.objectives import Objectives, reference
 from nas.reading import LEFT_OUT, from_json, short, to_json
+from nas.size import Size
 from nas.space import SearchSpace
 from nas.strategies._warm import Start
 from nas.strategies.base import Strategy, rng
@@ -45,7 +46,7 @@ class SpaceArguments(TypedDict, total=False):
 
     spec: str
     """Its name or its file."""
-    resolution: int | tuple[int, ...] | None
+    resolution: Size | tuple[Size, ...] | None
     """Several, ascending, are a choice of the space's."""
     classes: int | None
     in_channels: int | None

@@ -65,10 +65,9 @@ def costs_json(
             estimate = table.column(name).estimate(architecture)
             # Any column is priced as a latency is, whatever its unit.
             columns[str(Metric(name, table.name))] = estimate.latency_ms
-    size = architecture.input.size
     return {
         "digest": architecture.digest,
-        "input": [architecture.input.channels, size, size],
+        "input": [architecture.input.channels, *architecture.input.sides],
         "params": architecture.params,
         "macs": architecture.macs,
         "size_bytes": architecture.size_bytes,

@@ -10,6 +10,7 @@ from nas.latency.table import Table
 from nas.networks.membership import Membership
 from nas.networks.published import Published
 from nas.report.costs import latency_text
+from nas.size import as_json
 from nas.space import SearchSpace
 from nas.units import large, text_table
 
@@ -54,7 +55,7 @@ def space_json(space: SearchSpace, devices: Mapping[str, object]) -> dict[str, o
     return {
         "name": space.name,
         "paper": space.paper,
-        "input": [space.input.channels, space.input.size, space.input.size],
+        "input": [space.input.channels, *space.input.sides],
         "gene_tuples": space.cardinality,
         "distinct_networks": space.distinct,
         "choices": [
@@ -73,18 +74,18 @@ class Device:
     """A latency table, and what it covers of the spaces."""
 
     table: Table
-    coverage: Mapping[str, Mapping[int, float]]
+    coverage: Mapping[str, Mapping[str, float]]
     """By space and resolution: the share of distinct layers with a row of their own, 0 to 1."""
 
     @classmethod
     def of(cls, table: Table, spaces: Iterable[SearchSpace]) -> "Device":
         """The table, with its coverage of these spaces."""
-        coverage: dict[str, dict[int, float]] = {}
+        coverage: dict[str, dict[str, float]] = {}
         for space in spaces:
             rows = sum(table.row(layer) is not None for layer in space.layers)
             # A space may come at several resolutions.
             shares = coverage.setdefault(space.name, {})
-            shares[space.input.size] = rows / len(space.layers)
+            shares[str(space.input.size)] = rows / len(space.layers)
         return cls(table=table, coverage=coverage)
 
     def to_json(self) -> dict[str, object]:
@@ -181,7 +182,7 @@ class PublishedNetwork:
         """Plain JSON; counts as the network's authors count, and all of them."""
         return {
             "name": self.published.name,
-            "resolution": self.network.input.size,
+            "resolution": as_json(self.network.input.size),
             **self.published.counts(self.network),
             "all_params": self.network.params,
             "all_macs": self.network.macs,

@@ -15,6 +15,7 @@ from nas.errors import BoundError, UsageError, unknown
 from nas.latency.table import Table
 from nas.objectives import asked_quality
 from nas.run.settings import Bounds, Problem
+from nas.size import Size
 from nas.space import SearchSpace
 
 __all__ = ["AIMS", "Aimed", "aimed_domain", "bounded_domain", "full_metric", "latency_margins"]
@@ -139,7 +140,7 @@ def bounded_domain(
     tables: Sequence[Table],
     bounds: Bounds,
     margins: Mapping[str, Margin],
-    resolution: int | tuple[int, ...] | None,
+    resolution: Size | tuple[Size, ...] | None,
 ) -> Domain:
     """The space inside its bounds.
 
@@ -246,7 +247,7 @@ def _check_sure(
 
 
 def _faster_spaces(
-    space: SearchSpace, table: Table, latency_ms: float, resolution: int | tuple[int, ...] | None
+    space: SearchSpace, table: Table, latency_ms: float, resolution: Size | tuple[Size, ...] | None
 ) -> list[str]:
     """The spaces that do reach a latency, as options to ask for."""
     # What the last layer gives: the classes that the space was built for.

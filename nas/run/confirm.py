@@ -42,6 +42,7 @@ from nas.run.evaluation import kind_of, named_data, open_data
 from nas.run.pairing import band_metrics, chosen, usual_random
 from nas.run.run import Run
 from nas.run.settings import Search
+from nas.size import Size
 from nas.statistics import arrangements
 from nas.study.evaluator import Retraining
 from nas.units import counted
@@ -65,7 +66,7 @@ def confirm(
     seeds: int = 1,
     epochs_factor: float | None = None,
     full: bool = False,
-    resolution: int | None = None,
+    resolution: Size | None = None,
     seed: int = 0,
     data: object = None,
     evaluate: Callable[..., Any] | None = None,
@@ -165,7 +166,7 @@ def _trainer(
     factor: float | None,
     given: Given,
     full: bool,
-    resolution: int | None,
+    resolution: Size | None,
 ) -> Retraining:
     """What trains on the run's own data, which must be what it was."""
     settings, given = _settings(run, given)

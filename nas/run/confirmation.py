@@ -131,7 +131,7 @@ class Plan:
         if self.recipe.get("full") is True:
             size = "their own size" if resolution is None else f"{resolution} pixels"
             return f"the networks themselves, at {size}"
-        if not isinstance(resolution, int) or not isinstance(width, int | float):
+        if not isinstance(resolution, int | str) or not isinstance(width, int | float):
             return ""
         share = {0.25: "a quarter of the width", 0.5: "half the width", 1: "the whole width"}
         return f"slimmed copies, {resolution} pixels, {share.get(width, f'{width:g} of the width')}"

@@ -19,6 +19,7 @@ from nas.family.at_latency import at_latency
 from nas.files import one_line
 from nas.latency.table import Table
 from nas.shape import Shape
+from nas.size import Size
 from nas.statistics import Interval, claim, many_to_one_intervals
 
 __all__ = [
@@ -121,7 +122,7 @@ def opponents(
 
 
 def opponent_network(
-    name: str, input: Shape, classes: int, *, width: float = 1.0, resolution: int | None = None
+    name: str, input: Shape, classes: int, *, width: float = 1.0, resolution: Size | None = None
 ) -> Architecture:
     """A published network for the pick's images and classes."""
     return networks.get(

@@ -8,6 +8,7 @@ from nas.objectives import Objectives, asked_quality
 from nas.programs import GIVEN, NOTHING_GIVEN, Given, function_name, place_of, spec_place
 from nas.progress import Watch, ignore
 from nas.run.settings import Search, Teacher
+from nas.size import by_area
 from nas.study.evaluator import Data, Evaluator, EvaluatorKind
 
 __all__ = [
@@ -133,7 +134,7 @@ def _recipe(settings: Search) -> str:
     recipe, sizes = settings.method.recipe, settings.problem.resolution
     if not isinstance(sizes, tuple):
         return recipe
-    return ",".join(filter(None, [recipe, f"input={max(sizes)}"]))
+    return ",".join(filter(None, [recipe, f"input={max(sizes, key=by_area)}"]))
 
 
 def check_measured(objectives: Objectives, kind: EvaluatorKind, evaluator: Evaluator) -> None:

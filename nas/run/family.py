@@ -27,6 +27,7 @@ from nas.report import plots
 from nas.run.network import named_network, run_and_trial
 from nas.run.run import Run
 from nas.scale import scaled
+from nas.size import Size, as_json
 from nas.study.trainings import FitWatch
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def open_base(
     network: str,
     *,
     device: str | None = None,
-    resolution: int | None = None,
+    resolution: Size | None = None,
     classes: int | None = None,
 ) -> Base:
     """The network of that name, file or trial; without a ``device``, a run's first one counts.
@@ -310,7 +311,7 @@ class Family:
             "digest": network.digest,
             "depth": member.depth,
             "width": member.width,
-            "resolution": network.input.size,
+            "resolution": as_json(network.input.size),
             "params": network.params,
             "macs": network.macs,
             **planned,

@@ -14,6 +14,7 @@ from nas.networks.membership import membership
 from nas.record import store
 from nas.run.run import Run
 from nas.scale import relaxed, scaled
+from nas.size import Size
 from nas.space import SearchSpace
 from nas.trial import Genes, Trial
 
@@ -47,7 +48,7 @@ def named_network(
     name: str,
     *,
     width: float = 1.0,
-    resolution: int | None = None,
+    resolution: Size | None = None,
     classes: int | None = None,
     small_images: bool = False,
 ) -> Architecture:
@@ -69,7 +70,7 @@ def network_maker(
         return partial(networks.get, name, classes=classes or 1000, small_images=small_images)
     stored = _stored(name)
 
-    def make(*, width: float = 1.0, resolution: int | None = None) -> Architecture:
+    def make(*, width: float = 1.0, resolution: Size | None = None) -> Architecture:
         network = scaled(stored, width=width, resolution=resolution, classes=classes)
         return relaxed(network) if small_images else network
 
@@ -80,7 +81,7 @@ def placed_network(
     name: str,
     *,
     space: str | None = None,
-    resolution: int | None = None,
+    resolution: Size | None = None,
     classes: int | None = None,
     small_images: bool = False,
 ) -> Placed:

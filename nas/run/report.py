@@ -385,7 +385,7 @@ def _family(run: Run, folder: Path | None) -> tuple[FamilyMember, ...]:
             members.append(
                 FamilyMember(
                     name=str(member["name"]),
-                    resolution=int(member["resolution"]),
+                    resolution=str(member["resolution"]),
                     params=int(member["params"]),
                     macs=int(member["macs"]),
                     latencies=latencies,

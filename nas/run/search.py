@@ -25,6 +25,7 @@ from nas.run.settings import (
     pairs_text,
     spec_text,
 )
+from nas.size import Rect, Size, by_area, parse_size
 from nas.study.budget import Budget
 from nas.study.processes import refuse_unguarded
 from nas.study.study import Watch
@@ -58,7 +59,7 @@ def search(
     data: object = None,
     groups: str | None = None,
     strict: bool = False,
-    resolution: int | Sequence[int] | None = None,
+    resolution: Size | str | Sequence[Size | str] | None = None,
     classes: int | None = None,
     in_channels: int | None = None,
     objectives: Sequence[str] = ("accuracy", "latency_ms"),
@@ -325,15 +326,20 @@ def _evaluator(
     return named_evaluator(evaluate), evaluate
 
 
-def _sizes(resolution: int | Sequence[int] | None) -> int | tuple[int, ...] | None:
-    """One size, or several in ascending order."""
-    # What is no number is told by `Search.check`.
-    if not isinstance(resolution, Sequence) or isinstance(resolution, str):
+def _sizes(
+    resolution: Size | str | Sequence[Size | str] | None,
+) -> Size | tuple[Size, ...] | None:
+    """One size, or several in ascending order; a text such as ``240x320`` is one too."""
+    if isinstance(resolution, str):
+        return parse_size(resolution)
+    # What is no size is told by `Search.check`.
+    if not isinstance(resolution, Sequence):
         return resolution
-    if not all(isinstance(size, int) for size in resolution):
-        return tuple(resolution)
-    sizes = tuple(sorted(set(resolution)))
-    return sizes[0] if len(sizes) == 1 else sizes
+    sizes = [parse_size(size) if isinstance(size, str) else size for size in resolution]
+    if not all(isinstance(size, int | Rect) for size in sizes):
+        return tuple(sizes)
+    ascending = tuple(sorted(set(sizes), key=by_area))
+    return ascending[0] if len(ascending) == 1 else ascending
 
 
 def _race(race: int | str | Mapping[str, Any]) -> str:

@@ -5,7 +5,9 @@
 """
 
 import math
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from typing import Any
 from nas.errors import RunError, UsageError, unknown
 from nas.files import between_commas
 from nas.programs import spec_place
+from nas.reading import to_json
+from nas.size import Rect, Size
 from nas.strategies._warm import AUTO, NONE
 from nas.study.budget import Budget
 
@@ -47,8 +51,8 @@ class Problem:
     """A file with a group id per image: no split cuts a group."""
     strict: bool = False
     """Whether a corrupt image is refused instead of left out."""
-    resolution: int | tuple[int, ...] | None = None
-    """Input side, in pixels, of the network to ship; None for the space's.
+    resolution: Size | tuple[Size, ...] | None = None
+    """Input size of the network to ship; None for the space's.
 
     Of several the search chooses.
     """
@@ -241,7 +245,7 @@ class Search:
     def check(self) -> None:
         """Raise `UsageError` for a setting of the wrong type, or below its least value."""
         kinds = _kinds(self)
-        for name, value in self.to_json().items():
+        for name, value in self._values().items():
             if not _is_of_kind(value, kinds[name]):
                 raise UsageError(f"setting {name} must be {kinds[name]}, not {value!r:.60}")
             least = LEAST.get(name)
@@ -260,6 +264,12 @@ class Search:
 
     def to_json(self) -> dict[str, object]:
         """The settings as ``run.json`` holds them: flat."""
+        settings = self._values()
+        settings["resolution"] = to_json(settings["resolution"])
+        return settings
+
+    def _values(self) -> dict[str, object]:
+        """Every setting by its flat name."""
         settings = {}
         for name, (part, part_field) in FLAT.items():
             settings[name] = getattr(getattr(self, part), part_field)
@@ -280,6 +290,8 @@ class Search:
         for name, value in data.items():
             # JSON has no tuples.
             settings[name] = tuple(value) if isinstance(value, list) else value
+            if name == "resolution":
+                settings[name] = _sizes_of(settings[name])
             if not _is_of_kind(settings[name], kinds[name]):
                 raise RunError(
                     f"run.json was edited: setting {name} must be {kinds[name]}, "
@@ -288,20 +300,37 @@ class Search:
         return cls().changed(**settings)
 
 
+def _sizes_of(value: object) -> object:
+    """A size, or several, with rectangles as such where JSON has their text; all else as it is."""
+    if isinstance(value, tuple):
+        return tuple(map(_sizes_of, value))
+    if not isinstance(value, str):
+        return value
+    with suppress(ValueError):
+        return Rect.from_text(value)
+    return value
+
+
 def _kinds(search: Search) -> dict[str, str]:
     """The type of each setting, as text."""
     kinds = {}
     for name, (part, part_field) in FLAT.items():
         annotations = {f.name: f.type for f in fields(getattr(search, part))}
         kind = annotations[part_field]
-        kinds[name] = kind.__name__ if isinstance(kind, type) else str(kind)
+        text = kind.__name__ if isinstance(kind, type) else str(kind)
+        kinds[name] = text.replace("nas.size.", "")
     return kinds
+
+
+BETWEEN_KINDS = re.compile(r" \| (?![^\[]*\])")
+"""Between the types of a union, but not inside of a tuple's brackets."""
 
 
 def _is_of_kind(value: object, kind: str) -> bool:
     """Whether a value that was read from JSON is of a type that is named by its text."""
-    if " | " in kind:
-        return any(_is_of_kind(value, part) for part in kind.split(" | "))
+    parts = BETWEEN_KINDS.split(kind)
+    if len(parts) > 1:
+        return any(_is_of_kind(value, part) for part in parts)
     if kind == "None":
         return value is None
     if kind.startswith("tuple"):

@@ -8,6 +8,7 @@ from typing import Any
 
 from nas.errors import SpaceError
 from nas.shape import Shape
+from nas.size import EXAMPLES, Size, by_area
 from nas.space.slots import Choice, Slot
 from nas.space.space import SearchSpace
 
@@ -21,12 +22,12 @@ CHOICE = "resolution"
 class SizedSpace(SearchSpace):
     """A space whose networks take images of several sizes; its ``input`` is the largest."""
 
-    by_size: Mapping[int, SearchSpace] = field(default_factory=lambda: MappingProxyType({}))
-    """Per side in pixels, ascending, the space of that size alone."""
+    by_size: Mapping[Size, SearchSpace] = field(default_factory=lambda: MappingProxyType({}))
+    """Per size in pixels, ascending, the space of that size alone."""
 
     @property
-    def sizes(self) -> tuple[int, ...]:
-        """The sides of its images, in pixels, ascending."""
+    def sizes(self) -> tuple[Size, ...]:
+        """The sizes of its images, in pixels, ascending."""
         return tuple(self.by_size)
 
     @property
@@ -35,41 +36,41 @@ class SizedSpace(SearchSpace):
         return f"{self.by_size[self.sizes[0]].input} to {self.input}"
 
 
-def at_sizes(make: Callable[[int], SearchSpace], sizes: Sequence[int]) -> SearchSpace:
+def at_sizes(make: Callable[[Size], SearchSpace], sizes: Sequence[Size]) -> SearchSpace:
     """The space that ``make`` gives at a size, with the size as its first choice.
 
-    ``sizes``: sides of the images in pixels. Of one size it is that space, without the choice.
+    ``sizes``: of the images in pixels. Of one size it is that space, without the choice.
 
     Raises `SpaceError` without a size. Raises it, too, unless the space has the same choices at all
     sizes, and of each the same layers for one shape. Strides that are relaxed for small images are
     not the same.
     """
-    sides = sorted(set(sizes))
-    if not sides:
-        raise SpaceError("resolution needs at least one size in pixels, such as 224")
-    by_size = {side: make(side) for side in sides}
-    largest = by_size[sides[-1]]
-    if len(sides) == 1:
+    ascending = sorted(set(sizes), key=by_area)
+    if not ascending:
+        raise SpaceError(f"resolution needs at least one size in pixels, such as {EXAMPLES}")
+    by_size = {size: make(size) for size in ascending}
+    largest = by_size[ascending[-1]]
+    if len(ascending) == 1:
         return largest
     space = SizedSpace(
         name=largest.name,
         input=largest.input,
-        slots=(_slot(sides), *largest.slots),
+        slots=(_slot(ascending), *largest.slots),
         paper=largest.paper,
         by_size=MappingProxyType(by_size),
     )
-    for side, alone in by_size.items():
+    for size, alone in by_size.items():
         different = _first_difference(space, alone)
         if different is not None:
             raise SpaceError(
-                f"space '{space.name}' is not one space at {side} and {sides[-1]} pixels: slot "
+                f"space '{space.name}' is not one space at {size} and {ascending[-1]} pixels: slot "
                 f"'{different}' has other choices or layers there. Search one of the two, or "
                 "sizes that are nearer to each other"
             )
     return space
 
 
-def _slot(sides: Sequence[int]) -> Slot:
+def _slot(sizes: Sequence[Size]) -> Slot:
     """A slot that makes no layer and hands on the images at the size that is chosen."""
 
     def make(picked: Mapping[str, Any], shape: Shape) -> tuple[()]:
@@ -78,7 +79,7 @@ def _slot(sides: Sequence[int]) -> Slot:
     def hand_on(picked: Mapping[str, Any], shape: Shape) -> Shape:
         return replace(shape, size=picked[CHOICE])
 
-    choice = Choice(CHOICE, tuple(sides), ordinal=True)
+    choice = Choice(CHOICE, tuple(sizes), ordinal=True)
     return Slot(name=SLOT, stage=SLOT, choices=(choice,), make=make, hand_on=hand_on)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from nas.errors import SpaceError
 from nas.shape import Op, Shape
+from nas.size import Size, area, strided
 
 __all__ = ["Choice", "Make", "Slot", "fixed", "relax_strides"]
 
@@ -75,8 +76,10 @@ def fixed(stage: str, *ops: Op) -> Slot:
     return Slot(name=stage, stage=stage, make=lambda picked, shape: ops)
 
 
-def relax_strides(strides: Sequence[int], resolution: int) -> tuple[int, ...]:
+def relax_strides(strides: Sequence[int], resolution: Size) -> tuple[int, ...]:
     """Drop strides from the front until the last map has at least four pixels a side.
+
+    A rectangle's last map has at least as many pixels as that. So a signal, 1 x n, is strided too.
 
     At 32x32 this gives the CIFAR setting of HW-NAS-Bench (Li et al. 2021,
     https://arxiv.org/abs/2103.10584): FBNet's stem and second stage keep the resolution. At 128 and
@@ -85,8 +88,8 @@ def relax_strides(strides: Sequence[int], resolution: int) -> tuple[int, ...]:
     relaxed = list(strides)
     for i, stride in enumerate(strides):
         # Rounded up, as padded convolutions of stride 2 halve a map.
-        final_size = -(-resolution // math.prod(relaxed))
-        if final_size >= SMALLEST_FINAL_MAP:
+        final_size = strided(resolution, math.prod(relaxed))
+        if area(final_size) >= SMALLEST_FINAL_MAP**2:
             break
         if stride > 1:
             relaxed[i] = 1

@@ -18,6 +18,7 @@ from nas.domain import Domain
 from nas.errors import UsageError, unknown
 from nas.objectives import QUALITY
 from nas.progress import Watch, ignore
+from nas.size import Size
 from nas.trial import Metrics
 
 __all__ = [
@@ -241,9 +242,9 @@ class RetrainFully(Protocol):
     """Makes a `Retraining` of the networks themselves, by the recipe of full trainings."""
 
     def __call__(
-        self, data: Data, recipe: Mapping[str, object], factor: float, resolution: int | None
+        self, data: Data, recipe: Mapping[str, object], factor: float, resolution: Size | None
     ) -> Retraining:
         """``recipe``: the run's, of which threads and teacher are taken.
 
-        ``factor``: times the full schedule. ``resolution``: pixels a side; None: the network's own.
+        ``factor``: times the full schedule. ``resolution``: of the images; None: the network's own.
         """

@@ -25,7 +25,7 @@ def check_op(op: Op, shape: Shape, module: Callable[[Op, Shape], Any]) -> None:
     _ = layer.peak_bytes  # raises unless what is held is said for each kernel
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         built = module(op, shape).eval()
-        out = built(torch.empty(1, shape.channels, shape.size, shape.size))
+        out = built(torch.empty(1, shape.channels, *shape.sides))
     kernels = op.trained(shape)
     declared_params = sum(kernel.params for kernel in kernels)
     params = sum(p.numel() for p in built.parameters())
@@ -39,7 +39,7 @@ def check_op(op: Op, shape: Shape, module: Callable[[Op, Shape], Any]) -> None:
     )
     # A classifier hands over a vector, which is declared as a map of one pixel.
     given = (*out.shape[1:], 1, 1)[:3]
-    declared = (layer.out_shape.channels, layer.out_shape.size, layer.out_shape.size)
+    declared = (layer.out_shape.channels, *layer.out_shape.sides)
     assert given == declared, f"{layer}: torch hands over {given}, {declared} is declared"
     if op.deployed != op:
         assert op.deployed.kernels(shape) == layer.kernels, f"{layer} ships as another one"

@@ -181,15 +181,16 @@ def _cut(
     images: Tensor, other: Tensor, share: float, generator: torch.Generator
 ) -> tuple[Tensor, float]:
     """A random box of the other images, clipped, and the share that is left of the first."""
-    size = images.shape[2]
-    half = size * (1 - share) ** 0.5 / 2  # equation 2: the box has the area 1 - share
-    row, column = (size * torch.rand(2, generator=generator)).tolist()
-    top, bottom = _clipped(row - half, size), _clipped(row + half, size)
-    left, right = _clipped(column - half, size), _clipped(column + half, size)
+    height, width = images.shape[2:]
+    half = (1 - share) ** 0.5 / 2  # equation 2: the box has the area 1 - share
+    middle = torch.tensor([height, width]) * torch.rand(2, generator=generator)
+    row, column = middle.tolist()
+    top, bottom = _clipped(row - height * half, height), _clipped(row + height * half, height)
+    left, right = _clipped(column - width * half, width), _clipped(column + width * half, width)
     mixed = images.clone()
     mixed[:, :, top:bottom, left:right] = images[other, :, top:bottom, left:right]
     # Not the share that was drawn: clipping made the box smaller.
-    return mixed, 1 - (bottom - top) * (right - left) / size**2
+    return mixed, 1 - (bottom - top) * (right - left) / (height * width)
 
 
 def _clipped(edge: float, size: int) -> int:

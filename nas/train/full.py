@@ -6,7 +6,6 @@ same call goes on after a kill and ends in the same bits. Training reads *weight
 *selection* is watched; normalisation is that of *weights*.
 """
 
-import dataclasses
 import math
 from pathlib import Path
 from typing import Any, TypedDict
@@ -24,6 +23,7 @@ from nas.metadata import Metadata, save_network
 from nas.model.blocks import NORM_MOMENTUM, set_norm_momentum
 from nas.model.weights import Loaded, Weights, read, read_weights, save
 from nas.progress import Pace, Progress, Watch, ignore
+from nas.reading import to_json
 from nas.record import ledger
 from nas.record.identity import check_same
 from nas.record.journal import RunLock
@@ -140,7 +140,7 @@ class FullTraining:
 
     def _recipe_identity(self) -> dict[str, object]:
         """The recipe, in the form it had before ``norm_momentum``, if that is as it was then."""
-        document = {**dataclasses.asdict(self.recipe), "eps": self.schedule.epsilon}
+        document = {**to_json(self.recipe), "eps": self.schedule.epsilon}
         if not self.recipe.crop or not isinstance(self.dataset.images, ImageFiles):
             del document["crop"]
         if self.recipe.norm_momentum == NORM_MOMENTUM:

@@ -13,11 +13,14 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import TypedDict
 
 from nas.errors import UsageError, unknown
+from nas.reading import to_json
 from nas.settings import Ranges, changed, check_ranges
+from nas.size import Size, each_side, rescaled, shorter
 from nas.train.schedule import DECAYS, OPTIMISERS, Schedule
 
 __all__ = ["GROWTH", "RECIPES", "GrowthStage", "Recipe", "recipe"]
@@ -29,8 +32,8 @@ class GrowthStage:
 
     end: float
     """Where it ends, as a share of the steps."""
-    size: int
-    """Pixels a side."""
+    size: Size
+    """Of its images."""
     dropout: float
     randaugment: float
     mixup: float
@@ -83,7 +86,7 @@ class Recipe:
     norm_momentum: float = 0.1
     """Share of a batch in the running statistics of batch norms: torch's momentum."""
     shift: float = 0.125
-    """Largest random shift, as a share of the side."""
+    """Largest random shift, as a share of the side; of a rectangle's, the shorter one."""
     crop: float = 0.0
     """Least share of an image's area that a random crop shows, instead of the shift; 0: none.
 
@@ -104,7 +107,7 @@ class Recipe:
     mixup_start: float = 0.0
     train_share: float = 1.0
     """Largest size that is trained at, as a share of ``resolution``."""
-    resolution: int | None = None
+    resolution: Size | None = None
     """None is the network's own."""
     seed: int = 0
 
@@ -145,21 +148,18 @@ class Recipe:
             label_smoothing=self.label_smoothing,
         )
 
-    def plan(self, resolution: int) -> tuple[GrowthStage, ...]:
+    def plan(self, resolution: Size) -> tuple[GrowthStage, ...]:
         """The stages for a network of that resolution; a single one where nothing grows.
 
         As EfficientNetV2's code has it: with k of n stages done, the size is ``(k + 1) / n`` of the
         way from the smallest to the largest, and the rest ``k / (n - 1)`` of the way.
         """
-        largest = max(1, round(resolution * self.train_share))
-        smallest = self.smallest * largest
+        largest = rescaled(resolution, self.train_share)
         steps = []
         for k in range(self.stages):
-            size = smallest + (largest - smallest) * (k + 1) / self.stages
             step = GrowthStage(
                 end=(k + 1) / self.stages,
-                # Down, as the code does; a whole number that came out a hair too small is meant.
-                size=max(1, int(size + 1e-9)),
+                size=each_side(largest, partial(self._side, stage=k)),
                 dropout=self._grown("dropout", k),
                 randaugment=self._grown("randaugment", k),
                 mixup=self._grown("mixup", k),
@@ -167,6 +167,17 @@ class Recipe:
             )
             steps.append(step)
         return tuple(steps)
+
+    def padding(self, size: Size) -> int:
+        """Pixels of the largest shift of images of that size."""
+        return round(self.shift * shorter(size))
+
+    def _side(self, largest: int, stage: int) -> int:
+        """The side of a stage's images whose side is ``largest`` in the end."""
+        smallest = self.smallest * largest
+        side = smallest + (largest - smallest) * (stage + 1) / self.stages
+        # Down, as the code does; a whole number that came out a hair too small is meant.
+        return max(1, int(side + 1e-9))
 
     def _grown(self, name: str, stage: int) -> float:
         last: float = getattr(self, name)
@@ -177,7 +188,7 @@ class Recipe:
 
     def __str__(self) -> str:
         changes = []
-        for name, value in dataclasses.asdict(self).items():
+        for name, value in to_json(self).items():
             if value != getattr(_PLAIN, name):
                 text = f"{value:g}" if isinstance(value, float) else str(value)
                 changes.append(f"{name}={text}")

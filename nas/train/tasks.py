@@ -21,6 +21,7 @@ from nas.model import Network, build
 from nas.model.segmenter import MARK, Segmenter, body, segmenter
 from nas.model.weights import Loaded, Weights, load_weights
 from nas.scale import scaled
+from nas.size import Size
 from nas.train.augment import Augment, Change, Changes, Mix, RandAugment
 from nas.train.loop import Phase, Source
 from nas.train.recipe import GrowthStage, Recipe
@@ -51,7 +52,7 @@ class Task(Protocol):
         Raises `NasError` if they do not fit.
         """
 
-    def labels(self, rows: Rows, size: int) -> Source:
+    def labels(self, rows: Rows, size: Size) -> Source:
         """Labels of some rows of the data set."""
 
     def phases(self, recipe: Recipe, steps: int) -> list[Phase]:
@@ -115,7 +116,7 @@ class _Images:
             )
         return plan
 
-    def _images(self, rows: Rows, size: int) -> LazyTensors:
+    def _images(self, rows: Rows, size: Size) -> LazyTensors:
         return LazyTensors(self.dataset.images, rows, self.statistics, size, self.device)
 
     def _test_images(self, images: Pictures) -> LazyTensors:
@@ -149,7 +150,7 @@ class Classification(_Images):
         """See `nas.model.weights.load`."""
         return load_weights(network, weights, partial=partial)
 
-    def labels(self, rows: Rows, size: int) -> Tensor:
+    def labels(self, rows: Rows, size: Size) -> Tensor:
         """(n,) int64."""
         return torch.from_numpy(self.dataset.labels[rows]).to(self.device)
 
@@ -167,7 +168,7 @@ class Classification(_Images):
             phases.append(phase)
         return phases
 
-    def _training_images(self, recipe: Recipe, size: int) -> Source:
+    def _training_images(self, recipe: Recipe, size: Size) -> Source:
         images = self.dataset.images
         if not isinstance(images, ImageFiles):
             return self._images(self.rows, size)
@@ -184,7 +185,7 @@ class Classification(_Images):
 
     def _change(self, recipe: Recipe, step: GrowthStage) -> Change:
         cropped = recipe.crop > 0 and isinstance(self.dataset.images, ImageFiles)
-        pad = 0 if cropped else round(recipe.shift * step.size)
+        pad = 0 if cropped else recipe.padding(step.size)
         changes: list[Change] = [Augment(pad=pad, flip=self.dataset.flip)]
         if step.randaugment:
             changes.append(RandAugment(self.statistics, magnitude=step.randaugment))
@@ -246,8 +247,8 @@ class Segmentation(_Images):
             head=tuple(name for name in own if name not in body_state),
         )
 
-    def labels(self, rows: Rows, size: int) -> LazyMasks:
-        """(n, size, size) int64."""
+    def labels(self, rows: Rows, size: Size) -> LazyMasks:
+        """(n, height, width) int64."""
         return LazyMasks(self.dataset.labels, rows, size, self.device)
 
     def phases(self, recipe: Recipe, steps: int) -> list[Phase]:
@@ -259,7 +260,7 @@ class Segmentation(_Images):
                 images=self._images(self.rows, step.size),
                 labels=self.labels(self.rows, step.size),
                 dropout=step.dropout,
-                change=Augment(pad=round(recipe.shift * step.size), flip=self.dataset.flip),
+                change=Augment(pad=recipe.padding(step.size), flip=self.dataset.flip),
                 random=recipe.drop_path > 0,
             )
             phases.append(phase)

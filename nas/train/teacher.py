@@ -17,6 +17,7 @@ from nas.model import build
 from nas.model.weights import load_weights, read_weights
 from nas.run.network import named_network
 from nas.scale import scaled
+from nas.size import Size, sides
 from nas.train.distil import Distillation
 from nas.train.loop import Source
 
@@ -33,9 +34,9 @@ class Teacher:
     """A trained network, and how much it counts: see `nas.train.distil.Distillation`."""
 
     logits: Callable[[torch.device], Logits]
-    """By device: images (n, c, s, s), normalised as the student's, to (n, classes)."""
-    size: int
-    """The s that it wants; 0: any."""
+    """By device: images (n, c, h, w), normalised as the student's, to (n, classes)."""
+    size: Size
+    """The height and width that it wants; 0: any."""
     files: tuple[str, ...]
     """Where it came from."""
     digest: str
@@ -73,11 +74,9 @@ class Teacher:
         )
 
     def _resized(self, images: Tensor) -> Tensor:
-        if not self.size or images.shape[2] == self.size:
+        if not self.size or tuple(images.shape[2:]) == sides(self.size):
             return images
-        return F.interpolate(
-            images, size=(self.size, self.size), mode="bilinear", align_corners=False
-        )
+        return F.interpolate(images, size=sides(self.size), mode="bilinear", align_corners=False)
 
     def __str__(self) -> str:
         return (

@@ -186,7 +186,7 @@ def test_a_saved_data_set_with_its_test_part(hub, tmp_path):
     assert data.open_test_part(tmp_path / "test.jsonl")[0].shape == (6, 10, 10, 3)
     both = load(f"hf:{tmp_path / 'pets'}")
     opened, labels = both.open_test_part(tmp_path / "test.jsonl")
-    assert (opened.squares(9).shape, labels.tolist()) == ((6, 9, 9, 3), [0, 1] * 3)
+    assert (opened.fitted(9).shape, labels.tolist()) == ((6, 9, 9, 3), [0, 1] * 3)
     assert both.labels.tolist() == data.labels.tolist()
 
 
@@ -205,9 +205,9 @@ def test_images_of_the_hub_are_as_those_of_a_folder(hub, tmp_path):
     stored, files = load(f"hf:{tmp_path / 'pets'}"), load(f"folder:{root}")
     assert isinstance(stored.images, ImageFiles)
     assert (stored.digest, stored.note) == (files.digest, files.note)
-    assert np.array_equal(stored.images.squares(7), files.images.squares(7))
+    assert np.array_equal(stored.images.fitted(7), files.images.fitted(7))
     copy = pickle.loads(pickle.dumps(stored.images))
-    assert np.array_equal(copy.square(3, 7), files.images.square(3, 7))
+    assert np.array_equal(copy.fit(3, 7), files.images.fit(3, 7))
 
 
 def test_a_single_saved_split_and_unreadable_images(hub, tmp_path):

@@ -132,7 +132,7 @@ def test_grey_beside_deep_grey_keeps_its_own_levels(tmp_path: Path) -> None:
     Image.new("L", (64, 64), 77).save(tmp_path / "dark" / "eight.png")
     images = split(load(f"folder:{tmp_path}")).dataset.images
     place = list(images.index.names).index("dark/eight.png")
-    assert (images.square(place, 64) == 77).all()
+    assert (images.fit(place, 64) == 77).all()
 
 
 def scans(root: Path, kind: str = "PNG", count: int = 12) -> Path:
@@ -149,7 +149,7 @@ def scans(root: Path, kind: str = "PNG", count: int = 12) -> Path:
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_grey_of_more_than_eight_bits_keeps_its_range(tmp_path: Path, kind: str) -> None:
     splits = split(load(f"folder:{scans(tmp_path, kind)}"))
-    images, labels = splits.dataset.images.squares(64), splits.dataset.labels
+    images, labels = splits.dataset.images.fitted(64), splits.dataset.labels
     assert images[labels == 1].max() < 20  # dark
     assert images[labels == 0].min() > 230
     assert any("measured over weights, become 0 to 255" in line for line in splits.lines())
@@ -157,7 +157,7 @@ def test_grey_of_more_than_eight_bits_keeps_its_range(tmp_path: Path, kind: str)
 
 def test_a_declared_range_is_kept(tmp_path: Path) -> None:
     splits = split(load(f"folder:{scans(tmp_path)},range=0-65535"))
-    bright = splits.dataset.images[splits.dataset.labels == 0].squares(64)
+    bright = splits.dataset.images[splits.dataset.labels == 0].fitted(64)
     assert (bright.min(), bright.max()) == (156, 163)
     assert any("0 to 65535, as declared" in line for line in splits.lines())
     with pytest.raises(UsageError, match="the range of values must be two rising numbers"):

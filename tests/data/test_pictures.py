@@ -17,6 +17,7 @@ from nas.data.cache import Slots
 from nas.data.loading import LoadedTensors, random_box
 from nas.data.preprocess import prepared
 from nas.errors import DataError
+from nas.size import parse_size
 
 
 @pytest.fixture
@@ -39,11 +40,11 @@ def photos(root: Path, count: int = 8, size: tuple[int, int] = (80, 60)) -> Path
 
 def test_images_are_what_an_exported_file_makes_of_them(tmp_path, own_cache):
     images = load(f"folder:{photos(tmp_path / 'photos')}").images
-    squares = images.squares(32)
+    fitted = images.fitted(32)
     for position in range(len(images)):
         with Image.open(images.index.source(position)) as file:
-            expected = prepared(file, "RGB", 32, 37, 0, 0)
-        assert (squares[position] == np.asarray(expected)).all()
+            expected = prepared(file, "RGB", (32, 32), (37, 37), 0, 0)
+        assert (fitted[position] == np.asarray(expected)).all()
     # The middle .875 of the shorter side: torchvision's resize to 37 and centre crop, but for a
     # shift of less than a pixel.
     assert str(images.preprocessing(32)) == (
@@ -76,18 +77,18 @@ def test_a_digest_is_of_content_not_of_place(tmp_path, own_cache):
 
 def test_what_the_cache_holds_is_what_was_decoded(tmp_path, own_cache, monkeypatch):
     images = load(f"folder:{photos(tmp_path / 'photos')}").images
-    first = images.squares(16)
+    first = images.fitted(16)
     monkeypatch.setattr("nas.data.pictures.prepared", None)
-    assert (images.squares(16) == first).all()
+    assert (images.fitted(16) == first).all()
     (pixels,) = (own_cache / "images").glob("*/pixels")
     whole = bytearray(pixels.read_bytes())
     whole[100] ^= 1
     pixels.write_bytes(whole)
     with pytest.raises(TypeError):  # one image is decoded again, by a function that is gone
-        images.squares(16)
+        images.fitted(16)
     monkeypatch.undo()
     monkeypatch.setenv("NAS_CACHE", str(own_cache))
-    assert (images.squares(16) == first).all()
+    assert (images.fitted(16) == first).all()
 
 
 def write_slots(name: str, start: int) -> None:
@@ -125,7 +126,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("NAS_CACHE", str(tmp_path / "file"))
     images = load(f"folder:{photos(tmp_path / 'photos', 2)}").images
-    assert images.squares(16).shape == (4, 16, 16, 3)
+    assert images.fitted(16).shape == (4, 16, 16, 3)
     assert cache.bound() > 0
 
 
@@ -137,10 +138,10 @@ def test_a_file_that_breaks_later_is_named_and_left_out_then(tmp_path, own_cache
     (place / "cat" / "3.jpg").write_bytes(b"\0" * len(whole))
     os.utime(place / "cat" / "3.jpg", ns=(status.st_atime_ns, status.st_mtime_ns))
     with pytest.raises(DataError, match=r"cat/3.jpg: cannot read an image.* it is left out"):
-        images.squares(16)
+        images.fitted(16)
     again = load(f"folder:{place}")
     assert again.skipped == ("cat/3.jpg",)
-    assert again.images.squares(16).shape == (15, 16, 16, 3)
+    assert again.images.fitted(16).shape == (15, 16, 16, 3)
 
 
 # -- for a training --------------------------------------------------------------------------------
@@ -186,3 +187,17 @@ def test_random_parts_are_as_published():
     assert (top, bottom) == (0, 1)
     assert right - left == pytest.approx(4 / 3 / 20)
     assert left == pytest.approx(1 - right)
+
+
+def test_rectangles_keep_all_of_images_in_their_proportions(tmp_path, own_cache):
+    images = load(f"folder:{photos(tmp_path / 'photos')}").images
+    wide, tall = parse_size("30x40"), parse_size("40x30")
+    assert images.fitted(wide).shape == (16, 30, 40, 3)
+    # All are 60x80 (height x width): nothing is cut off at 30x40, and the middle is at 40x30.
+    assert str(images.preprocessing(wide)).endswith("covering 30x40, middle 30x40, bilinear")
+    assert str(images.preprocessing(tall)).endswith("covering 46x34, middle 40x30, bilinear")
+    assert images.fit(0, tall).shape == (40, 30, 3)
+    with Image.open(images.index.source(0)) as file:
+        whole = np.asarray(file.resize((40, 30), Image.Resampling.BILINEAR))
+    assert (images.fit(0, wide) == whole).all()
+    assert images.crop(0, wide, (0.25, 0, 1, 1)).shape == (30, 40, 3)

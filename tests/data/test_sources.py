@@ -239,7 +239,7 @@ def test_folder(tmp_path: Path) -> None:
     assert data.labels.tolist() == [0] * 5 + [1] * 5
     data = load(f"folder:{place}")
     assert (data.name, data.classes, data.images.shape) == ("pets", ("cat", "dog"), (10, 10, 12, 3))
-    assert data.images.squares(8).shape == (10, 8, 8, 3)
+    assert data.images.fitted(8).shape == (10, 8, 8, 3)
     assert data.labels.tolist() == [0] * 5 + [1] * 5
 
 
@@ -257,7 +257,7 @@ def test_folder_with_a_test_part(tmp_path: Path) -> None:
     assert len(data) == 10
     assert data.open_test_part(tmp_path / "test.jsonl")[0].shape == (4, 8, 8, 3)
     opened, labels = load(f"folder:{tmp_path}").open_test_part(tmp_path / "test.jsonl")
-    assert (opened.squares(8).shape, labels.tolist()) == ((4, 8, 8, 3), [0, 0, 1, 1])
+    assert (opened.fitted(8).shape, labels.tolist()) == ((4, 8, 8, 3), [0, 0, 1, 1])
     (tmp_path / "test" / "bird").mkdir()
     (tmp_path / "test" / "bird" / "0.png").write_bytes(b"")
     with pytest.raises(DataError, match="has classes that training has not: bird"):
@@ -325,12 +325,12 @@ def test_a_folders_images_say_that_they_are_scaled_and_take_another_size(tmp_pat
         Image.new("L", (side, 30)).save(tmp_path / name / "x.png")
     found = load(f"folder:{tmp_path}")
     assert found.note == (
-        "images of 20x30 to 40x30 pixels; evaluations see the middle 0.875 of the shorter side, "
+        "images of 30x20 to 30x40 pixels; evaluations see the middle 0.875 of the shorter side, "
         "scaled to the network's size"
     )
     found = load(f"folder:{tmp_path}", size=64)
     assert found.note.startswith(
-        "images of 20x30 to 40x30 pixels are scaled and cropped to 64x64; without ,size=64"
+        "images of 30x20 to 30x40 pixels are scaled and cropped to 64x64; without ,size=64"
     )
     assert load(f"folder:{tmp_path},size=24").images.shape == (2, 24, 24, 1)
     with pytest.raises(UsageError, match="size of images must be 1 to"):

@@ -29,7 +29,7 @@ def test_parse_changes_the_base() -> None:
         ("resolutoin=8", "no proxy setting named 'resolutoin'. Did you mean 'resolution'"),
         ("width", "proxy settings are name=value, each once, not 'width'"),
         ("width=1,width=2", "each once, not 'width=2'"),
-        ("resolution=1.5", "proxy resolution must be a whole number, not '1.5'"),
+        ("resolution=1.5", "proxy resolution must be a size such as 224, or 240x320 .*, not '1.5'"),
         ("width=wide", "proxy width must be a number, not 'wide'"),
         ("width=nan", "proxy width must be 0.01 to 4, not nan"),
         ("epochs=0", "proxy epochs must be 0.01 to 10000, not 0"),

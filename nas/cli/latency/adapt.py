@@ -5,10 +5,11 @@ from pathlib import Path
 import click
 
 from nas import catalog
-from nas.cli._options import json_option, print_json
+from nas.cli._options import Pixels, json_option, print_json
 from nas.latency.adapted import adapt_table, read_measurements
 from nas.latency.naming import check_free, check_name
 from nas.run.network import named_network
+from nas.size import Size
 from nas.units import counted
 
 __all__ = ["command"]
@@ -34,7 +35,9 @@ Examples:
 )
 @click.option("--device", required=True, metavar="NAME", help="Name of the table to write.")
 @click.option(
-    "--resolution", type=click.IntRange(8, 4096), help="Input size.  [default: the space's]"
+    "--resolution",
+    type=Pixels(),
+    help="Input size, such as 224 or 240x320.  [default: the space's]",
 )
 @click.option("--classes", type=click.IntRange(2, 65536), help="Classes.  [default: the space's]")
 @click.option(
@@ -55,7 +58,7 @@ def command(
     name: str,
     measurements: Path,
     device: str,
-    resolution: int | None,
+    resolution: Size | None,
     classes: int | None,
     in_channels: int | None,
     out: Path,

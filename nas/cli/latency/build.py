@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from nas import catalog
-from nas.cli._options import Sides, json_option, print_json, seed_option
+from nas.cli._options import Sizes, json_option, print_json, seed_option
 from nas.cli.latency import say
 from nas.cli.latency.verify import draw_picture, verdict_text
 from nas.errors import UsageError
@@ -17,6 +17,7 @@ from nas.measure.build import build_table, time_training
 from nas.measure.runners import Command, OnnxRuntime, Runner
 from nas.measure.verify import SECONDS, Verdict, verify_on
 from nas.progress import ignore
+from nas.size import Size
 from nas.units import counted
 
 __all__ = ["command"]
@@ -47,7 +48,11 @@ Examples:
     metavar="NAME",
     help="Search space; repeatable.",
 )
-@click.option("--resolution", type=Sides(), help="Input size, or several.  [default: the space's]")
+@click.option(
+    "--resolution",
+    type=Sizes(),
+    help="Input size, such as 224 or 240x320, or several.  [default: the space's]",
+)
 @click.option("--classes", type=click.IntRange(2, 65536), help="Classes.  [default: the space's]")
 @click.option(
     "--in-channels",
@@ -124,7 +129,7 @@ Examples:
 def command(
     device: str,
     spaces: tuple[str, ...],
-    resolution: int | tuple[int, ...] | None,
+    resolution: Size | tuple[Size, ...] | None,
     classes: int | None,
     in_channels: int | None,
     threads: int,

@@ -5,9 +5,10 @@ from pathlib import Path
 import click
 
 from nas import catalog
-from nas.cli._options import Sides, seed_option
+from nas.cli._options import Sizes, seed_option
 from nas.measure.emit import MANIFEST, emit
 from nas.progress import Progress
+from nas.size import Size
 from nas.units import counted
 
 __all__ = ["command"]
@@ -35,7 +36,11 @@ Examples:
     type=click.Path(path_type=Path),
     help="Folder for the files; must be empty.",
 )
-@click.option("--resolution", type=Sides(), help="Input size, or several.  [default: the space's]")
+@click.option(
+    "--resolution",
+    type=Sizes(),
+    help="Input size, such as 224 or 240x320, or several.  [default: the space's]",
+)
 @click.option("--classes", type=click.IntRange(2, 65536), help="Classes.  [default: the space's]")
 @click.option(
     "--in-channels",
@@ -46,7 +51,7 @@ Examples:
 def command(
     spaces: tuple[str, ...],
     out: Path,
-    resolution: int | tuple[int, ...] | None,
+    resolution: Size | tuple[Size, ...] | None,
     classes: int | None,
     in_channels: int | None,
     seed: int,

@@ -6,7 +6,7 @@ import click
 
 from nas import catalog
 from nas.arch import Architecture
-from nas.cli._options import json_option, print_json, seed_option
+from nas.cli._options import SIZE, Pixels, json_option, print_json, seed_option
 from nas.cli.latency import say
 from nas.errors import UsageError
 from nas.latency.audit import NINETY
@@ -15,6 +15,7 @@ from nas.measure.runners import runner_for
 from nas.measure.verify import Timed, all_remarks, threads_of, time_networks
 from nas.progress import ignore
 from nas.run.network import named_network
+from nas.size import Size
 from nas.units import text_table
 
 __all__ = ["command"]
@@ -43,7 +44,7 @@ Examples:
     metavar="NAME",
     help="Device or table file, whose conditions are kept.",
 )
-@click.option("--resolution", type=click.IntRange(8, 4096), help="Input size in pixels.")
+@click.option("--resolution", type=Pixels(), help=SIZE)
 @click.option(
     "--threads", type=click.IntRange(1), help="Threads inside an operator.  [default: the table's]"
 )
@@ -60,7 +61,7 @@ Examples:
 def command(
     networks: tuple[str, ...],
     device: str,
-    resolution: int | None,
+    resolution: Size | None,
     threads: int | None,
     runner: str | None,
     seconds: float,

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from nas import catalog
-from nas.cli._options import Sides, json_option, print_json, seed_option
+from nas.cli._options import Sizes, json_option, print_json, seed_option
 from nas.cli.latency import say
 from nas.errors import TableError, UsageError
 from nas.latency.audit import Audit, Band
@@ -18,6 +18,7 @@ from nas.reading import to_json
 from nas.record.identity import space_digest
 from nas.report import plots
 from nas.run.run import Run
+from nas.size import Size
 from nas.space import SearchSpace
 from nas.trial import Genes
 from nas.units import text_table
@@ -88,7 +89,11 @@ Examples:
 @click.option(
     "--training", is_flag=True, help="Whole training steps, against the table's train_ms."
 )
-@click.option("--resolution", type=Sides(), help="Input size, or several.  [default: the space's]")
+@click.option(
+    "--resolution",
+    type=Sizes(),
+    help="Input size, such as 224 or 240x320, or several.  [default: the space's]",
+)
 @click.option("--classes", type=click.IntRange(2, 65536), help="Classes.  [default: the space's]")
 @click.option(
     "--in-channels",
@@ -116,7 +121,7 @@ def command(
     force: bool,
     run: Path | None,
     training: bool,
-    resolution: int | tuple[int, ...] | None,
+    resolution: Size | tuple[Size, ...] | None,
     classes: int | None,
     in_channels: int | None,
     threads: int | None,

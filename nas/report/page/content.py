@@ -167,7 +167,7 @@ class FamilyMember:
     """A member of a family made from the run."""
 
     name: str
-    resolution: int
+    resolution: str
     params: int
     macs: int
     latencies: Mapping[str, tuple[float, float]]

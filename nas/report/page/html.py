@@ -523,7 +523,7 @@ def _family(content: Content, place: int) -> str:
     for member in content.family:
         cells = [
             escape(member.name),
-            f"{member.resolution}",
+            member.resolution,
             f"{member.params / 1e6:.2f}",
             f"{member.macs / 1e6:.0f}",
         ]
