@@ -1,14 +1,25 @@
-"""MkDocs hook: the page of all commands, made from their own help, so that it cannot lag behind."""
+"""MkDocs hook: pages that are made, so that they cannot lag behind.
+
+The page of all commands is made from their own help. How it is built, contributing and changes are
+the files in the repository's root.
+"""
 
 import inspect
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 from mkdocs.structure.files import File, Files
 
 from nas.cli import nas
 
-PAGE = "reference/commands.md"
+COMMANDS = "reference/commands.md"
+ROOT = Path(__file__).parents[2]
+OF_THE_ROOT = {
+    "project/architecture.md": "ARCHITECTURE.md",
+    "project/contributing.md": "CONTRIBUTING.md",
+    "project/changelog.md": "CHANGELOG.md",
+}
 
 INTRODUCTION = """# Commands
 
@@ -18,8 +29,13 @@ Results go to stdout, everything else to stderr. [Exit codes](shell.md) are few.
 
 
 def on_files(files: Files, config: object) -> Files:
-    """Add the page of commands to the site."""
-    files.append(File.generated(config, PAGE, content=INTRODUCTION + "".join(pages())))
+    """Add the pages that are made to the site."""
+    made = {COMMANDS: INTRODUCTION + "".join(pages())}
+    for page, name in OF_THE_ROOT.items():
+        # Its links start at the root, those of the page at a folder below docs/.
+        made[page] = (ROOT / name).read_text().replace("](docs/", "](../")
+    for page, text in made.items():
+        files.append(File.generated(config, page, content=text))
     return files
 
 
