@@ -57,10 +57,10 @@ def _with_error(mean: float, low: float, high: float) -> str:
 
 def arena_figure(arena: Arena) -> "Figure":
     """Mean curves over evaluations with 95 % bands: hypervolume, and with one objective regret."""
-    from matplotlib.figure import Figure
+    from nas.report.shown import Shown
 
     columns = ["regret", "hypervolume"] if arena.column == "regret" else ["hypervolume"]
-    figure = Figure(figsize=(6.4 * len(columns), 4.4), dpi=150, layout="constrained")
+    figure = Shown(figsize=(6.4 * len(columns), 4.4), dpi=150, layout="constrained")
     for place, column in enumerate(columns, 1):
         axes = figure.add_subplot(1, len(columns), place)
         _draw_curves(axes, arena, column)

@@ -205,9 +205,10 @@ def blank(width: float, height: float) -> "tuple[Figure, Axes]":
 
     Not by pyplot, which keeps every figure, and would look for a display.
     """
-    from matplotlib.figure import Figure
+    # By name, as matplotlib takes its time to load.
+    from nas.report.shown import Shown
 
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    figure = Shown(figsize=(width, height), dpi=150, layout="constrained")
     return figure, figure.add_subplot()
 
 

@@ -260,6 +260,7 @@ def test_commands_can_be_pasted_whatever_the_folder_is_called(instant, tmp_path)
 
 def test_confirmed_scores_have_a_panel_of_their_own_in_the_picture(confirmed):
     figure = confirmed.figure()
+    assert figure._repr_png_().startswith(b"\x89PNG")  # as a notebook shows it
     searched, below = figure.axes
     front = len(confirmed.front_trials)
     labels = {text.get_text() for text in searched.texts}
