@@ -91,7 +91,7 @@ def options(context: click.Context) -> str:
     rows = []
     for parameter in context.command.get_params(context):
         record = parameter.get_help_record(context)
-        if record is None or parameter.name == "help":
+        if record is None or "--help" in parameter.opts:
             continue
         names, text = record
         rows.append(f"| `{names.replace('|', chr(92) + '|')}` | {plain(text)} |")
