@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.benchmarks.arena import Arena, Score
-from nas.report.plots import literal
+from nas.report.plots import literal, shown_figure
 from nas.statistics import mean_band
 from nas.units import counted
 
@@ -57,10 +57,8 @@ def _with_error(mean: float, low: float, high: float) -> str:
 
 def arena_figure(arena: Arena) -> "Figure":
     """Mean curves over evaluations with 95 % bands: hypervolume, and with one objective regret."""
-    from nas.report.shown import Shown
-
     columns = ["regret", "hypervolume"] if arena.column == "regret" else ["hypervolume"]
-    figure = Shown(figsize=(6.4 * len(columns), 4.4), dpi=150, layout="constrained")
+    figure = shown_figure(6.4 * len(columns), 4.4)
     for place, column in enumerate(columns, 1):
         axes = figure.add_subplot(1, len(columns), place)
         _draw_curves(axes, arena, column)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -26,6 +27,7 @@ __all__ = [
     "literal",
     "place",
     "save",
+    "shown_figure",
 ]
 
 INK, ACCENT, QUIET, CONFIRMED = "#22262b", "#c2410c", "#9aa5b1", "#15803d"
@@ -205,11 +207,16 @@ def blank(width: float, height: float) -> "tuple[Figure, Axes]":
 
     Not by pyplot, which keeps every figure, and would look for a display.
     """
-    # By name, as matplotlib takes its time to load.
-    from nas.report.shown import Shown
-
-    figure = Shown(figsize=(width, height), dpi=150, layout="constrained")
+    figure = shown_figure(width, height)
     return figure, figure.add_subplot()
+
+
+def shown_figure(width: float, height: float) -> "Figure":
+    """A figure of so many inches that a notebook shows."""
+    # By name, as matplotlib takes its time to load.
+    module = import_module("nas.report.shown")
+    figure: Figure = module.Shown(figsize=(width, height), dpi=150, layout="constrained")
+    return figure
 
 
 def dress(axes: "Axes", title: str, grid: Literal["both", "x"] | None = "both") -> None:
