@@ -184,7 +184,15 @@ Examples:
     multiple=True,
     metavar="COST=VALUE",
     callback=_maxima,
-    help="Upper bound on a cost, such as params=5M; repeatable.",
+    help="Upper bound on a cost, such as params=5M, or on a metric that is measured; repeatable.",
+)
+@click.option(
+    "--min",
+    "minima",
+    multiple=True,
+    metavar="METRIC=VALUE",
+    callback=_maxima,
+    help="Lower bound on a metric that is measured, such as recall=0.9; repeatable.",
 )
 @click.option(
     "--trials",

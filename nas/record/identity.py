@@ -29,6 +29,7 @@ __all__ = [
     "StrategyIdentity",
     "check_same",
     "identity",
+    "limits_text",
     "space_digest",
     "version_changes",
     "versions",
@@ -95,6 +96,12 @@ class Identity:
     # Left out if empty, as in runs from before there was a warm start.
     warm: tuple[Start, ...] = field(default=(), metadata=LEFT_OUT)
     """The networks proposed before any of the strategy's."""
+    # Left out if empty, as in runs from before there were any.
+    limits: Mapping[str, tuple[float | None, float | None]] = field(
+        default_factory=dict, metadata=LEFT_OUT
+    )
+    """The least and the largest value allowed of metrics that are measured; None for an open end.
+    """
     # Left out if empty, as in runs from before any of them had a second version.
     versions: Mapping[str, int] = field(default_factory=dict, metadata=LEFT_OUT)
     """`versions` of the code that decides proposals and costs."""
@@ -144,6 +151,7 @@ def identity(
     proxy: Mapping[str, object] | None = None,
     margins: Mapping[str, Margin] | None = None,
     warm: Sequence[Start] = (),
+    limits: Mapping[str, tuple[float | None, float | None]] | None = None,
     versions: Mapping[str, int] | None = None,
 ) -> Identity:
     """The identity of a run over a domain, as a reader of its ``run.json`` gets it.
@@ -167,9 +175,21 @@ def identity(
         "seed": seed,
         "margins": margins or {},
         "warm": tuple(warm),
+        "limits": limits or {},
         "versions": versions or {},
     }
     return from_json(Identity, through_json(to_json(document)))
+
+
+def limits_text(limits: Mapping[str, tuple[float | None, float | None]]) -> str:
+    """``recall >= 0.9, rmse <= 2``."""
+    parts = []
+    for name, (least, most) in limits.items():
+        if least is not None:
+            parts.append(f"{name} >= {least:g}")
+        if most is not None:
+            parts.append(f"{name} <= {most:g}")
+    return ", ".join(parts)
 
 
 def _end(bound: float) -> float | None:

@@ -18,7 +18,20 @@ from nas.run.settings import Bounds, Problem
 from nas.size import Size
 from nas.space import SearchSpace
 
-__all__ = ["AIMS", "Aimed", "aimed_domain", "bounded_domain", "full_metric", "latency_margins"]
+__all__ = [
+    "AIMS",
+    "Aimed",
+    "Limits",
+    "aimed_domain",
+    "bounded_domain",
+    "compiled_bounds",
+    "full_metric",
+    "latency_margins",
+    "measured_limits",
+]
+
+Limits = Mapping[str, tuple[float | None, float | None]]
+"""By metric that is measured, the least and the largest value that are allowed."""
 
 AIMS = ("budget", "front")
 """What a bound on the latency is for, see `aimed_domain`."""
@@ -44,6 +57,39 @@ def full_metric(name: str, tables: Sequence[Table]) -> str:
     if metric.is_latency or metric.name in tables[0].columns:
         return str(replace(metric, device=tables[0].name))
     return name
+
+
+def measured_limits(
+    space: SearchSpace, tables: Sequence[Table], bounds: Bounds, *, any_metric: bool
+) -> Limits:
+    """The bounds on what a network shows only once it is trained.
+
+    ``any_metric``: whether the evaluator measures whatever it is asked for. Raises `UsageError` for
+    a least value of a cost, and for a name that cannot be a metric.
+    """
+    names = sorted({*bounds.maxima, *bounds.minima})
+    if not names:
+        return {}
+    costs = space_costs(space, tables).names
+    limits = {}
+    for name in names:
+        is_cost = full_metric(name, tables) in costs
+        if is_cost and name in bounds.minima:
+            raise UsageError(
+                f"'{name}' is a cost, and only the latency has a least value: --latency-min"
+            )
+        is_quality = asked_quality(name) is not None
+        if is_cost or not (any_metric or is_quality or name in bounds.minima):
+            continue
+        asked_quality(f"{name}:max")
+        limits[name] = bounds.minima.get(name), bounds.maxima.get(name)
+    return limits
+
+
+def compiled_bounds(bounds: Bounds, limits: Limits) -> Bounds:
+    """The other bounds: those that are known before a network is trained."""
+    maxima = {name: upper for name, upper in bounds.maxima.items() if name not in limits}
+    return replace(bounds, maxima=maxima, minima={})
 
 
 def latency_margins(

@@ -1,5 +1,6 @@
 """The evaluator of a search, made from its settings: here, and again in each worker."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from nas import catalog, strategies
@@ -26,11 +27,18 @@ DEFAULT_DATA, NO_DATA = "digits", "none"
 
 
 def evaluator_of(
-    settings: Search, folder: Path | None = None, given: Given = NOTHING_GIVEN
+    settings: Search,
+    folder: Path | None = None,
+    given: Given = NOTHING_GIVEN,
+    limited: Sequence[str] = (),
 ) -> Evaluator:
-    """The evaluator of a search, as each worker builds its own. ``folder``: the run's."""
+    """The evaluator of a search, as each worker builds its own.
+
+    ``folder``: the run's. ``limited``: metrics that are measured, and bounded.
+    """
     kind = kind_of(settings, given)
-    evaluator = make_evaluator(kind, open_data(kind, settings, given=given), settings)
+    data = open_data(kind, settings, given=given)
+    evaluator = make_evaluator(kind, data, settings, limited)
     if folder is not None:
         evaluator.work_in(folder)
     return evaluator
@@ -94,8 +102,10 @@ def open_data(
     return kind.open_data(problem.data, strict=problem.strict, groups=problem.groups, watch=watch)
 
 
-def make_evaluator(kind: EvaluatorKind, data: Data, settings: Search) -> Evaluator:
-    """Raises `UsageError` for settings that the kind does not take."""
+def make_evaluator(
+    kind: EvaluatorKind, data: Data, settings: Search, limited: Sequence[str] = ()
+) -> Evaluator:
+    """Raises `UsageError` for settings that the kind does not take. ``limited``: as above."""
     spec = settings.method.evaluator
     own = spec.startswith(GIVEN) or spec_place(spec, catalog.OWN_FUNCTION) is not None
     evaluator = kind.make(
@@ -104,7 +114,7 @@ def make_evaluator(kind: EvaluatorKind, data: Data, settings: Search) -> Evaluat
         threads=settings.crew.threads,
         teacher=_open_teacher(kind, data, settings.teacher),
         settings={} if own else strategies.parse_spec(spec)[1],
-        objectives=_qualities(settings),
+        objectives=tuple(dict.fromkeys([*_qualities(settings), *limited])),
     )
     # A worker builds an evaluator of its own, which nobody would have made ready.
     if evaluator.prepares and settings.crew.elsewhere:
@@ -137,9 +147,11 @@ def _recipe(settings: Search) -> str:
     return ",".join(filter(None, [recipe, f"input={max(sizes, key=by_area)}"]))
 
 
-def check_measured(objectives: Objectives, kind: EvaluatorKind, evaluator: Evaluator) -> None:
-    """Raise `UsageError` for an objective that the evaluator does not measure."""
-    for name in objectives.qualities:
+def check_measured(
+    names: Sequence[str], objectives: Objectives, kind: EvaluatorKind, evaluator: Evaluator
+) -> None:
+    """Raise `UsageError` for an objective or a bound that the evaluator does not measure."""
+    for name in names:
         if name not in evaluator.qualities:
             possible = ",".join([evaluator.qualities[0], *objectives.costs])
             raise UsageError(f"evaluator '{kind.name}' gives no {name}: try --objective {possible}")

@@ -209,7 +209,7 @@ def _run_study(study: Study, plan: Plan, folder: Path) -> Outcome:
     crew, budget = plan.settings.crew, plan.budget
     # Data that only Python has goes with it, as it was read.
     given = NOTHING_GIVEN if plan.given.data is None else Given(data=plan.data)
-    make = partial(evaluator_of, plan.settings, folder, given)
+    make = partial(evaluator_of, plan.settings, folder, given, tuple(plan.identity.limits))
     if crew.ray is not None:
         cluster = _cluster(crew, crew.ray)
         return ray.run(study, make, cluster, trials=budget.trials, seconds=budget.seconds)

@@ -16,9 +16,15 @@ from nas.latency.table import Table
 from nas.objectives import QUALITY, Objective, Objectives, Reward, parse_objectives
 from nas.programs import NOTHING_GIVEN, Given
 from nas.progress import Watch, ignore
-from nas.record.identity import Identity, SpaceArguments, identity, versions
+from nas.record.identity import Identity, SpaceArguments, identity, limits_text, versions
 from nas.report.text import shown_share, spread
-from nas.run.bounds import aimed_domain, full_metric, latency_margins
+from nas.run.bounds import (
+    aimed_domain,
+    compiled_bounds,
+    full_metric,
+    latency_margins,
+    measured_limits,
+)
 from nas.run.evaluation import check_measured, kind_of, make_evaluator, open_data
 from nas.run.settings import Crew, Method, Problem, Search
 from nas.space import SearchSpace
@@ -99,6 +105,8 @@ class Plan:
             lines.append(_race_line(self.racing, self.budget))
         if self.domain.bounds:
             lines.append(_bounds_line(self.domain))
+        if self.identity.limits:
+            lines.append(f"bounds     {limits_text(self.identity.limits)}, known after a training")
         lines += [_margin_line(device, margin) for device, margin in self.margins.items()]
         return lines
 
@@ -148,8 +156,10 @@ def plan(settings: Search, watch: Watch = ignore, given: Given = NOTHING_GIVEN) 
     data = open_data(kind, settings, watch, given)
     arguments = _space_arguments(problem, data)
     space = _space(arguments)
-    margins = latency_margins(space, tables, settings.bounds)
-    aimed = aimed_domain(space, tables, settings.bounds, margins, problem)
+    limits = measured_limits(space, tables, settings.bounds, any_metric=kind.takes_objectives)
+    bounds = compiled_bounds(settings.bounds, limits)
+    margins = latency_margins(space, tables, bounds)
+    aimed = aimed_domain(space, tables, bounds, margins, problem)
     domain = aimed.domain
     objectives = replace(
         _objectives(problem, tables, domain, settings.bounds.latency_ms),
@@ -164,9 +174,9 @@ def plan(settings: Search, watch: Watch = ignore, given: Given = NOTHING_GIVEN) 
     )
     warm = _warm_start(method, domain)
     settings = settings.changed(warm=recorded(method.warm, warm))
-    evaluator = make_evaluator(kind, data, settings)
+    evaluator = make_evaluator(kind, data, settings, [*limits])
     _check_strategy(strategy, kind, evaluator)
-    check_measured(objectives, kind, evaluator)
+    check_measured([*objectives.qualities, *limits], objectives, kind, evaluator)
     if racing is not None:
         check_raceable(objectives, kind.name, lengthens=evaluator.lengthens)
     return Plan(
@@ -194,6 +204,7 @@ def plan(settings: Search, watch: Watch = ignore, given: Given = NOTHING_GIVEN) 
             proxy=evaluator.describe_training(),
             margins=margins,
             warm=warm,
+            limits=limits,
             versions=versions(domain, strategy),
         ),
         given=given,

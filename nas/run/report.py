@@ -11,6 +11,7 @@ from nas.files import UNREADABLE, one_line, read_json
 from nas.latency.table import Table
 from nas.objectives import QUALITY
 from nas.pareto import RunningFront
+from nas.programs import GIVEN, spec_place
 from nas.report.axes import axis_label, robust_range
 from nas.report.deviations import share_sd
 from nas.report.explain import gene_changes, layer_times
@@ -224,9 +225,11 @@ def verdict(run: Run) -> Verdict:
         )
     pick = run.pick()
     number = f"{folder}:{pick.trial.number}"
+    train = ("train it", _shell("nas", "train", number, "--data", _data(run), "--out", "trained"))
     after = (
         ("keep the pick", _shell("nas", "pick", folder, "--out", "best.json")),
-        ("train it", _shell("nas", "train", number, "--data", _data(run), "--out", "trained")),
+        # A task of the user's own is not one that nas train knows.
+        *([] if _is_own(run) else [train]),
         ("see where its time goes", _shell("nas", "explain", number)),
     )
     confirm = ("ask whether the search was worth it", _shell("nas", "confirm", folder))
@@ -272,6 +275,14 @@ def _sentence(text: str) -> str:
 
 def _shell(*words: str) -> str:
     return shlex.join(words)
+
+
+def _is_own(run: Run) -> bool:
+    """Whether the run was evaluated by a function of the user's, or on data without a name."""
+    settings = run.record.run_file.settings
+    evaluator, data = str(settings.get("evaluator", "")), str(settings.get("data", ""))
+    given = evaluator.startswith(GIVEN) or data.startswith(GIVEN)
+    return given or spec_place(evaluator, "evaluate") is not None
 
 
 def _data(run: Run) -> str:

@@ -228,11 +228,13 @@ class Run:
         return [trial for trial in failed if trial.number not in self.record.answered]
 
     def failures_text(self) -> str:
-        """How many evaluations failed, and why the last of them did; empty if none did."""
-        failed = self.failed
-        if not failed:
-            return ""
-        return f", {len(failed)} failed (the last one: {failed[-1].reason})"
+        """How many networks failed or are outside the bounds, and why the last ones; or empty."""
+        parts = []
+        outside = [trial for trial in self.trials if trial.state == "infeasible"]
+        for trials, what in ((self.failed, "failed"), (outside, "outside the bounds")):
+            if trials:
+                parts.append(f", {len(trials)} {what} (the last one: {trials[-1].reason})")
+        return "".join(parts)
 
     @property
     def core_seconds(self) -> float:

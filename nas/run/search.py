@@ -70,6 +70,7 @@ def search(
     aim: str = "budget",
     confidence: float | None = None,
     maxima: Mapping[str, float] | None = None,
+    minima: Mapping[str, float] | None = None,
     strategy: str | Mapping[str, Any] = "gp",
     warm: str = "auto",
     race: int | str | Mapping[str, Any] = "",
@@ -126,7 +127,9 @@ def search(
     latency_min_ms: Smallest latency on the first device, to search a band.
     aim: With ``latency_ms``: ``budget``, the best network of its last tenth, or ``front``.
     confidence: Probability, 0.5 to below 1, with which bounds on latencies are kept.
-    maxima: Largest value by cost metric, such as ``{"params": 5e6}``.
+    maxima: Largest value by metric, such as ``{"params": 5e6}``; of one that is measured, such as
+        ``{"rmse": 2}``, networks beyond it are infeasible once they are trained.
+    minima: Smallest value by metric that is measured, such as ``{"recall": 0.9}``.
     strategy: Search strategy, with settings: ``name:key=value,...``.
     warm: Published networks to begin with, ``NAME,...``; ``none`` for none of them.
     race: Train the better third for three times as long, and so on: 3, or ``eta=3,rungs=2``.
@@ -189,6 +192,7 @@ def search(
             aim=aim,
             confidence=confidence,
             maxima=maxima or {},
+            minima=minima or {},
         ),
         method=Method(
             strategy=spec_text("strategy", strategy),

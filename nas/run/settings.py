@@ -87,7 +87,13 @@ class Bounds:
     None bounds the estimate itself.
     """
     maxima: Mapping[str, float] = field(default_factory=dict)
-    """Largest value by cost metric, such as ``params`` or ``latency_ms@pixel3``."""
+    """Largest value by metric, such as ``params``, ``latency_ms@pixel3``, or one that is measured.
+
+    A bound on a cost is compiled into the space. One on a metric that is measured leaves out
+    networks that were trained.
+    """
+    minima: Mapping[str, float] = field(default_factory=dict)
+    """Smallest value by metric that is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +191,7 @@ FLAT: Mapping[str, tuple[str, str]] = {
     "aim": ("bounds", "aim"),
     "confidence": ("bounds", "confidence"),
     "maxima": ("bounds", "maxima"),
+    "minima": ("bounds", "minima"),
     "resolution": ("problem", "resolution"),
     "classes": ("problem", "classes"),
     "in_channels": ("problem", "in_channels"),

@@ -6,13 +6,15 @@ asynchronous: whenever one is free it asks for another network, and names those 
 """
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nas.domain import Domain
 from nas.errors import RunError, UsageError
 from nas.progress import Progress, ignore
+from nas.record.identity import limits_text
 from nas.record.store import Claim, Store
 from nas.strategies.base import Proposal, Strategy
 from nas.study.board import Board, Foreign
@@ -202,8 +204,8 @@ class Study:
             return self._give_promotion(self._race, number, measured)
         claim = self._running.pop(number)
         metrics = self.domain.costs(claim.proposal.genes)
-        state = _state(measured)
-        if state == "complete":
+        state, measured = self._within_limits(measured)
+        if state in ("complete", "infeasible"):
             metrics = _joined(metrics, measured.metrics)
             # A missing objective raises before anything is recorded.
             self.store.objectives.losses(metrics)
@@ -245,11 +247,26 @@ class Study:
         return task
 
     def _give_promotion(self, race: Runner, number: int, measured: Measured) -> Trial:
-        trial = race.give(number, measured, _state(measured), self._session.elapsed())
+        state, measured = self._within_limits(measured)
+        trial = race.give(number, measured, state, self._session.elapsed())
         progress = race.progress(trial, self._left())
         if progress is not None:
             self._watch(progress)
         return trial
+
+    def _within_limits(self, measured: Measured) -> tuple[State, Measured]:
+        """What became of a network, and why: bounds on what was measured are known only now."""
+        state = _state(measured)
+        if state != "complete":
+            return state, measured
+        for name, (least, most) in self.store.run_file.identity.limits.items():
+            value = measured.metrics.get(name, math.nan)
+            above = least is None or value >= least
+            below = most is None or value <= most
+            if not (above and below):
+                text = limits_text({name: (least, most)})
+                return "infeasible", replace(measured, reason=f"{name} is {value:g}, not {text}")
+        return state, measured
 
     def _left(self) -> Left:
         return Left(

@@ -282,6 +282,31 @@ def test_a_pick_is_a_module_a_table_of_layers_and_can_be_trained(mine, capfd):
         pick.train("other", epoch=2)
 
 
+def test_a_bound_on_what_is_measured_makes_a_trained_network_infeasible(mine):
+    run = search("run", "mine.py:scores", trials=6)
+    losses = sorted(trial.metrics["loss"] for trial in run.trials)
+    middle = (losses[2] + losses[3]) / 2
+    bounded = search("bounded", "mine.py:scores", trials=6, maxima={"loss": middle})
+    states = [trial.state for trial in bounded.trials]
+    assert sorted(states) == ["complete"] * 3 + ["infeasible"] * 3
+    assert all(trial.metrics["loss"] <= middle for trial in bounded.front_trials)
+    assert "3 outside the bounds (the last one: loss is" in bounded.failures_text()
+    assert len(nas.resume("bounded", trials=7).trials) == 7
+    with pytest.raises(RunError, match="was begun with another limits"):
+        nas.resume("bounded", trials=8, maxima={"loss": 2 * middle})
+    with pytest.raises(UsageError, match="'params' is a cost, and only the latency has a least"):
+        search("other", "mine.py:scores", minima={"params": 5})
+    run = search(
+        "least",
+        "mine.py:measured",
+        data="digits",
+        objectives=("accuracy", "params"),
+        minima={"accuracy": 0.99},
+        trials=1,
+    )
+    assert run.trials[0].state == "infeasible"
+
+
 def test_what_the_package_offers_is_what_is_listed():
     verbs = {"confirm", "load", "resume", "search"}
     assert verbs < set(dir(nas)) == set(nas.__all__)

@@ -148,7 +148,7 @@ def test_several_devices_share_one_training(instant, tmp_path):
         ({"latency_ms": "60ms"}, r"setting latency_ms must be float \| None, not '60ms'"),
         ({"device": ["pixel1", 3]}, r"setting devices must be tuple\[str, ...\], not "),
         ({"device": 5}, "setting devices must be tuple"),
-        ({"data": 5}, "setting data must be str, not 5"),
+        ({"groups": 5}, r"setting groups must be str \| None, not 5"),
         ({"maxima": {"params": "5M"}}, "setting maxima must be "),
         ({"seed": "a"}, "setting seed must be int, not 'a'"),
         ({"out": 5}, "out is the path of a run folder, not 5"),

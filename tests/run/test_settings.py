@@ -17,7 +17,8 @@ def test_a_search_in_python_takes_every_setting_by_its_name_with_its_default():
     assert set(PARAMETERS) - BESIDE == set(FLAT)
     defaults = {name: PARAMETERS[name].default for name in FLAT}
     # Beside a function of one's own there is no data by default.
-    defaults |= {"devices": (PARAMETERS["device"].default,), "maxima": {}, "data": "digits"}
+    defaults |= {"devices": (PARAMETERS["device"].default,), "maxima": {}, "minima": {}}
+    defaults["data"] = "digits"
     assert defaults == Search().to_json()
 
 
