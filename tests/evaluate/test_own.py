@@ -4,6 +4,7 @@
 import json
 import re
 import shutil
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import nas
+from nas import catalog
 from nas.errors import ArchitectureError, RunError, UsageError
 from nas.evaluate.own import Slimming, kind
 from nas.testing.evaluators import check_evaluator
@@ -305,6 +307,26 @@ def test_a_bound_on_what_is_measured_makes_a_trained_network_infeasible(mine):
         trials=1,
     )
     assert run.trials[0].state == "infeasible"
+
+
+def test_a_package_offers_its_function_by_an_entry_point(mine, monkeypatch):
+    point = EntryPoint("size", "mine:seen", "nas.evaluators")
+    found = {"nas.evaluators": [point]}
+    monkeypatch.setattr(catalog, "entry_points", lambda group: found.get(group, []))
+    monkeypatch.syspath_prepend(str(mine.parent))
+    run = nas.search(
+        "run",
+        space="toys.py",
+        evaluator="size",
+        classes=10,
+        data="none",
+        trials=1,
+        warm="none",
+        strategy="random",
+        objectives=("weights:min",),
+        quiet=True,
+    )
+    assert run.trials[0].metrics["weights"] == run.trials[0].metrics["params"]
 
 
 def test_what_the_package_offers_is_what_is_listed():

@@ -106,7 +106,7 @@ def test_reports_that_cannot_be_written_are_told(monkeypatch):
         def __init__(self):
             self.folder = run_module.Path("runs/x")
 
-        def front(self):
+        def front(self, *, full):
             return Frame()
 
         def figure(self):
