@@ -7,9 +7,7 @@ import click
 
 from nas.cli._options import Pixels, json_option, print_json, run_argument, seed_option, tell
 from nas.errors import InterruptError, UsageError
-from nas.progress import Progress
 from nas.reading import to_json
-from nas.report.live import Live, duration
 from nas.run.confirm import EPOCHS_FACTOR, FULL_EPOCHS_FACTOR, TOP, confirm
 from nas.run.confirmation import Confirmation, Member
 from nas.run.contest import AUTO
@@ -101,18 +99,8 @@ def command(run: Path, as_json: bool, **settings: Any) -> None:
     meets published networks that are scaled to its latency. Given again, the command does what is
     missing.
     """
-    live = Live(quiet=as_json)
-
-    def watch(progress: Progress[str]) -> None:
-        score = progress.figures.get("score")
-        live.step(
-            f"training {progress.done}/{progress.planned}  {progress.last}  "
-            f"{'failed' if score is None else format(score, '.4f')}  "
-            f"{duration(progress.eta_seconds or 0.0)} left"
-        )
-
     try:
-        confirmation = confirm(Run(run), say=live.lines, watch=watch, **settings)
+        confirmation = confirm(Run(run), quiet=as_json, **settings)
     except KeyboardInterrupt:
         raise InterruptError(
             "interrupted; nothing finished is lost. Go on by the same command"
@@ -204,8 +192,11 @@ def footer(run: Run, confirmation: Confirmation) -> str:
     """Counted: openings of the test set, core-seconds of both sides."""
     members, random = confirmation.seconds
     openings = confirmation.openings
+    opened = f"test set opened {'once' if openings == 1 else f'{openings} times'}"
+    if not confirmation.images:
+        opened = "no test set of ours: the function scores on data of its own"
     lines = [
-        f"test set opened {'once' if openings == 1 else f'{openings} times'}",
+        opened,
         f"core-seconds: search {run.core_seconds:.0f}, confirmation {members:.0f} for its networks "
         f"and {random:.0f} for the random ones, {confirmation.contest_seconds:.0f} against "
         "published networks; latency tables are reusable and not counted",

@@ -223,8 +223,8 @@ Examples:
 )
 @click.option(
     "--classes",
-    type=click.IntRange(2, 65536),
-    help="Classes of the network to ship.  [default: the data's]",
+    type=click.IntRange(1, 65536),
+    help="Classes, or other outputs, of the network to ship.  [default: the data's]",
 )
 @click.option(
     "--in-channels",

@@ -21,11 +21,12 @@ from nas.errors import NasError, RunError, UsageError
 from nas.files import one_line
 from nas.objectives import QUALITY, UNTRAINED
 from nas.programs import Given
-from nas.progress import Progress, ignore
+from nas.progress import Progress
 from nas.reading import to_json
 from nas.record import ledger
 from nas.record.identity import check_same
 from nas.record.journal import RunLock
+from nas.report.live import Live, duration
 from nas.run import confirmation
 from nas.run.confirmation import (
     LEAST_ARRANGEMENTS,
@@ -71,8 +72,9 @@ def confirm(
     data: object = None,
     evaluate: Callable[..., Any] | None = None,
     against: Sequence[str] = AUTO,
-    say: Callable[[Sequence[str]], None] = lambda lines: None,
-    watch: Watch = ignore,
+    quiet: bool = False,
+    say: Callable[[Sequence[str]], None] | None = None,
+    watch: Watch | None = None,
 ) -> Confirmation:
     """Train what is missing of members of the front and of random networks, and report.
 
@@ -83,10 +85,14 @@ def confirm(
     trained themselves, for ``epochs_factor`` times the epochs of ``nas train``, by default 1, at
     ``resolution`` pixels a side or their own. ``data``: where the data lies now, if it has moved,
     or the data set itself. ``evaluate``: the run's function, where it stands in no file.
-    ``against``: names of published networks that the pick meets; none for no contest. ``say`` gets
-    what will be done, a line each. Opens the test set once, unless nothing is missing. Raises
+    ``against``: names of published networks that the pick meets; none for no contest. What will be
+    done, and each training, is said on stderr unless it is ``quiet``; ``say`` gets the lines
+    instead, and ``watch`` each training. Opens the test set once, unless nothing is missing. Raises
     `NasError` in one line.
     """
+    live = Live(quiet=quiet)
+    say = live.lines if say is None else say
+    watch = partial(_tell, live) if watch is None else watch
     for name in against:
         networks.published(name)
     members = min(top, len(run.front_trials))
@@ -129,6 +135,15 @@ def confirm(
         return _read(run.folder)
     finally:
         lock.release()
+
+
+def _tell(live: Live, progress: Progress[str]) -> None:
+    score = progress.figures.get("score")
+    live.step(
+        f"training {progress.done}/{progress.planned}  {progress.last}  "
+        f"{'failed' if score is None else format(score, '.4f')}  "
+        f"{duration(progress.eta_seconds or 0.0)} left"
+    )
 
 
 def _given(run: Run, evaluate: Callable[..., Any] | None, data: object) -> Given:
@@ -190,6 +205,7 @@ def _trainer(
             trainer = catalog.retraining()(dataset, proxy, times)
         else:
             trainer = kind.retrain(dataset, proxy, times, metric)
+    trainer.work_in(run.folder)
     # Other images would be trained on for hours, and compared with nothing.
     check_same(run.folder, {"data": run.identity.data}, {"data": trainer.describe_data()})
     return trainer

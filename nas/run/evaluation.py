@@ -15,6 +15,7 @@ from nas.study.evaluator import Data, Evaluator, EvaluatorKind
 __all__ = [
     "check_measured",
     "evaluator_of",
+    "is_function",
     "kind_of",
     "make_evaluator",
     "named_data",
@@ -58,10 +59,14 @@ def named_evaluator(function: object) -> str:
     return f"{GIVEN}{function_name(function)}" if place is None else str(place)
 
 
+def is_function(evaluator: str) -> bool:
+    """Whether the settings' evaluator is a function of the user's own, in a file or not."""
+    return evaluator.startswith(GIVEN) or spec_place(evaluator, catalog.OWN_FUNCTION) is not None
+
+
 def usual_data(evaluator: str) -> str:
     """The data of a search that was asked for none: a function brings its own."""
-    own = evaluator.startswith(GIVEN) or spec_place(evaluator, catalog.OWN_FUNCTION) is not None
-    return NO_DATA if own else DEFAULT_DATA
+    return NO_DATA if is_function(evaluator) else DEFAULT_DATA
 
 
 def named_data(thing: object) -> tuple[str, object]:
@@ -107,13 +112,12 @@ def make_evaluator(
 ) -> Evaluator:
     """Raises `UsageError` for settings that the kind does not take. ``limited``: as above."""
     spec = settings.method.evaluator
-    own = spec.startswith(GIVEN) or spec_place(spec, catalog.OWN_FUNCTION) is not None
     evaluator = kind.make(
         data,
         _recipe(settings),
         threads=settings.crew.threads,
         teacher=_open_teacher(kind, data, settings.teacher),
-        settings={} if own else strategies.parse_spec(spec)[1],
+        settings={} if is_function(spec) else strategies.parse_spec(spec)[1],
         objectives=tuple(dict.fromkeys([*_qualities(settings), *limited])),
     )
     # A worker builds an evaluator of its own, which nobody would have made ready.

@@ -10,13 +10,14 @@ from pathlib import Path
 from nas import catalog, progress
 from nas.errors import BoundError, DataError, ExistsError, RunError, UsageError
 from nas.metadata import Metadata
+from nas.objectives import SEARCH
 from nas.programs import NOTHING_GIVEN, Given
 from nas.progress import ignore
 from nas.record.journal import LOCK
 from nas.record.store import Store, check_space
 from nas.run import timings
 from nas.run.copies import copy_space, copy_tables, record_program
-from nas.run.evaluation import evaluator_of
+from nas.run.evaluation import evaluator_of, is_function
 from nas.run.plan import Plan
 from nas.run.run import Run
 from nas.run.settings import Crew
@@ -84,8 +85,21 @@ def execute(
         timed = _time_front(plan, store.folder, preparing)
     run = Run(store.folder)
     run.given = plan.given
-    told = (*remarks, *plan.evaluator.remarks, *timed, *run.save_reports())
+    told = (*remarks, *plan.evaluator.remarks, *_one_set(run), *timed, *run.save_reports())
     return Result(run=run, outcome=outcome, remarks=told)
+
+
+def _one_set(run: Run) -> list[str]:
+    """A line where a function of the user's scores one set alone, which then does two things."""
+    quality = run.objectives.quality
+    if not is_function(str(run.record.run_file.settings.get("evaluator", ""))):
+        return []
+    if all(SEARCH + quality in trial.metrics for trial in run.front_trials):
+        return []
+    return [
+        f"the function gives no {SEARCH}{quality}: the front is chosen by the scores that steered "
+        "the search, which flatters it; context.score(measure) keeps them apart"
+    ]
 
 
 def check_free(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """A search made ready, step by step: everything that can be refused is refused here."""
 
 import pickle
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -223,7 +224,11 @@ def _check_given(crew: Crew, given: Given) -> None:
     """Workers of a pool are sent the data, and what cannot be sent is told before hours pass."""
     if crew.ray is not None or not crew.elsewhere or given.data is None:
         return
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
     try:
+        if script is None and type(given.data).__module__ == "__main__":
+            # Of a notebook: another process finds no such class.
+            raise pickle.PicklingError(f"{type(given.data).__name__} stands in no file")
         pickle.Pickler(_Nowhere()).dump(given.data)
     except Exception as error:
         raise UsageError(

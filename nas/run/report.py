@@ -11,7 +11,7 @@ from nas.files import UNREADABLE, one_line, read_json
 from nas.latency.table import Table
 from nas.objectives import QUALITY
 from nas.pareto import RunningFront
-from nas.programs import GIVEN, spec_place
+from nas.programs import GIVEN
 from nas.report.axes import axis_label, robust_range
 from nas.report.deviations import share_sd
 from nas.report.explain import gene_changes, layer_times
@@ -31,6 +31,7 @@ from nas.report.page.content import (
     Verdict,
 )
 from nas.report.plots import place
+from nas.run.evaluation import is_function
 from nas.run.run import Run
 from nas.run.tested import tested
 from nas.statistics import claim
@@ -280,9 +281,8 @@ def _shell(*words: str) -> str:
 def _is_own(run: Run) -> bool:
     """Whether the run was evaluated by a function of the user's, or on data without a name."""
     settings = run.record.run_file.settings
-    evaluator, data = str(settings.get("evaluator", "")), str(settings.get("data", ""))
-    given = evaluator.startswith(GIVEN) or data.startswith(GIVEN)
-    return given or spec_place(evaluator, "evaluate") is not None
+    data = str(settings.get("data", ""))
+    return data.startswith(GIVEN) or is_function(str(settings.get("evaluator", "")))
 
 
 def _data(run: Run) -> str:

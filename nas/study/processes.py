@@ -300,6 +300,8 @@ def _ending(code: int | None) -> str:
 def _work(pipe: pipes.Connection, make: Callable[[], Evaluator]) -> None:
     """A worker's life: build the evaluator, then a task at a time until the driver is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what an interrupt means
+    # A function of the user's may read its data by processes of its own, which a daemon may not.
+    current_process().daemon = False
     threading.Thread(target=_die_with_driver, daemon=True).start()
     try:
         evaluator = make()
