@@ -1,7 +1,8 @@
 """A folder of photographs as they really come, from the folder to a prediction.
 
 Makes pictures of 640x480 (two kinds of scenery) as cameras, scanners and web sites leave them:
-turned by EXIF data, in 16 bits, with a palette, CMYK, grey with alpha, animated, cut off, HEIC.
+turned by EXIF data, in 16 bits, float, with a palette, CMYK, grey with alpha, one bit, transparent,
+animated, cut off, HEIC; beside what systems leave in folders, an empty folder and a loose image.
 Then runs what a user would: a search of three trials, the first batch as a picture, a short
 training at 224 pixels, the export, and predictions by the ONNX file, the Python file and the
 training's folder, which must agree.
@@ -47,7 +48,7 @@ def scene(kind: int, number: int) -> Image.Image:
 def save(picture: Image.Image, folder: Path, number: int) -> None:
     """As one of the programs leaves it from which people have their pictures."""
     name = f"{number:03}"
-    kind = number % 10
+    kind = number % 12
     if kind in (1, 2):
         orientation = (6, 8)[kind - 1]
         exif = Image.Exif()
@@ -67,6 +68,14 @@ def save(picture: Image.Image, folder: Path, number: int) -> None:
         picture.save(
             folder / f"{name}-moving.gif", save_all=True, append_images=[picture.rotate(9)]
         )
+    elif kind == 8:
+        picture.convert("1").save(folder / f"{name}-one-bit.png")
+    elif kind == 9:
+        grey = np.asarray(picture.convert("L")).astype(np.float32) * 40 + 1000
+        Image.fromarray(grey).save(folder / f"{name}-float.tif")
+    elif kind == 10:
+        picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+        picture.save(folder / f"{name}-transparent.webp")
     else:
         picture.save(folder / f"{name}.jpg", quality=90)
 
@@ -81,6 +90,12 @@ def make(root: Path) -> None:
     (root / "hills" / "cut-off.jpg").write_bytes(whole[: len(whole) // 2])
     # No such file is read: its name says enough.
     (root / "sea" / "IMG_0001.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    # What systems, archives and people leave beside the classes.
+    for left in (".DS_Store", "hills/.DS_Store", "sea/Thumbs.db", "__MACOSX/hills/._000.jpg"):
+        (root / left).parent.mkdir(parents=True, exist_ok=True)
+        (root / left).write_bytes(b"Mac OS X")
+    (root / "to sort").mkdir()
+    (root / "cover.jpg").write_bytes(whole)
 
 
 def nas(*arguments: object) -> str:
@@ -111,7 +126,7 @@ def main() -> None:
     nas(*training)
     nas("export", out / "trained/architecture.json", "--weights", out / "trained", "--to",
         "python,onnx,json", "--name", "scenery", "--out", out / "shipped")  # fmt: skip
-    chosen = sorted(photos.glob("*/00[0-7]*"))
+    chosen = sorted(photos.glob("*/0[01][0-9]*"))
     shown = {}
     for network in (out / "shipped/scenery.onnx", out / "shipped/scenery.py", out / "trained"):
         shown[network] = json.loads(nas("predict", network, *chosen, "--json"))

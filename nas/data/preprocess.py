@@ -50,7 +50,8 @@ def shown(image: Any, least: int = 0) -> Any:
         ground = Image.new("RGBA", image.size, "white")
         ground.alpha_composite(image.convert("RGBA"))
         image = ground
-    return image.convert(mode)
+    # Converted to the mode that it has, it would be copied.
+    return image if image.mode == mode else image.convert(mode)
 
 
 def in_eight_bits(image: Any, low: float, high: float) -> Any:
@@ -98,7 +99,8 @@ def prepared(
         if not low < high:
             raise ValueError("more than eight bits a pixel, and the network has learnt from eight")
         image = in_eight_bits(image, low, high)
-    image = image.convert(mode)
+    if image.mode != mode:
+        image = image.convert(mode)
     return fitted(image, size, resize) if any(resize) else image
 
 
