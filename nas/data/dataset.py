@@ -79,6 +79,8 @@ class Dataset:
     """(n,): the images' files, if they have one each."""
     flip: bool = False
     """Whether a mirrored image is still an image of its class."""
+    one_sided: bool = False
+    """Whether it was said that it is none; the digest tells."""
     note: str = ""
     """What was done to the images, a line for people."""
     remarks: tuple[str, ...] = ()
@@ -165,6 +167,13 @@ class Dataset:
             value_range=(low, high),
         )
 
+    def as_one_sided(self) -> Self:
+        """The data set of which no training mirrors an image."""
+        remark = "no image is mirrored in training, as ,flip=no says"
+        return dataclasses.replace(
+            self, flip=False, one_sided=True, remarks=(*self.remarks, remark)
+        )
+
     def preprocessing(self, size: Size) -> Preprocessing:
         """What evaluations at that size do to an image, for those who use the network."""
         if isinstance(self.images, ImageFiles):
@@ -221,6 +230,8 @@ class Dataset:
             digest.update(np.ascontiguousarray(self.images).data)
         if self.groups is not None:
             digest.update(np.unique(self.groups, return_inverse=True)[1].astype(np.int64).data)
+        if self.one_sided:
+            digest.update(b"flip=no")
         return digest.hexdigest()[:20]
 
     def __len__(self) -> int:

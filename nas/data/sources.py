@@ -18,15 +18,15 @@ SOURCES = (
     "digits",
     "fashion-mnist",
     "fashion-mnist:DIR",
-    "folder:DIR[,size=SIZE][,range=LOW-HIGH]",
-    "hf:NAME[:CONFIG][,size=SIZE][,range=LOW-HIGH]",
+    "folder:DIR[,size=SIZE][,range=LOW-HIGH][,flip=no]",
+    "hf:NAME[:CONFIG][,size=SIZE][,range=LOW-HIGH][,flip=no]",
     "hf:DIR",
     "npz:FILE",
     "npz:FILE,TESTFILE",
     "FILE.py[:FUNCTION]",
 )
 # At the end alone: a folder's name may hold anything.
-OPTIONS = re.compile(r"(,(size|range)=[^,]*)*$")
+OPTIONS = re.compile(r"(,(size|range|flip)=[^,]*)*$")
 NUMBER = r"[+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?"
 RANGE = re.compile(rf"({NUMBER})-({NUMBER})")
 PLACES = {"folder": "DIR", "hf": "NAME", "npz": "FILE"}
@@ -47,7 +47,8 @@ def load(
     needed; ``size``, or ``folder:DIR,size=96``, holds
     them in memory with so many pixels a side. Raises `UsageError` for an unknown spec, `DataError`
     for a source that cannot be read. ``range=0-4095`` declares which values of images of more than
-    eight bits are black and white. ``groups``: see `nas.data.groups`.
+    eight bits are black and white. ``flip=no`` says that left and right count.
+    ``groups``: see `nas.data.groups`.
     """
     dataset = _read(spec, strict, size, watch)
     return dataset if groups is None else with_groups(dataset, groups)
@@ -69,11 +70,19 @@ def _read(spec: str, strict: bool, size: Size | None, watch: Watch) -> Dataset:
     if kind == "npz":
         return npz.read(place, strict=strict)
     place, options = _options(place)
+    # Said first: a large folder takes minutes to read.
+    one_sided = "flip" in options and _one_sided(options["flip"])
     size = _size(options["size"]) if "size" in options else size
     value_range = _range(options["range"]) if "range" in options else None
-    if kind == "hf":
-        return hf.read(place, strict=strict, size=size, value_range=value_range, watch=watch)
-    return folder.read(place, strict=strict, size=size, value_range=value_range, watch=watch)
+    read = hf.read if kind == "hf" else folder.read
+    dataset = read(place, strict=strict, size=size, value_range=value_range, watch=watch)
+    return dataset.as_one_sided() if one_sided else dataset
+
+
+def _one_sided(text: str) -> bool:
+    if text not in ("no", "yes"):
+        raise UsageError(f"flip is no or yes, as in folder:street,flip=no, not '{text[:40]}'")
+    return text == "no"
 
 
 def _unknown(spec: str) -> UsageError:

@@ -96,7 +96,7 @@ class ImageEvaluator(Evaluator):
         ``size``: that of the recipe if it is not given. Weights train, search steers,
         and by selection fronts and picks are drawn.
         """
-        key = part, size or self.proxy.resolution
+        key = part, size or self.proxy.usual
         if key not in self._prepared:
             # The recipe sees no more images in all, so no more are kept in memory.
             most = self.proxy.images if part == "weights" else self.proxy.score_images
@@ -153,7 +153,7 @@ class ImageEvaluator(Evaluator):
         """What is done to an image file; arrays of pixels are as they were before this was said."""
         if not isinstance(self.dataset.images, ImageFiles):
             return {}
-        return {"preprocessing": str(self.dataset.preprocessing(self.proxy.resolution))}
+        return {"preprocessing": str(self.dataset.preprocessing(self.proxy.usual))}
 
     def lines(self) -> list[str]:
         """The data with its splits and doubts, then the recipe."""
@@ -163,7 +163,7 @@ class ImageEvaluator(Evaluator):
         return [
             *self.splits.lines(),
             f"training   {self.recipe}: {counted(steps, 'step')} of {proxy.batch_size} images at "
-            f"{proxy.resolution} px{inputs}, width {proxy.width:g}, "
+            f"{proxy.usual} px{inputs}, width {proxy.width:g}, "
             f"{counted(self.thread_count, 'thread')} on {self.device.type}",
-            f"images     {self.dataset.preprocessing(proxy.resolution)}, normalised by weights",
+            f"images     {self.dataset.preprocessing(proxy.usual)}, normalised by weights",
         ]

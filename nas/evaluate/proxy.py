@@ -100,6 +100,11 @@ class Proxy:
         # By areas, for the proportions stay those of the network.
         return rescaled(input, math.sqrt(area(resolution) / area(most or input)))
 
+    @property
+    def usual(self) -> Size:
+        """The size at which a network of ``input`` trains, or any network where there is none."""
+        return self.size(self.input) if self.input else self.resolution
+
     def described(self) -> dict[str, float | str]:
         """The settings by name.
 

@@ -68,7 +68,7 @@ class TrainingEvaluator(ImageEvaluator):
         if self.teacher is None:
             return None
         rows = self.splits.weights[: self.proxy.images]
-        size = self.teacher.size or self.proxy.resolution
+        size = self.teacher.size or self.proxy.usual
         images = LazyTensors(self.dataset.images, rows, self.statistics, size, self.device)
         return self.teacher.fixed(images)
 

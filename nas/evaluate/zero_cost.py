@@ -118,7 +118,7 @@ class ZeroCostSession(ImageEvaluator):
         return [
             *self.splits.lines(),
             f"proxy      no training: mean rank of {settings.score} among {settings.reference} "
-            f"random networks, at {self.proxy.resolution} px, width {self.proxy.width:g}",
+            f"random networks, at {self.proxy.usual} px, width {self.proxy.width:g}",
         ]
 
     def prepare(self, domain: Domain, folder: Path, *, seed: int, watch: Watch = ignore) -> None:

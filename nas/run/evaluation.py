@@ -9,7 +9,7 @@ from nas.objectives import Objectives, asked_quality
 from nas.programs import GIVEN, NOTHING_GIVEN, Given, function_name, place_of, spec_place
 from nas.progress import Watch, ignore
 from nas.run.settings import Search, Teacher
-from nas.size import by_area
+from nas.size import Rect, by_area
 from nas.study.evaluator import Data, Evaluator, EvaluatorKind
 
 __all__ = [
@@ -143,12 +143,15 @@ def _qualities(settings: Search) -> tuple[str, ...]:
 def _recipe(settings: Search) -> str:
     """Changes to the short training: those asked for, and the input whose size is its resolution.
 
-    Where the search chooses the input's size, short trainings keep the sizes' proportions.
+    Where the search chooses the input's size, short trainings keep the sizes' proportions, and
+    those of a rectangle. A square's trainings have the recipe's resolution.
     """
     recipe, sizes = settings.method.recipe, settings.problem.resolution
-    if not isinstance(sizes, tuple):
+    if isinstance(sizes, tuple):
+        sizes = max(sizes, key=by_area)
+    elif not isinstance(sizes, Rect):
         return recipe
-    return ",".join(filter(None, [recipe, f"input={max(sizes, key=by_area)}"]))
+    return ",".join(filter(None, [recipe, f"input={sizes}"]))
 
 
 def check_measured(

@@ -221,7 +221,7 @@ FLAT: Mapping[str, tuple[str, str]] = {
 
 LEAST = {"trials": 1, "workers": 1, "threads": 1}
 
-DATA_OPTIONS = ("size=", "range=")
+DATA_OPTIONS = ("size=", "range=", "flip=")
 """What may follow a data set's place, after a comma, and is no place."""
 """The least value of a setting; further ranges are checked where they are used."""
 
