@@ -243,6 +243,17 @@ def test_folder(tmp_path: Path) -> None:
     assert data.labels.tolist() == [0] * 5 + [1] * 5
 
 
+def test_folder_in_which_left_and_right_count(tmp_path: Path) -> None:
+    place = folder(tmp_path / "street")
+    plain, told = load(f"folder:{place}"), load(f"folder:{place},flip=no")
+    assert (plain.flip, told.flip) == (True, False)
+    assert plain.digest == load(f"folder:{place},flip=yes").digest != told.digest
+    held = load(f"folder:{place},size=6x8,flip=no")
+    assert (held.images.shape, held.flip) == ((10, 6, 8, 3), False)
+    with pytest.raises(UsageError, match=r"flip is no or yes, .*, not 'never'"):
+        load(f"folder:{place},flip=never")
+
+
 def test_folder_stays_grey_unless_an_image_has_colour(tmp_path: Path) -> None:
     folder(tmp_path, mode="L")
     assert load(f"folder:{tmp_path}").in_channels == 1

@@ -12,6 +12,7 @@ from nas.model import build
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import MBConv
 from nas.shape import Shape
+from nas.size import parse_size
 from search_spaces import fbnet, fused_mbconv, mnasnet, uninet
 
 
@@ -128,3 +129,26 @@ def test_heads_get_narrower_with_the_maps_they_attend_to():
 
 def attentions(network):
     return [layer.op for layer in network.layers if hasattr(layer.op, "value_channels")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "input_size", "size"),
+    [
+        ("resolution=32", "240x320", "28x37"),
+        ("resolution=24x32", "240x320", "24x32"),
+        ("resolution=32,input=240x320", "120x160", "14x18"),
+        ("resolution=24x32,input=240x320", "240x320", "24x32"),
+        ("resolution=16,input=160", "120x160", "12x16"),
+        ("resolution=16", "1x1024", "1x512"),
+        ("resolution=16", "224", "16"),
+        ("resolution=16,input=224", "192", "14"),
+    ],
+)
+def test_short_trainings_keep_the_proportions(changes, input_size, size):
+    assert Proxy.parse(changes).size(parse_size(input_size)) == parse_size(size)
+
+
+def test_a_proxy_with_a_rectangle_is_described_as_it_is_written():
+    proxy = Proxy.parse("resolution=24x32")
+    assert proxy.described()["resolution"] == "24x32"
+    assert Proxy.parse(str(proxy)) == proxy
