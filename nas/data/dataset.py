@@ -85,6 +85,8 @@ class Dataset:
     """What was done to the images, a line for people."""
     remarks: tuple[str, ...] = ()
     """What else is to be known of the images, a line each."""
+    cut: bool = False
+    """Whether arrays are the middles of files, scaled; such ones are not stretched later."""
     value_range: tuple[float, float] | None = None
     """Of images of more than eight bits: the values that are 0 and 255. None: to be measured."""
 
@@ -182,8 +184,8 @@ class Dataset:
         return Preprocessing(
             colour="RGB" if self.in_channels == 3 else "L",
             size=size,
-            resize=0,
-            interpolation="area",
+            resize=size if self.cut else 0,
+            interpolation="bilinear" if self.cut else "area",
             low=low,
             high=high,
         )

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from nas.data.images import Images
-from nas.data.preprocess import shown, upright
+from nas.data.preprocess import fitted, shown, upright
 from nas.errors import DataError
 from nas.size import Size, sides
 
@@ -98,8 +98,7 @@ def decode(source: Encoded, size: Size | None = None, seen: Seen | None = None) 
             seen.sizes.add(plain.size)
             seen.several_frames += several
         if size:
-            height, width = sides(size)
-            plain = ImageOps.fit(plain, (width, height))
+            plain = fitted(plain, sides(size), sides(size))
         array = np.asarray(plain)
     if not np.isfinite(array).all():
         raise DataError("cannot read an image: it holds values that are no numbers")

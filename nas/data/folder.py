@@ -168,6 +168,7 @@ def _in_memory(
         skipped=skipped,
         test_part=None if test is None else Sealed(read_test),
         flip=channels == 3,
+        cut=True,
         note=_note(seen.sizes, size),
         remarks=(*remarks, *_left_out(others), *seen.lines()),
         value_range=value_range,

@@ -190,6 +190,7 @@ def _in_memory(
         skipped=skipped,
         test_part=Sealed(read_test) if "test" in parts else None,
         flip=images.shape[3] == 3,
+        cut=True,
         note=f"all images are held in memory at {pixels_text(size)}{cut}",
         remarks=tuple(seen.lines()),
         value_range=value_range,

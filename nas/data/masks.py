@@ -96,6 +96,7 @@ def load_masks(
         if parted and test.is_dir()
         else None,
         flip=True,
+        cut=True,
         note=f"images and masks are held in memory at {pixels_text(size)}, the middle of each",
         remarks=tuple(
             filter(

@@ -13,7 +13,9 @@ from PIL import Image
 from nas.data import load, split
 from nas.data.decode import decode
 from nas.data.masks import load_masks
+from nas.data.preprocess import prepared
 from nas.errors import DataError, UsageError
+from nas.size import sides
 
 # Left half red, right half blue, and the upper edge white: every turn and mirror shows.
 HEIGHT, WIDTH = 20, 40
@@ -236,3 +238,19 @@ def test_a_mask_is_turned_as_its_image_is(tmp_path: Path) -> None:
         assert (image[8, :8, 0] > 100).all()
         assert mask[:, :8].max() == 0
         assert mask[:, 8:].min() == 1
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_images_in_memory_are_what_others_are_told_to_make_of_their_files(tmp_path, masks) -> None:
+    for part in ("images", "masks"):
+        (tmp_path / part).mkdir()
+        for number in range(2):
+            pixels = SCENE if part == "images" or not masks else SCENE[:, :, 0] // 200
+            Image.fromarray(pixels).save(tmp_path / part / f"{number}.png")
+    spec = f"folder:{tmp_path}"
+    data = load_masks(spec, size=12) if masks else load(spec, size=12)
+    how = data.preprocessing(12)
+    assert str(how) == "upright, RGB, shorter side to 12, middle 12x12, bilinear"
+    with Image.open(tmp_path / "images" / "0.png") as image:
+        theirs = prepared(image, how.colour, sides(how.size), sides(how.resize), how.low, how.high)
+    assert np.array_equal(np.asarray(theirs), data.images[0])
