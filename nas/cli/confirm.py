@@ -180,7 +180,10 @@ def table(run: Run, confirmation: Confirmation) -> str:
                 _number(row["difference"], "+.4f"),
             ]
         )
-    title = f"{confirmation.metric} on the search, selection and test (confirmed, random) sets"
+    less = "" if confirmation.plan.sign > 0 else "; less is better"
+    title = (
+        f"{confirmation.metric} on the search, selection and test (confirmed, random) sets{less}"
+    )
     return f"{title}\n{text_table(header, rows)}"
 
 

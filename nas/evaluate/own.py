@@ -178,6 +178,8 @@ class OwnEvaluator(Evaluator):
             "threads": self.thread_count,
             "device": self.device.type,
             **(self.slimming.described() if self.slimming.slims else {}),
+            # Else a confirmation would take over trainings of another length.
+            **({"budget": self.budget} if self.budget != 1 else {}),
         }
 
     def trained(self, architecture: Architecture) -> Architecture:

@@ -341,7 +341,10 @@ class Confirmation:
             return ""
         if self.contest_missing:
             return f"unfinished: {len(self.contest_missing)} trainings against published networks"
-        return verdict(self.contest, self.metric, self.outcomes)
+        metric = self.metric
+        if self.plan.sign < 0:
+            metric = f"{metric} (less is better, and counts as the pick's lead)"
+        return verdict(self.contest, metric, self.outcomes)
 
     def score(self, digest: str) -> float | None:
         """A network's mean on *test* over the seeds; None unless all its trainings are finished."""

@@ -100,6 +100,8 @@ def test_a_function_in_a_file_is_searched_by_workers_raced_resumed_and_confirmed
     found = nas.confirm(nas.load("run"), top=1, random=3, against=())
     assert (found.plan.direction, found.images) == ("minimize", 0)
     assert found.plan.recipe["evaluator"] == "mine.py:scores"
+    # By default three times as long as the search, or as the rung of the front.
+    assert found.plan.recipe["budget"] == max(3, nas.load("run").rung.factor)
     assert not found.failed
 
 
