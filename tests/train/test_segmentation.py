@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 
 from nas.arch import Architecture, Stage
 from nas.backbone import STRIDES, backbone
-from nas.data import split
+from nas.data import Statistics, split
 from nas.data.masks import IGNORED, LazyMasks, load_masks
 from nas.errors import ArchitectureError, DataError, TrainingError, UsageError
 from nas.model import build
@@ -308,3 +308,18 @@ def test_what_cannot_be_segmented_is_one_line(clothes, tmp_path):
         UsageError, match=r"mixup changes images, not their masks: leave it out by --set mixup=0"
     ):
         FullTraining(network(), load_masks(f"folder:{clothes}"), tmp_path / "x", Recipe(mixup=0.2))
+
+
+def test_masks_lie_on_the_first_batch_in_colours(tmp_path):
+    from nas.train.picture import draw_batch
+
+    images, masks = torch.zeros(1, 1, 64, 80), torch.zeros(1, 64, 80, dtype=torch.int64)
+    masks[0, :32], masks[0, 40:] = 1, IGNORED
+    draw_batch(tmp_path / "a.png", images, masks, Statistics((0.5,), (1.0,)), ("ground", "road"))
+    with Image.open(tmp_path / "a.png") as sheet:
+        assert sheet.size == (80 + 4, 64 + 4 + 14)
+        assert [sheet.getpixel((79, row)) for row in (0, 35, 63)] == [
+            (191, 191, 64),
+            (128, 128, 128),
+            (0, 0, 0),
+        ]
