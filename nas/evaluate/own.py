@@ -94,7 +94,9 @@ class Slimming:
         """The network to train."""
         if self.slims:
             resolution = self.resolution or architecture.input.size
-            proxy = Proxy(resolution=resolution, width=self.width, input=self.input)
+            # Without a resolution every network keeps its own size, of whichever several.
+            largest = self.input if self.resolution else 0
+            proxy = Proxy(resolution=resolution, width=self.width, input=largest)
             return slim(architecture, proxy, channels, classes)
         given = architecture.input.channels, architecture.out_shape.channels
         if given == (channels, classes):
@@ -341,13 +343,14 @@ def retrain(
             f"--epochs-factor must be above 0 and at most {LARGEST_FACTOR:g}, not {factor:g}"
         )
     names = [field.name for field in fields(Slimming)]
-    slimmed = {key: recipe[key] for key in names if key in recipe}
+    # As text: a run's JSON has rectangles so.
+    slimmed = ",".join(f"{key}={recipe[key]}" for key in names if key in recipe)
     return OwnRetraining(
         function,
         data,  # type: ignore[arg-type]
         name=name,
         names=(metric,),
-        slimming=Slimming(**slimmed),
+        slimming=Slimming.parse(slimmed),
         thread_count=recipe.get("threads", 1),
         device=best_device(),
         budget=factor,

@@ -244,11 +244,17 @@ def test_a_function_keeps_the_contract_of_evaluators():
 def test_slimming_keeps_the_networks_size_where_only_the_width_is_asked_for():
     from nas import networks
 
+    made = kind(lambda network, context: 0.5)
     network = networks.get("mobilenet_v2", resolution=64)
     slimmed = Slimming.parse("width=0.5").applied(network, 1, 7)
     assert (slimmed.input.size, slimmed.input.channels, slimmed.out_shape.channels) == (64, 1, 7)
     assert slimmed.params < network.params
     assert Slimming.parse("").applied(network, 3, 1000) is network
+    # One of several sizes that the search chooses from.
+    assert Slimming.parse("width=0.5,input=128").applied(network, 3, 5).input.size == 64
+    flat = Slimming.parse("resolution=16x32")
+    again = made.retrain(made.open_data("none"), flat.described(), 3.0, "accuracy")
+    assert again.slimming == flat
 
 
 def test_a_pick_is_a_module_a_table_of_layers_and_can_be_trained(mine, capfd):
