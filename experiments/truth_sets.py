@@ -44,6 +44,7 @@ from nas.measure.verify import time_networks
 from nas.record import ledger
 from nas.run.contest import opponent_network
 from nas.shape import Shape
+from nas.space import SearchSpace
 from nas.statistics import bootstrap_interval, kendall_tau
 
 SPACES = ("mnasnet", "mobile")
@@ -61,14 +62,16 @@ CLASSES = 10
 BASE, BASE_WIDTH = "mobilenet_v2", 0.5
 WINDOW = 0.05
 """How far from that latency a network may be."""
-PRICED, TIMED = 0.15, 72
-"""How far by the table, whose error is larger, and how many networks of a space are timed."""
+PRICED, TIMED, PILOT = 0.15, 72, 12
+"""How far by the table, whose error is larger, and how many networks of a space are timed.
+
+First a few, to learn what the table has to be asked for."""
 SECONDS = 2.5
 CORRECTIONS = 4
 TWICE = 3
 """Each so many-th network is trained with a second seed."""
 FINAL = (
-    "resolution=32,width=1,final=4,epochs=100000,images=100000,batch_size=64,lr=0.1,"
+    "resolution=32,width=1,final=4,epochs=100,images=100000,batch_size=64,lr=0.1,"
     "label_smoothing=0.1,average=0.1,shift=4,score_images=2500"
 )
 """The final training; its settings as `nas search --proxy` takes them."""
@@ -161,17 +164,32 @@ def published(table: Table, budget_ms: float) -> list[Member]:
 def near_in(spec: str, table: Table, budget_ms: float) -> list[tuple[float, Architecture]]:
     """Random networks of a space that were timed within the window, with their times."""
     space = catalog.space(spec, resolution=RESOLUTION, classes=CLASSES)
-    low_ms, high_ms = (1 - PRICED) * budget_ms, (1 + PRICED) * budget_ms
-    bound = Bound(latency_metric(table.name), high_ms, low_ms)
-    domain = Domain(space, space_costs(space, [table]), [bound])
-    rows = domain.sample_many(TIMED, np.random.default_rng(7))
-    candidates = [space.decode(tuple(map(int, row))) for row in rows]
+    asked_ms = budget_ms
+    for _ in range(CORRECTIONS):
+        pilot = priced_near(space, table, asked_ms, PILOT)
+        off = float(np.median(timed(pilot, table))) / budget_ms
+        print(f"{spec}: asked for {asked_ms:.3f} ms, {off:.2f} times the budget", file=sys.stderr)
+        if abs(off - 1) <= WINDOW:
+            break
+        asked_ms /= off
+    candidates = priced_near(space, table, asked_ms, TIMED)
     found = []
     for latency_ms, network in zip(timed(candidates, table), candidates, strict=True):
         if abs(latency_ms / budget_ms - 1) <= WINDOW:
             found.append((latency_ms, network))
     print(f"{spec}: {len(found)} of {len(candidates)} in the window", file=sys.stderr)
     return found[:NETWORKS]
+
+
+def priced_near(
+    space: SearchSpace, table: Table, latency_ms: float, count: int
+) -> list[Architecture]:
+    """Random networks that the table prices near a latency."""
+    low_ms, high_ms = (1 - PRICED) * latency_ms, (1 + PRICED) * latency_ms
+    bound = Bound(latency_metric(table.name), high_ms, low_ms)
+    domain = Domain(space, space_costs(space, [table]), [bound])
+    rows = domain.sample_many(count, np.random.default_rng(7))
+    return [space.decode(tuple(map(int, row))) for row in rows]
 
 
 def timed(architectures: list[Architecture], table: Table) -> list[float]:
