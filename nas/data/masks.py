@@ -179,11 +179,15 @@ def _part(
     """
     images, masks, names, empty = [], [], [], []
     for image, file in _paired_files(top):
-        mask = _mask(file, image, size, values)
+        try:
+            beside, pixels = upright_size(image), decode(image, size)
+        except DataError as error:
+            raise DataError(f"{image}: {error}. Remove it and its mask") from None
+        mask = _mask(file, beside, size, values)
         if (mask == IGNORED).all():
             empty.append(image.name)
             continue
-        images.append(decode(image, size))
+        images.append(pixels)
         masks.append(mask)
         names.append(image.name)
     if not images:
@@ -236,9 +240,10 @@ def _files_by_stem(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _mask(path: Path, image: Path, size: Size, values: Sequence[int] | None) -> NDArray[np.uint8]:
-    """(height, width): indices of classes, or `IGNORED`."""
-    beside = upright_size(image)
+def _mask(
+    path: Path, beside: tuple[int, int], size: Size, values: Sequence[int] | None
+) -> NDArray[np.uint8]:
+    """(height, width): indices of classes, or `IGNORED`. ``beside``: the image's width and height."""
     try:
         with reading(path) as opened:
             mask = upright(opened)

@@ -217,6 +217,10 @@ def test_masks_are_resized_by_their_nearest_pixel():
             "no folder .*masks: segmentation reads images/ and masks/",
         ),
         (
+            lambda f: (f / "images" / "1.png").write_bytes(b"no image"),
+            r"images.1\.png: cannot read an image: .*\. Remove it and its mask$",
+        ),
+        (
             lambda f: (f / "classes.txt").write_text("road\nground\nroad\n"),
             "names class 'road' twice",
         ),
