@@ -243,7 +243,7 @@ def _files_by_stem(folder: Path) -> dict[str, Path]:
 def _mask(
     path: Path, beside: tuple[int, int], size: Size, values: Sequence[int] | None
 ) -> NDArray[np.uint8]:
-    """(height, width): indices of classes, or `IGNORED`. ``beside``: the image's width and height."""
+    """(height, width): indices of classes, or `IGNORED`. ``beside``: the image's sides."""
     try:
         with reading(path) as opened:
             mask = upright(opened)
