@@ -159,10 +159,11 @@ class FullTraining:
         ]
         remembered = (1 - self.recipe.norm_momentum) ** self.schedule.steps
         if remembered > REMEMBERED:
+            slow = self.recipe.norm_momentum < NORM_MOMENTUM
+            faster = f"--set norm_momentum={NORM_MOMENTUM:g}, or " if slow else ""
             lines.append(
                 f"           so short a training leaves {remembered:.0%} of their start in the "
-                f"statistics of batch norms: --set norm_momentum={NORM_MOMENTUM:g}, "
-                "or more --epochs"
+                f"statistics of batch norms: {faster}more --epochs"
             )
         if self.loaded is not None:
             lines += self.loaded.lines()

@@ -66,7 +66,9 @@ def test_norms_have_the_recipes_momentum_and_a_short_training_says_what_it_leave
     assert norms
     assert {norm.momentum for norm in norms} == {0.01}
     line = "so short a training leaves 94% of their start in the statistics of batch norms"
-    assert line in "\n".join(training.lines())
+    assert f"{line}: --set norm_momentum=0.1, or more --epochs" in "\n".join(training.lines())
+    # What is given already is no way out.
+    assert "batch norms: more --epochs" in "\n".join(small(tmp_path / "usual").lines())
     # Trainings begun before there was a choice have the momentum of the search, and may go on.
     old, slow = small(tmp_path / "old").identity(), training.identity()
     assert "norm_momentum" not in old["recipe"]
