@@ -16,12 +16,13 @@ BATCH = 256
 
 
 def run(path: Path, images: Tensor) -> Tensor:
-    """images: (n, c, s, s). Logits (n, classes) float32.
+    """images: (n, c, h, w). Logits (n, classes) float32.
 
     They are of the fastest forward pass for such maps; see `precision`.
     """
     with precision(images.device):
-        if images.device.type == "cpu" and images.shape[3] <= SWIFT_SIDE:
+        small = images.shape[2] * images.shape[3] <= SWIFT_SIDE**2
+        if images.device.type == "cpu" and small:
             return swift.forward(path, images).float()
         out: Tensor = path(images.contiguous(memory_format=torch.channels_last))
     return out.float()
@@ -55,7 +56,7 @@ class _Swift(nn.Module):
         self.path = path
 
     def forward(self, images: Tensor) -> Tensor:
-        """images: (n, c, s, s). Logits (n, classes)."""
+        """images: (n, c, h, w). Logits (n, classes)."""
         return run(self.path, images)
 
 

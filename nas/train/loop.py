@@ -27,7 +27,10 @@ from nas.train.schedule import Schedule
 __all__ = ["Phase", "Source", "Training", "fit", "precision"]
 
 SWIFT_SIDE = 16
-"""Pixels a side up to which `nas.train.swift` was measured to be the faster one on a CPU."""
+"""Pixels a side up to which `nas.train.swift` was measured to be the faster one on a CPU.
+
+A rectangle may have as many pixels in all.
+"""
 OnStep = Callable[[int, float], None]
 
 
@@ -328,7 +331,7 @@ class _Fast(nn.Module):
 
     def choose(self, images: Source) -> None:
         """`swift` on the CPU up to `SWIFT_SIDE`, else torch's channels-last."""
-        small = images.device.type == "cpu" and images.shape[3] <= SWIFT_SIDE
+        small = images.device.type == "cpu" and images.shape[2] * images.shape[3] <= SWIFT_SIDE**2
         if isinstance(self.network, Network) and small:
             self._run = partial(swift.forward, self.network)
         else:

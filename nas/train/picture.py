@@ -33,7 +33,7 @@ def draw_batch(
     """
     count = min(MOST, len(images))
     high, wide = images.shape[2:]
-    scale = max(1, math.ceil(LEAST_SIDE / min(high, wide)))
+    scale = max(1, math.ceil(LEAST_SIDE / max(high, wide)))
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     right, down = wide * scale + MARGIN, high * scale + MARGIN + LINE

@@ -40,7 +40,7 @@ class Staged(Protocol):
 
 
 def forward(network: Staged, images: Tensor) -> Tensor:
-    """images: (n, c, s, s). What ``network(images)`` gives, up to rounding: logits (n, classes)."""
+    """images: (n, c, h, w). What ``network(images)`` gives, up to rounding: logits (n, classes)."""
     return turned(run(network.stages, turned(images)))
 
 
@@ -101,7 +101,7 @@ def _conv(part: nn.Conv2d, maps: Tensor) -> Tensor:
 
 def _products(part: nn.Conv2d, maps: Tensor) -> Tensor | None:
     """The convolution without its bias; None where torch's own kernel is faster."""
-    channels, count, side, _ = maps.shape
+    channels, count, height, width = maps.shape
     kernel, stride = part.kernel_size[0], part.stride[0]
     weight, groups = part.weight, part.groups
     if kernel == 1:
@@ -109,25 +109,29 @@ def _products(part: nn.Conv2d, maps: Tensor) -> Tensor | None:
         rows = pixels.reshape(groups, channels // groups, -1)
         products = torch.bmm(weight.reshape(groups, -1, channels // groups), rows)
         return products.view(-1, count, *pixels.shape[2:])
-    out = -(-side // stride)
+    out = -(-height // stride), -(-width // stride)
     depthwise = groups == channels == part.out_channels
-    if depthwise and (side * out) ** 2 <= LARGEST_SPREAD:
-        filters = weight.reshape(channels, -1) @ _places(side, kernel, stride).to(weight)
-        spread = filters.view(channels, side * side, -1)
+    if depthwise and height * out[0] * width * out[1] <= LARGEST_SPREAD:
+        places = _places(height, width, kernel, stride).to(weight)
+        filters = weight.reshape(channels, -1) @ places
+        spread = filters.view(channels, height * width, -1)
         products = torch.bmm(maps.reshape(channels, count, -1), spread)
-        return products.view(channels, count, out, out)
+        return products.view(channels, count, *out)
     return None
 
 
 @cache
-def _places(side: int, kernel: int, stride: int) -> Tensor:
-    """(kernel², side² out²): 1 where a filter's tap meets that input for that output."""
-    out = -(-side // stride)
-    corners = torch.arange(out) * stride - kernel // 2
+def _places(height: int, width: int, kernel: int, stride: int) -> Tensor:
+    """(kernel², inputs x outputs): 1 where a filter's tap meets that input for that output."""
+    rows, columns = _meets(height, kernel, stride), _meets(width, kernel, stride)
+    return torch.einsum("iax,jby->ijabxy", rows, columns).reshape(kernel**2, -1)
+
+
+def _meets(side: int, kernel: int, stride: int) -> Tensor:
+    """The same along one axis: (kernel, side, out). What falls on the padding meets no input."""
+    corners = torch.arange(-(-side // stride)) * stride - kernel // 2
     inputs = corners[None, :] + torch.arange(kernel)[:, None]
-    # (kernel, side, out) along one axis. What falls on the padding meets no input.
-    meets = (inputs[:, None, :] == torch.arange(side)[None, :, None]).float()
-    return torch.einsum("iax,jby->ijabxy", meets, meets).reshape(kernel**2, -1)
+    return (inputs[:, None, :] == torch.arange(side)[None, :, None]).float()
 
 
 def _norm(part: nn.BatchNorm2d, maps: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from nas.model import build
 from nas.model.weights import load_weights, read_weights
 from nas.run.network import named_network
 from nas.scale import scaled
-from nas.size import Size, sides
+from nas.size import Size, sides, size_of
 from nas.train.distil import Distillation
 from nas.train.loop import Source
 
@@ -174,7 +174,7 @@ def _of_onnx(path: Path, dataset: Dataset) -> Teacher:
     shape = [n if isinstance(n, int) else 0 for n in takes.shape]
     if len(shape) != 4 or shape[0] > 1 or shape[1] not in (0, dataset.in_channels):
         raise TrainingError(
-            f"teacher {path} must take images (any number, {dataset.in_channels}, size, size), "
+            f"teacher {path} must take images (any number, {dataset.in_channels}, height, width), "
             f"not {takes.shape}"
         )
     if len(out.shape) != 2 or not isinstance(out.shape[1], int):
@@ -187,5 +187,9 @@ def _of_onnx(path: Path, dataset: Dataset) -> Teacher:
         return torch.from_numpy(values).to(images.device)
 
     return Teacher(
-        logits=lambda device: logits, size=shape[2], files=(str(path),), digest=_digest(path)
+        logits=lambda device: logits,
+        # A side that is free in the file leaves both to the student.
+        size=size_of(*shape[2:]) if all(shape[2:]) else 0,
+        files=(str(path),),
+        digest=_digest(path),
     )

@@ -9,6 +9,7 @@ from nas.model.mbconv import Block
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import FusedMBConv, MBConv
 from nas.shape import Op, Shape
+from nas.size import Rect, Size, sides
 from nas.train import swift
 from search_spaces import uninet
 
@@ -31,7 +32,7 @@ BODIES: dict[str, tuple[Op, ...]] = {
 }
 
 
-def network(*body: Op, size: int) -> Network:
+def network(*body: Op, size: Size) -> Network:
     stages = (
         Stage("stem", (Conv(kernel=3, channels=8),)),
         Stage("body", body),
@@ -50,10 +51,10 @@ def gradients(
     return logits, state | {f"{name}.grad": p.grad for name, p in net.named_parameters()}
 
 
-@pytest.mark.parametrize("size", [1, 5, 8, 12])
+@pytest.mark.parametrize("size", [1, 5, 8, 12, Rect(5, 8), Rect(9, 1)])
 @pytest.mark.parametrize("body", BODIES)
-def test_logits_gradients_and_statistics_are_the_modules_own(body: str, size: int) -> None:
-    images = torch.randn(7, 3, size, size, generator=torch.Generator().manual_seed(0))
+def test_logits_gradients_and_statistics_are_the_modules_own(body: str, size: Size) -> None:
+    images = torch.randn(7, 3, *sides(size), generator=torch.Generator().manual_seed(0))
     plain, expected = gradients(
         network(*BODIES[body], size=size).double().train(), images.double(), swiftly=False
     )
