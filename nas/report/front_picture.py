@@ -209,8 +209,18 @@ def _draw_confirmed(axes: "Axes", confirmed: Sequence[Confirmed]) -> None:
     ranked = sorted(published, key=lambda each: -each.score)
     for rank, each in enumerate(ranked):
         name = each.name.partition(" at ")[0]
-        left = rank % 2 == 0
-        _write(axes, name, (each.x, each.score), INK, left=left, above=left)
+        above = rank % 2 == 0
+        left = _left_is_free(axes, each.x, otherwise=above)
+        _write(axes, name, (each.x, each.score), INK, left=left, above=above)
+
+
+def _left_is_free(axes: "Axes", x: float, *, otherwise: bool) -> bool:
+    """On which side a name has room: away from an end of the axes that is near."""
+    low, high = axes.get_xlim()
+    share = (x - low) / (high - low)
+    if 0.25 <= share <= 0.75:
+        return otherwise
+    return share > 0.5
 
 
 def _name_began(axes: "Axes", trials: Sequence[Trial], across: str, up: str) -> None:
