@@ -43,8 +43,10 @@ LONGER = 1.5
 """What such a training takes, in times of the search's."""
 DECODING = 1.3
 """What a step of the full training takes, in times of one on images that lie ready."""
-TIMED_STEPS = 5
-FEWEST_EPOCHS = 1.0
+TIMED_SECONDS = 5.0
+"""For steps of training, which say how many passes the time allows."""
+FEWEST_EPOCHS, FEW_EPOCHS = 1.0, 20.0
+"""What is trained at least, and what is so little that it is told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,9 +237,11 @@ class Auto:
             self.run_step("table", self.table_argv())
         left = self._until - time.monotonic()
         self.run_step("search", self.search_argv(SEARCH * left))
-        self.confirm()
-        self.choose()
-        self.run_step("train", self.train_argv(self.epochs()))
+        if "train" not in self.done():
+            self.confirm()
+            self.choose()
+        epochs = None if "train" in self.done() else self.epochs()
+        self.run_step("train", self.train_argv(epochs))
         self.run_step("export", self.export_argv())
         self.run_step("check", self.check_argv())
 
@@ -322,9 +326,21 @@ class Auto:
         network = Architecture.from_json(json.loads(text))
         threads = torch.get_num_threads()
         once = TrainingStep(cores(), batch=recipe.batch_size).open(network_document(network))
-        step_ms = statistics.median(once() for _ in range(TIMED_STEPS))
+        # The first one meets cold caches.
+        once()
+        until = time.monotonic() + TIMED_SECONDS
+        times = [once()]
+        while time.monotonic() < until:
+            times.append(once())
+        step_ms = statistics.median(times)
         torch.set_num_threads(threads)
         steps = len(self.dataset.images) / recipe.batch_size
         epoch_seconds = DECODING * steps * step_ms / 1e3
         left = self._until - time.monotonic()
-        return float(max(FEWEST_EPOCHS, min(recipe.epochs, left / epoch_seconds)))
+        epochs = float(max(FEWEST_EPOCHS, min(recipe.epochs, left / epoch_seconds)))
+        if epochs < FEW_EPOCHS:
+            click.echo(
+                f"\ntrain      the time left allows {epochs:.3g} passes of the recipe's "
+                f"{recipe.epochs:g}: with more --time the network learns more"
+            )
+        return epochs

@@ -42,7 +42,7 @@ def test_from_images_to_a_checked_file_and_again(tmp_path):
     assert (folder / "shipped" / "model.onnx").exists()
     assert (folder / "trained" / "weights.pt").exists()
     out, _ = auto(*TASK, *BUDGET, "--out", folder)
-    assert out.count("done before") == 4
+    assert out.count("done before") == 4  # search, train, export, check
     _, err = auto(*TASK, "--latency", "30ms", "--time", "20s", "--out", folder, code=2)
     assert "was begun with latency_ms 40.0, not 30.0" in err
 
