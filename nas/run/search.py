@@ -1,6 +1,7 @@
 """`nas.search`: from a space, a device and a data set to a run with a Pareto front."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -330,16 +331,23 @@ def _evaluator(
     return named_evaluator(evaluate), evaluate
 
 
+def _size(size: Any) -> Any:
+    """A size that is written as a text, such as ``240x320``; all else as it is."""
+    if isinstance(size, str):
+        with suppress(UsageError):
+            return parse_size(size)
+    return size
+
+
 def _sizes(
     resolution: Size | str | Sequence[Size | str] | None,
 ) -> Size | tuple[Size, ...] | None:
     """One size, or several in ascending order; a text such as ``240x320`` is one too."""
-    if isinstance(resolution, str):
-        return parse_size(resolution)
+    if not isinstance(resolution, Sequence) or isinstance(resolution, str):
+        one: Size | None = _size(resolution)
+        return one
+    sizes = [_size(size) for size in resolution]
     # What is no size is told by `Search.check`.
-    if not isinstance(resolution, Sequence):
-        return resolution
-    sizes = [parse_size(size) if isinstance(size, str) else size for size in resolution]
     if not all(isinstance(size, int | Rect) for size in sizes):
         return tuple(sizes)
     ascending = tuple(sorted(set(sizes), key=by_area))

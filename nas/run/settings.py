@@ -16,7 +16,7 @@ from nas.errors import RunError, UsageError, unknown
 from nas.files import between_commas
 from nas.programs import spec_place
 from nas.reading import to_json
-from nas.size import Rect, Size
+from nas.size import EXAMPLES, Rect, Size
 from nas.strategies._warm import AUTO, NONE
 from nas.study.budget import Budget
 
@@ -219,6 +219,9 @@ FLAT: Mapping[str, tuple[str, str]] = {
 }
 
 
+WORDS = {"resolution": f"a size such as {EXAMPLES}, or several"}
+"""What a setting must be, where its type says less."""
+
 LEAST = {"trials": 1, "workers": 1, "threads": 1}
 
 DATA_OPTIONS = ("size=", "range=", "flip=")
@@ -254,7 +257,8 @@ class Search:
         kinds = _kinds(self)
         for name, value in self._values().items():
             if not _is_of_kind(value, kinds[name]):
-                raise UsageError(f"setting {name} must be {kinds[name]}, not {value!r:.60}")
+                kind = WORDS.get(name, kinds[name])
+                raise UsageError(f"setting {name} must be {kind}, not {value!r:.60}")
             least = LEAST.get(name)
             if least is not None and isinstance(value, int) and value < least:
                 raise UsageError(f"setting {name} must be at least {least}, not {value}")

@@ -53,7 +53,7 @@ def test_every_mix_of_neighbours_trains(first, down, second):
 
 def test_a_local_window_is_attention_among_its_own_real_tokens():
     torch.manual_seed(0)
-    local = Attention(8, size=10, side=4, count=2)
+    local = Attention(8, size=(10, 10), window=(4, 4), count=2)
     tokens = torch.randn(3, 100, 8)
     with torch.no_grad():
         maps = local(tokens).reshape(3, 10, 10, 8)
