@@ -20,6 +20,7 @@ from nas.errors import ExistsError, InterruptError, NasError, RunError, UsageErr
 from nas.latency.table import Table
 from nas.measure.front import not_here
 from nas.measure.runners import OnnxRuntime
+from nas.measure.training import TrainingStep, network_document
 from nas.record import ledger
 from nas.report.live import duration
 from nas.run.contest import opponent_network, winner
@@ -318,8 +319,6 @@ class Auto:
     def epochs(self) -> float:
         """The passes that the time left allows, at most the recipe's."""
         import torch
-
-        from nas.measure.training import TrainingStep, network_document
 
         recipe = Recipe()
         text = (self.out / "architecture.json").read_text(encoding="utf-8")
