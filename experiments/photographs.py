@@ -8,6 +8,8 @@ training at 224 pixels, the export, and predictions by the ONNX file, the Python
 training's folder, which must agree.
 
     python experiments/photographs.py --out DIR      # some minutes; --steps 60 to see it learn
+
+It needs the extra `export`.
 """
 
 import argparse

@@ -9,6 +9,7 @@ from nas.cli._auto import HERE, Asked, Auto
 from nas.cli._options import SIZE, Pixels, in_milliseconds, in_seconds, seed_option
 from nas.data import load
 from nas.errors import UsageError
+from nas.export.onnx import require_onnx
 from nas.report.live import Live, duration
 from nas.size import Size
 
@@ -93,6 +94,8 @@ def command(
         seed=seed,
     )
     live = Live()
+    # Before an hour of work: the last steps need it.
+    require_onnx()
     catalog.space(space, resolution=resolution)
     if device != HERE:
         catalog.device(device)
