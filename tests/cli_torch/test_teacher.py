@@ -143,7 +143,7 @@ def test_a_teacher_with_other_classes_is_refused(saved, tmp_path):
         ):
             load_teacher(str(tmp_path / spec), weights, load("digits"))
     colour = dataclasses.replace(load("digits"), images=np.repeat(load("digits").images, 3, axis=3))
-    with pytest.raises(TrainingError, match=r"must take images \(any number, 3, size, size\)"):
+    with pytest.raises(TrainingError, match=r"must take images \(any number, 3, height, width\)"):
         load_teacher(str(tmp_path / "seven.onnx"), None, colour)
 
 
