@@ -1,8 +1,8 @@
 """What networks of one latency are worth, and which cheap score tells them apart.
 
-Whoever searches with a latency budget compares networks of that latency. A truth set is 24 random
-networks of a space, all timed whole and within a twentieth of one latency, and published networks
-scaled to it. They are trained on CIFAR-10 at their full width at 32 pixels, as the final
+Whoever searches with a latency budget compares networks of that latency. A truth set is up to 24
+random networks of a space, all timed whole and within a twentieth of one latency, and published
+networks scaled to it. They are trained on CIFAR-10 at their full width at 32 pixels, as the final
 comparison of a search would train them; a third of them twice, with another seed.
 
     nas latency build --device here32 --space mnasnet --space mobile --resolution 32
@@ -16,8 +16,8 @@ near it and writes those that are to ``networks.jsonl``; the machine should do n
 ``train`` and ``score`` append to ``trained.jsonl`` and ``scored.jsonl``; stopped, they go on where
 they were. ``report`` prints Kendall's tau of every cheap score with the truth, the
 mean loss of *search* and *selection*, with 95 % bootstraps over networks, beside the ceiling: the
-tau of two seeds. ``experiments/truth_sets`` holds what was trained so far. About six minutes of a
-core for a network.
+tau of two seeds. ``experiments/truth_sets`` holds the networks, and what was trained so far. A
+training takes more than six minutes of a core.
 """
 
 import argparse

@@ -103,7 +103,7 @@ class Auto:
         return [
             *steps,
             Step(name="search", seconds=SEARCH * left, argv=self.search_argv(SEARCH * left)),
-            Step(name="confirm", seconds=CONFIRM * left, argv=("confirm", str(self.run_folder))),
+            Step(name="confirm", seconds=CONFIRM * left, argv=self.confirm_argv()),
             Step(
                 name="train",
                 seconds=(1 - SEARCH - CONFIRM) * left,
@@ -175,6 +175,10 @@ class Auto:
             *("--trials", str(MOST_TRIALS), "--seed", str(self.asked.seed)),
             *("--out", str(self.run_folder)),
         )
+
+    def confirm_argv(self) -> tuple[str, ...]:
+        """The search beside random networks, and beside published ones."""
+        return ("confirm", str(self.run_folder), "--seed", str(self.asked.seed))
 
     def train_argv(self, epochs: float | None) -> tuple[str, ...]:
         """The full training of what was picked."""
@@ -274,15 +278,15 @@ class Auto:
             return
         trial_seconds = self.trial_seconds()
         left = CONFIRM / (1 - SEARCH) * (self._until - time.monotonic())
-        argv = ["confirm", str(self.run_folder), "--seed", str(self.asked.seed)]
+        argv = self.confirm_argv()
         if CONTEST_TRAININGS * LONGER * trial_seconds > left:
-            argv += ["--against", "none"]
+            argv = (*argv, "--against", "none")
         if CONTROL_TRAININGS * LONGER * trial_seconds > left:
             words = duration(CONTROL_TRAININGS * LONGER * trial_seconds)
             click.echo(
                 f"\nconfirm    left out: it would take {words}, and {duration(max(left, 0.0))} are "
                 f"left for it. Nothing shows that the pick is better than others. Later: "
-                f"{shlex.join(['nas', *argv[:2]])}"
+                f"{shlex.join(['nas', *self.confirm_argv()])}"
             )
             return
         self.run_step("confirm", argv)

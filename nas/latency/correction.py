@@ -90,8 +90,6 @@ FORMS: tuple[tuple[str, ...], ...] = (
 
 ``slopes`` is a slope for each op beside the common one.
 """
-NAMES = ("warm", "layer", "weights", "moved", "constant")
-"""Of the terms, in forms."""
 TERMS = ("warm", "layer_ms", "weights_ms", "moved_ms", "constant_ms")
 
 
@@ -287,12 +285,12 @@ def _fit(
         return Correction(slopes={EVERY: 1.0})
     terms = _terms(networks, form, call_ms)
     of_term: dict[str, float] = {}
+    of_op: dict[str, float] = {}
     for term, weight in zip(terms, _weights(terms, measured), strict=True):
-        of_term[term.name] = weight * term.unit
-    slopes = {EVERY: of_term["slope"]}
-    for name, weight in of_term.items():
-        if name not in ("slope", *NAMES):
-            slopes[name] = weight
+        # An op may be named as a term is.
+        found = of_op if term.prior is None else of_term
+        found[term.name] = weight * term.unit
+    slopes = {EVERY: of_term["slope"], **of_op}
     return Correction(
         slopes=slopes,
         warm=of_term.get("warm", 0.0),

@@ -1,6 +1,5 @@
 """``nas auto``, as a user runs it."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,7 +34,6 @@ def test_a_dry_run_prints_commands_and_makes_nothing(tmp_path):
     assert not (tmp_path / "a").exists()
 
 
-@pytest.mark.skipif(not os.environ.get("NAS_LONG"), reason="takes a minute: set NAS_LONG=1")
 def test_from_images_to_a_checked_file_and_again(tmp_path):
     folder = tmp_path / "a"
     out, _ = auto(*TASK, *BUDGET, "--out", folder)

@@ -11,8 +11,6 @@ import pytest
 
 FOLDER = Path(__file__).parents[2] / "experiments"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-LONG = ("first_search", "from_search_to_file")
-"""They take minutes, which the whole suite does not have."""
 
 
 def code_cells(path):
@@ -41,8 +39,6 @@ def in_python(source, names):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path, tmp_path, monkeypatch):
-    if path.stem in LONG and not os.environ.get("NAS_LONG"):
-        pytest.skip("takes minutes: set NAS_LONG=1")
     monkeypatch.chdir(tmp_path)  # and back, as a notebook goes to a folder of its own
     names: dict[str, object] = {}
     for cell in code_cells(path):

@@ -195,3 +195,15 @@ def test_uncorrected_gives_the_rows_back():
         3 * made.uncorrected().layer(layer).latency_ms
     )
     assert made.uncorrected().correction is None
+
+
+def test_an_op_may_be_named_as_a_term_is():
+    draw = np.random.default_rng(1)
+    networks = []
+    for _ in range(20):
+        networks.append([Part("warm", ms) for ms in draw.uniform(1, 9, 3)] + [Part("conv", 2.0)])
+    measured = [0.5 * sum(part.ms for part in parts[:3]) + 2.0 for parts in networks]
+    found = fit_correction(networks, measured)
+    assert found is not None
+    assert found.slopes["warm"] == pytest.approx(0.5, abs=0.05)
+    assert found.warm == 0
