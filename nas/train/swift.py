@@ -69,9 +69,25 @@ def _as_it_is(part: nn.Module, maps: Tensor) -> Tensor:
     return out
 
 
+# Activations of the networks work in place. Here a map is often a view, and to change a view costs
+# the backward pass two more copies of it.
+
+
 def _relu(part: nn.ReLU, maps: Tensor) -> Tensor:
-    # Never in place: to change a view costs the backward pass two more copies of the map.
-    return maps.relu()
+    return F.relu(maps)
+
+
+def _hardtanh(part: nn.Hardtanh, maps: Tensor) -> Tensor:
+    # ReLU6 is one, with limits of its own.
+    return F.hardtanh(maps, part.min_val, part.max_val)
+
+
+def _hardswish(part: nn.Hardswish, maps: Tensor) -> Tensor:
+    return F.hardswish(maps)
+
+
+def _silu(part: nn.SiLU, maps: Tensor) -> Tensor:
+    return F.silu(maps)
 
 
 def _sequential(part: nn.Sequential, maps: Tensor) -> Tensor:
@@ -206,16 +222,8 @@ _FASTER: Mapping[object, Faster] = {
     RepConv.forward: _rep_conv,
     Head.forward: _head,
     nn.ReLU.forward: _relu,
-    **{
-        kind.forward: _as_it_is
-        for kind in (
-            nn.AvgPool2d,
-            nn.GELU,
-            nn.Hardswish,
-            nn.Identity,
-            nn.MaxPool2d,
-            nn.ReLU6,
-            nn.SiLU,
-        )
-    },
+    nn.Hardtanh.forward: _hardtanh,
+    nn.Hardswish.forward: _hardswish,
+    nn.SiLU.forward: _silu,
+    **{kind.forward: _as_it_is for kind in (nn.AvgPool2d, nn.GELU, nn.Identity, nn.MaxPool2d)},
 }
