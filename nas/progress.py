@@ -55,6 +55,7 @@ class Pace:
     """Times the steps of one session, and from them the steps that are left.
 
     ``planned``: steps of the whole job, of which earlier sessions did ``done`` in ``seconds``.
+    ``until``: a time of ``clock`` at which the job stops, finished or not.
     """
 
     def __init__(
@@ -64,21 +65,25 @@ class Pace:
         *,
         done: int = 0,
         seconds: float = 0.0,
+        until: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._what, self._planned, self._clock = what, planned, clock
         self._first, self._seconds_before = done, seconds
-        self._start = clock()
+        self._start, self._until = clock(), until
 
     def at(
         self, done: int, last: Last | None = None, figures: Mapping[str, float] | None = None
     ) -> Progress[Last]:
         """Where the job stands with ``done`` steps done, all sessions counted."""
-        session_seconds = self._clock() - self._start
+        now = self._clock()
+        session_seconds = now - self._start
         session_steps = done - self._first
         eta = None
         if session_steps > 0:
             eta = session_seconds / session_steps * (self._planned - done)
+            if self._until is not None:
+                eta = min(eta, max(0.0, self._until - now))
         return Progress(
             what=self._what,
             done=done,

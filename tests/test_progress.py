@@ -33,6 +33,13 @@ def test_no_time_is_left_at_the_end():
     assert pace.at(2, figures={"loss": 0.5}).eta_seconds == 0.0
 
 
+def test_a_job_that_stops_at_a_time_is_told_to_last_no_longer():
+    clock = Clock()
+    pace = Pace("row", 10_000, until=160.0, clock=clock)
+    clock.now += 10
+    assert pace.at(100).eta_seconds == 50.0
+
+
 def test_reading_that_takes_long_is_told_with_the_time_left(capsys):
     clock = Clock()
     pace, live = Pace("index", 1000, clock=clock), Live()

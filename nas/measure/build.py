@@ -336,7 +336,7 @@ def time_missing(
     """
     missing = [subject for subject in subjects if subject.key not in journal.rows]
     done = before = len(subjects) - len(missing)
-    pace = Pace(what, len(subjects), done=before)
+    pace = Pace(what, len(subjects), done=before, until=until)
     watch(pace.at(done))
     ticking = _Ticking(watch, pace, done)
     blocks = measure(
