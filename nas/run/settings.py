@@ -223,10 +223,10 @@ WORDS = {"resolution": f"a size such as {EXAMPLES}, or several"}
 """What a setting must be, where its type says less."""
 
 LEAST = {"trials": 1, "workers": 1, "threads": 1}
+"""The least value of a setting; further ranges are checked where they are used."""
 
 DATA_OPTIONS = ("size=", "range=", "flip=")
 """What may follow a data set's place, after a comma, and is no place."""
-"""The least value of a setting; further ranges are checked where they are used."""
 
 
 @dataclass(frozen=True, kw_only=True)
