@@ -32,6 +32,7 @@ __all__ = [
     "parse_json",
     "read_json",
     "read_text",
+    "replace_text",
     "sync",
     "through_json",
     "write_bytes",
@@ -68,6 +69,21 @@ def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
             error.filename = str(path)
         raise
     _sync_folder(path.parent)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write text as UTF-8, whole or not at all, without waiting for the disk.
+
+    For what is worth nothing after a power cut: it takes a twentieth of the time.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, "utf-8")
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -13,6 +13,7 @@ __all__ = [
     "column_table",
     "count",
     "counted",
+    "duration",
     "html_table",
     "large",
     "milliseconds",
@@ -127,6 +128,16 @@ def _starts_a_number(cell: str) -> bool:
 def large(count: int) -> str:
     """``3,969``, and ``2.45e+70`` for what has more digits than one reads."""
     return f"{count:,}" if count < LEGIBLE else f"{count:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """``41 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def counted(count: int, noun: str, many: str = "") -> str:

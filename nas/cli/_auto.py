@@ -22,11 +22,11 @@ from nas.measure.front import not_here
 from nas.measure.runners import OnnxRuntime
 from nas.measure.training import TrainingStep, network_document
 from nas.record import ledger
-from nas.report.live import duration
 from nas.run.contest import opponent_network, winner
 from nas.run.run import Run
 from nas.size import Size
 from nas.train.full import Recipe
+from nas.units import duration
 
 __all__ = ["HERE", "Asked", "Auto", "Step"]
 

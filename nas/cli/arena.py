@@ -12,9 +12,8 @@ from nas.cli._options import json_option, print_json, tell
 from nas.errors import UsageError
 from nas.progress import Progress, ignore
 from nas.report.arena import arena_figure, arena_table
-from nas.report.live import duration
 from nas.report.plots import draw
-from nas.units import counted
+from nas.units import counted, duration
 
 __all__ = ["command"]
 

@@ -10,8 +10,9 @@ from nas.cli._options import SIZE, Pixels, in_milliseconds, in_seconds, seed_opt
 from nas.data import load
 from nas.errors import UsageError
 from nas.export.onnx import require_onnx
-from nas.report.live import Live, duration
+from nas.report.live import Live
 from nas.size import Size
+from nas.units import duration
 
 __all__ = ["command"]
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from nas.cli._options import json_option, print_json, run_argument
-from nas.report.live import LOG_EVERY_SECONDS, Live, duration
+from nas.report.live import LOG_EVERY_SECONDS, Live
 from nas.run.replay import replay, require
 from nas.run.run import Run
+from nas.units import duration
 
 __all__ = ["command"]
 

@@ -14,7 +14,7 @@ from nas.family.fitted import Lead
 from nas.family.steps import TOLERANCE
 from nas.progress import Progress
 from nas.report import text
-from nas.report.live import Live, duration
+from nas.report.live import Live
 from nas.run.family import (
     Base,
     CoefficientFit,
@@ -25,7 +25,7 @@ from nas.run.family import (
     open_base,
     preset_family,
 )
-from nas.units import text_table
+from nas.units import duration, text_table
 
 __all__ = ["command"]
 

@@ -337,6 +337,7 @@ Examples:
     help="Run to go on with; its settings apply.",
 )
 @seed_option
+@click.option("--quiet", is_flag=True, help="Tell nothing on the way: no plan, no progress.")
 @json_option
 @click.pass_context
 def command(
@@ -344,6 +345,7 @@ def command(
     /,
     out: Path | None,
     resume: Path | None,
+    quiet: bool,
     as_json: bool,
     **settings: object,
 ) -> None:
@@ -351,7 +353,8 @@ def command(
 
     Every trial is trained for a short while on a slimmed network; costs are those of the full one.
     The run folder holds run.json, the record (an Optuna journal), front.csv and front.png, and
-    survives a kill.
+    survives a kill. A terminal shows where the search stands, redrawn in place (nas watch shows it
+    elsewhere); anything else gets a line now and then.
     """
     if resume is not None:
         if out is not None:
@@ -366,7 +369,7 @@ def command(
         if out is not None:
             # Before the data is read, which may take minutes.
             check_free(out)
-    live = Live(quiet=as_json)
+    live = Live(quiet=as_json or quiet)
     ready = plan(search, live.read)
     folder = resume or out or ready.default_folder()
     # Told and not refused: a run may go on elsewhere, but then equal bits are not promised.
@@ -375,7 +378,7 @@ def command(
         [*ready.lines(), f"run        {folder}", *(f"changed    {change}" for change in changes)]
     )
     try:
-        with live:
+        with live.about(ready.identity.title, folder):
             result = execute(
                 ready,
                 folder,

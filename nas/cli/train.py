@@ -25,12 +25,13 @@ from nas.errors import InterruptError, UsageError
 from nas.evaluate.inherit import has_supernet, supernet_weights
 from nas.model.weights import Weights, read_weights
 from nas.progress import Progress
-from nas.report.live import LOG_EVERY_SECONDS, Live, duration
+from nas.report.live import LOG_EVERY_SECONDS, Live
 from nas.run.network import named_network
 from nas.size import Size
 from nas.train.full import FullTraining, Recipe, Result
 from nas.train.recipe import GROWTH, RECIPES, recipe
 from nas.train.teacher import TEMPERATURE, WEIGHT, Teacher, load_teacher
+from nas.units import duration
 
 __all__ = ["command"]
 

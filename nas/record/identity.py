@@ -118,6 +118,14 @@ class Identity:
         return threads
 
     @property
+    def title(self) -> str:
+        """One line: space, devices, data, strategy."""
+        named = str(self.data.get("name", ""))
+        return "  ·  ".join(
+            filter(None, (self.space.name, *self.tables, named, self.strategy.name))
+        )
+
+    @property
     def domain_bounds(self) -> list[Bound]:
         """The bounds as a `Domain` takes them."""
         return [

@@ -15,7 +15,7 @@ from nas.files import check_size, one_line, sync
 if TYPE_CHECKING:
     from optuna.storages import JournalStorage
 
-__all__ = ["JOURNAL", "RunLock", "open_journal", "readable_errors", "repair"]
+__all__ = ["JOURNAL", "RunLock", "is_held", "open_journal", "readable_errors", "repair"]
 
 JOURNAL = "journal.log"
 LOCK = "run.lock"
@@ -134,6 +134,22 @@ class RunLock:
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process works on the run: a search, or a confirmation."""
+    try:
+        handle = os.open(folder / LOCK, os.O_RDONLY)
+    except OSError:
+        return False  # no process has ever held it
+    try:
+        # For a moment, and shared: only a search that began in that moment would be refused.
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def _close_in_children(lock: RunLock) -> None:

@@ -26,7 +26,7 @@ from nas.reading import to_json
 from nas.record import ledger
 from nas.record.identity import check_same
 from nas.record.journal import RunLock
-from nas.report.live import Live, duration
+from nas.report.live import Live
 from nas.run import confirmation
 from nas.run.confirmation import (
     LEAST_ARRANGEMENTS,
@@ -46,7 +46,7 @@ from nas.run.settings import Search
 from nas.size import Size
 from nas.statistics import arrangements
 from nas.study.evaluator import Retraining
-from nas.units import counted
+from nas.units import counted, duration
 
 __all__ = ["EPOCHS_FACTOR", "FULL_EPOCHS_FACTOR", "TOP", "Watch", "confirm"]
 

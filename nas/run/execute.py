@@ -12,8 +12,9 @@ from nas.errors import BoundError, DataError, ExistsError, RunError, UsageError
 from nas.metadata import Metadata
 from nas.objectives import SEARCH
 from nas.programs import NOTHING_GIVEN, Given
-from nas.progress import ignore
+from nas.progress import Progress, ignore
 from nas.record.journal import LOCK
+from nas.record.status import Keeper
 from nas.record.store import Store, check_space
 from nas.run import timings
 from nas.run.copies import copy_space, copy_tables, record_program
@@ -26,6 +27,7 @@ from nas.strategies.differentiable import Differentiable
 from nas.study import ray
 from nas.study.board import Board
 from nas.study.processes import Processes
+from nas.study.progress import StudyProgress
 from nas.study.ray import Cluster
 from nas.study.study import Outcome, Study, Watch
 
@@ -67,22 +69,38 @@ def execute(
         ray.require_ray()
     # Before the folder is made: a database that cannot be reached must leave no empty run behind.
     board = _board(plan, folder.resolve())
-    with _open_store(plan, folder, resume) as store:
+    with _open_store(plan, folder, resume) as store, Keeper(store.folder) as keeper:
+
+        def prepared(step: Progress[object]) -> None:
+            keeper.stand("preparing", step)
+            preparing(step)
+
+        def watched(step: StudyProgress) -> None:
+            keeper.stand(
+                "searching", step, stages=step.stages, running=step.running, doing=step.doing
+            )
+            watch(step)
+
+        def timed_one(step: Progress[object]) -> None:
+            keeper.stand("timing", step)
+            preparing(step)
+
         plan.evaluator.work_in(store.folder)
-        remarks = [*_record_programs(plan, store), *_prepare(plan, store, preparing, resume)]
+        remarks = [*_record_programs(plan, store), *_prepare(plan, store, prepared, resume)]
         study = Study(
             plan.domain,
             WarmStart(plan.strategy, plan.warm, plan.domain),
             plan.evaluator,
             store,
-            watch=watch,
+            watch=watched,
             hopeless=plan.settings.crew.hopeless,
             board=board,
             racing=plan.racing,
         )
         outcome = _run_study(study, plan, store.folder)
         # Before the run is given up: its lock guards this ledger, too.
-        timed = _time_front(plan, store.folder, preparing)
+        timed = _time_front(plan, store.folder, timed_one)
+        keeper.ended(outcome.reason, outcome.seconds)
     run = Run(store.folder)
     run.given = plan.given
     told = (*remarks, *plan.evaluator.remarks, *_one_set(run), *timed, *run.save_reports())

@@ -572,15 +572,8 @@ class Run:
         return [table.estimate(network).latency_sd_ms for network in networks]
 
     def title(self) -> str:
-        """One line: space, device, data, strategy."""
-        identity = self.identity
-        parts = [
-            identity.space.name,
-            *identity.tables,
-            str(identity.data.get("name", "")),
-            identity.strategy.name,
-        ]
-        return "  ·  ".join(filter(None, parts))
+        """One line: space, devices, data, strategy."""
+        return self.identity.title
 
     def front_text(self) -> str:
         """The front as a table for the terminal."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from nas.errors import UsageError, unknown
 from nas.programs import NOTHING_GIVEN, Given, refuse_while_read
-from nas.progress import Progress, ignore
+from nas.progress import ignore
 from nas.report.live import Live
 from nas.run.evaluation import named_data, named_evaluator, usual_data
 from nas.run.execute import execute
@@ -29,6 +29,7 @@ from nas.run.settings import (
 from nas.size import Rect, Size, by_area, parse_size
 from nas.study.budget import Budget
 from nas.study.processes import refuse_unguarded
+from nas.study.progress import StudyProgress
 from nas.study.study import Watch
 from nas.trial import Trial
 from nas.units import counted
@@ -290,14 +291,16 @@ def _carried_out(
     folder = out or ready.default_folder()
     live.lines([*ready.lines(), f"run        {folder}"])
 
-    def follow(progress: Progress[Trial]) -> None:
+    def follow(progress: StudyProgress) -> None:
         live.watch(progress)
-        watch(progress)
+        # That a network is begun concerns the view alone.
+        if progress.last is not None or not progress.running:
+            watch(progress)
         # The longer trainings of a race are of trials that were told before.
         if on_trial is not None and progress.last is not None and progress.what == "trials":
             on_trial(progress.last)
 
-    with live:
+    with live.about(ready.identity.title, folder):
         result = execute(ready, folder, resume=resume, watch=follow, preparing=live.prepare)
     run, outcome = result.run, result.outcome
     for remark in result.remarks:

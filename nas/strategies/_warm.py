@@ -88,6 +88,13 @@ class WarmStart(Strategy):
             self._note_told(trial)
         self.strategy.restore(snapshot, told)
 
+    def doing(self) -> str:
+        """See `Strategy`."""
+        if self._untold:
+            names = ", ".join(start.name for start in self._untold)
+            return f"begins with published networks ({names})"
+        return self.strategy.doing()
+
     def recommend(self) -> Genes:
         """See `Strategy`."""
         return self.strategy.recommend()

@@ -59,6 +59,10 @@ class Strategy(ABC):
         """
         raise NotImplementedError
 
+    def doing(self) -> str:
+        """What its next proposals are made from, in a few words for people; empty: not told."""
+        return ""
+
     @abstractmethod
     def recommend(self) -> Genes:
         """The network it would bet on, given noise: not merely the luckiest one told."""

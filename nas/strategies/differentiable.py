@@ -214,6 +214,10 @@ class Differentiable(Strategy):
         """See `Strategy`."""
         self.history.tell(trial)
 
+    def doing(self) -> str:
+        """See `Strategy`."""
+        return "trains candidates of the supernet, then draws from its distribution"
+
     def recommend(self) -> Genes:
         """The best network on average over its evaluations.
 

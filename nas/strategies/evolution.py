@@ -68,6 +68,13 @@ class Evolution(Strategy):
             # The oldest falls out at the other end of the deque: that is the ageing.
             self.population.append(key)
 
+    def doing(self) -> str:
+        """See `Strategy`."""
+        size, most = len(self.population), self.population.maxlen
+        if size == most:
+            return f"mutates the best of {self.sample} drawn of its population of {size}"
+        return f"fills its population at random, {size} of {most}"
+
     def recommend(self) -> Genes:
         """See `History.recommend`."""
         return self.history.recommend(self.seed)

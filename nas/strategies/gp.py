@@ -350,6 +350,13 @@ class GaussianProcess(Strategy):
         mixed = np.where(generator.random(drawn.shape) < rate, drawn, base)
         return mixed[self.domain.inside(mixed)]
 
+    def doing(self) -> str:
+        """See `Strategy`."""
+        known = len(self.history.losses)
+        if known < self.initial:
+            return f"random networks first, {known} of {self.initial} known"
+        return f"proposes by a model of {known} networks"
+
     def recommend(self) -> Genes:
         """The complete network with the best posterior mean of itself.
 

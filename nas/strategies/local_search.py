@@ -112,6 +112,12 @@ class LocalSearch(Strategy):
         if self.history.losses[key] < self.history.losses[centre]:
             self.centres[climb] = key
 
+    def doing(self) -> str:
+        """See `Strategy`."""
+        if self.objectives > 1:
+            return "looks beside the front"
+        return f"climb {self.climb + 1}"
+
     def recommend(self) -> Genes:
         """See `History.recommend`."""
         return self.history.recommend(self.seed)

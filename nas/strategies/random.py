@@ -25,6 +25,10 @@ class RandomSearch(Strategy):
         """See `Strategy`."""
         self.history.tell(trial)
 
+    def doing(self) -> str:
+        """See `Strategy`."""
+        return "draws at random"
+
     def recommend(self) -> Genes:
         """The best network on average over its evaluations; a random one before any is complete."""
         return self.history.best() or self.history.draw(rng(self.seed, "recommend", 0))

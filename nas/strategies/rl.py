@@ -21,6 +21,7 @@ from nas.errors import UsageError, unknown
 from nas.strategies._history import History
 from nas.strategies.base import Proposal, Strategy, rng
 from nas.trial import Genes, Trial
+from nas.units import counted
 
 __all__ = ["PRESETS", "Preset", "ReinforcementLearning", "strategy"]
 
@@ -313,6 +314,11 @@ class ReinforcementLearning(Strategy):
         # As in equation 6, and cut as in Ye et al. 2020, https://arxiv.org/abs/1912.09729, eq. 5.
         ratio = (logged - before).clamp(max=math.log(LARGEST_RATIO)).exp()
         return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
+
+    def doing(self) -> str:
+        """See `Strategy`."""
+        waiting = f"{len(self.samples)} of {self.batch} rewards towards the next"
+        return f"samples its policy after {counted(self.updates, 'update')}, {waiting}"
 
     def recommend(self) -> Genes:
         """See `History.recommend`."""

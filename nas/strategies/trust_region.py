@@ -20,6 +20,7 @@ from nas.strategies._surrogate import Model
 from nas.strategies.base import Proposal, rng
 from nas.strategies.gp import DRAWS, Acquisition, GaussianProcess
 from nas.trial import Genes, Trial
+from nas.units import counted
 
 __all__ = ["TrustRegion", "strategy"]
 
@@ -126,6 +127,13 @@ class TrustRegion(GaussianProcess):
                 region.count(gained, self.tolerance)
             if region.length < SHORTEST:
                 self.regions[place] = self._new()
+
+    def doing(self) -> str:
+        """See `Strategy`."""
+        known = super().doing()
+        if len(self.history.losses) < self.initial:
+            return known
+        return f"{known}, inside {counted(len(self.regions), 'region')}"
 
     def _joins(self, region: Region, trial: Trial) -> bool:
         """Take a complete trial in, and say whether it gained.

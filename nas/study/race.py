@@ -20,13 +20,14 @@ from dataclasses import dataclass
 from nas.domain import Domain
 from nas.errors import RunError, UsageError
 from nas.objectives import SEARCH, Objectives
-from nas.progress import Progress
 from nas.record import race as record
 from nas.record.claims import printable
 from nas.record.race import Promotion, Race, Rung, first_of_each, promoted_trial
+from nas.record.status import Stage
 from nas.record.store import Store
 from nas.settings import changed, check_ranges
 from nas.study.budget import SHORTEST_SECONDS
+from nas.study.progress import RECENT, StudyProgress
 from nas.study.tally import Tally
 from nas.study.workers import Measured, Task
 from nas.trial import State, Trial
@@ -360,8 +361,33 @@ class Runner:
 
     # -- where it stands --------------------------------------------------------------------------
 
-    def progress(self, last: Trial | None, left: Left) -> Progress[Trial] | None:
-        """Where the rung stands that is being trained; None before the first is chosen."""
+    def stages(self, trials: int | None) -> tuple[Stage, ...]:
+        """What is counted of each rung, if so many trials come before; those to come included."""
+        stages = []
+        count = trials
+        for place in range(2, self.racing.rungs + 1):
+            done = 0
+            chosen = self._chosen(place)
+            if chosen is not None:
+                done, count = len(self._finished(chosen)), len(chosen.trials)
+            elif count is not None:
+                count = self.racing.kept(count)
+            if count == 0:
+                break
+            stages.append(Stage(name=f"rung {place}", done=done, planned=count))
+        return tuple(stages)
+
+    def _chosen(self, place: int) -> Rung | None:
+        """The rung's networks, if they are chosen in this session."""
+        if self._rung is None or place > self._rung.number:
+            return None
+        return next((rung for rung in self.race.rungs[::-1] if rung.number == place), None)
+
+    def progress(self, last: Trial | None, left: Left, trials: Stage) -> StudyProgress | None:
+        """Where the rung stands that is being trained; None before the first is chosen.
+
+        ``trials``: what is counted of the trials.
+        """
         rung = self._rung
         if rung is None:
             return None
@@ -369,7 +395,8 @@ class Runner:
         tally = self._tally(rung.factor)
         rounds = (len(rung.trials) - done) / left.at_a_time
         own_seconds = rounds * self._typical(rung.factor, left)
-        return Progress(
+        finished = [row for row in self.race.promotions.values() if row.factor == rung.factor]
+        return StudyProgress(
             what=f"rung {rung.number}, network",
             done=done,
             planned=len(rung.trials),
@@ -377,6 +404,12 @@ class Runner:
             eta_seconds=own_seconds + self.later_seconds(rung.number, len(rung.trials), left),
             last=last,
             figures=tally.figures(),
+            objectives=self._store.objectives.names,
+            stages=(trials, *self.stages(trials.planned)),
+            best=tally.best,
+            recent=tuple(map(_bare_trial, finished[-RECENT:])),
+            running=tuple(trial.number for _, trial in self._running.values()),
+            doing=f"the race trains the better networks {rung.factor} times as long",
         )
 
     def later_seconds(self, place: int, count: int, left: Left) -> float:

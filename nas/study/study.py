@@ -13,14 +13,16 @@ from dataclasses import dataclass, replace
 
 from nas.domain import Domain
 from nas.errors import RunError, UsageError
-from nas.progress import Progress, ignore
+from nas.progress import ignore
 from nas.record.identity import limits_text
+from nas.record.status import Stage
 from nas.record.store import Claim, Store
 from nas.strategies.base import Proposal, Strategy
 from nas.study.board import Board, Foreign
 from nas.study.budget import Budget, Session
 from nas.study.evaluator import Evaluator
 from nas.study.learning import Learning
+from nas.study.progress import RECENT, StudyProgress
 from nas.study.race import Left, Racing, Runner
 from nas.study.tally import ANSWERS_IN_A_ROW, FAILURES_IN_A_ROW
 from nas.study.workers import Judge, Measured, Serial, Task, Workers
@@ -31,8 +33,8 @@ __all__ = ["Outcome", "Study", "Watch", "evaluation_seed"]
 SYNC_SECONDS = 2.0
 """How often other drivers are heard of."""
 
-Watch = Callable[[Progress[Trial]], None]
-"""Is called with the trial just told, and with the figures of `nas.study.tally.Tally`."""
+Watch = Callable[[StudyProgress], None]
+"""Is called when a network is begun, and with the trial just told when it is done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,6 +243,7 @@ class Study:
         task = race.take(number, self.trials, self._left())
         if task is not None:
             self._promotions += 1
+            self._report_race(race, None)
         elif race.over:
             # Nothing was raced: then it is the trials' end that is worth telling.
             self._reason = race.over if race.race.rungs else f"{closing}; {race.over}"
@@ -249,10 +252,14 @@ class Study:
     def _give_promotion(self, race: Runner, number: int, measured: Measured) -> Trial:
         state, measured = self._within_limits(measured)
         trial = race.give(number, measured, state, self._session.elapsed())
-        progress = race.progress(trial, self._left())
+        self._report_race(race, trial)
+        return trial
+
+    def _report_race(self, race: Runner, last: Trial | None) -> None:
+        stage = Stage(name="trials", done=self.evaluated, planned=self.evaluated)
+        progress = race.progress(last, self._left(), stage)
         if progress is not None:
             self._watch(progress)
-        return trial
 
     def _within_limits(self, measured: Measured) -> tuple[State, Measured]:
         """What became of a network, and why: bounds on what was measured are known only now."""
@@ -347,7 +354,7 @@ class Study:
         costs = self.domain.costs(self._running[number].proposal.genes)
         return not self._learning.is_hopeless(part, {**costs, **scores})
 
-    def _report(self, trial: Trial | None) -> None:
+    def _report(self, last: Trial | None) -> None:
         typical = self._tally.typical_seconds
         planned = self._trials_session.planned(self.evaluated, typical, self._at_a_time)
         eta = None
@@ -355,15 +362,23 @@ class Study:
             eta = (planned - self.evaluated) * typical / self._at_a_time
             if self._race is not None:
                 eta += self._race.later_seconds(1, planned, self._left())
+        stage = Stage(name="trials", done=self.evaluated, planned=planned)
+        rungs = () if self._race is None else self._race.stages(planned)
         self._watch(
-            Progress(
+            StudyProgress(
                 what="trials",
                 done=self.evaluated,
                 planned=planned,
                 seconds=self._session.elapsed(),
                 eta_seconds=eta,
-                last=trial,
+                last=last,
                 figures=self._tally.figures(),
+                objectives=self.store.objectives.names,
+                stages=(stage, *rungs),
+                best=self._tally.best,
+                recent=tuple(self.trials[-RECENT:]),
+                running=tuple(self._running),
+                doing=self.strategy.doing(),
             )
         )
 
@@ -375,6 +390,7 @@ class Study:
 
     def _start(self, claim: Claim) -> Task:
         self._running[claim.number] = claim
+        self._report(None)
         return Task(
             number=claim.number,
             network=self.domain.space.decode(claim.proposal.genes),

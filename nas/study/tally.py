@@ -1,5 +1,6 @@
 """What the trials of a study add up to: counts, times, the front and the best."""
 
+import math
 from bisect import insort
 from collections.abc import Sequence
 from statistics import median
@@ -30,7 +31,10 @@ class Tally:
         # Losses are divided by the reference, so that the hypervolume is a share.
         self._reference = reference or ones
         self._front = RunningFront(ones)
-        self._leader: tuple[float, float] | None = None  # loss and value in the first objective
+        self.best: Trial | None = None
+        """The best in the first objective; None before a trial is complete."""
+        self._least = math.inf
+        self._failed = 0
         self._of_network: dict[str, list[Trial]] = {}
         self._seconds: list[float] = []  # in order: a median of many is soon found
         self._failures_in_a_row = self._answers_in_a_row = 0
@@ -64,13 +68,15 @@ class Tally:
 
         ``front``: the number of trials on it. ``hypervolume``: a share, 0 to 1, as each loss is
         relative to the reference; left out without one. ``best``: the best value of the first
-        objective.
+        objective. ``failed``: the number of evaluations that failed, if any did.
         """
         figures: dict[str, float] = {"front": len(self._front)}
         if self._has_volume:
             figures["hypervolume"] = self._front.hypervolume
-        if self._leader is not None:
-            figures["best"] = self._leader[1]
+        if self.best is not None:
+            figures["best"] = self.best.metrics[self._objectives.names[0]]
+        if self._failed:
+            figures["failed"] = self._failed
         return figures
 
     def add_answer(self) -> None:
@@ -79,7 +85,9 @@ class Tally:
 
     def add_evaluation(self, trial: Trial, seconds: float) -> None:
         """Count an evaluation of this driver, which took so long."""
-        self._failures_in_a_row = self._failures_in_a_row + 1 if trial.state == "failed" else 0
+        failed = trial.state == "failed"
+        self._failed += failed
+        self._failures_in_a_row = self._failures_in_a_row + 1 if failed else 0
         insort(self._seconds, seconds)
         self.add_foreign(trial)
 
@@ -92,8 +100,8 @@ class Tally:
         losses = self._objectives.losses(trial.metrics)
         pairs = zip(losses, self._reference, strict=True)
         self._front.add([loss / worst for loss, worst in pairs])
-        if self._leader is None or losses[0] < self._leader[0]:
-            self._leader = losses[0], trial.metrics[self._objectives.names[0]]
+        if losses[0] < self._least:
+            self._least, self.best = losses[0], trial
 
     def renew_limits(self) -> None:
         """Give a run that was stopped by either limit, and is gone on with, the whole limit."""

@@ -11,9 +11,10 @@ from nas.data.own import images_given
 from nas.errors import UsageError
 from nas.programs import GIVEN
 from nas.progress import Progress
-from nas.report.live import LOG_EVERY_SECONDS, Live, duration
+from nas.report.live import LOG_EVERY_SECONDS, Live
 from nas.train.full import FullTraining
 from nas.train.recipe import recipe
+from nas.units import duration
 
 __all__ = ["train"]
 

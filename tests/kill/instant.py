@@ -91,6 +91,11 @@ def take_part():
 
 def searched(folder, **settings):
     """A finished run over the toy space."""
+    return execute(plan(asked(folder, **settings)), folder).run
+
+
+def asked(folder, **settings):
+    """What is asked for by a search of the toy space into that folder."""
     take_part()
     space = Path(folder).parent / "toy.py"
     space.write_text(SPACE)
@@ -101,8 +106,7 @@ def searched(folder, **settings):
         "objectives": ("accuracy", "latency_ms"),
         **settings,
     }
-    settings = Search().changed(space=str(space), evaluator="instant", **given)
-    return execute(plan(settings), folder).run
+    return Search().changed(space=str(space), evaluator="instant", **given)
 
 
 if __name__ == "__main__":

@@ -262,13 +262,18 @@ def test_strata_of_one_latency_alone_are_one():
 def test_progress_of_a_rung_counts_its_own_networks(tmp_path):
     seen = []
     raced(tmp_path, watch=seen.append)
-    longer = [step for step in seen if step.what != "trials"]
+    longer = [step for step in seen if step.what != "trials" and step.last is not None]
     assert [(step.what, step.done, step.planned) for step in longer[:2]] == [
         ("rung 2, network", 1, 7),
         ("rung 2, network", 2, 7),
     ]
     # While trials run, the time of the longer trainings is still to come.
     last_trial = [step for step in seen if step.what == "trials"][-1]
+    assert [(stage.name, stage.done, stage.planned) for stage in last_trial.stages] == [
+        ("trials", 20, 20),
+        ("rung 2", 0, 7),
+        ("rung 3", 0, 3),
+    ]
     assert last_trial.eta_seconds > 0
     assert longer[-1].eta_seconds == 0
     assert (longer[-1].what, longer[-1].done) == ("rung 3, network", 3)

@@ -7,7 +7,7 @@ import click
 
 from nas.errors import unknown
 from nas.progress import Progress
-from nas.report.live import duration
+from nas.units import duration
 
 __all__ = ["command", "say"]
 
