@@ -82,7 +82,7 @@ def victim(folder: Path, spec: str, workers: int) -> None:
         if workers == 1:
             study.run(trials=TRIALS)
         else:
-            with Processes(evaluator, workers) as crew:
+            with Processes([evaluator] * workers) as crew:
                 study.run(trials=TRIALS, workers=crew)
 
 

@@ -41,6 +41,7 @@ from nas.study.trainings import Fitting, Learn
 
 __all__ = [
     "OWN_FUNCTION",
+    "accelerators",
     "benchmark",
     "data_not_given",
     "device",
@@ -69,6 +70,7 @@ OWN_DATA = "nas.data.own"
 OWN_FUNCTION = "evaluate"
 """What ``--evaluator FILE.py`` calls if it names no function."""
 FRONT = "nas.measure.front"
+ACCELERATOR = "nas.train.accelerator"
 
 
 def plug_ins(package: ModuleType, group: str, kind: str) -> dict[str, EntryPoint | str]:
@@ -357,6 +359,12 @@ def full_retraining() -> RetrainFully:
     """What trains them whole, as ``nas train`` does."""
     retrain: RetrainFully = importlib.import_module(RETRAINING).full_retraining
     return retrain
+
+
+def accelerators() -> tuple[str, ...]:
+    """What networks can be computed on here: `nas.train.accelerator.present`."""
+    here: tuple[str, ...] = importlib.import_module(ACCELERATOR).present()
+    return here
 
 
 def fitting() -> Fitting:

@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from nas.arch import Architecture
+from nas.compute import USUAL, Compute
 from nas.data import Dataset
 from nas.data.cache import cores, folder
 from nas.errors import ExistsError, InterruptError, NasError, RunError, UsageError
@@ -46,6 +47,8 @@ DECODING = 1.3
 """What a step of the full training takes, in times of one on images that lie ready."""
 TIMED_SECONDS = 5.0
 """For steps of training, which say how many passes the time allows."""
+FREE = ("seconds", "compute")
+"""What may differ where a folder's work goes on."""
 FEWEST_EPOCHS, FEW_EPOCHS = 1.0, 20.0
 """What is trained at least, and what is so little that it is told."""
 
@@ -61,6 +64,7 @@ class Asked:
     resolution: Size | None
     seconds: float
     seed: int
+    compute: Compute = USUAL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,26 +170,29 @@ class Auto:
     def search_argv(self, seconds: float) -> tuple[str, ...]:
         """The search; goes on with a run that a kill left."""
         if (self.run_folder / "run.json").exists():
-            return ("search", "--resume", str(self.run_folder))
+            return ("search", "--resume", str(self.run_folder), *self._compute())
         return (
             *("search", "--space", self.asked.space, "--device", self.device()),
             *self._resolution(),
             *self._data(),
             *("--latency", f"{self.asked.latency_ms:g}ms", "--time", f"{seconds:.0f}s"),
             *("--trials", str(MOST_TRIALS), "--seed", str(self.asked.seed)),
+            *self._compute(),
             *("--out", str(self.run_folder)),
         )
 
     def confirm_argv(self) -> tuple[str, ...]:
         """The search beside random networks, and beside published ones."""
-        return ("confirm", str(self.run_folder), "--seed", str(self.asked.seed))
+        seed = ("--seed", str(self.asked.seed))
+        return ("confirm", str(self.run_folder), *seed, *self._compute())
 
     def train_argv(self, epochs: float | None) -> tuple[str, ...]:
         """The full training of what was picked."""
         length = () if epochs is None else ("--epochs", f"{epochs:.3g}")
         return (
             *("train", str(self.out / "architecture.json"), *self._data(), *length),
-            *("--seed", str(self.asked.seed), "--out", str(self.out / "trained")),
+            *("--seed", str(self.asked.seed), *self._compute()),
+            *("--out", str(self.out / "trained")),
         )
 
     def export_argv(self) -> tuple[str, ...]:
@@ -208,6 +215,13 @@ class Auto:
         size = self.asked.resolution
         return () if size is None else ("--resolution", str(size))
 
+    def _compute(self) -> tuple[str, ...]:
+        words: tuple[str, ...] = ()
+        for name, word in asdict(self.asked.compute).items():
+            if word != "auto":
+                words += (f"--{name}", word)
+        return words
+
     def _data(self) -> tuple[str, ...]:
         return ("--data", self.asked.data)
 
@@ -215,7 +229,7 @@ class Auto:
 
     def check_same(self) -> None:
         """Refuse a folder whose search is of another task; note the task where none began."""
-        task = {key: str(value) for key, value in asdict(self.asked).items() if key != "seconds"}
+        task = {key: str(value) for key, value in asdict(self.asked).items() if key not in FREE}
         rows = [row for row in ledger.read(self.ledger) if row["kind"] == "asked"]
         if not rows and any(self.out.iterdir()):
             raise ExistsError(

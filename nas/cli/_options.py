@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from nas import units
+from nas.compute import PRECISIONS
 from nas.errors import UsageError
 from nas.run.run import newest
 from nas.size import Size, area, by_area, longer, parse_size, shorter
@@ -16,6 +17,7 @@ __all__ = [
     "SIZE",
     "Pixels",
     "Sizes",
+    "compute_options",
     "groups_option",
     "in_milliseconds",
     "in_seconds",
@@ -53,6 +55,25 @@ def run_argument(command: Command) -> Command:
         callback=lambda ctx, param, folder: folder or newest(),
     )
     return argument(command)
+
+
+def compute_options(command: Command) -> Command:
+    """``--accelerator`` and ``--precision``."""
+    accelerator = click.option(
+        "--accelerator",
+        default="auto",
+        show_default=True,
+        metavar="NAME",
+        help="What networks are trained on: auto (CUDA, else the CPU), cpu, cuda, cuda:N or mps.",
+    )
+    precision = click.option(
+        "--precision",
+        type=click.Choice(PRECISIONS),
+        default="auto",
+        show_default=True,
+        help="Numbers of products; auto: bfloat16 on CUDA, else float32.",
+    )
+    return accelerator(precision(command))
 
 
 def groups_option(command: Command) -> Command:

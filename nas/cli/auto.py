@@ -6,7 +6,15 @@ import click
 
 from nas import catalog, units
 from nas.cli._auto import HERE, Asked, Auto
-from nas.cli._options import SIZE, Pixels, in_milliseconds, in_seconds, seed_option
+from nas.cli._options import (
+    SIZE,
+    Pixels,
+    compute_options,
+    in_milliseconds,
+    in_seconds,
+    seed_option,
+)
+from nas.compute import Compute
 from nas.data import load
 from nas.errors import UsageError
 from nas.export.onnx import require_onnx
@@ -61,6 +69,7 @@ Examples:
     show_default=True,
     help="Folder of everything that is made.",
 )
+@compute_options
 @click.option("--dry-run", is_flag=True, help="Print the plan, with times, and do nothing.")
 @seed_option
 def command(
@@ -71,6 +80,8 @@ def command(
     space: str,
     resolution: Size | None,
     out: Path,
+    accelerator: str,
+    precision: str,
     dry_run: bool,
     seed: int,
 ) -> None:
@@ -93,6 +104,7 @@ def command(
         resolution=resolution,
         seconds=seconds,
         seed=seed,
+        compute=Compute(accelerator=accelerator, precision=precision),
     )
     live = Live()
     # Before an hour of work: the last steps need it.

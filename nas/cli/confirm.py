@@ -5,7 +5,15 @@ from typing import Any
 
 import click
 
-from nas.cli._options import Pixels, json_option, print_json, run_argument, seed_option, tell
+from nas.cli._options import (
+    Pixels,
+    compute_options,
+    json_option,
+    print_json,
+    run_argument,
+    seed_option,
+    tell,
+)
 from nas.errors import InterruptError, UsageError
 from nas.reading import to_json
 from nas.run.confirm import EPOCHS_FACTOR, FULL_EPOCHS_FACTOR, TOP, confirm
@@ -86,6 +94,7 @@ Examples:
     help="Published networks that the pick meets, scaled to its latency: auto, names, or none.",
 )
 @click.option("--data", metavar="DATA", help="Where the run's data lies now, if it has moved.")
+@compute_options
 @seed_option
 @json_option
 def command(run: Path, as_json: bool, **settings: Any) -> None:
@@ -99,6 +108,9 @@ def command(run: Path, as_json: bool, **settings: Any) -> None:
     meets published networks that are scaled to its latency. Given again, the command does what is
     missing.
     """
+    # By default that of the search, which may have been asked for.
+    if settings["precision"] == "auto":
+        settings["precision"] = None
     try:
         confirmation = confirm(Run(run), quiet=as_json, **settings)
     except KeyboardInterrupt:

@@ -7,7 +7,15 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from nas.cli._options import Pixels, groups_option, json_option, print_json, seed_option, tell
+from nas.cli._options import (
+    Pixels,
+    compute_options,
+    groups_option,
+    json_option,
+    print_json,
+    seed_option,
+    tell,
+)
 from nas.errors import InterruptError, UsageError
 from nas.family import deviations
 from nas.family.fitted import Lead
@@ -41,6 +49,8 @@ FIT_ONLY = (
     "batch_size",
     "lr",
     "threads",
+    "accelerator",
+    "precision",
 )
 
 
@@ -138,6 +148,7 @@ Examples:
     show_default=True,
     help="CPU threads of a training.",
 )
+@compute_options
 @click.option(
     "--divisor",
     type=click.IntRange(1, 64),

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from nas import units
 from nas.cli._options import (
     Sizes,
+    compute_options,
     groups_option,
     in_milliseconds,
     in_seconds,
@@ -20,14 +21,13 @@ from nas.cli._options import (
 )
 from nas.errors import InterruptError, RunError, UsageError
 from nas.files import between_commas
-from nas.record import environment, runfile
 from nas.report.live import Live
 from nas.run.bounds import AIMS
 from nas.run.evaluation import usual_data
 from nas.run.execute import Result, check_free, execute
 from nas.run.plan import plan
 from nas.run.report import verdict
-from nas.run.resume import resumed
+from nas.run.resume import changes, resumed
 from nas.run.run import Run
 from nas.run.settings import FLAT, Search
 from nas.study.ray import SCHEDULERS
@@ -276,7 +276,7 @@ Examples:
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Networks trained at a time.",
+    help="Networks trained at a time; spread over the GPUs of this machine, if it has some.",
 )
 @click.option(
     "--trial-timeout",
@@ -309,6 +309,7 @@ Examples:
     show_default=True,
     help="GPUs that Ray reserves for a trial.",
 )
+@compute_options
 @click.option(
     "--time-front/--no-time-front",
     default=None,
@@ -372,10 +373,9 @@ def command(
     live = Live(quiet=as_json or quiet)
     ready = plan(search, live.read)
     folder = resume or out or ready.default_folder()
-    # Told and not refused: a run may go on elsewhere, but then equal bits are not promised.
-    changes = [] if resume is None else environment.changes(runfile.read(resume).environment)
+    changed = [] if resume is None else changes(resume, ready.identity)
     live.lines(
-        [*ready.lines(), f"run        {folder}", *(f"changed    {change}" for change in changes)]
+        [*ready.lines(), f"run        {folder}", *(f"changed    {change}" for change in changed)]
     )
     try:
         with live.about(ready.identity.title, folder):

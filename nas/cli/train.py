@@ -14,11 +14,13 @@ from nas.arch import Architecture
 from nas.cli._options import (
     SIZE,
     Pixels,
+    compute_options,
     groups_option,
     json_option,
     print_json,
     small_images_option,
 )
+from nas.compute import Compute
 from nas.data import Dataset, load
 from nas.data.masks import load_masks
 from nas.errors import InterruptError, UsageError
@@ -165,6 +167,7 @@ Examples:
     show_default="all cores",
     help="CPU threads.",
 )
+@compute_options
 @click.option(
     "--checkpoint",
     default="60s",
@@ -233,6 +236,7 @@ def command(
         teacher=_teacher(dataset, given),
         tensorboard=tensorboard,
         data_workers=data_workers,
+        compute=Compute(accelerator=given["accelerator"], precision=given["precision"]),
     )
     live.lines(training.lines())
     if show_batch is not None:

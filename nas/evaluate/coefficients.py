@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from nas.arch import Architecture
+from nas.compute import USUAL, Compute
 from nas.data import Dataset, LazyTensors, Splits, Statistics, split, statistics
 from nas.data.dataset import Labels, Pictures
 from nas.errors import TrainingError, UsageError
@@ -31,7 +32,9 @@ from nas.record.identity import check_same
 from nas.record.journal import RunLock
 from nas.size import Size, shorter
 from nas.study.trainings import FitWatch
-from nas.train import Augment, Schedule, fit, score, threads
+from nas.train import Augment, Schedule, fit, precise, score, threads
+from nas.train.accelerator import device_of, placed
+from nas.units import counted
 
 __all__ = ["Fit", "Short", "Trainer", "fitting"]
 
@@ -73,12 +76,19 @@ class Trainer:
     Each sees images of its own resolution.
     """
 
-    def __init__(self, dataset: Dataset, recipe: Short, *, thread_count: int = 1) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        recipe: Short,
+        *,
+        thread_count: int = 1,
+        compute: Compute = USUAL,
+    ) -> None:
         self.splits: Splits = split(dataset)
         self.dataset = self.splits.dataset
         self.recipe, self.thread_count = recipe, thread_count
         self.rows = self.splits.weights[: recipe.images or None]
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device, self.precision = device_of(compute.accelerator), compute.precision
 
     @cached_property
     def _statistics(self) -> Statistics:
@@ -86,7 +96,7 @@ class Trainer:
 
     def train(self, network: Architecture, seed: int) -> torch.nn.Module:
         """A trained module. Raises `TrainingError`."""
-        with threads(self.thread_count):
+        with threads(self.thread_count), precise(self.precision):
             module = build(network, seed=seed)
             size = network.input.size
             images = LazyTensors(
@@ -156,6 +166,7 @@ class Fit:
                 # These two decide the order of sums, and so a training's last bits.
                 "threads": trainer.thread_count,
                 "device": trainer.device.type,
+                **Compute(precision=trainer.precision).described(),
             },
             "seeds": self.seeds,
         }
@@ -167,7 +178,9 @@ class Fit:
         return [
             f"data       {trainer.dataset}; {trainer.splits}",
             f"fit        {len(self.candidates)} candidates x {len(self.seeds)} seeds, {steps} "
-            f"steps of {trainer.recipe.batch_size} images of weights each; scored on selection",
+            f"steps of {trainer.recipe.batch_size} images of weights each; scored on selection; "
+            f"{counted(trainer.thread_count, 'thread')} on "
+            f"{placed(trainer.device, trainer.precision)}",
             f"folder     {self.folder}",
         ]
 
@@ -264,8 +277,9 @@ def fitting(
     threads: int,
     seeds: int,
     seed: int,
+    compute: Compute = USUAL,
 ) -> Fit:
     """See `nas.study.trainings.Fitting`."""
     recipe = Short(epochs=epochs, images=images, batch_size=batch_size, lr=lr)
-    trainer = Trainer(data, recipe, thread_count=threads)
+    trainer = Trainer(data, recipe, thread_count=threads, compute=compute)
     return Fit(candidates, trainer, folder, seeds=seeds, seed=seed)

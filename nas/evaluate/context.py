@@ -1,6 +1,7 @@
 """What a function of the user's own is given beside a network."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from numbers import Real
 from pathlib import Path
 from tempfile import mkdtemp
@@ -19,6 +20,7 @@ from nas.files import make_folder
 from nas.model import Network
 from nas.model.features import Features, features_of
 from nas.objectives import SEARCH, SELECTION
+from nas.train.precision import mixed
 from nas.trial import Metrics
 
 __all__ = ["Context", "Measure"]
@@ -94,6 +96,14 @@ class Context:
             return {**tested, **{SELECTION + name: value for name, value in chosen.items()}}
         steering = self._named(measure(self.data.search))
         return {**chosen, **{SEARCH + name: value for name, value in steering.items()}}
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """What forward passes are to run in: mixed precision, where ``--precision`` asks for it.
+
+        On CUDA it is usual, on the CPU nothing unless asked for. Under float16 losses are to be
+        scaled (``torch.amp.GradScaler``).
+        """
+        return mixed(self.device)
 
     def report(self, step: float, metrics: object) -> None:
         """Tell how the training stands, so that a hopeless one can be ended.

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from nas.compute import USUAL, Compute
 from nas.data import Dataset
 from nas.domain import Domain
 from nas.errors import DataError, RunError, TrainingError, UsageError
@@ -32,7 +33,7 @@ from nas.supernet.network import Supernet
 from nas.supernet.recipe import Sharing, train
 from nas.supernet.scoring import recalibrate, score_path
 from nas.supernet.theta import Remembered, ThetaTraining
-from nas.train import Augment, threads
+from nas.train import Augment
 from nas.trial import Genes
 
 __all__ = ["learn"]
@@ -58,6 +59,7 @@ def learn(
     *,
     proxy_text: str = "",
     thread_count: int = 1,
+    compute: Compute = USUAL,
     watch: Watch = ignore,
 ) -> list[str]:
     """Train the strategy's distribution in the run's folder, and hand it to the strategy.
@@ -78,14 +80,16 @@ def learn(
     # In the paper every block has weights of its own.
     share = "none" if settings.share == "auto" and settings.variant == "fbnet" else settings.share
     sharing = Sharing(share=share, longer=settings.longer, accumulate=settings.accumulate)
-    session = SupernetSession(dataset, base, "differentiable", thread_count, sharing)
+    session = SupernetSession(
+        dataset, base, "differentiable", thread_count, sharing, compute=compute
+    )
     if len(session.splits.search) < LEAST_SEARCH:
         raise DataError(
             f"the search set of '{dataset.name}' has {len(session.splits.search)} images: "
             f"theta needs at least {LEAST_SEARCH}. "
             "Give more images, or another --strategy"
         )
-    with threads(thread_count):
+    with session.computing():
         training = _training(strategy, session)
         identity = {
             "space": space_digest(strategy.domain.space),

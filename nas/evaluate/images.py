@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nas.arch import Architecture
+from nas.compute import Compute
 from nas.data import Dataset, Splits, Statistics, load, statistics, tensors
 from nas.data.pictures import ImageFiles
 from nas.evaluate.proxy import VERSION, Proxy, slim
@@ -16,10 +19,13 @@ from nas.objectives import SEARCH
 from nas.progress import Watch, ignore
 from nas.size import Size
 from nas.study.evaluator import Evaluator
+from nas.train.accelerator import placed
+from nas.train.precision import precise
+from nas.train.threads import threads
 from nas.trial import Metrics
 from nas.units import counted
 
-__all__ = ["ImageEvaluator", "best_device", "describe_data", "open_data", "search_metrics"]
+__all__ = ["ImageEvaluator", "describe_data", "open_data", "search_metrics"]
 
 # Not *test*: it is closed, and a ledger counts who opens it.
 DESCRIBED_SETS = ("weights", "search", "selection")
@@ -30,11 +36,6 @@ def open_data(
 ) -> Dataset:
     """See `nas.data.load`."""
     return load(spec, strict=strict, groups=groups, watch=watch)
-
-
-def best_device() -> str:
-    """``cuda`` if there is one, else ``cpu``."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def describe_data(splits: Splits) -> dict[str, object]:
@@ -63,7 +64,7 @@ class ImageEvaluator(Evaluator):
     """Images of *weights*, *search* and *selection* as networks of a recipe see them.
 
     ``recipe``: where the settings of ``proxy`` come from, for people. ``device``: as torch names
-    it. ``seconds`` holds what each evaluation took.
+    it. ``precision``: see `nas.compute.Compute`. ``seconds`` holds what each evaluation took.
     """
 
     def __init__(
@@ -73,14 +74,15 @@ class ImageEvaluator(Evaluator):
         *,
         recipe: str = "as given",
         thread_count: int = 2,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
+        precision: str = "auto",
     ) -> None:
         self.splits = splits
         self.dataset = splits.dataset
         self.proxy = proxy
         self.recipe = recipe
         self.thread_count = thread_count
-        self.device = torch.device(device)
+        self.device, self.precision = torch.device(device), precision
         self.seconds: list[float] = []
         self._prepared: dict[tuple[str, Size], tuple[Tensor, Tensor]] = {}
         self.remarks: list[str] = []
@@ -102,6 +104,12 @@ class ImageEvaluator(Evaluator):
             most = self.proxy.images if part == "weights" else self.proxy.score_images
             self._prepared[key] = self._tensors(getattr(self.splits, part)[:most], key[1])
         return self._prepared[key]
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Inside, torch has the evaluator's threads and precision."""
+        with threads(self.thread_count), precise(self.precision):
+            yield
 
     def _tensors(self, rows: np.ndarray, size: Size) -> tuple[Tensor, Tensor]:
         images = tensors(self.dataset.images[rows], self.statistics, size)
@@ -146,6 +154,7 @@ class ImageEvaluator(Evaluator):
             **self.proxy.described(),
             "threads": self.thread_count,
             "device": self.device.type,
+            **Compute(precision=self.precision).described(),
             **self._described_images(),
         }
 
@@ -164,6 +173,6 @@ class ImageEvaluator(Evaluator):
             *self.splits.lines(),
             f"training   {self.recipe}: {counted(steps, 'step')} of {proxy.batch_size} images at "
             f"{proxy.usual} px{inputs}, width {proxy.width:g}, "
-            f"{counted(self.thread_count, 'thread')} on {self.device.type}",
+            f"{counted(self.thread_count, 'thread')} on {placed(self.device, self.precision)}",
             f"images     {self.dataset.preprocessing(proxy.usual)}, normalised by weights",
         ]

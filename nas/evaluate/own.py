@@ -19,11 +19,11 @@ import torch
 from torch import nn
 
 from nas.arch import Architecture
+from nas.compute import USUAL, Compute
 from nas.data import Dataset, load
 from nas.data.own import FUNCTION, Items, read_items, read_place
 from nas.errors import NasError, RunError, TrainingError, UsageError
 from nas.evaluate.context import Context
-from nas.evaluate.images import best_device
 from nas.evaluate.proxy import Proxy, slim
 from nas.evaluate.sets import NO_DATA, NoData, Source
 from nas.files import one_line, write_text
@@ -37,7 +37,8 @@ from nas.settings import changed, check_ranges
 from nas.size import Size
 from nas.study.evaluator import Data, Evaluator, EvaluatorKind
 from nas.study.evaluator import Retraining as RetrainingContract
-from nas.train import threads
+from nas.train import precise, threads
+from nas.train.accelerator import device_of, placed
 from nas.trial import Metrics
 from nas.units import counted
 
@@ -126,14 +127,16 @@ class OwnEvaluator(Evaluator):
         names: Sequence[str] = QUALITY[:1],
         slimming: Slimming | None = None,
         thread_count: int = 1,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
+        precision: str = "auto",
         budget: float = 1.0,
     ) -> None:
         self.function, self.name = function, name
         self.data, self.source = data, Source(data)
         self.qualities = tuple(names)
         self.slimming = slimming or Slimming()
-        self.thread_count, self.device = thread_count, torch.device(device)
+        self.thread_count = thread_count
+        self.device, self.precision = torch.device(device), precision
         self.budget = budget
         self.remarks: list[str] = []
         self._folder: Path | None = None
@@ -151,7 +154,8 @@ class OwnEvaluator(Evaluator):
             names=self.qualities,
             slimming=self.slimming,
             thread_count=self.thread_count,
-            device=self.device.type,
+            device=self.device,
+            precision=self.precision,
             budget=self.budget * factor,
         )
         longer._folder = self._folder
@@ -163,7 +167,7 @@ class OwnEvaluator(Evaluator):
         return [
             *self.source.lines(),
             f"training   by {self.name}{times}: {self.slimming}, "
-            f"{counted(self.thread_count, 'thread')} on {self.device.type}",
+            f"{counted(self.thread_count, 'thread')} on {placed(self.device, self.precision)}",
         ]
 
     def describe_data(self) -> dict[str, object]:
@@ -179,6 +183,7 @@ class OwnEvaluator(Evaluator):
             "evaluator": self.name,
             "threads": self.thread_count,
             "device": self.device.type,
+            **Compute(precision=self.precision).described(),
             **(self.slimming.described() if self.slimming.slims else {}),
             # Else a confirmation would take over trainings of another length.
             **({"budget": self.budget} if self.budget != 1 else {}),
@@ -203,7 +208,7 @@ class OwnEvaluator(Evaluator):
     def _evaluate(
         self, architecture: Architecture, seed: int, on_part: Callable[[Metrics], None] | None
     ) -> Metrics:
-        with threads(self.thread_count), _seeded(seed):
+        with threads(self.thread_count), precise(self.precision), _seeded(seed, self.device):
             network = build(self.trained(architecture), seed=seed).to(self.device)
             context = Context(
                 network,
@@ -272,10 +277,10 @@ class OwnRetraining(OwnEvaluator, RetrainingContract):
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
     """All that a training may draw from is seeded, and left as it was."""
     states = random.getstate(), np.random.get_state()  # noqa: NPY002 - the user's code draws from it
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed)  # noqa: NPY002
@@ -316,6 +321,7 @@ def make(
     *,
     threads: int = 1,
     objectives: Sequence[str] = QUALITY[:1],
+    compute: Compute = USUAL,
 ) -> OwnEvaluator:
     """The evaluator of a function. ``recipe``: ``resolution=32,width=0.25`` slims networks."""
     return OwnEvaluator(
@@ -325,7 +331,8 @@ def make(
         names=objectives,
         slimming=Slimming.parse(recipe),
         thread_count=threads,
-        device=best_device(),
+        device=device_of(compute.accelerator),
+        precision=compute.precision,
     )
 
 
@@ -352,7 +359,8 @@ def retrain(
         names=(metric,),
         slimming=Slimming.parse(slimmed),
         thread_count=recipe.get("threads", 1),
-        device=best_device(),
+        device=device_of(recipe.get("accelerator", "auto")),
+        precision=recipe.get("precision", "auto"),
         budget=factor,
     )
 
@@ -375,5 +383,6 @@ def kind(function: Evaluate, name: str = "") -> EvaluatorKind:
         factory=partial(make, function, name),
         takes_items=True,
         takes_objectives=True,
+        takes_compute=True,
         retrain=partial(retrain, function, name),
     )

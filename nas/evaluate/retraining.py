@@ -15,16 +15,18 @@ import torch
 from torch import Tensor, nn
 
 from nas.arch import Architecture
+from nas.compute import Compute
 from nas.data import Dataset, LazyTensors, split, tensors
 from nas.errors import RunError, UsageError
-from nas.evaluate.images import best_device, describe_data
+from nas.evaluate.images import describe_data
 from nas.evaluate.proxy import Proxy, preset
 from nas.evaluate.training import TrainingEvaluator
 from nas.objectives import SELECTION
 from nas.reading import to_json
 from nas.size import Size
 from nas.study.evaluator import Retraining as Contract
-from nas.train import score, threads
+from nas.train import precise, score, threads
+from nas.train.accelerator import device_of, placed
 from nas.train.loop import Training
 from nas.train.recipe import Recipe
 from nas.train.tasks import Classification
@@ -38,7 +40,9 @@ LARGEST_FACTOR = 1000.0
 BESIDE_THE_RECIPE = (
     "version",
     "threads",
+    "accelerator",
     "device",
+    "precision",
     "evaluator",
     "teacher",
     "untrained",
@@ -65,7 +69,8 @@ class Retraining(TrainingEvaluator, Contract):
             _short_recipe(recipe, dataset).times(factor),
             recipe=f"{factor:g} times the {schedule} schedule",
             thread_count=recipe.get("threads", 1),
-            device=best_device(),
+            device=device_of(recipe.get("accelerator", "auto")),
+            precision=recipe.get("precision", "auto"),
             # Without the same teacher, accuracies would not compare with the run's.
             teacher=_same_teacher(recipe["teacher"], dataset) if "teacher" in recipe else None,
         )
@@ -93,7 +98,7 @@ class Retraining(TrainingEvaluator, Contract):
         if self._test is None:
             raise _closed()
         images, labels = self._test
-        with threads(self.thread_count):
+        with self.computing():
             network = self.trained(architecture, seed)
             tested = self._test_at(images, network.architecture.input.size)
             on_selection = self._scores(network, "selection")
@@ -119,7 +124,8 @@ class FullRetraining(Contract):
         self.dataset = self.splits.dataset
         self.recipe = dataclasses.replace(plain, epochs=plain.epochs * factor)
         self.thread_count = recipe.get("threads", 1)
-        self.device = torch.device(best_device())
+        self.device = device_of(recipe.get("accelerator", "auto"))
+        self.precision = recipe.get("precision", "auto")
         self.teacher = _same_teacher(recipe["teacher"], dataset) if "teacher" in recipe else None
         self._test: tuple[Any, Tensor] | None = None
 
@@ -134,6 +140,7 @@ class FullRetraining(Contract):
             "full": True,
             "threads": self.thread_count,
             "device": self.device.type,
+            **Compute(precision=self.precision).described(),
         }
         # Each training has a seed of its own.
         del described["seed"]
@@ -154,7 +161,7 @@ class FullRetraining(Contract):
             f"training   the networks themselves, as nas train does: {counted(steps, 'step')} of "
             f"{self.recipe.batch_size} images of weights and search at "
             f"{'their own size' if size is None else f'{size} px'}, "
-            f"{counted(self.thread_count, 'thread')} on {self.device.type}",
+            f"{counted(self.thread_count, 'thread')} on {placed(self.device, self.precision)}",
         ]
         if self.teacher is not None:
             lines.append(f"teacher    {self.teacher}")
@@ -176,7 +183,7 @@ class FullRetraining(Contract):
         images, labels = self._test
         task = Classification(architecture, self.dataset, self.recipe, self.device)
         size = task.network.input.size
-        with threads(self.thread_count):
+        with threads(self.thread_count), precise(self.precision):
             network = self._trained(task, seed)
             rows = np.arange(len(images))
             tested = LazyTensors(images, rows, task.statistics, size, self.device)

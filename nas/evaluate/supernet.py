@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from nas.arch import Architecture
+from nas.compute import USUAL, Compute
 from nas.data import Dataset, split
 from nas.domain import Domain
-from nas.errors import RunError, SpaceError, unknown
+from nas.errors import RunError, SpaceError, UsageError, unknown
 from nas.evaluate.fidelity import check, check_count, verdict
-from nas.evaluate.images import ImageEvaluator, best_device, open_data, search_metrics
+from nas.evaluate.images import ImageEvaluator, open_data, search_metrics
 from nas.evaluate.proxy import Proxy, chosen, preset
 from nas.evaluate.training import short_training
 from nas.progress import Watch, ignore
@@ -27,7 +28,8 @@ from nas.supernet.network import Supernet
 from nas.supernet.recipe import Sharing, train
 from nas.supernet.scoring import recalibrate, score_path
 from nas.supernet.training import SupernetTraining, sampler
-from nas.train import Augment, Schedule, threads
+from nas.train import Augment, Schedule
+from nas.train.accelerator import device_of
 from nas.trial import Genes, Metrics
 
 __all__ = ["KIND", "PRESETS", "Preset", "SupernetSession", "make"]
@@ -83,13 +85,20 @@ class SupernetSession(ImageEvaluator):
         thread_count: int,
         sharing: Sharing,
         shared: Proxy | None = None,
+        compute: Compute = USUAL,
     ) -> None:
+        if compute.precision == "float16":
+            raise UsageError(
+                "--precision float16 needs scaled losses, which a supernet's training has not: "
+                "take bfloat16, or float32"
+            )
         super().__init__(
             split(dataset),
             (shared or proxy).times(sharing.longer),
             recipe=recipe,
             thread_count=thread_count,
-            device=best_device(),
+            device=device_of(compute.accelerator),
+            precision=compute.precision,
         )
         # The short recipe of one network is kept beside: the check trains by it.
         self.base, self.sharing = proxy, sharing
@@ -144,7 +153,7 @@ class SupernetSession(ImageEvaluator):
         supernet = Supernet(space, self.slim, share=sharing.share, seed=seed, device=self.device)
         training = self._training(supernet, seed)
         identity = self._identity(space, seed)
-        with threads(self.thread_count):
+        with self.computing():
             finished = train(training, folder / FILE, identity, watch=watch, stop_after=stop_after)
         self._supernet = supernet
         return finished
@@ -207,7 +216,7 @@ class SupernetSession(ImageEvaluator):
     def scores_of(self, genes: Genes, *, search: bool, selection: bool) -> dict[str, float]:
         """`scores` of genes as they are: each spelling of a network has weights of its own."""
         scores: dict[str, float] = {}
-        with threads(self.thread_count):
+        with self.computing():
             path = self._trained().path(genes)
             # Norms are shared: their statistics are of the networks that came last.
             recalibrate(path, self.weights[0], self.sharing.recalibrate)
@@ -219,7 +228,12 @@ class SupernetSession(ImageEvaluator):
 
 
 def make(
-    dataset: Dataset, changes: str = "", *, threads: int = 1, **settings: Any
+    dataset: Dataset,
+    changes: str = "",
+    *,
+    threads: int = 1,
+    compute: Compute = USUAL,
+    **settings: Any,
 ) -> SupernetSession:
     """The evaluator for a data set; ``settings`` are those of `Sharing` and ``preset``."""
     name = str(settings.pop("preset", "quick"))
@@ -230,12 +244,13 @@ def make(
     sharing = Sharing(**{**PRESETS[name].sharing, **settings})
     check_count("supernet", sharing.check)
     words = f"supernet preset '{name}', {recipe}"
-    return SupernetSession(dataset, proxy, words, threads, sharing, shared)
+    return SupernetSession(dataset, proxy, words, threads, sharing, shared, compute)
 
 
 KIND = EvaluatorKind(
     name="supernet",
     factory=make,
     open_data=open_data,
+    takes_compute=True,
     settings=("preset", *(setting.name for setting in dataclasses.fields(Sharing))),
 )

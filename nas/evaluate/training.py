@@ -5,15 +5,19 @@ import time
 from collections.abc import Callable
 from functools import cached_property
 
+import torch
+
 from nas.arch import Architecture
+from nas.compute import USUAL, Compute
 from nas.data import Dataset, LazyTensors, Splits, split
-from nas.evaluate.images import ImageEvaluator, best_device, open_data
+from nas.evaluate.images import ImageEvaluator, open_data
 from nas.evaluate.proxy import Proxy, chosen
 from nas.evaluate.zero_cost_scores import IMAGES, proxies
 from nas.model import Network, build
 from nas.objectives import UNTRAINED_SCORE
 from nas.study.evaluator import EvaluatorKind
-from nas.train import Augment, Distillation, fit, score, threads
+from nas.train import Augment, Distillation, fit, score
+from nas.train.accelerator import device_of
 from nas.train.teacher import Teacher, load_teacher
 from nas.trial import Metrics
 
@@ -51,12 +55,20 @@ class TrainingEvaluator(ImageEvaluator):
         *,
         recipe: str = "as given",
         thread_count: int = 2,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
+        precision: str = "auto",
         noisy: bool = False,
         on_step: Callable[[int, float], None] | None = None,
         teacher: Teacher | None = None,
     ) -> None:
-        super().__init__(splits, proxy, recipe=recipe, thread_count=thread_count, device=device)
+        super().__init__(
+            splits,
+            proxy,
+            recipe=recipe,
+            thread_count=thread_count,
+            device=device,
+            precision=precision,
+        )
         self.noisy = noisy
         self.on_step = on_step
         self.teacher = teacher
@@ -101,7 +113,8 @@ class TrainingEvaluator(ImageEvaluator):
                 dataclasses.replace(proxy, score_images=factor * proxy.score_images),
                 recipe=f"{self.recipe}, {factor} times as long",
                 thread_count=self.thread_count,
-                device=self.device.type,
+                device=self.device,
+                precision=self.precision,
                 noisy=self.noisy,
                 on_step=self.on_step,
                 teacher=self.teacher,
@@ -121,7 +134,7 @@ class TrainingEvaluator(ImageEvaluator):
     def _evaluate(
         self, architecture: Architecture, seed: int, on_part: Callable[[Metrics], None] | None
     ) -> Metrics:
-        with threads(self.thread_count):
+        with self.computing():
             start = time.perf_counter()
             network = self.trained(architecture, seed, on_part)
             metrics = self._scores(network, "selection") | self._search_scores(network)
@@ -181,7 +194,8 @@ def short_training(like: ImageEvaluator, proxy: Proxy) -> TrainingEvaluator:
         proxy,
         recipe=like.recipe,
         thread_count=like.thread_count,
-        device=like.device.type,
+        device=like.device,
+        precision=like.precision,
     )
 
 
@@ -189,7 +203,12 @@ def short_training(like: ImageEvaluator, proxy: Proxy) -> TrainingEvaluator:
 
 
 def make(
-    dataset: Dataset, changes: str = "", *, threads: int = 1, teacher: Teacher | None = None
+    dataset: Dataset,
+    changes: str = "",
+    *,
+    threads: int = 1,
+    teacher: Teacher | None = None,
+    compute: Compute = USUAL,
 ) -> TrainingEvaluator:
     """The evaluator for a data set: its preset, changed by ``name=value,...``.
 
@@ -202,7 +221,8 @@ def make(
         proxy,
         recipe=recipe,
         thread_count=threads,
-        device=best_device(),
+        device=device_of(compute.accelerator),
+        precision=compute.precision,
         teacher=teacher,
     )
 
@@ -214,4 +234,10 @@ def open_teacher(
     return load_teacher(spec, weights, dataset, temperature=temperature, weight=weight)
 
 
-KIND = EvaluatorKind(name="training", factory=make, open_data=open_data, open_teacher=open_teacher)
+KIND = EvaluatorKind(
+    name="training",
+    factory=make,
+    open_data=open_data,
+    open_teacher=open_teacher,
+    takes_compute=True,
+)

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from nas.arch import Architecture
+from nas.compute import USUAL, Compute
 from nas.data import Dataset, split
 from nas.domain import Domain
 from nas.errors import RunError, UsageError, unknown
 from nas.evaluate.fidelity import check, check_count, read_rows, verdict
-from nas.evaluate.images import ImageEvaluator, best_device, open_data
+from nas.evaluate.images import ImageEvaluator, open_data
 from nas.evaluate.proxy import Proxy, chosen
 from nas.evaluate.training import short_training
 from nas.evaluate.zero_cost_scores import (
@@ -37,6 +38,7 @@ from nas.settings import check_kind
 from nas.statistics import rng
 from nas.study.evaluator import EvaluatorKind
 from nas.train import threads
+from nas.train.accelerator import device_of
 from nas.trial import Genes, Metrics
 
 __all__ = ["KIND", "ZeroCost", "ZeroCostSession", "make"]
@@ -95,14 +97,21 @@ class ZeroCostSession(ImageEvaluator):
     prepares = True
 
     def __init__(
-        self, dataset: Dataset, proxy: Proxy, recipe: str, thread_count: int, settings: ZeroCost
+        self,
+        dataset: Dataset,
+        proxy: Proxy,
+        recipe: str,
+        thread_count: int,
+        settings: ZeroCost,
+        compute: Compute = USUAL,
     ) -> None:
         super().__init__(
             split(dataset),
             proxy,
             recipe=recipe,
             thread_count=thread_count,
-            device=best_device(),
+            device=device_of(compute.accelerator),
+            precision=compute.precision,
         )
         self.settings = settings
         self._reference: dict[str, np.ndarray] = {}
@@ -186,16 +195,22 @@ class ZeroCostSession(ImageEvaluator):
 
 
 def make(
-    dataset: Dataset, changes: str = "", *, threads: int = 1, **settings: Any
+    dataset: Dataset,
+    changes: str = "",
+    *,
+    threads: int = 1,
+    compute: Compute = USUAL,
+    **settings: Any,
 ) -> ZeroCostSession:
     """The evaluator for a data set; ``settings`` are those of `ZeroCost`."""
     recipe, proxy = chosen(dataset, changes)
-    return ZeroCostSession(dataset, proxy, recipe, threads, ZeroCost(**settings))
+    return ZeroCostSession(dataset, proxy, recipe, threads, ZeroCost(**settings), compute)
 
 
 KIND = EvaluatorKind(
     name="zero_cost",
     factory=make,
     open_data=open_data,
+    takes_compute=True,
     settings=tuple(field.name for field in dataclasses.fields(ZeroCost)),
 )

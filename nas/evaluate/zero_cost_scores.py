@@ -48,11 +48,11 @@ def grad_norm(network: Network, images: Tensor, labels: Tensor) -> float:
 def synflow(network: Network, images: Tensor, labels: Tensor) -> float:
     """Log of the sum of weight times gradient, all weights positive, for an input of ones."""
     # In doubles: flows of 7.6e31 were seen on FBNet's networks, and float32 ends at 3.4e38.
-    positive = copy.deepcopy(network).double().eval()
+    positive = copy.deepcopy(network).cpu().double().eval()
     with torch.no_grad():
         for value in positive.parameters():
             value.abs_()
-    positive(torch.ones_like(images[:1], dtype=torch.float64)).sum().backward()
+    positive(torch.ones(1, *images.shape[1:], dtype=torch.float64)).sum().backward()
     flows = [(weight * gradient).sum() for weight, gradient in _weights(positive)]
     return float(torch.stack(flows).sum().clamp(min=SMALLEST).log())
 
@@ -69,7 +69,7 @@ def jacov(network: Network, images: Tensor, labels: Tensor) -> float:
     network.train().zero_grad()
     inputs = images.detach().clone().requires_grad_()
     (gradient,) = torch.autograd.grad(network(inputs).sum(), inputs)
-    rows = gradient.flatten(1).double()
+    rows = gradient.flatten(1).cpu().double()
     rows = rows - rows.mean(1, keepdim=True)
     rows = rows / rows.norm(dim=1, keepdim=True).clamp(min=SMALLEST)
     # Rounding takes the least eigenvalues of a correlation matrix below zero. The floor and the
@@ -86,7 +86,7 @@ def naswot(network: Network, images: Tensor, labels: Tensor) -> float:
     codes: list[Tensor] = []
 
     def look(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        codes.append((inputs[0].flatten(1) > 0).double())
+        codes.append((inputs[0].flatten(1) > 0).cpu().double())
 
     activations = [part for part in network.modules() if isinstance(part, ACTIVATIONS)]
     hooks = [part.register_forward_pre_hook(look) for part in activations]
@@ -135,8 +135,8 @@ def zen(network: Network, images: Tensor, labels: Tensor) -> float:
 
 
 def _redrawn(network: Network, generator: torch.Generator) -> Network:
-    """A copy, training, whose convolutions and linear layers have normal weights."""
-    copied = copy.deepcopy(network).train()
+    """A copy, training, on the CPU, whose convolutions and linear layers have normal weights."""
+    copied = copy.deepcopy(network).cpu().train()
     with torch.no_grad():
         for part in copied.modules():
             if isinstance(part, nn.Conv2d | nn.Linear):

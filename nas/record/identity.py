@@ -28,6 +28,7 @@ __all__ = [
     "SpaceIdentity",
     "StrategyIdentity",
     "check_same",
+    "device_change",
     "identity",
     "limits_text",
     "space_digest",
@@ -37,6 +38,9 @@ __all__ = [
 
 SAMPLED_NETWORKS = 8
 PEAK_MEMORY = "peak_memory_bytes"
+TOLD = ("proxy.device", "recipe.device")
+"""What may differ where a run or a training goes on: it is told, and equal bits are not promised.
+"""
 
 FileName = Annotated[str, re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")]
 """A device's name, which is that of its files in the run's folder."""
@@ -239,6 +243,17 @@ def check_same(folder: Path, recorded: Mapping[str, object], asked: Mapping[str,
     )
 
 
+def device_change(recorded: Mapping[str, object], asked: Mapping[str, object]) -> str:
+    """What is told where a training goes on elsewhere; empty on the same kind of device.
+
+    Both are the descriptions of a training, with the kind as ``device``.
+    """
+    there, here = recorded.get("device"), asked.get("device")
+    if there == here or there is None or here is None:
+        return ""
+    return f"it was begun on {there} and goes on on {here}: bits may differ"
+
+
 def version_changes(recorded: Mapping[str, int], now: Mapping[str, int]) -> dict[str, str]:
     """By name, a phrase for each version in which a run differs from the code that is here."""
     changes = {}
@@ -256,6 +271,8 @@ def _versions(document: Mapping[str, object]) -> Mapping[str, int]:
 
 def _difference(there: object, here: object, name: str = "") -> tuple[str, object, object] | None:
     """The name of the first part that differs, with both values; None if there is none."""
+    if name in TOLD:
+        return None
     if not isinstance(there, Mapping) or not isinstance(here, Mapping):
         return None if there == here else (name, there, here)
     if name == "data" and there.get("digest") is not None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from nas import catalog, networks
 from nas.arch import Architecture
+from nas.compute import Compute
 from nas.errors import NasError, RunError, UsageError
 from nas.files import one_line
 from nas.objectives import QUALITY, UNTRAINED
@@ -72,6 +73,8 @@ def confirm(
     data: object = None,
     evaluate: Callable[..., Any] | None = None,
     against: Sequence[str] = AUTO,
+    accelerator: str = "auto",
+    precision: str | None = None,
     quiet: bool = False,
     say: Callable[[Sequence[str]], None] | None = None,
     watch: Watch | None = None,
@@ -85,7 +88,9 @@ def confirm(
     trained themselves, for ``epochs_factor`` times the epochs of ``nas train``, by default 1, at
     ``resolution`` pixels a side or their own. ``data``: where the data lies now, if it has moved,
     or the data set itself. ``evaluate``: the run's function, where it stands in no file.
-    ``against``: names of published networks that the pick meets; none for no contest. What will be
+    ``against``: names of published networks that the pick meets; none for no contest.
+    ``accelerator``, ``precision``: see `nas.compute.Compute`; by default the search's precision.
+    What will be
     done, and each training, is said on stderr unless it is ``quiet``; ``say`` gets the lines
     instead, and ``watch`` each training. Opens the test set once, unless nothing is missing. Raises
     `NasError` in one line.
@@ -115,7 +120,11 @@ def confirm(
     lock = RunLock(run.folder)
     try:
         metric, given = _metric(run), _given(run, evaluate, data)
-        trainer = _trainer(run, metric, epochs_factor, given, full, resolution)
+        compute = Compute(accelerator=accelerator, precision=precision or "auto")
+        proxy: dict[str, Any] = {**run.identity.proxy, "accelerator": compute.accelerator}
+        if precision is not None:
+            proxy["precision"] = compute.precision
+        trainer = _trainer(run, metric, epochs_factor, given, full, resolution, proxy)
         plan = Plan(
             metric=metric,
             direction=run.objectives.direction(metric),
@@ -182,6 +191,7 @@ def _trainer(
     given: Given,
     full: bool,
     resolution: Size | None,
+    proxy: Mapping[str, Any],
 ) -> Retraining:
     """What trains on the run's own data, which must be what it was."""
     settings, given = _settings(run, given)
@@ -192,7 +202,6 @@ def _trainer(
             "leave out --full"
         )
     dataset = open_data(kind, settings, given=given)
-    proxy = run.identity.proxy
     trainer: Retraining
     if full:
         times = FULL_EPOCHS_FACTOR if factor is None else factor

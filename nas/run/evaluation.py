@@ -119,6 +119,7 @@ def make_evaluator(
         teacher=_open_teacher(kind, data, settings.teacher),
         settings={} if is_function(spec) else strategies.parse_spec(spec)[1],
         objectives=tuple(dict.fromkeys([*_qualities(settings), *limited])),
+        compute=settings.crew.compute,
     )
     # A worker builds an evaluator of its own, which nobody would have made ready.
     if evaluator.prepares and settings.crew.elsewhere:

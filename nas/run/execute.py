@@ -3,6 +3,7 @@
 import platform
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from nas.strategies._warm import WarmStart
 from nas.strategies.differentiable import Differentiable
 from nas.study import ray
 from nas.study.board import Board
+from nas.study.evaluator import Evaluator
 from nas.study.processes import Processes
 from nas.study.progress import StudyProgress
 from nas.study.ray import Cluster
@@ -229,6 +231,7 @@ def _trained_once(plan: Plan, folder: Path, watch: progress.Watch) -> list[str]:
         folder,
         proxy_text=method.recipe,
         thread_count=plan.settings.crew.threads,
+        compute=plan.settings.crew.compute,
         watch=watch,
     )
 
@@ -241,14 +244,23 @@ def _run_study(study: Study, plan: Plan, folder: Path) -> Outcome:
     crew, budget = plan.settings.crew, plan.budget
     # Data that only Python has goes with it, as it was read.
     given = NOTHING_GIVEN if plan.given.data is None else Given(data=plan.data)
-    make = partial(evaluator_of, plan.settings, folder, given, tuple(plan.identity.limits))
+    make = partial(_make, plan, folder, given)
     if crew.ray is not None:
         cluster = _cluster(crew, crew.ray)
-        return ray.run(study, make, cluster, trials=budget.trials, seconds=budget.seconds)
+        return ray.run(
+            study, make(crew.accelerator), cluster, trials=budget.trials, seconds=budget.seconds
+        )
     if not crew.elsewhere:
         return study.run(trials=budget.trials, seconds=budget.seconds)
-    with Processes(make, crew.workers, timeout_seconds=crew.trial_timeout_seconds) as workers:
+    makes = [make(place) for place in plan.places]
+    with Processes(makes, timeout_seconds=crew.trial_timeout_seconds) as workers:
         return study.run(trials=budget.trials, seconds=budget.seconds, workers=workers)
+
+
+def _make(plan: Plan, folder: Path, given: Given, accelerator: str) -> Callable[[], Evaluator]:
+    """What builds the evaluator of a worker that computes there."""
+    settings = plan.settings.changed(accelerator=accelerator)
+    return partial(evaluator_of, settings, folder, given, tuple(plan.identity.limits))
 
 
 def _cluster(crew: Crew, address: str) -> Cluster:

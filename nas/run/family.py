@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas import catalog, units
 from nas.arch import Architecture
+from nas.compute import Compute
 from nas.cost.costs import latency_metric
 from nas.errors import ExistsError
 from nas.family import Member, candidates, deviations, family, preset
@@ -165,6 +166,10 @@ class FitSettings:
     """The peak learning rate."""
     threads: int = 1
     """CPU threads of a training."""
+    accelerator: str = "auto"
+    """What candidates are trained on, see `nas.compute.Compute`."""
+    precision: str = "auto"
+    """Of their products, see there."""
 
 
 def fit_family(
@@ -209,6 +214,7 @@ def fit_family(
         threads=settings.threads,
         seeds=settings.seeds,
         seed=settings.seed,
+        compute=Compute(accelerator=settings.accelerator, precision=settings.precision),
     )
     price = units.amount(base.cost(network))
     say([f"base       {network.input}, {price} {base.unit}", *fit.lines()])

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from nas import catalog
 from nas.arch import Architecture
+from nas.compute import Compute
 from nas.cost.metric import Metric
 from nas.errors import RunError, UsageError, unknown
 from nas.latency.table import Table
@@ -133,6 +134,8 @@ class Pick(Chosen):
         *,
         recipe: str = "default",
         threads: int = 1,
+        accelerator: str = "auto",
+        precision: str = "auto",
         quiet: bool = False,
         **settings: Any,
     ) -> "Trained":
@@ -150,6 +153,7 @@ class Pick(Chosen):
             recipe_name=recipe,
             settings=settings,
             thread_count=threads,
+            compute=Compute(accelerator=accelerator, precision=precision),
             quiet=quiet,
         )
         folder = Path(out)

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from nas import catalog, strategies
+from nas.compute import spread
 from nas.cost.confidence import Margin
 from nas.cost.costs import latency_metric
 from nas.domain import Bound, Domain
@@ -18,7 +19,8 @@ from nas.objectives import QUALITY, Objective, Objectives, Reward, parse_objecti
 from nas.programs import NOTHING_GIVEN, Given
 from nas.progress import Watch, ignore
 from nas.record.identity import Identity, SpaceArguments, identity, limits_text, versions
-from nas.report.text import shown_share, spread
+from nas.report import text
+from nas.report.text import shown_share
 from nas.run.bounds import (
     aimed_domain,
     compiled_bounds,
@@ -35,7 +37,7 @@ from nas.strategies.differentiable import Differentiable
 from nas.study.budget import Budget
 from nas.study.evaluator import Data, Evaluator, EvaluatorKind
 from nas.study.race import Racing, check_raceable
-from nas.units import large
+from nas.units import counted, large
 
 __all__ = ["DEFAULT_TRIALS", "Plan", "plan"]
 
@@ -64,6 +66,8 @@ class Plan:
     warm: tuple[Start, ...]
     """What is proposed before any network of the strategy's."""
     evaluator: Evaluator
+    places: tuple[str, ...]
+    """What each worker computes on, see `nas.compute.spread`."""
     racing: Racing | None
     """How the better networks are trained for longer; None for all alike."""
     timed: tuple[Table, ...]
@@ -80,12 +84,15 @@ class Plan:
         lines.append(f"space      {self.space}, {large(self.space.distinct)} networks")
         lines += [_device_line(table, self.domain) for table in self.tables]
         lines += [
-            f"spread     {table.name}: {spread(self.domain, latency_metric(table.name))}"
+            f"spread     {table.name}: {text.spread(self.domain, latency_metric(table.name))}"
             for table in self.tables
         ]
         for table in self.tables:
             lines += [f"doubt      {doubt}" for doubt in table.doubts]
         lines += self.evaluator.lines()
+        if len(set(self.places)) > 1:
+            each = counted(self.settings.crew.threads, "thread")
+            lines.append(f"workers    on {', '.join(self.places)}; {each} each")
         lines.append(
             f"strategy   {self.settings.method.strategy}, seed {self.settings.method.seed}"
         )
@@ -192,6 +199,7 @@ def plan(settings: Search, watch: Watch = ignore, given: Given = NOTHING_GIVEN) 
         strategy=strategy,
         warm=warm,
         evaluator=evaluator,
+        places=_places(settings.crew, kind),
         racing=racing,
         timed=_timed_tables(settings.crew, tables),
         identity=identity(
@@ -218,6 +226,19 @@ def plan(settings: Search, watch: Watch = ignore, given: Given = NOTHING_GIVEN) 
 def _check_crew(crew: Crew) -> None:
     if crew.ray is None and (crew.scheduler is not None or crew.gpus):
         raise UsageError("--scheduler and --gpus are Ray's: they need --ray ADDRESS")
+    if crew.ray is not None and ":" in crew.compute.accelerator:
+        raise UsageError(
+            f"Ray hands out GPUs itself, so --accelerator {crew.accelerator} means nothing there: "
+            "give --gpus 1 and leave it out"
+        )
+
+
+def _places(crew: Crew, kind: EvaluatorKind) -> tuple[str, ...]:
+    """What each worker of the pool computes on."""
+    # Of one worker it is what the evaluator in this process has found. Others are not asked.
+    if crew.workers == 1 or crew.ray is not None or not kind.takes_compute:
+        return (crew.accelerator,) * crew.workers
+    return spread(crew.accelerator, crew.workers, catalog.accelerators())
 
 
 def _check_given(crew: Crew, given: Given) -> None:

@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from nas.programs import NOTHING_GIVEN, Given
-from nas.record import runfile
+from nas.record import environment, runfile
+from nas.record.identity import Identity, device_change
 from nas.record.race import last_rules
 from nas.run.copies import program_spec
 from nas.run.settings import Search
 
-__all__ = ["resumed"]
+__all__ = ["changes", "resumed"]
 
 BUDGET = {"trials", "seconds"}
 CLUSTER = {"ray", "scheduler", "gpus"}
@@ -38,3 +39,13 @@ def resumed(folder: Path, asked: dict[str, Any], given: Given = NOTHING_GIVEN) -
     if "data" not in changes and given.data is None:
         changes["data"] = program_spec(folder, "data", recorded.problem.data)
     return recorded.changed(**changes)
+
+
+def changes(folder: Path, identity: Identity) -> list[str]:
+    """A phrase for each thing that differs here from where the run was made.
+
+    They are told and not refused: a run may go on elsewhere, but then equal bits are not promised.
+    """
+    recorded = runfile.read(folder)
+    moved = device_change(recorded.identity.proxy, identity.proxy)
+    return [*environment.changes(recorded.environment), *filter(None, [moved])]

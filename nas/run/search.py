@@ -12,7 +12,7 @@ from nas.report.live import Live
 from nas.run.evaluation import named_data, named_evaluator, usual_data
 from nas.run.execute import execute
 from nas.run.plan import Plan, plan
-from nas.run.resume import resumed
+from nas.run.resume import changes, resumed
 from nas.run.run import Run
 from nas.run.settings import (
     FLAT,
@@ -91,6 +91,8 @@ def search(
     ray: str | None = None,
     scheduler: str | None = None,
     gpus: float = 0.0,
+    accelerator: str = "auto",
+    precision: str = "auto",
     time_front: bool | None = None,
     storage: str | None = None,
     study: str = "nas",
@@ -151,6 +153,8 @@ def search(
     ray: Address of a Ray cluster to train on: ``local``, ``auto`` or ``HOST:PORT``.
     scheduler: How Ray ends the worse trainings early: ``asha`` or ``median``.
     gpus: GPUs that Ray reserves for a trial.
+    accelerator: What networks are trained on: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    precision: Of products: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
     time_front: Time the front's networks as wholes before the search ends; None does so where the
         first device's table is of this machine.
     storage: Database URL that several searches of one study share.
@@ -218,6 +222,8 @@ def search(
             ray=ray,
             scheduler=scheduler,
             gpus=gpus,
+            accelerator=accelerator,
+            precision=precision,
             time_front=time_front,
         ),
         drivers=Drivers(storage=storage, study=study),
@@ -238,7 +244,7 @@ def resume(
     quiet: bool = False,
     on_trial: OnTrial | None = None,
     watch: Watch = ignore,
-    **changes: Any,
+    **settings: Any,
 ) -> Run:
     """Go on with a run, by its own settings, and return it.
 
@@ -253,7 +259,7 @@ def resume(
     quiet: Whether nothing is said on stderr.
     on_trial: Called with each trial that has finished.
     watch: Called after each trial with where the search stands.
-    changes: Other settings of `nas.search`, such as ``workers=2`` or ``race=3``.
+    settings: Other settings of `nas.search`, such as ``workers=2`` or ``race=3``.
 
     Raises a `NasError` in one line, also for settings under which the run was not begun.
     """
@@ -261,20 +267,20 @@ def resume(
     refuse_while_read()
     folder = run.folder if isinstance(run, Run) else Path(run)
     before = run.given if isinstance(run, Run) else NOTHING_GIVEN
-    for name in changes:
+    for name in settings:
         if name not in FLAT:
             raise _unknown_setting(name, FLAT)
     for name, value in (("trials", trials), ("seconds", seconds)):
         if value is not None:
-            changes[name] = value
+            settings[name] = value
     function, thing = before.evaluate, before.data
     if evaluate is not None:
-        changes["evaluator"], function = _evaluator(evaluate, "training")
+        settings["evaluator"], function = _evaluator(evaluate, "training")
     if data is not None:
-        changes["data"], thing = named_data(data)
+        settings["data"], thing = named_data(data)
     given = Given(evaluate=function, data=thing)
     live = Live(quiet=quiet)
-    ready = plan(resumed(folder, changes, given), live.read, given)
+    ready = plan(resumed(folder, settings, given), live.read, given)
     return _carried_out(ready, folder, live, on_trial, watch, resume=True)
 
 
@@ -289,7 +295,10 @@ def _carried_out(
 ) -> Run:
     """Search, and say on stderr what the shell would, unless that is not wanted."""
     folder = out or ready.default_folder()
-    live.lines([*ready.lines(), f"run        {folder}"])
+    changed = changes(Path(folder), ready.identity) if resume else []
+    live.lines(
+        [*ready.lines(), f"run        {folder}", *(f"changed    {change}" for change in changed)]
+    )
 
     def follow(progress: StudyProgress) -> None:
         live.watch(progress)

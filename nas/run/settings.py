@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from nas.compute import Compute
 from nas.errors import RunError, UsageError, unknown
 from nas.files import between_commas
 from nas.programs import spec_place
@@ -154,6 +155,10 @@ class Crew:
     """How Ray stops the worse trainings early, a name of `nas.study.ray.SCHEDULERS`."""
     gpus: float = 0.0
     """GPUs that Ray reserves for a trial."""
+    accelerator: str = "auto"
+    """What networks are computed on, see `nas.compute.Compute`."""
+    precision: str = "auto"
+    """Of their products, see there."""
     time_front: bool | None = None
     """Whether the front is timed at the end; None does so where the table is of this machine."""
 
@@ -162,6 +167,11 @@ class Crew:
         """Whether networks are evaluated in other processes than this one."""
         several = self.workers > 1 or self.ray is not None
         return several or self.trial_timeout_seconds is not None
+
+    @property
+    def compute(self) -> Compute:
+        """Where, and in which numbers. Raises `UsageError` for words that mean nothing."""
+        return Compute(accelerator=self.accelerator, precision=self.precision)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,6 +220,8 @@ FLAT: Mapping[str, tuple[str, str]] = {
     "ray": ("crew", "ray"),
     "scheduler": ("crew", "scheduler"),
     "gpus": ("crew", "gpus"),
+    "accelerator": ("crew", "accelerator"),
+    "precision": ("crew", "precision"),
     "time_front": ("crew", "time_front"),
     "storage": ("drivers", "storage"),
     "study": ("drivers", "study"),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from nas.arch import Architecture
+from nas.compute import USUAL, Compute
 from nas.domain import Domain
 from nas.errors import UsageError, unknown
 from nas.objectives import QUALITY
@@ -168,6 +169,11 @@ class EvaluatorKind:
 
     Such an evaluator measures whatever is asked for.
     """
+    takes_compute: bool = False
+    """Whether the factory is told what to compute on, as ``compute``, a `nas.compute.Compute`.
+
+    Others decide that for themselves.
+    """
     retrain: Callable[..., "Retraining"] | None = None
     """What trains the networks of a confirmation; None for the short training.
 
@@ -183,6 +189,7 @@ class EvaluatorKind:
         teacher: object = None,
         settings: Mapping[str, object] | None = None,
         objectives: Sequence[str] = (),
+        compute: Compute = USUAL,
     ) -> Evaluator:
         """An evaluator of this kind. Raises `UsageError` for what it does not take."""
         settings = settings or {}
@@ -200,6 +207,13 @@ class EvaluatorKind:
             settings = {**settings, "teacher": teacher}
         if self.takes_objectives and objectives:
             settings = {**settings, "objectives": objectives}
+        if self.takes_compute:
+            settings = {**settings, "compute": compute}
+        elif compute != USUAL:
+            raise UsageError(
+                f"evaluator '{self.name}' decides for itself what it computes on: "
+                "leave out --accelerator and --precision"
+            )
         return self.factory(data, recipe, threads=threads, **settings)
 
     def teacher(
@@ -235,7 +249,10 @@ class Retrain(Protocol):
     """Makes a `Retraining` of a run's data and short recipe."""
 
     def __call__(self, data: Data, recipe: Mapping[str, object], factor: float) -> Retraining:
-        """``recipe``: the run's `Evaluator.describe_training`; ``factor``: times its schedule."""
+        """``recipe``: the run's `Evaluator.describe_training`; ``factor``: times its schedule.
+
+        The recipe holds ``accelerator`` too, and ``precision`` where one was asked for.
+        """
 
 
 class RetrainFully(Protocol):
@@ -244,7 +261,7 @@ class RetrainFully(Protocol):
     def __call__(
         self, data: Data, recipe: Mapping[str, object], factor: float, resolution: Size | None
     ) -> Retraining:
-        """``recipe``: the run's, of which threads and teacher are taken.
+        """``recipe``: the run's; threads, teacher, ``accelerator`` and ``precision`` are taken.
 
         ``factor``: times the full schedule. ``resolution``: of the images; None: the network's own.
         """

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import connection as pipes
@@ -79,6 +79,8 @@ class _Done:
 class _Worker:
     process: SpawnProcess
     pipe: pipes.Connection
+    seat: int
+    """Which of the pool's ways to make an evaluator it has."""
     ready: bool = False
     task: Task | None = None
     deadline: float = math.inf
@@ -100,23 +102,24 @@ class _Worker:
 
 
 class Processes:
-    """``slots`` worker processes. Use as a context."""
+    """A worker process for each of ``makes``. Use as a context."""
 
     def __init__(
-        self, make: Callable[[], Evaluator], slots: int, *, timeout_seconds: float | None = None
+        self, makes: Sequence[Callable[[], Evaluator]], *, timeout_seconds: float | None = None
     ) -> None:
         """Start no process yet.
 
-        ``make`` builds an evaluator in each: a module's function, or a partial of one. A task that
-        takes longer than ``timeout_seconds`` fails, and its process is killed.
+        Each of ``makes`` builds the evaluator of one: a module's function, or a partial of one. A
+        worker that replaces a dead one builds as that did. A task that takes longer than
+        ``timeout_seconds`` fails, and its process is killed.
         """
         refuse_unguarded()
-        if slots < 1 or (timeout_seconds is not None and timeout_seconds <= 0):
+        if not makes or (timeout_seconds is not None and timeout_seconds <= 0):
             raise UsageError(
                 "workers need a number of at least 1 and a time-out above 0, "
-                f"not {slots}, {timeout_seconds}"
+                f"not {len(makes)}, {timeout_seconds}"
             )
-        self.slots, self._make = slots, make
+        self.slots, self._makes = len(makes), tuple(makes)
         self._timeout_seconds = math.inf if timeout_seconds is None else timeout_seconds
         self._tasks: deque[Task] = deque()
         self._workers: list[_Worker] = []
@@ -171,7 +174,9 @@ class Processes:
         # No more than there is work for: each costs a start of torch and a copy of the images.
         wanted = min(self.slots, busy + len(self._tasks))
         while len(self._workers) < wanted:
-            self._workers.append(_start(self._make))
+            taken = [worker.seat for worker in self._workers]
+            seat = min(seat for seat in range(self.slots) if seat not in taken)
+            self._workers.append(_start(self._makes[seat], seat))
 
     def _hand_out(self, *, followed: bool) -> None:
         for worker in self._workers:
@@ -259,14 +264,14 @@ class Processes:
         return results
 
 
-def _start(make: Callable[[], Evaluator]) -> _Worker:
+def _start(make: Callable[[], Evaluator], seat: int) -> _Worker:
     # Spawned: threads of torch, and CUDA, do not survive a fork.
     spawn = get_context("spawn")
     ours, theirs = spawn.Pipe()
     process = spawn.Process(target=_work, args=(theirs, make), daemon=True)
     process.start()
     theirs.close()  # held open here, their end would never read as closed when the worker dies
-    return _Worker(process, ours)
+    return _Worker(process, ours, seat)
 
 
 def refuse_unguarded() -> None:

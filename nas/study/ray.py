@@ -335,7 +335,7 @@ def _crew(make: Callable[[], Evaluator], timeout_seconds: float | None) -> Worke
     """
     if timeout_seconds is None:
         return Serial(make())
-    return Processes(make, 1, timeout_seconds=timeout_seconds)
+    return Processes([make], timeout_seconds=timeout_seconds)
 
 
 def _evaluate(

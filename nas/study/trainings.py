@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from nas.compute import USUAL, Compute
 from nas.family import Coefficients, Member
 from nas.family.fitted import Fitted
 from nas.progress import Progress, Watch, ignore
@@ -42,6 +43,7 @@ class Fitting(Protocol):
         threads: int,
         seeds: int,
         seed: int,
+        compute: Compute = USUAL,
     ) -> Fit:
         """``images``: as many of *weights* are trained on, all for 0; ``seed``: the first one."""
 
@@ -57,6 +59,7 @@ class Learn(Protocol):
         *,
         proxy_text: str = "",
         thread_count: int = 1,
+        compute: Compute = USUAL,
         watch: Watch = ignore,
     ) -> list[str]:
         """What is worth saying of it, a line each; see `nas.evaluate.differentiable.learn`."""

@@ -30,7 +30,8 @@ from nas.supernet.shrinking import Shrinking
 from nas.supernet.theta import Remembered
 from nas.supernet.training import Batches
 from nas.train import Augment, Schedule, Source, swift
-from nas.train.loop import SWIFT_SIDE, precision
+from nas.train.loop import SWIFT_SIDE
+from nas.train.precision import mixed
 from nas.units import counted
 
 __all__ = ["FBNetTraining", "Mixture", "schedule"]
@@ -81,7 +82,7 @@ class Mixture:
         maps = (
             swift.turned(images) if fast else images.contiguous(memory_format=torch.channels_last)
         )
-        with precision(images.device):
+        with mixed(images.device):
             for options, shares in zip(self.slots, weights, strict=True):
                 places = [place for place, share in enumerate(shares.tolist()) if share > 0]
                 run = [options[place].train() for place in places]

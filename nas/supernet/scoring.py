@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from nas.supernet.network import Path
 from nas.train import score, swift
-from nas.train.loop import SWIFT_SIDE, Source, precision
+from nas.train.loop import SWIFT_SIDE, Source
+from nas.train.precision import mixed
 
 __all__ = ["recalibrate", "run", "score_path"]
 
@@ -18,9 +19,9 @@ BATCH = 256
 def run(path: Path, images: Tensor) -> Tensor:
     """images: (n, c, h, w). Logits (n, classes) float32.
 
-    They are of the fastest forward pass for such maps; see `precision`.
+    They are of the fastest forward pass for such maps; see `nas.train.precision`.
     """
-    with precision(images.device):
+    with mixed(images.device):
         small = images.shape[2] * images.shape[3] <= SWIFT_SIDE**2
         if images.device.type == "cpu" and small:
             return swift.forward(path, images).float()

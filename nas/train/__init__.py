@@ -3,6 +3,7 @@
 from nas.train.augment import Augment
 from nas.train.distil import Distillation
 from nas.train.loop import Source, Training, fit
+from nas.train.precision import precise
 from nas.train.schedule import Schedule
 from nas.train.scores import predict, score
 from nas.train.threads import threads
@@ -14,6 +15,7 @@ __all__ = [
     "Source",
     "Training",
     "fit",
+    "precise",
     "predict",
     "score",
     "threads",

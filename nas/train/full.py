@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from nas.arch import Architecture
+from nas.compute import USUAL, Compute
 from nas.data import Dataset
 from nas.data.masks import MaskDataset
 from nas.data.pictures import ImageFiles
@@ -25,14 +26,16 @@ from nas.model.weights import Loaded, Weights, read, read_weights, save
 from nas.progress import Pace, Progress, Watch, ignore
 from nas.reading import to_json
 from nas.record import ledger
-from nas.record.identity import check_same
+from nas.record.identity import check_same, device_change
 from nas.record.journal import RunLock
+from nas.train.accelerator import placed
 from nas.train.augment import FULL
 from nas.train.droppath import add_drop_path
 from nas.train.logs import Curves
 from nas.train.loop import Phase, Training
 from nas.train.parallel import launched
 from nas.train.picture import draw_batch
+from nas.train.precision import precise
 from nas.train.recipe import Recipe
 from nas.train.tasks import task_of
 from nas.train.teacher import Teacher
@@ -63,6 +66,8 @@ class Result(TypedDict):
     classes: list[str]
     normalisation: Normalisation
     steps: int
+    device: str
+    """That of the last steps, with the precision if it is not float32."""
     core_seconds: float
     selection: dict[str, float]
     test: dict[str, float]
@@ -97,6 +102,7 @@ class FullTraining:
         teacher: Teacher | None = None,
         tensorboard: bool = False,
         data_workers: int = 0,
+        compute: Compute = USUAL,
     ) -> None:
         if teacher is not None and isinstance(dataset, MaskDataset):
             raise UsageError(
@@ -105,7 +111,8 @@ class FullTraining:
             )
         self.folder, self.recipe = Path(out), recipe
         self.thread_count, self.teacher, self.tensorboard = thread_count, teacher, tensorboard
-        self.processes, self.device = launched()
+        self.processes, self.device = launched(compute.accelerator)
+        self.precision = compute.precision
         self.task = task_of(network, dataset, recipe, self.device, data_workers=data_workers)
         self.network, self.splits, self.rows = self.task.network, self.task.splits, self.task.rows
         self.dataset = self.task.dataset
@@ -132,6 +139,7 @@ class FullTraining:
                 "threads": self.thread_count,
                 "processes": self.processes.count,
                 "device": self.device.type,
+                **Compute(precision=self.precision).described(),
             },
             "weights": None if self.start is None else self.start.digest,
             **({"partial": True} if self.partial else {}),
@@ -168,6 +176,8 @@ class FullTraining:
         if self.loaded is not None:
             lines += self.loaded.lines()
         lines.append(f"folder     {self.folder}")
+        if self._moved():
+            lines.append(f"changed    {self._moved()}")
         if max(self.recipe.randaugment, self.recipe.randaugment_start) > FULL:
             lines.append(
                 f"           randaugment above {FULL:g} acts as {FULL:g}: "
@@ -176,6 +186,15 @@ class FullTraining:
         if self.teacher is not None:
             lines.append(f"teacher    {self.teacher}")
         return lines
+
+    def _moved(self) -> str:
+        """What is told where the folder's training goes on on another device."""
+        file = self.folder / "train.json"
+        if not file.exists():
+            return ""
+        recipes = [_read_document(file).get("recipe"), self.identity()["recipe"]]
+        there, here = [recipe if isinstance(recipe, dict) else {} for recipe in recipes]
+        return device_change(there, here)
 
     def _image_lines(self) -> list[str]:
         """What is done to an image, in evaluations and in training."""
@@ -199,11 +218,12 @@ class FullTraining:
     def _training_line(self) -> str:
         schedule = self.schedule
         sizes = " then ".join(str(step.size) for step in self.recipe.plan(self.network.input.size))
+        where = placed(self.device, self.precision)
         several = f", {self.processes.count} processes" if self.processes.count > 1 else ""
         return (
             f"training   {counted(schedule.steps, 'step')} of {schedule.batch_size} images of "
             f"weights and search ({schedule.steps / self.epoch_steps:.3g} epochs) at {sizes} px, "
-            f"{counted(self.thread_count, 'thread')} on {self.device.type}{several}"
+            f"{counted(self.thread_count, 'thread')} on {where}{several}"
         )
 
     def show_batch(self, file: Path) -> int:
@@ -231,7 +251,7 @@ class FullTraining:
             self.processes.wait()
             if (self.folder / "result.json").exists():
                 return self._result()
-            with threads(self.thread_count):
+            with threads(self.thread_count), precise(self.precision):
                 return self._run(checkpoint_seconds, watch)
         finally:
             if lock is not None:
@@ -376,6 +396,7 @@ class FullTraining:
             "classes": list(self.dataset.classes),
             "normalisation": {"mean": list(norm.mean), "std": list(norm.std)},
             "steps": self.schedule.steps,
+            "device": placed(self.device, self.precision),
             "core_seconds": round(seconds * self.thread_count * self.processes.count, 1),
             "selection": selection,
             "test": test,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.arch import Architecture
+from nas.compute import USUAL, Compute
 from nas.data import Dataset, load
 from nas.data.own import images_given
 from nas.errors import UsageError
@@ -27,6 +28,7 @@ def train(
     recipe_name: str = "default",
     settings: Mapping[str, Any] | None = None,
     thread_count: int = 1,
+    compute: Compute = USUAL,
     quiet: bool = False,
 ) -> Mapping[str, Any]:
     """Train a network in a folder, or go on there. Returns its result.
@@ -47,6 +49,7 @@ def train(
         out,
         recipe(recipe_name, "", text),
         thread_count=thread_count,
+        compute=compute,
     )
     live.lines(training.lines())
     last = time.monotonic()

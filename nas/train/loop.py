@@ -22,9 +22,10 @@ from nas.train.chance import counted
 from nas.train.distil import Distillation
 from nas.train.memory import available_bytes
 from nas.train.parallel import ALONE, ProcessGroup, synchronise
+from nas.train.precision import mixed, needs_scaling
 from nas.train.schedule import Schedule
 
-__all__ = ["Phase", "Source", "Training", "fit", "precision"]
+__all__ = ["Phase", "Source", "Training", "fit"]
 
 SWIFT_SIDE = 16
 """Pixels a side up to which `nas.train.swift` was measured to be the faster one on a CPU.
@@ -86,8 +87,8 @@ class Training:
     ``images``: n at least 2; ``labels``: (n,) int64, or masks (n, s, s) where the network gives
     logits per pixel, on the same device. ``phases`` follow each other and replace ``images`` and
     ``augment``, the last one ends with the schedule. All that is random comes from ``seed`` alone.
-    Mixed precision on CUDA. ``done`` counts the steps taken. A network that the machine's memory
-    cannot hold raises `TrainingError` before the first step.
+    Precision is that of the block, see `nas.train.precision`. ``done`` counts the steps taken. A
+    network that the machine's memory cannot hold raises `TrainingError` before the first step.
     """
 
     def __init__(
@@ -125,6 +126,9 @@ class Training:
         self.processes = processes
         self.seed = seed
         self.optimiser = optimisers.make(network, schedule)
+        self._scaler = torch.amp.GradScaler(
+            images.device.type, enabled=needs_scaling(images.device)
+        )
         self.generator = torch.Generator().manual_seed(seed)
         # Alone, one generator serves the order and the changes; processes share the order only.
         self._changing = self.generator
@@ -166,7 +170,9 @@ class Training:
             self._gradients(phase, part, number)
             for number, part in enumerate(own.chunk(schedule.accumulate))
         )
-        self.optimiser.step()
+        # A step whose scaled gradients overflow is left out, and the scale halved.
+        self._scaler.step(self.optimiser)
+        self._scaler.update()
         self.average.after(self.done)
         self.done += 1
         return value
@@ -187,7 +193,7 @@ class Training:
                     f"the loss is {value} at step {self.done + 1} of {self.schedule.steps}: "
                     f"try a learning rate below {self.schedule.lr:g}"
                 )
-            loss.backward()  # type: ignore[no-untyped-call]
+            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         return value
 
     def peek(self) -> tuple[Tensor, Tensor]:
@@ -211,7 +217,7 @@ class Training:
     def _loss(self, phase: Phase, rows: Tensor) -> Tensor:
         images, labels = self._batch(phase, rows)
         smoothing = self.schedule.label_smoothing
-        with precision(images.device):
+        with mixed(images.device):
             logits = self._forward(images)
             ignored = IGNORED if logits.ndim == 4 else -100  # torch's default
             loss = F.cross_entropy(logits, labels, label_smoothing=smoothing, ignore_index=ignored)
@@ -282,6 +288,7 @@ class Training:
             "order": self._order.clone(),
             "mean": list(self.average.mean),
             "mean_count": self.average.count,
+            **({"scaler": self._scaler.state_dict()} if self._scaler.is_enabled() else {}),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -294,6 +301,9 @@ class Training:
         self._announced = self.done
         self.average.mean = [v.to(self.images.device) for v in state["mean"]]
         self.average.count = state["mean_count"]
+        # Without one: it was begun where no loss was scaled.
+        if self._scaler.is_enabled() and "scaler" in state:
+            self._scaler.load_state_dict(state["scaler"])
 
 
 def fit(
@@ -344,8 +354,3 @@ class _Fast(nn.Module):
     def _channels_last(self, images: Tensor) -> Tensor:
         logits: Tensor = self.network(images.contiguous(memory_format=torch.channels_last))
         return logits
-
-
-def precision(device: torch.device) -> AbstractContextManager[object]:
-    """Mixed precision on CUDA: products in bfloat16, weights and sums in float32."""
-    return torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()

@@ -15,7 +15,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
-from nas.errors import TrainingError
+from nas.errors import TrainingError, UsageError
+from nas.train.accelerator import device_of
 
 __all__ = ["ALONE", "ProcessGroup", "launched", "synchronise"]
 
@@ -72,14 +73,21 @@ class ProcessGroup:
 ALONE = ProcessGroup()
 
 
-def launched() -> tuple[ProcessGroup, torch.device]:
+def launched(accelerator: str = "auto") -> tuple[ProcessGroup, torch.device]:
     """Which of the launcher's processes this is, with its device; alone where none started it.
 
-    Processes on the CPU talk through gloo, those on CUDA, a device each, through nccl.
+    Processes on the CPU talk through gloo, those on CUDA, a device each, through nccl. Raises
+    `UsageError` for an accelerator that is not here, or that processes cannot share.
     """
-    cuda = torch.cuda.is_available()
+    chosen = device_of(accelerator)
     if "TORCHELASTIC_RUN_ID" not in os.environ:
-        return ALONE, torch.device("cuda" if cuda else "cpu")
+        return ALONE, chosen
+    if chosen.type == "mps" or ":" in accelerator:
+        raise UsageError(
+            f"processes of torchrun have a GPU each, or the CPU, and not --accelerator "
+            f"{accelerator}: give cuda or cpu, or start one process without torchrun"
+        )
+    cuda = chosen.type == "cuda"
     local_rank = int(os.environ["LOCAL_RANK"])
     if cuda and local_rank >= torch.cuda.device_count():
         raise TrainingError(

@@ -33,7 +33,8 @@ def score(network: nn.Module, images: Source, labels: Tensor) -> dict[str, float
     ``balanced_accuracy`` is the mean recall, ``macro_f1`` the mean F1, both over the classes among
     the labels.
     """
-    logits = predict(network, images).double()
+    # On the CPU: MPS has no double precision.
+    logits, labels = predict(network, images).cpu().double(), labels.cpu()
     classes = logits.shape[1]
     pairs = torch.bincount(labels * classes + logits.argmax(1), minlength=classes**2)
     confusion = pairs.view(classes, classes).double()  # rows: labels, columns: predictions

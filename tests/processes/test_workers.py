@@ -37,7 +37,7 @@ def wild(folder, acts):
 def test_two_workers_give_what_one_gives_and_survive_deaths_and_failures(tmp_path):
     made = wild(tmp_path, {2: "die", 4: "odd", 6: "memory", 7: "nan", 8: "percent"})
     found = study(tmp_path)
-    with Processes(made, 2) as workers:
+    with Processes([made] * 2) as workers:
         outcome = found.run(trials=12, workers=workers)
     record = read(tmp_path / "run")
     assert sorted(t.number for t in outcome.trials) == list(range(12))
@@ -78,7 +78,7 @@ def test_two_workers_race_and_survive_deaths(tmp_path):
     # Calls 12 to 19 are of the second and third rung.
     made = wild(tmp_path, {13: "die", 14: "odd"})
     found = study(tmp_path, Racing(eta=2))
-    with Processes(made, 2) as workers:
+    with Processes([made] * 2) as workers:
         outcome = found.run(trials=12, workers=workers)
     assert outcome.reason == "raced in 3 rungs of 12, 5 and 3 networks"
     # One of the six of the second rung has failed.
@@ -89,7 +89,7 @@ def test_two_workers_race_and_survive_deaths(tmp_path):
 def test_a_network_that_kills_its_workers_fails_and_one_that_hangs_is_ended(tmp_path):
     found = study(tmp_path)
     with Processes(
-        wild(tmp_path, {0: "die", 1: "die", 2: "die", 3: "hang"}), 1, timeout_seconds=0.5
+        [wild(tmp_path, {0: "die", 1: "die", 2: "die", 3: "hang"})], timeout_seconds=0.5
     ) as workers:
         outcome = found.run(trials=3, workers=workers)
     assert [trial.reason for trial in outcome.trials] == [
@@ -101,19 +101,19 @@ def test_a_network_that_kills_its_workers_fails_and_one_that_hangs_is_ended(tmp_
 
 def test_what_is_no_networks_fault_ends_the_run(tmp_path):
     with (
-        Processes(wild(tmp_path, {"all": "usage"}), 1) as workers,
+        Processes([wild(tmp_path, {"all": "usage"})]) as workers,
         pytest.raises(UsageError, match="no such setting"),
     ):
         study(tmp_path).run(trials=3, workers=workers)
-    with Processes(refuses, 1) as workers, pytest.raises(RunError, match="the data are gone"):
+    with Processes([refuses]) as workers, pytest.raises(RunError, match="the data are gone"):
         _one(workers)
     with (
-        Processes(dies, 1) as workers,
+        Processes([dies]) as workers,
         pytest.raises(RunError, match="3 worker processes in a row died while start"),
     ):
         _one(workers)
     with pytest.raises(UsageError, match="workers need a number of at least 1"):
-        Processes(dies, 0)
+        Processes([dies] * 0)
 
 
 def _one(workers):
@@ -128,7 +128,7 @@ def test_a_training_is_followed_across_the_pipe(tmp_path):
         seen.append((number, part, scores["search_accuracy"]))
         return part < 2
 
-    with Processes(wild(tmp_path, {}), 1) as workers:
+    with Processes([wild(tmp_path, {})]) as workers:
         for number in (5, 6):  # the second one goes to a worker that waits for it
             workers.submit(Task(number=number, network=DOMAIN.space.decode((0,) * 8), seed=0))
             [(ended, measured)] = workers.wait(judge)

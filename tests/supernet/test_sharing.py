@@ -17,7 +17,7 @@ from nas.supernet.recipe import Sharing, train
 from nas.supernet.scoring import recalibrate, run
 from nas.supernet.training import Batches, SupernetTraining, Uniform, extremes, sampler
 from nas.train import Augment, Schedule
-from nas.train.loop import precision
+from nas.train.precision import mixed
 from search_spaces import fbnet, nas_bench_macro
 
 SCHEDULE = Schedule(steps=6, batch_size=8, average=0.5)
@@ -175,7 +175,7 @@ def test_mixed_precision_trains_weights_that_stay_whole(monkeypatch) -> None:
     whole, mixed = training(share="none"), training(share="none")
     plain = [whole.advance() for _ in range(6)]
     monkeypatch.setattr(
-        scoring, "precision", lambda device: torch.autocast(device.type, dtype=torch.bfloat16)
+        scoring, "mixed", lambda device: torch.autocast(device.type, dtype=torch.bfloat16)
     )
     images, _ = mixed._batch()
     logits = run(mixed.supernet.path((1, 1)).train(), images)
@@ -190,8 +190,8 @@ def test_mixed_precision_trains_weights_that_stay_whole(monkeypatch) -> None:
 
 @pytest.mark.filterwarnings("ignore:CUDA is not available")
 def test_precision_is_mixed_on_cuda_only() -> None:
-    assert isinstance(precision(torch.device("cpu")), nullcontext)
-    assert isinstance(precision(torch.device("cuda")), torch.autocast)
+    assert isinstance(mixed(torch.device("cpu")), nullcontext)
+    assert isinstance(mixed(torch.device("cuda")), torch.autocast)
 
 
 def test_batches_pass_over_all_images_and_depend_on_the_step_alone() -> None:
