@@ -15,6 +15,7 @@ from torch import nn
 
 from nas.arch import Architecture
 from nas.compute import USUAL, Compute
+from nas.cost.memory import GIB, training_bytes
 from nas.data import Dataset
 from nas.data.masks import MaskDataset
 from nas.data.pictures import ImageFiles
@@ -161,6 +162,7 @@ class FullTraining:
             self._network_line(),
             *self.splits.lines(),
             self._training_line(),
+            self._memory_line(),
             *self._image_lines(),
             f"recipe     {self.schedule.optimiser}, peak rate {self.schedule.lr:.4g}, "
             f"{self.schedule.decay}; {self.recipe or 'the defaults'}",
@@ -225,6 +227,11 @@ class FullTraining:
             f"weights and search ({schedule.steps / self.epoch_steps:.3g} epochs) at {sizes} px, "
             f"{counted(self.thread_count, 'thread')} on {where}{several}"
         )
+
+    def _memory_line(self) -> str:
+        images = self.schedule.batch_size // (self.schedule.accumulate * self.processes.count)
+        needed = training_bytes(self.network, images) / GIB
+        return f"memory     about {needed:.2g} GiB a step of {images} images in float32"
 
     def show_batch(self, file: Path) -> int:
         """Draw the first training batch as the network sees it; how many images. Trains nothing."""
