@@ -19,8 +19,9 @@ from nas.record.status import Stage, Status
 from nas.study.progress import RECENT, StudyProgress
 from nas.study.tally import Tally
 from nas.trial import Trial
+from nas.units import duration
 
-__all__ = ["OVER", "Seen", "follow", "look", "stamp"]
+__all__ = ["Seen", "follow", "look", "stamp"]
 
 POLL_SECONDS = 0.5
 READING_SHARE = 0.1
@@ -37,8 +38,14 @@ State = Literal[
     "killed",
     "not running",
 ]
-OVER = ("ended", "interrupted", "failed", "killed", "not running")
-"""States in which no process works on the run. The last: an older version kept no status."""
+STATES = {
+    "ended": "The search has ended",
+    "interrupted": "The search was interrupted",
+    "failed": "The search failed",
+    "killed": "The search was killed",
+    "not running": "No search goes on here",
+}
+"""States in which no search works on the run. The last: an older version kept no status."""
 
 WATCHED = (runfile.FILE, journal.JOURNAL, race.FILE, status.FILE)
 
@@ -61,7 +68,31 @@ class Seen:
     @property
     def over(self) -> bool:
         """Whether no process works on the run."""
-        return self.state in OVER
+        return self.state in STATES
+
+    @property
+    def line(self) -> str:
+        """Where the run stands, in a sentence."""
+        if self.state == "waiting":
+            return "No run has begun here yet."
+        if self.state in STATES:
+            reason = f": {self.reason.rstrip('.')}" if self.reason else ""
+            return f"{STATES[self.state]}{reason}."
+        at = self.step or self.progress
+        if at is None or not at.what:
+            return "The search begins."
+        planned = "" if at.planned is None else f" of {at.planned}"
+        counts = f"{at.what} {at.done}{planned}"
+        if at.what == "trials":
+            counts = f"{at.done}{planned} trials"
+        parts = [f"{self.state.capitalize()}: {counts}"]
+        running = () if self.step is not None or self.progress is None else self.progress.running
+        if running:
+            noun = "trials" if len(running) > 1 else "trial"
+            parts.append(f"{noun} {', '.join(map(str, running))} in training")
+        if at.eta_seconds is not None:
+            parts.append(f"about {duration(at.eta_seconds)} left")
+        return f"{', '.join(parts)}."
 
     def to_json(self) -> dict[str, object]:
         """As ``nas watch --json`` prints it; figures of a preparation stand under ``step``."""

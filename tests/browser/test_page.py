@@ -11,11 +11,14 @@ import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
 
+from nas.report.page.content import Moment
 from nas.report.page.html import render
+from nas.report.page.serve import Server
 from nas.run.confirm import confirm
 from nas.run.report import content
 from nas.run.run import Run
@@ -181,3 +184,35 @@ def many_trials(found, count):
         x, y = rng.uniform(found.across.low, found.across.high), rng.beta(8, 2)
         trials.append(replace(like, trial=number, digest=f"{number:020x}", x=x, y=y))
     return replace(found, trials=tuple(trials))
+
+
+def test_a_served_page_follows_its_run_and_stays_where_the_reader_is(browser, found):
+    now = [Moment(stamp="5", line="5 of 9 trials")]
+    server = Server(lambda: now[-1], lambda moment: render([found], moment), 0)
+    with server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        browser.get(server.address)
+        assert within(browser, ".live").text == "5 of 9 trials"
+        within(browser, f'.tall .mark[data-trial="{found.front[0].trial}"]').click()
+        browser.execute_script("scrollTo(0, 600)")
+        told = within(browser, "#r0-detail .told").text
+        now.append(Moment(stamp="6", line="6 of 9 trials"))
+        # As if the page had been open for a while.
+        browser.execute_script("Date.now = () => opened + 2 * RELOAD_AFTER; look()")
+        wait(browser, lambda: within(browser, ".live").get_attribute("data-stamp") == "6")
+        assert within(browser, "#r0-detail .told").text == told != ""
+        assert browser.execute_script("return scrollY") == 600
+        server.shutdown()
+        thread.join()
+    browser.execute_script("look()")
+    wait(browser, lambda: "No longer served" in within(browser, ".live").text)
+
+
+def wait(browser, done):
+    from selenium.common.exceptions import WebDriverException
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    # While it loads, nothing is there to be looked at.
+    waiting = WebDriverWait(browser, 10, 0.05, ignored_exceptions=[WebDriverException])
+    waiting.until(lambda _: done())

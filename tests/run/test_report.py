@@ -6,6 +6,9 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
@@ -17,7 +20,9 @@ from nas.report.axes import robust_range, ticks
 from nas.report.deviations import share_sd
 from nas.report.front_picture import front_figure
 from nas.report.importance import importance
+from nas.report.page.content import Moment
 from nas.report.page.html import render
+from nas.report.page.serve import Server
 from nas.run.confirm import confirm
 from nas.run.report import content, verdict
 from nas.run.run import Run
@@ -333,3 +338,77 @@ def test_the_axes_of_objectives_that_are_minimised_are_drawn(confirmed):
     each = (Objective("params", "minimize"), Objective("macs", "minimize"))
     run.objectives = Objectives(each)
     assert "params (M)" in render([content(run)])
+
+
+# -- served ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def served():
+    """Call as ``served(look, render)``: a server that answers until the test ends."""
+    servers = []
+
+    def start(look, render):
+        server = Server(look, render, 0)
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def asked(address, host=None):
+    """Status and text of an answer."""
+    request = Request(address, headers={} if host is None else {"Host": host})
+    try:
+        with urlopen(request) as answer:
+            return answer.status, answer.read().decode()
+    except HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_a_served_page_is_made_anew_only_when_there_is_something_new(served):
+    moments, made = [Moment(stamp="5", line="5 of 9")], []
+
+    def render(now):
+        made.append(now.stamp)
+        return f"page of {now.stamp}"
+
+    server = served(lambda: moments[-1], render)
+    assert server.address.startswith("http://127.0.0.1:")
+    assert asked(server.address) == asked(server.address) == (200, "page of 5")
+    moments.append(Moment(stamp="5", line="trial 6 in training"))
+    assert asked(server.address) == (200, "page of 5")
+    assert json.loads(asked(f"{server.address}state")[1]) == vars(moments[-1])
+    moments.append(Moment(stamp="6", line="6 of 9"))
+    assert asked(server.address) == (200, "page of 6")
+    assert made == ["5", "6"]
+
+
+def test_a_server_answers_its_own_addresses_alone(served):
+    def gone():
+        raise RunError("no run in folder 'runs/a'")
+
+    server = served(lambda: Moment(stamp="", line=""), lambda now: "page")
+    assert asked(server.address, host="photos.example")[0] == 403
+    assert asked(f"{server.address}etc/passwd")[0] == 404
+    assert asked(served(gone, str).address) == (503, "no run in folder 'runs/a'")
+
+
+def test_what_cannot_be_served_is_told_in_one_line(confirmed, report, served, tmp_path):
+    server = served(lambda: Moment(stamp="", line=""), lambda now: "page")
+    port = server.server_port
+    _, err = report(confirmed.folder, "--serve", "--port", port, code=1)
+    assert err == (
+        f"nas: error: port {port} of 127.0.0.1 is taken. "
+        "Choose another --port, or 0 for any that is free\n"
+    )
+    _, err = report(confirmed.folder, "--serve", "-o", tmp_path / "a.html", code=2)
+    assert "leave out -o and --json" in err
+    _, err = report(confirmed.folder, "--port", 8000, "--json", code=2)
+    assert "--port is that of --serve" in err
+    _, err = report(tmp_path / "none", "--serve", "--port", 0, code=1)
+    assert "no run in folder" in err

@@ -15,6 +15,7 @@ __all__ = [
     "FamilyMember",
     "FrontPoint",
     "Importance",
+    "Moment",
     "Pick",
     "Rung",
     "Searched",
@@ -181,6 +182,16 @@ class Spent:
     what: str
     core_seconds: float
     trainings: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """What a page that is served is of."""
+
+    stamp: str
+    """Differs from an earlier one if the page would."""
+    line: str
+    """Where the run stands, in a line: this may change while the page does not."""
 
 
 @dataclass(frozen=True, kw_only=True)

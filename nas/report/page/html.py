@@ -17,6 +17,7 @@ from nas.report.page.content import (
     Course,
     FrontPoint,
     Importance,
+    Moment,
     Pick,
     Rung,
     Searched,
@@ -32,8 +33,11 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inli
 """The browser itself then sees to it that the page asks for nothing."""
 
 
-def render(contents: Sequence[Content]) -> str:
-    """The page of a run, or of several side by side."""
+def render(contents: Sequence[Content], moment: Moment | None = None) -> str:
+    """The page of a run, or of several side by side.
+
+    ``moment``: what is told at its top, if it is served. Such a page asks its server for more.
+    """
     contents = _on_common_axes(contents)
     title = " and ".join(content.name for content in contents)
     sections = [
@@ -42,16 +46,23 @@ def render(contents: Sequence[Content]) -> str:
     ]
     beside = [_beside(contents)] if len(contents) > 1 else []
     own = files(__name__.rpartition(".")[0])
-    style, script = (own.joinpath(name).read_text("utf-8") for name in ("style.css", "script.js"))
+    style, script, follow = (
+        own.joinpath(name).read_text("utf-8") for name in ("style.css", "script.js", "live.js")
+    )
+    policy, strip = POLICY, ""
+    if moment is not None:
+        policy, script = f"{POLICY}; connect-src 'self'", script + follow
+        stamp, line = escape(moment.stamp), escape(moment.line)
+        strip = f'<p class="live" role="status" data-stamp="{stamp}">{line}</p>'
     data = json.dumps([_data(content) for content in contents], separators=(",", ":"))
     # A text of the run must not end the element that it stands in.
     data = data.replace("<", "\\u003c")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
-        f"<title>{escape(title)}</title><style>{style}</style></head><body><main>"
+        f"<title>{escape(title)}</title><style>{style}</style></head><body>{strip}<main>"
         f"{''.join([*beside, *sections])}</main>"
         f'<script type="application/json" id="data">{data}</script>'
         f"<script>{script}</script></body></html>\n"
