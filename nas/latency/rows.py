@@ -36,7 +36,7 @@ one has an empty cell.
 """
 PRICED = ("train_ms", "energy_mj")
 """Those of them that are costs of their own."""
-SOURCES = ("measured", "apportioned")
+SOURCES = ("measured", "apportioned", "interpolated")
 LARGEST_MS = 1e9
 
 ODD = 100.0
@@ -59,7 +59,8 @@ class Row:
     """Standard deviation of a single timing."""
     count: int = 1
     source: str = "measured"
-    """``measured``, or ``apportioned``: a share of something larger that was measured."""
+    """``measured``; or ``apportioned``: a share of something larger that was measured; or
+    ``interpolated`` between measured layers."""
     extra: Mapping[str, float] = field(default_factory=dict)
     """By name of `EXTRA`, what else was measured, above 0."""
 

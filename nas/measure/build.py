@@ -20,6 +20,7 @@ from nas.errors import TableError
 from nas.latency.files import write_table
 from nas.latency.fitting import COMMON_SD, FEWEST_ROWS, FITTED, fit_model
 from nas.latency.info import ColumnInfo, TableInfo
+from nas.latency.interpolation import interpolated_rows
 from nas.latency.keys import kernel_from_key, kernel_key, layer_from_key, layer_key
 from nas.latency.rows import PRICED, Row
 from nas.latency.table import Table
@@ -35,10 +36,10 @@ from nas.space import SearchSpace
 
 __all__ = [
     "build_table",
+    "drawn_by_use",
     "grid",
     "keys_of",
     "layers_of",
-    "most_used_first",
     "subject",
     "table_of",
     "time_missing",
@@ -128,14 +129,23 @@ def keys_of(spaces: Iterable[SearchSpace], *, seed: int = 0) -> list[str]:
     ]
 
 
-def most_used_first(keys: Sequence[str], spaces: Iterable[SearchSpace]) -> list[str]:
-    """Kernels first, as the device model needs them; then layers by how many networks have them."""
+def drawn_by_use(keys: Sequence[str], spaces: Iterable[SearchSpace], *, seed: int = 0) -> list[str]:
+    """Kernels first, as the device model needs them; then layers, drawn in proportion to their use.
+
+    The most used ones alone would leave kinds of layers out that stand in for each other, and of
+    these nothing would be known. Drawn without replacement as by Efraimidis and Spirakis 2006,
+    https://doi.org/10.1016/j.ipl.2005.11.003.
+    """
     uses: dict[str, float] = {}
     for space in spaces:
         for layer, share in uses_of(space).items():
             key = layer_key(layer.op, layer.shape)
             uses[key] = max(uses.get(key, 0.0), share)
-    return sorted(keys, key=lambda key: -uses.get(key, math.inf))
+    draws = random.Random(seed)
+    waits = {key: draws.expovariate(share) for key, share in uses.items() if share}
+    kernels = [key for key in keys if "@" not in key]
+    layers = [key for key in keys if "@" in key]
+    return kernels + sorted(layers, key=lambda key: waits.get(key, math.inf))
 
 
 def uses_of(space: SearchSpace) -> dict[Layer, float]:
@@ -214,8 +224,8 @@ def build_table(
 ) -> Table:
     """Time every layer of the spaces and a grid of kernels, and write their table.
 
-    ``NAME.csv`` and ``NAME.json`` go into the folder. ``minutes``: time those that networks have
-    most often, as many as that time allows; the table's device model predicts the others.
+    ``NAME.csv`` and ``NAME.json`` go into the folder. ``minutes``: time as many as that time
+    allows, drawn by how many networks have them; the others are interpolated between these.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with Journal(folder / f"{name}.journal", runner.conditions()) as journal:
@@ -224,7 +234,7 @@ def build_table(
         until = None
         if minutes is not None:
             until = time.monotonic() + 60 * minutes
-            keys = most_used_first(keys, spaces)
+            keys = drawn_by_use(keys, spaces, seed=seed)
         subjects = [subject(key, batch=batch) for key in keys]
         time_missing(journal, subjects, runner, threads, seconds_per_row, seed, watch, until=until)
         return table_of(journal, name, spaces, runner, folder, threads=threads)
@@ -247,15 +257,21 @@ def table_of(
     timings = journal.at_pace(journal.best_reference_ms())
     rows = {key: _row(timing) for key, timing in timings.items() if _is_row(key)}
     fit = fit_model(rows)
+    between, error = interpolated_rows(rows, fit.model, layers_of(spaces))
     info = _info(name, spaces, journal, runner, threads)
-    info = replace(info, model=fit.model, known_error=fit.known_error)
+    info = replace(
+        info,
+        model=fit.model,
+        known_error={**error, **fit.known_error},
+        caveats=(*info.caveats, *_not_timed(spaces, journal, len(between))),
+    )
     training = folder / f"{name}{TRAINING}"
     if training.exists():
         rows, conditions = _with_training(rows, training)
         info = replace(info, training=conditions)
     present = {name for row in rows.values() for name in row.extra}
     columns = {name: _column(rows, name) for name in PRICED if name in present}
-    return Table.load(write_table(rows, replace(info, columns=columns), folder))
+    return Table.load(write_table({**rows, **between}, replace(info, columns=columns), folder))
 
 
 def _column(rows: Mapping[str, Row], name: str) -> ColumnInfo:
@@ -370,8 +386,8 @@ class _Ticking:
             self._watch(self._pace.at(self.done + int(share * rows)))
 
 
-def _not_timed(spaces: Sequence[SearchSpace], journal: Journal) -> list[str]:
-    """How many layers have no row, a line if there are any."""
+def _not_timed(spaces: Sequence[SearchSpace], journal: Journal, interpolated: int) -> list[str]:
+    """How many layers have no timing, a line if there are any."""
     layers = layers_of(spaces)
     missing = [x for x in layers if layer_key(x.op, x.shape) not in journal.rows]
     if not missing:
@@ -383,10 +399,10 @@ def _not_timed(spaces: Sequence[SearchSpace], journal: Journal) -> list[str]:
             uses[key] = uses.get(key, 0.0) + share
     absent = sum(uses[layer_key(x.op, x.shape)] for x in missing)
     share = absent / sum(uses[layer_key(x.op, x.shape)] for x in layers)
+    how = "interpolated between those that were" if interpolated else "told by the device model"
     return [
-        f"{len(missing)} of {len(layers)} layers were not timed, for want of time, and are "
-        f"predicted by the device model: {100 * share:.0f} % of the layers of a random network. "
-        "The same command times more of them"
+        f"{len(missing)} of {len(layers)} layers were not timed, for want of time, and are {how}: "
+        f"{100 * share:.0f} % of the layers of a random network. The same command times more"
     ]
 
 
@@ -408,14 +424,12 @@ def _info(
     name: str, spaces: Sequence[SearchSpace], journal: Journal, runner: Runner, threads: int
 ) -> TableInfo:
     noisy = sorted(key for key, timing in journal.rows.items() if timing.noisy and _is_row(key))
-    not_timed = _not_timed(spaces, journal)
     unreliable = remarks(journal.blocks) if runner.in_process else []
     call_ms = max((block.call_ms for block in journal.blocks), default=0.0)
     caveats = [
         f"rows_common_sd and the model's common_sd are {COMMON_SD}, a judgement, "
         "until whole networks are timed beside the table: nas latency verify",
         f"The time of an empty call into the runtime, {call_ms:.4f} ms, is taken off every row.",
-        *not_timed,
         *unreliable,
     ]
     plural = "s" if threads > 1 else ""

@@ -254,7 +254,7 @@ def test_a_table_cut_short_anywhere_raises(tmp_path):
         ([(*ROWS[0][:4], "0.1", "1.5", "measured")], "line 2: invalid literal for int"),
         (
             [(*ROWS[0][:6], "guessed")],
-            "line 2: source must be one of measured, apportioned, not 'guessed'",
+            "line 2: source must be one of measured, apportioned, interpolated, not 'guessed'",
         ),
         ([(ROWS[0][0], "three", *ROWS[0][2:])], "line 2: invalid literal for int"),
         (

@@ -190,7 +190,7 @@ def test_what_most_networks_have_comes_first_and_the_rest_is_said_to_be_predicte
 ):
     space = toy_space(4)
     keys = build.keys_of([space])
-    ordered = build.most_used_first(keys, [space])
+    ordered = build.drawn_by_use(keys, [space])
     uses = build.uses_of(space)
     assert sum(uses.values()) == pytest.approx(
         np.mean([len(space.decode(genes).layers) for genes in drawn_genes(space)]), rel=0.05

@@ -114,7 +114,7 @@ Examples:
 @click.option(
     "--minutes",
     type=click.FloatRange(0.05),
-    help="About how long it may take in all; layers that few networks have are then predicted.  "
+    help="About how long it may take in all; layers that few networks have are then interpolated.  "
     "[default: 5; none with --runner]",
 )
 @click.option(
@@ -248,7 +248,10 @@ def _summary(table: Table, verdict: Verdict | None, spaces: Sequence[str]) -> st
     if verdict is not None:
         picture = draw_picture(verdict)
         lines += [verdict_text(verdict), f"audit       {info.reliability()}   {picture}"]
-    lines.append(f"{table.path}: {counted(len(table.rows), 'row')}, {noisy} of them noisy")
+    between = sum(row.source == "interpolated" for row in table.rows.values())
+    timed = counted(len(table.rows) - between, "timed row")
+    interpolated = f"; {between} interpolated" if between else ""
+    lines.append(f"{table.path}: {timed}, {noisy} of them noisy{interpolated}")
     lines += [f"caveat      {caveat}" for caveat in info.caveats if "were not timed" in caveat]
     lines += [f"unreliable  {remark}" for remark in info.unreliable or ()]
     lines += _error_lines("model", info)
