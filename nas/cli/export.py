@@ -31,6 +31,7 @@ Examples:
   nas export runs/fbnet --to python,onnx,json --out shipped
   nas export runs/fbnet:12 --out shipped --name winner --weights winner.pt
   nas export mobilenet_v2 --classes 10 --to onnx --out shipped
+  nas export mobilenet_v2 --weights torchvision:mobilenet_v2 --to onnx --out shipped
   nas export runs/fbnet --features --to python,onnx --out backbone
   nas export trained/architecture.json --weights trained/weights.pt --out shipped \\
       --int8 --calibrate folder:photos
@@ -49,8 +50,8 @@ Examples:
 @click.option(
     "--weights",
     type=click.Path(path_type=Path),
-    help="State dict, or a folder of nas train. A segmenter's make files that name a class per "
-    "pixel.",
+    help="State dict, hf:REPO, timm:NAME, torchvision:NAME, or a folder of nas train. A "
+    "segmenter's make files that name a class per pixel.",
 )
 @click.option(
     "--features",

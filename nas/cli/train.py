@@ -49,6 +49,9 @@ Examples:
   nas train mobilenet_v2 --data fashion-mnist --resolution 32 --epochs 20 --out trained/fashion
   nas train architecture.json --data npz:scans.npz --groups patients.txt --out trained/scans
   nas train runs/photos:12 --data folder:photos --weights runs/photos --out trained/on
+  nas train mobilenet_v3_large --data folder:photos \\
+      --weights timm:mobilenetv3_large_100.ra_in1k --out trained/tuned
+  nas train resnet50 --data folder:photos --weights torchvision:resnet50 --out trained/resnet
   nas train winner.json --data folder:photos --recipe efficientnetv2-s --out trained/v2
   nas train winner.json --data folder:photos --progressive s --tensorboard --out trained/growing
   nas train small.json --data digits --teacher big.json --teacher-weights big --out trained/small
@@ -118,8 +121,9 @@ Examples:
 )
 @click.option(
     "--weights",
-    type=click.Path(path_type=Path),
-    help="Starts from a state dict, a folder of nas train, or a run's supernet.",
+    metavar="WEIGHTS",
+    help="Starts from a file, hf:REPO, timm:NAME, torchvision:NAME, a folder of nas train, or a "
+    "run's supernet.",
 )
 @click.option(
     "--partial",
@@ -195,7 +199,7 @@ def command(
     groups: str | None,
     out: Path,
     task: str,
-    weights: Path | None,
+    weights: str | None,
     partial: bool,
     tensorboard: bool,
     data_workers: int,
@@ -222,6 +226,8 @@ def command(
     architecture = named_network(network, resolution=size, small_images=small_images)
     values = _mask_values(task, given["mask_values"])
     size = chosen.resolution or architecture.input.size
+    # Before the images: what is refused of weights is told at once.
+    start = _weights(weights, architecture)
     # Under torchrun every process runs this command, and one of them speaks.
     live = Live(quiet=as_json or os.environ.get("RANK", "0") != "0")
     dataset = _data(task, data, strict, groups, size, values, live)
@@ -230,7 +236,7 @@ def command(
         dataset,
         out,
         chosen,
-        weights=_weights(weights, architecture),
+        weights=start,
         partial=partial,
         thread_count=threads,
         teacher=_teacher(dataset, given),
@@ -279,11 +285,12 @@ def _summary(result: Result, metric: str) -> str:
     )
 
 
-def _weights(path: Path | None, network: Architecture) -> Weights | None:
-    """What a file holds, a training's folder, or for this network the supernet of a run."""
-    if path is None:
+def _weights(name: str | None, network: Architecture) -> Weights | None:
+    """What `read_weights` takes, or for this network the supernet of a run."""
+    if name is None:
         return None
-    return supernet_weights(path, network) if has_supernet(path) else read_weights(path)
+    path = Path(name)
+    return supernet_weights(path, network) if has_supernet(path) else read_weights(name)
 
 
 def _recipe(given: dict[str, Any]) -> Recipe:

@@ -205,19 +205,23 @@ def _pairs(
 ) -> list[tuple[Unit, Unit]]:
     """Rule 2: each of the file's units, and the network's that it goes into."""
     theirs, ours = in_order_of_running(units(state)), units(network.state_dict())
-    if len(theirs) != len(ours):
-        raise ArchitectureError(
-            f"{source.name}'s file has {len(theirs)} layers and norms, this network {len(ours)}: "
-            "it is of another network"
-        )
-    pairs = list(zip(theirs, ours, strict=True))
+    pairs = list(zip(theirs, ours, strict=False))
     open_dimensions = {0: 1, len(ours) - 1: 0}  # image channels of the first, classes of the last
+    counts = ""
+    if len(theirs) != len(ours):
+        counts = f"; it has {len(theirs)} layers and norms, this network {len(ours)}"
     for place, (there, here) in enumerate(pairs):
         if not _fits(there, here, open_dimensions.get(place)):
+            size = "" if counts else ", or for images of another size"
             raise ArchitectureError(
                 f"{source.name}'s {there} does not fit this network's {here}: "
-                "it is of another network, or for images of another size"
+                f"the file is of another network{size}{counts}"
             )
+    if counts:
+        raise ArchitectureError(
+            f"{source.name}'s file goes on where this network ends, or ends before it: "
+            f"the file is of another network{counts}"
+        )
     return pairs
 
 

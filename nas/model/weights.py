@@ -3,7 +3,10 @@
 Files of tensors are read without ever unpickling code, and written whole or not at all.
 """
 
+import argparse
 import hashlib
+import pickle
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +18,7 @@ from torch import Tensor, nn
 from nas.errors import ArchitectureError, RunError, TrainingError
 from nas.files import one_line, write_with
 from nas.model.foreign import COUNTER, translate
+from nas.model.hubs import find
 from nas.model.network import Network
 from nas.model.rep import FoldedConv, RepConv
 from nas.model.segmenter import Segmenter
@@ -23,6 +27,7 @@ __all__ = [
     "Loaded",
     "State",
     "Weights",
+    "head_names",
     "load",
     "load_weights",
     "read",
@@ -37,8 +42,16 @@ State = Mapping[str, Tensor]
 FILE = "weights.pt"
 SHOWN = 3
 SAFETENSORS = ".safetensors"
-PREFIXES = ("module.", "_orig_mod.")
-"""Before the names of networks that were wrapped by DataParallel or AveragedModel, or compiled."""
+PREFIXES = ("module.", "_orig_mod.", "model.")
+"""Before the names of networks that were wrapped by DataParallel or AveragedModel, or compiled.
+
+``model.`` is of Lightning, for a module that its user calls so, as most do.
+"""
+NESTED = ("state_dict_ema", "model_ema", "ema", "state_dict", "model")
+"""Keys of checkpoints that hold a state dict; an average comes first, as it is what was scored."""
+DEEPEST = 3
+CODE = re.compile(r"GLOBAL ([\w.]+)")
+"""In torch's message: what it would have to import."""
 AVERAGED = "n_averaged"
 FIRST_BRANCH, FOLDED = "branches.0.conv.weight", "conv.weight"
 SEGMENTER_HEAD = ("high.", "low.")
@@ -165,18 +178,26 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def read_weights(path: str | Path) -> Weights:
-    """The state dict of a file, or of the ``weights.pt`` in a folder.
+    """The state dict of a file, of the ``weights.pt`` in a folder, or of a published name.
 
-    A file ``.safetensors`` is read as such. Prefixes of wrappers are taken off the names.
-    Nothing but tensors is ever unpickled. Raises `ArchitectureError` if there is no state dict.
+    For published names see `nas.model.hubs`. A file ``.safetensors`` is read as such. In a
+    checkpoint the state dict may lie under a key of `NESTED`. Prefixes of wrappers are taken off
+    the names. Nothing but tensors and plain values is ever unpickled. Raises `ArchitectureError`
+    if there is no state dict, and what `nas.model.hubs.find` does.
     """
-    file = _file_of(Path(path))
-    state, prefixes = _without_prefixes(_read_state(file))
+    published = find(path)
+    file = _file_of(Path(path)) if published is None else published.file
+    state, keys = _read_state(file)
+    state, prefixes = _without_prefixes(state)
     for name, value in state.items():
         _check_plain(name, value, file)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:20]
-    origin = f"prefix {prefixes} taken off its names" if prefixes else ""
-    return Weights(state=state, file=file, digest=digest, origin=origin)
+    remarks = [published.origin] if published else []
+    if keys:
+        remarks.append(f"found under its key {keys}")
+    if prefixes:
+        remarks.append(f"prefix {prefixes} taken off its names")
+    return Weights(state=state, file=file, digest=digest, origin="; ".join(remarks))
 
 
 def _file_of(path: Path) -> Path:
@@ -192,27 +213,61 @@ def _file_of(path: Path) -> Path:
     return file
 
 
-def _read_state(file: Path) -> State:
+def _read_state(file: Path) -> tuple[State, str]:
+    """The file's state dict, and the keys under which it lies, empty if the file is one."""
     try:
-        if file.suffix == SAFETENSORS:
-            from safetensors.torch import load_file
-
-            content = load_file(file)
-        else:
-            content = torch.load(file, map_location="cpu", weights_only=True)
+        content = _content(file)
+    except pickle.UnpicklingError as error:
+        # What torch says goes on for a page, and ends with how to run any code that is in there.
+        code = CODE.search(str(error))
+        if code is None:
+            raise _not_weights(file) from None
+        raise ArchitectureError(
+            f"{file} holds {code[1][:80]} beside tensors, and reading that would run code out of "
+            "the file. Where you trust it, save its tensors alone: "
+            "torch.save(network.state_dict(), file)"
+        ) from None
     except OSError as error:
         raise ArchitectureError(f"cannot read weights {file}: {error.strerror or error}") from None
     except Exception:  # a damaged file makes the restricted unpickler raise anything
-        raise ArchitectureError(
-            f"{file} is not a file of weights: "
-            "save them with torch.save(network.state_dict(), file), or as .safetensors"
-        ) from None
-    if not _is_state(content):
+        raise _not_weights(file) from None
+    state, keys = _nested(content)
+    if not _is_state(state):
         raise ArchitectureError(
             f"{file} holds no state dict, tensors by name: give a training's weights.pt, not its "
             "checkpoint, or save torch.save(network.state_dict(), file)"
         )
-    return {str(name)[:200]: value for name, value in content.items()}
+    return {str(name)[:200]: value for name, value in state.items()}, ".".join(keys)
+
+
+def _content(file: Path) -> Any:
+    if file.suffix == SAFETENSORS:
+        from safetensors.torch import load_file
+
+        return load_file(file)
+    # Checkpoints of timm and of torchvision's scripts hold their command's options: names and
+    # values of a class that runs nothing.
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _not_weights(file: Path) -> ArchitectureError:
+    return ArchitectureError(
+        f"{file} is not a file of weights: "
+        "save them with torch.save(network.state_dict(), file), or as .safetensors"
+    )
+
+
+def _nested(content: Any) -> tuple[Any, list[str]]:
+    """What lies under keys of `NESTED`, one in the other, and those keys."""
+    keys: list[str] = []
+    while isinstance(content, Mapping) and not _is_state(content) and len(keys) < DEEPEST:
+        key = next((key for key in NESTED if isinstance(content.get(key), Mapping)), None)
+        if key is None:
+            break
+        content = content[key]
+        keys.append(key)
+    return content, keys
 
 
 def _without_prefixes(state: State) -> tuple[State, str]:
@@ -251,7 +306,7 @@ def _check_plain(name: str, value: Tensor, file: Path) -> None:
 def _is_state(content: object) -> bool:
     if not isinstance(content, Mapping):
         return False
-    return all(isinstance(value, Tensor) for value in content.values())
+    return bool(content) and all(isinstance(value, Tensor) for value in content.values())
 
 
 # -- into a network -------------------------------------------------------------------------------
@@ -260,7 +315,7 @@ def _is_state(content: object) -> bool:
 def load_weights(
     network: nn.Module, weights: str | Path | Weights, *, partial: bool = False
 ) -> Loaded:
-    """Fill a network from weights that were read, a file, or the ``weights.pt`` of a folder.
+    """Fill a network from weights that were read, or from what `read_weights` takes.
 
     See `load`.
     """
@@ -290,7 +345,7 @@ def load(network: nn.Module, state: State, path: str | Path, *, partial: bool = 
 
 def _compared(network: nn.Module, state: State) -> Loaded:
     """Which tensors of the network the state dict has, by name and shape."""
-    own, head = network.state_dict(), _head(network)
+    own, head = network.state_dict(), head_names(network)
     names: dict[str, list[str]] = {"loaded": [], "head": [], "missing": [], "mismatched": []}
     for name, value in own.items():
         # How many batches a norm has seen is of no use, as its momentum is fixed.
@@ -348,8 +403,8 @@ def _check(loaded: Loaded, state: State, path: str | Path, partial: bool) -> Non
         raise ArchitectureError(f"weights {path} are not this network's: {'; '.join(faults)}")
 
 
-def _head(network: nn.Module) -> set[str]:
-    """Names of what depends on the number of classes.
+def head_names(network: nn.Module) -> set[str]:
+    """Names, in the state dict, of what depends on the number of classes.
 
     Of a classifier its last linear layer, of a segmenter its last convolutions.
     """

@@ -133,6 +133,8 @@ class Pick(Chosen):
         data: object = None,
         *,
         recipe: str = "default",
+        weights: str | Path | None = None,
+        partial: bool = False,
         threads: int = 1,
         accelerator: str = "auto",
         precision: str = "auto",
@@ -143,7 +145,9 @@ class Pick(Chosen):
 
         ``trained = run.pick().train("trained", epochs=30)``; a call that was killed goes on.
         ``out``: the training's folder. ``data``: by default what the run was searched on.
-        ``settings``: of the recipe, such as ``epochs``, ``batch_size``, ``lr`` or ``resolution``.
+        ``weights``: what to start from, a file or a published name, of which ``partial`` takes
+        what fits; see `nas.model.weights.read_weights`. ``settings``: of the recipe, such as
+        ``epochs``, ``batch_size``, ``lr`` or ``resolution``.
         """
         train = import_module("nas.train.job").train
         result = train(
@@ -152,6 +156,8 @@ class Pick(Chosen):
             out,
             recipe_name=recipe,
             settings=settings,
+            weights=weights,
+            partial=partial,
             thread_count=threads,
             compute=Compute(accelerator=accelerator, precision=precision),
             quiet=quiet,

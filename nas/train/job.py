@@ -27,6 +27,8 @@ def train(
     *,
     recipe_name: str = "default",
     settings: Mapping[str, Any] | None = None,
+    weights: str | Path | None = None,
+    partial: bool = False,
     thread_count: int = 1,
     compute: Compute = USUAL,
     quiet: bool = False,
@@ -34,7 +36,7 @@ def train(
     """Train a network in a folder, or go on there. Returns its result.
 
     ``data``: a name as `nas.data.load` takes it, or a data set. ``settings``: changes to the
-    recipe. Raises a `NasError` in one line.
+    recipe. ``weights``, ``partial``: see `FullTraining`. Raises a `NasError` in one line.
     """
     live = Live(quiet=quiet)
     changes = dict(settings or {})
@@ -48,6 +50,8 @@ def train(
         _read(data, live),
         out,
         recipe(recipe_name, "", text),
+        weights=weights,
+        partial=partial,
         thread_count=thread_count,
         compute=compute,
     )
