@@ -22,6 +22,7 @@ __all__ = [
     "in_milliseconds",
     "in_seconds",
     "json_option",
+    "log_option",
     "print_json",
     "run_argument",
     "seed_option",
@@ -74,6 +75,23 @@ def compute_options(command: Command) -> Command:
         help="Numbers of products; auto: bfloat16 on CUDA, else float32.",
     )
     return accelerator(precision(command))
+
+
+def log_option(command: Command) -> Command:
+    """``--log``, of a search and of a training."""
+    option = click.option(
+        "--log",
+        multiple=True,
+        metavar="NAME,..",
+        callback=_loggers,
+        help="Tell curves and figures to tensorboard, mlflow or wandb, too; repeatable.",
+    )
+    return option(command)
+
+
+def _loggers(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> tuple[str, ...]:
+    names = [name.strip() for name in ",".join(texts).split(",")]
+    return tuple(filter(None, names))
 
 
 def groups_option(command: Command) -> Command:

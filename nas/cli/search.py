@@ -16,6 +16,7 @@ from nas.cli._options import (
     in_milliseconds,
     in_seconds,
     json_option,
+    log_option,
     print_json,
     seed_option,
 )
@@ -310,6 +311,7 @@ Examples:
     help="GPUs that Ray reserves for a trial.",
 )
 @compute_options
+@log_option
 @click.option(
     "--time-front/--no-time-front",
     default=None,

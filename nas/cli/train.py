@@ -17,8 +17,10 @@ from nas.cli._options import (
     compute_options,
     groups_option,
     json_option,
+    log_option,
     print_json,
     small_images_option,
+    tell,
 )
 from nas.compute import Compute
 from nas.data import Dataset, load
@@ -163,7 +165,8 @@ Examples:
     metavar="FILE.png",
     help="Draws the first batch as the network sees it, and trains nothing.",
 )
-@click.option("--tensorboard", is_flag=True, help="Writes curves into OUT/tensorboard.")
+@log_option
+@click.option("--tensorboard", is_flag=True, help="The same as --log tensorboard.")
 @click.option(
     "--threads",
     type=click.IntRange(1),
@@ -240,7 +243,7 @@ def command(
         partial=partial,
         thread_count=threads,
         teacher=_teacher(dataset, given),
-        tensorboard=tensorboard,
+        logs=[*given["log"], *(["tensorboard"] if tensorboard else [])],
         data_workers=data_workers,
         compute=Compute(accelerator=given["accelerator"], precision=given["precision"]),
     )
@@ -259,6 +262,7 @@ def command(
         ) from None
     if not training.processes.first:
         return
+    tell(training.remarks)
     if as_json:
         weights_read = None if training.loaded is None else dataclasses.asdict(training.loaded)
         print_json({"out": str(out), **result, "weights": weights_read})

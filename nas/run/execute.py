@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from nas import catalog, progress
-from nas.errors import BoundError, DataError, ExistsError, RunError, UsageError
+from nas.errors import BoundError, DataError, ExistsError, NasError, RunError, UsageError
+from nas.logs import Job, Logs
 from nas.metadata import Metadata
 from nas.objectives import SEARCH
 from nas.programs import NOTHING_GIVEN, Given
@@ -35,6 +36,8 @@ from nas.study.study import Outcome, Study, Watch
 
 __all__ = ["Result", "check_free", "execute"]
 
+REPORTED = ("run.json", "front.csv", "front.png")
+"""Files of a run that belong to its result."""
 FRONT_ROUNDS, MOST_TIMED = 3, 24
 """How often the front is looked at, and how many of its networks are timed at a time."""
 
@@ -71,7 +74,11 @@ def execute(
         ray.require_ray()
     # Before the folder is made: a database that cannot be reached must leave no empty run behind.
     board = _board(plan, folder.resolve())
-    with _open_store(plan, folder, resume) as store, Keeper(store.folder) as keeper:
+    with (
+        _open_store(plan, folder, resume) as store,
+        _open_logs(plan, store, resume) as logs,
+        Keeper(store.folder) as keeper,
+    ):
 
         def prepared(step: Progress[object]) -> None:
             keeper.stand("preparing", step)
@@ -81,6 +88,7 @@ def execute(
             keeper.stand(
                 "searching", step, stages=step.stages, running=step.running, doing=step.doing
             )
+            _tell(logs, step)
             watch(step)
 
         def timed_one(step: Progress[object]) -> None:
@@ -103,9 +111,11 @@ def execute(
         # Before the run is given up: its lock guards this ledger, too.
         timed = _time_front(plan, store.folder, timed_one)
         keeper.ended(outcome.reason, outcome.seconds)
-    run = Run(store.folder)
-    run.given = plan.given
-    told = (*remarks, *plan.evaluator.remarks, *_one_set(run), *timed, *run.save_reports())
+        run = Run(store.folder)
+        run.given = plan.given
+        reported = run.save_reports()
+        logs.files([run.folder / name for name in REPORTED])
+    told = (*remarks, *plan.evaluator.remarks, *_one_set(run), *timed, *reported, *logs.remarks)
     return Result(run=run, outcome=outcome, remarks=told)
 
 
@@ -194,6 +204,29 @@ def _record_programs(plan: Plan, store: Store) -> list[str]:
     return [line for line in lines if line]
 
 
+def _open_logs(plan: Plan, store: Store, resume: bool) -> Logs:
+    """What else is told of the trials. One that cannot begin is told before any training."""
+    settings = plan.settings.to_json()
+    job = Job(folder=store.folder, axis="trial", settings=settings)
+    try:
+        return Logs.opened(plan.settings.telling.log, job)
+    except NasError:
+        _as_not_begun(store, resume)
+        raise
+
+
+def _tell(logs: Logs, step: StudyProgress) -> None:
+    """A trial that has finished: its metrics, and the study's figures so far."""
+    last = step.last
+    if last is None or not logs.logs:
+        return
+    rung = "" if step.what == "trials" else f"{step.what.partition(',')[0].replace(' ', '_')}/"
+    values = {f"{rung}{name}": value for name, value in last.metrics.items()}
+    for name, value in step.figures.items():
+        values[f"{rung}so_far/{name}"] = value
+    logs.values(last.number, values)
+
+
 def _board(plan: Plan, folder: Path) -> Board | None:
     drivers = plan.settings.drivers
     if drivers.storage is None:
@@ -210,12 +243,16 @@ def _prepare(plan: Plan, store: Store, watch: progress.Watch, resume: bool) -> l
     try:
         return _trained_once(plan, store.folder, watch)
     except (UsageError, DataError, BoundError):
-        # Refused before any training: as if the run had not been begun.
-        # A folder with weights may hold hours of training: it stays.
-        if not resume and not list(store.folder.glob("*.pt")):
-            store.close()
-            shutil.rmtree(store.folder)
+        _as_not_begun(store, resume)
         raise
+
+
+def _as_not_begun(store: Store, resume: bool) -> None:
+    """Refused before any training: as if the run had not been begun."""
+    # A folder with weights may hold hours of training: it stays.
+    if not resume and not list(store.folder.glob("*.pt")):
+        store.close()
+        shutil.rmtree(store.folder)
 
 
 def _trained_once(plan: Plan, folder: Path, watch: progress.Watch) -> list[str]:

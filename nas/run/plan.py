@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from nas import catalog, strategies
+from nas import catalog, logs, strategies
 from nas.compute import spread
 from nas.cost.confidence import Margin
 from nas.cost.costs import latency_metric
@@ -109,6 +109,8 @@ class Plan:
                 f"aim        all within the bounds, not the last tenth of --latency alone: "
                 f"{self.why_no_budget}"
             )
+        if self.settings.telling.log:
+            lines.append(f"log        {', '.join(self.settings.telling.log)}")
         if self.racing is not None:
             lines.append(_race_line(self.racing, self.budget))
         if self.domain.bounds:
@@ -156,6 +158,7 @@ def plan(settings: Search, watch: Watch = ignore, given: Given = NOTHING_GIVEN) 
     kind = kind_of(settings, given)
     # Before the data is read, which may take minutes.
     _check_crew(settings.crew)
+    logs.check(settings.telling.log)
     racing = Racing.parse(method.race)
     if racing is not None:
         _check_alone(settings)

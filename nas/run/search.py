@@ -23,6 +23,7 @@ from nas.run.settings import (
     Problem,
     Search,
     Teacher,
+    Telling,
     pairs_text,
     spec_text,
 )
@@ -96,6 +97,7 @@ def search(
     time_front: bool | None = None,
     storage: str | None = None,
     study: str = "nas",
+    log: str | Sequence[str] = (),
     trials: int | None = None,
     seconds: float | None = None,
     quiet: bool = False,
@@ -159,6 +161,7 @@ def search(
         first device's table is of this machine.
     storage: Database URL that several searches of one study share.
     study: Name of the study in that database.
+    log: Who is told of trials, too: ``tensorboard``, ``mlflow`` or ``wandb``, or several of them.
     trials: Networks to evaluate, in a race on its first rung; by default mostly 32.
     seconds: Time to end the trials within.
     quiet: Whether nothing is said on stderr of what is done, and where it stands.
@@ -227,6 +230,7 @@ def search(
             time_front=time_front,
         ),
         drivers=Drivers(storage=storage, study=study),
+        telling=Telling(log=_names(log)),
         budget=Budget(trials=trials, seconds=seconds),
     )
     live = Live(quiet=quiet)

@@ -30,6 +30,7 @@ __all__ = [
     "Problem",
     "Search",
     "Teacher",
+    "Telling",
     "pairs_text",
     "spec_text",
 ]
@@ -184,6 +185,14 @@ class Drivers:
     """The study's name in that database."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Telling:
+    """Who else hears of the trials."""
+
+    log: tuple[str, ...] = ()
+    """Names of `nas.logs.LOGGERS`."""
+
+
 # Name in `nas.search` and run.json: the part of `Search`, and the field there.
 FLAT: Mapping[str, tuple[str, str]] = {
     "space": ("problem", "space"),
@@ -225,6 +234,7 @@ FLAT: Mapping[str, tuple[str, str]] = {
     "time_front": ("crew", "time_front"),
     "storage": ("drivers", "storage"),
     "study": ("drivers", "study"),
+    "log": ("telling", "log"),
     "trials": ("budget", "trials"),
     "seconds": ("budget", "seconds"),
     "seed": ("method", "seed"),
@@ -251,6 +261,7 @@ class Search:
     teacher: Teacher = Teacher()
     crew: Crew = Crew()
     drivers: Drivers = Drivers()
+    telling: Telling = Telling()
     budget: Budget = field(default_factory=Budget)
 
     def changed(self, **settings: object) -> "Search":

@@ -7,6 +7,7 @@ same call goes on after a kill and ends in the same bits. Training reads *weight
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -21,6 +22,7 @@ from nas.data.masks import MaskDataset
 from nas.data.pictures import ImageFiles
 from nas.errors import RunError, UsageError
 from nas.files import UNREADABLE, make_folder, one_line, read_json, through_json, write_json
+from nas.logs import Job, Logs, check
 from nas.metadata import Metadata, save_network
 from nas.model.blocks import NORM_MOMENTUM, set_norm_momentum
 from nas.model.weights import Loaded, Weights, read, read_weights, save
@@ -32,7 +34,6 @@ from nas.record.journal import RunLock
 from nas.train.accelerator import placed
 from nas.train.augment import FULL
 from nas.train.droppath import add_drop_path
-from nas.train.logs import Curves
 from nas.train.loop import Phase, Training
 from nas.train.parallel import launched
 from nas.train.picture import draw_batch
@@ -86,7 +87,7 @@ class FullTraining:
     launcher, each process makes the same one, and the first writes the files.
 
     ``weights``: what to start from, a file, a folder that holds one, or weights that were read;
-    ``partial`` takes of them what fits. ``tensorboard`` writes curves into the folder.
+    ``partial`` takes of them what fits. ``logs``: names of `nas.logs` that curves are told to.
     ``data_workers``: processes that decode image files, 0 for this one; they change no bit.
     """
 
@@ -101,7 +102,7 @@ class FullTraining:
         partial: bool = False,
         thread_count: int = 1,
         teacher: Teacher | None = None,
-        tensorboard: bool = False,
+        logs: Sequence[str] = (),
         data_workers: int = 0,
         compute: Compute = USUAL,
     ) -> None:
@@ -111,7 +112,9 @@ class FullTraining:
                 "--teacher and --task segmentation exclude each other"
             )
         self.folder, self.recipe = Path(out), recipe
-        self.thread_count, self.teacher, self.tensorboard = thread_count, teacher, tensorboard
+        self.thread_count, self.teacher, self.logs = thread_count, teacher, tuple(logs)
+        check(self.logs)
+        self.remarks: list[str] = []
         self.processes, self.device = launched(compute.accelerator)
         self.precision = compute.precision
         self.task = task_of(network, dataset, recipe, self.device, data_workers=data_workers)
@@ -274,7 +277,33 @@ class FullTraining:
     def _run(self, checkpoint_seconds: float, watch: Watch) -> Result:
         training = self._training()
         history, seconds = self._restore(training)
-        curves = Curves(self.folder / "tensorboard", training.done) if self._draws() else None
+        with self._opened_logs(training) as logs:
+            result = self._stepped(training, history, seconds, logs, checkpoint_seconds, watch)
+            if self.processes.first:
+                scores = {f"test/{name}": value for name, value in result["test"].items()}
+                logs.values(training.done, scores)
+                logs.files([self.folder / "architecture.json", self.folder / "result.json"])
+        self.remarks = logs.remarks
+        return result
+
+    def _opened_logs(self, training: Training) -> Logs:
+        job = Job(
+            folder=self.folder,
+            axis="step",
+            settings={"data": self.dataset.name, **to_json(self.recipe)},
+            start=training.done,
+        )
+        return Logs.opened(self.logs if self.processes.first else (), job)
+
+    def _stepped(
+        self,
+        training: Training,
+        history: list[dict[str, float]],
+        seconds: float,
+        logs: Logs,
+        checkpoint_seconds: float,
+        watch: Watch,
+    ) -> Result:
         pace = Pace("step", self.schedule.steps, done=training.done, seconds=seconds)
         saved = seconds
         while training.done < self.schedule.steps:
@@ -282,8 +311,7 @@ class FullTraining:
             if training.done % self.epoch_steps == 0:
                 scores = self._watched_selection(training)
                 history.append({"step": training.done, "loss": loss, **scores})
-            if curves is not None:
-                self._draw(curves, training.done, loss, history)
+            self._tell(logs, training.done, loss, history)
             progress: Progress[object] = pace.at(training.done, None, self._figures(loss, history))
             watch(progress)
             seconds = progress.seconds
@@ -291,8 +319,6 @@ class FullTraining:
                 self._checkpoint(training, history, seconds)
                 saved = seconds
         training.finish()
-        if curves is not None:
-            curves.close()
         return self._finish(training.network, history, seconds)
 
     def _figures(self, loss: float, history: list[dict[str, float]]) -> dict[str, float]:
@@ -319,18 +345,13 @@ class FullTraining:
             processes=self.processes,
         )
 
-    def _draws(self) -> bool:
-        return self.tensorboard and self.processes.first
-
-    def _draw(
-        self, curves: Curves, done: int, loss: float, history: list[dict[str, float]]
-    ) -> None:
-        curves.add(done, {"loss": loss, "lr": self.schedule.lr_at(done - 1)})
-        if not history or history[-1]["step"] != done:
-            return
-        for name, value in history[-1].items():
-            if name not in ("step", "loss"):
-                curves.add(done, {f"selection/{name}": value})
+    def _tell(self, logs: Logs, done: int, loss: float, history: list[dict[str, float]]) -> None:
+        values = {"loss": loss, "lr": self.schedule.lr_at(done - 1)}
+        if history and history[-1]["step"] == done:
+            for name, value in history[-1].items():
+                if name not in ("step", "loss"):
+                    values[f"selection/{name}"] = value
+        logs.values(done, values)
 
     def _due(self, seconds: float, every: float, done: int) -> bool:
         """Whether to save now. Processes agree, since each has a part in a checkpoint."""

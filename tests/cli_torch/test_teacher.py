@@ -68,9 +68,7 @@ def test_a_network_alone_with_its_teacher_comes_to_agree(saved, tmp_path):
     recipe = Recipe(
         steps=150, batch_size=32, lr=0.5, shift=0, resolution=8, average=0.2, weight_decay=0, seed=5
     )
-    training = FullTraining(
-        network(), data, tmp_path / "x", recipe, teacher=teacher, tensorboard=False
-    )
+    training = FullTraining(network(), data, tmp_path / "x", recipe, teacher=teacher)
     training.run()
     student = build(network())
     student.load_state_dict(torch.load(tmp_path / "x" / "weights.pt", weights_only=True))
