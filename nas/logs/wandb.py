@@ -46,6 +46,6 @@ def opened(job: Job) -> _Wandb:
         dir=str(job.folder),
         config=job.texts,
         # stdout carries results.
-        settings=wandb.Settings(silent=True, console="off"),
+        settings=wandb.Settings(silent=True, console="off", symlink=False),
     )
     return _Wandb(run, job)
