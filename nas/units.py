@@ -78,17 +78,19 @@ def amount(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
-def uncertain(value: float, sd: float | None) -> str:
+def uncertain(value: float, sd: float | None, *, signed: bool = False) -> str:
     """A figure to the digits that its standard deviation leaves: ``0.91 ± 0.03``, ``59.9 ± 3.9``.
 
     The deviation has one digit, or two below 4, as physicists write it. Four digits without one.
+    ``signed``: a plus stands before what is not negative.
     """
+    sign = "+" if signed else ""
     if sd is None or not (sd > 0 and math.isfinite(sd)):
-        return f"{value:.4g}"
+        return f"{value:{sign}.4g}"
     exponent = math.floor(math.log10(sd))
     leading = sd / 10.0**exponent
     decimals = max(0, -exponent + (1 if leading < 3.95 else 0))
-    return f"{value:.{decimals}f} ± {sd:.{decimals}f}"
+    return f"{value:{sign}.{decimals}f} ± {sd:.{decimals}f}"
 
 
 def html_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

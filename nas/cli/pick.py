@@ -11,6 +11,7 @@ from nas.reading import to_json
 from nas.report.costs import costs_text
 from nas.run.contest import Outcome, winner
 from nas.run.run import Run
+from nas.units import uncertain
 
 __all__ = ["command"]
 
@@ -115,8 +116,8 @@ def command(
     for device, by_digest in opened.timed.items():
         if pick.trial.digest in by_digest:
             timed = by_digest[pick.trial.digest]
-            ms = f"{timed.latency_ms:.4g} ± {timed.latency_sd_ms:.2g} ms"
-            click.echo(f"timed on {device} as a whole: {ms}")
+            ms = uncertain(timed.latency_ms, timed.latency_sd_ms)
+            click.echo(f"timed on {device} as a whole: {ms} ms")
     click.echo(costs_text(f"{run}:{pick.trial.number}", pick.network, opened.tables, confidence))
     if out is not None:
         click.echo(f"written to {out}")

@@ -450,13 +450,16 @@ def _end(run: Run) -> list[str]:
 def _summary(result: Result) -> str:
     run, outcome = result.run, result.outcome
     # A failed network was evaluated, but nobody should count it as trained.
-    trained = units.counted(outcome.evaluated - len(run.failed), "network")
+    networks = units.counted(outcome.evaluated - len(run.failed), "network")
+    # A supernet, a zero-cost figure or a function scores what nobody has trained.
+    evaluator = str(run.record.run_file.settings.get("evaluator", "training"))
+    done = "trained" if evaluator == "training" else "scored"
     lines = [
         run.front_text(),
         "",
         *filter(None, [run.race_text()]),
         *result.remarks,
-        f"{trained} trained in {outcome.seconds:.0f} s ({outcome.reason}); "
+        f"{networks} {done} in {outcome.seconds:.0f} s ({outcome.reason}); "
         f"{len(run.front_trials)} on the front{run.failures_text()}",
         f"picture    {run.folder}/front.png",
         *_end(run),

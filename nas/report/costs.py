@@ -7,6 +7,7 @@ from nas.cost.confidence import sure_latency_ms
 from nas.cost.metric import Metric
 from nas.latency.estimate import Estimate
 from nas.latency.table import Table
+from nas.units import uncertain
 
 __all__ = ["costs_json", "costs_text", "latency_text", "layers_text"]
 
@@ -100,7 +101,7 @@ def _latency_json(estimate: Estimate, confidence: float | None) -> dict[str, flo
 
 
 def _with_sd(estimate: Estimate) -> str:
-    return f"{estimate.latency_ms:.4g} ± {estimate.latency_sd_ms:.2g}"
+    return uncertain(estimate.latency_ms, estimate.latency_sd_ms)
 
 
 def _unit(column: str) -> str:

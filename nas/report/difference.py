@@ -7,7 +7,7 @@ from itertools import zip_longest
 from nas.arch import Architecture, Layer, Stage
 from nas.latency.table import Table
 from nas.report.explain import latency_difference
-from nas.units import text_table
+from nas.units import text_table, uncertain
 
 __all__ = ["Difference", "LayerPair", "difference"]
 
@@ -107,8 +107,8 @@ class Difference:
         for table in self.tables:
             latencies = [table.estimate(network) for network in self.networks]
             more_ms, sd_ms = latency_difference(first.layers, second.layers, table)
-            cells = [f"{each.latency_ms:.4g} ± {each.latency_sd_ms:.2g}" for each in latencies]
-            rows.append([f"{table.name} ms", *cells, f"{more_ms:+.3g} ± {sd_ms:.1g}"])
+            cells = [uncertain(each.latency_ms, each.latency_sd_ms) for each in latencies]
+            rows.append([f"{table.name} ms", *cells, uncertain(more_ms, sd_ms, signed=True)])
         return text_table(["", *self.names, "difference"], rows)
 
     def _layers_text(self, pairs: Sequence[LayerPair]) -> str:

@@ -13,7 +13,7 @@ from nas.latency.table import Table
 from nas.report.costs import costs_text
 from nas.space import SearchSpace
 from nas.trial import Genes
-from nas.units import counted, text_table
+from nas.units import counted, text_table, uncertain
 
 __all__ = [
     "Change",
@@ -234,8 +234,8 @@ class Explanation:
         lines = ["the dearest layers"]
         for layer in dearest(self.layers):
             lines.append(
-                f"  {layer.stage} {layer.op} at {layer.input}: {layer.latency_ms:.3g} "
-                f"± {layer.latency_sd_ms:.1g} ms, {100 * layer.share:.0f} %"
+                f"  {layer.stage} {layer.op} at {layer.input}: "
+                f"{uncertain(layer.latency_ms, layer.latency_sd_ms)} ms, {100 * layer.share:.0f} %"
             )
         return "\n".join(lines)
 
@@ -295,8 +295,8 @@ def _cell(change: Change) -> tuple[str, str]:
 
 
 def signed_ms(change: Change) -> str:
-    """``-2.31 ± 0.2``."""
-    return f"{change.latency_ms:+.3g} ± {change.latency_sd_ms:.1g}"
+    """``-2.31 ± 0.20``."""
+    return uncertain(change.latency_ms, change.latency_sd_ms, signed=True)
 
 
 def explain(

@@ -37,6 +37,8 @@ class FrontRow:
     """The rung of the race whose scores these are; None without a race."""
     measured: Mapping[str, Measured] = field(default_factory=dict)
     """Its latency as a whole network, by those devices on which it was timed."""
+    began_with: str = ""
+    """The published network that the search began with by it, as `nas.run.run.Run` says it."""
 
     def to_json(self) -> dict[str, object]:
         """The row as ``--json`` prints it, with the latency on the first and on every device."""

@@ -1,11 +1,13 @@
 """The picture of a front: as searched above, and below it what a confirmation found."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from nas.objectives import Objective
 from nas.report.axes import axis_label, robust_range
+from nas.report.labels import Label, Line, place_labels
 from nas.report.page.content import Confirmed
 from nas.report.plots import ACCENT, CONFIRMED, INK, QUIET, blank, columns, dress, literal, place
 from nas.trial import Trial
@@ -35,6 +37,7 @@ def front_figure(
     searched_as: str = "as searched",
     spread: Sequence[float] = (),
     deviations: Mapping[str, float] = MappingProxyType({}),
+    began: Mapping[int, str] = MappingProxyType({}),
     confirmed: Sequence[Confirmed] = (),
     confirmed_as: str = "confirmed on test",
     verdict: str = "",
@@ -43,7 +46,7 @@ def front_figure(
 
     ``searched_as`` says in the legend what the trials' scores are.
     ``spread``: the standard deviation of the second objective for each front trial, drawn as a bar;
-    ``deviations``: that of the first, by digest.
+    ``deviations``: that of the first, by digest. ``began``: by trial, what the search began with.
     ``confirmed``: networks that were trained anew. They have a panel of their own, for a score on
     another set of images after a longer training is no improvement of the one above;
     ``confirmed_as`` says what it is. ``verdict``: a line under the title.
@@ -60,7 +63,9 @@ def front_figure(
         figure.delaxes(axes)
         axes, below = figure.subplots(2, 1, height_ratios=(3, 2), sharex=True)
     bars = _bars(front, spread, deviations, across)
+    begun = [trial for trial in complete if trial.number in began]
     shown = _draw_searched(axes, complete, front, bars, (across, up), searched_as)
+    _ring(axes, [place(trial, across, up) for trial in begun])
     every = [place(trial, across, up) for trial in complete]
     _limit(axes, every, shown, [each.x for each in confirmed])
     across_label = axis_label(across)[0] if across else "trial"
@@ -73,6 +78,14 @@ def front_figure(
     (axes if below is None else below).set_xlabel(across_label)
     if complete:
         figure.legend(frameon=False, loc="outside lower center", ncols=2, fontsize=9)
+    labels = _numbers(front, across, up)
+    for trial in begun:
+        point = place(trial, across, up)
+        labels.append(Label(text=began[trial.number], point=point, color=INK))
+    points = [place(trial, across, up) for trial in front]
+    place_labels(figure, axes, labels, every, [*_lines(points, bars)])
+    if below is not None:
+        _label_confirmed(figure, below, confirmed)
     return literal(figure)
 
 
@@ -122,10 +135,6 @@ def _draw_searched(
             capsize=2,
             zorder=3,
         )
-    _name_began(axes, [trial for trial in complete if trial.warm], across, up)
-    if len(front) <= NUMBERED:
-        for trial, point in zip(front, points, strict=True):
-            _write(axes, str(trial.number), point, ACCENT, above=True)
     return [*_reach(points, bars)]
 
 
@@ -201,66 +210,56 @@ def _draw_confirmed(axes: "Axes", confirmed: Sequence[Confirmed]) -> None:
             axes.errorbar(
                 each.x, each.score, yerr=each.sd, color=color, alpha=0.4, lw=1, capsize=2, zorder=3
             )
+
+
+def _ring(axes: "Axes", points: Sequence[tuple[float, float]]) -> None:
+    """Rings around what the search began with."""
+    if points:
+        axes.scatter(
+            *columns(points),
+            s=74,
+            facecolors="none",
+            edgecolors=INK,
+            linewidths=1.0,
+            label="published, or nearest point",
+            zorder=5,
+        )
+
+
+# -- labels ---------------------------------------------------------------------------------------
+
+
+def _numbers(front: Sequence[Trial], across: str, up: str) -> list[Label]:
+    """The trials of the front."""
+    if len(front) > NUMBERED:
+        return []
+    return [
+        Label(text=str(trial.number), point=place(trial, across, up), color=ACCENT)
+        for trial in front
+    ]
+
+
+def _lines(points: Sequence[tuple[float, float]], bars: Sequence[Bars]) -> Iterator[Line]:
+    """The front's bars and its steps."""
+    for (x, y), (across_sd, up_sd) in zip(points, bars, strict=True):
+        yield x - (across_sd or 0.0), y, x + (across_sd or 0.0), y
+        yield x, y - (up_sd or 0.0), x, y + (up_sd or 0.0)
+    for (x, y), (next_x, next_y) in pairwise(sorted(points)):
+        yield x, y, next_x, y
+        yield next_x, min(y, next_y), next_x, max(y, next_y)
+
+
+def _label_confirmed(figure: "Figure", axes: "Axes", confirmed: Sequence[Confirmed]) -> None:
+    """Numbers of the front's trials, then names of the published networks."""
+    numbers, names, bars = list[Label](), list[Label](), list[Line]()
     for each in confirmed:
+        point = each.x, each.score
+        sd = each.sd or 0.0
+        bars.append((each.x, each.score - sd, each.x, each.score + sd))
         if each.kind == "front" and each.trial is not None:
-            _write(axes, str(each.trial), (each.x, each.score), CONFIRMED, above=True)
-    # They share a latency. So names of neighbours in the order of scores stand on either side.
-    published = [each for each in confirmed if each.kind == "published"]
-    ranked = sorted(published, key=lambda each: -each.score)
-    for rank, each in enumerate(ranked):
-        name = each.name.partition(" at ")[0]
-        above = rank % 2 == 0
-        left = _left_is_free(axes, each.x, otherwise=above)
-        _write(axes, name, (each.x, each.score), INK, left=left, above=above)
-
-
-def _left_is_free(axes: "Axes", x: float, *, otherwise: bool) -> bool:
-    """On which side a name has room: away from an end of the axes that is near."""
-    low, high = axes.get_xlim()
-    share = (x - low) / (high - low)
-    if 0.25 <= share <= 0.75:
-        return otherwise
-    return share > 0.5
-
-
-def _name_began(axes: "Axes", trials: Sequence[Trial], across: str, up: str) -> None:
-    """Rings around what the search began with, and its names."""
-    if not trials:
-        return
-    points = [place(trial, across, up) for trial in trials]
-    axes.scatter(
-        *columns(points),
-        s=74,
-        facecolors="none",
-        edgecolors=INK,
-        linewidths=1.0,
-        label="published, or nearest point",
-        zorder=5,
-    )
-    middle = (min(x for x, _ in points) + max(x for x, _ in points)) / 2
-    for trial, point in zip(trials, points, strict=True):
-        # Of the slower ones to the left, where there is room.
-        _write(axes, trial.warm, point, INK, left=point[0] > middle)
-
-
-def _write(
-    axes: "Axes",
-    text: str,
-    point: tuple[float, float],
-    color: str,
-    *,
-    above: bool = False,
-    left: bool = False,
-) -> None:
-    """A few letters beside a point; none beyond the ends of the axes."""
-    axes.annotate(
-        text,
-        point,
-        xytext=(-6 if left else 5, 4 if above else -11),
-        ha="right" if left else "left",
-        textcoords="offset points",
-        fontsize=7,
-        color=color,
-        annotation_clip=True,
-        zorder=6,
-    )
+            numbers.append(Label(text=str(each.trial), point=point, color=CONFIRMED))
+        if each.kind == "published":
+            name = each.name.partition(" at ")[0]
+            names.append(Label(text=name, point=point, color=INK))
+    points = [(each.x, each.score) for each in confirmed]
+    place_labels(figure, axes, [*numbers, *names], points, bars)

@@ -84,7 +84,7 @@ def front(
         if device in timed:
             header.append("timed ms")
     header += [*costs, "params (M)", "macs (M)", "digest"]
-    warm = any(row.trial.warm for row in rows)
+    warm = any(row.began_with for row in rows)
     if warm:
         header.append("began with")
     lines = []
@@ -103,7 +103,7 @@ def front(
         cells.append(f"{row.network.macs / 1e6:.0f}")
         cells.append(row.trial.digest[:SHORT_DIGEST])
         if warm:
-            cells.append(row.trial.warm)
+            cells.append(row.began_with)
         lines.append(cells)
     return text_table(header, lines)
 
@@ -167,7 +167,8 @@ def _sizes(network: Architecture) -> list[str]:
 
 def _priced(estimate: Estimate) -> list[str]:
     """A latency, and the share of it that is predicted."""
-    return [_rounded(estimate), f"{100 * estimate.to_json()['predicted']:.0f} %"]
+    latency = uncertain(estimate.latency_ms, estimate.latency_sd_ms)
+    return [latency, f"{100 * estimate.to_json()['predicted']:.0f} %"]
 
 
 def _factor(value: float | None) -> str:
@@ -176,12 +177,6 @@ def _factor(value: float | None) -> str:
 
 def _millions(macs: int) -> str:
     return f"{macs / 1e6:,.4g}" if macs < WRITTEN_OUT_MACS else f"{macs / 1e6:,.0f}"
-
-
-def _rounded(estimate: Estimate) -> str:
-    """A latency and its deviation, the latter to two digits and never as a power of ten."""
-    deviation_ms = float(f"{estimate.latency_sd_ms:.2g}")
-    return f"{estimate.latency_ms:.4g} ± {deviation_ms:g}"
 
 
 def _planned(member: Member) -> str:

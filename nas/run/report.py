@@ -162,7 +162,7 @@ def _searched(run: Run, trial: Trial, x: float | None, y: float | None) -> Searc
         state=trial.state,
         x=x,
         y=y,
-        began_with=trial.warm,
+        began_with=run.began_with(trial),
         reason=trial.reason,
         genes=trial.genes,
         figures=figures,
@@ -302,7 +302,7 @@ def _pick_text(run: Run) -> str:
     on = f"on {images} selection images" if images else "on selection"
     began = ""
     if pick.trial.warm:
-        began = f"; the search began with it, as {pick.trial.warm} or its nearest point"
+        began = f"; the search began with it, {run.began_with(pick.trial)}"
     return (
         f"trial {pick.trial.number}: {pick.metric} {score} {on}, {where}; "
         f"{latency} ms on {run.devices[0]}{began}"

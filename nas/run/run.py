@@ -1,7 +1,8 @@
 """A finished or running search: its trials, its front, its networks."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from html import escape
@@ -13,7 +14,7 @@ from nas.cost.confidence import Margin, check_confidence, sure_latency_ms
 from nas.cost.costs import latency_metric, space_costs
 from nas.cost.metric import Metric
 from nas.domain import Domain
-from nas.errors import RunError, UsageError
+from nas.errors import NasError, RunError, UsageError
 from nas.files import write_text
 from nas.latency.measured import Measured
 from nas.latency.table import Table
@@ -37,6 +38,7 @@ from nas.run.copies import read_space, read_tables
 from nas.run.pick import Limit, Pick, choose
 from nas.run.tested import tested
 from nas.space import SearchSpace
+from nas.strategies._warm import as_input
 from nas.trial import Trial
 from nas.units import counted
 
@@ -158,6 +160,27 @@ class Run:
             }
             for rung in self.rungs
         ]
+
+    def began_with(self, trial: Trial) -> str:
+        """The published network that the search began with by a trial: ``fbnet_a``.
+
+        ``near fbnet_a``, if the trial is its nearest point inside the bounds; empty for any other.
+        """
+        name = trial.warm
+        if not name or name in self._exact_starts:
+            return name
+        return f"near {name}"
+
+    @cached_property
+    def _exact_starts(self) -> Collection[str]:
+        """The published networks that are trials themselves."""
+        exact = set()
+        for trial in self.trials:
+            # Another version may know other names.
+            with suppress(NasError):
+                if trial.warm and as_input(trial.warm, self.space).digest == trial.digest:
+                    exact.add(trial.warm)
+        return exact
 
     def race_text(self) -> str:
         """Which rung the front is made of, in a line; empty without a race."""
@@ -294,6 +317,7 @@ class Run:
                 accuracy_sd=deviations.get(trial.digest),
                 rung=self.rung.number if len(self.rungs) > 1 else None,
                 measured=measured,
+                began_with=self.began_with(trial),
             )
             rows.append(row)
         return rows
@@ -497,6 +521,7 @@ class Run:
             searched_as=self.searched_as,
             spread=self._spread(shown),
             deviations=deviations,
+            began={trial.number: self.began_with(trial) for trial in self.trials if trial.warm},
             confirmed=confirmed,
             confirmed_as=self.confirmed_as,
             verdict="" if found is None else found.headline,

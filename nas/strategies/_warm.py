@@ -23,7 +23,7 @@ from nas.strategies._starts import inside
 from nas.strategies.base import Proposal, Strategy, rng
 from nas.trial import WARM, Genes, Trial
 
-__all__ = ["AUTO", "NONE", "Start", "WarmStart", "recorded", "starts"]
+__all__ = ["AUTO", "NONE", "Start", "WarmStart", "as_input", "recorded", "starts"]
 
 AUTO = "auto"
 NONE = "none"
@@ -147,12 +147,15 @@ class _Near:
 
 
 def _nearest(name: str, domain: Domain) -> _Near:
-    place = membership(_as_input(name, domain.space), domain.space)
+    place = membership(as_input(name, domain.space), domain.space)
     return _Near(place.genes, str(place))
 
 
-def _as_input(name: str, space: SearchSpace) -> Architecture:
-    """The published network with the space's input and classes."""
+def as_input(name: str, space: SearchSpace) -> Architecture:
+    """The published network with the space's input and classes.
+
+    Raises `UsageError` for an unknown name.
+    """
     logits = space.chain[-1].words[0][0][-1].out_shape
     return networks.get(
         name,
@@ -231,7 +234,7 @@ def _relatives(domain: Domain) -> Iterator[tuple[str, Genes]]:
             genes = _nearest(name, domain).genes
         elif _first_stem(name) in stems:
             # To look for the nearest point of each would take seconds.
-            genes = point(_as_input(name, domain.space), domain.space)
+            genes = point(as_input(name, domain.space), domain.space)
         if genes is not None:
             yield name, genes
 
