@@ -96,6 +96,7 @@ def _write(axes: "Axes", label: Label) -> "Annotation":
         textcoords="offset points",
         fontsize=FONT_POINTS,
         color=label.color,
+        parse_math=False,
         zorder=6,
     )
 

@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 INK, ACCENT, QUIET, CONFIRMED = "#22262b", "#c2410c", "#9aa5b1", "#15803d"
+RANDOM = "#6d28d9"
 LABEL_SHARE = 0.07  # of an axis: labels that are nearer overlap
 
 

@@ -105,10 +105,14 @@ def _axes(run: Run) -> tuple[Axis, Axis]:
     up, across = names[0], names[1] if len(names) > 1 else ""
     points = [place(trial, across, up) for trial in run.rung.complete]
     xs, ys = list[float](), list[float]()
+    metric = Metric.parse(across) if across else None
     for row in run.front_networks():
         x, y = place(row.trial, across, up)
         sd = _accuracy_sd(row, up) or 0.0
-        xs.append(x)
+        across_sd = 0.0
+        if metric is not None and metric.is_latency:
+            across_sd = row.estimates[metric.device].latency_sd_ms
+        xs += [x - across_sd, x + across_sd]
         ys += [y - sd, y + sd]
     return (
         _axis(across, [x for x, _ in points], xs),

@@ -30,6 +30,7 @@ from nas.report import frames, plots, text
 from nas.report.deviations import accuracy_deviations
 from nas.report.frames import FrontRow
 from nas.report.front_picture import front_figure
+from nas.report.front_shown import FrontShown
 from nas.report.interactive import interactive_front
 from nas.report.page.content import Confirmed
 from nas.run import confirmation, timings
@@ -506,6 +507,14 @@ class Run:
 
     def figure(self) -> "Figure":
         """All trials and the front, as a matplotlib figure."""
+        return front_figure(self._shown())
+
+    def plot(self) -> "Plot":
+        """The same, interactive: point at a network to see its trial, digest and costs (plotly)."""
+        return interactive_front(self._shown())
+
+    def _shown(self) -> FrontShown:
+        """What a picture of the front shows."""
         # A picture has two axes.
         shown = self.objectives.each[:2]
         deviations = self._accuracy_deviations() if shown[0].name == "accuracy" else {}
@@ -513,10 +522,10 @@ class Run:
         # Only where it is the score that the picture shows, over a cost.
         if found is not None and len(shown) > 1 and shown[0].name == found.metric:
             confirmed = [*tested(found, self.trials, shown[1].name, self.latency)]
-        return front_figure(
-            self.rung.trials,
-            self.front_trials,
-            shown,
+        return FrontShown(
+            trials=self.rung.trials,
+            front=self.front_trials,
+            objectives=shown,
             title=self.title(),
             searched_as=self.searched_as,
             spread=self._spread(shown),
@@ -525,18 +534,6 @@ class Run:
             confirmed=confirmed,
             confirmed_as=self.confirmed_as,
             verdict="" if found is None else found.headline,
-        )
-
-    def plot(self) -> "Plot":
-        """The same, interactive: point at a network to see its trial, digest and costs (plotly)."""
-        return interactive_front(
-            self.rung.trials,
-            self.front_trials,
-            self.objectives.each[:2],
-            title=self.title(),
-            searched_as=self.searched_as,
-            confirmed=self.confirmed_scores,
-            confirmed_as=self.confirmed_as,
         )
 
     @property

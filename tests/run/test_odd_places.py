@@ -10,6 +10,7 @@ from nas.files import between_commas
 from nas.objectives import Objective
 from nas.report import plots
 from nas.report.front_picture import front_figure
+from nas.report.front_shown import FrontShown
 from nas.report.page.content import Confirmed
 from nas.run import run as run_module
 from nas.run.network import run_and_trial
@@ -66,15 +67,17 @@ def test_a_dollar_sign_is_no_formula(tmp_path, title):
     )
 
     def make():
-        return front_figure(
-            trials,
-            trials,
-            objectives,
+        shown = FrontShown(
+            trials=trials,
+            front=trials,
+            objectives=objectives,
             title=title,
+            began={0: "near $_$"},
             confirmed=[Confirmed(kind="published", name="$_{$", x=1.0, score=0.6, sd=0.1)],
             confirmed_as=title,
             verdict=title,
         )
+        return front_figure(shown)
 
     assert plots.draw(make, tmp_path / "front.png") == ""
     assert (tmp_path / "front.png").stat().st_size > 1000

@@ -19,10 +19,14 @@ from nas.objectives import Objective, Objectives
 from nas.report.axes import robust_range, ticks
 from nas.report.deviations import share_sd
 from nas.report.front_picture import front_figure
+from nas.report.front_shown import FrontShown
 from nas.report.importance import importance
+from nas.report.interactive import interactive_front
+from nas.report.labels import Label, place_labels
 from nas.report.page.content import Moment
 from nas.report.page.html import render
 from nas.report.page.serve import Server
+from nas.report.plots import blank
 from nas.run.confirm import confirm
 from nas.run.report import content, verdict
 from nas.run.run import Run
@@ -285,10 +289,51 @@ def test_an_outlier_of_the_picture_is_counted_at_its_edge(confirmed):
     worst = {**complete[0].metrics, "accuracy": -40.0}
     outlier = replace(complete[0], metrics=worst)
     trials = [*confirmed.trials, outlier]
-    figure = front_figure(trials, confirmed.front_trials, confirmed.objectives.each)
+    shown = FrontShown(
+        trials=trials, front=confirmed.front_trials, objectives=confirmed.objectives.each
+    )
+    figure = front_figure(shown)
     (axes,) = figure.axes
     assert axes.get_ylim()[0] > -1
     assert "▼ 1 below" in [text.get_text() for text in axes.texts]
+    pytest.importorskip("plotly")
+    figure = interactive_front(shown)
+    assert figure.layout.yaxis.range == axes.get_ylim()
+    assert "▼ 1 below" in [note.text for note in figure.layout.annotations]
+
+
+def test_the_interactive_picture_shows_what_the_other_one_does(confirmed):
+    pytest.importorskip("plotly")
+    figure = confirmed.plot()
+    above, below = confirmed.figure().axes
+    legend = [text.get_text() for text in confirmed.figure().legends[0].get_texts()]
+    assert {trace.name for trace in figure.data} == set(legend)
+    marks = {trace.name: (trace.marker.symbol, trace.yaxis) for trace in figure.data}
+    assert marks["random networks of the same cost"] == ("diamond-open", "y2")
+    assert marks["of the front, trained anew"] == ("diamond", "y2")
+    front = next(trace for trace in figure.data if trace.name.startswith("front"))
+    assert set(front.text) == {str(trial.number) for trial in confirmed.front_trials}
+    assert figure.layout.yaxis.range == above.get_ylim()
+    assert figure.layout.yaxis2.title.text == below.get_ylabel()
+    assert confirmed.confirmed.headline in figure.layout.title.text
+
+
+def test_a_label_stands_where_it_covers_least():
+    """Two points beside each other: each name keeps clear of the other's mark and words."""
+    figure, axes = blank(4, 3)
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    points = [(0.9, 0.5), (0.87, 0.54), (0.1, 0.96)]
+    labels = [Label(text=f"near fbnet_{n}", point=at, color="k") for n, at in enumerate(points)]
+    outside = Label(text="outside", point=(2.0, 0.5), color="k")
+    place_labels(figure, axes, [*labels, outside], points)
+    boxes = [text.get_window_extent() for text in axes.texts]
+    room = axes.get_window_extent()
+    assert len(boxes) == 3
+    for number, box in enumerate(boxes):
+        assert room.x0 <= box.x0 < box.x1 <= room.x1
+        assert room.y0 <= box.y0 < box.y1 <= room.y1
+        assert not any(box.contains(*axes.transData.transform(at)) for at in points)
+        assert not any(box.overlaps(other) for other in boxes[:number])
 
 
 # -- its parts ------------------------------------------------------------------------------------
@@ -331,6 +376,8 @@ def test_a_figure_has_the_digits_that_its_deviation_leaves():
     assert uncertain(59.88, 3.94) == "59.9 ± 3.9"
     assert uncertain(1234.5, 60) == "1234 ± 60"
     assert uncertain(0.9137, None) == "0.9137"
+    assert uncertain(-0.0686, 0.1, signed=True) == "-0.07 ± 0.10"
+    assert uncertain(0.0686, 0.02, signed=True) == "+0.069 ± 0.020"
 
 
 def test_the_axes_of_objectives_that_are_minimised_are_drawn(confirmed):

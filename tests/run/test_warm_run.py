@@ -12,6 +12,7 @@ from nas.run.execute import execute
 from nas.run.plan import plan
 from nas.run.replay import replay
 from nas.run.settings import Search
+from nas.strategies._warm import as_input
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -66,7 +67,12 @@ def test_the_front_names_them_in_text_rows_and_picture(tmp_path):
     assert all(name in run.front_text() for name in names.values())
     assert {row["trial"]: row["warm"] for row in run.front_rows()} == names
     (axes,) = run.figure().axes
-    assert {trial.warm for trial in run.trials} <= {text.get_text() for text in axes.texts}
+    told = {trial.warm: run.began_with(trial) for trial in run.trials}
+    assert set(told.values()) <= {text.get_text() for text in axes.texts}
+    # A bare name is that of the very network.
+    for name, words in told.items():
+        exact = as_input(name, run.space).digest in {trial.digest for trial in run.trials}
+        assert words == (name if exact else f"near {name}")
 
 
 def test_another_warm_start_is_another_run(run):
