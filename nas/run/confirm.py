@@ -41,7 +41,7 @@ from nas.run.confirmation import (
 from nas.run.contest import AUTO, Contest, opponent_network, opponents
 from nas.run.copies import program_spec
 from nas.run.evaluation import kind_of, named_data, open_data
-from nas.run.pairing import band_metrics, chosen, usual_random
+from nas.run.pairing import WIDEST, band_metrics, chosen, members, usual_random
 from nas.run.run import Run
 from nas.run.settings import Search
 from nas.size import Size
@@ -100,14 +100,14 @@ def confirm(
     watch = partial(_tell, live) if watch is None else watch
     for name in against:
         networks.published(name)
-    members = min(top, len(run.front_trials))
-    if not members:
+    count = min(top, len(run.front_trials))
+    if not count:
         raise RunError(
             f"run '{run.folder}' has no finished trial. Go on with nas search --resume {run.folder}"
         )
     if random is None:
-        random = usual_random(members)
-    if random < members:
+        random = usual_random(count)
+    if random < count:
         raise UsageError(
             f"--random {random} leaves members without a partner: it must be at least --top, {top}"
         )
@@ -385,15 +385,21 @@ def _training(
 def _lines(run: Run, planned: Confirmation, trainer: Retraining, top: int) -> list[str]:
     """What will be done, a line each."""
     plan = planned.plan
-    members = len(plan.members)
     random = sum(plan.others)
     widest = max(member.band for member in plan.members)
     lines = [
         f"run        {run.folder}",
-        f"networks   {members} of the front, the best of each of as many equal parts of it; "
+        f"networks   {len(plan.members)} of the front, the best of each of as many equal parts; "
         f"{random} random within {widest:.0%} of their {', '.join(band_metrics(run))}",
     ]
-    if members < top:
+    compared = {member.trial for member in plan.members}
+    wanted = [trial.number for trial in members(run, top)]
+    lines += [
+        f"left out   trial {number}: no other network costs what it does, within {WIDEST:.0%}"
+        for number in wanted
+        if number not in compared
+    ]
+    if len(wanted) < top:
         lines.append(f"           --top is {top}, but the front has no more: a longer search may")
     if arrangements(plan.others) < LEAST_ARRANGEMENTS:
         lines.append(f"           they can show nothing: {too_few(plan.others)}")

@@ -18,10 +18,11 @@ from nas.run.run import Run
 from nas.statistics import rng
 from nas.trial import Genes, Trial
 
-__all__ = ["band_metrics", "chosen", "members", "usual_random"]
+__all__ = ["WIDEST", "band_metrics", "chosen", "members", "usual_random"]
 
 # The narrowest that will do: the nearer the latencies, the fairer the pair.
 BANDS = (0.05, 0.1, 0.2, 0.4)
+WIDEST = BANDS[-1]
 # Many more than are wanted: some spell one network twice, some are on the front.
 DRAWS = 64
 DRAWS_EACH = 4
@@ -42,7 +43,8 @@ def usual_random(members: int) -> int:
 def chosen(run: Run, top: int, random: int, seed: int) -> tuple[Member, ...]:
     """``top`` members, or the whole front, with ``random`` networks in all. None comes twice.
 
-    Raises `RunError` if too few networks cost what a member does.
+    At an end of a space few networks cost what a member does. Then it has fewer random networks; a
+    member without any is left out. Raises `RunError` if all are.
     """
     trials = members(run, top)
     # The whole front, not the members alone: what the search has found is no control.
@@ -52,6 +54,8 @@ def chosen(run: Run, top: int, random: int, seed: int) -> tuple[Member, ...]:
         # What does not divide evenly goes to the best members.
         count = random // len(trials) + (place < random % len(trials))
         band, others = _band_networks(run, trial, count, seed, taken)
+        if not others:
+            continue
         own = _network(run, trial.genes)
         pairs.append(
             Member(
@@ -64,6 +68,11 @@ def chosen(run: Run, top: int, random: int, seed: int) -> tuple[Member, ...]:
             )
         )
         taken.update(network.digest for network in others)
+    if not pairs:
+        raise RunError(
+            f"no network of the space costs what the front's networks do, within {WIDEST:.0%}: "
+            "there is nothing to compare them with"
+        )
     return tuple(pairs)
 
 
@@ -77,8 +86,12 @@ def members(run: Run, top: int) -> list[Trial]:
 def _band_networks(
     run: Run, member: Trial, count: int, seed: int, taken: set[str]
 ) -> tuple[float, list[Network]]:
-    """The band's half-width as a share, and ``count`` networks from it, none of ``taken``."""
+    """The band's half-width as a share, and ``count`` networks from it, none of ``taken``.
+
+    If the widest has not so many, then all that it has.
+    """
     draws = max(DRAWS, DRAWS_EACH * count)
+    fresh: list[Genes] = []
     for share in BANDS:
         try:
             domain = _band(run, member, share)
@@ -91,10 +104,7 @@ def _band_networks(
         fresh = [genes for digest, genes in by_digest.items() if digest not in taken]
         if len(fresh) >= count:
             return share, [_network(run, genes) for genes in fresh[:count]]
-    raise RunError(
-        f"fewer than {count} other networks cost what trial {member.number} does, "
-        f"within {BANDS[-1]:.0%}: try a smaller --random"
-    )
+    return WIDEST, [_network(run, genes) for genes in fresh]
 
 
 def _network(run: Run, genes: Genes) -> Network:

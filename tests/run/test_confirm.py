@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import nas
-from nas.errors import DataError, RunError, UsageError
-from nas.run import confirmation
+from nas.errors import BoundError, DataError, RunError, UsageError
+from nas.run import confirmation, pairing
 from nas.run.confirm import confirm
 from nas.run.execute import execute
 from nas.run.network import metadata_of, named_network
@@ -90,6 +90,25 @@ def test_random_networks_keep_the_runs_other_bounds(instant, tmp_path):
     for member in found.plan.members:
         for other in member.random:
             assert run.space.decode(tuple(other.genes)).params <= 15_000
+
+
+def test_at_an_end_of_the_space_a_member_without_partners_is_left_out(run, monkeypatch):
+    [best, second] = members(run, 2)
+    domains = pairing._band
+
+    def few(of, member, share):
+        """The band of the best is empty; that of the second holds less than is asked for."""
+        if member.number == best.number:
+            raise BoundError("no network inside")
+        return domains(of, member, 0.001)
+
+    monkeypatch.setattr(pairing, "_band", few)
+    said = []
+    found = confirm(run, top=2, random=80, against=(), say=said.extend)
+    [member] = found.plan.members
+    assert member.trial == second.number
+    assert 0 < len(member.random) < 40
+    assert any(f"trial {best.number}: no other network costs" in line for line in said)
 
 
 def test_fewer_partners_than_members_are_refused(run):
