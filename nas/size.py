@@ -8,8 +8,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NoReturn
 
-from nas.errors import UsageError
+from nas.errors import ArchitectureError, UsageError
 
 __all__ = [
     "EXAMPLES",
@@ -65,6 +66,15 @@ class Rect:
 
     def __gt__(self, other: "Size") -> bool:
         return by_area(self) > by_area(other)
+
+    def _is_no_number(self, other: object) -> NoReturn:
+        raise ArchitectureError(
+            f"{self} is a rectangle, and size a number of squares alone: count with "
+            "shape.positions, shape.height and shape.width, or ask for a square by shape.side(op)"
+        )
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _is_no_number
+    __floordiv__ = __truediv__ = __mod__ = __pow__ = _is_no_number
 
     def __str__(self) -> str:
         return f"{self.height}x{self.width}"

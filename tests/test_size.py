@@ -85,3 +85,10 @@ def test_a_space_of_several_rectangles_and_one_of_a_signal():
     assert several.decode([0] * 23).input == Shape(3, Rect(192, 256))
     signal = catalog.space("fbnet", resolution=Rect(1, 1024))
     assert signal.decode([0] * 22).layers[-1].shape.size == Rect(1, 32)
+
+
+def test_a_rectangle_is_no_number_and_says_what_to_count_with() -> None:
+    size = Rect(2, 3)
+    for wrong in (lambda: size**2, lambda: size * size, lambda: size // 2, lambda: 2 * size):
+        with pytest.raises(ArchitectureError, match=r"2x3 is a rectangle.*shape\.positions"):
+            wrong()

@@ -41,7 +41,7 @@ Examples:
 )
 @click.option(
     "--width",
-    type=click.FloatRange(0.05, 20),
+    type=click.FloatRange(0.05, 16),
     help="Channel multiplier, as published.  [default: 1]",
 )
 @click.option("--resolution", type=Pixels(), help=SIZE)
@@ -121,5 +121,8 @@ def _fitted_table(tables: list[Table], width: float | None) -> Table:
     if width is not None:
         raise UsageError("--fit finds the width: leave --width out")
     if len(tables) != 1:
-        raise UsageError(f"--fit is to the latency on one --device, not on {len(tables)}")
+        raise UsageError(
+            "--fit is to the latency on a device: give one --device (nas devices), "
+            f"not {len(tables) or 'none'}"
+        )
     return tables[0]

@@ -83,7 +83,7 @@ Examples:
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 @click.option(
     "--width",
-    type=click.FloatRange(0.05, 20),
+    type=click.FloatRange(0.05, 16),
     default=1.0,
     help="Multiplier of all channels.  [default: 1, as published]",
 )

@@ -16,7 +16,13 @@ from nas.data.dataset import Dataset, Pictures, Sealed
 from nas.data.decode import decode, reading, stacked, upright_size
 from nas.data.groups import with_groups
 from nas.data.images import Images
-from nas.data.names import check_name, is_image_file, is_other_picture, others_text
+from nas.data.names import (
+    check_name,
+    is_image_file,
+    is_left_behind,
+    is_other_picture,
+    others_text,
+)
 from nas.data.preprocess import upright
 from nas.errors import DataError, UsageError
 from nas.files import read_text
@@ -66,6 +72,8 @@ def load_masks(
     values: Sequence[int] | None = None,
 ) -> Dataset:
     """``folder:DIR`` with ``images/`` and ``masks/``, whose files have equal names.
+
+    They may lie in sub-folders, those of both alike.
 
     These may also lie in ``DIR/train`` and ``DIR/test``. A mask is a grey or palette image whose
     values are classes, 255 for none; ``values`` are the ones that stand for the first class, the
@@ -185,14 +193,19 @@ def _part(
             raise DataError(f"{image}: {error}. Remove it and its mask") from None
         mask = _mask(file, beside, size, values)
         if (mask == IGNORED).all():
-            empty.append(image.name)
+            empty.append(_name(image, top))
             continue
         images.append(pixels)
         masks.append(mask)
-        names.append(image.name)
+        names.append(_name(image, top))
     if not images:
         raise DataError(f"the masks of {top} hold {IGNORED} alone, which means none")
     return stacked(images, str(top)), np.stack(masks), tuple(names), tuple(empty)
+
+
+def _name(image: Path, top: Path) -> str:
+    """A file's name below ``images/``, with the sub-folders that it lies in."""
+    return image.relative_to(top / "images").as_posix()
 
 
 def _paired_files(top: Path) -> list[tuple[Path, Path]]:
@@ -213,30 +226,41 @@ def _paired_files(top: Path) -> list[tuple[Path, Path]]:
 def _others(top: Path) -> str:
     """What is to be said of pictures that cannot be read here, as the end of a line."""
     names = [
-        f"{part}/{path.name}"
+        path.relative_to(top).as_posix()
         for part in ("images", "masks")
-        for path in sorted((top / part).iterdir())
+        for path in _below(top / part)
         if is_other_picture(path.name)
     ]
     return f"; {others_text(names)}: convert to PNG" if names else ""
 
 
+def _below(folder: Path) -> list[Path]:
+    """All files of a folder and its sub-folders, sorted, without what systems leave behind."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if not any(is_left_behind(part) for part in path.relative_to(folder).parts):
+            found.append(path)
+    return found
+
+
 def _files_by_stem(folder: Path) -> dict[str, Path]:
+    """Each image by its place below the folder, without the ending of its name."""
     if not folder.is_dir():
         raise DataError(
             f"no folder {folder}: segmentation reads images/ and masks/ with files of equal names"
         )
     files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
+    for path in _below(folder):
         if not is_image_file(path):
             continue
         check_name(path)
-        if path.stem in files:
+        stem = path.relative_to(folder).with_suffix("").as_posix()
+        if stem in files:
             raise DataError(
-                f"{folder} holds {files[path.stem].name} and {path.name}: image and mask go "
+                f"{folder} holds {files[stem].name} and {path.name}: image and mask go "
                 "together by that name, so keep one"
             )
-        files[path.stem] = path
+        files[stem] = path
     return files
 
 

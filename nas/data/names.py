@@ -13,6 +13,7 @@ __all__ = [
     "class_folders",
     "is_image_file",
     "is_image_name",
+    "is_left_behind",
     "is_other_picture",
     "loose_text",
     "others_text",
@@ -39,7 +40,7 @@ def class_folders(
     """
     try:
         folders = sorted(
-            path for path in top.iterdir() if path.is_dir() and not _is_a_systems(path.name)
+            path for path in top.iterdir() if path.is_dir() and not is_left_behind(path.name)
         )
     except OSError as error:
         raise DataError(f"cannot read {top}: {error.strerror}") from None
@@ -60,7 +61,7 @@ def class_folders(
     return names, (f"{kind} no class: {', '.join(empty[:SHOWN])}{more}",)
 
 
-def _is_a_systems(name: str) -> bool:
+def is_left_behind(name: str) -> bool:
     """Whether a folder is hidden, or a system's and not its user's."""
     return name.startswith(".") or name in LEFT_BEHIND
 
@@ -72,7 +73,7 @@ def walk(top: Path, others: list[str] | None = None) -> Iterator[str]:
     for a name that is no text.
     """
     for folder, folders, files in os.walk(top):
-        folders[:] = sorted(name for name in folders if not _is_a_systems(name))
+        folders[:] = sorted(name for name in folders if not is_left_behind(name))
         place = Path(folder).relative_to(top).as_posix()
         for name in sorted(files):
             path = name if place == "." else f"{place}/{name}"

@@ -2,9 +2,10 @@
 
 import pickle
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
 
 from nas import catalog, logs, strategies
@@ -117,6 +118,7 @@ class Plan:
             lines.append(_bounds_line(self.domain))
         if self.identity.limits:
             lines.append(f"bounds     {limits_text(self.identity.limits)}, known after a training")
+            lines += _misspelt_lines(self.identity.limits, self.domain.compiled.names)
         lines += [_margin_line(device, margin) for device, margin in self.margins.items()]
         return lines
 
@@ -404,6 +406,16 @@ def _race_line(racing: Racing, budget: Budget) -> str:
     for count, factor in zip(others, times, strict=False):
         parts.append(f"then the better {count} for {factor} times as long")
     return f"race       {first} networks, {', '.join(parts)}; {apart}"
+
+
+def _misspelt_lines(limits: Iterable[str], costs: Iterable[str]) -> list[str]:
+    """Of bounds on a function's own metrics, which are nearly named as a cost is."""
+    lines = []
+    for name in limits:
+        near = get_close_matches(name, list(costs), n=1, cutoff=0.75)
+        if near:
+            lines.append(f"           {name} is of your function; did you mean the cost {near[0]}?")
+    return lines
 
 
 def _bounds_line(domain: Domain) -> str:

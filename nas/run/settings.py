@@ -241,7 +241,10 @@ FLAT: Mapping[str, tuple[str, str]] = {
 }
 
 
-WORDS = {"resolution": f"a size such as {EXAMPLES}, or several"}
+WORDS = {
+    "resolution": f"a size such as {EXAMPLES}, or several",
+    "confidence": "a probability from 0.5 to below 1, such as 0.95",
+}
 """What a setting must be, where its type says less."""
 
 LEAST = {"trials": 1, "workers": 1, "threads": 1}

@@ -86,7 +86,7 @@ def test_cost_fits_a_width_to_a_latency(run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--fit", "20ms"), "--fit is to the latency on one --device, not on 0"),
+        (("--fit", "20ms"), "--fit is to the latency on a device: give one --device"),
         (("--fit", "20ms", "--width", "0.5"), "--fit finds the width: leave --width out"),
         (("--fit-resolution",), "--fit-resolution says how to fit: give --fit TIME"),
         (("--fit", "2ms", "--device", "pixel1"), "no width gives 2 ms on 'pixel1'"),

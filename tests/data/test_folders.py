@@ -137,3 +137,17 @@ def test_what_this_pillow_reads_is_no_such_picture():
             assert not is_other_picture(f"a{suffix}")
     assert is_image_name("a.mpo")
     assert is_other_picture("a.pdf")
+
+
+def test_masks_lie_in_sub_folders_as_their_images_do(tmp_path):
+    halves = np.zeros((8, 8), np.uint8)
+    halves[4:] = 1
+    for part in ("images", "masks"):
+        for place in ("north", "south", "__MACOSX"):
+            (tmp_path / part / place).mkdir(parents=True)
+            Image.fromarray(halves).save(tmp_path / part / place / "1.png")
+    data = load_masks(f"folder:{tmp_path}", size=8)
+    assert data.names == ("north/1.png", "south/1.png")
+    (tmp_path / "masks" / "south" / "1.png").unlink()
+    with pytest.raises(DataError, match="1 stand alone, such as south/1"):
+        load_masks(f"folder:{tmp_path}", size=8)

@@ -15,6 +15,8 @@ import nas
 from nas import catalog
 from nas.errors import ArchitectureError, RunError, UsageError
 from nas.evaluate.own import Slimming, kind
+from nas.run.plan import plan
+from nas.run.settings import Search
 from nas.testing.evaluators import check_evaluator
 
 TOYS = """
@@ -302,6 +304,9 @@ def test_a_bound_on_what_is_measured_makes_a_trained_network_infeasible(mine):
     assert all(trial.metrics["loss"] <= middle for trial in bounded.front_trials)
     assert "3 outside the bounds (the last one: loss is" in bounded.failures_text()
     assert len(nas.resume("bounded", trials=7).trials) == 7
+    settings = bounded.record.run_file.settings
+    misspelt = Search.from_json(settings).changed(maxima={"parms": 5e6})
+    assert any("parms is of your function; did you mean" in x for x in plan(misspelt).lines())
     with pytest.raises(RunError, match="was begun with another limits"):
         nas.resume("bounded", trials=8, maxima={"loss": 2 * middle})
     with pytest.raises(UsageError, match="'params' is a cost, and only the latency has a least"):
