@@ -5,6 +5,7 @@ the files in the repository's root.
 """
 
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,11 @@ OF_THE_ROOT = {
     "project/contributing.md": "CONTRIBUTING.md",
     "project/changelog.md": "CHANGELOG.md",
 }
+
+# A block of code has attributes, or lines.
+INLINE_CODE = re.compile(r"<code>([^<\n]*)</code>")
+OPTION = re.compile(r"(?<!\S)--?[\w-]+")
+WHOLE = r'<span class="whole">\g<0></span>'
 
 INTRODUCTION = """# Commands
 
@@ -37,6 +43,11 @@ def on_files(files: Files, config: object) -> Files:
     for page, text in made.items():
         files.append(File.generated(config, page, content=text))
     return files
+
+
+def on_page_content(html: str, **page: object) -> str:
+    """Keep an option such as ``--epochs-factor`` on one line: browsers break it at its dashes."""
+    return INLINE_CODE.sub(lambda found: f"<code>{OPTION.sub(WHOLE, found[1])}</code>", html)
 
 
 def pages() -> Iterator[str]:
