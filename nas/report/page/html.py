@@ -1,6 +1,7 @@
 """Contents as one HTML page: no request, no library, and readable without its script."""
 
 import json
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
@@ -29,6 +30,7 @@ __all__ = ["render"]
 MOST_SHOWN = 12
 """Choices by importance; the others are a click away."""
 SAVINGS = 5
+OPTION = re.compile(r"(?<!\S)--?[\w-]+")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 """The browser itself then sees to it that the page asks for nothing."""
 
@@ -127,8 +129,10 @@ def _facts(rows: Sequence[tuple[str, str]]) -> str:
 
 
 def _command(words: str) -> str:
+    # Browsers break a line at a dash, and an option is one word.
+    whole = OPTION.sub(r'<span class="whole">\g<0></span>', escape(words))
     return (
-        f'<span class="command"><code>{escape(words)}</code>'
+        f'<span class="command"><code>{whole}</code>'
         '<button type="button" class="copy">copy</button></span>'
     )
 
@@ -334,7 +338,8 @@ def _far_apart(content: Content, xs: Sequence[float]) -> bool:
 
 def _confirmed_mark(each: Confirmed, kind: str) -> Mark:
     label = f"{each.name}: {uncertain(each.score, each.sd)} on test at {each.x:.4g}"
-    return Mark(x=each.x, y=each.score, shape=kind, label=label, trial=each.trial)
+    beside = "" if each.trial is None else str(each.trial)
+    return Mark(x=each.x, y=each.score, shape=kind, label=label, trial=each.trial, beside=beside)
 
 
 def _front_table(content: Content) -> str:
