@@ -125,17 +125,21 @@ class Screen:
 
 
 def _bar(done: int, planned: int | None) -> "RenderableType":
+    """A bar in the colour of a front, and the count; an empty bar where the plan is not known."""
     from rich.progress_bar import ProgressBar
     from rich.table import Table
 
-    count = Table.grid(padding=(0, 2, 0, 0), expand=True)
-    count.add_column(ratio=1)
-    count.add_column(justify="right", min_width=9, no_wrap=True)
-    if planned is None:
-        count.add_row(ProgressBar(total=1, completed=0), f"{done}/?")
-    else:
-        count.add_row(ProgressBar(total=max(planned, 1), completed=done), f"{done}/{planned}")
-    return count
+    bar = ProgressBar(
+        total=max(planned or 0, 1),
+        completed=0 if planned is None else done,
+        complete_style="dark_orange3",
+        finished_style="green4",
+    )
+    row = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    row.add_column(ratio=1)
+    row.add_column(justify="right", min_width=9, no_wrap=True)
+    row.add_row(bar, f"{done}/{'?' if planned is None else planned}")
+    return row
 
 
 def _bold(text: str) -> "RenderableType":
