@@ -12,7 +12,7 @@ HOME = Path(nas.__file__).parent.parent
 RUN = runpy.run_path(str(HOME / "experiments" / "run_page.py"))["run"]
 
 
-@pytest.mark.parametrize("page", ["your_space", "your_op", "your_training"])
+@pytest.mark.parametrize("page", ["your_space", "your_op", "your_training", "sounds", "detector"])
 def test_the_page_runs_as_it_is_written(page, tmp_path, capfd):
     folder, site = tmp_path / "page", tmp_path / "site"
     folder.mkdir()
