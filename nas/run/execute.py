@@ -85,9 +85,12 @@ def execute(
             preparing(step)
 
         def watched(step: StudyProgress) -> None:
-            keeper.stand(
-                "searching", step, stages=step.stages, running=step.running, doing=step.doing
-            )
+            # One at a time, a network's end is the next one's beginning. Kept once: where trials
+            # are instant, to replace the file costs as much as to record them.
+            if step.running or step.last is None or step.done == step.planned:
+                keeper.stand(
+                    "searching", step, stages=step.stages, running=step.running, doing=step.doing
+                )
             _tell(logs, step)
             watch(step)
 
