@@ -25,6 +25,7 @@ from nas.ops.mbconv import MBConv
 from nas.ops.mqa import MobileMQA
 from nas.ops.uib import UIB
 from nas.shape import Shape
+from nas.size import Rect
 
 BODY = (
     Conv(kernel=3, channels=8),
@@ -270,6 +271,8 @@ FEATURED = Architecture(
         Stage("head", (Conv(channels=24), Classifier(classes=3))),
     ),
 )
+WIDE = Architecture(Shape(1, Rect(32, 48)), FEATURED.stages)
+"""The same for rectangles."""
 
 
 def test_features_are_maps_of_any_size_without_the_head(tmp_path, monkeypatch):
@@ -418,15 +421,18 @@ def test_formats_that_are_not_run_here(tmp_path, monkeypatch):
         export(SMALL, tmp_path, formats=["tflite"])
 
 
-@pytest.mark.parametrize("features", [False, True])
-def test_tflite_file_gives_the_same_outputs(tmp_path, features):
+@pytest.mark.parametrize(
+    ("network", "features"), [(SMALL, False), (WIDE, False), (FEATURED, True), (WIDE, True)]
+)
+def test_tflite_file_gives_the_same_outputs(tmp_path, network, features):
     pytest.importorskip("litert_torch", reason="TFLite files need litert-torch")
-    made = export(FEATURED if features else SMALL, tmp_path, formats=["tflite"], features=features)
+    made = export(network, tmp_path, formats=["tflite"], features=features)
     assert made.files["tflite"].read_bytes()[4:8] == b"TFL3"
     assert made.tflite_difference < 1e-5
 
 
-def test_core_ml_package_is_converted(tmp_path):
+@pytest.mark.parametrize("network", [SMALL, WIDE])
+def test_core_ml_package_is_converted(tmp_path, network):
     pytest.importorskip("coremltools", reason="Core ML packages need coremltools")
-    made = export(SMALL, tmp_path, formats=["coreml"])
+    made = export(network, tmp_path, formats=["coreml"])
     assert (made.files["coreml"] / "Manifest.json").is_file()
