@@ -1,7 +1,7 @@
 """Options and output that several commands share."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -183,7 +183,7 @@ def in_seconds(ctx: click.Context, param: click.Parameter, text: str | None) -> 
     return None if not text else units.seconds(text)
 
 
-def tell(remarks: Sequence[str]) -> None:
+def tell(remarks: Iterable[str]) -> None:
     """What has not worked and is no reason to stop, on stderr."""
     for remark in remarks:
         click.echo(f"nas: {remark}", err=True)

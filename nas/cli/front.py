@@ -52,3 +52,4 @@ def command(run: Path, as_json: bool) -> None:
     sizes = f"{counted(len(opened.trials), 'trial')}, {len(opened.front_trials)} on the front"
     files = "" if unwritten else f"; {run}/front.png, {run}/front.csv"
     click.echo(f"\n{sizes}{failures}{files}")
+    tell(filter(None, [opened.unfinished_text]))

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from nas import units
-from nas.cli._options import json_option, print_json, run_argument
+from nas.cli._options import json_option, print_json, run_argument, tell
 from nas.errors import ExistsError, UsageError
 from nas.reading import to_json
 from nas.report.costs import costs_text
@@ -121,6 +121,7 @@ def command(
     click.echo(costs_text(f"{run}:{pick.trial.number}", pick.network, opened.tables, confidence))
     if out is not None:
         click.echo(f"written to {out}")
+    tell(filter(None, [opened.unfinished_text]))
 
 
 def _offer(better: Outcome, run: Run) -> str:

@@ -22,12 +22,17 @@ __all__ = ["command"]
     epilog="""\b
 Examples:
   nas spaces
-  nas spaces fbnet --resolution 32
+  nas spaces fbnet --resolution 32 --classes 10
   nas spaces fbnet mnasnet --device pixel --latency 60ms
   nas spaces ./my_space.py"""
 )
 @click.argument("names", nargs=-1)
 @click.option("--resolution", type=Sizes(), help=f"{SIZE} Or several, as in 160,192.")
+@click.option(
+    "--classes",
+    type=click.IntRange(2, 65536),
+    help="Classes, as your data has: with few the head is smaller.  [default: the space's]",
+)
 @click.option(
     "--device",
     "devices",
@@ -42,6 +47,7 @@ Examples:
 def command(
     names: tuple[str, ...],
     resolution: Size | tuple[Size, ...] | None,
+    classes: int | None,
     devices: tuple[str, ...],
     latency: str | None,
     as_json: bool,
@@ -54,7 +60,10 @@ def command(
     if latency and not devices:
         raise UsageError("--latency is a latency on a device: name it with --device")
     upper_ms = units.milliseconds(latency) if latency else None
-    spaces = [catalog.space(name, resolution=resolution) for name in names or catalog.space_names()]
+    spaces = [
+        catalog.space(name, resolution=resolution, classes=classes)
+        for name in names or catalog.space_names()
+    ]
     if as_json:
         print_json([space_json(space, _latencies(space, devices, upper_ms)) for space in spaces])
         return

@@ -1,6 +1,7 @@
 """``nas train``: train one network in full; goes on exactly where a kill stopped it."""
 
 import dataclasses
+import math
 import os
 import time
 from dataclasses import replace
@@ -268,10 +269,26 @@ def command(
         print_json({"out": str(out), **result, "weights": weights_read})
         return
     click.echo(_summary(result, training.task.metric))
+    if _hardly_beats_chance(result, training.task.metric):
+        tell(
+            [
+                f"it knows hardly more than chance, 1 of {len(result['classes'])}: it is not worth "
+                "shipping yet. A training needs hundreds of steps at least: more --epochs"
+            ]
+        )
     # A training of an earlier version does not say.
     if result.get("test_left_out"):
         click.echo(result["test_left_out"])
     click.echo(f"{out}/weights.pt   {out}/architecture.json   {out}/result.json")
+
+
+def _hardly_beats_chance(result: Result, metric: str) -> bool:
+    """Whether one that guesses could score as well on the test images, within 3 deviations."""
+    if metric != "accuracy" or not result["test_images"]:
+        return False
+    chance = 1 / len(result["classes"])
+    deviation = math.sqrt(chance * (1 - chance) / result["test_images"])
+    return float(result["test"][metric]) < chance + 3 * deviation
 
 
 def _summary(result: Result, metric: str) -> str:

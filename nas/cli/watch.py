@@ -9,12 +9,16 @@ import click
 
 from nas.cli._options import run_argument
 from nas.errors import InterruptError, RunError
+from nas.record.runfile import FILE
 from nas.report.live import Live
 from nas.report.screen import best_text
 from nas.run.follow import Seen, follow
 from nas.units import counted, duration
 
 __all__ = ["command"]
+
+SHOWN = 8
+"""Runs that are named beside one that is not there."""
 
 
 @click.command(
@@ -46,6 +50,8 @@ def command(run: Path, as_json: bool) -> None:
             if as_json:
                 click.echo(json.dumps(seen.to_json(), allow_nan=False))
     except KeyboardInterrupt:
+        if seen is None or seen.state == "waiting":
+            raise InterruptError(f"no run has begun in '{run}'") from None
         raise InterruptError("no longer watched; the search goes on") from None
     assert seen is not None  # a run is looked at once at least
     _check_ended(seen)
@@ -61,13 +67,22 @@ def _followed(run: Path, live: Live) -> Iterator[Seen]:
             live.about(seen.title or "waiting for a run to begin", run)
             if seen.state == "waiting" and not told:
                 told = True
-                live.step(f"no run has begun in '{run}' yet: waiting for one")
+                live.step(f"no run has begun in '{run}' yet: waiting for one{_beside(run)}")
             # Its end is told when the view is gone.
             if seen.progress is not None and not seen.over:
                 live.watch(seen.progress)
             if seen.step is not None:
                 live.prepare(seen.step)
             yield seen
+
+
+def _beside(run: Path) -> str:
+    """The runs that lie in the same folder, for who misspelt a name."""
+    names = sorted(record.parent.name for record in run.parent.glob(f"*/{FILE}"))
+    if not names:
+        return ""
+    shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+    return f". In '{run.parent}' there are {shown}"
 
 
 def _check_ended(seen: Seen) -> None:

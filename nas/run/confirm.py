@@ -100,6 +100,8 @@ def confirm(
     watch = partial(_tell, live) if watch is None else watch
     for name in against:
         networks.published(name)
+    if top < 1:
+        raise UsageError(f"--top must be at least 1, not {top}: members of the front to compare")
     count = min(top, len(run.front_trials))
     if not count:
         raise RunError(

@@ -207,10 +207,15 @@ def _without_run(folder: Path) -> Seen:
         others = [path for path in folder.iterdir() if not path.name.startswith(ours)]
     if others:
         raise RunError(
-            f"no run in folder '{folder}': it has no {runfile.FILE}, and other files, so that none "
-            "can begin there. Name the folder that --out named"
+            f"no run in folder '{folder}': it holds other files, and no {runfile.FILE}. Name the "
+            f"folder that --out named{_inside(folder)}"
         )
     return Seen(folder=folder, state="waiting")
+
+
+def _inside(folder: Path) -> str:
+    runs = sorted(path.parent.name for path in folder.glob(f"*/{runfile.FILE}"))
+    return f", such as '{folder / runs[-1]}'" if runs else ""
 
 
 def _standing(found: Record, raced: Race, kept: Status | None) -> StudyProgress:

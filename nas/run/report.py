@@ -12,6 +12,7 @@ from nas.latency.table import Table
 from nas.objectives import QUALITY
 from nas.pareto import RunningFront
 from nas.programs import GIVEN
+from nas.record.journal import is_held
 from nas.report.axes import axis_label, robust_range
 from nas.report.deviations import share_sd
 from nas.report.explain import gene_changes, layer_times
@@ -221,12 +222,14 @@ def verdict(run: Run) -> Verdict:
     """What may be said of a search, its pick, and what to do next."""
     folder = str(run.folder)
     if not run.front_trials:
+        resume = ("go on", _shell("nas", "search", "--resume", folder))
         return Verdict(
             claim="nothing yet",
             headline="No network has finished yet",
             details=(f"There is no front{run.failures_text()}.",),
             pick="",
-            commands=(("go on", _shell("nas", "search", "--resume", folder)),),
+            # A search that works on it is not to be started again.
+            commands=() if is_held(run.folder) else (resume,),
         )
     pick = run.pick()
     number = f"{folder}:{pick.trial.number}"

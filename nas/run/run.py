@@ -1,6 +1,7 @@
 """A finished or running search: its trials, its front, its networks."""
 
 import math
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -275,6 +276,19 @@ class Run:
         if len(self.rungs) == 1:
             return frames.trials_frame(self.trials, on_front)
         return frames.race_frame(self.rungs, self.rung.number, on_front)
+
+    @property
+    def unfinished_text(self) -> str:
+        """What is missing of the confirmation, and how to go on; empty if nothing is."""
+        if self.confirmed is None:
+            return ""
+        missing = len(self.confirmed.missing) + len(self.confirmed.contest_missing)
+        if not missing:
+            return ""
+        return (
+            f"the confirmation is unfinished, {counted(missing, 'training')} to do; go on with: "
+            f"nas confirm {shlex.quote(str(self.folder))}"
+        )
 
     @property
     def confirmed_scores(self) -> dict[str, float]:

@@ -112,6 +112,8 @@ def test_at_an_end_of_the_space_a_member_without_partners_is_left_out(run, monke
 
 
 def test_fewer_partners_than_members_are_refused(run):
+    with pytest.raises(UsageError, match="at least 1, not 0"):
+        confirm(run, top=0)
     with pytest.raises(UsageError, match="leaves members without a partner"):
         confirm(run, top=3, random=2)
 
@@ -386,6 +388,10 @@ def test_an_unfinished_confirmation_claims_nothing(run):
     found = confirmation.read(run.folder)
     assert found.verdict.startswith("unfinished: 3 of 12")
     assert found.to_json()["claim"] == "unfinished"
+    # Nor do front and pick keep silent of it.
+    assert "3 trainings to do; go on with: nas confirm" in Run(run.folder).unfinished_text
+    confirm(run, against=())
+    assert Run(run.folder).unfinished_text == ""
 
 
 # -- front, pick ----------------------------------------------------------------------------------

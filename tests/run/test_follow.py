@@ -139,7 +139,11 @@ def test_a_folder_in_which_no_run_has_begun_is_waited_for(instant, tmp_path):
 
 def test_a_folder_where_none_can_begin_is_refused(tmp_path):
     (tmp_path / "photo.png").touch()
-    with pytest.raises(RunError, match=r"has no run\.json, and other files"):
+    with pytest.raises(RunError, match=r"it holds other files, and no run\.json"):
+        look(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "run.json").touch()
+    with pytest.raises(RunError, match=r"such as '.*mine'"):
         look(tmp_path)
 
 
