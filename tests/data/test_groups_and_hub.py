@@ -269,8 +269,9 @@ def test_unequal_classes_are_reported(tmp_path):
     assert "unequal" not in "\n".join(make(load("digits")).lines())
 
 
-@pytest.mark.parametrize("metric", ["balanced_accuracy", "macro_f1"])
-def test_other_qualities_from_search_to_pick(tmp_path, metric):
+def test_another_quality_from_search_to_pick(tmp_path):
+    metric = "balanced_accuracy"
+
     def run(*arguments):
         done = subprocess.run(
             [sys.executable, "-m", "nas", *map(str, arguments), "--json"],

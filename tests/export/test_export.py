@@ -216,8 +216,8 @@ def test_weights_that_are_not_this_networks(tmp_path, capsys):
         "1 unknown \\(more": {**state, "more": torch.zeros(1)},
         "1 of another shape \\(stages.body": {**state, stem: torch.zeros(2)},
         "1 not finite \\(stages.head": {**state, head: torch.full_like(state[head], torch.nan)},
-        "holds no state dict": {"model": state},
-        "not a file of weights": Evil(),
+        "holds no state dict": {"model": {"epochs": 3}},
+        "reading that would run code": Evil(),
     }
     for message, value in wrong.items():
         with pytest.raises(ArchitectureError, match=message) as error:
