@@ -11,8 +11,8 @@ folder that ``NAS_DATA`` names, its training part alone; ``fashion-mnist`` from 
 installed. Everything is kept in ``--out``: stopped, or when ``--minutes`` are over, it goes on
 where it was when called again.
 
-Prints what each search's confirmation says, then the mean over searches of the pick less each
-published network, with Student's interval over the searches, for all networks together 95 %.
+Prints what each search's confirmation says. After two searches or more it prints the mean over them
+of the pick less each published network, with Student's intervals, 95 % for all networks together.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from statistics import fmean, stdev
 import numpy as np
 from scipy.stats import t as student
 from supernet_nas_bench_macro import cifar
+from truth_sets import PUBLISHED
 
 from nas.benchmarks.nas_bench_macro import _path
 from nas.run.confirm import confirm
@@ -31,15 +32,6 @@ from nas.run.execute import execute
 from nas.run.plan import plan
 from nas.run.run import Run
 from nas.run.settings import Search
-
-PUBLISHED = (
-    "mobilenet_v2",
-    "mobilenet_v3_large",
-    "efficientnet_b0",
-    "mobilenet_v4_conv_small",
-    "fbnet_c",
-    "mnasnet_a1",
-)
 
 
 def images(data: str, out: Path) -> str:
@@ -81,8 +73,9 @@ def report(runs: list[Run]) -> None:
         print(f"\n{run.folder.name}: {found.contest_verdict}\n{found.verdict}")
         for outcome in found.outcomes:
             differences[outcome.opponent.name].append(outcome.difference)
-    print("\npick less published network, mean over searches, 95 % for all together")
     known = {name: of for name, of in differences.items() if len(of) > 1}
+    if known:
+        print("\npick less published network, mean over searches, 95 % for all together")
     for name, of in known.items():
         factor = student.ppf(1 - 0.025 / len(known), len(of) - 1)
         half = factor * stdev(of) / len(of) ** 0.5

@@ -57,6 +57,28 @@ def pytest_configure(config):
         module.space = functools.cache(module.space)
 
 
+@pytest.fixture
+def command_line(capsys, monkeypatch):
+    """Call as ``command_line(*arguments, code=0)``: stdout and stderr of ``nas ARGUMENTS``."""
+    from nas.cli import main
+
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def call(*arguments, code=0):
+        monkeypatch.setattr(sys, "argv", ["nas", *map(str, arguments)])
+        try:
+            main()
+        except SystemExit as end:
+            status = end.code or 0
+        else:
+            status = 0
+        out, err = capsys.readouterr()
+        assert status == code, err
+        return out, err
+
+    return call
+
+
 def pytest_ignore_collect(collection_path, config):
     here = Path(__file__).parent
     if collection_path == here or (

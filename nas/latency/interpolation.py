@@ -46,7 +46,7 @@ CHUNK = 2000
 SMALL = 0.05
 """Of the median layer: what is shorter is mostly the clock's error, and counts as that much."""
 LEAST = 0.01
-"""Of a prediction, what is left at least when that is taken off again."""
+"""Of a prediction, what is left at least when `SMALL` is taken off again."""
 
 BLOCK = 16
 """Channels that the widest vectors hold."""
@@ -60,8 +60,10 @@ NUMBER, WORD = 1 / 16, 0.3
 distances."""
 SIGNAL, NOISE = 0.3, 0.07
 """Deviations of what alike layers share, and of what each has for itself, before the fit."""
-REACH, LEAST_NOISE = 8.0, 0.005
-"""How far the fit may go from there, in logarithms; the least noise."""
+REACH = 8.0
+"""How far the fit may take what a setting counts, in logarithms."""
+MOST_SIGNAL, LEAST_NOISE = 3.0, 0.005
+"""How far it may take the deviations."""
 HELD = 0.1
 """How strongly the scales are held there: a setting that two layers have tells little."""
 
@@ -341,6 +343,7 @@ def _fitted(settings: _Settings, features: Floats, logs: Floats) -> _Scales:
 
     # So that the covariance can be inverted, whatever a few layers suggest.
     bounds = [(value - REACH, value + REACH) for value in start]
+    bounds[-2] = (math.log(NOISE), math.log(MOST_SIGNAL))
     bounds[-1] = (math.log(LEAST_NOISE), math.log(SIGNAL))
     found = minimize(
         loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": STEPS}

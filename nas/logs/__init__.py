@@ -8,7 +8,7 @@ import importlib
 import importlib.util
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -101,7 +101,7 @@ class Logs:
         logs: dict[str, Log] = {}
         for name in dict.fromkeys(names):
             adapter = importlib.import_module(f"nas.logs.{name}")
-            own = Job(**{**vars(job), "known_as": before.get(name, "")})
+            own = replace(job, known_as=before.get(name, ""))
             try:
                 logs[name] = adapter.opened(own)
             except NasError:

@@ -67,7 +67,7 @@ class Report:
 
 
 def suspects(table: Table, count: int) -> list[str]:
-    """The rows that differ most from what the device model says, by factor, worst first."""
+    """The timed rows that differ most from what the device model says, by factor, worst first."""
     model = table.model
     if model is None:
         return []
@@ -78,7 +78,8 @@ def suspects(table: Table, count: int) -> list[str]:
         predicted = sum(map(model.latency_ms, kernels))
         return abs(math.log(table.rows[key].latency_ms / predicted)) if predicted else 0.0
 
-    return sorted(table.rows, key=lambda key: (-factor(key), key))[:count]
+    timed = [key for key, row in table.rows.items() if row.source != "interpolated"]
+    return sorted(timed, key=lambda key: (-factor(key), key))[:count]
 
 
 def check(

@@ -10,29 +10,14 @@ import pytest
 
 import nas
 from nas.arch import Architecture
-from nas.cli import main
 
 ROOT = Path(nas.__file__).parent.parent
 
 
 @pytest.fixture
-def run(capsys, monkeypatch):
+def run(command_line):
     """Call as ``run(*arguments, code=0)``: stdout and stderr of ``nas ARGUMENTS``."""
-    monkeypatch.setenv("COLUMNS", "120")
-
-    def call(*arguments, code=0):
-        monkeypatch.setattr(sys, "argv", ["nas", *arguments])
-        try:
-            main()
-        except SystemExit as end:
-            status = end.code or 0
-        else:
-            status = 0
-        out, err = capsys.readouterr()
-        assert status == code, err
-        return out, err
-
-    return call
+    return command_line
 
 
 def test_a_process_of_its_own_says_the_same(run):

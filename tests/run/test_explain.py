@@ -10,7 +10,6 @@ import pytest
 
 from nas import catalog, networks
 from nas.arch import Architecture
-from nas.cli import main
 from nas.errors import UsageError
 from nas.latency.correction import Correction
 from nas.ops.conv import Classifier, Conv
@@ -32,23 +31,9 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture
-def nas(capsys, monkeypatch):
+def nas(command_line):
     """Call as ``nas(*arguments, code=0)``: stdout and stderr of the command."""
-    monkeypatch.setenv("COLUMNS", "120")
-
-    def call(*arguments, code=0):
-        monkeypatch.setattr(sys, "argv", ["nas", *map(str, arguments)])
-        try:
-            main()
-        except SystemExit as end:
-            status = end.code or 0
-        else:
-            status = 0
-        out, err = capsys.readouterr()
-        assert status == code, err
-        return out, err
-
-    return call
+    return command_line
 
 
 @pytest.fixture(scope="module")

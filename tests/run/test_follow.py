@@ -2,11 +2,11 @@
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from nas.cli import main
 from nas.errors import RunError
 from nas.progress import Pace
 from nas.record.journal import RunLock
@@ -29,22 +29,9 @@ def instant():
 
 
 @pytest.fixture
-def watch(capsys, monkeypatch):
+def watch(command_line):
     """Call as ``watch(run, *options, code=0)``: stdout and stderr of ``nas watch``."""
-
-    def call(*arguments, code=0):
-        monkeypatch.setattr(sys, "argv", ["nas", "watch", *map(str, arguments)])
-        try:
-            main()
-        except SystemExit as end:
-            status = end.code or 0
-        else:
-            status = 0
-        out, err = capsys.readouterr()
-        assert status == code, err
-        return out, err
-
-    return call
+    return partial(command_line, "watch")
 
 
 def killed(folder):

@@ -5,6 +5,7 @@ import re
 import shlex
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from urllib.error import HTTPError
@@ -13,7 +14,6 @@ from urllib.request import Request, urlopen
 import numpy as np
 import pytest
 
-from nas.cli import main
 from nas.errors import RunError
 from nas.objectives import Objective, Objectives
 from nas.report.axes import robust_range, ticks
@@ -53,22 +53,9 @@ def confirmed(instant, tmp_path_factory):
 
 
 @pytest.fixture
-def report(capsys, monkeypatch):
+def report(command_line):
     """Call as ``report(*arguments, code=0)``: stdout and stderr of ``nas report``."""
-
-    def call(*arguments, code=0):
-        monkeypatch.setattr(sys, "argv", ["nas", "report", *map(str, arguments)])
-        try:
-            main()
-        except SystemExit as end:
-            status = end.code or 0
-        else:
-            status = 0
-        out, err = capsys.readouterr()
-        assert status == code, err
-        return out, err
-
-    return call
+    return partial(command_line, "report")
 
 
 # -- what it says ---------------------------------------------------------------------------------
