@@ -141,7 +141,10 @@ class Interpolation:
 
     @property
     def known_error(self) -> float:
-        """The mean absolute relative error of timed layers, each as all the others tell it."""
+        """The mean absolute relative error of timed layers, each as all the others tell it.
+
+        Relative to the layer and `SMALL`, so that the shortest ones do not decide it.
+        """
         return float(np.abs(np.expm1(self._process.left_out)).mean())
 
     def predict(
