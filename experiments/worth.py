@@ -2,20 +2,22 @@
 
     nas latency build --device here32 --space mobile --resolution 32 --minutes 10
     NAS_DATA=folder python experiments/worth.py --table here32.csv --latency 0.87 --out OUT
-        [--space mobile] [--data cifar10] [--seeds 3] [--trials 40] [--factor 3] [--minutes 60]
+        [--space mobile] [--data cifar10] [--seed 0 ..] [--trials 40] [--factor 3] [--minutes 60]
 
 One search a seed, with defaults but for its trials. Each is confirmed: six published networks are
 scaled to the pick's latency, and trained by the pick's recipe, slimmed copies for ``--factor``
 times the search's schedule, three times each, and scored on *test*. CIFAR-10 is read from the
 folder that ``NAS_DATA`` names, its training part alone; ``fashion-mnist`` from where it is
 installed. Everything is kept in ``--out``: stopped, or when ``--minutes`` are over, it goes on
-where it was when called again.
+where it was when called again. Searches of several seeds may run at a time: call it once for each,
+with the same ``--out``, then with all seeds.
 
 Prints what each search's confirmation says. After two searches or more it prints the mean over them
 of the pick less each published network, with Student's intervals, 95 % for all networks together.
 """
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -33,6 +35,8 @@ from nas.run.plan import plan
 from nas.run.run import Run
 from nas.run.settings import Search
 
+SEEDS = (0, 1, 2)
+
 
 def images(data: str, out: Path) -> str:
     """What ``--data`` of a search takes."""
@@ -41,7 +45,10 @@ def images(data: str, out: Path) -> str:
     path = out / "cifar10.npz"
     if not path.exists():
         given = cifar(_path().parent)
-        np.savez(path, images=given.images, labels=given.labels)
+        # Under another name first: a search of another seed may look for it now.
+        written = out / f"cifar10.{os.getpid()}.npz"
+        np.savez(written, images=given.images, labels=given.labels)
+        written.rename(path)
     return f"npz:{path}"
 
 
@@ -93,7 +100,7 @@ def main() -> None:
     parser.add_argument("--space", default="mobile")
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--resolution", type=int, default=32)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seed", type=int, action="append", help="repeatable (default: 0, 1, 2)")
     parser.add_argument("--trials", type=int, default=40, help="of a search")
     parser.add_argument("--factor", type=float, default=3.0)
     parser.add_argument("--minutes", type=float, default=float("inf"))
@@ -101,7 +108,7 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + 60 * given.minutes
     runs = []
-    for seed in range(given.seeds):
+    for seed in given.seed or SEEDS:
         if time.monotonic() > until:
             print("the time is over; call again to go on", file=sys.stderr)
             break
