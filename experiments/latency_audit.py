@@ -32,10 +32,12 @@ from nas.latency.estimate import Estimate
 from nas.latency.keys import layer_key
 from nas.latency.table import Table
 from nas.measure.build import keys_of, subject, table_of, time_missing
+from nas.measure.drawing import draw
 from nas.measure.journal import Journal
 from nas.measure.runners import OnnxRuntime, pinned
 from nas.measure.timing import remarks
-from nas.measure.verify import Circumstances, Timed, Verdict, draw, network_subject, verify
+from nas.measure.verify import Circumstances, Verdict, verify
+from nas.measure.whole import Timed, network_subject
 from nas.progress import Pace, Progress
 from nas.reading import to_json
 from nas.space import SearchSpace

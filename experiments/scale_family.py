@@ -40,7 +40,8 @@ from nas.latency.table import Table
 from nas.measure.build import build_table
 from nas.measure.runners import OnnxRuntime
 from nas.measure.timing import remarks
-from nas.measure.verify import Circumstances, time_networks, verify
+from nas.measure.verify import Circumstances, verify
+from nas.measure.whole import time_networks
 from nas.ops.conv import Classifier, Conv
 from nas.ops.mbconv import FusedMBConv
 from nas.progress import Progress

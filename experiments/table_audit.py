@@ -36,7 +36,8 @@ from nas.measure.build import build_table
 from nas.measure.drawing import draw_spread, pool
 from nas.measure.runners import OnnxRuntime
 from nas.measure.timing import disturbed_share
-from nas.measure.verify import Timed, load_remarks, time_networks, verify_on
+from nas.measure.verify import load_remarks, verify_on
+from nas.measure.whole import Timed, time_networks
 from nas.progress import Progress
 from nas.reading import to_json
 from nas.space import SearchSpace

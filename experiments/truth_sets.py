@@ -40,7 +40,7 @@ from nas.domain import Bound, Domain
 from nas.family.at_latency import at_latency
 from nas.latency.table import Table
 from nas.measure.runners import OnnxRuntime
-from nas.measure.verify import time_networks
+from nas.measure.whole import time_networks
 from nas.record import ledger
 from nas.run.contest import opponent_network
 from nas.shape import Shape

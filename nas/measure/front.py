@@ -7,7 +7,8 @@ from nas.errors import NasError
 from nas.latency.measured import Measured, TimedHere
 from nas.latency.table import Table
 from nas.measure.runners import OnnxRuntime, as_built
-from nas.measure.verify import load_remarks, threads_of, time_networks
+from nas.measure.verify import load_remarks, threads_of
+from nas.measure.whole import time_networks
 from nas.progress import Watch, ignore
 
 __all__ = ["not_here", "time_here"]

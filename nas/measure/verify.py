@@ -5,14 +5,10 @@ a correction that the others taught. The correction that is stored has seen all 
 """
 
 import statistics
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,35 +28,27 @@ from nas.latency.estimate import Estimate
 from nas.latency.files import write_table
 from nas.latency.info import TableInfo
 from nas.latency.table import Table
-from nas.measure.drawing import draw, draw_spread
-from nas.measure.graphs import empty_graph, network_graph
-from nas.measure.journal import Journal
+from nas.measure.drawing import draw_spread
+from nas.measure.graphs import empty_graph
 from nas.measure.runners import Runner, runner_for
 from nas.measure.timing import (
     Quality,
-    Subject,
-    Timing,
     disturbed_share,
-    measure_twice,
     remarks,
 )
-from nas.measure.training import TrainingStep, network_document
-from nas.progress import Progress, Watch, ignore
+from nas.measure.training import TrainingStep
+from nas.measure.whole import Timed, network_subject, time_networks, training_subject
+from nas.progress import Watch, ignore
 from nas.space import SearchSpace
 from nas.trial import Genes
 
 __all__ = [
     "Circumstances",
-    "Timed",
     "Verdict",
     "all_remarks",
     "conditions_changed",
-    "draw",
     "load_remarks",
-    "network_subject",
     "threads_of",
-    "time_networks",
-    "training_subject",
     "verify",
     "verify_on",
 ]
@@ -76,22 +64,6 @@ OTHER_MACHINE = 0.7
 TRAINING_BATCH = 8
 SECONDS = 5.0
 """What a network may take in all, by default: 40 of them stay within four minutes."""
-TOLD_EVERY_SECONDS = 5.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timed:
-    """A network of a space, measured twice."""
-
-    space: str
-    network: Architecture
-    first_ms: float
-    second_ms: float
-
-    @property
-    def latency_ms(self) -> float:
-        """The mean of both."""
-        return (self.first_ms + self.second_ms) / 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,126 +201,6 @@ def _of_training(table: Table) -> Table:
     """The table with the conditions of its training steps, which have no reference kernel."""
     info = replace(table.info, conditions=table.info.training or {}, reference_ms=None)
     return replace(table, info=info)
-
-
-def network_subject(key: str, network: Architecture) -> Subject:
-    """A whole network, timed as a loop runs it: straight after itself."""
-    return Subject(key, partial(network_graph, network), looped=True)
-
-
-def training_subject(key: str, network: Architecture) -> Subject:
-    """A whole training step, for `TrainingStep`."""
-    return Subject(key, partial(network_document, network), looped=True)
-
-
-def time_networks(
-    networks: Sequence[tuple[str, Architecture]],
-    runner: Runner,
-    *,
-    threads: int,
-    seconds: float,
-    seed: int,
-    subject: Callable[[str, Architecture], Subject] | None = None,
-    journal: Path | None = None,
-    reference_ms: float | None = None,
-    watch: Watch = ignore,
-) -> tuple[list[Timed], list[Quality]]:
-    """Time whole networks, twice, each time interleaved; each in the state a loop leaves it in.
-
-    ``seconds``: what a network may take in all. ``journal``: a file from which timing goes on.
-    ``reference_ms``: the pace of the machine at which times are stated, such as a table's; the best
-    one seen by default.
-    """
-    make = subject or network_subject
-    by_digest = {network.digest: make(network.digest, network) for _, network in networks}
-    with TemporaryDirectory() as scratch:
-        path = journal or Path(scratch) / "networks.journal"
-        with Journal(path, runner.conditions()) as kept:
-            _time_missing(kept, by_digest, runner, threads, seconds, seed, watch)
-            first, second = _passes(kept.at_pace(reference_ms or kept.best_reference_ms()))
-            qualities = list(kept.blocks)
-    timed = [
-        Timed(
-            space=space,
-            network=network,
-            first_ms=first[network.digest],
-            second_ms=second[network.digest],
-        )
-        for space, network in networks
-    ]
-    return timed, qualities
-
-
-def _time_missing(
-    kept: Journal,
-    by_digest: Mapping[str, Subject],
-    runner: Runner,
-    threads: int,
-    seconds: float,
-    seed: int,
-    watch: Watch,
-) -> None:
-    """Time the networks whose second measurement the journal has not."""
-    missing = [by_digest[digest] for digest in by_digest if f"{digest} 2" not in kept.rows]
-    told = _Told(len(by_digest), len(missing), seconds, watch)
-    told.at(0.0)
-    for pair in measure_twice(
-        missing, runner, threads=threads, seconds=seconds, seed=seed, tick=told.within
-    ):
-        for number, block in enumerate(pair, 1):
-            named = {f"{digest} {number}": timing for digest, timing in block.timings.items()}
-            kept.add(replace(block, timings=named))
-        told.done(len(pair[0].timings))
-
-
-def _passes(rows: Mapping[str, Timing]) -> tuple[dict[str, float], dict[str, float]]:
-    """The first and second measurements, by digest."""
-    passes: tuple[dict[str, float], dict[str, float]] = ({}, {})
-    for key, timing in rows.items():
-        digest, _, number = key.partition(" ")
-        passes[int(number) - 1][digest] = timing.latency_ms
-    return passes
-
-
-class _Told:
-    """Tells where the timing of networks stands, every few seconds.
-
-    Before any block is done, what is left is what the networks may take; then what they took.
-    """
-
-    def __init__(self, planned: int, missing: int, seconds: float, watch: Watch) -> None:
-        self._planned, self._missing, self._watch = planned, missing, watch
-        self._seconds, self._done = seconds, 0
-        self._start = self._last = time.monotonic()
-
-    def done(self, count: int) -> None:
-        """A block of so many networks is done."""
-        self._done += count
-        self.at(0.0)
-
-    def within(self, share: float, networks: int) -> None:
-        """A share of the next block, of so many networks, is done."""
-        if time.monotonic() - self._last >= TOLD_EVERY_SECONDS:
-            self.at(share * networks)
-
-    def at(self, more: float) -> None:
-        """Tell it now; ``more``: about how many networks of the next block are done."""
-        self._last = time.monotonic()
-        gone = self._last - self._start
-        left = self._missing - self._done
-        if self._done:
-            eta = (left - more) * gone / (self._done + more)
-        else:
-            eta = max(left * self._seconds - gone, 0.0)
-        self._watch(
-            Progress(
-                what="network",
-                done=self._planned - left,
-                planned=self._planned,
-                seconds=gone,
-                eta_seconds=eta,
-            )
-        )
 
 
 def verify(

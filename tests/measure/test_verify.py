@@ -7,9 +7,10 @@ from made_up import ByName, Killed
 
 from nas.errors import TableError
 from nas.latency.table import Table
-from nas.measure import build, timing, verify
+from nas.measure import build, timing, verify, whole
 from nas.measure.build import build_table
-from nas.measure.verify import Timed, draw
+from nas.measure.drawing import draw
+from nas.measure.whole import Timed
 from nas.run.plan import plan
 from nas.run.settings import Search
 from nas.testing.toys import toy_space
@@ -118,7 +119,7 @@ def test_other_conditions_are_told(table):
 
 
 def test_whole_networks_are_timed_twice(monkeypatch):
-    monkeypatch.setattr(verify, "network_graph", lambda network: network.digest.encode())
+    monkeypatch.setattr(whole, "network_graph", lambda network: network.digest.encode())
     networks = [("toy", network) for network in draw(SPACE, 5, seed=0)]
 
     class Steady(ByName):
@@ -129,7 +130,7 @@ def test_whole_networks_are_timed_twice(monkeypatch):
 
     runner = Steady()
     said = []
-    found, blocks = verify.time_networks(
+    found, blocks = whole.time_networks(
         networks, runner, threads=1, seconds=0.01, seed=0, watch=said.append
     )
     assert len(runner.opened) == 10
@@ -141,7 +142,7 @@ def test_whole_networks_are_timed_twice(monkeypatch):
 
 
 def test_what_was_timed_before_a_kill_is_not_timed_again(monkeypatch, tmp_path):
-    monkeypatch.setattr(verify, "network_graph", lambda network: network.digest.encode())
+    monkeypatch.setattr(whole, "network_graph", lambda network: network.digest.encode())
     monkeypatch.setattr(timing, "BLOCK_NETWORKS", 2)
     networks = [("toy", network) for network in draw(SPACE, 6, seed=0)]
 
@@ -154,9 +155,9 @@ def test_what_was_timed_before_a_kill_is_not_timed_again(monkeypatch, tmp_path):
 
     settings = {"threads": 1, "seconds": 0.01, "seed": 0, "journal": tmp_path / "kept.journal"}
     with pytest.raises(Killed):
-        verify.time_networks(networks, Named(stop_after=6), **settings)
+        whole.time_networks(networks, Named(stop_after=6), **settings)
     again = Named()
-    found, blocks = verify.time_networks(networks, again, **settings)
+    found, blocks = whole.time_networks(networks, again, **settings)
     # Two of a block, each opened twice, were done; the torn block is timed anew.
     assert len(again.opened) == 8
     assert len(found) == 6

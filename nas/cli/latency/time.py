@@ -12,7 +12,8 @@ from nas.errors import UsageError
 from nas.latency.audit import NINETY
 from nas.latency.table import Table
 from nas.measure.runners import runner_for
-from nas.measure.verify import Timed, all_remarks, threads_of, time_networks
+from nas.measure.verify import all_remarks, threads_of
+from nas.measure.whole import Timed, time_networks
 from nas.progress import ignore
 from nas.run.network import named_network
 from nas.size import Size
