@@ -5,9 +5,12 @@ there. So the fastest and the slowest network are taken, then one after the othe
 width in the logarithm of the latency. Every second network of a band is the one with the most macs
 of several, as a search prefers what computes much in its time. Near a front, the front's own
 networks and their neighbours are taken, too.
+
+A search looks through more than several: it ends where the table is too low. So others are drawn as
+it does, once there are prices to look by.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +23,7 @@ from nas.space import SearchSpace
 from nas.statistics import rng as stream
 from nas.trial import Genes
 
-__all__ = ["draw", "draw_spread", "pool"]
+__all__ = ["draw", "draw_as_picked", "draw_spread", "pool"]
 
 MOST_TRIES = 100
 BANDS = 12
@@ -28,6 +31,8 @@ CANDIDATES = 16
 """Networks of a band among which the one with the most macs is taken."""
 TILTS, DRAWS, STEEPEST = 25, 256, 120.0
 """Mean latencies tried, networks drawn of each, and how steep the last ones are."""
+LOOKED_AT = 20
+"""Networks with the most macs of a band that are looked through for one that is not known."""
 NEAR_SHARE = 3
 """One network in so many is near the front that was given, at most."""
 
@@ -66,6 +71,35 @@ def draw_spread(
                 chosen.networks.setdefault(network.digest, network)
     networks = list(chosen.networks.values())[:count]
     return sorted(networks, key=lambda network: table.estimate(network).latency_ms)
+
+
+def draw_as_picked(
+    space: SearchSpace, table: Table, count: int, *, seed: int, known: Collection[str] = ()
+) -> list[Architecture]:
+    """Distinct networks that a search by the table might end with, the fastest first.
+
+    In each of so many bands of equal width in the logarithm of the latency it is the network with
+    the most macs of some thousand. ``known``: digests of networks that are not wanted. Fewer than
+    ``count`` where a band has no other.
+    """
+    costs = space_costs(space, [table])
+    metric = latency_metric(table.name)
+    genes = pool(costs, metric, seed)
+    prices = costs.price(genes)
+    latencies, macs = prices[:, costs.column(metric)], prices[:, costs.column("macs")]
+    if not count or not 0 < latencies.min() < latencies.max():
+        return []
+    edges = np.geomspace(latencies.min(), latencies.max(), count + 1)
+    band_of = np.clip(np.searchsorted(edges, latencies, side="right") - 1, 0, count - 1)
+    chosen: dict[str, Architecture] = {}
+    for band in range(count):
+        members = np.flatnonzero(band_of == band)
+        for place in members[np.argsort(-macs[members], kind="stable")[:LOOKED_AT]]:
+            network = space.decode(tuple(map(int, genes[place])))
+            if network.digest not in chosen and network.digest not in known:
+                chosen[network.digest] = network
+                break
+    return list(chosen.values())
 
 
 class _Chosen:

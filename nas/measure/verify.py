@@ -2,6 +2,9 @@
 
 The audit of a corrected table is of networks left out: five times a fifth of them is estimated with
 a correction that the others taught. The correction that is stored has seen all of them.
+
+A search does not pick at random: it ends with what the table has too low. So a third of the
+networks is drawn last, as a search would pick them by what the others have taught.
 """
 
 import statistics
@@ -9,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +32,7 @@ from nas.latency.estimate import Estimate
 from nas.latency.files import write_table
 from nas.latency.info import TableInfo
 from nas.latency.table import Table
-from nas.measure.drawing import draw_spread
+from nas.measure.drawing import draw_as_picked, draw_spread
 from nas.measure.graphs import empty_graph
 from nas.measure.runners import Runner, runner_for
 from nas.measure.timing import (
@@ -55,6 +59,8 @@ __all__ = [
 
 FEWEST = 4  # a rank correlation of fewer says nothing
 FOLDS = 5
+PICKED_SHARE = 3
+"""One network in so many is drawn as a search would pick it."""
 LEAST_PRICE = 0.9
 """Of the least that was timed. A correction that prices a network lower is not stored."""
 OTHER_PACE = 0.12
@@ -125,12 +131,13 @@ def verify_on(
 ) -> Verdict:
     """Time networks of each space, over all its latencies, and `verify` the table on them.
 
-    They are timed under the table's own conditions: in onnxruntime here, or by ``command``, which
-    reaches its device. ``training``: whole training steps in torch, against the column
-    ``train_ms``. ``threads``: other than the table's. ``seconds``: what a network may take in all.
-    ``near``: by space, genes of a front near which a third of the networks is taken. ``force``:
-    store the correction whatever speaks against it. What was timed before a kill is not timed
-    again: it stands in ``NAME.verify.journal`` until the audit is stored.
+    A third of each space's is drawn last, see the module. They are timed under the table's own
+    conditions: in onnxruntime here, or by ``command``, which reaches its device. ``training``:
+    whole training steps in torch, against the column ``train_ms``. ``threads``: other than the
+    table's. ``seconds``: what a network may take in all. ``near``: by space, genes of a front near
+    which a third of the others is taken. ``force``: store the correction whatever speaks against
+    it. What was timed before a kill is not timed again: it stands in ``NAME.verify.journal`` until
+    the audit is stored.
     """
     if training and command:
         raise UsageError("training steps are timed in torch here: --training goes without --runner")
@@ -150,17 +157,13 @@ def verify_on(
         )
     else:
         runner = runner_for(table.info.conditions, command=command, threads=threads)
-    bare = (table.column("train_ms") if training else table).uncorrected()
-    drawn = []
-    for name, space in spaces.items():
-        genes = (near or {}).get(name, ())
-        own = draw_spread(space, bare, networks, seed=seed, near=genes)
-        drawn += [(name, network) for network in own]
+    whole = table.column("train_ms") if training else table
     timed_as = _of_training(table) if training else table
     path = table.path.with_suffix(".training.verify.journal" if training else ".verify.journal")
-    timed, blocks = time_networks(
-        drawn,
-        runner,
+    picked = networks // PICKED_SHARE
+    time_all = partial(
+        time_networks,
+        runner=runner,
         threads=threads_used,
         seconds=seconds,
         seed=seed,
@@ -169,6 +172,22 @@ def verify_on(
         reference_ms=timed_as.info.reference_ms,
         watch=watch,
     )
+    drawn = []
+    for name, space in spaces.items():
+        genes = (near or {}).get(name, ())
+        own = draw_spread(space, whole.uncorrected(), networks - picked, seed=seed, near=genes)
+        drawn += [(name, network) for network in own]
+    timed, blocks = time_all(drawn, to_come=picked * len(spaces))
+    known_so_far = whole
+    if correct and len(timed) >= FEWEST_NETWORKS:
+        call_ms = 0.0 if training else _call_ms(runner, blocks)
+        known_so_far = _taught(whole.uncorrected(), timed, call_ms)
+    known = {network.digest for _, network in drawn}
+    for name, space in spaces.items():
+        own = draw_as_picked(space, known_so_far, picked, seed=seed, known=known)
+        drawn += [(name, network) for network in own]
+    # All of them, though few are missing: so that all are stated at one pace.
+    timed, blocks = time_all(drawn)
     verdict = verify(
         table,
         timed,
@@ -277,12 +296,7 @@ def _corrected(
     bare: Table, timed: Sequence[Timed], seen: Sequence[Timed], call_ms: float
 ) -> _Found:
     """The table with a correction, and estimates by corrections that others taught."""
-
-    def taught_by(networks: Sequence[Timed]) -> Table:
-        return replace(
-            bare, info=replace(bare.info, correction=_correction(bare, networks, call_ms))
-        )
-
+    taught_by = partial(_taught, bare, call_ms=call_ms)
     if seen:
         table = taught_by(seen)
         return _Found(table, _estimates(table, timed))
@@ -296,6 +310,12 @@ def _corrected(
         for place in np.flatnonzero(fold == number).tolist():
             estimates[place] = taught.estimate(timed[place].network)
     return _Found(taught_by(timed), [estimates[place] for place in range(len(timed))])
+
+
+def _taught(bare: Table, networks: Sequence[Timed], call_ms: float) -> Table:
+    """The table with the correction that timed networks teach, if it is better than none."""
+    correction = _correction(bare, networks, call_ms)
+    return replace(bare, info=replace(bare.info, correction=correction))
 
 
 def _correction(bare: Table, seen: Sequence[Timed], call_ms: float) -> Correction | None:

@@ -55,20 +55,21 @@ def time_networks(
     subject: Callable[[str, Architecture], Subject] | None = None,
     journal: Path | None = None,
     reference_ms: float | None = None,
+    to_come: int = 0,
     watch: Watch = ignore,
 ) -> tuple[list[Timed], list[Quality]]:
     """Time whole networks, twice, each time interleaved; each in the state a loop leaves it in.
 
     ``seconds``: what a network may take in all. ``journal``: a file from which timing goes on.
     ``reference_ms``: the pace of the machine at which times are stated, such as a table's; the best
-    one seen by default.
+    one seen by default. ``to_come``: how many networks another call will time, for ``watch``.
     """
     make = subject or network_subject
     by_digest = {network.digest: make(network.digest, network) for _, network in networks}
     with TemporaryDirectory() as scratch:
         path = journal or Path(scratch) / "networks.journal"
         with Journal(path, runner.conditions()) as kept:
-            _time_missing(kept, by_digest, runner, threads, seconds, seed, watch)
+            _time_missing(kept, by_digest, runner, threads, seconds, seed, to_come, watch)
             first, second = _passes(kept.at_pace(reference_ms or kept.best_reference_ms()))
             qualities = list(kept.blocks)
     timed = [
@@ -90,11 +91,12 @@ def _time_missing(
     threads: int,
     seconds: float,
     seed: int,
+    to_come: int,
     watch: Watch,
 ) -> None:
     """Time the networks whose second measurement the journal has not."""
     missing = [by_digest[digest] for digest in by_digest if f"{digest} 2" not in kept.rows]
-    told = _Told(len(by_digest), len(missing), seconds, watch)
+    told = _Told(len(by_digest) + to_come, len(missing) + to_come, seconds, watch)
     told.at(0.0)
     for pair in measure_twice(
         missing, runner, threads=threads, seconds=seconds, seed=seed, tick=told.within
