@@ -5,8 +5,8 @@
 
 For each space it does what ``nas latency build`` does (rows for so many minutes, then whole
 networks that correct the table), and holds the table against networks that it has not seen: some
-spread over all latencies, fastest and slowest first, and picks. A pick is what any search tends to:
-of thousands of networks that keep a random budget with confidence 0.95, the one with the most macs.
+spread over all latencies, and picks. A pick is what any search tends to: of thousands of networks
+that keep a random budget with confidence 0.95, the one with the most macs.
 Prints errors, Kendall's tau beside that of two measurements, the share within 10 %, the coverage of
 90 % intervals, and what the picks took of their budgets, beside the goals.
 
@@ -154,7 +154,8 @@ def made_table(
         seed=given.seed,
         watch=slot.watch,
     )
-    done.write_text(json.dumps({"refused": list(verdict.refused)}))
+    seen = [one.network.digest for one in verdict.held]
+    done.write_text(json.dumps({"refused": list(verdict.refused), "seen": seen}))
     return verdict.table
 
 
@@ -188,10 +189,10 @@ def audit_space(spec: str, given: argparse.Namespace, slot: Slice) -> list[Audit
     out = Path(given.out) / spec.replace(":", "_").replace("=", "_")
     out.mkdir(parents=True, exist_ok=True)
     table = made_table(spec, space, given, out, slot)
-    seen = draw_spread(space, table.uncorrected(), given.fit, seed=given.seed)
-    known = {network.digest for network in seen}
+    made = json.loads((out / "built.json").read_text())
+    # The fastest and the slowest network are of both draws.
     more = draw_spread(space, table.uncorrected(), given.networks + 2, seed=given.seed + HELD_SEED)
-    held = [network for network in more if network.digest not in known][: given.networks]
+    held = [network for network in more if network.digest not in made["seen"]][: given.networks]
     slot.what = f"{spec} held out"
     measured, held_remarks = timed(held, table, out / "held.journal", given, slot)
     chosen = picks(table, space, given.picks, given.seed)
@@ -205,7 +206,7 @@ def audit_space(spec: str, given: argparse.Namespace, slot: Slice) -> list[Audit
     estimates = [table.estimate(one.network) for one in measured]
     bare = [table.uncorrected().estimate(one.network) for one in measured]
     print(f"\n{spec} at {space.input.size} pixels: {len(table.rows)} rows; {held_remarks}")
-    for reason in json.loads((out / "built.json").read_text())["refused"]:
+    for reason in made["refused"]:
         print(f"the correction is not stored: {reason}")
     for caveat in table.info.caveats:
         if "were not timed" in caveat:

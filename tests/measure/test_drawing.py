@@ -4,7 +4,7 @@ import numpy as np
 
 from nas import catalog
 from nas.cost.costs import latency_metric, space_costs
-from nas.measure.drawing import draw_spread
+from nas.measure.drawing import draw, draw_as_picked, draw_spread
 from nas.testing.toys import toy_space
 from search_spaces import fbnet
 
@@ -42,3 +42,25 @@ def test_a_third_of_them_is_near_a_front():
     digests = {network.digest for network in found}
     assert {SPACE.decode(genes).digest for genes in front} <= digests
     assert len(found) == 30
+
+
+def test_picks_compute_most_at_their_latency():
+    picks = draw_as_picked(SPACE, TABLE, 8, seed=0)
+    assert len({network.digest for network in picks}) == 8
+    assert latencies(picks) == sorted(latencies(picks))
+    others = draw(SPACE, 500, seed=0)
+    compared = []
+    for pick in picks:
+        ms = TABLE.estimate(pick).latency_ms
+        near = [one.macs for one in others if 0.9 * ms <= TABLE.estimate(one).latency_ms <= ms]
+        compared += [macs <= pick.macs for macs in near]
+    assert len(compared) > 100
+    assert np.mean(compared) > 0.98
+
+
+def test_picks_leave_out_what_is_known():
+    picks = draw_as_picked(SPACE, TABLE, 8, seed=0)
+    known = {network.digest for network in picks}
+    others = draw_as_picked(SPACE, TABLE, 8, seed=0, known=known)
+    assert others
+    assert known.isdisjoint(network.digest for network in others)
