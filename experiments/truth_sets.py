@@ -42,7 +42,7 @@ from nas.latency.table import Table
 from nas.measure.runners import OnnxRuntime
 from nas.measure.whole import time_networks
 from nas.record import ledger
-from nas.run.contest import opponent_network
+from nas.run.opponents import opponent_network
 from nas.shape import Shape
 from nas.space import SearchSpace
 from nas.statistics import bootstrap_interval, kendall_tau

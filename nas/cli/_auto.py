@@ -23,7 +23,8 @@ from nas.measure.front import not_here
 from nas.measure.runners import OnnxRuntime
 from nas.measure.training import TrainingStep, network_document
 from nas.record import ledger
-from nas.run.contest import opponent_network, winner
+from nas.run.contest import winner
+from nas.run.opponents import opponent_network
 from nas.run.run import Run
 from nas.size import Size
 from nas.train.full import Recipe

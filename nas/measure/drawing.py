@@ -7,7 +7,7 @@ of several, as a search prefers what computes much in its time. Near a front, th
 networks and their neighbours are taken, too.
 
 A search looks through more than several: it ends where the table is too low. So others are drawn as
-it does, once there are prices to look by.
+it does, once there are prices to look by, and the network that is then the fastest.
 """
 
 from collections.abc import Collection, Sequence
@@ -78,24 +78,28 @@ def draw_as_picked(
 ) -> list[Architecture]:
     """Distinct networks that a search by the table might end with, the fastest first.
 
-    In each of so many bands of equal width in the logarithm of the latency it is the network with
-    the most macs of some thousand. ``known``: digests of networks that are not wanted. Fewer than
-    ``count`` where a band has no other.
+    The first is the fastest of all. The others are, in each of so many bands of equal width in the
+    logarithm of the latency, those with the most macs of some thousand. ``known``: digests of
+    networks that are not wanted. Fewer than ``count`` where a band has no other.
     """
     costs = space_costs(space, [table])
     metric = latency_metric(table.name)
     genes = pool(costs, metric, seed)
     prices = costs.price(genes)
     latencies, macs = prices[:, costs.column(metric)], prices[:, costs.column("macs")]
-    if not count or not 0 < latencies.min() < latencies.max():
+    if count < 1 or not 0 < latencies.min() < latencies.max():
         return []
-    edges = np.geomspace(latencies.min(), latencies.max(), count + 1)
-    band_of = np.clip(np.searchsorted(edges, latencies, side="right") - 1, 0, count - 1)
-    chosen: dict[str, Architecture] = {}
-    for band in range(count):
+    edges = np.geomspace(latencies.min(), latencies.max(), count)
+    band_of = np.searchsorted(edges, latencies, side="left")
+    candidates = [[costs.extreme(metric)[1]]]
+    for band in range(1, count):
         members = np.flatnonzero(band_of == band)
-        for place in members[np.argsort(-macs[members], kind="stable")[:LOOKED_AT]]:
-            network = space.decode(tuple(map(int, genes[place])))
+        most = members[np.argsort(-macs[members], kind="stable")[:LOOKED_AT]]
+        candidates.append([tuple(map(int, genes[place])) for place in most])
+    chosen: dict[str, Architecture] = {}
+    for band_genes in candidates:
+        for one in band_genes:
+            network = space.decode(one)
             if network.digest not in chosen and network.digest not in known:
                 chosen[network.digest] = network
                 break

@@ -22,7 +22,7 @@ from nas.errors import NasError, RunError, UsageError
 from nas.files import one_line
 from nas.objectives import QUALITY, UNTRAINED
 from nas.programs import Given
-from nas.progress import Progress
+from nas.progress import Progress, ignore
 from nas.reading import to_json
 from nas.record import ledger
 from nas.record.identity import check_same
@@ -38,9 +38,10 @@ from nas.run.confirmation import (
     Training,
     too_few,
 )
-from nas.run.contest import AUTO, Contest, opponent_network, opponents
+from nas.run.contest import AUTO, Contest
 from nas.run.copies import program_spec
 from nas.run.evaluation import kind_of, named_data, open_data
+from nas.run.opponents import TimeWhole, opponent_network, scaled_to
 from nas.run.pairing import WIDEST, band_metrics, chosen, members, usual_random
 from nas.run.run import Run
 from nas.run.settings import Search
@@ -311,35 +312,71 @@ def _contest(
     member = _picked(confirmed)
     if member is None:
         return
-    before = confirmed.contest
-    if before is not None and before.digest == member.digest:
-        # Whom the pick has met stays met: else one could try names until one is beaten.
-        names = [*(opponent.name for opponent in before.opponents), *names]
-    latency_ms = run.trial(member.trial).metrics[run.latency]
     network = run.space.decode(member.genes)
-    classes = network.out_shape.channels
-    met, left_out = opponents(
-        list(dict.fromkeys(names)), network.input, classes, latency_ms, run.tables[0]
-    )
-    contest = Contest(
-        trial=member.trial,
-        digest=member.digest,
-        latency_ms=latency_ms,
-        first_repeat=plan.seeds,
-        opponents=met,
-        left_out=left_out,
-    )
+    before = confirmed.contest
+    if before is None or before.digest != member.digest:
+        before = None
+    contest = _met(run, plan, member, network, names, before)
     if confirmed.contest != contest:
         ledger.append(session.file, to_json(contest))
         confirmed = _read(run.folder)
     say(_contest_lines(contest, confirmed))
     architectures = {member.digest: network}
-    for opponent in met:
+    for opponent in contest.opponents:
         architectures[opponent.digest] = opponent_network(
-            opponent.name, network.input, classes, width=opponent.width
+            opponent.name, network.input, network.out_shape.channels, width=opponent.width
         )
-    if met:
+    if contest.opponents:
         session.train(plan, contest.wanted, confirmed.contest_trainings, architectures)
+
+
+def _met(
+    run: Run,
+    plan: Plan,
+    member: Member,
+    network: Architecture,
+    names: Sequence[str],
+    before: Contest | None,
+) -> Contest:
+    """The pick's contest with the networks of these names.
+
+    Whom it has met ``before`` stays met, at the same width: else one could try names, or time them
+    again, until one is beaten.
+    """
+    known: set[str] = set()
+    if before is not None:
+        known = {*(opponent.name for opponent in before.opponents), *before.left_out}
+    new = [name for name in dict.fromkeys(names) if name not in known]
+    if before is not None and not new:
+        return before
+    latency_ms = run.trial(member.trial).metrics[run.latency]
+    # What is timed must not be compared with what a table says.
+    time_whole = _time_whole(run) if before is None or before.timed else None
+    met = scaled_to(new, network, latency_ms, run.tables[0], time_whole)
+    return Contest(
+        trial=member.trial,
+        digest=member.digest,
+        latency_ms=met.latency_ms,
+        timed=time_whole is not None,
+        first_repeat=plan.seeds,
+        opponents=met.opponents if before is None else (*before.opponents, *met.opponents),
+        left_out=met.left_out if before is None else {**before.left_out, **met.left_out},
+    )
+
+
+def _time_whole(run: Run) -> TimeWhole | None:
+    """What times networks on the run's first device; None where that is not here, or not wanted."""
+    table = run.tables[0]
+    # Older runs do not say.
+    wanted = run.record.run_file.settings.get("time_front") is not False
+    if not wanted or catalog.not_here(table):
+        return None
+
+    def time_whole(architectures: Sequence[Architecture]) -> list[float]:
+        timed = catalog.time_here(table, architectures, ignore)
+        return [one.latency_ms for one in timed.measured]
+
+    return time_whole
 
 
 def _picked(confirmed: Confirmation) -> Member | None:
@@ -417,7 +454,7 @@ def _contest_lines(contest: Contest, confirmed: Confirmation) -> list[str]:
     """Whom the pick meets, a line each."""
     lines = [
         f"against    {opponent}, {opponent.latency_ms:.4g} ms; trial {contest.trial}, the pick, "
-        f"takes {contest.latency_ms:.4g} ms"
+        f"takes {contest.latency_ms:.4g} ms{', both as timed here' if contest.timed else ''}"
         for opponent in contest.opponents
     ]
     lines += [f"left out   {name}: {why}" for name, why in contest.left_out.items()]

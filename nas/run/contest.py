@@ -8,18 +8,10 @@ from seeds that its choice did not depend on, as often as each opponent. All are
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from statistics import fmean
 from typing import Literal
 
 from nas import networks
-from nas.arch import Architecture
-from nas.errors import NasError
-from nas.family.at_latency import at_latency
-from nas.files import one_line
-from nas.latency.table import Table
-from nas.shape import Shape
-from nas.size import Size
 from nas.statistics import Interval, claim, many_to_one_intervals
 
 __all__ = [
@@ -28,7 +20,6 @@ __all__ = [
     "Contest",
     "Opponent",
     "Outcome",
-    "opponents",
     "outcomes",
     "verdict",
     "winner",
@@ -70,6 +61,8 @@ class Contest:
     """The pick's."""
     digest: str
     latency_ms: float
+    timed: bool = False
+    """Whether the latencies, the opponents' too, are of whole networks that were timed."""
     first_repeat: int
     """Of the pick's trainings here; those before decided that it is the pick."""
     seeds: int = SEEDS
@@ -91,48 +84,6 @@ class Contest:
     def wanted(self) -> list[Key]:
         """All networks once, then all again."""
         return [key for repeat in zip(*self.keys.values(), strict=True) for key in repeat]
-
-
-def opponents(
-    names: Sequence[str], input: Shape, classes: int, latency_ms: float, table: Table
-) -> tuple[tuple[Opponent, ...], dict[str, str]]:
-    """The networks of these names scaled to a latency, and why others cannot be.
-
-    ``input``: the images that the pick takes. Strides are relaxed for small ones, as the spaces
-    relax them. Raises `UsageError` for an unknown name.
-    """
-    found, left_out = [], {}
-    for name in names:
-        networks.published(name)
-        make = partial(opponent_network, name, input, classes)
-        try:
-            scaled = at_latency(make, latency_ms, table, resolution=input.size)
-        except NasError as error:
-            left_out[name] = one_line(error, 200)
-            continue
-        found.append(
-            Opponent(
-                name=name,
-                width=scaled.width,
-                digest=scaled.network.digest,
-                latency_ms=scaled.estimate.latency_ms,
-            )
-        )
-    return tuple(found), left_out
-
-
-def opponent_network(
-    name: str, input: Shape, classes: int, *, width: float = 1.0, resolution: Size | None = None
-) -> Architecture:
-    """A published network for the pick's images and classes."""
-    return networks.get(
-        name,
-        width=width,
-        resolution=resolution or input.size,
-        classes=classes,
-        in_channels=input.channels,
-        small_images=True,
-    )
 
 
 def winner(contest: Contest | None, found: Sequence["Outcome"], trial: int) -> "Outcome | None":

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nas import catalog, networks
 from nas.errors import UsageError
 from nas.run import contest
 from nas.run.confirm import confirm
 from nas.run.contest import Contest, Opponent, outcomes, verdict, winner
+from nas.run.opponents import ROUNDS, WITHIN, scaled_to
 from nas.run.run import Run
 from nas.statistics import many_to_one_intervals
 
@@ -74,6 +76,35 @@ def test_whom_the_pick_has_met_stays_met(run):
     names = [opponent.name for opponent in found.contest.opponents]
     assert names == ["ghostnet_100", "mobilenet_v4_conv_small"]
     assert len(found.outcomes) == 2
+
+
+def test_where_networks_can_be_timed_opponents_take_what_the_pick_takes():
+    """The table has MobileNetV4 a quarter too low, and GhostNet a tenth too high."""
+    table = catalog.device("pixel1")
+    pick = networks.get("mobilenet_v2", width=0.5, classes=10)
+    wrong = {"mobilenet_v4_conv_small": 1.25, "ghostnet_100": 0.9}
+    of_op = {"uib": 1.25, "ghost": 0.9}
+    rounds = []
+
+    def time_whole(architectures):
+        rounds.append(len(architectures))
+        found = []
+        for one in architectures:
+            ops = {layer.op.key for layer in one.layers}
+            factor = max((of_op[key] for key in ops if key in of_op), default=1.0)
+            found.append(1.1 * factor * table.estimate(one).latency_ms)
+        return found
+
+    latency_ms = table.estimate(pick).latency_ms
+    by_table = scaled_to(list(wrong), pick, latency_ms, table)
+    timed = scaled_to(list(wrong), pick, latency_ms, table, time_whole)
+    assert by_table.latency_ms == latency_ms
+    assert timed.latency_ms == pytest.approx(1.1 * latency_ms)
+    for before, after in zip(by_table.opponents, timed.opponents, strict=True):
+        assert abs(after.latency_ms / timed.latency_ms - 1) <= WITHIN
+        assert (after.width < before.width) == (wrong[after.name] > 1)
+    assert rounds[0] == 3
+    assert len(rounds) <= ROUNDS
 
 
 def test_who_cannot_be_scaled_to_the_latency_is_left_out_with_the_reason(run):
