@@ -31,8 +31,10 @@ CANDIDATES = 16
 """Networks of a band among which the one with the most macs is taken."""
 TILTS, DRAWS, STEEPEST = 25, 256, 120.0
 """Mean latencies tried, networks drawn of each, and how steep the last ones are."""
+LAST_PART = 0.9
+"""Of a budget: what a search with a latency leaves unused at most."""
 LOOKED_AT = 20
-"""Networks with the most macs of a band that are looked through for one that is not known."""
+"""Networks with the most macs in a budget that are looked through for one that is not known."""
 NEAR_SHARE = 3
 """One network in so many is near the front that was given, at most."""
 
@@ -78,27 +80,30 @@ def draw_as_picked(
 ) -> list[Architecture]:
     """Distinct networks that a search by the table might end with, the fastest first.
 
-    The first is the fastest of all. The others are, in each of so many bands of equal width in the
-    logarithm of the latency, those with the most macs of some thousand. ``known``: digests of
-    networks that are not wanted. Fewer than ``count`` where a band has no other.
+    The first is the fastest of all. The others are the best of random budgets, by equal factors
+    from the least to the largest: of some thousand networks those that take the last tenth of a
+    budget, and of these the one with the most macs. ``known``: digests of networks that are not
+    wanted. Fewer than ``count`` where a budget has no other.
     """
+    if count < 1:
+        return []
     costs = space_costs(space, [table])
     metric = latency_metric(table.name)
     genes = pool(costs, metric, seed)
     prices = costs.price(genes)
     latencies, macs = prices[:, costs.column(metric)], prices[:, costs.column("macs")]
-    if count < 1 or not 0 < latencies.min() < latencies.max():
-        return []
-    edges = np.geomspace(latencies.min(), latencies.max(), count)
-    band_of = np.searchsorted(edges, latencies, side="left")
     candidates = [[costs.extreme(metric)[1]]]
-    for band in range(1, count):
-        members = np.flatnonzero(band_of == band)
+    # By how many are known, too: who is asked again has other budgets.
+    rng = stream(seed, f"verify {space.name} budgets", len(known))
+    for place in range(count - 1):
+        share = (place + rng.uniform()) / (count - 1)
+        budget_ms = latencies.min() ** (1 - share) * latencies.max() ** share
+        members = np.flatnonzero((latencies <= budget_ms) & (latencies >= LAST_PART * budget_ms))
         most = members[np.argsort(-macs[members], kind="stable")[:LOOKED_AT]]
-        candidates.append([tuple(map(int, genes[place])) for place in most])
+        candidates.append([tuple(map(int, genes[member])) for member in most])
     chosen: dict[str, Architecture] = {}
-    for band_genes in candidates:
-        for one in band_genes:
+    for of_budget in candidates:
+        for one in of_budget:
             network = space.decode(one)
             if network.digest not in chosen and network.digest not in known:
                 chosen[network.digest] = network

@@ -4,7 +4,7 @@ The audit of a corrected table is of networks left out: five times a fifth of th
 a correction that the others taught. The correction that is stored has seen all of them.
 
 A search does not pick at random: it ends with what the table has too low. So a third of the
-networks is drawn last, as a search would pick them by what the others have taught.
+networks is drawn last, as a search would pick them by what the others have taught, in three rounds.
 """
 
 import statistics
@@ -61,6 +61,8 @@ FEWEST = 4  # a rank correlation of fewer says nothing
 FOLDS = 5
 PICKED_SHARE = 3
 """One network in so many is drawn as a search would pick it."""
+PICK_ROUNDS = 3
+"""After each, what was timed has taught another correction, by which other networks are picked."""
 LEAST_PRICE = 0.9
 """Of the least that was timed. A correction that prices a network lower is not stored."""
 OTHER_PACE = 0.12
@@ -178,16 +180,18 @@ def verify_on(
         own = draw_spread(space, whole.uncorrected(), networks - picked, seed=seed, near=genes)
         drawn += [(name, network) for network in own]
     timed, blocks = time_all(drawn, to_come=picked * len(spaces))
-    known_so_far = whole
-    if correct and len(timed) >= FEWEST_NETWORKS:
-        call_ms = 0.0 if training else _call_ms(runner, blocks)
-        known_so_far = _taught(whole.uncorrected(), timed, call_ms)
-    known = {network.digest for _, network in drawn}
-    for name, space in spaces.items():
-        own = draw_as_picked(space, known_so_far, picked, seed=seed, known=known)
-        drawn += [(name, network) for network in own]
-    # All of them, though few are missing: so that all are stated at one pace.
-    timed, blocks = time_all(drawn)
+    for part in _parts_of(picked):
+        known_so_far = whole
+        if correct and len(timed) >= FEWEST_NETWORKS:
+            call_ms = 0.0 if training else _call_ms(runner, blocks)
+            known_so_far = _taught(whole.uncorrected(), timed, call_ms)
+        known = {network.digest for _, network in drawn}
+        for name, space in spaces.items():
+            own = draw_as_picked(space, known_so_far, part, seed=seed, known=known)
+            drawn += [(name, network) for network in own]
+        # All of them, though few are missing: so that all are stated at one pace.
+        left = max(networks * len(spaces) - len(drawn), 0)
+        timed, blocks = time_all(drawn, to_come=left)
     verdict = verify(
         table,
         timed,
@@ -204,6 +208,12 @@ def verify_on(
     )
     path.unlink(missing_ok=True)
     return verdict
+
+
+def _parts_of(picked: int) -> list[int]:
+    """How many networks of a space are drawn in each round; none is 0."""
+    rounds = min(PICK_ROUNDS, picked)
+    return [picked // rounds + (number < picked % rounds) for number in range(rounds)]
 
 
 def _call_ms(runner: Runner, blocks: Sequence[Quality]) -> float:

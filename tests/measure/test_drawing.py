@@ -1,6 +1,7 @@
 """Networks that a table is held against reach from the fastest to the slowest of a space."""
 
 import numpy as np
+import pytest
 
 from nas import catalog
 from nas.cost.costs import latency_metric, space_costs
@@ -48,6 +49,8 @@ def test_picks_compute_most_at_their_latency():
     picks = draw_as_picked(SPACE, TABLE, 8, seed=0)
     assert len({network.digest for network in picks}) == 8
     assert latencies(picks) == sorted(latencies(picks))
+    costs = space_costs(SPACE, [TABLE])
+    assert latencies(picks)[0] == pytest.approx(costs.extreme(latency_metric("pixel3"))[0])
     others = draw(SPACE, 500, seed=0)
     compared = []
     for pick in picks:
