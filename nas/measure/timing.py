@@ -450,7 +450,7 @@ def _energy(times: Sequence[float]) -> float | None:
 
 # -- was the machine quiet ------------------------------------------------------------------------
 
-LOST, LOADED = 0.05, 0.05
+LOST, LOADED = 0.05, 0.2
 STEADY = 1.1
 """A slowdown that is not worth a line."""
 
