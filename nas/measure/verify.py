@@ -61,7 +61,7 @@ FEWEST = 4  # a rank correlation of fewer says nothing
 FOLDS = 5
 PICKED_SHARE = 3
 """One network in so many is drawn as a search would pick it."""
-PICK_ROUNDS = 3
+PICK_ROUNDS, FEWEST_OF_ROUND = 3, 3
 """After each, what was timed has taught another correction, by which other networks are picked."""
 LEAST_PRICE = 0.9
 """Of the least that was timed. A correction that prices a network lower is not stored."""
@@ -212,7 +212,9 @@ def verify_on(
 
 def _parts_of(picked: int) -> list[int]:
     """How many networks of a space are drawn in each round; none is 0."""
-    rounds = min(PICK_ROUNDS, picked)
+    if not picked:
+        return []
+    rounds = max(1, min(PICK_ROUNDS, picked // FEWEST_OF_ROUND))
     return [picked // rounds + (number < picked % rounds) for number in range(rounds)]
 
 
