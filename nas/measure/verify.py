@@ -63,8 +63,12 @@ PICKED_SHARE = 3
 """One network in so many is drawn as a search would pick it."""
 PICK_ROUNDS, FEWEST_OF_ROUND = 3, 3
 """After each, what was timed has taught another correction, by which other networks are picked."""
-LEAST_PRICE = 0.9
-"""Of the least that was timed. A correction that prices a network lower is not stored."""
+TOO_LOW, TOO_LOW_SDS = 0.1, 2.0
+"""How far below the least that was timed a network may be priced: a tenth, or twice the error.
+
+A correction that goes lower is not stored. Of many networks the fastest is always one that the
+correction has too low, by about as much as it errs.
+"""
 OTHER_PACE = 0.12
 """A difference of the machine's best pace that is told; timings are scaled by it."""
 OTHER_MACHINE = 0.7
@@ -337,14 +341,18 @@ def _correction(bare: Table, seen: Sequence[Timed], call_ms: float) -> Correctio
 
     def allowed(correction: Correction) -> bool:
         for place, one in enumerate(seen):
-            if (
-                one in fastest
-                and correction.latency_ms(parts[place]) < LEAST_PRICE * one.latency_ms
-            ):
+            least_ms = _least_price(correction) * one.latency_ms
+            if one in fastest and correction.latency_ms(parts[place]) < least_ms:
                 return False
         return True
 
     return fit_correction(parts, measured, call_ms=call_ms, allowed=allowed)
+
+
+def _least_price(correction: Correction | None) -> float:
+    """Of the least that was timed, what a network may be priced at."""
+    common_sd = 0.0 if correction is None else correction.common_sd
+    return 1 - max(TOO_LOW, TOO_LOW_SDS * common_sd)
 
 
 def _fastest(timed: Sequence[Timed]) -> list[Timed]:
@@ -382,7 +390,7 @@ def _too_low(table: Table, spaces: Mapping[str, SearchSpace], timed: Sequence[Ti
             continue
         costs = space_costs(spaces[one.space], [table])
         least_ms, _ = costs.extreme(latency_metric(table.name))
-        if least_ms < LEAST_PRICE * one.latency_ms:
+        if least_ms < _least_price(table.correction) * one.latency_ms:
             lines.append(
                 f"it prices the fastest network of {one.space} at {least_ms:.3g} ms, "
                 f"and the least that was timed is {one.latency_ms:.3g} ms"
