@@ -95,6 +95,7 @@ class Margin:
 def margin(space: SearchSpace, table: Table, upper_ms: float, confidence: float) -> Margin:
     """The bound that is tightest for networks of the space that take about ``upper_ms``."""
     check_confidence(confidence)
+    table.foresee(space.layers)
     parts = compile_costs(
         space, ("ms", "common", "variance"), lambda layer: _parts(table.layer(layer))
     )

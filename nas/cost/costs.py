@@ -57,6 +57,8 @@ def space_costs(
         for name in table.columns
     ]
     sure = [(table, margins[table.name]) for table in tables if table.name in margins]
+    for table in (*tables, *(column for _, column in more)):
+        table.foresee(space.layers)
 
     def of(layer: Layer) -> list[float]:
         latencies = [table.layer(layer).latency_ms for table in tables]

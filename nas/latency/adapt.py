@@ -140,6 +140,7 @@ class _Terms:
         by_key = {layer_key(layer.op, layer.shape): layer for layer in layers}
         distinct = list(by_key.values())
         self.index = {key: place for place, key in enumerate(by_key)}
+        source.foresee(distinct)
         self.source = np.array([source.layer(layer).latency_ms for layer in distinct])
         own = self.source[:, None]
         ones = np.full((len(distinct), 1), float(self.source.mean()))

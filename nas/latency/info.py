@@ -8,6 +8,7 @@ from nas.errors import TableError
 from nas.latency.audit import StoredAudit
 from nas.latency.correction import Correction
 from nas.latency.device import DeviceModel
+from nas.latency.interpolation import Interpolation
 from nas.reading import LEFT_OUT, FormError, from_json, to_json
 
 __all__ = ["ColumnInfo", "Provenance", "TableInfo", "info_document", "read_info"]
@@ -53,7 +54,9 @@ class ColumnInfo:
     model: DeviceModel | None = None
     """Prices what has no row."""
     predicts: tuple[str, ...] | None = field(default=None, metadata=LEFT_OUT)
-    """Keys of the ops that the model may price without a row; None for all."""
+    """Keys of the ops that may be priced without a row; None for all."""
+    interpolation: Interpolation | None = field(default=None, metadata=LEFT_OUT)
+    """What tells layers without a row by those that have one, where ops have rows enough."""
     rows_common_sd: float = 0.0
     """Relative error that all rows share, a fraction below 1."""
     known_error: Mapping[str, float] = field(default_factory=dict)

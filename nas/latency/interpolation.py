@@ -2,33 +2,30 @@
 
 A large space has more layers than one has minutes. What the device model says of an op is off by a
 fifth, but it is off alike for layers that are alike. So the logarithm of what a layer took, less
-that of what the model says, is a Gaussian process over layers. They are compared by the numbers of
-op and shape, on a logarithmic scale, and by the other settings, which agree or differ. How much
-each counts is fitted to the timed layers by their likelihood (Rasmussen and Williams 2006,
-Gaussian Processes for Machine Learning, equations 2.23, 2.24, 5.9 and 5.12).
+that of what the model says, is a Gaussian process over layers (`nas.latency.process`). What a run
+straight after itself takes is told likewise, by how much less it is than a first one.
+
+A table's JSON holds the scales that were fitted, and its rows all else: a layer is interpolated
+when it is asked for.
 """
 
 import math
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeGuard
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nas.arch import Layer
 from nas.latency.device import DeviceModel
-from nas.latency.keys import as_run, layer_from_key, layer_key
+from nas.latency.keys import layer_from_key
+from nas.latency.process import Floats, Process, Scales, Settings, fitted_scales
 from nas.latency.rows import Row
-from nas.size import area
+from nas.reading import LEFT_OUT
 
-__all__ = ["FEWEST_TIMED", "Interpolation", "interpolated_rows"]
-
-Floats = NDArray[np.float64]
-Numbers = NDArray[np.int64]
+__all__ = ["FEWEST_OF_AN_OP", "FEWEST_TIMED", "Interpolation", "Untimed", "fit_interpolation"]
 
 FEWEST_TIMED = 50
 """Timed layers below which the scales are guesses."""
@@ -36,10 +33,6 @@ FEWEST_OF_AN_OP = 8
 """Timed layers of an op below which its other layers are left to the device model."""
 MOST_TIMED = 1500
 """Timed layers that predictions go by; more hardly add to what they tell, and take long."""
-MOST_FITTED = 400
-"""Timed layers that the scales are fitted to; the time grows with the cube of their number."""
-STEPS = 60
-"""Of the fit, at most."""
 CHUNK = 2000
 """Layers that are predicted at a time, for memory's sake."""
 
@@ -47,314 +40,196 @@ SMALL = 0.05
 """Of the median layer: what is shorter is mostly the clock's error, and counts as that much."""
 LEAST = 0.01
 """Of a prediction, what is left at least when `SMALL` is taken off again."""
-
-BLOCK = 16
-"""Channels that the widest vectors hold."""
-OFFSET = 1 / 16
-"""Is added to a number before its logarithm is taken, for settings may be 0."""
-ABSENT = -8.0
-"""What stands for the logarithm of a number that an op does not have."""
-
-NUMBER, WORD = 1 / 16, 0.3
-"""What an octave of a number counts, and what another word does, before the fit: squared
-distances."""
-SIGNAL, NOISE = 0.3, 0.07
-"""Deviations of what alike layers share, and of what each has for itself, before the fit."""
-REACH = 8.0
-"""How far the fit may take what a setting counts, in logarithms."""
-MOST_SIGNAL, LEAST_NOISE = 3.0, 0.005
-"""How far it may take the deviations."""
-HELD = 0.1
-"""How strongly the scales are held there: a setting that two layers have tells little."""
+DIGITS = 5
+"""Of what is interpolated, so that it is the same on every machine and in every company."""
 
 
-def interpolated_rows(
-    rows: Mapping[str, Row], model: DeviceModel, layers: Sequence[Layer]
-) -> tuple[dict[str, Row], dict[str, float]]:
-    """Rows of those layers that have none, and the error of such rows by its name.
-
-    An op of which too few layers were timed gets none. Both are empty where all have too few.
-    """
-    timed: dict[Layer, Row] = {}
-    for key, row in rows.items():
-        layer = layer_from_key(key)
-        if layer is not None and layer.kernels:
-            timed[layer] = row
-    # A layer that runs what a timed one runs has its row already.
-    runs = {as_run(layer.kernels) for layer in timed}
-    ops = Counter(layer.op.key for layer in timed)
-    wanted = [
-        layer
-        for layer in layers
-        if as_run(layer.kernels) not in runs and ops[layer.op.key] >= FEWEST_OF_AN_OP
-    ]
-    if not wanted or len(timed) < FEWEST_TIMED:
-        return {}, {}
-
-    priors = {
-        layer: sum(model.latency_ms(kernel) for kernel in layer.kernels)
-        for layer in (*timed, *wanted)
-    }
-    cold = Interpolation({layer: row.latency_ms for layer, row in timed.items()}, priors)
-    found = cold.predict(wanted, priors)
-    warm_ms = _interpolated_warm(timed, wanted, [latency_ms for latency_ms, _ in found])
-    between = {}
-    for layer, (latency_ms, sd_ms), extra in zip(wanted, found, warm_ms, strict=True):
-        between[layer_key(layer.op, layer.shape)] = Row(
-            latency_ms=latency_ms, sd_ms=sd_ms, source="interpolated", extra=extra
-        )
-    return between, {"leave_one_out_interpolated_mape": round(cold.known_error, 4)}
-
-
-def _interpolated_warm(
-    timed: Mapping[Layer, Row], wanted: Sequence[Layer], latencies_ms: Sequence[float]
-) -> list[dict[str, float]]:
-    """``warm_ms`` by that name, of each wanted layer; nothing where too few timed ones have it."""
-    warm = {layer: row.extra["warm_ms"] for layer, row in timed.items() if "warm_ms" in row.extra}
-    if len(warm) < FEWEST_TIMED:
-        return [{} for _ in wanted]
-    priors = {layer: timed[layer].latency_ms for layer in warm}
-    priors.update(zip(wanted, latencies_ms, strict=True))
-    found = Interpolation(warm, priors).predict(wanted, priors)
-    return [{"warm_ms": warm_ms} for warm_ms, _ in found]
-
-
+@dataclass(frozen=True, kw_only=True)
 class Interpolation:
-    """What layers take, by those that were timed."""
+    """What a table's JSON holds of it: the scales that were fitted."""
 
-    def __init__(self, timed: Mapping[Layer, float], priors: Mapping[Layer, float]) -> None:
-        """``timed``: what layers took, above 0, of any unit. ``priors``: what a model says of them.
-
-        Raises `ValueError` for fewer than `FEWEST_TIMED` layers.
-        """
-        if len(timed) < FEWEST_TIMED:
-            raise ValueError(f"{len(timed)} timed layers do not tell what others take")
-        known = list(timed)
-        if len(known) > MOST_TIMED:
-            chosen = np.random.default_rng(0).choice(len(known), MOST_TIMED, replace=False)
-            known = [known[number] for number in chosen]
-        self._small = SMALL * statistics.median(timed.values())
-        self._settings = _Settings.of(known)
-        ratios = [(timed[one] + self._small) / (priors[one] + self._small) for one in known]
-        features = self._settings.features(known)
-        self._process = _Process(self._settings, features, np.log(ratios))
-
-    @property
-    def known_error(self) -> float:
-        """The mean absolute relative error of timed layers, each as all the others tell it.
-
-        Relative to the layer and `SMALL`, so that the shortest ones do not decide it.
-        """
-        return float(np.abs(np.expm1(self._process.left_out)).mean())
-
-    def predict(
-        self, layers: Sequence[Layer], priors: Mapping[Layer, float]
-    ) -> list[tuple[float, float]]:
-        """What each layer takes, above 0, and the standard deviation of that."""
-        found = []
-        for start in range(0, len(layers), CHUNK):
-            part = layers[start : start + CHUNK]
-            means, deviations = self._process.predict(self._settings.features(part))
-            for layer, mean, deviation in zip(part, means, deviations, strict=True):
-                value = (priors[layer] + self._small) * math.exp(mean)
-                found.append((max(value - self._small, LEAST * value), value * float(deviation)))
-        return found
+    latency: Scales
+    """Of what layers take, by what the device model says of them."""
+    warm: Scales | None = field(default=None, metadata=LEFT_OUT)
+    """Of their ``warm_ms``, by what they take; None if too few rows have it."""
 
 
-# -- what layers are compared by ------------------------------------------------------------------
+def fit_interpolation(
+    rows: Mapping[str, Row], model: DeviceModel
+) -> tuple[Interpolation | None, dict[str, float]]:
+    """The scales by the rows, and the error of a layer that is interpolated by its name.
+
+    None and no error if fewer than `FEWEST_TIMED` layers were timed.
+    """
+    timed = _Timed(rows, model)
+    if not timed.are_enough:
+        return None, {}
+    latency = timed.fitted(timed.latency)
+    warm = None if timed.warm is None else timed.fitted(timed.warm)
+    # Relative to the layer and `SMALL`, so that the shortest ones do not decide it.
+    errors = np.expm1(timed.process(latency, timed.latency).left_out)
+    known_error = {"leave_one_out_interpolated_mape": round(float(np.abs(errors).mean()), 4)}
+    return Interpolation(latency=latency, warm=warm), known_error
 
 
-@dataclass(frozen=True)
-class _Settings:
-    """The settings that timed layers have: each a number, or a word of several."""
+class Untimed:
+    """Rows of a table's layers that were not timed, made when they are asked for."""
 
-    numbers: tuple[str, ...]
-    words: Mapping[str, tuple[str, ...]]
-    """By name, which there are."""
+    def __init__(
+        self, rows: Mapping[str, Row], model: DeviceModel, interpolation: Interpolation
+    ) -> None:
+        self._timed = _Timed(rows, model)
+        self._interpolation = interpolation
+        self._rows: dict[Layer, Row] = {}
 
-    @classmethod
-    def of(cls, layers: Sequence[Layer]) -> "_Settings":
-        numbers: set[str] = set()
-        words: dict[str, set[str]] = {}
-        for layer in layers:
-            numbers.update(_numbers(layer))
-            for name, word in _words(layer).items():
-                words.setdefault(name, set()).add(word)
-        ordered = {name: tuple(sorted(known)) for name, known in words.items()}
-        return cls(tuple(sorted(numbers)), ordered)
+    def row(self, layer: Layer) -> Row | None:
+        """What a layer takes, with a deviation; None if too few layers of its op were timed."""
+        if layer not in self._rows:
+            self.foresee([layer])
+        return self._rows.get(layer)
 
-    @property
-    def owners(self) -> Numbers:
-        """(features,). The setting that each feature belongs to: numbers first, then words."""
-        owners = list(range(len(self.numbers)))
-        for setting, known in enumerate(self.words.values(), len(self.numbers)):
-            owners += [setting] * (len(known) + 1)
-        return np.array(owners)
+    def foresee(self, layers: Iterable[Layer]) -> None:
+        """Interpolate all of them at once, which takes a tenth of the time of one by one."""
+        distinct = [layer for layer in dict.fromkeys(layers) if layer not in self._rows]
+        wanted = [layer for layer in distinct if self._timed.tell(layer)]
+        for start in range(0, len(wanted), CHUNK):
+            part = wanted[start : start + CHUNK]
+            self._rows.update(zip(part, self._predicted(part), strict=True))
 
-    @property
-    def start(self) -> Floats:
-        """(settings,). The logarithm of what each counts, before the fit."""
-        counts = [NUMBER] * len(self.numbers) + [WORD] * len(self.words)
-        return np.log(counts)
-
-    def features(self, layers: Sequence[Layer]) -> Floats:
-        """(layers, features). The squared distance of two layers with other words is 1."""
+    def _predicted(self, layers: Sequence[Layer]) -> list[Row]:
+        timed = self._timed
+        features = timed.settings.features(layers)
+        priors_ms = np.array([timed.prior_ms(layer) for layer in layers])
+        latency_ms, sd_ms = timed.latency.times(priors_ms, *self._latency.predict(features))
+        extra: list[dict[str, float]] = [{} for _ in layers]
+        if timed.warm is not None and self._warm is not None:
+            warm_ms, _ = timed.warm.times(latency_ms, self._warm.means(features))
+            extra = [{"warm_ms": value} for value in _rounded(warm_ms)]
         rows = []
-        for layer in layers:
-            numbers, words = _numbers(layer), _words(layer)
-            row = [numbers.get(name, ABSENT) for name in self.numbers]
-            for name, known in self.words.items():
-                row += [math.sqrt(0.5) * (words.get(name) == word) for word in known]
-                # A word that no timed layer has differs from all.
-                row.append(math.sqrt(0.5) * (words.get(name) not in known))
-            rows.append(row)
-        return np.array(rows)
-
-
-def _numbers(layer: Layer) -> dict[str, float]:
-    """By name, in octaves."""
-    numbers = {
-        "in_channels": _octaves(layer.shape.channels),
-        "in_size": _octaves(area(layer.shape.size)) / 2,
-        "macs": _octaves(layer.macs),
-        "params": _octaves(layer.params),
-    }
-    for setting in fields(layer.op):
-        value = getattr(layer.op, setting.name)
-        if _is_number(value):
-            numbers[setting.name] = _octaves(value)
-    return numbers
-
-
-def _words(layer: Layer) -> dict[str, str]:
-    """By name. Runtimes work on blocks of channels: what does not divide is padded, or slower."""
-    widest = max((kernel.out_channels for kernel in layer.kernels), default=0)
-    words = {
-        "op": layer.op.key,
-        "blocks in": str(math.gcd(layer.shape.channels, BLOCK)),
-        "blocks inside": str(math.gcd(widest, BLOCK)),
-        "blocks out": str(math.gcd(layer.out_shape.channels, BLOCK)),
-    }
-    for setting in fields(layer.op):
-        value = getattr(layer.op, setting.name)
-        if not _is_number(value):
-            words[setting.name] = str(value)
-    return words
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _octaves(value: float) -> float:
-    return math.log2(max(0.0, value) + OFFSET)
-
-
-# -- the process ----------------------------------------------------------------------------------
-
-
-class _Process:
-    """A Gaussian process over layers, fitted to those that were timed."""
-
-    def __init__(self, settings: _Settings, features: Floats, logs: Floats) -> None:
-        """features: (n, features) of the timed layers; logs: (n,)."""
-        self._features = features
-        self._mean = float(logs.mean())
-        self._scales = _fitted(settings, features, logs - self._mean)
-        self._lower = np.linalg.cholesky(self._scales.noisy(features))
-        self._weights = _solved(self._lower, logs - self._mean)
+        for value, sd, other in zip(_rounded(latency_ms), _rounded(sd_ms), extra, strict=True):
+            rows.append(Row(latency_ms=value, sd_ms=sd, source="interpolated", extra=other))
+        return rows
 
     @cached_property
-    def left_out(self) -> Floats:
-        """(n,). Each log as the others predict it, less what it is: equation 5.12."""
-        inverse = _solved(self._lower, np.eye(len(self._weights)))
-        return np.asarray(-self._weights / np.diag(inverse))
+    def _latency(self) -> Process:
+        return self._timed.process(self._interpolation.latency, self._timed.latency)
 
-    def predict(self, features: Floats) -> tuple[Floats, Floats]:
-        """Means and standard deviations, noise included: (m,) each."""
-        from scipy.linalg import solve_triangular
+    @cached_property
+    def _warm(self) -> Process | None:
+        scales, ratios = self._interpolation.warm, self._timed.warm
+        if scales is None or ratios is None:
+            return None
+        return self._timed.process(scales, ratios)
 
-        across = self._scales.covariance(features, self._features)
-        mean = self._mean + across @ self._weights
-        explained = solve_triangular(self._lower, across.T, lower=True)
-        variance = self._scales.signal**2 - np.square(explained).sum(axis=0)
-        return mean, np.sqrt(np.maximum(variance, 0.0) + self._scales.noise**2)
+
+def _rounded(values: Floats) -> list[float]:
+    return [float(f"{value:.{DIGITS}g}") for value in values.tolist()]
+
+
+class _Timed:
+    """The layers of a table that were timed, looked at when they are needed."""
+
+    def __init__(self, rows: Mapping[str, Row], model: DeviceModel) -> None:
+        self._rows, self._model = rows, model
+
+    @cached_property
+    def rows(self) -> dict[Layer, Row]:
+        """In the order of their keys, so that a table tells the same however it was made."""
+        timed = {}
+        for key in sorted(self._rows):
+            row, layer = self._rows[key], layer_from_key(key)
+            if row.source == "measured" and layer is not None and layer.kernels:
+                timed[layer] = row
+        return timed
+
+    @property
+    def are_enough(self) -> bool:
+        """Whether they tell what others take."""
+        return len(self.rows) >= FEWEST_TIMED
+
+    def tell(self, layer: Layer) -> bool:
+        """Whether they tell what this one takes."""
+        if not layer.kernels or not self.are_enough:
+            return False
+        return self._by_op[layer.op.deployed.key] >= FEWEST_OF_AN_OP
+
+    @cached_property
+    def _by_op(self) -> Counter[str]:
+        return Counter(layer.op.key for layer in self.rows)
+
+    @cached_property
+    def chosen(self) -> list[Layer]:
+        """Those that predictions go by."""
+        every = list(self.rows)
+        if len(every) <= MOST_TIMED:
+            return every
+        places = np.random.default_rng(0).choice(len(every), MOST_TIMED, replace=False)
+        return [every[place] for place in places]
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What layers are compared by."""
+        return Settings.of(self.chosen)
+
+    @cached_property
+    def features(self) -> Floats:
+        """(chosen, features)."""
+        return self.settings.features(self.chosen)
+
+    def prior_ms(self, layer: Layer) -> float:
+        """What the device model says."""
+        return sum(map(self._model.latency_ms, layer.kernels))
+
+    @cached_property
+    def latency(self) -> "_Ratios":
+        """What they took, by what the device model says."""
+        timed_ms = {layer: row.latency_ms for layer, row in self.rows.items()}
+        return self._ratios(timed_ms, {layer: self.prior_ms(layer) for layer in self.chosen})
+
+    @cached_property
+    def warm(self) -> "_Ratios | None":
+        """What they took warm, by what they took; None if too few say."""
+        warm_ms = {}
+        for layer, row in self.rows.items():
+            if "warm_ms" in row.extra:
+                warm_ms[layer] = row.extra["warm_ms"]
+        if sum(layer in warm_ms for layer in self.chosen) < FEWEST_TIMED:
+            return None
+        return self._ratios(warm_ms, {layer: self.rows[layer].latency_ms for layer in self.chosen})
+
+    def _ratios(
+        self, timed_ms: Mapping[Layer, float], priors_ms: Mapping[Layer, float]
+    ) -> "_Ratios":
+        """Of those of the chosen layers that have a time."""
+        places = [place for place, layer in enumerate(self.chosen) if layer in timed_ms]
+        layers = [self.chosen[place] for place in places]
+        small_ms = SMALL * statistics.median(timed_ms.values())
+        ratios = [(timed_ms[one] + small_ms) / (priors_ms[one] + small_ms) for one in layers]
+        return _Ratios(self.features[places], np.log(ratios), small_ms)
+
+    def fitted(self, ratios: "_Ratios") -> Scales:
+        """The likeliest scales of a process that has seen these ratios."""
+        return fitted_scales(self.settings, ratios.features, ratios.logs)
+
+    def process(self, scales: Scales, ratios: "_Ratios") -> Process:
+        """A process that has seen these ratios."""
+        return Process(self.settings, scales, ratios.features, ratios.logs)
 
 
 @dataclass(frozen=True)
-class _Scales:
-    """How much each setting counts."""
+class _Ratios:
+    """Times of layers by what was said of them before."""
 
+    features: Floats
+    """(n, features)."""
     logs: Floats
-    """(settings + 2,). Logarithms of what the settings count, of the signal and of the noise."""
-    owners: Numbers
-    """(features,)."""
+    """(n,)."""
+    small_ms: float
+    """What is added to both times of a ratio."""
 
-    @property
-    def signal(self) -> float:
-        """The standard deviation of what alike layers share."""
-        return math.exp(self.logs[-2])
-
-    @property
-    def noise(self) -> float:
-        """The standard deviation of what each layer has for itself."""
-        return math.exp(self.logs[-1])
-
-    def covariance(self, some: Floats, others: Floats) -> Floats:
-        """(some, others)."""
-        roots = np.exp(0.5 * self.logs[self.owners])
-        left, right = some * roots, others * roots
-        squares = np.square(left).sum(axis=1)[:, None] + np.square(right).sum(axis=1)
-        return np.asarray(self.signal**2 * np.exp(left @ right.T - 0.5 * squares))
-
-    def noisy(self, timed: Floats) -> Floats:
-        """(n, n). What was measured has noise of its own."""
-        covariance = self.covariance(timed, timed)
-        covariance[np.diag_indices(len(covariance))] += self.noise**2
-        return covariance
-
-
-def _fitted(settings: _Settings, features: Floats, logs: Floats) -> _Scales:
-    """The likeliest scales, by at most `MOST_FITTED` of the layers."""
-    from scipy.optimize import minimize
-
-    if len(logs) > MOST_FITTED:
-        chosen = np.random.default_rng(0).choice(len(logs), MOST_FITTED, replace=False)
-        features, logs = features[chosen], logs[chosen]
-    owners = settings.owners
-    start = np.append(settings.start, np.log([SIGNAL, NOISE]))
-
-    def loss(at: Floats) -> tuple[float, Floats]:
-        """The negative log likelihood, less a constant, and its gradient: equation 5.9."""
-        scales = _Scales(at, owners)
-        lower = np.linalg.cholesky(scales.noisy(features))
-        weights = _solved(lower, logs)
-        off = at - start
-        value = 0.5 * logs @ weights + np.log(np.diag(lower)).sum() + 0.5 * HELD * off @ off
-
-        pull = 0.5 * (_solved(lower, np.eye(len(logs))) - np.outer(weights, weights))
-        shared = pull * scales.covariance(features, features)
-        # Of each feature, the sum over all pairs of ``shared`` times their squared difference.
-        spread = shared.sum(axis=1) @ np.square(features)
-        pairs = 2 * (spread - (features * (shared @ features)).sum(axis=0))
-        by_setting = np.bincount(owners, weights=pairs, minlength=len(at) - 2)
-        gradient = HELD * off
-        gradient[:-2] -= 0.5 * np.exp(at[:-2]) * by_setting
-        gradient[-2] += 2 * float(shared.sum())
-        gradient[-1] += 2 * scales.noise**2 * float(np.trace(pull))
-        return float(value), gradient
-
-    # So that the covariance can be inverted, whatever a few layers suggest.
-    bounds = [(value - REACH, value + REACH) for value in start]
-    bounds[-2] = (math.log(NOISE), math.log(MOST_SIGNAL))
-    bounds[-1] = (math.log(LEAST_NOISE), math.log(SIGNAL))
-    found = minimize(
-        loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": STEPS}
-    )
-    return _Scales(found.x, owners)
-
-
-def _solved(lower: NDArray[np.floating[Any]], right: NDArray[np.floating[Any]]) -> Floats:
-    from scipy.linalg import cho_solve
-
-    return np.asarray(cho_solve((lower, True), right))
+    def times(
+        self, priors_ms: Floats, means: Floats, deviations: Floats | float = 0.0
+    ) -> tuple[Floats, Floats]:
+        """Milliseconds above 0 of other layers, by their logs, and their deviations: (m,) each."""
+        sums_ms = (priors_ms + self.small_ms) * np.exp(means)
+        return np.maximum(sums_ms - self.small_ms, LEAST * sums_ms), sums_ms * deviations

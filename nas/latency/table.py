@@ -1,7 +1,8 @@
-"""Latency tables: rows, and a device model for what has none.
+"""Latency tables: rows, and what tells layers that have none.
 
-A row prices a whole op at one input shape, or one kernel. `Table.layer` says what a layer takes and
-how that is known. Nothing is ever priced at zero for want of a row.
+A row prices a whole op at one input shape, or one kernel. Other layers are interpolated between
+those that were timed, or priced by a device model. `Table.layer` says what a layer takes and how
+that is known. Nothing is ever priced at zero for want of a row.
 """
 
 import math
@@ -18,6 +19,7 @@ from nas.latency.device import DeviceModel
 from nas.latency.estimate import Estimate
 from nas.latency.files import read_table, table_document
 from nas.latency.info import ColumnInfo, TableInfo
+from nas.latency.interpolation import Untimed
 from nas.latency.keys import as_run, kernel_key, layer_from_key, layer_key
 from nas.latency.rows import PRICED, Row, implausible
 from nas.shape import Kernel
@@ -61,7 +63,7 @@ class Table:
 
     @property
     def model(self) -> DeviceModel | None:
-        """What prices kernels without a row."""
+        """What prices layers and kernels without a row."""
         return self.info.model
 
     @property
@@ -81,7 +83,14 @@ class Table:
 
     def uncorrected(self) -> "Table":
         """The same rows and model without the correction."""
-        return replace(self, info=replace(self.info, correction=None))
+        return self.corrected(None)
+
+    def corrected(self, correction: Correction | None) -> "Table":
+        """The same rows and model with that correction."""
+        table = replace(self, info=replace(self.info, correction=correction))
+        # It depends on no correction, and takes a while to be made ready.
+        vars(table)["_untimed"] = self._untimed
+        return table
 
     # -- other columns ----------------------------------------------------------------------------
 
@@ -134,11 +143,23 @@ class Table:
 
     def sum(self, layers: Iterable[Layer]) -> Estimate:
         """The time of layers, one after the other."""
-        return sum((self.layer(layer) for layer in layers), Estimate())
+        every = tuple(layers)
+        self.foresee(every)
+        return sum(map(self.layer, every), Estimate())
+
+    def foresee(self, layers: Iterable[Layer]) -> None:
+        """Make ready to price many layers, as of a whole space: one by one would take long."""
+        if self._untimed is None:
+            return
+        unknown = [layer for layer in layers if layer not in self._known]
+        self._untimed.foresee(
+            layer for layer in unknown if self._may_predict(layer) and self.row(layer) is None
+        )
 
     def layer(self, layer: Layer) -> Estimate:
-        """The time of one layer: its own row, else its kernels' rows, else the device model.
+        """The time of one layer.
 
+        By its own row, else interpolated, else by its kernels' rows, else by the device model.
         Raises `TableError` if it has none of them.
         """
         if layer not in self._known:
@@ -168,7 +189,7 @@ class Table:
     def part(self, layer: Layer) -> Part:
         """The layer as a correction sees it, whether or not the table has one."""
         latency_ms = self._uncorrected(layer).latency_ms
-        row = self.row(layer)
+        row = self._own_or_interpolated(layer)
         warm_ms = None if row is None else row.extra.get("warm_ms")
         if warm_ms is None:
             warm_ms = self._warm_share * latency_ms
@@ -208,8 +229,21 @@ class Table:
         )
 
     def _uncorrected(self, layer: Layer) -> Estimate:
-        row = self.row(layer)
+        row = self._own_or_interpolated(layer)
         return self._from_kernels(layer) if row is None else self._from_row(row)
+
+    def _own_or_interpolated(self, layer: Layer) -> Row | None:
+        row = self.row(layer)
+        if row is None and self._untimed is not None and self._may_predict(layer):
+            return self._untimed.row(layer)
+        return row
+
+    @cached_property
+    def _untimed(self) -> Untimed | None:
+        """Rows of layers that were not timed, if the table can tell them."""
+        if self.model is None or self.info.interpolation is None:
+            return None
+        return Untimed(self.rows, self.model, self.info.interpolation)
 
     def _from_row(self, row: Row) -> Estimate:
         is_measured = row.source == "measured"

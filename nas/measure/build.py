@@ -20,7 +20,7 @@ from nas.errors import TableError
 from nas.latency.files import write_table
 from nas.latency.fitting import COMMON_SD, FEWEST_ROWS, FITTED, fit_model
 from nas.latency.info import ColumnInfo, TableInfo
-from nas.latency.interpolation import interpolated_rows
+from nas.latency.interpolation import fit_interpolation
 from nas.latency.keys import kernel_from_key, kernel_key, layer_from_key, layer_key
 from nas.latency.rows import PRICED, Row
 from nas.latency.table import Table
@@ -225,7 +225,7 @@ def build_table(
     """Time every layer of the spaces and a grid of kernels, and write their table.
 
     ``NAME.csv`` and ``NAME.json`` go into the folder. ``minutes``: time as many as that time
-    allows, drawn by how many networks have them; the others are interpolated between these.
+    allows, drawn by how many networks have them; the table interpolates the others between these.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with Journal(folder / f"{name}.journal", runner.conditions()) as journal:
@@ -257,13 +257,14 @@ def table_of(
     timings = journal.at_pace(journal.best_reference_ms())
     rows = {key: _row(timing) for key, timing in timings.items() if _is_row(key)}
     fit = fit_model(rows)
-    between, error = interpolated_rows(rows, fit.model, layers_of(spaces))
+    interpolation, error = fit_interpolation(rows, fit.model)
     info = _info(name, spaces, journal, runner, threads)
     info = replace(
         info,
         model=fit.model,
+        interpolation=interpolation,
         known_error={**error, **fit.known_error},
-        caveats=(*info.caveats, *_not_timed(spaces, journal, len(between))),
+        caveats=(*info.caveats, *_not_timed(spaces, journal, interpolation is not None)),
     )
     training = folder / f"{name}{TRAINING}"
     if training.exists():
@@ -271,7 +272,7 @@ def table_of(
         info = replace(info, training=conditions)
     present = {name for row in rows.values() for name in row.extra}
     columns = {name: _column(rows, name) for name in PRICED if name in present}
-    return Table.load(write_table({**rows, **between}, replace(info, columns=columns), folder))
+    return Table.load(write_table(rows, replace(info, columns=columns), folder))
 
 
 def _column(rows: Mapping[str, Row], name: str) -> ColumnInfo:
@@ -386,7 +387,9 @@ class _Ticking:
             self._watch(self._pace.at(self.done + int(share * rows)))
 
 
-def _not_timed(spaces: Sequence[SearchSpace], journal: Journal, interpolated: int) -> list[str]:
+def _not_timed(
+    spaces: Sequence[SearchSpace], journal: Journal, are_interpolated: bool
+) -> list[str]:
     """How many layers have no timing, a line if there are any."""
     layers = layers_of(spaces)
     missing = [x for x in layers if layer_key(x.op, x.shape) not in journal.rows]
@@ -399,7 +402,9 @@ def _not_timed(spaces: Sequence[SearchSpace], journal: Journal, interpolated: in
             uses[key] = uses.get(key, 0.0) + share
     absent = sum(uses[layer_key(x.op, x.shape)] for x in missing)
     share = absent / sum(uses[layer_key(x.op, x.shape)] for x in layers)
-    how = "interpolated between those that were" if interpolated else "told by the device model"
+    how = "told by the device model"
+    if are_interpolated:
+        how = "interpolated between those that were"
     return [
         f"{len(missing)} of {len(layers)} layers were not timed, for want of time, and are {how}: "
         f"{100 * share:.0f} % of the layers of a random network. The same command times more"

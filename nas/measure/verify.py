@@ -330,8 +330,7 @@ def _corrected(
 
 def _taught(bare: Table, networks: Sequence[Timed], call_ms: float) -> Table:
     """The table with the correction that timed networks teach, if it is better than none."""
-    correction = _correction(bare, networks, call_ms)
-    return replace(bare, info=replace(bare.info, correction=correction))
+    return bare.corrected(_correction(bare, networks, call_ms))
 
 
 def _correction(bare: Table, seen: Sequence[Timed], call_ms: float) -> Correction | None:

@@ -248,10 +248,8 @@ def _summary(table: Table, verdict: Verdict | None, spaces: Sequence[str]) -> st
     if verdict is not None:
         picture = draw_picture(verdict)
         lines += [verdict_text(verdict), f"audit       {info.reliability()}   {picture}"]
-    between = sum(row.source == "interpolated" for row in table.rows.values())
-    timed = counted(len(table.rows) - between, "timed row")
-    interpolated = f"; {between} interpolated" if between else ""
-    lines.append(f"{table.path}: {timed}, {noisy} of them noisy{interpolated}")
+    timed = counted(len(table.rows), "timed row")
+    lines.append(f"{table.path}: {timed}, {noisy} of them noisy")
     lines += [f"caveat      {caveat}" for caveat in info.caveats if "were not timed" in caveat]
     lines += [f"unreliable  {remark}" for remark in info.unreliable or ()]
     lines += _error_lines("model", info)
