@@ -108,6 +108,7 @@ def picks(table: Table, space: SearchSpace, count: int, seed: int) -> list[Pick]
         estimate = table.layer(layer)  # type: ignore[arg-type]
         return [estimate.latency_ms, estimate.common_sd_ms, estimate.variance_ms2]
 
+    table.foresee(space.layers)
     names = ("latency_ms", "common", "variance")
     parts = compile_costs(space, names, of, once={"latency_ms": table.constant_ms})
     macs = compile_costs(space, ("macs",), lambda layer: [layer.macs])

@@ -9,7 +9,6 @@ A table's JSON holds the scales that were fitted, and its rows all else: a layer
 when it is asked for.
 """
 
-import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 
 from nas.arch import Layer
 from nas.ops import op_from_signature, registry
@@ -34,6 +35,8 @@ def layer_key(op: Op | str, shape: Shape) -> str:
     return f"{_RELU6.sub('', signature)}@{shape}"
 
 
+# A table is read, looked through for what is odd, and asked: each time by all of its keys.
+@lru_cache(maxsize=1 << 15)
 def layer_from_key(key: str) -> Layer | None:
     """The layer a key names; None for a kernel's key or an op that is not installed."""
     signature, _, where = key.partition("@")

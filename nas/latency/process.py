@@ -206,9 +206,7 @@ def _octaves(value: float) -> float:
 class Process:
     """A Gaussian process over layers, of known scales, that has seen those that were timed."""
 
-    def __init__(
-        self, settings: Settings, scales: Scales, features: Floats, logs: Floats
-    ) -> None:
+    def __init__(self, settings: Settings, scales: Scales, features: Floats, logs: Floats) -> None:
         """features: (n, features) of the timed layers; logs: (n,)."""
         self._features = features
         self._mean = float(logs.mean())
@@ -262,8 +260,13 @@ class _Covariance:
         """(some, others)."""
         roots = np.exp(0.5 * self.logs[self.owners])
         left, right = some * roots, others * roots
-        squares = np.square(left).sum(axis=1)[:, None] + np.square(right).sum(axis=1)
-        return np.asarray(self.signal**2 * np.exp(left @ right.T - 0.5 * squares))
+        # In place: of a whole space it has millions of entries.
+        covariance = left @ right.T
+        covariance -= 0.5 * np.square(left).sum(axis=1)[:, None]
+        covariance -= 0.5 * np.square(right).sum(axis=1)
+        np.exp(covariance, out=covariance)
+        covariance *= self.signal**2
+        return np.asarray(covariance)
 
     def noisy(self, timed: Floats) -> Floats:
         """(n, n). What was measured has noise of its own."""
