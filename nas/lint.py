@@ -63,7 +63,7 @@ class Coverage:
     summed: int
     """By rows of all its kernels."""
     predicted: int
-    """By the device model, in full or in part."""
+    """Interpolated between rows, or by the device model, in full or in part."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,8 @@ def command(names: tuple[str, ...], resolution: Size | None, as_json: bool) -> N
     """List devices: kind of table, conditions, coverage per space, known error.
 
     Coverage is the share of a space's distinct layers that have a row of their own; the rest is
-    predicted by the device model. With NAMES, print provenance and caveats in full.
+    interpolated between these, or predicted by the device model. With NAMES, print provenance and
+    caveats in full.
     """
     tables = [catalog.device(name) for name in names or catalog.device_names()]
     for table in tables:

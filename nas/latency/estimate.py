@@ -18,7 +18,7 @@ class Estimate:
     summed_ms: float = 0.0
     """From rows of kernels."""
     predicted_ms: float = 0.0
-    """From the device model, or from a row that was apportioned or interpolated."""
+    """From the device model, interpolated between rows, or from a row that was apportioned."""
     variance_ms2: float = 0.0
     """Variance of the errors that are independent from layer to layer."""
     common_sd_ms: float = 0.0

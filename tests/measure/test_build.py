@@ -1,6 +1,7 @@
 """A build is complete, fitted, resumable, and says under which conditions it was made."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from nas.domain import Bound, Domain
 from nas.errors import TableError
 from nas.latency.keys import kernel_from_key, layer_key
 from nas.latency.table import Table
-from nas.measure import build, timing
+from nas.measure import build, timing, verify
 from nas.measure.build import build_table, grid, layers_of
+from nas.measure.drawing import draw
 from nas.measure.journal import Journal
 from nas.measure.runners import Reading
+from nas.measure.whole import Timed
 from nas.report.costs import costs_text
 from nas.run.network import named_network
 from nas.testing.toys import toy_space
@@ -207,6 +210,37 @@ def test_what_most_networks_have_comes_first_and_the_rest_is_said_to_be_predicte
     assert any("layers were not timed, for want of time" in text for text in table.info.caveats)
     for layer in space.layers:
         assert table.layer(layer).latency_ms > 0 or not layer.kernels
+
+
+def test_layers_that_were_not_timed_are_interpolated_when_they_are_asked_for(tmp_path, monkeypatch):
+    space = catalog.space("fbnet", resolution=32)
+    monkeypatch.setattr(timing, "BLOCK_ROWS", 16)
+    ticks = iter(range(10**6))
+    monkeypatch.setattr(timing.time, "monotonic", lambda: float(next(ticks)))
+    table = build_table("part", [space], ByName(), tmp_path, minutes=4.5)
+    untimed = [x for x in space.layers if x.kernels and table.row(x) is None]
+    assert 10 < len(untimed) < len(space.layers) - 50
+    assert {row.source for row in table.rows.values()} == {"measured"}
+    assert table.info.interpolation is not None
+    assert next(iter(table.info.known_error)) == "leave_one_out_interpolated_mape"
+    assert any("are interpolated between those that were" in text for text in table.info.caveats)
+    plain = replace(table, info=replace(table.info, interpolation=None))
+    told = [x for x in untimed if x.op.key == "mbconv"]
+    assert all(table.layer(x).latency_ms != plain.layer(x).latency_ms for x in told)
+    # A correction is stored beside it.
+    found = verify.verify(table, timed_networks(space, table), correct=True)
+    assert found.table.info.interpolation == table.info.interpolation
+    assert found.table.rows == table.rows
+    assert found.every.mape < 0.1
+
+
+def timed_networks(space, table):
+    """Some that take a third more than the table says."""
+    timed = []
+    for network in draw(space, 12, seed=0):
+        ms = 1.33 * table.estimate(network).latency_ms
+        timed.append(Timed(space="fbnet", network=network, first_ms=ms, second_ms=ms))
+    return timed
 
 
 def drawn_genes(space):

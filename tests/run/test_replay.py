@@ -4,15 +4,25 @@ import dataclasses
 import json
 import os
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
 
+from nas.arch import Layer
 from nas.errors import RunError
+from nas.latency.files import write_table
+from nas.latency.fitting import fit_model
+from nas.latency.info import TableInfo
+from nas.latency.interpolation import fit_interpolation
+from nas.latency.keys import layer_key
+from nas.latency.rows import Row
+from nas.ops.conv import Conv
 from nas.record import store
 from nas.record.store import Store
 from nas.run.replay import replay, require
 from nas.run.run import Run
+from nas.shape import Shape
 from nas.strategies.evolution import Evolution
 
 
@@ -75,6 +85,40 @@ def test_a_strategy_that_learns_from_a_reward_is_told_one_number(searched, tmp_p
         target_ms=1.0,
     )
     require(replay(run))
+
+
+def test_a_run_whose_table_interpolates_replays_from_its_copy(searched, tmp_path):
+    run = searched(
+        tmp_path / "run",
+        trials=12,
+        strategy="evolution:population=3,sample=2",
+        devices=(str(interpolating_table(tmp_path)),),
+        latency_ms=1.2,
+        confidence=0.9,
+    )
+    (tmp_path / "part.csv").unlink()
+    again = Run(run.folder)
+    require(replay(again))
+    table = again.tables[0]
+    assert any(table.row(layer) is None for layer in run.space.layers)
+    # What was asked before the space does not matter.
+    other = Run(run.folder)
+    for layer in reversed(run.space.layers):
+        other.tables[0].layer(layer)
+    require(replay(other))
+
+
+def interpolating_table(folder):
+    """A table of convolutions, of half as many channels as the toy space has."""
+    rows = {}
+    for inside, outside, kernel, size in product((3, 8, 16, 24, 32), (8, 16), (1, 3, 5), (8, 12)):
+        layer = Layer(Conv(kernel=kernel, channels=outside), Shape(inside, size))
+        ms = 0.01 + layer.macs / 1e6 * (1.5 if kernel == 5 else 1.0)
+        rows[layer_key(layer.op, layer.shape)] = Row(latency_ms=ms, extra={"warm_ms": 0.7 * ms})
+    model = fit_model(rows).model
+    fitted, _ = fit_interpolation(rows, model)
+    info = TableInfo(name="part", model=model, interpolation=fitted, rows_common_sd=0.1)
+    return write_table(rows, info, folder)
 
 
 def test_a_changed_seed_is_named(copy):

@@ -114,7 +114,7 @@ Examples:
 @click.option(
     "--minutes",
     type=click.FloatRange(0.05),
-    help="About how long it may take in all; layers that few networks have are then interpolated.  "
+    help="About how long it may take in all; the table interpolates layers that are not timed.  "
     "[default: 5; none with --runner]",
 )
 @click.option(
