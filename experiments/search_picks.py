@@ -58,6 +58,7 @@ def budgets(space_spec: str, table: Table, given: argparse.Namespace) -> list[fl
         estimate = table.layer(layer)  # type: ignore[arg-type]
         return [estimate.latency_ms, estimate.common_sd_ms, estimate.variance_ms2]
 
+    table.foresee(space.layers)
     parts = compile_costs(space, names, of, once={"latency_ms": table.constant_ms})
     kept_ms = sure_ms(table, parts, pool(parts, "latency_ms", given.seed))
     low, high = float(kept_ms.min()), float(kept_ms.max())
