@@ -1,7 +1,8 @@
 """What a sum over a table misses, learnt from a few whole networks.
 
-A layer's time becomes ``slope * ms + warm * warm_ms + layer_ms + weights_ms * weights + moved_ms *
-moved``, with one slope for all ops or one for each, and a network's gets ``constant_ms`` on top.
+A layer's time becomes ``(slope + size * octaves) * ms + warm * warm_ms + layer_ms + weights_ms *
+weights + moved_ms * moved``, with one slope for all ops or one for each. ``octaves`` are those of
+its map's side over 8 pixels. A network's time gets ``constant_ms`` on top.
 ``ms`` was timed after other graphs had run, when neither weights nor activations lay in a cache,
 ``warm_ms`` straight after itself, when both did; inside a network the truth lies between. So a
 corrected latency is still a sum over layers, and compiles as one.
@@ -22,8 +23,18 @@ from numpy.typing import NDArray
 from scipy.optimize import lsq_linear
 
 from nas.errors import TableError
+from nas.shape import Shape
+from nas.size import area
 
-__all__ = ["FEWEST_NETWORKS", "Correction", "Part", "Parts", "fit_correction", "worse_bands"]
+__all__ = [
+    "FEWEST_NETWORKS",
+    "Correction",
+    "Part",
+    "Parts",
+    "fit_correction",
+    "octaves",
+    "worse_bands",
+]
 
 Floats = NDArray[np.float64]
 
@@ -40,6 +51,8 @@ class Part(NamedTuple):
     """Millions of weights, at most half a million: about what a second-level cache holds."""
     moved: float = 0.0
     """Millions of activations read and written."""
+    octaves: float = 0.0
+    """Of the side of its input over 8 pixels, see `octaves`."""
 
     @property
     def least_ms(self) -> float:
@@ -47,12 +60,17 @@ class Part(NamedTuple):
         return min(self.ms, self.warm_ms) if self.warm_ms else self.ms
 
 
+def octaves(shape: Shape) -> float:
+    """How often the side of a map doubles 8 pixels; below 0 for a smaller one."""
+    return math.log2(area(shape.size)) / 2 - 3
+
+
 Parts = Sequence[Part]
 """A network, layer by layer."""
 
 EVERY = "*"
 LARGEST = 1e6
-LEAST_SCALE = 0.3
+LEAST_SCALE = 0.1
 """Of the least that a layer was timed at. One that is nearly free would fill every network."""
 LEAST_SLOPE = 0.05
 FOLDS = 5
@@ -70,6 +88,7 @@ FEWEST_NETWORKS = 10
 # would be fitted to noise.
 PRIOR_SD = 0.3
 SLOPE_SD = 0.2
+SIZE_SD = 0.1
 NOISE_SD = 0.03
 
 FORMS: tuple[tuple[str, ...], ...] = (
@@ -83,14 +102,16 @@ FORMS: tuple[tuple[str, ...], ...] = (
     ("slope", "warm"),
     ("slope", "warm", "layer"),
     ("slopes", "warm"),
+    ("slopes", "warm", "size"),
     ("slopes", "warm", "weights", "moved"),
+    ("slopes", "warm", "weights", "moved", "size"),
     ("slopes", "warm", "layer", "weights", "moved"),
 )
 """The terms that are tried together, the simplest first: of equally good ones the first is taken.
 
 ``slopes`` is a slope for each op beside the common one.
 """
-TERMS = ("warm", "layer_ms", "weights_ms", "moved_ms", "constant_ms")
+TERMS = ("warm", "layer_ms", "weights_ms", "moved_ms", "size", "constant_ms")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +127,8 @@ class Correction:
     layer_ms: float = 0.0
     weights_ms: float = 0.0
     moved_ms: float = 0.0
+    size: float = 0.0
+    """What the slope grows by with every doubling of the map's side."""
     constant_ms: float = 0.0
     common_sd: float = 0.0
     """Relative error of networks that it was not fitted to, 0..1."""
@@ -131,8 +154,9 @@ class Correction:
             )
 
     def layer(self, part: Part) -> float:
-        """A layer's corrected milliseconds, at least 0.3 of the least that it was timed at."""
+        """A layer's corrected milliseconds, at least 0.1 of the least that it was timed at."""
         slope = self.slopes.get(part.op, self.slopes[EVERY])
+        slope += self.size * part.octaves
         ms = slope * part.ms + self.warm * part.warm_ms + self.layer_ms
         ms += self.weights_ms * part.weights
         ms += self.moved_ms * part.moved
@@ -160,8 +184,8 @@ class Correction:
         try:
             slopes = {str(op): float(slope) for op, slope in data["slopes"].items()}
             terms = {name: float(data[name]) for name in ("layer_ms", "constant_ms", "common_sd")}
-            # Corrections of before there were warm timings lack these.
-            for name in ("warm", "weights_ms", "moved_ms", "low_ms", "high_ms"):
+            # Older corrections lack these.
+            for name in ("warm", "weights_ms", "moved_ms", "size", "low_ms", "high_ms"):
                 terms[name] = float(data.get(name, 0.0))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise TableError(
@@ -297,6 +321,7 @@ def _fit(
         layer_ms=of_term.get("layer", 0.0),
         weights_ms=of_term.get("weights", 0.0),
         moved_ms=of_term.get("moved", 0.0),
+        size=of_term.get("size", 0.0),
         constant_ms=of_term.get("constant", 0.0),
     )
 
@@ -324,6 +349,9 @@ def _terms(networks: Sequence[Parts], form: tuple[str, ...], call_ms: float) -> 
         if name in form and amounts.any():
             unit = float(ms.sum() / amounts.sum())
             terms.append(_Term(name=name, amounts=amounts, unit=unit))
+    if "size" in form:
+        amounts = _sums(networks, lambda part: part.octaves * part.ms)
+        terms.append(_Term(name="size", amounts=amounts, prior_sd=SIZE_SD))
     if "constant" in form and call_ms > 0:
         unit = float(ms.mean())
         ones = np.ones(len(networks))
