@@ -141,8 +141,8 @@ def aimed_domain(
     So with the aim ``budget`` the latency also gets a lower bound, a tenth below the upper one.
 
     The lower bound is left out if another was asked for, if a reward weighs the latency, if the
-    objectives are others than a quality and the first device's latency, if every network keeps the
-    upper one, and if no network lies between the two. Raises as `bounded_domain` does.
+    objectives are others than a quality and the first device's latency, if every network is faster
+    than the lower one, and if no network lies between the two. Raises as `bounded_domain` does.
     """
     if bounds.aim not in AIMS:
         raise unknown("aim", bounds.aim, AIMS)
@@ -176,7 +176,7 @@ def _why_no_budget(
     if len(costs) == len(objectives):
         return "no quality is an objective"
     slowest_ms = space_costs(space, tables[:1]).extreme(latency, largest=True)[0]
-    if latency_ms >= slowest_ms:
+    if (1 - LAST_PART) * latency_ms >= slowest_ms:
         return f"every network takes at most {slowest_ms:.4g} ms"
     return ""
 

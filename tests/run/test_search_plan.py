@@ -87,6 +87,15 @@ def test_a_budget_that_every_network_keeps_is_a_limit(instant, tmp_path):
     assert any("aim        all within the bounds" in line for line in plan(settings).lines())
 
 
+def test_a_budget_a_little_above_the_slowest_network_is_used_up(instant, tmp_path):
+    costs = instant.searched(tmp_path / "one", trials=1).domain.compiled
+    slowest = costs.extreme("latency_ms@pixel1", largest=True)[0]
+    run = instant.searched(tmp_path / "slow", latency_ms=1.05 * slowest, trials=2)
+    lower, upper = run.identity.bounds["latency_ms@pixel1"]
+    assert (lower, upper) == pytest.approx((0.945 * slowest, 1.05 * slowest))
+    assert all(trial.metrics["latency_ms@pixel1"] >= lower for trial in run.trials)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
