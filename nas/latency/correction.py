@@ -1,8 +1,7 @@
 """What a sum over a table misses, learnt from a few whole networks.
 
-A layer's time becomes ``(slope + size * octaves) * ms + warm * warm_ms + layer_ms + weights_ms *
-weights + moved_ms * moved``, with one slope for all ops or one for each. ``octaves`` are those of
-its map's side over 8 pixels. A network's time gets ``constant_ms`` on top.
+A layer's time becomes ``slope * ms + warm * warm_ms + layer_ms + weights_ms * weights + moved_ms *
+moved``, with one slope for all ops or one for each, and a network's gets ``constant_ms`` on top.
 ``ms`` was timed after other graphs had run, when neither weights nor activations lay in a cache,
 ``warm_ms`` straight after itself, when both did; inside a network the truth lies between. So a
 corrected latency is still a sum over layers, and compiles as one.
@@ -23,18 +22,8 @@ from numpy.typing import NDArray
 from scipy.optimize import lsq_linear
 
 from nas.errors import TableError
-from nas.shape import Shape
-from nas.size import area
 
-__all__ = [
-    "FEWEST_NETWORKS",
-    "Correction",
-    "Part",
-    "Parts",
-    "fit_correction",
-    "octaves",
-    "worse_bands",
-]
+__all__ = ["FEWEST_NETWORKS", "Correction", "Part", "Parts", "fit_correction", "worse_bands"]
 
 Floats = NDArray[np.float64]
 
@@ -51,18 +40,16 @@ class Part(NamedTuple):
     """Millions of weights, at most half a million: about what a second-level cache holds."""
     moved: float = 0.0
     """Millions of activations read and written."""
-    octaves: float = 0.0
-    """Of the side of its input over 8 pixels, see `octaves`."""
 
     @property
     def least_ms(self) -> float:
         """The lesser of its two timings."""
         return min(self.ms, self.warm_ms) if self.warm_ms else self.ms
 
-
-def octaves(shape: Shape) -> float:
-    """How often the side of a map doubles 8 pixels; below 0 for a smaller one."""
-    return math.log2(area(shape.size)) / 2 - 3
+    @property
+    def floor_ms(self) -> float:
+        """What it takes at least, whatever a correction says."""
+        return LEAST_SCALE * self.least_ms
 
 
 Parts = Sequence[Part]
@@ -70,9 +57,11 @@ Parts = Sequence[Part]
 
 EVERY = "*"
 LARGEST = 1e6
-LEAST_SCALE = 0.1
+LEAST_SCALE = 0.5
 """Of the least that a layer was timed at. One that is nearly free would fill every network."""
 LEAST_SLOPE = 0.05
+FLOOR_FITS = 4
+"""Fits, one after the other, that find which layers lie at their floor."""
 FOLDS = 5
 BANDS = 3
 WORSE = 0.005
@@ -88,7 +77,6 @@ FEWEST_NETWORKS = 10
 # would be fitted to noise.
 PRIOR_SD = 0.3
 SLOPE_SD = 0.2
-SIZE_SD = 0.1
 NOISE_SD = 0.03
 
 FORMS: tuple[tuple[str, ...], ...] = (
@@ -102,16 +90,14 @@ FORMS: tuple[tuple[str, ...], ...] = (
     ("slope", "warm"),
     ("slope", "warm", "layer"),
     ("slopes", "warm"),
-    ("slopes", "warm", "size"),
     ("slopes", "warm", "weights", "moved"),
-    ("slopes", "warm", "weights", "moved", "size"),
     ("slopes", "warm", "layer", "weights", "moved"),
 )
 """The terms that are tried together, the simplest first: of equally good ones the first is taken.
 
 ``slopes`` is a slope for each op beside the common one.
 """
-TERMS = ("warm", "layer_ms", "weights_ms", "moved_ms", "size", "constant_ms")
+TERMS = ("warm", "layer_ms", "weights_ms", "moved_ms", "constant_ms")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +113,6 @@ class Correction:
     layer_ms: float = 0.0
     weights_ms: float = 0.0
     moved_ms: float = 0.0
-    size: float = 0.0
-    """What the slope grows by with every doubling of the map's side."""
     constant_ms: float = 0.0
     common_sd: float = 0.0
     """Relative error of networks that it was not fitted to, 0..1."""
@@ -154,13 +138,19 @@ class Correction:
             )
 
     def layer(self, part: Part) -> float:
-        """A layer's corrected milliseconds, at least 0.1 of the least that it was timed at."""
+        """A layer's corrected milliseconds, at least its floor."""
+        return max(self._by_terms(part), part.floor_ms)
+
+    def is_at_floor(self, part: Part) -> bool:
+        """Whether the terms alone would price a layer below its floor."""
+        return self._by_terms(part) < part.floor_ms
+
+    def _by_terms(self, part: Part) -> float:
         slope = self.slopes.get(part.op, self.slopes[EVERY])
-        slope += self.size * part.octaves
         ms = slope * part.ms + self.warm * part.warm_ms + self.layer_ms
         ms += self.weights_ms * part.weights
         ms += self.moved_ms * part.moved
-        return max(ms, LEAST_SCALE * part.least_ms)
+        return ms
 
     def stretch(self, latency_ms: float) -> float:
         """What the deviation of a network is multiplied by: above 1 outside the fitted range."""
@@ -185,7 +175,7 @@ class Correction:
             slopes = {str(op): float(slope) for op, slope in data["slopes"].items()}
             terms = {name: float(data[name]) for name in ("layer_ms", "constant_ms", "common_sd")}
             # Older corrections lack these.
-            for name in ("warm", "weights_ms", "moved_ms", "size", "low_ms", "high_ms"):
+            for name in ("warm", "weights_ms", "moved_ms", "low_ms", "high_ms"):
                 terms[name] = float(data.get(name, 0.0))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise TableError(
@@ -303,14 +293,45 @@ def _fit(
 ) -> Correction:
     """Least squares on relative errors under the priors.
 
-    They are around no correction, or around the middle between ``ms`` and ``warm_ms``.
+    They are around no correction, or around the middle between ``ms`` and ``warm_ms``. A layer that
+    a fit puts at its floor stays there for the next fit: what it takes follows from no term.
     """
     if not form:
         return Correction(slopes={EVERY: 1.0})
+    fits: list[tuple[float, int, Correction]] = []
+    free, fixed_ms = networks, np.zeros(len(networks))
+    for _ in range(FLOOR_FITS):
+        made = _linear_fit(free, measured, fixed_ms, form, call_ms)
+        estimates = np.array([made.latency_ms(parts) for parts in networks])
+        fits.append((float(np.square(estimates / measured - 1).mean()), len(fits), made))
+        free, fixed_ms = _without_floors(networks, made)
+        if not all(free) or not fixed_ms.any():
+            break
+    return min(fits)[2]
+
+
+def _without_floors(networks: Sequence[Parts], made: Correction) -> tuple[list[Parts], Floats]:
+    """The layers that are above their floors, and what the others take: (networks,)."""
+    free: list[Parts] = []
+    fixed_ms = []
+    for parts in networks:
+        free.append([part for part in parts if not made.is_at_floor(part)])
+        fixed_ms.append(sum(part.floor_ms for part in parts if made.is_at_floor(part)))
+    return free, np.array(fixed_ms)
+
+
+def _linear_fit(
+    networks: Sequence[Parts],
+    measured: Floats,
+    fixed_ms: Floats,
+    form: tuple[str, ...],
+    call_ms: float,
+) -> Correction:
+    """The same without floors. fixed_ms: (networks,), what other layers take."""
     terms = _terms(networks, form, call_ms)
     of_term: dict[str, float] = {}
     of_op: dict[str, float] = {}
-    for term, weight in zip(terms, _weights(terms, measured), strict=True):
+    for term, weight in zip(terms, _weights(terms, measured, fixed_ms), strict=True):
         # An op may be named as a term is.
         found = of_op if term.prior is None else of_term
         found[term.name] = weight * term.unit
@@ -321,7 +342,6 @@ def _fit(
         layer_ms=of_term.get("layer", 0.0),
         weights_ms=of_term.get("weights", 0.0),
         moved_ms=of_term.get("moved", 0.0),
-        size=of_term.get("size", 0.0),
         constant_ms=of_term.get("constant", 0.0),
     )
 
@@ -349,9 +369,6 @@ def _terms(networks: Sequence[Parts], form: tuple[str, ...], call_ms: float) -> 
         if name in form and amounts.any():
             unit = float(ms.sum() / amounts.sum())
             terms.append(_Term(name=name, amounts=amounts, unit=unit))
-    if "size" in form:
-        amounts = _sums(networks, lambda part: part.octaves * part.ms)
-        terms.append(_Term(name="size", amounts=amounts, prior_sd=SIZE_SD))
     if "constant" in form and call_ms > 0:
         unit = float(ms.mean())
         ones = np.ones(len(networks))
@@ -368,12 +385,12 @@ def _op_slope(networks: Sequence[Parts], op: str) -> _Term:
     return _Term(name=op, amounts=amounts, prior=None, prior_sd=SLOPE_SD, least=LEAST_SLOPE)
 
 
-def _weights(terms: Sequence[_Term], measured: Floats) -> list[float]:
+def _weights(terms: Sequence[_Term], measured: Floats, fixed_ms: Floats) -> list[float]:
     """The most probable weight of every term within its bounds, in its unit."""
-    # Divided by the measured times, every target is 1 and residuals are relative errors.
+    # Divided by the measured times, residuals are relative errors.
     x = np.column_stack([term.amounts * term.unit for term in terms]) / measured[:, None]
     rows = [*(x / NOISE_SD)]
-    targets = [1 / NOISE_SD] * len(measured)
+    targets = [*((1 - fixed_ms / measured) / NOISE_SD)]
     for place, term in enumerate(terms):
         row = np.zeros(len(terms))
         row[place] = 1 / term.prior_sd

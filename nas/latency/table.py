@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nas.arch import Architecture, Layer
 from nas.errors import TableError
-from nas.latency.correction import Correction, Part, octaves
+from nas.latency.correction import Correction, Part
 from nas.latency.device import DeviceModel
 from nas.latency.estimate import Estimate
 from nas.latency.files import read_table, table_document
@@ -199,7 +199,6 @@ class Table:
             warm_ms=warm_ms,
             weights=min(layer.params, CACHED_WEIGHTS) / 1e6,
             moved=(layer.shape.elements + layer.out_shape.elements) / 1e6,
-            octaves=octaves(layer.shape),
         )
 
     @cached_property
