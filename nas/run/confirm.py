@@ -316,7 +316,7 @@ def _contest(
     before = confirmed.contest
     if before is None or before.digest != member.digest:
         before = None
-    contest = _met(run, plan, member, network, names, before)
+    contest = _met(run, plan, member, network, names, before, say)
     if confirmed.contest != contest:
         ledger.append(session.file, to_json(contest))
         confirmed = _read(run.folder)
@@ -337,6 +337,7 @@ def _met(
     network: Architecture,
     names: Sequence[str],
     before: Contest | None,
+    say: Callable[[Sequence[str]], None],
 ) -> Contest:
     """The pick's contest with the networks of these names.
 
@@ -351,7 +352,7 @@ def _met(
         return before
     latency_ms = run.trial(member.trial).metrics[run.latency]
     # What is timed must not be compared with what a table says.
-    time_whole = _time_whole(run) if before is None or before.timed else None
+    time_whole = _time_whole(run, say) if before is None or before.timed else None
     met = scaled_to(new, network, latency_ms, run.tables[0], time_whole)
     return Contest(
         trial=member.trial,
@@ -364,8 +365,9 @@ def _met(
     )
 
 
-def _time_whole(run: Run) -> TimeWhole | None:
+def _time_whole(run: Run, say: Callable[[Sequence[str]], None]) -> TimeWhole | None:
     """What times networks on the run's first device; None where that is not here, or not wanted."""
+    told: set[str] = set()
     table = run.tables[0]
     # Older runs do not say.
     wanted = run.record.run_file.settings.get("time_front") is not False
@@ -374,6 +376,9 @@ def _time_whole(run: Run) -> TimeWhole | None:
 
     def time_whole(architectures: Sequence[Architecture]) -> list[float]:
         timed = catalog.time_here(table, architectures, ignore)
+        new = [line for line in timed.unreliable if line not in told]
+        told.update(new)
+        say([f"unreliable {line}" for line in new])
         return [one.latency_ms for one in timed.measured]
 
     return time_whole
