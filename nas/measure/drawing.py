@@ -33,6 +33,8 @@ TILTS, DRAWS, STEEPEST = 25, 256, 120.0
 """Mean latencies tried, networks drawn of each, and how steep the last ones are."""
 LAST_PART = 0.9
 """Of a budget: what a search with a latency leaves unused at most."""
+MOST_BUDGETS = 5
+"""Budgets tried for each network that is wanted."""
 LOOKED_AT = 20
 """Networks with the most macs in a budget that are looked through for one that is not known."""
 NEAR_SHARE = 3
@@ -80,10 +82,10 @@ def draw_as_picked(
 ) -> list[Architecture]:
     """Distinct networks that a search by the table might end with, the fastest first.
 
-    The first is the fastest of all. The others are the best of random budgets, by equal factors
-    from the least to the largest: of some thousand networks those that take the last tenth of a
-    budget, and of these the one with the most macs. ``known``: digests of networks that are not
-    wanted. Fewer than ``count`` where a budget has no other.
+    One is the fastest of all. The others are the best of random budgets, by equal factors from the
+    least to the largest: of some thousand networks those that take the last tenth of a budget, and
+    of these the one with the most macs. ``known``: digests of networks that are not wanted. Fewer
+    than ``count`` only if the space has no more.
     """
     if count < 1:
         return []
@@ -92,35 +94,43 @@ def draw_as_picked(
     genes = pool(costs, metric, seed)
     prices = costs.price(genes)
     latencies, macs = prices[:, costs.column(metric)], prices[:, costs.column("macs")]
-    candidates = [[costs.extreme(metric)[1]]]
     # By how many are known, too: who is asked again has other budgets.
     rng = stream(seed, f"verify {space.name} budgets", len(known))
-    for place in range(count - 1):
-        share = (place + rng.uniform()) / (count - 1)
+    chosen = _Chosen(space, known)
+    chosen.add(costs.extreme(metric)[1])
+    for turn in range(MOST_BUDGETS * count):
+        if len(chosen.networks) == count:
+            break
+        share = (turn % count + rng.uniform()) / count
         budget_ms = latencies.min() ** (1 - share) * latencies.max() ** share
         members = np.flatnonzero((latencies <= budget_ms) & (latencies >= LAST_PART * budget_ms))
-        most = members[np.argsort(-macs[members], kind="stable")[:LOOKED_AT]]
-        candidates.append([tuple(map(int, genes[member])) for member in most])
-    chosen: dict[str, Architecture] = {}
-    for of_budget in candidates:
-        for one in of_budget:
-            network = space.decode(one)
-            if network.digest not in chosen and network.digest not in known:
-                chosen[network.digest] = network
+        for member in members[np.argsort(-macs[members], kind="stable")[:LOOKED_AT]]:
+            if chosen.add(tuple(map(int, genes[member]))):
                 break
-    return list(chosen.values())
+    if len(chosen.networks) < count:
+        for network in draw(space, count + len(known), seed=seed):
+            if len(chosen.networks) < count:
+                chosen.take(network)
+    return sorted(chosen.networks.values(), key=lambda network: table.estimate(network).latency_ms)
 
 
 class _Chosen:
     """Distinct networks."""
 
-    def __init__(self, space: SearchSpace) -> None:
-        self.space = space
+    def __init__(self, space: SearchSpace, known: Collection[str] = ()) -> None:
+        self.space, self.known = space, known
         self.networks: dict[str, Architecture] = {}
 
-    def add(self, genes: Genes) -> None:
-        network = self.space.decode(genes)
-        self.networks.setdefault(network.digest, network)
+    def add(self, genes: Genes) -> bool:
+        """Take the network of these genes. Returns whether it is one more."""
+        return self.take(self.space.decode(genes))
+
+    def take(self, network: Architecture) -> bool:
+        """Take a network that is neither known nor taken. Returns whether it is one more."""
+        if network.digest in self.known or network.digest in self.networks:
+            return False
+        self.networks[network.digest] = network
+        return True
 
 
 def _add_near(chosen: _Chosen, near: Sequence[Genes], count: int, seed: int) -> None:
