@@ -105,6 +105,10 @@ def write_int8(source: Path, images: Tensor, target: Path) -> None:
     onnx.save(model, target)
 
 
+WARNINGS, ERRORS = 2, 3
+"""Severities of onnxruntime, from which on it logs; the first is its default."""
+
+
 def quantise_static(source: Path, target: Path, reader: CalibrationReader) -> None:
     """Quantise a file by onnxruntime, the same way everywhere here: to ship, and to time.
 
@@ -148,12 +152,17 @@ class _ImageReader:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without onnxruntime's advice on standard error, which is about steps that are taken here."""
+    import onnxruntime
+
     root = logging.getLogger()
     before = root.level
     root.setLevel(logging.ERROR)
+    # The sessions of a calibration take no options of ours.
+    onnxruntime.set_default_logger_severity(ERRORS)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         root.setLevel(before)
+        onnxruntime.set_default_logger_severity(WARNINGS)
