@@ -5,9 +5,9 @@
 
 Tables are of this machine, such as `table_audit.py` leaves behind. For each it makes real searches
 of budgets spread over the space's latencies: `nas search --latency T --confidence 0.95 --data
-digits`, trainings cut to a part of the images, all else as by default. So every search times its
-front as whole networks before it ends. Its pick is then timed anew, in another process's place:
-opened again, after all searches, beside the other picks.
+digits`, with shorter trainings, all else as by default. So every search times its front as whole
+networks before it ends. After all searches of a table, their picks are timed once more, side by
+side.
 
 Prints each pick with what the table said, what the search printed, and what it took, then the goals
 of the project. Kept in ``--out``: a call that was stopped goes on. The machine should do nothing
@@ -21,13 +21,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from table_audit import Slice, sure_ms, timed
+from table_audit import Slice, kept, timed
 
 from nas import catalog
 from nas.arch import Architecture
-from nas.cost.compiled import compile_costs
 from nas.latency.table import Table
-from nas.measure.drawing import pool
 from nas.run.execute import execute
 from nas.run.plan import plan
 from nas.run.run import Run
@@ -52,15 +50,7 @@ class Picked:
 def budgets(space_spec: str, table: Table, given: argparse.Namespace) -> list[float]:
     """One in each of so many bands of equal factors, fastest first."""
     space = catalog.space(space_spec, resolution=given.resolution)
-    names = ("latency_ms", "common", "variance")
-
-    def of(layer: object) -> list[float]:
-        estimate = table.layer(layer)  # type: ignore[arg-type]
-        return [estimate.latency_ms, estimate.common_sd_ms, estimate.variance_ms2]
-
-    table.foresee(space.layers)
-    parts = compile_costs(space, names, of, once={"latency_ms": table.constant_ms})
-    kept_ms = sure_ms(table, parts, pool(parts, "latency_ms", given.seed))
+    _, kept_ms = kept(table, space, given.seed)
     low, high = float(kept_ms.min()), float(kept_ms.max())
     chosen = []
     for number in range(given.searches):

@@ -101,8 +101,10 @@ def sure_ms(table: Table, parts: Compiled, genes: NDArray[np.int64]) -> NDArray[
     return np.asarray(ms + z * np.sqrt(variance + (stretch * common) ** 2))
 
 
-def picks(table: Table, space: SearchSpace, count: int, seed: int) -> list[Pick]:
-    """Of the networks that keep a budget, the one with the most macs; budgets by factors."""
+def kept(
+    table: Table, space: SearchSpace, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Genes of networks of all latencies, and what each keeps with the confidence."""
 
     def of(layer: object) -> list[float]:
         estimate = table.layer(layer)  # type: ignore[arg-type]
@@ -111,9 +113,15 @@ def picks(table: Table, space: SearchSpace, count: int, seed: int) -> list[Pick]
     table.foresee(space.layers)
     names = ("latency_ms", "common", "variance")
     parts = compile_costs(space, names, of, once={"latency_ms": table.constant_ms})
+    genes = pool(parts, "latency_ms", seed)
+    return genes, sure_ms(table, parts, genes)
+
+
+def picks(table: Table, space: SearchSpace, count: int, seed: int) -> list[Pick]:
+    """Of the networks that keep a budget, the one with the most macs; budgets by factors."""
+    genes, kept_ms = kept(table, space, seed + HELD_SEED)
     macs = compile_costs(space, ("macs",), lambda layer: [layer.macs])
-    genes = pool(parts, "latency_ms", seed + HELD_SEED)
-    kept_ms, work = sure_ms(table, parts, genes), macs.price(genes)[:, 0]
+    work = macs.price(genes)[:, 0]
     low, high = kept_ms.min(), kept_ms.max()
     chosen = []
     for number in range(count):

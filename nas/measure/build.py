@@ -432,8 +432,8 @@ def _info(
     unreliable = remarks(journal.blocks) if runner.in_process else []
     call_ms = max((block.call_ms for block in journal.blocks), default=0.0)
     caveats = [
-        f"rows_common_sd and the model's common_sd are {COMMON_SD}, a judgement, "
-        "until whole networks are timed beside the table: nas latency verify",
+        f"rows_common_sd and the model's common_sd are {COMMON_SD}, a judgement. "
+        "The error of a correction takes their place: nas latency verify --correct",
         f"The time of an empty call into the runtime, {call_ms:.4f} ms, is taken off every row.",
         *unreliable,
     ]

@@ -19,6 +19,7 @@ from nas.arch import Architecture
 from nas.cost.compiled import Compiled
 from nas.cost.costs import latency_metric, space_costs
 from nas.latency.table import Table
+from nas.run.bounds import LAST_PART
 from nas.space import SearchSpace
 from nas.statistics import rng as stream
 from nas.trial import Genes
@@ -31,8 +32,6 @@ CANDIDATES = 16
 """Networks of a band among which the one with the most macs is taken."""
 TILTS, DRAWS, STEEPEST = 25, 256, 120.0
 """Mean latencies tried, networks drawn of each, and how steep the last ones are."""
-LAST_PART = 0.9
-"""Of a budget: what a search with a latency leaves unused at most."""
 MOST_BUDGETS = 5
 """Budgets tried for each network that is wanted."""
 LOOKED_AT = 20
@@ -103,7 +102,8 @@ def draw_as_picked(
             break
         share = (turn % count + rng.uniform()) / count
         budget_ms = latencies.min() ** (1 - share) * latencies.max() ** share
-        members = np.flatnonzero((latencies <= budget_ms) & (latencies >= LAST_PART * budget_ms))
+        least_ms = (1 - LAST_PART) * budget_ms
+        members = np.flatnonzero((latencies >= least_ms) & (latencies <= budget_ms))
         for member in members[np.argsort(-macs[members], kind="stable")[:LOOKED_AT]]:
             if chosen.add(tuple(map(int, genes[member]))):
                 break

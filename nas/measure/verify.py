@@ -166,7 +166,6 @@ def verify_on(
     whole = table.column("train_ms") if training else table
     timed_as = _of_training(table) if training else table
     path = table.path.with_suffix(".training.verify.journal" if training else ".verify.journal")
-    picked = networks // PICKED_SHARE
     time_all = partial(
         time_networks,
         runner=runner,
@@ -178,24 +177,20 @@ def verify_on(
         reference_ms=timed_as.info.reference_ms,
         watch=watch,
     )
-    drawn = []
-    for name, space in spaces.items():
-        genes = (near or {}).get(name, ())
-        own = draw_spread(space, whole.uncorrected(), networks - picked, seed=seed, near=genes)
-        drawn += [(name, network) for network in own]
-    timed, blocks = time_all(drawn, to_come=picked * len(spaces))
-    for part in _parts_of(picked):
-        known_so_far = whole
+
+    def call_ms(blocks: Sequence[Quality]) -> float:
+        return 0.0 if training else _call_ms(runner, blocks)
+
+    drawing = _Drawing(whole, spaces, networks, seed, near or {})
+    timed, blocks = time_all(drawing.spread(), to_come=drawing.left)
+    for count in drawing.rounds:
+        taught = whole
         if correct and len(timed) >= FEWEST_NETWORKS:
-            call_ms = 0.0 if training else _call_ms(runner, blocks)
-            known_so_far = _taught(whole.uncorrected(), timed, call_ms)
-        known = {network.digest for _, network in drawn}
-        for name, space in spaces.items():
-            own = draw_as_picked(space, known_so_far, part, seed=seed, known=known)
-            drawn += [(name, network) for network in own]
+            taught = _taught(whole.uncorrected(), timed, call_ms(blocks))
         # All of them, though few are missing: so that all are stated at one pace.
-        left = max(networks * len(spaces) - len(drawn), 0)
-        timed, blocks = time_all(drawn, to_come=left)
+        timed, blocks = time_all(drawing.as_picked(taught, count), to_come=drawing.left)
+    # Every fold of an audit shall have some of each range.
+    timed = sorted(timed, key=lambda one: (one.space, one.latency_ms))
     verdict = verify(
         table,
         timed,
@@ -207,19 +202,58 @@ def verify_on(
             unreliable=all_remarks(timed_as, runner, blocks),
             loaded=load_remarks(timed_as, runner, blocks),
             disturbed=disturbed_share(blocks),
-            call_ms=0.0 if training else _call_ms(runner, blocks),
+            call_ms=call_ms(blocks),
         ),
     )
     path.unlink(missing_ok=True)
     return verdict
 
 
-def _parts_of(picked: int) -> list[int]:
-    """How many networks of a space are drawn in each round; none is 0."""
-    if not picked:
-        return []
-    rounds = max(1, min(PICK_ROUNDS, picked // FEWEST_OF_ROUND))
-    return [picked // rounds + (number < picked % rounds) for number in range(rounds)]
+class _Drawing:
+    """The networks that a table is held against, drawn round by round."""
+
+    def __init__(
+        self,
+        table: Table,
+        spaces: Mapping[str, SearchSpace],
+        networks: int,
+        seed: int,
+        near: Mapping[str, Sequence[Genes]],
+    ) -> None:
+        self._table, self._spaces, self._seed, self._near = table, spaces, seed, near
+        self._networks, self._picked = networks, networks // PICKED_SHARE
+        self._drawn: list[tuple[str, Architecture]] = []
+
+    @property
+    def left(self) -> int:
+        """How many networks are still to be drawn; a small space may not have them."""
+        return max(self._networks * len(self._spaces) - len(self._drawn), 0)
+
+    @property
+    def rounds(self) -> list[int]:
+        """How many networks of a space are drawn as a search picks, by round; none is 0."""
+        if not self._picked:
+            return []
+        rounds = max(1, min(PICK_ROUNDS, self._picked // FEWEST_OF_ROUND))
+        each, over = divmod(self._picked, rounds)
+        return [each + (number < over) for number in range(rounds)]
+
+    def spread(self) -> list[tuple[str, Architecture]]:
+        """Networks over all latencies, each with its space."""
+        count = self._networks - self._picked
+        bare = self._table.uncorrected()
+        for name, space in self._spaces.items():
+            own = draw_spread(space, bare, count, seed=self._seed, near=self._near.get(name, ()))
+            self._drawn += [(name, network) for network in own]
+        return self._drawn
+
+    def as_picked(self, table: Table, count: int) -> list[tuple[str, Architecture]]:
+        """All networks so far, and so many of each space that a search by the table would pick."""
+        known = {network.digest for _, network in self._drawn}
+        for name, space in self._spaces.items():
+            own = draw_as_picked(space, table, count, seed=self._seed, known=known)
+            self._drawn += [(name, network) for network in own]
+        return self._drawn
 
 
 def _call_ms(runner: Runner, blocks: Sequence[Quality]) -> float:

@@ -304,16 +304,20 @@ def _pick_text(run: Run) -> str:
     estimate = run.tables[0].estimate(pick.network)
     images = _selection_images(run)
     score = uncertain(pick.score, share_sd(pick.metric, pick.score, images))
-    latency = uncertain(estimate.latency_ms, estimate.latency_sd_ms)
+    device = run.devices[0]
+    latency = f"{uncertain(estimate.latency_ms, estimate.latency_sd_ms)} ms on {device}"
+    timed = run.timed.get(device, {}).get(pick.trial.digest)
+    if timed is not None:
+        latency += f" by its table, {uncertain(timed.latency_ms, timed.latency_sd_ms)} ms as timed"
+        over = timed.latency_ms / run.limits_ms.get(device, math.inf) - 1
+        if over > 0:
+            latency += f", {100 * over:.1f} % over the bound"
     where = "trained anew" if pick.confirmed else "as searched"
     on = f"on {images} selection images" if images else "on selection"
     began = ""
     if pick.trial.warm:
         began = f"; the search began with it, {run.began_with(pick.trial)}"
-    return (
-        f"trial {pick.trial.number}: {pick.metric} {score} {on}, {where}; "
-        f"{latency} ms on {run.devices[0]}{began}"
-    )
+    return f"trial {pick.trial.number}: {pick.metric} {score} {on}, {where}; {latency}{began}"
 
 
 # -- the search -----------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from nas.errors import RunError
 from nas.latency.measured import Measured, TimedHere
 from nas.record.store import canonical
 from nas.run import timings
+from nas.run.report import verdict
 from nas.run.run import Run
 
 OLD = Path(__file__).parent / "old_run"
@@ -81,6 +82,17 @@ def test_what_took_longer_than_the_run_allows_is_marked_and_not_the_best(folder)
     assert run.best().number != 4
     assert run.pick().trial.number != 4
     assert "1 network took longer than 60 ms" in run.timing_lines("pixel1")[0]
+
+
+def test_the_line_of_a_pick_says_what_it_took_and_by_how_much_it_is_over(folder):
+    assert "by its table" not in verdict(Run(folder)).pick
+    run = timed(folder, trial_4=59.0)
+    assert "50.8 ± " in verdict(run).pick
+    assert "59.0 ± 1.2 ms as timed" in verdict(run).pick
+    assert "over the bound" not in verdict(run).pick
+    # None keeps the bound: one is picked all the same.
+    every = {f"trial_{trial.number}": 66.0 for trial in run.trials if trial.state == "complete"}
+    assert "ms as timed, 10.0 % over the bound" in verdict(timed(folder, **every)).pick
 
 
 @pytest.mark.parametrize(
