@@ -51,7 +51,7 @@ def test_the_table_says_how_it_was_made(tmp_path):
     assert info.spaces == ("toy 3x8x8",)
     assert info.noisy == ()
     assert any("leave_one_out_conv" in name for name in info.known_error)
-    assert any("until whole networks are timed" in caveat for caveat in info.caveats)
+    assert any("nas latency verify --correct" in caveat for caveat in info.caveats)
     assert info.audit is None
 
 
