@@ -89,13 +89,18 @@ def paired_interval(differences: Sequence[float], step: float = 0.0) -> Interval
 
 
 def many_to_one_intervals(
-    control: Sequence[float], others: Sequence[Sequence[float]], step: float = 0.0
+    control: Sequence[float],
+    others: Sequence[Sequence[float]],
+    step: float = 0.0,
+    *,
+    together: bool = True,
 ) -> list[Interval]:
-    """The control's mean less each other's, with 95 % confidence for all of them together.
+    """The control's mean less each other's, with 95 % confidence.
 
-    Student's intervals with the standard deviation of all samples pooled, corrected for their
-    number by Bonferroni. ``step`` is what one test image is worth: samples that agree by luck have
-    at least that deviation. Raises `ValueError` if there are no degrees of freedom.
+    Student's intervals with the standard deviation of all samples pooled. ``together``: whether
+    they hold for all of them together, corrected for their number by Bonferroni, or each alone.
+    ``step`` is what one test image is worth: samples that agree by luck have at least that
+    deviation. Raises `ValueError` if there are no degrees of freedom.
     """
     from scipy.stats import t
 
@@ -105,7 +110,8 @@ def many_to_one_intervals(
         raise ValueError("intervals need at least two trainings of some network")
     squares = sum(float(np.square(sample - sample.mean()).sum()) for sample in samples)
     deviation = max(math.sqrt(squares / freedom), step)
-    student = float(t.ppf(1 - (1 - LEVELS[1]) / max(1, len(others)), freedom))
+    comparisons = max(1, len(others)) if together else 1
+    student = float(t.ppf(1 - (1 - LEVELS[1]) / comparisons, freedom))
     intervals = []
     for sample in samples[1:]:
         difference = float(samples[0].mean() - sample.mean())

@@ -18,7 +18,7 @@ from nas.errors import InterruptError, UsageError
 from nas.reading import to_json
 from nas.run.confirm import EPOCHS_FACTOR, FULL_EPOCHS_FACTOR, TOP, confirm
 from nas.run.confirmation import Confirmation, Member
-from nas.run.contest import AUTO
+from nas.run.contest import AUTO, SEEDS
 from nas.run.run import Run
 from nas.units import text_table
 
@@ -44,7 +44,7 @@ def _opponents(ctx: click.Context, param: click.Parameter, text: str) -> tuple[s
 Examples:
   nas confirm
   nas confirm runs/photos --top 8 --random 16
-  nas confirm runs/photos --against mobilenet_v2,fbnet_c
+  nas confirm runs/photos --against mobilenet_v2,fbnet_c --against-seeds 8
   nas confirm runs/photos --epochs-factor 10 --json
   nas confirm runs/photos --full --resolution 96"""
 )
@@ -92,6 +92,12 @@ Examples:
     metavar="NAME,..",
     callback=_opponents,
     help="Published networks that the pick meets, scaled to its latency: auto, names, or none.",
+)
+@click.option(
+    "--against-seeds",
+    type=click.IntRange(2, 1000),
+    show_default=str(SEEDS),
+    help="Trainings of the pick and of each published network; more tell smaller differences.",
 )
 @click.option("--data", metavar="DATA", help="Where the run's data lies now, if it has moved.")
 @compute_options

@@ -130,12 +130,29 @@ class Correction:
         if not are_finite or least_slope <= 0 or EVERY not in self.slopes:
             raise TableError(
                 "a correction needs slopes above 0, one of them '*', and finite terms below a "
-                f"million, not {self}"
+                f"million, not {self!r}"
             )
         if not 0 <= self.common_sd < 1:
             raise TableError(
                 f"common_sd of a correction must be a fraction below 1, not {self.common_sd}"
             )
+
+    def __str__(self) -> str:
+        others = [f"{op} by {slope:.2f}" for op, slope in self.slopes.items() if op != EVERY]
+        slopes = f"layers times {self.slopes[EVERY]:.2f}"
+        if others:
+            slopes += f" ({', '.join(others)})"
+        terms = [
+            (self.warm, "of what a layer takes warm"),
+            (self.layer_ms, "ms a layer"),
+            (self.weights_ms, "ms a million weights"),
+            (self.moved_ms, "ms a million values moved"),
+            (self.constant_ms, "ms a network"),
+        ]
+        parts = [slopes] + [f"{value:+.3g} {what}" for value, what in terms if value]
+        if self.high_ms:
+            parts.append(f"fitted to {self.low_ms:.3g} to {self.high_ms:.3g} ms")
+        return ", ".join(parts)
 
     def layer(self, part: Part) -> float:
         """A layer's corrected milliseconds, at least its floor."""

@@ -8,6 +8,7 @@ networks is drawn last, as a search would pick them by what the others have taug
 """
 
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -166,6 +167,7 @@ def verify_on(
     whole = table.column("train_ms") if training else table
     timed_as = _of_training(table) if training else table
     path = table.path.with_suffix(".training.verify.journal" if training else ".verify.journal")
+    started = time.monotonic()
     time_all = partial(
         time_networks,
         runner=runner,
@@ -188,7 +190,11 @@ def verify_on(
         if correct and len(timed) >= FEWEST_NETWORKS:
             taught = _taught(whole.uncorrected(), timed, call_ms(blocks))
         # All of them, though few are missing: so that all are stated at one pace.
-        timed, blocks = time_all(drawing.as_picked(taught, count), to_come=drawing.left)
+        timed, blocks = time_all(
+            drawing.as_picked(taught, count),
+            to_come=drawing.left,
+            gone_seconds=time.monotonic() - started,
+        )
     # Every fold of an audit shall have some of each range.
     timed = sorted(timed, key=lambda one: (one.space, one.latency_ms))
     verdict = verify(

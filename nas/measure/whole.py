@@ -56,20 +56,30 @@ def time_networks(
     journal: Path | None = None,
     reference_ms: float | None = None,
     to_come: int = 0,
+    gone_seconds: float = 0.0,
     watch: Watch = ignore,
 ) -> tuple[list[Timed], list[Quality]]:
     """Time whole networks, twice, each time interleaved; each in the state a loop leaves it in.
 
     ``seconds``: what a network may take in all. ``journal``: a file from which timing goes on.
     ``reference_ms``: the pace of the machine at which times are stated, such as a table's; the best
-    one seen by default. ``to_come``: how many networks another call will time, for ``watch``.
+    one seen by default. ``to_come``, ``gone_seconds``: how many networks other calls will time, and
+    what they have taken, for ``watch``.
     """
     make = subject or network_subject
     by_digest = {network.digest: make(network.digest, network) for _, network in networks}
     with TemporaryDirectory() as scratch:
         path = journal or Path(scratch) / "networks.journal"
         with Journal(path, runner.conditions()) as kept:
-            _time_missing(kept, by_digest, runner, threads, seconds, seed, to_come, watch)
+            missing = [by_digest[key] for key in by_digest if f"{key} 2" not in kept.rows]
+            told = _Told(
+                planned=len(by_digest) + to_come,
+                missing=len(missing) + to_come,
+                seconds=seconds,
+                gone_seconds=gone_seconds,
+                watch=watch,
+            )
+            _time(kept, missing, runner, threads, seconds, seed, told)
             first, second = _passes(kept.at_pace(reference_ms or kept.best_reference_ms()))
             qualities = list(kept.blocks)
     timed = [
@@ -84,20 +94,16 @@ def time_networks(
     return timed, qualities
 
 
-def _time_missing(
+def _time(
     kept: Journal,
-    by_digest: Mapping[str, Subject],
+    missing: Sequence[Subject],
     runner: Runner,
     threads: int,
     seconds: float,
     seed: int,
-    to_come: int,
-    watch: Watch,
+    told: "_Told",
 ) -> None:
     """Time the networks whose second measurement the journal has not."""
-    missing = [by_digest[digest] for digest in by_digest if f"{digest} 2" not in kept.rows]
-    told = _Told(len(by_digest) + to_come, len(missing) + to_come, seconds, watch)
-    told.at(0.0)
     for pair in measure_twice(
         missing, runner, threads=threads, seconds=seconds, seed=seed, tick=told.within
     ):
@@ -120,12 +126,16 @@ class _Told:
     """Tells where the timing of networks stands, every few seconds.
 
     Before any block is done, what is left is what the networks may take; then what they took.
+    ``seconds``: what a network may take. ``gone_seconds``: what went before.
     """
 
-    def __init__(self, planned: int, missing: int, seconds: float, watch: Watch) -> None:
+    def __init__(
+        self, *, planned: int, missing: int, seconds: float, gone_seconds: float, watch: Watch
+    ) -> None:
         self._planned, self._missing, self._watch = planned, missing, watch
-        self._seconds, self._done = seconds, 0
+        self._seconds, self._gone_seconds, self._done = seconds, gone_seconds, 0
         self._start = self._last = time.monotonic()
+        self.at(0.0)
 
     def done(self, count: int) -> None:
         """A block of so many networks is done."""
@@ -151,7 +161,7 @@ class _Told:
                 what="network",
                 done=self._planned - left,
                 planned=self._planned,
-                seconds=gone,
+                seconds=self._gone_seconds + gone,
                 eta_seconds=eta,
             )
         )

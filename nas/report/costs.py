@@ -48,7 +48,7 @@ def costs_text(
         if confidence is not None:
             kept_ms = sure_latency_ms(estimate, confidence)
             line += f"; within {kept_ms:.4g} ms with probability {confidence:g}"
-        lines.append(line)
+        lines.append(line + _beyond(table, estimate))
         for column in table.columns:
             estimate = table.column(column).estimate(architecture)
             figure = f"{_with_sd(estimate)} {_unit(column)}"
@@ -88,6 +88,17 @@ def costs_json(
             for layer in architecture.layers
         ],
     }
+
+
+def _beyond(table: Table, estimate: Estimate) -> str:
+    """A remark where the table's correction has seen no network so fast, or so slow."""
+    correction = table.correction
+    if correction is None or table.stretch(estimate.latency_ms) == 1:
+        return ""
+    return (
+        f"; outside the {correction.low_ms:.3g} to {correction.high_ms:.3g} ms that its correction "
+        "was fitted to, so known less well"
+    )
 
 
 def _latency_json(estimate: Estimate, confidence: float | None) -> dict[str, float]:

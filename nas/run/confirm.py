@@ -38,7 +38,7 @@ from nas.run.confirmation import (
     Training,
     too_few,
 )
-from nas.run.contest import AUTO, Contest
+from nas.run.contest import AUTO, Contest, seeds_of
 from nas.run.copies import program_spec
 from nas.run.evaluation import kind_of, named_data, open_data
 from nas.run.opponents import TimeWhole, opponent_network, scaled_to
@@ -74,6 +74,7 @@ def confirm(
     data: object = None,
     evaluate: Callable[..., Any] | None = None,
     against: Sequence[str] = AUTO,
+    against_seeds: int | None = None,
     accelerator: str = "auto",
     precision: str | None = None,
     quiet: bool = False,
@@ -90,6 +91,7 @@ def confirm(
     ``resolution`` pixels a side or their own. ``data``: where the data lies now, if it has moved,
     or the data set itself. ``evaluate``: the run's function, where it stands in no file.
     ``against``: names of published networks that the pick meets; none for no contest.
+    ``against_seeds``: trainings of the pick and of each of them, at least 2, by default 3.
     ``accelerator``, ``precision``: see `nas.compute.Compute`; by default the search's precision.
     What will be
     done, and each training, is said on stderr unless it is ``quiet``; ``say`` gets the lines
@@ -138,12 +140,13 @@ def confirm(
             members=chosen(run, top, random, seed),
         )
         planned = _recorded(run.folder, plan)
+        contest_seeds = seeds_of(planned.contest, against_seeds)
         say(_lines(run, planned, trainer, top))
         session = _Session(run, trainer, watch)
         architectures = {n.digest: run.space.decode(n.genes) for n in plan.networks}
         session.train(plan, plan.wanted, planned.trainings, architectures)
         if against:
-            _contest(session, _read(run.folder), against, say)
+            _contest(session, _read(run.folder), against, contest_seeds, say)
         return _read(run.folder)
     finally:
         lock.release()
@@ -305,6 +308,7 @@ def _contest(
     session: _Session,
     confirmed: Confirmation,
     names: Sequence[str],
+    seeds: int,
     say: Callable[[Sequence[str]], None],
 ) -> None:
     """Let the pick meet the published networks of these names, as far as they were not met."""
@@ -316,7 +320,7 @@ def _contest(
     before = confirmed.contest
     if before is None or before.digest != member.digest:
         before = None
-    contest = _met(run, plan, member, network, names, before, say)
+    contest = _met(run, plan, member, network, names, seeds, before, say)
     if confirmed.contest != contest:
         ledger.append(session.file, to_json(contest))
         confirmed = _read(run.folder)
@@ -336,6 +340,7 @@ def _met(
     member: Member,
     network: Architecture,
     names: Sequence[str],
+    seeds: int,
     before: Contest | None,
     say: Callable[[Sequence[str]], None],
 ) -> Contest:
@@ -360,6 +365,7 @@ def _met(
         latency_ms=met.latency_ms,
         timed=time_whole is not None,
         first_repeat=plan.seeds,
+        seeds=seeds,
         opponents=met.opponents if before is None else (*before.opponents, *met.opponents),
         left_out=met.left_out if before is None else {**before.left_out, **met.left_out},
     )

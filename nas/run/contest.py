@@ -4,6 +4,11 @@ Whoever has a latency budget could have taken a published network and scaled its
 confirmation ends with that comparison. The pick is the member with the best score on *selection*;
 `nas pick` names it without a rule where the quality is the first objective. It is trained anew,
 from seeds that its choice did not depend on, as often as each opponent. All are scored on *test*.
+
+That some opponent is better is said by intervals that hold for all of them together: each is a
+chance to be wrong. That the pick is better than the best of them means that it is better than every
+one, so each difference alone must show it, and their number needs no correction: the
+intersection-union test, Berger 1982, https://doi.org/10.1080/00401706.1982.10487790.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +17,7 @@ from statistics import fmean
 from typing import Literal
 
 from nas import networks
+from nas.errors import UsageError
 from nas.statistics import Interval, claim, many_to_one_intervals
 
 __all__ = [
@@ -21,6 +27,7 @@ __all__ = [
     "Opponent",
     "Outcome",
     "outcomes",
+    "seeds_of",
     "verdict",
     "winner",
 ]
@@ -28,8 +35,8 @@ __all__ = [
 AUTO = ("mobilenet_v3_large", "efficientnet_b0", "mobilenet_v4_conv_small")
 """Who is met by default: three designs that people take for phones, of 2019 to 2024."""
 SEEDS = 3
-"""Trainings of the pick and of each opponent. With three opponents their mean is told from the
-pick's if they are two and a half deviations of a training apart."""
+"""Trainings of the pick and of each opponent. With three opponents the pick's mean is told from
+theirs if it is two deviations of a training ahead of all of them."""
 
 Key = tuple[str, int]
 
@@ -86,6 +93,26 @@ class Contest:
         return [key for repeat in zip(*self.keys.values(), strict=True) for key in repeat]
 
 
+def seeds_of(before: Contest | None, asked: int | None) -> int:
+    """Trainings of each network: as many as ``asked``, else as a contest was begun with.
+
+    Raises `UsageError` if these differ: who adds trainings until a difference shows finds one where
+    there is none.
+    """
+    begun = before.seeds if before is not None and before.opponents else None
+    if asked is None:
+        return begun or SEEDS
+    if asked < 2:
+        raise UsageError(f"--against-seeds must be at least 2, not {asked}: one tells no deviation")
+    if begun not in (None, asked):
+        raise UsageError(
+            f"this contest was begun with {begun} trainings each, not {asked}: trainings that are "
+            "added after a look at the result would flatter. Give another --seed, and all are "
+            "trained anew"
+        )
+    return asked
+
+
 def winner(contest: Contest | None, found: Sequence["Outcome"], trial: int) -> "Outcome | None":
     """The published network that is better than a trial by evidence; None if there is none."""
     if contest is None or contest.trial != trial:
@@ -107,9 +134,15 @@ class Outcome:
     """The pick's score less the opponent's, or the other way round where less is better."""
     interval: Interval
     """Of the difference, 95 % for all opponents together."""
+    alone: Interval
+    """Of the difference, 95 % for this one alone."""
 
     def __str__(self) -> str:
-        low, high = self.interval
+        return self.text(self.interval)
+
+    def text(self, interval: Interval) -> str:
+        """One line with one of the intervals."""
+        low, high = interval
         return (
             f"{self.opponent} {self.score:.4f} (pick {self.difference:+.4f}, {low:+.4f} to "
             f"{high:+.4f})"
@@ -130,15 +163,17 @@ def outcomes(
     if len(own) < 2 or not met:
         return []
     samples = [scores[opponent.digest] for opponent in met]
-    intervals = many_to_one_intervals(own, samples, step)
+    together = many_to_one_intervals(own, samples, step)
+    alone = many_to_one_intervals(own, samples, step, together=False)
     found = [
         Outcome(
             opponent=opponent,
             score=sign * fmean(sample),
             difference=fmean(own) - fmean(sample),
             interval=interval,
+            alone=single,
         )
-        for opponent, sample, interval in zip(met, samples, intervals, strict=True)
+        for opponent, sample, interval, single in zip(met, samples, together, alone, strict=True)
     ]
     return sorted(found, key=lambda outcome: -sign * outcome.score)
 
@@ -148,18 +183,22 @@ def verdict(contest: Contest, metric: str, found: Sequence[Outcome]) -> str:
     if not found:
         reasons = "; ".join(f"{name}: {why}" for name, why in contest.left_out.items())
         return f"no published network was met{f': {reasons}' if reasons else ''}"
-    claims = {outcome.opponent.name: claim(outcome.interval) for outcome in found}
-    best = found[0]
-    if "worse" in claims.values():
-        winners = [outcome for outcome in found if claims[outcome.opponent.name] == "worse"]
-        said = f"a published network of the same latency is better: {winners[0]}"
-    elif set(claims.values()) == {"better"}:
-        said = f"better than the best published network of the same latency that was met: {best}"
+    winners = [outcome for outcome in found if claim(outcome.interval) == "worse"]
+    beaten = all(claim(outcome.alone) == "better" for outcome in found)
+    if beaten:
+        texts = [outcome.text(outcome.alone) for outcome in found]
+        confidence = "95 % each, for it must be ahead of every one"
     else:
-        said = f"no evidence that the pick beats every published network of its latency: {best}"
-    others = ", ".join(str(outcome) for outcome in found if str(outcome) not in said)
-    parts = [f"{said}{f'; {others}' if others else ''}"]
-    parts.append(
-        f"{metric} of trial {contest.trial}, {contest.seeds} trainings each, 95 % for all together"
-    )
+        texts = [outcome.text(outcome.interval) for outcome in found]
+        confidence = "95 % for all together"
+    first = found.index(winners[0]) if winners else 0
+    if winners:
+        said = "a published network of the same latency is better"
+    elif beaten:
+        said = "better than the best published network of the same latency that was met"
+    else:
+        said = "no evidence that the pick beats every published network of its latency"
+    others = ", ".join(text for place, text in enumerate(texts) if place != first)
+    parts = [f"{said}: {texts[first]}{f'; {others}' if others else ''}"]
+    parts.append(f"{metric} of trial {contest.trial}, {contest.seeds} trainings each, {confidence}")
     return "; ".join(parts)

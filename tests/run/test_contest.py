@@ -161,7 +161,49 @@ def test_what_published_networks_win_is_said_first(v2, v3, said):
         f"{said}mobilenet_v3_large at width 0.5 {v3:.4f} (pick {0.8 - v3:+.4f}, "
     )
     assert "; mobilenet_v2 at width 0.5 0.6000 (pick +0.2000" in line
-    assert line.endswith("accuracy of trial 7, 3 trainings each, 95 % for all together")
+    confidence = "95 % for all together"
+    if said.startswith("better"):
+        confidence = "95 % each, for it must be ahead of every one"
+    assert line.endswith(f"accuracy of trial 7, 3 trainings each, {confidence}")
+
+
+def test_better_than_the_best_needs_no_correction_for_their_number():
+    """Each is behind by its own interval, though not by those that hold together."""
+    spread = np.array([-0.01, 0.0, 0.01])
+    names = ("mobilenet_v2", "fbnet_c", "mnasnet_a1")
+    scores = {name: list(0.78 + spread) for name in names}
+    met = made(*names)
+    found = outcomes(met, {"pick": list(0.80 + spread), **scores}, 0.001)
+    assert all(outcome.interval[0] < 0 < outcome.alone[0] for outcome in found)
+    assert verdict(met, "accuracy", found).startswith("better than the best published network")
+
+
+def test_no_pick_is_called_better_than_the_best_where_it_is_not():
+    """Of four networks that are alike, and of a pick that is level with the best of them."""
+    generator = np.random.default_rng(1)
+    means = np.array([0.0, 0.0, -5.0, -5.0])
+    wrong = 0
+    for _ in range(1000):
+        samples = generator.normal(size=(4, 3)) + means[:, None]
+        alone = many_to_one_intervals(samples[0], list(samples[1:]), together=False)
+        wrong += all(low > 0 for low, high in alone)
+    # At most 2.5 %, and three standard errors of 1000 draws.
+    assert wrong <= 40
+
+
+def test_more_trainings_are_asked_for_before_the_first_and_not_after_a_look(run):
+    against = ("mobilenet_v4_conv_small",)
+    found = confirm(run, top=2, random=12, against=against, against_seeds=5)
+    assert found.contest.seeds == 5
+    assert len(found.contest_trainings) == 10
+    # As it was begun, where nobody says.
+    steps = []
+    confirm(run, top=2, random=12, against=against, watch=steps.append)
+    assert steps == []
+    with pytest.raises(UsageError, match=r"begun with 5 trainings each, not 8.*another --seed"):
+        confirm(run, top=2, random=12, against=against, against_seeds=8)
+    with pytest.raises(UsageError, match="--against-seeds must be at least 2, not 1"):
+        confirm(run, top=2, random=12, against=against, against_seeds=1)
 
 
 def test_an_opponent_whose_training_failed_is_not_compared():

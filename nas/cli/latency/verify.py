@@ -218,8 +218,8 @@ def verdict_text(verdict: Verdict) -> str:
     lines = [text_table(HEADER, rows), ""]
     lines += [_band_line(band) for band in verdict.bands]
     if verdict.before is not None:
-        correction = to_json(verdict.table.correction)
-        lines.append(f"correction  {correction or 'none: no form was better on networks left out'}")
+        correction = verdict.table.correction or "none: no form was better on networks left out"
+        lines.append(f"correction  {correction}")
     lines += [f"unreliable  {remark}" for remark in verdict.unreliable]
     lines += [f"not stored  the correction: {reason}" for reason in verdict.refused]
     return "\n".join(lines)
