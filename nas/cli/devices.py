@@ -1,4 +1,4 @@
-"""``nas devices``: the devices with a latency table, what it covers, how far it is off."""
+"""``nas devices``: the devices with a latency table, how far it is off, what it covers."""
 
 from itertools import product
 
@@ -30,18 +30,20 @@ Examples:
 )
 @json_option
 def command(names: tuple[str, ...], resolution: Size | None, as_json: bool) -> None:
-    """List devices: kind of table, conditions, coverage per space, known error.
+    """List devices: kind of table, conditions, known error.
 
-    Coverage is the share of a space's distinct layers that have a row of their own; the rest is
-    interpolated between these, or predicted by the device model. With NAMES, print provenance and
-    caveats in full.
+    With NAMES, print provenance and caveats in full, and coverage of each space: the share of its
+    distinct layers that have a row of their own; the rest is interpolated between these, or
+    predicted by the device model.
     """
     tables = [catalog.device(name) for name in names or catalog.device_names()]
     for table in tables:
         tell(table.doubts)
+    # Every layer of every space is looked up, which takes seconds: the overview does without.
+    wanted = names or as_json
     sizes = RESOLUTIONS if resolution is None else (resolution,)
     spaces = []
-    for name, size in product(catalog.space_names(), sizes):
+    for name, size in product(catalog.space_names() if wanted else (), sizes):
         spaces.append(catalog.space(name, resolution=size))
     devices = [Device.of(table, spaces) for table in tables]
     if as_json:

@@ -93,7 +93,7 @@ class Device:
         return {**self.table.to_json(), "digest": self.table.digest, "coverage": self.coverage}
 
     def text(self) -> str:
-        """A few lines: kind, conditions, coverage, the two first known errors."""
+        """A few lines: kind, conditions, the two first known errors."""
         info = self.table.info
         aliases = f" ({', '.join(info.aliases)})" if info.aliases else ""
         errors = list(info.known_error.items())[:2]
@@ -101,7 +101,6 @@ class Device:
         lines = [
             f"{info.name}{aliases}: {info.title or info.name}",
             *self._kind_lines(),
-            f"  rows for    {self._coverage_text()}",
             f"  error       {error or 'not known'}",
         ]
         return "\n".join(lines)
@@ -154,7 +153,7 @@ def devices_text(devices: Sequence[Device]) -> str:
         if members:
             lines.append(f"-- {heading}\n")
             lines += [f"{device.text()}\n" for device in members]
-    hint = "More of one: nas devices NAME. A table file of yours: --device my_board.csv"
+    hint = "More of one, and the layers it has: nas devices NAME. A table file of yours: --device my_board.csv"
     return "\n".join([*lines, hint])
 
 
