@@ -8,8 +8,8 @@ have them, then whole networks of every space at both sizes, which correct the t
 it is off. ``--write`` puts the table into `latency_tables/`. The machine should do nothing else.
 What was timed is kept in ``--out``: a call that was stopped goes on.
 
-The int8 table has no `uninet`: its attention and MLPs are quantised otherwise in whole networks than
-alone, and its networks were 57 % off at 224 pixels, 20 % at 32.
+The int8 table has no `uninet`: its attention and MLPs are quantised otherwise in whole networks
+than alone, and its networks were 57 % off at 224 pixels, 20 % at 32.
 """
 
 import argparse

@@ -153,7 +153,10 @@ def devices_text(devices: Sequence[Device]) -> str:
         if members:
             lines.append(f"-- {heading}\n")
             lines += [f"{device.text()}\n" for device in members]
-    hint = "More of one, and the layers it has: nas devices NAME. A table file of yours: --device my_board.csv"
+    hint = (
+        "More of one, and the layers it has: nas devices NAME. "
+        "A table file of yours: --device my_board.csv"
+    )
     return "\n".join([*lines, hint])
 
 
