@@ -10,7 +10,7 @@ import torch
 from nas.arch import Architecture
 from nas.compute import USUAL, Compute
 from nas.data import Dataset, LazyTensors, Splits, split
-from nas.evaluate.images import ImageEvaluator, open_data
+from nas.evaluate.images import ImageEvaluator, open_data, search_metrics
 from nas.evaluate.proxy import Proxy, chosen
 from nas.evaluate.zero_cost_scores import IMAGES, proxies
 from nas.model import Network, build
@@ -35,7 +35,7 @@ Steps are counted, not passes: those may be few, or none whole.
 class TrainingEvaluator(ImageEvaluator):
     """Trains on *weights*, scores on *search* and on *selection*; *test* is never touched.
 
-    Metrics: ``search_accuracy``, what a strategy is told, and ``accuracy`` of the selection set,
+    Metrics: ``search_likelihood``, what a strategy is told, and ``accuracy`` of the selection set,
     what a front shows; beside them ``balanced_accuracy``, ``macro_f1`` and ``loss``, with
     ``search_`` too. ``untrained_NAME`` is a zero-cost score, for each of `UNTRAINED`: strategies
     may learn from it what a short training is too noisy to say. All are a function of architecture,
@@ -146,7 +146,7 @@ class TrainingEvaluator(ImageEvaluator):
         return score(network, *self.images(part, network.architecture.input.size))
 
     def _search_scores(self, network: Network) -> dict[str, float]:
-        return {f"search_{name}": value for name, value in self._scores(network, "search").items()}
+        return search_metrics(self._scores(network, "search"))
 
     def _untrained_scores(self, architecture: Architecture, seed: int) -> dict[str, float]:
         """Zero-cost scores of the network before any training."""

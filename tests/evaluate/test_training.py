@@ -1,5 +1,6 @@
 # ruff: noqa: E402
 import dataclasses
+import math
 
 import pytest
 
@@ -29,7 +30,10 @@ def test_metrics_repeat_bit_for_bit() -> None:
         for part in ("", "search_")
         for name in ("accuracy", "balanced_accuracy", "macro_f1", "loss")
     }
-    assert set(first) == trained | {"untrained_grad_norm", "untrained_naswot"}
+    untrained = {"untrained_grad_norm", "untrained_naswot"}
+    assert set(first) == trained | untrained | {"search_likelihood"}
+    # What strategies are told orders networks as the loss does.
+    assert first["search_likelihood"] == pytest.approx(math.exp(-first["search_loss"]))
     found.evaluate(space.decode([8] * 22), seed=3)  # what was evaluated in between does not matter
     assert found.evaluate(network, seed=1) == first
     assert evaluator().evaluate(network, seed=1) == first
