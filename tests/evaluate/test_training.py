@@ -72,7 +72,7 @@ def test_being_followed_changes_no_bit() -> None:
     assert all(set(scores) == {f"search_{name}" for name in _SCORES} for scores in parts)
 
 
-_SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "loss")
+_SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "loss", "likelihood")
 
 
 def test_networks_of_smaller_inputs_train_on_smaller_images() -> None:
