@@ -266,7 +266,7 @@ def main() -> None:
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--strategy", default="gp")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--trials", type=int, default=72)
+    parser.add_argument("--trials", type=int, default=45)
     parser.add_argument("--race", default="3")
     parser.add_argument("--factor", type=float, help="of the first rung's schedule, to compare by")
     parser.add_argument("--repeats", type=int, default=4)
