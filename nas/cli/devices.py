@@ -34,13 +34,13 @@ def command(names: tuple[str, ...], resolution: Size | None, as_json: bool) -> N
 
     With NAMES, print provenance and caveats in full, and coverage of each space: the share of its
     distinct layers that have a row of their own; the rest is interpolated between these, or
-    predicted by the device model.
+    predicted by the device model. With --resolution, coverage of all devices.
     """
     tables = [catalog.device(name) for name in names or catalog.device_names()]
     for table in tables:
         tell(table.doubts)
     # Every layer of every space is looked up, which takes seconds: the overview does without.
-    wanted = names or as_json
+    wanted = names or as_json or resolution is not None
     sizes = RESOLUTIONS if resolution is None else (resolution,)
     spaces = []
     for name, size in product(catalog.space_names() if wanted else (), sizes):

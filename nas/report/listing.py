@@ -93,7 +93,7 @@ class Device:
         return {**self.table.to_json(), "digest": self.table.digest, "coverage": self.coverage}
 
     def text(self) -> str:
-        """A few lines: kind, conditions, the two first known errors."""
+        """A few lines: kind, conditions, coverage if it was counted, the two first known errors."""
         info = self.table.info
         aliases = f" ({', '.join(info.aliases)})" if info.aliases else ""
         errors = list(info.known_error.items())[:2]
@@ -101,8 +101,10 @@ class Device:
         lines = [
             f"{info.name}{aliases}: {info.title or info.name}",
             *self._kind_lines(),
-            f"  error       {error or 'not known'}",
         ]
+        if self.coverage:
+            lines.append(f"  rows for    {self._coverage_text()}")
+        lines.append(f"  error       {error or 'not known'}")
         return "\n".join(lines)
 
     def page(self) -> str:

@@ -100,6 +100,9 @@ def test_devices_say_kind_conditions_coverage_and_error(run):
     out, _ = run("devices", "--resolution", "32")
     for word in ("pixel1 (pixel)", "raspi4", "published", "batch 1", "fbnet", "error"):
         assert word in out
+    # Coverage takes seconds to count: who only looks for a device does not wait for it.
+    assert "rows for" in out
+    assert "rows for" not in run("devices")[0]
     page, _ = run("devices", "pixel", "--resolution", "32")
     assert "caveat" in page
     assert "  fitted      Four non-negative prices by least squares" in page
