@@ -103,6 +103,13 @@ def test_what_a_correction_must_meet_decides():
     assert fit_correction(seen, measured, allowed=lambda made: False) is None
 
 
+def test_a_correction_is_told_in_words():
+    made = Correction(slopes={"*": 1.1, "uib": 1.2}, layer_ms=-0.03, low_ms=2.0, high_ms=8.0)
+    said = "layers times 1.10 (uib by 1.20), -0.03 ms a layer, fitted to 2 to 8 ms"
+    assert str(made) == said
+    assert str(Correction(slopes={"*": 1.0})) == "layers times 1.00"
+
+
 def test_deviations_grow_outside_the_range_that_was_fitted():
     made = Correction(slopes={"*": 1.0}, common_sd=0.03, low_ms=2.0, high_ms=8.0)
     assert [made.stretch(ms) for ms in (2.0, 5.0, 8.0)] == [1, 1, 1]
