@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from nas.arch import Layer
+from nas.catalog import device
 from nas.cost.costs import latency_metric, space_costs
 from nas.errors import TableError
 from nas.latency import correction
@@ -10,6 +11,8 @@ from nas.latency.info import TableInfo
 from nas.latency.keys import layer_key
 from nas.latency.rows import Row
 from nas.latency.table import Table
+from nas.networks import get as networks_by_name
+from nas.report.costs import costs_text
 from nas.testing.toys import toy_space
 
 KEYS = ("mbconv", "conv", "classifier")
@@ -108,6 +111,18 @@ def test_a_correction_is_told_in_words():
     said = "layers times 1.10 (uib by 1.20), -0.03 ms a layer, fitted to 2 to 8 ms"
     assert str(made) == said
     assert str(Correction(slopes={"*": 1.0})) == "layers times 1.00"
+
+
+def test_what_lies_outside_the_fitted_range_is_told_beside_its_price():
+    network = networks_by_name("mobilenet_v2", resolution=64)
+    table = device("pixel1")
+    own_ms = table.estimate(network).latency_ms
+    told = []
+    for low_ms in (0.5 * own_ms, 2 * own_ms):
+        made = Correction(slopes={"*": 1.0}, low_ms=low_ms, high_ms=4 * own_ms)
+        text = costs_text("one", network, [table.corrected(made)])
+        told.append("that its correction was fitted to" in text)
+    assert told == [False, True]
 
 
 def test_deviations_grow_outside_the_range_that_was_fitted():
