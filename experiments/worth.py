@@ -42,10 +42,12 @@ from nas.data import load
 from nas.evaluate.retraining import Retraining
 from nas.progress import ignore
 from nas.record import ledger
+from nas.run.calibrate import calibrated
 from nas.run.confirm import training_seed
 from nas.run.execute import execute
 from nas.run.opponents import opponent_network, scaled_to
 from nas.run.plan import plan
+from nas.run.resume import resumed
 from nas.run.run import Run
 from nas.run.settings import Search
 from nas.units import text_table
@@ -84,7 +86,10 @@ def search(given: argparse.Namespace) -> None:
         seed=given.seed,
     )
     folder = given.out / f"{given.strategy}-{given.seed}"
-    execute(plan(settings), folder, resume=(folder / "run.json").exists())
+    if (folder / "run.json").exists():
+        execute(plan(resumed(folder, {})), folder, resume=True)
+    else:
+        execute(calibrated(plan(settings), print), folder)
     print(f"{folder.name}: {Run(folder).pick()}", flush=True)
 
 

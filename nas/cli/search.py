@@ -24,6 +24,7 @@ from nas.errors import InterruptError, RunError, UsageError
 from nas.files import between_commas
 from nas.report.live import Live
 from nas.run.bounds import AIMS
+from nas.run.calibrate import calibrated
 from nas.run.evaluation import usual_data
 from nas.run.execute import Result, check_free, execute
 from nas.run.plan import plan
@@ -313,6 +314,12 @@ Examples:
 @compute_options
 @log_option
 @click.option(
+    "--calibrate/--no-calibrate",
+    default=None,
+    help="Time networks of the budget first, and shift the table by what they take.  [default: if "
+    "the table is of this machine]",
+)
+@click.option(
     "--time-front/--no-time-front",
     default=None,
     help="Time the front as whole networks at the end.  [default: if the table is of this machine]",
@@ -373,7 +380,7 @@ def command(
             # Before the data is read, which may take minutes.
             check_free(out)
     live = Live(quiet=as_json or quiet)
-    ready = plan(search, live.read)
+    ready = calibrated(plan(search, live.read), live.step, live.read)
     folder = resume or out or ready.default_folder()
     changed = [] if resume is None else changes(resume, ready.identity)
     live.lines(

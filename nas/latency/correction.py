@@ -154,6 +154,17 @@ class Correction:
             parts.append(f"fitted to {self.low_ms:.3g} to {self.high_ms:.3g} ms")
         return ", ".join(parts)
 
+    @classmethod
+    def none(cls) -> "Correction":
+        """One that leaves every price as it is."""
+        return cls(slopes={EVERY: 1.0})
+
+    def times(self, factor: float) -> "Correction":
+        """The same with all prices multiplied; no layer below its floor, as ever."""
+        slopes = {op: factor * slope for op, slope in self.slopes.items()}
+        terms = {name: factor * getattr(self, name) for name in TERMS}
+        return replace(self, slopes=slopes, **terms)
+
     def layer(self, part: Part) -> float:
         """A layer's corrected milliseconds, at least its floor."""
         return max(self._by_terms(part), part.floor_ms)
@@ -314,7 +325,7 @@ def _fit(
     a fit puts at its floor stays there for the next fit: what it takes follows from no term.
     """
     if not form:
-        return Correction(slopes={EVERY: 1.0})
+        return Correction.none()
     fits: list[tuple[float, int, Correction]] = []
     free, fixed_ms = networks, np.zeros(len(networks))
     for _ in range(FLOOR_FITS):

@@ -11,7 +11,14 @@ from nas.files import UNREADABLE, read_text, write_json, write_text
 from nas.latency.info import TableInfo, info_document, read_info
 from nas.latency.rows import Row, check_plausible, parse_rows, rows_text
 
-__all__ = ["LARGEST_FILE_BYTES", "TableFiles", "read_table", "table_document", "write_table"]
+__all__ = [
+    "LARGEST_FILE_BYTES",
+    "TableFiles",
+    "digest_of",
+    "read_table",
+    "table_document",
+    "write_table",
+]
 
 LARGEST_FILE_BYTES = 64 << 20
 DIGEST_CHARACTERS = 20
@@ -50,9 +57,20 @@ def read_table(path: Path) -> TableFiles:
             "it is truncated or edited"
         )
     check_plausible(numbers, rows)
+    return TableFiles(path=numbers, rows=rows, info=info, digest=_digest(text, document))
+
+
+def digest_of(numbers: Path, document: Mapping[str, object]) -> str:
+    """The digest of a table with the numbers of a CSV file, and another JSON than lies beside it.
+
+    Raises `TableError` for a file that is gone.
+    """
+    return _digest(_read(numbers), document)
+
+
+def _digest(text: str, document: Mapping[str, object]) -> str:
     content = text.encode() + json.dumps(document, sort_keys=True).encode()
-    digest = hashlib.sha256(content).hexdigest()[:DIGEST_CHARACTERS]
-    return TableFiles(path=numbers, rows=rows, info=info, digest=digest)
+    return hashlib.sha256(content).hexdigest()[:DIGEST_CHARACTERS]
 
 
 def _read(path: Path) -> str:

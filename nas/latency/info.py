@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from nas.errors import TableError
 from nas.latency.audit import StoredAudit
+from nas.latency.calibration import Calibration
 from nas.latency.correction import Correction
 from nas.latency.device import DeviceModel
 from nas.latency.interpolation import Interpolation
@@ -63,8 +64,10 @@ class ColumnInfo:
     """By name, errors that were found when the table was made."""
     correction: Correction | None = field(default=None, metadata=LEFT_OUT)
     """What `nas latency verify --correct` learnt from whole networks."""
+    calibration: Calibration | None = field(default=None, metadata=LEFT_OUT)
+    """How a search has shifted its copy of the table; the correction holds the shift."""
     audit: StoredAudit | None = field(default=None, metadata=LEFT_OUT)
-    """What `nas latency verify` found on whole networks."""
+    """What `nas latency verify` found on whole networks, before any calibration."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.rows_common_sd < 1:
@@ -77,6 +80,9 @@ class ColumnInfo:
 
         ``latency_ms``: where the table will be relied on.
         """
+        if self.calibration is not None:
+            before = replace(self, calibration=None).reliability(latency_ms)
+            return f"{self.calibration}. The table itself: {before}"
         if self.audit is not None:
             return self.audit.phrase(latency_ms)
         text = "none on record, nas latency verify makes one"

@@ -7,17 +7,18 @@ that is known. Nothing is ever priced at zero for want of a row.
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from nas.arch import Architecture, Layer
 from nas.errors import TableError
+from nas.latency.calibration import fit_calibration
 from nas.latency.correction import Correction, Part
 from nas.latency.device import DeviceModel
 from nas.latency.estimate import Estimate
-from nas.latency.files import read_table, table_document
+from nas.latency.files import digest_of, read_table, table_document
 from nas.latency.info import ColumnInfo, TableInfo
 from nas.latency.interpolation import Untimed
 from nas.latency.keys import as_run, kernel_key, layer_from_key, layer_key
@@ -86,8 +87,26 @@ class Table:
         return self.corrected(None)
 
     def corrected(self, correction: Correction | None) -> "Table":
-        """The same rows and model with that correction."""
-        table = replace(self, info=replace(self.info, correction=correction))
+        """The same rows and model with that correction, of the whole table."""
+        return self._with(replace(self.info, correction=correction, calibration=None), self.digest)
+
+    def calibrated(
+        self, networks: Sequence[Architecture], measured_ms: Sequence[float], latency_ms: float
+    ) -> "Table":
+        """The same rows and model, shifted to what these networks took near one latency.
+
+        It is another table, with a digest of its own; it lies in no file yet. Raises `TableError`
+        for fewer than four networks.
+        """
+        priced_ms = [self.estimate(network).latency_ms for network in networks]
+        calibration, correction = fit_calibration(
+            self.correction, priced_ms, measured_ms, latency_ms
+        )
+        info = replace(self.info, correction=correction, calibration=calibration)
+        return self._with(info, digest_of(self.path, table_document(self.rows, info)))
+
+    def _with(self, info: TableInfo, digest: str) -> "Table":
+        table = replace(self, info=info, digest=digest)
         # It depends on no correction, and takes a while to be made ready.
         vars(table)["_untimed"] = self._untimed
         return table

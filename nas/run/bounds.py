@@ -150,12 +150,12 @@ def aimed_domain(
     asked_otherwise = bounds.aim == "front" or bounds.latency_min_ms is not None or problem.reward
     if bounds.latency_ms is None or asked_otherwise:
         return Aimed(whole(), False)
-    why_not = _why_no_budget(space, tables, bounds.latency_ms, problem.objectives)
-    if why_not:
-        return Aimed(whole(), False, why_not)
     least_ms = (1 - LAST_PART) * bounds.latency_ms
     narrowed = replace(bounds, latency_min_ms=least_ms)
     costs, limits = _costs_and_bounds(space, tables, narrowed, margins)
+    why_not = _why_no_budget(costs, tables, least_ms, problem.objectives)
+    if why_not:
+        return Aimed(whole(), False, why_not)
     try:
         return Aimed(Domain(space, costs, limits), True)
     except BoundError:
@@ -165,18 +165,21 @@ def aimed_domain(
 
 
 def _why_no_budget(
-    space: SearchSpace, tables: Sequence[Table], latency_ms: float, objectives: Sequence[str]
+    costs: Compiled, tables: Sequence[Table], least_ms: float, objectives: Sequence[str]
 ) -> str:
-    """Why a latency is a limit and not a budget to be used up; empty if it is one."""
+    """Why a latency is a limit and not a budget to be used up; empty if it is one.
+
+    ``least_ms``: where its last part begins.
+    """
     latency = latency_metric(tables[0].name)
-    costs = [name for name in objectives if asked_quality(name) is None]
-    others = sorted({full_metric(name, tables) for name in costs} - {latency})
+    asked = [name for name in objectives if asked_quality(name) is None]
+    others = sorted({full_metric(name, tables) for name in asked} - {latency})
     if others:
         return f"{', '.join(others)} is an objective, too"
-    if len(costs) == len(objectives):
+    if len(asked) == len(objectives):
         return "no quality is an objective"
-    slowest_ms = space_costs(space, tables[:1]).extreme(latency, largest=True)[0]
-    if (1 - LAST_PART) * latency_ms >= slowest_ms:
+    slowest_ms = costs.extreme(latency, largest=True)[0]
+    if least_ms >= slowest_ms:
         return f"every network takes at most {slowest_ms:.4g} ms"
     return ""
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from nas import catalog
 from nas.errors import RunError
-from nas.files import make_folder
+from nas.files import make_folder, write_json
 from nas.latency.table import Table
 from nas.programs import GIVEN, Place, source_digest, spec_place
 from nas.record import ledger
@@ -49,14 +49,16 @@ def copy_tables(folder: Path, tables: Iterable[Table]) -> None:
     target.mkdir(exist_ok=True)
     for table in tables:
         # Both make a table: its rows, and what is known of them.
-        for suffix in (".csv", ".json"):
-            _copy(table.path.with_suffix(suffix), target / f"{table.name}{suffix}")
-
-
-def _copy(file: Path, copy: Path) -> None:
-    # A run whose table is given as the path of its own copy would copy the file onto itself.
-    if not (copy.exists() and copy.samefile(file)):
-        shutil.copyfile(file, copy)
+        rows, info = (target / f"{table.name}{suffix}" for suffix in (".csv", ".json"))
+        # A run whose table is given as the path of its own copy would copy the file onto itself.
+        if rows.exists() and rows.samefile(table.path):
+            continue
+        shutil.copyfile(table.path, rows)
+        if table.info.calibration is None:
+            shutil.copyfile(table.path.with_suffix(".json"), info)
+        else:
+            # It may have been made for this run, and the file beside the rows knows nothing of it.
+            write_json(info, table.to_json())
 
 
 def read_tables(folder: Path, names: Iterable[str]) -> tuple[Table, ...]:

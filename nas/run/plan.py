@@ -23,6 +23,7 @@ from nas.record.identity import Identity, SpaceArguments, identity, limits_text,
 from nas.report import text
 from nas.report.text import shown_share
 from nas.run.bounds import (
+    Aimed,
     aimed_domain,
     compiled_bounds,
     full_metric,
@@ -40,7 +41,7 @@ from nas.study.evaluator import Data, Evaluator, EvaluatorKind
 from nas.study.race import Racing, check_raceable
 from nas.units import counted, large
 
-__all__ = ["DEFAULT_TRIALS", "Plan", "plan"]
+__all__ = ["DEFAULT_TRIALS", "Plan", "plan", "with_table"]
 
 DEFAULT_TRIALS = 32
 """Of a search that was given neither trials nor seconds."""
@@ -66,6 +67,8 @@ class Plan:
     strategy: Strategy
     warm: tuple[Start, ...]
     """What is proposed before any network of the strategy's."""
+    asked_warm: str
+    """What was asked for as such, where the settings name what was found."""
     evaluator: Evaluator
     places: tuple[str, ...]
     """What each worker computes on, see `nas.compute.spread`."""
@@ -73,15 +76,21 @@ class Plan:
     """How the better networks are trained for longer; None for all alike."""
     timed: tuple[Table, ...]
     """The tables that are of this machine, and for which the front is timed at the end."""
+    calibrates: bool
+    """Whether the first device's table is to be shifted before the search."""
     identity: Identity
     """All that the result depends on; a resume must ask for the same."""
     given: Given = NOTHING_GIVEN
     """What was given from Python as it is."""
+    why_not_calibrated: str = ""
+    """What spoke against a shift of the table; empty if nothing did, or none was to be made."""
 
     def lines(self) -> list[str]:
         """What will be done, a line each, for people."""
         # First of all: hours are spent on a table that may be far off.
         lines = [f"audit      {table.name}: {self._reliability(table)}" for table in self.tables]
+        if self.why_not_calibrated:
+            lines.append(f"calibrate  not done: {self.why_not_calibrated}")
         lines.append(f"space      {self.space}, {large(self.space.distinct)} networks")
         lines += [_device_line(table, self.domain) for table in self.tables]
         lines += [
@@ -167,8 +176,28 @@ def plan(settings: Search, watch: Watch = ignore, given: Given = NOTHING_GIVEN) 
     # Before the space, which takes its classes and channels from the data.
     _check_given(settings.crew, given)
     data = open_data(kind, settings, watch, given)
-    arguments = _space_arguments(problem, data)
-    space = _space(arguments)
+    space = _space(_space_arguments(settings.problem, data))
+    return _plan(settings, tables, data, space, racing, given)
+
+
+def with_table(plan: Plan, table: Table) -> Plan:
+    """The same search with another table of its first device. Raises as `plan` does."""
+    # The warm start is looked for anew: other published networks may lie inside the bounds.
+    settings = plan.settings.changed(warm=plan.asked_warm)
+    tables = (table, *plan.tables[1:])
+    return _plan(settings, tables, plan.data, plan.space, plan.racing, plan.given)
+
+
+def _plan(
+    settings: Search,
+    tables: tuple[Table, ...],
+    data: Data,
+    space: SearchSpace,
+    racing: Racing | None,
+    given: Given,
+) -> Plan:
+    problem, method = settings.problem, settings.method
+    kind = kind_of(settings, given)
     limits = measured_limits(space, tables, settings.bounds, any_metric=kind.takes_objectives)
     bounds = compiled_bounds(settings.bounds, limits)
     margins = latency_margins(space, tables, bounds)
@@ -186,7 +215,8 @@ def plan(settings: Search, watch: Watch = ignore, given: Given = NOTHING_GIVEN) 
         objectives=objectives.told_count,
     )
     warm = _warm_start(method, domain)
-    settings = settings.changed(warm=recorded(method.warm, warm))
+    asked_warm = method.warm
+    settings = settings.changed(warm=recorded(asked_warm, warm))
     evaluator = make_evaluator(kind, data, settings, [*limits])
     _check_strategy(strategy, kind, evaluator)
     check_measured([*objectives.qualities, *limits], objectives, kind, evaluator)
@@ -203,16 +233,18 @@ def plan(settings: Search, watch: Watch = ignore, given: Given = NOTHING_GIVEN) 
         objectives=objectives,
         strategy=strategy,
         warm=warm,
+        asked_warm=asked_warm,
         evaluator=evaluator,
         places=_places(settings.crew, kind),
         racing=racing,
         timed=_timed_tables(settings.crew, tables),
+        calibrates=_calibrates(settings, tables[0], aimed),
         identity=identity(
             domain,
             objectives,
             strategy=method.strategy,
             seed=method.seed,
-            arguments=arguments,
+            arguments=_space_arguments(problem, data),
             tables={table.name: table.digest for table in tables},
             data=evaluator.describe_data(),
             proxy=evaluator.describe_training(),
@@ -298,6 +330,24 @@ def _timed_tables(crew: Crew, tables: Sequence[Table]) -> tuple[Table, ...]:
             f"{reasons[first]}. Build one: nas latency build"
         )
     return here
+
+
+def _calibrates(settings: Search, table: Table, aimed: Aimed) -> bool:
+    """Whether networks of the budget are timed first, to shift the table."""
+    wanted = settings.crew.calibrate
+    made = table.info.calibration
+    if wanted is False or (made and made.latency_ms == settings.bounds.latency_ms):
+        return False
+    reason = ""
+    if not aimed.quality_alone:
+        reason = "there is none: it takes --latency, and --aim budget"
+    elif settings.drivers.storage is not None:
+        reason = "searches that share a study need one table: calibrate none of them"
+    elif catalog.not_here(table):
+        reason = f"table '{table.name}' is not of this machine: {catalog.not_here(table)}"
+    if reason and wanted:
+        raise UsageError(f"--calibrate times networks of a budget on this machine, and {reason}")
+    return not reason
 
 
 def _space_arguments(problem: Problem, data: Data) -> SpaceArguments:

@@ -492,7 +492,7 @@ def _distrust(run: Run) -> Iterator[str]:
         audit, phrase = table.info.audit, table.info.reliability(_relied_on_ms(run, table))
         if audit is None:
             yield f"The table of {table.name} was not held against whole networks, audit: {phrase}."
-        elif phrase.startswith("POOR") or audit.unreliable:
+        elif audit.every.is_poor or audit.unreliable:
             yield f"The audit of {table.name}: {phrase}."
         shares = [
             table.estimate(run.network_of(trial)).to_json()["predicted"]

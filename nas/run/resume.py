@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from nas.errors import UsageError
 from nas.programs import NOTHING_GIVEN, Given
 from nas.record import environment, runfile
 from nas.record.identity import Identity, device_change
 from nas.record.race import last_rules
-from nas.run.copies import program_spec
+from nas.run.copies import program_spec, read_tables
 from nas.run.settings import Search
 
 __all__ = ["changes", "resumed"]
@@ -34,11 +35,28 @@ def resumed(folder: Path, asked: dict[str, Any], given: Given = NOTHING_GIVEN) -
     # A run that was raced later than it was begun goes on racing.
     if "race" not in changes and race:
         changes["race"] = race
+    if changes.get("calibrate"):
+        raise UsageError(
+            f"a run keeps the tables that it was begun with, so '{folder}' is not calibrated anew: "
+            "leave out --calibrate, or begin another run"
+        )
+    changes["calibrate"] = False
+    if "devices" not in changes:
+        changes["devices"] = _devices(folder, recorded)
     if "evaluator" not in changes and given.evaluate is None:
         changes["evaluator"] = program_spec(folder, "evaluator", recorded.method.evaluator)
     if "data" not in changes and given.data is None:
         changes["data"] = program_spec(folder, "data", recorded.problem.data)
     return recorded.changed(**changes)
+
+
+def _devices(folder: Path, recorded: Search) -> tuple[str, ...]:
+    """The run's devices; of a table that was shifted for this run, the run's own copy."""
+    devices = []
+    tables = read_tables(folder, runfile.read(folder).identity.tables)
+    for device, table in zip(recorded.problem.devices, tables, strict=True):
+        devices.append(device if table.info.calibration is None else str(table.path))
+    return tuple(devices)
 
 
 def changes(folder: Path, identity: Identity) -> list[str]:

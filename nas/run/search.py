@@ -9,6 +9,7 @@ from nas.errors import UsageError, unknown
 from nas.programs import NOTHING_GIVEN, Given, refuse_while_read
 from nas.progress import ignore
 from nas.report.live import Live
+from nas.run.calibrate import calibrated
 from nas.run.evaluation import named_data, named_evaluator, usual_data
 from nas.run.execute import execute
 from nas.run.plan import Plan, plan
@@ -94,6 +95,7 @@ def search(
     gpus: float = 0.0,
     accelerator: str = "auto",
     precision: str = "auto",
+    calibrate: bool | None = None,
     time_front: bool | None = None,
     storage: str | None = None,
     study: str = "nas",
@@ -157,6 +159,8 @@ def search(
     gpus: GPUs that Ray reserves for a trial.
     accelerator: What networks are trained on: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     precision: Of products: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
+    calibrate: Time networks of the budget before the search, and shift the table by what they
+        take; None does so where the first device's table is of this machine.
     time_front: Time the front's networks as wholes before the search ends; None does so where the
         first device's table is of this machine.
     storage: Database URL that several searches of one study share.
@@ -227,6 +231,7 @@ def search(
             gpus=gpus,
             accelerator=accelerator,
             precision=precision,
+            calibrate=calibrate,
             time_front=time_front,
         ),
         drivers=Drivers(storage=storage, study=study),
@@ -234,7 +239,7 @@ def search(
         budget=Budget(trials=trials, seconds=seconds),
     )
     live = Live(quiet=quiet)
-    ready = plan(settings, live.read, given)
+    ready = calibrated(plan(settings, live.read, given), live.step, live.read)
     return _carried_out(ready, out, live, on_trial, watch, resume=False)
 
 

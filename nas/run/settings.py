@@ -160,6 +160,11 @@ class Crew:
     """What networks are computed on, see `nas.compute.Compute`."""
     precision: str = "auto"
     """Of their products, see there."""
+    calibrate: bool | None = None
+    """Whether networks of the budget are timed first, see `nas.run.calibrate`.
+
+    None does so where the first device's table is of this machine.
+    """
     time_front: bool | None = None
     """Whether the front is timed at the end; None does so where the table is of this machine."""
 
@@ -231,6 +236,7 @@ FLAT: Mapping[str, tuple[str, str]] = {
     "gpus": ("crew", "gpus"),
     "accelerator": ("crew", "accelerator"),
     "precision": ("crew", "precision"),
+    "calibrate": ("crew", "calibrate"),
     "time_front": ("crew", "time_front"),
     "storage": ("drivers", "storage"),
     "study": ("drivers", "study"),

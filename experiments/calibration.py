@@ -1,0 +1,91 @@
+"""How far off a table is at the budget of a search, before and after the search has shifted it.
+
+    nas latency build --device here32 --space mobile --resolution 32 --classes 10
+    python experiments/calibration.py --table here32.csv --latency 1 2 5
+
+For each latency, networks of the budget are timed and the table is shifted, as `nas search` does
+before its first trial. Then others of the shifted budget are timed: random ones, and those with the
+most macs of many, which is what a search tends to end with. Printed is how far off both tables are
+for them, how many take longer than the latency, and how much of it they leave unused. About three
+minutes of an idle machine for each latency.
+"""
+
+import argparse
+from pathlib import Path
+from statistics import fmean, median
+
+import numpy as np
+
+from nas import catalog
+from nas.arch import Architecture
+from nas.latency.table import Table
+from nas.progress import ignore
+from nas.run.calibrate import calibrated
+from nas.run.plan import Plan, plan
+from nas.run.settings import Search
+from nas.units import text_table
+
+MANY = 256
+SEED = 71
+
+
+def held_out(ready: Plan, count: int) -> dict[str, list[Architecture]]:
+    """Random networks of the budget, and those with the most macs of many."""
+    drawn = ready.domain.sample_many(MANY, np.random.default_rng(SEED)).tolist()
+    networks = [ready.space.decode(tuple(genes)) for genes in drawn]
+    found = {"random": networks[:count]}
+    networks = sorted(networks[count:], key=lambda network: -network.macs)
+    found["most macs"] = networks[:count]
+    return found
+
+
+def row(name: str, networks: list[Architecture], tables: list[Table], upper_ms: float) -> list[str]:
+    """How far off both tables are for these, by what they take."""
+    timed = catalog.time_here(tables[0], networks, ignore)
+    for line in timed.unreliable:
+        print(f"unreliable: {line}")
+    took = [one.latency_ms for one in timed.measured]
+    cells = [name]
+    for table in tables:
+        errors = [
+            table.estimate(network).latency_ms / ms - 1
+            for network, ms in zip(networks, took, strict=True)
+        ]
+        cells += [f"{100 * fmean(errors):+.1f} %", f"{100 * fmean(map(abs, errors)):.1f} %"]
+    over = sum(ms > upper_ms for ms in took)
+    unused = median(1 - ms / upper_ms for ms in took)
+    return [*cells, f"{over} of {len(took)}", f"{100 * unused:+.1f} %"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--table", type=Path, required=True, help="of this machine")
+    parser.add_argument("--space", default="mobile")
+    parser.add_argument("--resolution", type=int, default=32)
+    parser.add_argument("--latency", type=float, nargs="+", default=[1.0, 2.0, 5.0])
+    parser.add_argument("--networks", type=int, default=10)
+    parser.add_argument("--confidence", type=float)
+    given = parser.parse_args()
+    rows = []
+    for latency_ms in given.latency:
+        asked = Search().changed(
+            space=given.space,
+            devices=(str(given.table),),
+            resolution=given.resolution,
+            classes=10,
+            in_channels=3,
+            latency_ms=latency_ms,
+            confidence=given.confidence,
+        )
+        before = plan(asked)
+        after = calibrated(before, print)
+        print(after.lines()[0], flush=True)
+        tables = [before.tables[0], after.tables[0]]
+        for name, networks in held_out(after, given.networks).items():
+            rows.append(row(f"{latency_ms:g} ms, {name}", networks, tables, latency_ms))
+    header = ["networks", "bias", "error", "shifted: bias", "error", "too slow", "unused"]
+    print(text_table(header, rows))
+
+
+if __name__ == "__main__":
+    main()
