@@ -1,15 +1,18 @@
 """How a search's default evaluation ranks networks of one latency, against longer trainings.
 
-Random MnasNet networks of 54 to 60 ms on `pixel1`, as a search with ``--latency 60ms`` meets them,
-are trained on CIFAR-10 by the data's preset and, with another seed, eight times as long. Both train
-the same slimmed copies: so this says how soon a short training knows what a longer one finds, and
-not what the networks themselves would reach.
+Random networks of one latency, as a search with a budget meets them, are trained on CIFAR-10 by the
+data's preset and, with other seeds, several times as long. All train the same slimmed copies: so
+this says how soon a short training knows what a longer one finds, and not what the networks
+themselves would reach. By default they are MnasNet networks of 54 to 60 ms on `pixel1`, and the
+longer training takes eight times as long.
 
     NAS_DATA=folder python experiments/proxy_window.py --out runs/proxy-window
+    NAS_DATA=folder python experiments/proxy_window.py --out runs/rungs --space mobile
+        --device x86_server --resolution 32 --latency 1.8 2 --times 1 3 9 9
 
-Rows: Kendall's tau with the longer training's loss (search and selection images), with 95 %
-bootstraps over networks. About a minute a network on an idle core; stopped, it goes on where it
-was.
+Rows: Kendall's tau with the last training's loss (search and selection images), with 95 %
+bootstraps over networks. About a minute a network on an idle core, three for the second command;
+stopped, it goes on where it was.
 """
 
 import argparse
@@ -31,42 +34,39 @@ from nas.space import SearchSpace
 from nas.statistics import bootstrap_interval, kendall_tau
 from nas.trial import Genes
 
-DEVICE, LATENCY_MS = "pixel1", (54.0, 60.0)
-LONGER = 8
 MOST = 24
 RESAMPLES = 2000
 Floats = NDArray[np.float64]
 
 
-def drawn(space: SearchSpace) -> list[Genes]:
+def drawn(space: SearchSpace, device: str, latency_ms: tuple[float, float]) -> list[Genes]:
     """`MOST` random networks inside the window: what is drawn depends on the number."""
-    table = catalog.device(DEVICE)
-    bound = Bound(latency_metric(DEVICE), LATENCY_MS[1], LATENCY_MS[0])
+    table = catalog.device(device)
+    bound = Bound(latency_metric(device), latency_ms[1], latency_ms[0])
     domain = Domain(space, space_costs(space, [table]), [bound])
     rows = domain.sample_many(MOST, np.random.default_rng(5))
     return [tuple(map(int, row)) for row in rows]
 
 
-def trained(space: SearchSpace, networks: list[Genes], file: Path) -> list[ledger.Row]:
-    """Both trainings of each network, read or made."""
+def trained(
+    space: SearchSpace, networks: list[Genes], times: list[int], file: Path
+) -> list[ledger.Row]:
+    """All trainings of each network, read or made; a row's ``trainings`` are as ``times``."""
     data = cifar(_path().parent)
     splits, proxy = split(data), preset(data)[1]
-    short = TrainingEvaluator(splits, proxy, thread_count=1)
-    longer = TrainingEvaluator(splits, proxy.times(LONGER), thread_count=1)
+    evaluators = [
+        TrainingEvaluator(splits, proxy if factor == 1 else proxy.times(factor), thread_count=1)
+        for factor in times
+    ]
 
     def step(number: int) -> ledger.Row:
         network = space.decode(networks[number])
-        row: ledger.Row = {
-            "kind": "trained",
-            "short": dict(short.evaluate(network, number)),
-            "longer": dict(longer.evaluate(network, 1000 + number)),
-        }
-        print(
-            f"{number + 1} of {len(networks)}: {short.seconds[-1]:.1f} s and "
-            f"{longer.seconds[-1]:.1f} s",
-            flush=True,
-        )
-        return row
+        trainings = []
+        for place, evaluator in enumerate(evaluators):
+            trainings.append(dict(evaluator.evaluate(network, 1000 * place + number)))
+        seconds = ", ".join(f"{evaluator.seconds[-1]:.1f}" for evaluator in evaluators)
+        print(f"{number + 1} of {len(networks)}: {seconds} s", flush=True)
+        return {"kind": "trained", "trainings": trainings}
 
     rows = list(ledger.read(file))[: len(networks)]
     numbers = range(len(networks))
@@ -74,24 +74,30 @@ def trained(space: SearchSpace, networks: list[Genes], file: Path) -> list[ledge
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--networks", type=int, choices=range(2, MOST + 1), default=MOST)
+    parser.add_argument("--space", default="mnasnet")
+    parser.add_argument("--device", default="pixel1")
+    parser.add_argument("--resolution", type=int)
+    parser.add_argument("--latency", type=float, nargs=2, default=(54.0, 60.0), help="ms")
+    parser.add_argument("--times", type=int, nargs="+", default=(1, 8), help="of the preset")
     given = parser.parse_args()
-    space = catalog.space("mnasnet", classes=10, in_channels=3)
-    networks = drawn(space)[: given.networks]
+    space = catalog.space(given.space, resolution=given.resolution, classes=10, in_channels=3)
+    networks = drawn(space, given.device, tuple(given.latency))[: given.networks]
     given.out.mkdir(parents=True, exist_ok=True)
-    rows = trained(space, networks, given.out / "trained.jsonl")
+    rows = trained(space, networks, given.times, given.out / "trained.jsonl")
 
-    def column(part: str, name: str) -> Floats:
-        return np.array([row[part][name] for row in rows])
+    def column(place: int, name: str) -> Floats:
+        return np.array([row["trainings"][place][name] for row in rows])
 
     decoded = [space.decode(genes) for genes in networks]
-    naswot = column("short", "untrained_naswot")
-    grad_norm = column("short", "untrained_grad_norm")
-    scores = {
-        "short training: loss on search": -column("short", "search_loss"),
-        "short training: accuracy on search": column("short", "search_accuracy"),
+    scores: dict[str, Floats] = {}
+    for place, factor in enumerate(given.times[:-1]):
+        scores[f"{factor} times: loss on search"] = -column(place, "search_loss")
+        scores[f"{factor} times: accuracy on search"] = column(place, "search_accuracy")
+    naswot, grad_norm = column(0, "untrained_naswot"), column(0, "untrained_grad_norm")
+    scores |= {
         "naswot": naswot,
         "gradient norm": grad_norm,
         "naswot and gradient norm, mean rank": rankdata(naswot) + rankdata(grad_norm),
@@ -99,7 +105,7 @@ def main() -> None:
         "params": np.array([float(network.params) for network in decoded]),
         "layers": np.array([float(len(network.layers)) for network in decoded]),
     }
-    truth = -column("longer", "loss") - column("longer", "search_loss")
+    truth = -column(-1, "loss") - column(-1, "search_loss")
     for name, score in scores.items():
 
         def tau(picked: NDArray[np.int64], score: Floats = score) -> float:
@@ -107,8 +113,8 @@ def main() -> None:
 
         low, high = bootstrap_interval(tau, len(truth), resamples=RESAMPLES)
         print(f"{name:38} {tau(np.arange(len(truth))):+.3f} ({low:+.3f} to {high:+.3f})")
-    accuracy = column("longer", "accuracy")
-    print(f"longer training: accuracy {accuracy.mean():.3f}, deviation {accuracy.std():.3f}")
+    accuracy = column(-1, "accuracy")
+    print(f"last training: accuracy {accuracy.mean():.3f}, deviation {accuracy.std():.3f}")
 
 
 if __name__ == "__main__":

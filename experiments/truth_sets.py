@@ -68,6 +68,8 @@ PRICED, TIMED, PILOT = 0.15, 72, 12
 First a few, to learn what the table has to be asked for."""
 SECONDS = 2.5
 CORRECTIONS = 4
+ORDER = ("published", "mobile", "mnasnet")
+"""Which groups are trained first."""
 TWICE = 3
 """Each so many-th network is trained with a second seed."""
 FINAL = (
@@ -210,9 +212,10 @@ def timed(architectures: list[Architecture], table: Table) -> list[float]:
 
 
 def trainings(members: list[Member]) -> list[tuple[int, int]]:
-    """All trainings, by member and seed: first seeds first, so that a part of them is of use."""
-    first = [(number, 0) for number in range(len(members))]
-    second = [(number, 1) for number in range(0, len(members), TWICE)]
+    """All trainings, by member and seed: group by group, so that a part of them is of use."""
+    order = sorted(range(len(members)), key=lambda number: ORDER.index(members[number].group))
+    first = [(number, 0) for number in order]
+    second = [(number, 1) for number in order if number % TWICE == 0]
     return first + second
 
 
@@ -272,7 +275,8 @@ def score(members: list[Member], out: Path, until: float) -> None:
             row[name]["cpu_seconds"] = round(time.process_time() - start, 1)
         return row
 
-    append(out / "scored.jsonl", [(number, 0) for number in range(len(members))], until, make)
+    numbers = [(number, seed) for number, seed in trainings(members) if not seed]
+    append(out / "scored.jsonl", numbers, until, make)
 
 
 # -- the report -----------------------------------------------------------------------------------
