@@ -79,7 +79,7 @@ def main() -> None:
         )
         before = plan(asked)
         after = calibrated(before, print)
-        print(after.lines()[0], flush=True)
+        print(after.tables[0].info.calibration or after.why_not_calibrated, flush=True)
         tables = [before.tables[0], after.tables[0]]
         for name, networks in held_out(after, given.networks).items():
             rows.append(row(f"{latency_ms:g} ms, {name}", networks, tables, latency_ms))

@@ -45,10 +45,10 @@ class Calibration:
             raise TableError(f"a calibration needs finite numbers above 0, not {self}")
 
     def __str__(self) -> str:
+        took = f"{self.networks} networks of {self.low_ms:.3g} to {self.high_ms:.3g} ms took"
         return (
-            f"{self.networks} networks of {self.low_ms:.3g} to {self.high_ms:.3g} ms timed for "
-            f"this search took {self.factor:.2f} times what the table says; it is shifted by "
-            f"that, and off by {100 * self.error:.1f} % in their mean"
+            f"{took} {self.factor:.2f} times what the table says, in the mean; prices are "
+            f"multiplied by that, and then each is off by {100 * self.error:.1f} % by the others"
         )
 
 

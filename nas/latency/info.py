@@ -78,11 +78,8 @@ class ColumnInfo:
     def reliability(self, latency_ms: float | None = None) -> str:
         """What the audit says, in a phrase: first of all that there is none, or a poor one.
 
-        ``latency_ms``: where the table will be relied on.
+        It is of the table before any calibration. ``latency_ms``: where it will be relied on.
         """
-        if self.calibration is not None:
-            before = replace(self, calibration=None).reliability(latency_ms)
-            return f"{self.calibration}. The table itself: {before}"
         if self.audit is not None:
             return self.audit.phrase(latency_ms)
         text = "none on record, nas latency verify makes one"

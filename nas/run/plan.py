@@ -89,6 +89,9 @@ class Plan:
         """What will be done, a line each, for people."""
         # First of all: hours are spent on a table that may be far off.
         lines = [f"audit      {table.name}: {self._reliability(table)}" for table in self.tables]
+        for table in self.tables:
+            if table.info.calibration is not None:
+                lines.append(f"calibrated {table.name}: {table.info.calibration}")
         if self.why_not_calibrated:
             lines.append(f"calibrate  not done: {self.why_not_calibrated}")
         lines.append(f"space      {self.space}, {large(self.space.distinct)} networks")

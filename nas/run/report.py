@@ -457,6 +457,8 @@ def _how(run: Run) -> Iterator[tuple[str, str]]:
         info = table.info
         yield "device", f"{table.name}: {info.kind}; table {table.digest}"
         yield "audit", f"{table.name}: {info.reliability(_relied_on_ms(run, table))}"
+        if info.calibration is not None:
+            yield "calibrated", f"{table.name}: {info.calibration}"
     yield "data", _settings(identity.data)
     yield "training", _settings(identity.proxy)
     yield "objectives", ", ".join(f"{o.direction} {o.name}" for o in run.objectives.each)
@@ -490,9 +492,9 @@ def _distrust(run: Run) -> Iterator[str]:
     yield from _noise(run)
     for table in run.tables:
         audit, phrase = table.info.audit, table.info.reliability(_relied_on_ms(run, table))
-        if audit is None:
+        if audit is None and table.info.calibration is None:
             yield f"The table of {table.name} was not held against whole networks, audit: {phrase}."
-        elif audit.every.is_poor or audit.unreliable:
+        elif audit is not None and (audit.every.is_poor or audit.unreliable):
             yield f"The audit of {table.name}: {phrase}."
         shares = [
             table.estimate(run.network_of(trial)).to_json()["predicted"]

@@ -75,8 +75,8 @@ def test_a_shifted_table_prices_what_was_timed_and_doubts_what_lies_far_off(tabl
     assert abs(np.mean(errors)) < 0.01
     assert shifted.stretch(np.mean(took)) == 1
     assert shifted.stretch(4 * max(took)) == pytest.approx(3, rel=1e-4)
-    assert "took 0.80 times" in shifted.info.reliability(2.0)
-    assert table.info.reliability(2.0) in shifted.info.reliability(2.0)
+    assert "took 0.80 times" in str(shifted.info.calibration)
+    assert shifted.info.reliability(2.0) == table.info.reliability(2.0)
     assert shifted.corrected(None).info.calibration is None
 
 

@@ -12,6 +12,7 @@ from nas.latency.table import Table
 from nas.run.calibrate import calibrated
 from nas.run.execute import execute
 from nas.run.plan import plan
+from nas.run.report import content
 from nas.run.resume import resumed
 from nas.run.run import Run
 
@@ -62,8 +63,9 @@ def test_a_search_looks_where_the_device_takes_the_budget(instant, tmp_path):
     digests = [network.digest for network in (*met[0], *met[1])]
     assert len(digests) == len(set(digests))
     assert not after.calibrates
-    assert "took 1.20 times" in after.lines()[0]
+    assert "took 1.20 times" in after.lines()[1]
     run = execute(after, tmp_path / "run").run
+    assert "calibrated" in dict(content(run).how)
     for trial in run.trials:
         network = run.network_of(trial)
         assert 0.9 * upper <= 1.2 * original.estimate(network).latency_ms * 1.001 <= 1.002 * upper
