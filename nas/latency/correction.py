@@ -23,7 +23,15 @@ from scipy.optimize import lsq_linear
 
 from nas.errors import TableError
 
-__all__ = ["FEWEST_NETWORKS", "Correction", "Part", "Parts", "fit_correction", "worse_bands"]
+__all__ = [
+    "FEWEST_NETWORKS",
+    "Correction",
+    "Part",
+    "Parts",
+    "fit_correction",
+    "fit_near",
+    "worse_bands",
+]
 
 Floats = NDArray[np.float64]
 
@@ -97,6 +105,8 @@ FORMS: tuple[tuple[str, ...], ...] = (
 
 ``slopes`` is a slope for each op beside the common one.
 """
+NEAR_FORMS: tuple[tuple[str, ...], ...] = (("slope",), ("slope", "warm"))
+"""Those of networks of one latency. How much of them is cold depends on how large they are."""
 TERMS = ("warm", "layer_ms", "weights_ms", "moved_ms", "constant_ms")
 
 
@@ -153,11 +163,6 @@ class Correction:
         if self.high_ms:
             parts.append(f"fitted to {self.low_ms:.3g} to {self.high_ms:.3g} ms")
         return ", ".join(parts)
-
-    @classmethod
-    def none(cls) -> "Correction":
-        """One that leaves every price as it is."""
-        return cls(slopes={EVERY: 1.0})
 
     def times(self, factor: float) -> "Correction":
         """The same with all prices multiplied; no layer below its floor, as ever."""
@@ -253,6 +258,46 @@ def fit_correction(
     return None
 
 
+def fit_near(
+    networks: Sequence[Parts], measured_ms: Sequence[float], before: Correction | None
+) -> tuple[Correction, Floats]:
+    """The best correction for networks of about one latency, and its errors on them left out.
+
+    It is one of `NEAR_FORMS`, or the one ``before``, multiplied by a factor. Errors are relative,
+    in five folds: (networks,). Few networks do not determine more terms, and near one latency none
+    are needed.
+    """
+    measured = np.array(measured_ms)
+    best, errors = _multiplied(networks, measured, before or Correction(slopes={EVERY: 1.0}))
+    for form in NEAR_FORMS:
+        if form not in _usable_forms(networks):
+            continue
+        left_out = _left_out(networks, measured, form, 0.0)
+        if np.square(left_out).mean() < np.square(errors).mean():
+            best, errors = _fit(networks, measured, form, 0.0), left_out
+    fitted = replace(
+        best,
+        common_sd=round(min(math.sqrt(float(np.square(errors).mean())), 0.99), 5),
+        low_ms=float(measured.min()),
+        high_ms=float(measured.max()),
+    )
+    return fitted, errors
+
+
+def _multiplied(
+    networks: Sequence[Parts], measured: Floats, before: Correction
+) -> tuple[Correction, Floats]:
+    """A correction times what networks took for their prices, and errors by the other folds."""
+    ratios = measured / np.array([before.latency_ms(parts) for parts in networks])
+    fold = np.arange(len(networks)) % FOLDS
+    errors = np.empty(len(networks))
+    for number in range(FOLDS):
+        out = fold == number
+        if out.any():
+            errors[out] = ratios[~out].mean() / ratios[out] - 1
+    return before.times(float(ratios.mean())), errors
+
+
 def worse_bands(before: Floats, after: Floats, measured: Floats) -> list[tuple[float, float]]:
     """The thirds by latency whose mean error grew, each by its least and its largest latency.
 
@@ -325,7 +370,7 @@ def _fit(
     a fit puts at its floor stays there for the next fit: what it takes follows from no term.
     """
     if not form:
-        return Correction.none()
+        return Correction(slopes={EVERY: 1.0})
     fits: list[tuple[float, int, Correction]] = []
     free, fixed_ms = networks, np.zeros(len(networks))
     for _ in range(FLOOR_FITS):

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from nas.arch import Architecture, Layer
 from nas.errors import TableError
-from nas.latency.calibration import fit_calibration
-from nas.latency.correction import Correction, Part
+from nas.latency.calibration import Calibration
+from nas.latency.correction import Correction, Part, fit_near
 from nas.latency.device import DeviceModel
 from nas.latency.estimate import Estimate
 from nas.latency.files import digest_of, read_table, table_document
@@ -25,10 +25,12 @@ from nas.latency.keys import as_run, kernel_key, layer_from_key, layer_key
 from nas.latency.rows import PRICED, Row, implausible
 from nas.shape import Kernel
 
-__all__ = ["Table"]
+__all__ = ["FEWEST_NEAR", "Table"]
 
 CACHED_WEIGHTS = 500_000
 """About what a second-level cache of 2 MiB holds."""
+FEWEST_NEAR = 4
+"""Networks of one latency that a calibration is made by, at least."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,15 +95,21 @@ class Table:
     def calibrated(
         self, networks: Sequence[Architecture], measured_ms: Sequence[float], latency_ms: float
     ) -> "Table":
-        """The same rows and model, shifted to what these networks took near one latency.
+        """The same rows and model, corrected by networks of about one latency alone.
 
-        It is another table, with a digest of its own; it lies in no file yet. Raises `TableError`
-        for fewer than four networks.
+        measured_ms: what each network took. latency_ms: the budget that they are of. It is another
+        table, with a digest of its own, and lies in no file yet. Raises `TableError` for fewer than
+        four networks.
         """
+        if len(networks) < FEWEST_NEAR:
+            raise TableError(
+                f"a calibration needs at least {FEWEST_NEAR} networks, not {len(networks)}"
+            )
+        parts = [[self.part(layer) for layer in network.layers] for network in networks]
+        correction, errors = fit_near(parts, measured_ms, self.correction)
         priced_ms = [self.estimate(network).latency_ms for network in networks]
-        calibration, correction = fit_calibration(
-            self.correction, priced_ms, measured_ms, latency_ms
-        )
+        before = [priced / ms - 1 for priced, ms in zip(priced_ms, measured_ms, strict=True)]
+        calibration = Calibration.of(latency_ms, measured_ms, before, errors.tolist())
         info = replace(self.info, correction=correction, calibration=calibration)
         return self._with(info, digest_of(self.path, table_document(self.rows, info)))
 

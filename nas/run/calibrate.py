@@ -1,31 +1,35 @@
-"""Before a search, networks of its budget timed here, by which its table is shifted.
+"""Before a search, networks of its budget timed here, by which its table is corrected there.
 
-A table that is off by a tenth at one latency has a search look among networks that are too slow, or
-that leave a tenth of the budget unused. So networks of the budget are timed in two rounds: the
-second is drawn by the table as the first has shifted it. Half of them are random, as a search
-begins; half have the most macs of many, as it tends to end. The shifted table is the run's alone.
+How much of a network finds its weights and activations in a cache depends on how large it is. So a
+correction for all latencies of a space may be off by a tenth at one of them, by more for some kinds
+of networks, and a search ends among these. For networks of one latency two terms are enough: what
+layers take cold, and what they take warm. Random networks of the budget are timed in two rounds:
+the second is drawn by the table as the first has corrected it, and has the published networks that
+the search begins with. The corrected table is the run's alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from nas import catalog
 from nas.arch import Architecture
-from nas.latency.calibration import FEWEST_NETWORKS
+from nas.latency.table import FEWEST_NEAR
 from nas.progress import Progress, Watch, ignore
 from nas.run.plan import Plan, with_table
 from nas.run.timings import TimeHere
 from nas.statistics import rng
+from nas.trial import Genes
 from nas.units import counted
 
 __all__ = ["calibrated"]
 
-ROUNDS = (4, 8)
-"""Networks that are timed in each."""
+FIRST, THEN = 4, 8
+"""Random networks that are timed in each round."""
+MOST_PUBLISHED = 4
 SECONDS = 4.0
 """What a network takes, about."""
 CANDIDATES = 64
-"""Networks drawn in each round: half of those that are timed have the most macs of them."""
+"""Networks drawn for a round; those that are known already are left out."""
 
 
 def calibrated(
@@ -34,52 +38,62 @@ def calibrated(
     watch: Watch = ignore,
     time_here: TimeHere = catalog.time_here,
 ) -> Plan:
-    """The plan with its first table shifted to this machine at the budget, if that is to be done.
+    """The plan with its first table corrected at the budget, if that is to be done.
 
     ``say`` is told first what will be done. A table stays as it is where the machine is busy, or
     where the budget has fewer than four networks; the plan then says so. Raises `BoundError` where
-    no network keeps the bounds by the shifted table.
+    no network keeps the bounds by the corrected table.
     """
     if not plan.calibrates:
         return plan
     table, budget = plan.tables[0], plan.domain.bounds[0]
-    total = sum(ROUNDS)
+    total = FIRST + THEN + min(len(plan.warm), MOST_PUBLISHED)
     say(
         f"calibrate  {total} networks of {budget.lower:.4g} to {budget.upper:.4g} ms by "
         f"{table.name} are timed here first, about {SECONDS * total:.0f} s; --no-calibrate: none"
     )
-    shifted = plan
+    corrected = plan
     networks: list[Architecture] = []
     measured_ms: list[float] = []
-    for count in ROUNDS:
-        new = _drawn(shifted, count, networks)
+    for count, published in ((FIRST, 0), (THEN, MOST_PUBLISHED)):
+        new = _drawn(corrected, count, published, networks)
         timed = time_here(table, new, _of_all(watch, len(networks), total))
         networks += new
         measured_ms += [one.latency_ms for one in timed.measured]
         if timed.unreliable:
             return replace(plan, why_not_calibrated=timed.unreliable[0])
-        if len(networks) < FEWEST_NETWORKS:
+        if len(networks) < FEWEST_NEAR:
             few = counted(len(networks), "network")
             return replace(plan, why_not_calibrated=f"the budget has {few}")
-        shifted = with_table(plan, table.calibrated(networks, measured_ms, budget.upper))
-    return shifted
+        corrected = with_table(plan, table.calibrated(networks, measured_ms, budget.upper))
+    return corrected
 
 
-def _drawn(plan: Plan, count: int, known: list[Architecture]) -> list[Architecture]:
-    """Networks of the plan's domain, none of them known; fewer if it has no more.
+def _drawn(
+    plan: Plan, count: int, published: int, known: Sequence[Architecture]
+) -> list[Architecture]:
+    """Random networks of the plan's domain and so many of its published ones, none of them known.
 
-    Half of them are random, and half have the most macs of many random ones.
+    Fewer if the domain has no more.
     """
     stream = rng(plan.settings.method.seed, "calibrate", len(known))
+    rows = plan.domain.sample_many(CANDIDATES, stream).tolist()
+    random = _unknown(plan, map(tuple, rows), known)[:count]
+    starts = (start.genes for start in plan.warm[:published])
+    return random + _unknown(plan, starts, [*known, *random])
+
+
+def _unknown(
+    plan: Plan, genes: Iterable[Genes], known: Iterable[Architecture]
+) -> list[Architecture]:
+    """The distinct networks of these genes that are not known."""
     digests = {network.digest for network in known}
-    drawn: dict[str, Architecture] = {}
-    for genes in plan.domain.sample_many(CANDIDATES, stream).tolist():
-        network = plan.space.decode(tuple(genes))
+    found: dict[str, Architecture] = {}
+    for each in genes:
+        network = plan.space.decode(each)
         if network.digest not in digests:
-            drawn[network.digest] = network
-    networks = list(drawn.values())
-    most = sorted(networks[count // 2 :], key=lambda network: -network.macs)
-    return networks[: count // 2] + most[: count - count // 2]
+            found.setdefault(network.digest, network)
+    return list(found.values())
 
 
 def _of_all(watch: Watch, before: int, total: int) -> Watch:

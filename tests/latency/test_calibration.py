@@ -1,4 +1,4 @@
-"""A table shifted by what networks near one latency take."""
+"""A table corrected by networks of one latency."""
 
 import shutil
 from dataclasses import replace
@@ -8,44 +8,60 @@ import pytest
 
 from nas import catalog
 from nas.errors import TableError
-from nas.latency.calibration import fit_calibration
-from nas.latency.correction import Correction
+from nas.latency.correction import Correction, Part, fit_near
 from nas.latency.table import Table
 from nas.run.copies import copy_tables, read_tables
 from nas.testing.toys import toy_space
 
-
-def test_prices_are_multiplied_by_what_networks_took_for_theirs():
-    priced = [1.0, 2.0, 1.0, 2.0]
-    measured = [0.8, 1.8, 0.8, 1.8]
-    made, correction = fit_calibration(None, priced, measured, 2.0)
-    assert (made.networks, made.low_ms, made.high_ms) == (4, 0.8, 1.8)
-    assert made.factor == pytest.approx(0.85)
-    assert correction.slopes == {"*": pytest.approx(0.85)}
-    # Ratios .8 and .9: each by the mean of the three others, .8667 and .8333.
-    assert made.error == pytest.approx((0.0667 / 0.8 + 0.0667 / 0.9) / 2, rel=1e-3)
-    expected = np.std([0.8, 0.9, 0.8, 0.9], ddof=1) / 0.85 * (1 + 1 / 4) ** 0.5
-    assert correction.common_sd == pytest.approx(expected, rel=1e-3)
+NOISE = 0.01
 
 
-def test_networks_that_agree_leave_the_noise_of_a_timing():
-    _, correction = fit_calibration(None, [1.0] * 6, [1.1] * 6, 1.0)
-    assert correction.common_sd == 0.02
+def parts(rng, layers=20):
+    """A network whose layers take less warm than cold, each by a factor of its own."""
+    cold = rng.uniform(0.05, 0.2, layers)
+    warm = cold * rng.uniform(0.2, 0.9, layers)
+    return [Part("conv", ms, warm_ms=its) for ms, its in zip(cold, warm, strict=True)]
 
 
-def test_every_term_of_the_correction_before_is_multiplied():
+def drawn(count, price):
+    """Networks, and what they take: the price, and noise."""
+    rng = np.random.default_rng(3)
+    networks = [parts(rng) for _ in range(count)]
+    took = [price(each) * (1 + NOISE * rng.standard_normal()) for each in networks]
+    return networks, took
+
+
+def test_what_networks_take_between_cold_and_warm_is_found():
+    networks, took = drawn(12, lambda each: sum(0.3 * p.ms + 0.8 * p.warm_ms for p in each))
+    # What a whole table says: too much, and nothing of what is warm.
+    before = Correction(slopes={"*": 0.9}, low_ms=0.1, high_ms=9.0)
+    fitted, errors = fit_near(networks, took, before)
+    assert fitted.warm > 0.4
+    assert np.abs(errors).max() < 0.05
+    assert 0.005 < fitted.common_sd < 0.03
+    others, their = drawn(40, lambda each: sum(0.3 * p.ms + 0.8 * p.warm_ms for p in each))
+    priced = np.array([fitted.latency_ms(each) for each in others[12:]])
+    assert np.abs(priced / their[12:] - 1).mean() < 0.02
+    assert (fitted.low_ms, fitted.high_ms) == (min(took), max(took))
+
+
+def test_a_correction_that_is_right_but_for_a_factor_is_multiplied():
     before = Correction(
-        slopes={"*": 1.2, "conv": 0.8}, warm=0.1, layer_ms=0.01, weights_ms=-0.2, constant_ms=0.3
+        slopes={"*": 0.5, "conv": 0.6}, warm=0.2, layer_ms=0.05, constant_ms=0.3, weights_ms=-0.1
     )
-    _, after = fit_calibration(before, [1.0] * 4, [0.5] * 4, 1.0)
-    assert after.slopes == {"*": pytest.approx(0.6), "conv": pytest.approx(0.4)}
-    assert (after.warm, after.layer_ms) == pytest.approx((0.05, 0.005))
-    assert (after.weights_ms, after.constant_ms) == pytest.approx((-0.1, 0.15))
+    networks, took = drawn(8, lambda each: 0.8 * before.latency_ms(each))
+    networks = [[replace_cold(part, number) for number, part in enumerate(n)] for n in networks]
+    took = [0.8 * before.latency_ms(each) for each in networks]
+    fitted, errors = fit_near(networks, took, before)
+    assert np.abs(errors).max() < 1e-9
+    assert fitted.slopes == pytest.approx({"*": 0.4, "conv": 0.48})
+    assert (fitted.warm, fitted.layer_ms) == pytest.approx((0.16, 0.04))
+    assert (fitted.constant_ms, fitted.weights_ms) == pytest.approx((0.24, -0.08))
 
 
-def test_three_networks_are_too_few():
-    with pytest.raises(TableError, match="at least 4 networks, not 3"):
-        fit_calibration(None, [1.0] * 3, [1.0] * 3, 1.0)
+def replace_cold(part, number):
+    """Every second layer takes ten times as long: a sum over milliseconds does not fit that."""
+    return part._replace(ms=part.ms * (10 if number % 2 else 1))
 
 
 @pytest.fixture
@@ -64,40 +80,50 @@ def networks(count):
     return [space.decode(tuple(row)) for row in rows.tolist()]
 
 
-def test_a_shifted_table_prices_what_was_timed_and_doubts_what_lies_far_off(table):
+def test_three_networks_are_too_few(table):
+    with pytest.raises(TableError, match="at least 4 networks, not 3"):
+        table.calibrated(networks(3), [1.0] * 3, 1.0)
+
+
+def test_a_corrected_table_prices_what_was_timed_and_doubts_what_lies_far_off(table):
     seen = networks(12)
     noise = 1 + 0.03 * np.random.default_rng(0).standard_normal(12)
     took = [
         0.8 * off * table.estimate(one).latency_ms for one, off in zip(seen, noise, strict=True)
     ]
-    shifted = table.calibrated(seen, took, 2.0)
-    errors = [shifted.estimate(one).latency_ms / ms - 1 for one, ms in zip(seen, took, strict=True)]
+    near = table.calibrated(seen, took, 2.0)
+    errors = [near.estimate(one).latency_ms / ms - 1 for one, ms in zip(seen, took, strict=True)]
     assert abs(np.mean(errors)) < 0.01
-    assert shifted.stretch(np.mean(took)) == 1
-    assert shifted.stretch(4 * max(took)) == pytest.approx(3, rel=1e-4)
-    assert "took 0.80 times" in str(shifted.info.calibration)
-    assert shifted.info.reliability(2.0) == table.info.reliability(2.0)
-    assert shifted.corrected(None).info.calibration is None
+    assert near.stretch(np.mean(took)) == 1
+    assert near.stretch(4 * max(took)) == pytest.approx(3, rel=1e-4)
+    made = near.info.calibration
+    assert made.bias_before == pytest.approx(0.25, abs=0.03)
+    assert made.error < 0.05 < made.error_before
+    assert "it was 2" in str(made)
+    assert near.info.reliability(2.0) == table.info.reliability(2.0)
+    assert near.corrected(None).info.calibration is None
 
 
-def test_a_run_keeps_the_shifted_table_in_files(table, tmp_path):
+def test_a_run_keeps_the_corrected_table_in_files(table, tmp_path):
     seen = networks(6)
     took = [0.9 * table.estimate(one).latency_ms for one in seen]
-    shifted = table.calibrated(seen, took, 2.0)
-    assert shifted.digest != table.digest
+    near = table.calibrated(seen, took, 2.0)
+    assert near.digest != table.digest
     (tmp_path / "run").mkdir()
-    copy_tables(tmp_path / "run", [shifted])
+    copy_tables(tmp_path / "run", [near])
     (kept,) = read_tables(tmp_path / "run", ["pixel1"])
-    assert kept.digest == shifted.digest
-    assert kept.info.calibration == shifted.info.calibration
-    assert kept.estimate(seen[0]) == shifted.estimate(seen[0])
+    assert kept.digest == near.digest
+    assert kept.info.calibration == near.info.calibration
+    assert kept.estimate(seen[0]) == near.estimate(seen[0])
     # The user's own stays, and the copy may be copied onto itself.
     assert Table.load(table.path).digest == table.digest
     copy_tables(tmp_path / "run", [kept])
-    assert read_tables(tmp_path / "run", ["pixel1"])[0].digest == shifted.digest
+    assert read_tables(tmp_path / "run", ["pixel1"])[0].digest == near.digest
 
 
 def test_a_calibration_that_was_edited_is_refused(table):
-    made, _ = fit_calibration(None, [1.0] * 4, [1.0] * 4, 1.0)
-    with pytest.raises(TableError, match="finite numbers above 0"):
-        replace(made, factor=0.0)
+    seen = networks(4)
+    took = [table.estimate(one).latency_ms for one in seen]
+    made = table.calibrated(seen, took, 2.0).info.calibration
+    with pytest.raises(TableError, match="finite numbers, latencies above 0"):
+        replace(made, latency_ms=0.0)

@@ -1,4 +1,4 @@
-"""Before a search, networks of its budget are timed, and its table is shifted."""
+"""Before a search, networks of its budget are timed, and its table is corrected by them."""
 
 import sys
 from dataclasses import replace
@@ -14,7 +14,6 @@ from nas.run.execute import execute
 from nas.run.plan import plan
 from nas.run.report import content
 from nas.run.resume import resumed
-from nas.run.run import Run
 
 KILL = Path(__file__).parent.parent / "kill"
 
@@ -55,15 +54,16 @@ def test_a_search_looks_where_the_device_takes_the_budget(instant, tmp_path):
     said = []
     after = calibrated(before, said.append, time_here=time_here)
     upper = before.settings.bounds.latency_ms
-    assert said[0].startswith(f"calibrate  12 networks of {0.9 * upper:.4g} to {upper:.4g} ms")
-    # The second round lies where the first has shifted the budget to.
+    said_of = f"networks of {0.9 * upper:.4g} to {upper:.4g} ms by pixel1 are timed here first"
+    assert said_of in said[0]
+    # The second round lies where the first has moved the budget to.
     original = before.tables[0]
     second = [original.estimate(network).latency_ms for network in met[1]]
     assert max(second) <= upper / 1.2 * 1.001
     digests = [network.digest for network in (*met[0], *met[1])]
     assert len(digests) == len(set(digests))
     assert not after.calibrates
-    assert "took 1.20 times" in after.lines()[1]
+    assert "-16.7 % with the sign" in after.lines()[1]
     run = execute(after, tmp_path / "run").run
     assert "calibrated" in dict(content(run).how)
     for trial in run.trials:
@@ -71,7 +71,7 @@ def test_a_search_looks_where_the_device_takes_the_budget(instant, tmp_path):
         assert 0.9 * upper <= 1.2 * original.estimate(network).latency_ms * 1.001 <= 1.002 * upper
 
 
-def test_a_shifted_run_goes_on_by_its_own_table(instant, tmp_path):
+def test_a_calibrated_run_goes_on_by_its_own_table(instant, tmp_path):
     time_here, _ = device(0.9)
     after = calibrated(ready(instant, tmp_path), lambda line: None, time_here=time_here)
     run = execute(after, tmp_path / "run").run
@@ -101,13 +101,16 @@ def test_a_budget_that_no_network_keeps_on_the_device_is_refused(instant, tmp_pa
         calibrated(ready(instant, tmp_path), lambda line: None, time_here=time_here)
 
 
-def test_a_shifted_table_that_is_searched_again_is_shifted_from_where_it_is(instant, tmp_path):
+def test_a_calibrated_table_serves_another_search_of_its_budget(instant, tmp_path):
     time_here, _ = device(0.9)
-    after = calibrated(ready(instant, tmp_path), lambda line: None, time_here=time_here)
+    before = ready(instant, tmp_path)
+    after = calibrated(before, lambda line: None, time_here=time_here)
     run = execute(after, tmp_path / "run").run
-    copy = Table.load(run.folder / "devices" / "pixel1.csv")
-    assert copy.info.calibration.factor == pytest.approx(0.9, rel=1e-3)
-    assert Run(run.folder).pick().trial.digest
+    copy = run.folder / "devices" / "pixel1.csv"
+    assert Table.load(copy).info.calibration.bias_before == pytest.approx(1 / 0.9 - 1, rel=1e-3)
+    again = plan(before.settings.changed(devices=(str(copy),)))
+    assert again.tables[0].digest == after.tables[0].digest
+    assert not again.calibrates
 
 
 def test_calibrating_needs_a_budget_and_a_table_of_this_machine(instant, tmp_path):
