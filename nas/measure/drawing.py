@@ -6,6 +6,10 @@ width in the logarithm of the latency. Every second network of a band is the one
 of several, as a search prefers what computes much in its time. Near a front, the front's own
 networks and their neighbours are taken, too.
 
+Published networks, narrowed or widened to latencies of the whole range, are held against it, too.
+They are what people price, and what searches begin with, and they are unlike random networks: these
+mix all kinds of layers, and those have one kind.
+
 A search looks through more than several: it ends where the table is too low. So others are drawn as
 it does, once there are prices to look by, and the network that is then the fastest.
 """
@@ -18,13 +22,15 @@ from numpy.typing import NDArray
 from nas.arch import Architecture
 from nas.cost.compiled import Compiled
 from nas.cost.costs import latency_metric, space_costs
+from nas.domain.several import one_gene_apart
 from nas.latency.table import Table
 from nas.run.bounds import LAST_PART
 from nas.space import SearchSpace
 from nas.statistics import rng as stream
+from nas.strategies._warm import relatives
 from nas.trial import Genes
 
-__all__ = ["draw", "draw_as_picked", "draw_spread", "pool"]
+__all__ = ["draw", "draw_as_picked", "draw_published", "draw_spread", "pool"]
 
 MOST_TRIES = 100
 BANDS = 12
@@ -112,6 +118,49 @@ def draw_as_picked(
             if len(chosen.networks) < count:
                 chosen.take(network)
     return sorted(chosen.networks.values(), key=lambda network: table.estimate(network).latency_ms)
+
+
+def draw_published(
+    space: SearchSpace, table: Table, count: int, *, seed: int
+) -> list[Architecture]:
+    """Distinct networks near published ones, over the whole range of latencies, the fastest first.
+
+    Each is a published network's nearest point, changed gene by gene until none brings it nearer to
+    one of ``count`` latencies. Fewer if the space has fewer relatives.
+    """
+    points = [genes for _, genes in relatives(space)] if count else []
+    if not points:
+        return []
+    costs = space_costs(space, [table])
+    metric = latency_metric(table.name)
+    low_ms, high_ms = costs.extreme(metric)[0], costs.extreme(metric, largest=True)[0]
+    if not 0 < low_ms < high_ms:
+        return []
+    order = stream(seed, f"verify {space.name} published", 0).permutation(len(points))
+    chosen = _Chosen(space)
+    for number in range(count):
+        # Not the ends: there all are alike.
+        target_ms = low_ms * (high_ms / low_ms) ** ((number + 1) / (count + 1))
+        start = points[int(order[number % len(points)])]
+        chosen.add(_changed_to(start, target_ms, costs, metric))
+    return list(chosen.networks.values())
+
+
+def _changed_to(genes: Genes, target_ms: float, costs: Compiled, metric: str) -> Genes:
+    """Genes from which no change of one leads nearer to a latency."""
+
+    def gaps(genes: NDArray[np.int64]) -> NDArray[np.float64]:
+        latencies = costs.price(genes)[:, costs.column(metric)]
+        return np.asarray(np.abs(np.log(latencies / target_ms)))
+
+    now, gap = genes, float(gaps(np.array([genes]))[0])
+    while True:
+        near = one_gene_apart(now, costs.space.gene_sizes)
+        gaps_near = gaps(near)
+        best = int(gaps_near.argmin())
+        if gaps_near[best] >= gap:
+            return now
+        now, gap = tuple(near[best].tolist()), float(gaps_near[best])
 
 
 class _Chosen:

@@ -23,7 +23,7 @@ from nas.strategies._starts import inside
 from nas.strategies.base import Proposal, Strategy, rng
 from nas.trial import WARM, Genes, Trial
 
-__all__ = ["AUTO", "NONE", "Start", "WarmStart", "as_input", "recorded", "starts"]
+__all__ = ["AUTO", "NONE", "Start", "WarmStart", "as_input", "recorded", "relatives", "starts"]
 
 AUTO = "auto"
 NONE = "none"
@@ -116,7 +116,7 @@ def starts(names: str, domain: Domain) -> tuple[Start, ...]:
     found_before = names.startswith(FOUND)
     named = []
     for name in (part.strip() for part in names.removeprefix(FOUND).split(",")):
-        near = _nearest(name, domain)
+        near = _nearest(name, domain.space)
         if near.genes is None and found_before:
             continue  # a resume asks for another space, and is to be told of that
         if near.genes is None:
@@ -146,8 +146,8 @@ class _Near:
     why: str
 
 
-def _nearest(name: str, domain: Domain) -> _Near:
-    place = membership(as_input(name, domain.space), domain.space)
+def _nearest(name: str, space: SearchSpace) -> _Near:
+    place = membership(as_input(name, space), space)
     return _Near(place.genes, str(place))
 
 
@@ -215,7 +215,7 @@ def _handful(domain: Domain) -> tuple[Start, ...]:
     """Of all relatives those inside the bounds first, then those moved inside."""
     within: dict[Genes, Start] = {}
     moved: dict[Genes, Start] = {}
-    for name, near in _relatives(domain):
+    for name, near in relatives(domain.space):
         start = Start(name=name, genes=_brought_inside(near, domain))
         kept = within if domain.contains(near) else moved
         # Several may have one nearest point: the first name stands for all.
@@ -225,16 +225,16 @@ def _handful(domain: Domain) -> tuple[Start, ...]:
     return (*chosen, *_spread(others, HANDFUL - len(chosen), domain))
 
 
-def _relatives(domain: Domain) -> Iterator[tuple[str, Genes]]:
-    """The published networks that came from the space, or are points of it; bounds aside."""
-    stems = _stems(domain.space)
+def relatives(space: SearchSpace) -> Iterator[tuple[str, Genes]]:
+    """The published networks that came from a space, or are points of it, with nearest points."""
+    stems = _stems(space)
     for name in networks.names():
         genes = None
-        if networks.published(name).space == domain.space.name:
-            genes = _nearest(name, domain).genes
+        if networks.published(name).space == space.name:
+            genes = _nearest(name, space).genes
         elif _first_stem(name) in stems:
             # To look for the nearest point of each would take seconds.
-            genes = point(as_input(name, domain.space), domain.space)
+            genes = point(as_input(name, space), space)
         if genes is not None:
             yield name, genes
 
