@@ -5,7 +5,9 @@ import pytest
 
 from nas import catalog
 from nas.cost.costs import latency_metric, space_costs
-from nas.measure.drawing import draw, draw_as_picked, draw_spread
+from nas.measure.drawing import draw, draw_as_picked, draw_published, draw_spread
+from nas.networks.membership import membership
+from nas.strategies._warm import relatives
 from nas.testing.toys import toy_space
 from search_spaces import fbnet
 
@@ -67,3 +69,25 @@ def test_picks_leave_out_what_is_known():
     others = draw_as_picked(SPACE, TABLE, 8, seed=0, known=known)
     assert others
     assert known.isdisjoint(network.digest for network in others)
+
+
+def test_networks_near_published_ones_have_their_kind_of_layers_at_all_latencies():
+    found = draw_published(SPACE, TABLE, 6, seed=0)
+    costs = space_costs(SPACE, [TABLE])
+    low = costs.extreme(latency_metric("pixel3"))[0]
+    high = costs.extreme(latency_metric("pixel3"), largest=True)[0]
+    wanted = low * (high / low) ** (np.arange(1, 7) / 7)
+    assert latencies(found) == pytest.approx(wanted, rel=0.05)
+    # Nearer to a published network than random ones are.
+    points = np.array([genes for _, genes in relatives(SPACE)])
+
+    def changed(networks):
+        genes = [membership(network, SPACE).genes for network in networks]
+        return np.mean([(points != np.array(each)).sum(axis=1).min() for each in genes])
+
+    assert changed(found) < changed(draw(SPACE, 6, seed=0))
+    assert found == draw_published(SPACE, TABLE, 6, seed=0)
+
+
+def test_a_space_without_published_relatives_has_none_near_them():
+    assert draw_published(toy_space(1), TABLE, 6, seed=0) == []
