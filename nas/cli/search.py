@@ -316,7 +316,7 @@ Examples:
 @click.option(
     "--calibrate/--no-calibrate",
     default=None,
-    help="Time networks of the budget first, and shift the table by what they take.  [default: if "
+    help="Time networks of the budget first, and correct the table by them.  [default: if "
     "the table is of this machine]",
 )
 @click.option(

@@ -165,7 +165,7 @@ class Correction:
         return ", ".join(parts)
 
     def times(self, factor: float) -> "Correction":
-        """The same with all prices multiplied; no layer below its floor, as ever."""
+        """The same with all prices multiplied; floors stay where they are."""
         slopes = {op: factor * slope for op, slope in self.slopes.items()}
         terms = {name: factor * getattr(self, name) for name in TERMS}
         return replace(self, slopes=slopes, **terms)

@@ -65,7 +65,7 @@ class ColumnInfo:
     correction: Correction | None = field(default=None, metadata=LEFT_OUT)
     """What `nas latency verify --correct` learnt from whole networks."""
     calibration: Calibration | None = field(default=None, metadata=LEFT_OUT)
-    """How a search has shifted its copy of the table; the correction holds the shift."""
+    """How a search has corrected its copy of the table near one latency."""
     audit: StoredAudit | None = field(default=None, metadata=LEFT_OUT)
     """What `nas latency verify` found on whole networks, before any calibration."""
 

@@ -77,13 +77,13 @@ class Plan:
     timed: tuple[Table, ...]
     """The tables that are of this machine, and for which the front is timed at the end."""
     calibrates: bool
-    """Whether the first device's table is to be shifted before the search."""
+    """Whether the first device's table is to be calibrated before the search."""
     identity: Identity
     """All that the result depends on; a resume must ask for the same."""
     given: Given = NOTHING_GIVEN
     """What was given from Python as it is."""
     why_not_calibrated: str = ""
-    """What spoke against a shift of the table; empty if nothing did, or none was to be made."""
+    """What spoke against a calibration; empty if nothing did, or none was to be made."""
 
     def lines(self) -> list[str]:
         """What will be done, a line each, for people."""
@@ -336,7 +336,7 @@ def _timed_tables(crew: Crew, tables: Sequence[Table]) -> tuple[Table, ...]:
 
 
 def _calibrates(settings: Search, table: Table, aimed: Aimed) -> bool:
-    """Whether networks of the budget are timed first, to shift the table."""
+    """Whether networks of the budget are timed first, to calibrate the table."""
     wanted = settings.crew.calibrate
     made = table.info.calibration
     if wanted is False or (made and made.latency_ms == settings.bounds.latency_ms):

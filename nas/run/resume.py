@@ -51,7 +51,7 @@ def resumed(folder: Path, asked: dict[str, Any], given: Given = NOTHING_GIVEN) -
 
 
 def _devices(folder: Path, recorded: Search) -> tuple[str, ...]:
-    """The run's devices; of a table that was shifted for this run, the run's own copy."""
+    """The run's devices; of a table that was calibrated for this run, the run's own copy."""
     devices = []
     tables = read_tables(folder, runfile.read(folder).identity.tables)
     for device, table in zip(recorded.problem.devices, tables, strict=True):

@@ -159,7 +159,7 @@ def search(
     gpus: GPUs that Ray reserves for a trial.
     accelerator: What networks are trained on: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     precision: Of products: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
-    calibrate: Time networks of the budget before the search, and shift the table by what they
+    calibrate: Time networks of the budget before the search, and correct the table by what they
         take; None does so where the first device's table is of this machine.
     time_front: Time the front's networks as wholes before the search ends; None does so where the
         first device's table is of this machine.
