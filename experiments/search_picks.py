@@ -5,8 +5,8 @@
 
 Tables are of this machine, such as `table_audit.py` leaves behind. For each it makes real searches
 of budgets spread over the space's latencies: `nas search --latency T --confidence 0.95 --data
-digits`, with shorter trainings, all else as by default. So every search times its front as whole
-networks before it ends. After all searches of a table, their picks are timed once more, side by
+digits`, with shorter trainings, all else as by default. So every search corrects its copy of the
+table near its budget before it begins, and times its front as whole networks before it ends. After all searches of a table, their picks are timed once more, side by
 side.
 
 Prints each pick with what the table said, what the search printed, and what it took, then the goals
@@ -26,8 +26,10 @@ from table_audit import Slice, kept, timed
 from nas import catalog
 from nas.arch import Architecture
 from nas.latency.table import Table
+from nas.run.calibrate import calibrated
 from nas.run.execute import execute
 from nas.run.plan import plan
+from nas.run.resume import resumed
 from nas.run.run import Run
 from nas.run.settings import Search
 from nas.statistics import rng
@@ -74,14 +76,17 @@ def searched(space_spec: str, table: Table, given: argparse.Namespace) -> Iterat
                 trials=given.trials,
                 seed=given.seed + number,
             )
-            execute(plan(settings), folder, resume=(folder / "run.json").exists())
+            if (folder / "run.json").exists():
+                execute(plan(resumed(folder, {})), folder, resume=True)
+            else:
+                execute(calibrated(plan(settings), print), folder)
         run = Run(folder)
         pick = run.pick()
         print(f"{folder.name}: {pick}", file=sys.stderr, flush=True)
         yield Picked(
             network=pick.network,
             budget_ms=budget_ms,
-            table_ms=table.estimate(pick.network).latency_ms,
+            table_ms=run.tables[0].estimate(pick.network).latency_ms,
             printed_ms=pick.trial.metrics[run.latency],
         )
 
