@@ -6,8 +6,8 @@
 Tables are of this machine, such as `table_audit.py` leaves behind. For each it makes real searches
 of budgets spread over the space's latencies: `nas search --latency T --confidence 0.95 --data
 digits`, with shorter trainings, all else as by default. So every search corrects its copy of the
-table near its budget before it begins, and times its front as whole networks before it ends. After all searches of a table, their picks are timed once more, side by
-side.
+table near its budget before it begins, and times its front as whole networks before it ends. After
+all searches of a table, their picks are timed once more, side by side.
 
 Prints each pick with what the table said, what the search printed, and what it took, then the goals
 of the project. Kept in ``--out``: a call that was stopped goes on. The machine should do nothing

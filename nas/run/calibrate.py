@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from nas import catalog
 from nas.arch import Architecture
+from nas.errors import BoundError
 from nas.latency.table import FEWEST_NEAR
 from nas.progress import Progress, Watch, ignore
 from nas.run.plan import Plan, with_table
@@ -65,7 +66,12 @@ def calibrated(
         if len(networks) < FEWEST_NEAR:
             few = counted(len(networks), "network")
             return replace(plan, why_not_calibrated=f"the budget has {few}")
-        corrected = with_table(plan, table.calibrated(networks, measured_ms, budget.upper))
+        try:
+            corrected = with_table(plan, table.calibrated(networks, measured_ms, budget.upper))
+        except BoundError:
+            # Four networks are few to refuse a budget by.
+            if len(networks) > FIRST:
+                raise
     return corrected
 
 
