@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from nas.errors import TableError
+from nas.latency.correction import Correction
 
 __all__ = ["Calibration"]
 
@@ -29,6 +30,8 @@ class Calibration:
     """Mean absolute relative error, 0..1."""
     error: float
     """The same by corrections that others of them taught."""
+    whole: Correction | None = None
+    """What the table had until then: the correction for all latencies, if it had one."""
 
     def __post_init__(self) -> None:
         above_zero = (self.latency_ms, self.low_ms, self.high_ms)
@@ -53,6 +56,7 @@ class Calibration:
         measured_ms: Sequence[float],
         before: Sequence[float],
         after: Sequence[float],
+        whole: Correction | None,
     ) -> "Calibration":
         """By what networks took, and the relative errors of both prices of each."""
         return cls(
@@ -63,4 +67,5 @@ class Calibration:
             bias_before=round(fmean(before), DIGITS),
             error_before=round(fmean(map(abs, before)), DIGITS),
             error=round(fmean(map(abs, after)), DIGITS),
+            whole=whole,
         )

@@ -24,6 +24,7 @@ from scipy.optimize import lsq_linear
 from nas.errors import TableError
 
 __all__ = [
+    "EVERY",
     "FEWEST_NETWORKS",
     "Correction",
     "Part",
@@ -64,6 +65,7 @@ Parts = Sequence[Part]
 """A network, layer by layer."""
 
 EVERY = "*"
+"""Stands for all ops that have no slope of their own."""
 LARGEST = 1e6
 LEAST_SCALE = 0.5
 """Of the least that a layer was timed at. One that is nearly free would fill every network."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from nas.arch import Architecture, Layer
 from nas.errors import TableError
 from nas.latency.calibration import Calibration
-from nas.latency.correction import Correction, Part, fit_near
+from nas.latency.correction import EVERY, Correction, Part, fit_near
 from nas.latency.device import DeviceModel
 from nas.latency.estimate import Estimate
 from nas.latency.files import digest_of, read_table, table_document
@@ -109,9 +109,26 @@ class Table:
         correction, errors = fit_near(parts, measured_ms, self.correction)
         priced_ms = [self.estimate(network).latency_ms for network in networks]
         before = [priced / ms - 1 for priced, ms in zip(priced_ms, measured_ms, strict=True)]
-        calibration = Calibration.of(latency_ms, measured_ms, before, errors.tolist())
+        # Of a table that was calibrated before, that of all latencies is still the first one.
+        made = self.info.calibration
+        whole = self.correction if made is None else made.whole
+        calibration = Calibration.of(latency_ms, measured_ms, before, errors.tolist(), whole)
         info = replace(self.info, correction=correction, calibration=calibration)
         return self._with(info, digest_of(self.path, table_document(self.rows, info)))
+
+    def for_kin(self, network: Architecture) -> "Table":
+        """The table for networks of the kind of this one at any latency.
+
+        Itself, unless it is calibrated. Then its correction for all latencies takes the place of
+        that for one, multiplied so that this network is priced as before.
+        """
+        made = self.info.calibration
+        if made is None:
+            return self
+        correction = made.whole or Correction(slopes={EVERY: 1.0})
+        whole = self.corrected(correction)
+        factor = self.estimate(network).latency_ms / whole.estimate(network).latency_ms
+        return self.corrected(correction.times(factor))
 
     def _with(self, info: TableInfo, digest: str) -> "Table":
         table = replace(self, info=info, digest=digest)

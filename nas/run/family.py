@@ -99,7 +99,8 @@ def open_base(
     if device:
         tables = (catalog.device(device),)
     elif run is not None:
-        tables = run.tables[:1]
+        # Members are of other latencies than the one that the run's table may be calibrated for.
+        tables = tuple(table.for_kin(architecture) for table in run.tables[:1])
     return Base(source=network, network=architecture, tables=tables, run=run)
 
 

@@ -104,6 +104,19 @@ def test_a_corrected_table_prices_what_was_timed_and_doubts_what_lies_far_off(ta
     assert near.corrected(None).info.calibration is None
 
 
+def test_kin_of_a_network_are_priced_by_the_correction_for_all_latencies(table):
+    whole = table.corrected(Correction(slopes={"*": 1.1}, layer_ms=0.2, common_sd=0.04))
+    seen = networks(6)
+    took = [0.8 * whole.estimate(one).latency_ms for one in seen]
+    near = whole.calibrated(seen, took, 2.0).calibrated(seen, took, 2.0)
+    kin = near.for_kin(seen[0])
+    assert kin.estimate(seen[0]).latency_ms == pytest.approx(near.estimate(seen[0]).latency_ms)
+    slope, layer_ms = kin.correction.slopes["*"], kin.correction.layer_ms
+    assert slope / layer_ms == pytest.approx(1.1 / 0.2)
+    assert kin.correction.common_sd == 0.04
+    assert whole.for_kin(seen[0]) is whole
+
+
 def test_a_run_keeps_the_corrected_table_in_files(table, tmp_path):
     seen = networks(6)
     took = [0.9 * table.estimate(one).latency_ms for one in seen]
