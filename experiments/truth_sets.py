@@ -17,7 +17,7 @@ near it and writes those that are to ``networks.jsonl``; the machine should do n
 they were. ``report`` prints Kendall's tau of every cheap score with the truth, the
 mean loss of *search* and *selection*, with 95 % bootstraps over networks, beside the ceiling: the
 tau of two seeds. ``experiments/truth_sets`` holds the networks, and what was trained so far. A
-training takes more than six minutes of a core.
+training takes six to twenty minutes of a core.
 """
 
 import argparse
