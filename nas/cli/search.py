@@ -22,6 +22,7 @@ from nas.cli._options import (
 )
 from nas.errors import InterruptError, RunError, UsageError
 from nas.files import between_commas
+from nas.reading import to_json
 from nas.report.live import Live
 from nas.run.bounds import AIMS
 from nas.run.calibrate import calibrated
@@ -425,6 +426,7 @@ class _Document(TypedDict):
     seconds: float
     trials: int
     ended: str
+    calibrations: dict[str, object]
     remarks: list[str]
     rungs: list[dict[str, object]]
     front: list[dict[str, object]]
@@ -438,10 +440,20 @@ def _document(result: Result) -> _Document:
         "seconds": outcome.seconds,
         "trials": outcome.evaluated,
         "ended": outcome.reason,
+        "calibrations": _calibrations(result.run),
         "remarks": list(result.remarks),
         "rungs": result.run.rungs_json(),
         "front": result.run.front_rows(),
     }
+
+
+def _calibrations(run: Run) -> dict[str, object]:
+    """By device, how the run has corrected its table near the budget."""
+    found: dict[str, object] = {}
+    for table in run.tables:
+        if table.info.calibration is not None:
+            found[table.name] = to_json(table.info.calibration)
+    return found
 
 
 def _end(run: Run) -> list[str]:

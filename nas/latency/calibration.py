@@ -19,6 +19,8 @@ class Calibration:
 
     latency_ms: float
     """The budget that they are of."""
+    space: str
+    """Which space they are of, as whoever timed them names it."""
     networks: int
     low_ms: float
     """What the fastest of them took."""
@@ -42,17 +44,19 @@ class Calibration:
             raise TableError(f"a calibration needs finite numbers, latencies above 0, not {self}")
 
     def __str__(self) -> str:
+        side = "high" if self.bias_before > 0 else "low"
         return (
             f"off by {100 * self.error:.1f} % in the mean of {self.networks} networks of "
             f"{self.low_ms:.3g} to {self.high_ms:.3g} ms, each by a correction that the others "
-            f"taught; it was {100 * self.error_before:.1f} %, and {100 * self.bias_before:+.1f} % "
-            "with the sign"
+            f"taught; it was {100 * self.error_before:.1f} % off, and "
+            f"{100 * abs(self.bias_before):.1f} % too {side} in the mean"
         )
 
     @classmethod
     def of(
         cls,
         latency_ms: float,
+        space: str,
         measured_ms: Sequence[float],
         before: Sequence[float],
         after: Sequence[float],
@@ -61,6 +65,7 @@ class Calibration:
         """By what networks took, and the relative errors of both prices of each."""
         return cls(
             latency_ms=latency_ms,
+            space=space,
             networks=len(measured_ms),
             low_ms=round(min(measured_ms), DIGITS),
             high_ms=round(max(measured_ms), DIGITS),

@@ -93,13 +93,17 @@ class Table:
         return self._with(replace(self.info, correction=correction, calibration=None), self.digest)
 
     def calibrated(
-        self, networks: Sequence[Architecture], measured_ms: Sequence[float], latency_ms: float
+        self,
+        networks: Sequence[Architecture],
+        measured_ms: Sequence[float],
+        latency_ms: float,
+        space: str = "",
     ) -> "Table":
         """The same rows and model, corrected by networks of about one latency alone.
 
-        measured_ms: what each network took. latency_ms: the budget that they are of. It is another
-        table, with a digest of its own, and lies in no file yet. Raises `TableError` for fewer than
-        four networks.
+        measured_ms: what each network took. latency_ms, space: the budget that they are of, and the
+        space. It is another table, with a digest of its own, and lies in no file yet. Raises
+        `TableError` for fewer than four networks.
         """
         if len(networks) < FEWEST_NEAR:
             raise TableError(
@@ -112,7 +116,7 @@ class Table:
         # Of a table that was calibrated before, that of all latencies is still the first one.
         made = self.info.calibration
         whole = self.correction if made is None else made.whole
-        calibration = Calibration.of(latency_ms, measured_ms, before, errors.tolist(), whole)
+        calibration = Calibration.of(latency_ms, space, measured_ms, before, errors.tolist(), whole)
         info = replace(self.info, correction=correction, calibration=calibration)
         return self._with(info, digest_of(self.path, table_document(self.rows, info)))
 

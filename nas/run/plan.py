@@ -19,7 +19,14 @@ from nas.latency.table import Table
 from nas.objectives import QUALITY, Objective, Objectives, Reward, parse_objectives
 from nas.programs import NOTHING_GIVEN, Given
 from nas.progress import Watch, ignore
-from nas.record.identity import Identity, SpaceArguments, identity, limits_text, versions
+from nas.record.identity import (
+    Identity,
+    SpaceArguments,
+    identity,
+    limits_text,
+    space_digest,
+    versions,
+)
 from nas.report import text
 from nas.report.text import shown_share
 from nas.run.bounds import (
@@ -241,7 +248,7 @@ def _plan(
         places=_places(settings.crew, kind),
         racing=racing,
         timed=_timed_tables(settings.crew, tables),
-        calibrates=_calibrates(settings, tables[0], aimed),
+        calibrates=_calibrates(settings, tables[0], space, aimed),
         identity=identity(
             domain,
             objectives,
@@ -335,15 +342,16 @@ def _timed_tables(crew: Crew, tables: Sequence[Table]) -> tuple[Table, ...]:
     return here
 
 
-def _calibrates(settings: Search, table: Table, aimed: Aimed) -> bool:
+def _calibrates(settings: Search, table: Table, space: SearchSpace, aimed: Aimed) -> bool:
     """Whether networks of the budget are timed first, to calibrate the table."""
     wanted = settings.crew.calibrate
     made = table.info.calibration
-    if wanted is False or (made and made.latency_ms == settings.bounds.latency_ms):
+    budget = (settings.bounds.latency_ms, space_digest(space))
+    if wanted is False or (made and (made.latency_ms, made.space) == budget):
         return False
     reason = ""
     if not aimed.quality_alone:
-        reason = "there is none: it takes --latency, and --aim budget"
+        reason = f"there is none: {aimed.why_not or 'it takes --latency, and --aim budget'}"
     elif settings.drivers.storage is not None:
         reason = "searches that share a study need one table: calibrate none of them"
     elif catalog.not_here(table):

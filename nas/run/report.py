@@ -492,9 +492,12 @@ def _distrust(run: Run) -> Iterator[str]:
     yield from _noise(run)
     for table in run.tables:
         audit, phrase = table.info.audit, table.info.reliability(_relied_on_ms(run, table))
-        if audit is None and table.info.calibration is None:
+        if table.info.calibration is not None:
+            # Where the run relies on it, other networks tell than those of the audit.
+            pass
+        elif audit is None:
             yield f"The table of {table.name} was not held against whole networks, audit: {phrase}."
-        elif audit is not None and (audit.every.is_poor or audit.unreliable):
+        elif audit.every.is_poor or audit.unreliable:
             yield f"The audit of {table.name}: {phrase}."
         shares = [
             table.estimate(run.network_of(trial)).to_json()["predicted"]

@@ -99,7 +99,7 @@ def test_a_corrected_table_prices_what_was_timed_and_doubts_what_lies_far_off(ta
     made = near.info.calibration
     assert made.bias_before == pytest.approx(0.25, abs=0.03)
     assert made.error < 0.05 < made.error_before
-    assert "it was 2" in str(made)
+    assert "% too high in the mean" in str(made)
     assert near.info.reliability(2.0) == table.info.reliability(2.0)
     assert near.corrected(None).info.calibration is None
 

@@ -9,6 +9,7 @@ import pytest
 from nas.errors import BoundError, UsageError
 from nas.latency.measured import Measured, TimedHere
 from nas.latency.table import Table
+from nas.record.identity import space_digest
 from nas.run.calibrate import calibrated
 from nas.run.execute import execute
 from nas.run.plan import plan
@@ -63,12 +64,33 @@ def test_a_search_looks_where_the_device_takes_the_budget(instant, tmp_path):
     digests = [network.digest for network in (*met[0], *met[1])]
     assert len(digests) == len(set(digests))
     assert not after.calibrates
-    assert "-16.7 % with the sign" in after.lines()[1]
+    assert "16.7 % too low in the mean" in after.lines()[1]
     run = execute(after, tmp_path / "run").run
     assert "calibrated" in dict(content(run).how)
     for trial in run.trials:
         network = run.network_of(trial)
         assert 0.9 * upper <= 1.2 * original.estimate(network).latency_ms * 1.001 <= 1.002 * upper
+
+
+def test_a_table_that_is_far_off_is_corrected_where_the_budget_is(instant, tmp_path):
+    before = ready(instant, tmp_path)
+    slope = device(0.3)[0]
+    upper = before.settings.bounds.latency_ms
+
+    def time_here(table, networks, watch):
+        # Not a factor, so that a correction far from the budget is wrong at it.
+        found = slope(table, networks, watch).measured
+        times = [one.latency_ms * (1 + one.latency_ms / upper) for one in found]
+        return TimedHere(measured=[Measured(first_ms=ms, second_ms=ms) for ms in times])
+
+    made = calibrated(before, lambda line: None, time_here=time_here).tables[0].info.calibration
+    assert 0.75 * upper < made.low_ms <= made.high_ms < 1.25 * upper
+
+
+def test_a_calibration_is_of_one_space(instant, tmp_path):
+    time_here, _ = device(0.9)
+    after = calibrated(ready(instant, tmp_path), lambda line: None, time_here=time_here)
+    assert after.tables[0].info.calibration.space == space_digest(after.space)
 
 
 def test_a_calibrated_run_goes_on_by_its_own_table(instant, tmp_path):
@@ -97,7 +119,7 @@ def test_a_table_of_a_busy_machine_stays_as_it_is(instant, tmp_path):
 
 def test_a_budget_that_no_network_keeps_on_the_device_is_refused(instant, tmp_path):
     time_here, _ = device(50.0)
-    with pytest.raises(BoundError, match="no network of space 'toy' meets"):
+    with pytest.raises(BoundError, match="timed here correct it; --no-calibrate goes by"):
         calibrated(ready(instant, tmp_path), lambda line: None, time_here=time_here)
 
 
