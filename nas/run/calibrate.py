@@ -57,7 +57,7 @@ def calibrated(
         return plan
     table, budget = plan.tables[0], plan.domain.bounds[0]
     total = FIRST + THEN + min(len(plan.warm), MOST_PUBLISHED)
-    kept = " kept surely" if plan.margins else ""
+    kept = " kept with the confidence" if plan.margins else ""
     say(
         f"calibrate  {total} networks of {budget.lower:.4g} to {budget.upper:.4g} ms{kept} by "
         f"{table.name} are timed here first, about {SECONDS * total:.0f} s; --no-calibrate: none"

@@ -176,6 +176,7 @@ def plan(settings: Search, watch: Watch = ignore, given: Given = NOTHING_GIVEN) 
     settings = settings.with_absolute_paths()
     problem, method = settings.problem, settings.method
     tables = tuple(catalog.device(name) for name in problem.devices)
+    _check_distinct(tables)
     kind = kind_of(settings, given)
     # Before the data is read, which may take minutes.
     _check_crew(settings.crew)
@@ -268,6 +269,14 @@ def _plan(
 
 
 # -- its steps ------------------------------------------------------------------------------------
+
+
+def _check_distinct(tables: Sequence[Table]) -> None:
+    """One device may go by several names, and files of two tables may state one."""
+    names = [table.name for table in tables]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"device '{name}' is named {names.count(name)} times: keep one")
 
 
 def _check_crew(crew: Crew) -> None:

@@ -491,14 +491,9 @@ def _distrust(run: Run) -> Iterator[str]:
         yield f"The test set was opened {found.openings} times: each look makes it less of a test."
     yield from _noise(run)
     for table in run.tables:
-        audit, phrase = table.info.audit, table.info.reliability(_relied_on_ms(run, table))
-        if table.info.calibration is not None:
-            # Where the run relies on it, other networks tell than those of the audit.
-            pass
-        elif audit is None:
-            yield f"The table of {table.name} was not held against whole networks, audit: {phrase}."
-        elif audit.every.is_poor or audit.unreliable:
-            yield f"The audit of {table.name}: {phrase}."
+        # Where a run relies on a calibrated table, other networks tell than those of its audit.
+        if table.info.calibration is None:
+            yield from _doubtful_audit(run, table)
         shares = [
             table.estimate(run.network_of(trial)).to_json()["predicted"]
             for trial in run.front_trials
@@ -524,6 +519,15 @@ def _distrust(run: Run) -> Iterator[str]:
         unfinished = counted(len(run.record.claims), "trial")
         yield f"{unfinished} are not finished: the search goes on, or was interrupted."
     yield "It is one search: another seed would have ended with other networks."
+
+
+def _doubtful_audit(run: Run, table: Table) -> Iterator[str]:
+    """A sentence if a table's audit is missing, poor or doubtful."""
+    audit, phrase = table.info.audit, table.info.reliability(_relied_on_ms(run, table))
+    if audit is None:
+        yield f"The table of {table.name} was not held against whole networks, audit: {phrase}."
+    elif audit.every.is_poor or audit.unreliable:
+        yield f"The audit of {table.name}: {phrase}."
 
 
 def _relied_on_ms(run: Run, table: Table) -> float | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from nas import catalog
 from nas.errors import BoundError, UsageError
 from nas.latency.measured import Measured, TimedHere
 from nas.latency.table import Table
@@ -87,12 +88,6 @@ def test_a_table_that_is_far_off_is_corrected_where_the_budget_is(instant, tmp_p
     assert 0.75 * upper < made.low_ms <= made.high_ms < 1.25 * upper
 
 
-def test_a_calibration_is_of_one_space(instant, tmp_path):
-    time_here, _ = device(0.9)
-    after = calibrated(ready(instant, tmp_path), lambda line: None, time_here=time_here)
-    assert after.tables[0].info.calibration.space == space_digest(after.space)
-
-
 def test_a_calibrated_run_goes_on_by_its_own_table(instant, tmp_path):
     time_here, _ = device(0.9)
     after = calibrated(ready(instant, tmp_path), lambda line: None, time_here=time_here)
@@ -123,16 +118,25 @@ def test_a_budget_that_no_network_keeps_on_the_device_is_refused(instant, tmp_pa
         calibrated(ready(instant, tmp_path), lambda line: None, time_here=time_here)
 
 
-def test_a_calibrated_table_serves_another_search_of_its_budget(instant, tmp_path):
+def test_a_calibrated_table_serves_other_searches_of_its_space_and_budget(
+    instant, tmp_path, monkeypatch
+):
     time_here, _ = device(0.9)
     before = ready(instant, tmp_path)
     after = calibrated(before, lambda line: None, time_here=time_here)
     run = execute(after, tmp_path / "run").run
     copy = run.folder / "devices" / "pixel1.csv"
-    assert Table.load(copy).info.calibration.bias_before == pytest.approx(1 / 0.9 - 1, rel=1e-3)
-    again = plan(before.settings.changed(devices=(str(copy),)))
+    made = Table.load(copy).info.calibration
+    assert made.bias_before == pytest.approx(1 / 0.9 - 1, rel=1e-3)
+    assert made.space == space_digest(before.space)
+    # As if it were a table of this machine, so that only what it was calibrated for decides.
+    monkeypatch.setattr(catalog, "not_here", lambda table: "")
+    settings = before.settings.changed(devices=(str(copy),))
+    again = plan(settings)
     assert again.tables[0].digest == after.tables[0].digest
     assert not again.calibrates
+    assert plan(settings.changed(latency_ms=1.2 * settings.bounds.latency_ms)).calibrates
+    assert plan(settings.changed(space="fbnet", latency_ms=60.0)).calibrates
 
 
 def test_calibrating_needs_a_budget_and_a_table_of_this_machine(instant, tmp_path):

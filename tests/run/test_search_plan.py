@@ -129,6 +129,7 @@ def test_a_budget_whose_last_part_other_bounds_leave_out_is_a_limit(instant, tmp
         ({"confidence": 0.95}, "so it needs --latency"),
         ({"confidence": 95.0, "latency_ms": 9.0}, "a probability from 0.5 to below 1"),
         ({"confidence": float("nan"), "latency_ms": 9.0}, "must be a probability from 0.5 to"),
+        ({"devices": ("pixel1", "pixel")}, "device 'pixel1' is named 2 times: keep one"),
         ({"latency_ms": 9.0, "maxima": {"latency_ms@pixel": 8.0}}, "bounded twice"),
     ],
 )
