@@ -9,12 +9,14 @@
     python experiments/worth.py report --out OUT
 
 ``search`` is called once for each search; several may run at a time. All have defaults but for
-their trials and their race. ``draw`` times all picks and six published networks side by side; the
-published ones are scaled until they take what the slowest pick takes. ``train`` trains all of them
-anew, slimmed copies by the schedule of the race's last rung, several times each, and scores them on
-*test*. ``report`` prints the mean accuracy of each, and each pick's lead over each of the others.
-CIFAR-10 is read from the folder that ``NAS_DATA`` names, its training part alone; ``--data
-fashion-mnist`` from where it is installed. Stopped, everything goes on where it was.
+their trials and their race. The first one calibrates its copy of the table, for a minute; the
+others may be given that copy, ``OUT/gp-1/devices/here32.csv``, and then begin at once. ``draw``
+times all picks and six published networks side by side; the published ones are scaled until they
+take what the slowest pick takes. ``train`` trains all of them anew, slimmed copies by the schedule
+of the race's last rung, several times each, and scores them on *test*. ``report`` prints the mean
+accuracy of each, each pick's lead over the others, and what searches reach in the mean. CIFAR-10 is
+read from the folder that ``NAS_DATA`` names, its training part alone; ``--data fashion-mnist`` from
+where it is installed. Stopped, everything goes on where it was.
 
 A pick is better than the best published network if it is better than every one of them. Each is
 tested at 5 %, and no correction is due: all tests must succeed (the intersection-union test, Berger
@@ -84,6 +86,7 @@ def search(given: argparse.Namespace) -> None:
         trials=given.trials,
         race=given.race,
         seed=given.seed,
+        workers=given.workers,
     )
     folder = given.out / f"{given.strategy}-{given.seed}"
     if (folder / "run.json").exists():
@@ -117,6 +120,11 @@ class Entry:
     def is_pick(self) -> bool:
         """Whether a search has found it."""
         return not self.width
+
+    @property
+    def is_random(self) -> bool:
+        """Whether that search was a random one."""
+        return self.is_pick and self.name.startswith("random")
 
     @property
     def label(self) -> str:
@@ -213,7 +221,7 @@ def trained(out: Path) -> list[ledger.Row]:
 
 
 def report(given: argparse.Namespace) -> None:
-    """A line per network, then each pick's lead over the others."""
+    """A line per network, each pick's lead over the others, and what searches reach in the mean."""
     scores: dict[str, list[float]] = {}
     for row in trained(given.out):
         scores.setdefault(row["digest"], []).append(row["metrics"]["accuracy"])
@@ -223,50 +231,78 @@ def report(given: argparse.Namespace) -> None:
             found.append(entry)
     samples = {entry.name: np.array(scores[entry.architecture.digest]) for entry in found}
     freedom = sum(len(sample) - 1 for sample in samples.values())
-    pooled = sum(float(((s - s.mean()) ** 2).sum()) for s in samples.values()) / freedom
-    half = float(student.ppf(0.975, freedom)) * pooled**0.5
+    variance = sum(float(((s - s.mean()) ** 2).sum()) for s in samples.values()) / freedom
+    # One variance for all: a few trainings of one network say little of it.
+    parts = {}
+    for name, sample in samples.items():
+        parts[name] = Part(float(sample.mean()), variance / len(sample), freedom)
+    ranked = sorted(found, key=lambda entry: -parts[entry.name].mean)
     rows = [
         [
             entry.label,
-            f"{samples[entry.name].mean():.4f}",
+            f"{parts[entry.name].mean:.4f}",
             f"{entry.latency_ms:.3f}",
             f"{entry.architecture.macs / 1e6:.1f}",
             f"{entry.architecture.params / 1e6:.2f}",
             str(len(samples[entry.name])),
         ]
-        for entry in sorted(found, key=lambda entry: -samples[entry.name].mean())
+        for entry in ranked
     ]
     print(text_table(["network", "accuracy", "ms", "MMACs", "Mparams", "trainings"], rows))
-    print(f"deviation of a training: {pooled**0.5:.4f}")
-    picks = [entry for entry in found if entry.is_pick]
-    ours = [entry for entry in picks if not entry.name.startswith("random")]
-    others = [entry for entry in found if entry not in ours]
-    leads = []
-    for pick in picks:
-        cells = [pick.name]
-        for other in others:
-            if other is pick:
-                cells.append("")
-                continue
-            own, their = samples[pick.name], samples[other.name]
-            lead = own.mean() - their.mean()
-            width = half * (1 / len(own) + 1 / len(their)) ** 0.5
-            cells.append(f"{lead:+.4f} ({lead - width:+.4f} to {lead + width:+.4f})")
-        leads.append(cells)
+    print(f"deviation of a training: {variance**0.5:.4f}")
+    published = [entry for entry in ranked if not entry.is_pick]
+    default = [entry for entry in found if entry.is_pick and not entry.is_random]
+    random = [entry for entry in found if entry.is_random]
+
     print("\nlead of each pick, 95 % for each difference alone, of the trainings of these networks")
+    others = [*published, *random]
+    leads = []
+    for pick in [*default, *random]:
+        cells = [lead_text(parts[pick.name], parts[other.name], freedom) for other in others]
+        leads.append([pick.name, *cells])
     print(text_table(["pick", *(other.name for other in others)], leads))
-    if len(ours) < 2:
-        return
-    print("\nmean over searches, 95 %, for another search of the kind (Welch)")
-    means = np.array([samples[pick.name].mean() for pick in ours])
-    for other in others:
-        their = samples[other.name]
-        own_part, their_part = means.var(ddof=1) / len(means), pooled / len(their)
-        spread = own_part + their_part
-        count = spread**2 / (own_part**2 / (len(means) - 1) + their_part**2 / freedom)
-        width = float(student.ppf(0.975, count)) * spread**0.5
-        lead = fmean(means) - their.mean()
-        print(f"  {other.label:30s} {lead:+.4f} ({lead - width:+.4f} to {lead + width:+.4f})")
+
+    arms = {}
+    for kind, picks in (("default", default), ("random", random)):
+        if len(picks) > 1:
+            arms[kind] = of_searches([parts[pick.name].mean for pick in picks])
+    for kind, arm in arms.items():
+        print(f"\nmean of {kind} searches, {arm.mean:.4f}: its lead for another one, 95 %")
+        for other in published:
+            print(f"  {other.label:30s} {lead_text(arm, parts[other.name])}")
+    if len(arms) == 2:
+        print("\nmean of default searches less that of random ones, for others of each, 95 %")
+        print(f"  {lead_text(arms['default'], arms['random'])}")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One side of a comparison."""
+
+    mean: float
+    variance: float
+    """Of the mean."""
+    freedom: float
+    """Degrees of freedom of the variance."""
+
+
+def of_searches(accuracies: Sequence[float]) -> Part:
+    """What searches of a kind reach: they are the sample, not the trainings of their picks."""
+    count = len(accuracies)
+    return Part(fmean(accuracies), float(np.var(accuracies, ddof=1)) / count, count - 1)
+
+
+def lead_text(first: Part, second: Part, freedom: float = 0) -> str:
+    """The difference with its interval of 95 %.
+
+    ``freedom``: of the variance that both have in common. 0 where each has its own (Welch 1947,
+    https://doi.org/10.2307/2332510).
+    """
+    variance = first.variance + second.variance
+    of_parts = first.variance**2 / first.freedom + second.variance**2 / second.freedom
+    half = float(student.ppf(0.975, freedom or variance**2 / of_parts)) * variance**0.5
+    lead = first.mean - second.mean
+    return f"{lead:+.4f} ({lead - half:+.4f} to {lead + half:+.4f})"
 
 
 def main() -> None:
@@ -281,6 +317,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--trials", type=int, default=45)
     parser.add_argument("--race", default="3")
+    parser.add_argument("--workers", type=int, default=1, help="of a search")
     parser.add_argument("--factor", type=float, help="of the first rung's schedule, to compare by")
     parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--share", default="1/1", help="which part of the trainings, such as 1/2")

@@ -33,6 +33,7 @@ from nas.run.report import verdict
 from nas.run.resume import changes, resumed
 from nas.run.run import Run
 from nas.run.settings import FLAT, Search
+from nas.strategies._warm import AUTO
 from nas.study.ray import SCHEDULERS
 
 __all__ = ["command"]
@@ -49,6 +50,11 @@ def _devices(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -
     names = ",".join(texts)
     # An empty name is that of an unset variable: it is refused, not replaced by a device.
     return tuple(between_commas(names)) if names else ("",)
+
+
+def _earlier(ctx: click.Context, param: click.Parameter, names: Sequence[str]) -> tuple[str, ...]:
+    """Each of its own: a folder's name may hold a comma."""
+    return tuple(names) or (AUTO,)
 
 
 def _maxima(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> dict[str, float]:
@@ -82,6 +88,7 @@ Examples:
   nas search --space mnasnet --device pixel --warm mnasnet_a1,mnasnet_b1
   nas search --space mnasnet --device pixel --latency 60ms --time 2h --race
   nas search --space mnasnet --device pixel --trials 64 --race eta=2,rungs=4
+  nas search --space fbnet --device pixel3 --data folder:photos --learn-from runs/photos
   nas search --resume runs/photos --time 2h
   nas search --resume runs/photos --race
   nas search --space fbnet --device pixel --workers 8 --trial-timeout 10m --trials 500
@@ -125,6 +132,14 @@ Examples:
     show_default=True,
     metavar="NAMES",
     help="Published networks to begin with: NAME,..., none, or a handful of the space's.",
+)
+@click.option(
+    "--learn-from",
+    multiple=True,
+    metavar="RUN",
+    callback=_earlier,
+    help="Earlier run of the same space, on any images, whose trainings the search learns from; "
+    "repeatable; or none.  [default: what comes with the space]",
 )
 @click.option(
     "--evaluator",

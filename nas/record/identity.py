@@ -109,6 +109,9 @@ class Identity:
     # Left out if empty, as in runs from before any of them had a second version.
     versions: Mapping[str, int] = field(default_factory=dict, metadata=LEFT_OUT)
     """`versions` of the code that decides proposals and costs."""
+    # Left out if empty, as in runs from before a search could.
+    earlier: str = field(default="", metadata=LEFT_OUT)
+    """Digest of the earlier trainings that the strategy learns from; empty without any."""
 
     def __post_init__(self) -> None:
         _ = self.threads  # raises for what is no number
@@ -165,6 +168,7 @@ def identity(
     warm: Sequence[Start] = (),
     limits: Mapping[str, tuple[float | None, float | None]] | None = None,
     versions: Mapping[str, int] | None = None,
+    earlier: str = "",
 ) -> Identity:
     """The identity of a run over a domain, as a reader of its ``run.json`` gets it.
 
@@ -189,6 +193,7 @@ def identity(
         "warm": tuple(warm),
         "limits": limits or {},
         "versions": versions or {},
+        "earlier": earlier,
     }
     return from_json(Identity, through_json(to_json(document)))
 

@@ -20,6 +20,7 @@ from nas.record.status import Keeper
 from nas.record.store import Store, check_space
 from nas.run import timings
 from nas.run.copies import copy_space, copy_tables, record_program
+from nas.run.earlier import copy_earlier
 from nas.run.evaluation import evaluator_of, is_function
 from nas.run.plan import Plan
 from nas.run.run import Run
@@ -186,6 +187,7 @@ def _open_store(plan: Plan, folder: Path, resume: bool) -> Store:
         # On a resume too: a kill may have come between the record and these.
         copy_space(store.folder, plan.settings.problem.space)
         copy_tables(store.folder, plan.tables)
+        copy_earlier(store.folder, plan.earlier, plan.space)
     except RunError:
         store.close()
         raise

@@ -37,10 +37,12 @@ from nas.run.bounds import (
     latency_margins,
     measured_limits,
 )
+from nas.run.earlier import earlier_trainings
 from nas.run.evaluation import check_measured, kind_of, make_evaluator, open_data
 from nas.run.settings import Crew, Method, Problem, Search
 from nas.space import SearchSpace
-from nas.strategies._warm import AUTO, Start, recorded, starts
+from nas.strategies._earlier import Earlier
+from nas.strategies._warm import AUTO, NONE, Start, recorded, starts
 from nas.strategies.base import Strategy
 from nas.strategies.differentiable import Differentiable
 from nas.study.budget import Budget
@@ -76,6 +78,8 @@ class Plan:
     """What is proposed before any network of the strategy's."""
     asked_warm: str
     """What was asked for as such, where the settings name what was found."""
+    earlier: Earlier | None
+    """Earlier trainings that the strategy learns from; None for none."""
     evaluator: Evaluator
     places: tuple[str, ...]
     """What each worker computes on, see `nas.compute.spread`."""
@@ -119,6 +123,8 @@ class Plan:
         if self.warm:
             names = ", ".join(start.name for start in self.warm)
             lines.append(f"warm start {names}, or their nearest points inside; --warm none: none")
+        if self.earlier is not None:
+            lines.append(_earlier_line(self.earlier))
         lines.append(f"objectives {', '.join(self.objectives.names)}")
         if self.objectives.reward is not None:
             lines.append(f"reward     {self.objectives.reward}")
@@ -218,10 +224,12 @@ def _plan(
         _objectives(problem, tables, domain, settings.bounds.latency_ms),
         quality_alone=aimed.quality_alone,
     )
+    earlier = _earlier(method, space)
     strategy = strategies.make(
         method.strategy,
         domain,
         seed=method.seed,
+        earlier=earlier,
         # A reward makes one number of all objectives, and that is what strategies are told.
         objectives=objectives.told_count,
     )
@@ -245,6 +253,7 @@ def _plan(
         strategy=strategy,
         warm=warm,
         asked_warm=asked_warm,
+        earlier=earlier,
         evaluator=evaluator,
         places=_places(settings.crew, kind),
         racing=racing,
@@ -263,6 +272,7 @@ def _plan(
             warm=warm,
             limits=limits,
             versions=versions(domain, strategy),
+            earlier=earlier.digest(space) if earlier else "",
         ),
         given=given,
     )
@@ -430,6 +440,18 @@ def _warm_start(method: Method, domain: Domain) -> tuple[Start, ...]:
     return () if own else starts(method.warm, domain)
 
 
+def _earlier(method: Method, space: SearchSpace) -> Earlier | None:
+    """What the strategy learns from; None by itself where it cannot."""
+    if strategies.learns_from_earlier(method.strategy):
+        return earlier_trainings(method.learn_from, space)
+    if method.learn_from not in ((AUTO,), (NONE,)):
+        raise UsageError(
+            f"strategy '{method.strategy}' cannot learn from earlier trainings: leave out "
+            "--learn-from, or take --strategy gp or trust-region"
+        )
+    return None
+
+
 def _check_strategy(strategy: Strategy, kind: EvaluatorKind, evaluator: Evaluator) -> None:
     if isinstance(strategy, Differentiable) and not evaluator.trains:
         raise UsageError(
@@ -447,6 +469,14 @@ def _device_line(table: Table, domain: Domain) -> str:
     slowest_ms = domain.compiled.extreme(name, largest=True)[0]
     kind = table.info.kind
     return f"device     {table.name}: {kind}; {fastest_ms:.4g} to {slowest_ms:.4g} ms"
+
+
+def _earlier_line(earlier: Earlier) -> str:
+    count = counted(len(earlier.trainings), "earlier training")
+    return (
+        f"learns     from {count} too ({'; '.join(earlier.sources)}), for as much as the trials "
+        "bear out; --learn-from none: not"
+    )
 
 
 def _aim_line(quality: str, latency: Bound, margins: Mapping[str, Margin]) -> str:

@@ -19,6 +19,7 @@ from nas.record.identity import space_digest, version_changes, versions
 from nas.record.race import FILE as FILE_OF_RACE
 from nas.record.store import Claim
 from nas.report.probabilities import FILE
+from nas.run.earlier import read_earlier
 from nas.run.run import Run
 from nas.strategies._learned import read_learned
 from nas.strategies._warm import WarmStart
@@ -152,6 +153,7 @@ class _Proposer:
             run.domain,
             seed=run.identity.seed,
             objectives=objectives.told_count,
+            earlier=read_earlier(run.folder, run.identity.earlier, run.space),
         )
         if isinstance(strategy, Differentiable):
             # It proposes from what its training left in the folder; nothing is trained again.

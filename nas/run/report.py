@@ -32,6 +32,7 @@ from nas.report.page.content import (
     Verdict,
 )
 from nas.report.plots import place
+from nas.run.earlier import COPY
 from nas.run.evaluation import is_function
 from nas.run.run import Run
 from nas.run.tested import tested
@@ -467,6 +468,8 @@ def _how(run: Run) -> Iterator[tuple[str, str]]:
     yield "strategy", f"{identity.strategy.name}, seed {identity.seed}"
     if identity.warm:
         yield "begun with", ", ".join(start.name for start in identity.warm)
+    if identity.earlier:
+        yield "learnt from", f"earlier trainings, {identity.earlier} ({COPY})"
     here = made.environment
     yield "machine", f"{here.cpu}, {counted(here.cores or 0, 'core')}, {here.platform}"
     versions = {"python": here.python, **here.packages}

@@ -77,6 +77,7 @@ def search(
     minima: Mapping[str, float] | None = None,
     strategy: str | Mapping[str, Any] = "gp",
     warm: str = "auto",
+    learn_from: str | Path | Sequence[str | Path] = ("auto",),
     race: int | str | Mapping[str, Any] = "",
     seed: int = 0,
     evaluate: Callable[..., Any] | str | None = None,
@@ -140,6 +141,8 @@ def search(
     minima: Smallest value by metric that is measured, such as ``{"recall": 0.9}``.
     strategy: Search strategy, with settings: ``name:key=value,...``.
     warm: Published networks to begin with, ``NAME,...``; ``none`` for none of them.
+    learn_from: Earlier runs of the space whose trainings the search learns from, on whatever
+        images; ``none``, or ``auto`` for what comes with the space.
     race: Train the better third for three times as long, and so on: 3, or ``eta=3,rungs=2``.
     seed: Seed of everything random.
     evaluate: Function ``fn(network, context)`` of your own that trains and gives the metrics, or
@@ -210,6 +213,7 @@ def search(
         method=Method(
             strategy=spec_text("strategy", strategy),
             warm=warm,
+            learn_from=_places(learn_from),
             race=_race(race),
             seed=seed,
             evaluator=evaluator,
@@ -379,6 +383,13 @@ def _race(race: int | str | Mapping[str, Any]) -> str:
     """As the settings have it; what is none of these is told by `Search.check`."""
     # To Python, true is a number.
     return str(race) if type(race) is int else pairs_text("race", race)  # type: ignore[arg-type]
+
+
+def _places(places: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
+    """One run or table, or several."""
+    if isinstance(places, str | Path):
+        return (str(places),)
+    return tuple(map(str, places))
 
 
 def _names(names: str | Sequence[str]) -> tuple[str, ...]:

@@ -116,6 +116,11 @@ class Method:
     """Changes to the short training, ``name=value,...``; empty for the preset."""
     warm: str = AUTO
     """Published networks to begin with, by name and commas; ``auto`` or ``none``."""
+    learn_from: tuple[str, ...] = (AUTO,)
+    """Earlier trainings that the strategy learns from: run folders, or tables of trainings.
+
+    ``auto``: those that come with the space; ``none``.
+    """
     race: str = ""
     """How the better networks are trained for longer, see `nas.study.race.Racing.parse`.
 
@@ -205,6 +210,7 @@ FLAT: Mapping[str, tuple[str, str]] = {
     "data": ("problem", "data"),
     "strategy": ("method", "strategy"),
     "warm": ("method", "warm"),
+    "learn_from": ("method", "learn_from"),
     "race": ("method", "race"),
     "evaluator": ("method", "evaluator"),
     "objectives": ("problem", "objectives"),
@@ -301,6 +307,7 @@ class Search:
             space=_absolute(self.problem.space),
             data=_absolute(self.problem.data),
             evaluator=_absolute_place(self.method.evaluator),
+            learn_from=tuple(str(_absolute_file(name)) for name in self.method.learn_from),
             teacher=_absolute_file(self.teacher.network),
             teacher_weights=_absolute_file(self.teacher.weights),
         )
@@ -329,7 +336,7 @@ class Search:
             )
         kinds = _kinds(cls())
         # Runs from before there were warm starts and aims had none, and searched the whole range.
-        settings: dict[str, Any] = {"warm": NONE, "aim": "front"}
+        settings: dict[str, Any] = {"warm": NONE, "learn_from": (NONE,), "aim": "front"}
         for name, value in data.items():
             # JSON has no tuples.
             settings[name] = tuple(value) if isinstance(value, list) else value
@@ -416,7 +423,7 @@ def _absolute_place(spec: str) -> str:
 
 
 def _absolute_file(path: str | None) -> str | None:
-    """A file's whole path; a name that is no file stays."""
+    """The whole path of a file or folder; a name of neither stays."""
     if path is None or not Path(path).exists():
         return path
     return str(Path(path).resolve())

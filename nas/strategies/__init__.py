@@ -19,13 +19,16 @@ from nas.errors import UsageError, unknown
 from nas.files import between_commas, one_line
 from nas.registry import loaders
 from nas.settings import check_kind
+from nas.strategies._earlier import Earlier
 from nas.strategies.base import Strategy
 
-__all__ = ["known", "make", "parse_spec"]
+__all__ = ["known", "learns_from_earlier", "make", "parse_spec"]
 
 Factory = Callable[..., Strategy]
 GIVEN = ("domain", "seed", "objectives")
 """What every factory gets, and no spec may set."""
+EARLIER = "earlier"
+"""What a factory also gets that can learn from earlier trainings."""
 
 
 def known() -> dict[str, Callable[[], Factory]]:
@@ -34,29 +37,47 @@ def known() -> dict[str, Callable[[], Factory]]:
 
 
 def make(
-    spec: str, domain: Domain, *, seed: int, objectives: int = 1, **settings: object
+    spec: str,
+    domain: Domain,
+    *,
+    seed: int,
+    objectives: int = 1,
+    earlier: Earlier | None = None,
+    **settings: object,
 ) -> Strategy:
     """The strategy that a spec describes; settings given by name override those of the spec.
 
-    Raises `UsageError` for an unknown name, variant or setting.
+    ``earlier``: trainings that it is to learn from, if it can; see `learns_from_earlier`. Raises
+    `UsageError` for an unknown name, variant or setting.
     """
     name, of_spec = parse_spec(spec)
-    strategies = known()
-    if name not in strategies:
-        raise unknown("strategy", name, strategies)
-    factory = strategies[name]()
+    factory = _factory(name)
     chosen = {**of_spec, **settings}
     _check_settings(name, spec, factory, chosen)
+    if learns_from_earlier(spec):
+        chosen[EARLIER] = earlier
     try:
         return factory(domain, seed=seed, objectives=objectives, **chosen)
     except ValueError as error:  # a library's word on a setting
         raise UsageError(f"strategy '{spec}': {one_line(error)}") from error
 
 
+def learns_from_earlier(spec: str) -> bool:
+    """Whether the strategy of a spec can learn from earlier trainings."""
+    return EARLIER in inspect.signature(_factory(parse_spec(spec)[0])).parameters
+
+
+def _factory(name: str) -> Factory:
+    strategies = known()
+    if name not in strategies:
+        raise unknown("strategy", name, strategies)
+    return strategies[name]()
+
+
 def _check_settings(name: str, spec: str, factory: Factory, settings: Mapping[str, object]) -> None:
     """Raise `UsageError` for a setting that the factory does not take, or of another kind."""
     parameters = inspect.signature(factory).parameters
-    takes = [parameter for parameter in parameters if parameter not in GIVEN]
+    takes = [parameter for parameter in parameters if parameter not in (*GIVEN, EARLIER)]
     # A factory with **settings checks them itself: an Optuna sampler's depend on the variant.
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for key, value in settings.items():

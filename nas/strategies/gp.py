@@ -21,6 +21,7 @@ from nas.errors import UsageError, unknown
 from nas.objectives import UNTRAINED_SCORE
 from nas.strategies import _gp
 from nas.strategies._covariates import Covariates, normal_scores
+from nas.strategies._earlier import Earlier, Expectation
 from nas.strategies._features import Features
 from nas.strategies._history import History
 from nas.strategies._starts import warm as warm_starts
@@ -73,7 +74,8 @@ class GaussianProcess(Strategy):
     are fitted anew whenever the observations have grown by a tenth.
 
     Metrics ``untrained_NAME`` that all complete trials have are covariates: the process learns from
-    the trials what they are worth, and is told them exactly for networks that were evaluated.
+    the trials what they are worth, and is told them exactly for networks that were evaluated. So is
+    the loss that ``earlier`` trainings let one expect.
     """
 
     draws_version = 2  # in the first, the process had no main effects
@@ -88,6 +90,7 @@ class GaussianProcess(Strategy):
         warm: str = "",
         limit: str = "",
         acquisition: str = "both",
+        earlier: Earlier | None = None,
     ) -> None:
         if acquisition not in ACQUISITIONS:
             raise unknown("acquisition", acquisition, ACQUISITIONS)
@@ -101,6 +104,7 @@ class GaussianProcess(Strategy):
         self.version = 0
         self.repeats = 0
         self.features = Features(domain)
+        self.expected = Expectation(self.features, earlier)
         self.metrics: dict[Genes, tuple[float, ...]] = {}
         """Metrics under a limit, by canonical genes, as told last."""
         self.untrained: dict[Genes, Metrics] = {}
@@ -149,7 +153,11 @@ class GaussianProcess(Strategy):
         return model.expect(sorted(self.history.taken(pending)), generator)
 
     def first(self, generator: np.random.Generator, pending: Sequence[Proposal]) -> Genes:
-        """The next network of the warm start, else a random one."""
+        """The next network of the warm start, else a random one.
+
+        Earlier trainings have no say here: on landscapes of main effects, to begin with networks
+        that they promise was no better.
+        """
         known = self.history.unseen(np.array(self.warm, np.int64), pending)
         return known or self.history.draw(generator, pending)
 
@@ -167,7 +175,9 @@ class GaussianProcess(Strategy):
         weights = iter(self._weights(list(losses)))  # in the order of `_fit`
         failed = [key for key in self.history.genes if key not in losses]
         columns = self._objectives(kept, weights) + self._limits(kept, weights)
-        covariates = Covariates(self.features, kept, self._scores(kept), list(weights))
+        covariates = Covariates(
+            self.features, kept, self._scores(kept), list(weights), self.expected
+        )
         # The latest failures alone, so that a space full of them leaves room for what is known.
         return Model(covariates, kept, columns, failed[-MOST // 4 :])
 
@@ -246,13 +256,14 @@ class GaussianProcess(Strategy):
     def _fit(self, keys: Sequence[Genes], predicted: Sequence[int]) -> list[_gp.Weights]:
         """Of the predicted objectives, of the metrics under a limit, then of the covariates."""
         genes = self.features.points(np.array(keys))
-        z = normal_scores(self._scores(keys))
+        scores = normal_scores(self._scores(keys))
+        z = np.concatenate([scores, self.expected(genes)], axis=1)
         points = dataclasses.replace(genes, covariates=z, doubt=np.zeros_like(z))
         losses = np.array([self.history.losses[key] for key in keys])[:, predicted]
         fitted = [_gp.fit(points, _gp.squash(column)) for column in losses.T]
         for column in self._measured(keys).T:
             fitted.append(_gp.fit(points, (column - column.mean()) / (column.std() or 1.0)))
-        return fitted + [_gp.fit(genes, column) for column in z.T]
+        return fitted + [_gp.fit(genes, column) for column in scores.T]
 
     # -- candidates -------------------------------------------------------------------------------
 

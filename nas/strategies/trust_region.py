@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from nas.domain import Domain
 from nas.errors import UsageError
 from nas.pareto import front, hypervolume
+from nas.strategies._earlier import Earlier
 from nas.strategies._surrogate import Model
 from nas.strategies.base import Proposal, rng
 from nas.strategies.gp import DRAWS, Acquisition, GaussianProcess
@@ -87,6 +88,7 @@ class TrustRegion(GaussianProcess):
         acquisition: str = "both",
         regions: int = 1,
         failures: int = FAILURES,
+        earlier: Earlier | None = None,
     ) -> None:
         super().__init__(
             domain,
@@ -96,6 +98,7 @@ class TrustRegion(GaussianProcess):
             warm=warm,
             limit=limit,
             acquisition=acquisition,
+            earlier=earlier,
         )
         if regions < 1 or failures < 1:
             raise UsageError(

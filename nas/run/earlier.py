@@ -1,0 +1,110 @@
+"""Which earlier trainings a search learns from: shipped ones, those of runs, or of a table."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from nas import catalog
+from nas.errors import RunError, UsageError
+from nas.files import read_text, write_text
+from nas.run.run import Run
+from nas.space import SearchSpace
+from nas.strategies._earlier import Earlier, Training
+from nas.strategies._warm import AUTO, NONE
+
+__all__ = ["COPY", "copy_earlier", "earlier_trainings", "read_earlier"]
+
+COPY = "earlier.csv"
+"""A run's own copy of what its search learnt from."""
+LARGEST_BYTES = 1 << 28
+
+
+def earlier_trainings(names: Sequence[str], space: SearchSpace) -> Earlier | None:
+    """The trainings that a search of the space learns from.
+
+    ``names``: ``auto`` for those that come with the space, if any do; ``none``; else run folders,
+    and tables as `Earlier.to_csv` writes them. None for none. Raises `UsageError` for trainings of
+    another space, for what is neither folder nor table, and for a run of too few networks.
+    """
+    if len(names) > 1 and {AUTO, NONE} & {*names}:
+        raise UsageError("--learn-from takes auto alone, none alone, or runs and tables")
+    if names == (NONE,):
+        return None
+    if names == (AUTO,):
+        return _shipped(space)
+    trainings: list[Training] = []
+    for name in names:
+        place = Path(name)
+        if place.is_dir():
+            trainings += _of_run(place, space)
+        elif place.is_file():
+            trainings += read_table(place, space).trainings
+        else:
+            raise UsageError(
+                f"--learn-from takes runs, tables of trainings, auto or none, and '{name}' is "
+                "none of them: there is no such folder or file"
+            )
+    return Earlier(tuple(trainings))
+
+
+def _shipped(space: SearchSpace) -> Earlier | None:
+    """What comes with the space; None where its choices are others, as with several sizes."""
+    file = catalog.trainings_file(space.name)
+    if file is None:
+        return None
+    try:
+        return read_table(file, space)
+    except UsageError:
+        return None
+
+
+def read_table(file: Path, space: SearchSpace) -> Earlier:
+    """Raises `UsageError`, with the file."""
+    text = read_text(file, LARGEST_BYTES, "not a table of trainings", UsageError)
+    try:
+        return Earlier.from_csv(text, space)
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}") from None
+
+
+def _of_run(folder: Path, space: SearchSpace) -> Iterator[Training]:
+    """The first rung's networks: a race has trained the better ones alone for longer."""
+    run = Run(folder)
+    if not _same_choices(run.space, space):
+        raise UsageError(
+            f"run '{folder}' is of space '{run.space}', and networks of '{space}' have other "
+            "choices: learn from runs of one space"
+        )
+    quality = run.objectives.first_quality
+    for trial in run.trials:
+        if trial.state == "complete":
+            genes = space.canonical(trial.genes)
+            yield Training(genes, quality.told(trial.metrics), str(folder.resolve()))
+
+
+def _same_choices(first: SearchSpace, second: SearchSpace) -> bool:
+    labels = [[choice.labels for choice in space.choices] for space in (first, second)]
+    return first.gene_names == second.gene_names and labels[0] == labels[1]
+
+
+# -- the run's copy -------------------------------------------------------------------------------
+
+
+def copy_earlier(folder: Path, earlier: Earlier | None, space: SearchSpace) -> None:
+    """Keep in the run's folder what its search learns from."""
+    if earlier is not None and not (folder / COPY).exists():
+        write_text(folder / COPY, earlier.to_csv(space))
+
+
+def read_earlier(folder: Path, digest: str, space: SearchSpace) -> Earlier | None:
+    """What the search of a run learnt from; ``digest``: of its identity.
+
+    Raises `RunError` if the copy is missing or another.
+    """
+    if not digest:
+        return None
+    if not (folder / COPY).is_file():
+        raise RunError(f"run '{folder}' lacks its {COPY}, which its search learnt from")
+    earlier = read_table(folder / COPY, space)
+    if earlier.digest(space) != digest:
+        raise RunError(f"{folder / COPY} was edited: it is not what the run's search learnt from")
+    return earlier
