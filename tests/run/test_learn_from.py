@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from nas.cli.search import command
 from nas.errors import RunError, UsageError
 from nas.record import store
 from nas.run.earlier import COPY
@@ -127,3 +129,18 @@ def test_what_cannot_be_learned_from_is_told(before, settings, told):
 def test_a_run_of_few_networks_teaches_nothing(run):
     with pytest.raises(UsageError, match=r"has 7 trained networks: .* at least 10"):
         plan(asked(7, learn_from=(str(run.folder),)))
+
+
+def test_the_command_takes_runs_one_by_one(before, tmp_path):
+    result = CliRunner().invoke(
+        command,
+        [
+            *["--space", "fbnet", "--evaluator", "instant", "--data", "fake", "--resolution", "32"],
+            *["--latency", "30ms", "--trials", "2", "--strategy", "gp:initial=4", "--warm", "none"],
+            *["--learn-from", str(before.folder), "--out", str(tmp_path / "run")],
+        ],
+        catch_exceptions=False,
+    )
+    assert result.exit_code == 0
+    assert "learns     from 12 earlier trainings too" in result.output
+    assert (tmp_path / "run" / COPY).is_file()
