@@ -48,4 +48,5 @@ def tested(
             sd=share_sd(found.metric, outcome.score, found.images),
             lead=outcome.difference,
             interval=outcome.interval,
+            alone=outcome.alone,
         )

@@ -8,6 +8,8 @@ import pytest
 
 from nas import catalog, networks
 from nas.errors import UsageError
+from nas.report.page.content import Confirmed
+from nas.report.page.html import _met
 from nas.run import contest
 from nas.run.confirm import confirm
 from nas.run.contest import Contest, Opponent, outcomes, verdict, winner
@@ -176,6 +178,30 @@ def test_better_than_the_best_needs_no_correction_for_their_number():
     found = outcomes(met, {"pick": list(0.80 + spread), **scores}, 0.001)
     assert all(outcome.interval[0] < 0 < outcome.alone[0] for outcome in found)
     assert verdict(met, "accuracy", found).startswith("better than the best published network")
+
+
+def test_the_page_shows_the_intervals_that_either_claim_rests_on():
+    spread = np.array([-0.01, 0.0, 0.01])
+    scores = {"pick": list(0.80 + spread), "fbnet_c": list(0.78 + spread)}
+    [outcome] = outcomes(made("fbnet_c"), scores, 0.001)
+    low, high = outcome.alone
+    table = _met(
+        [
+            Confirmed(
+                kind="published",
+                name="fbnet_c",
+                x=9.9,
+                score=0.78,
+                sd=None,
+                lead=outcome.difference,
+                interval=(-0.001, 0.041),
+                alone=outcome.alone,
+            )
+        ]
+    )
+    assert f"{low:+.3f} to {high:+.3f}" in table
+    assert "-0.001 to +0.041" in table
+    assert table.index("by itself") < table.index("all together")
 
 
 def test_no_pick_is_called_better_than_the_best_where_it_is_not():

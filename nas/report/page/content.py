@@ -118,7 +118,9 @@ class Confirmed:
     lead: float | None = None
     """Of the pick over a published network, both trained several times."""
     interval: tuple[float, float] | None = None
-    """Of the lead, 95 % for all published networks together."""
+    """Of the lead, 95 % for all published networks together: by it a published one is better."""
+    alone: tuple[float, float] | None = None
+    """Of the lead, 95 % by itself: by these the pick is better than every one."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -319,15 +319,15 @@ def _met(found: Sequence[Confirmed]) -> str:
     """The published networks that the pick has met, best first."""
     rows = []
     for each in found:
-        if each.lead is None or each.interval is None:
+        if each.lead is None or each.interval is None or each.alone is None:
             continue
-        low, high = each.interval
-        interval = f"{low:+.3f} to {high:+.3f}"
+        intervals = [f"{low:+.3f} to {high:+.3f}" for low, high in (each.alone, each.interval)]
         cells = [escape(each.name), f"{each.x:.1f}", f"{each.score:.3f}", f"{each.lead:+.3f}"]
-        rows.append([*cells, interval])
+        rows.append([*cells, *intervals])
     if not rows:
         return ""
-    header = ["published network", "ms", "on test", "the pick's lead", "95 %, all together"]
+    lead = ["the pick's lead", "95 %, by itself", "95 %, all together"]
+    header = ["published network", "ms", "on test", *lead]
     return _table(header, rows, "the pick and published networks")
 
 
