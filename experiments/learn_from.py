@@ -181,7 +181,8 @@ def far_apart(ranked: np.ndarray[Any, np.dtype[np.int64]]) -> list[Genes]:
 def judge(given: argparse.Namespace) -> None:
     """A training of each, scored on *test*."""
     data = load("fashion-mnist")
-    trainer = Retraining(data, preset(data)[1], JUDGED_BY)
+    recipe = TrainingEvaluator(split(data), preset(data)[1], thread_count=1).describe_training()
+    trainer = Retraining(data, recipe, JUDGED_BY)
     trainer.open_test(given.out / OPENED)
     rows = json.loads((given.out / "entries.json").read_text())
     place, places = map(int, given.share.split("/"))

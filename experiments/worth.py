@@ -4,19 +4,21 @@
     export NAS_DATA=folder
     python experiments/worth.py search --table here32.csv --out OUT --seed 1
     python experiments/worth.py search --table here32.csv --out OUT --seed 1 --strategy random
+    python experiments/worth.py rungs --out OUT
     python experiments/worth.py draw --out OUT
     python experiments/worth.py train --out OUT [--share 1/2]
     python experiments/worth.py report --out OUT
 
 ``search`` is called once for each search; several may run at a time. All have defaults but for
 their trials and their race. The first one calibrates its copy of the table, for a minute; the
-others may be given that copy, ``OUT/gp-1/devices/here32.csv``, and then begin at once. ``draw``
-times all picks and six published networks side by side; the published ones are scaled until they
-take what the slowest pick takes. ``train`` trains all of them anew, slimmed copies by the schedule
-of the race's last rung, several times each, and scores them on *test*. ``report`` prints the mean
-accuracy of each, each pick's lead over the others, and what searches reach in the mean. CIFAR-10 is
-read from the folder that ``NAS_DATA`` names, its training part alone; ``--data fashion-mnist`` from
-where it is installed. Stopped, everything goes on where it was.
+others may be given that copy, ``OUT/gp-1/devices/here32.csv``, and then begin at once. ``rungs``
+says what searches had at each rung. ``draw`` times all picks and six published networks side by
+side; the published ones are scaled until they take what the slowest pick takes. ``train`` trains
+all of them anew, slimmed copies by the schedule of the race's last rung, several times each, and
+scores them on *test*. ``report`` prints the mean accuracy of each, each pick's lead over the
+others, and what searches reach in the mean. CIFAR-10 is read from the folder that ``NAS_DATA``
+names, its training part alone; ``--data fashion-mnist`` from where it is installed. Stopped,
+everything goes on where it was.
 
 A pick is better than the best published network if it is better than every one of them. Each is
 tested at 5 %, and no correction is due: all tests must succeed (the intersection-union test, Berger
@@ -100,6 +102,20 @@ def runs(out: Path) -> list[Run]:
     """The finished searches, by the names of their folders."""
     folders = [file.parent for file in out.glob("*/front.csv")]
     return [Run(folder) for folder in sorted(folders)]
+
+
+def rungs(given: argparse.Namespace) -> None:
+    """Accuracies on *search* by rung: of all its networks, and of those that went on from it."""
+    rows = []
+    for run in runs(given.out):
+        promoted = [{trial.digest for trial in rung.trials} for rung in run.rungs[1:]]
+        for rung, went_on in zip(run.rungs, [*promoted, set()], strict=True):
+            scores = {each.digest: each.metrics["search_accuracy"] for each in rung.complete}
+            best = [score for digest, score in scores.items() if digest in went_on]
+            cells = [run.folder.name, f"{rung.factor}", f"{len(scores)}"]
+            cells += [f"{fmean(scores.values()):.4f}", f"{fmean(best):.4f}" if best else ""]
+            rows.append(cells)
+    print(text_table(["search", "times", "networks", "accuracy", "of those promoted"], rows))
 
 
 # -- who is compared ------------------------------------------------------------------------------
@@ -307,7 +323,7 @@ def lead_text(first: Part, second: Part, freedom: float = 0) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("step", choices=("search", "draw", "train", "report"))
+    parser.add_argument("step", choices=("search", "rungs", "draw", "train", "report"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--table", type=Path, help="of this machine")
     parser.add_argument("--latency", type=float, default=2.0, help="milliseconds")
@@ -323,7 +339,7 @@ def main() -> None:
     parser.add_argument("--share", default="1/1", help="which part of the trainings, such as 1/2")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    steps = {"search": search, "draw": draw, "train": train, "report": report}
+    steps = {"search": search, "rungs": rungs, "draw": draw, "train": train, "report": report}
     steps[given.step](given)
 
 

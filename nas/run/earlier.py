@@ -59,10 +59,12 @@ def _shipped(space: SearchSpace) -> Earlier | None:
 
 def read_table(file: Path, space: SearchSpace) -> Earlier:
     """Raises `UsageError`, with the file."""
-    text = read_text(file, LARGEST_BYTES, "not a table of trainings", UsageError)
     try:
+        text = read_text(file, LARGEST_BYTES, "not a table of trainings", UsageError)
         return Earlier.from_csv(text, space)
-    except UsageError as error:
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}") from None
+    except (UsageError, ValueError) as error:
         raise UsageError(f"{file}: {error}") from None
 
 
@@ -71,8 +73,8 @@ def _of_run(folder: Path, space: SearchSpace) -> Iterator[Training]:
     run = Run(folder)
     if not _same_choices(run.space, space):
         raise UsageError(
-            f"run '{folder}' is of space '{run.space}', and networks of '{space}' have other "
-            "choices: learn from runs of one space"
+            f"run '{folder}' is of space '{run.space.name}', whose choices are not those of "
+            f"'{space.name}': learn from runs of one space"
         )
     quality = run.objectives.first_quality
     for trial in run.trials:

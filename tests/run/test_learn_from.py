@@ -117,13 +117,20 @@ def test_a_run_from_before_learns_from_nothing(before):
         ({"learn_from": ("runs/nowhere",)}, "'runs/nowhere' is none of them"),
         ({"learn_from": ("auto", "none")}, "takes auto alone, none alone"),
         ({"strategy": "random"}, "strategy 'random' cannot learn from earlier trainings"),
-        ({"space": "mnasnet"}, "have other choices: learn from runs of one space"),
+        ({"space": "mnasnet"}, "whose choices are not those of 'mnasnet'"),
     ],
 )
 def test_what_cannot_be_learned_from_is_told(before, settings, told):
     search = asked(7, **{"learn_from": (str(before.folder),), **settings})
     with pytest.raises(UsageError, match=told):
         plan(search)
+
+
+def test_a_file_that_is_no_table_is_told(tmp_path):
+    file = tmp_path / "noise.csv"
+    file.write_bytes(b"\x8c\xff\x00\n")
+    with pytest.raises(UsageError, match="noise.csv: "):
+        plan(asked(7, learn_from=(str(file),)))
 
 
 def test_a_run_of_few_networks_teaches_nothing(run):
