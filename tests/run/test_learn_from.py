@@ -129,7 +129,7 @@ def test_what_cannot_be_learned_from_is_told(before, settings, told):
 def test_a_file_that_is_no_table_is_told(tmp_path):
     file = tmp_path / "noise.csv"
     file.write_bytes(b"\x8c\xff\x00\n")
-    with pytest.raises(UsageError, match="noise.csv: "):
+    with pytest.raises(UsageError, match=r"noise\.csv: "):
         plan(asked(7, learn_from=(str(file),)))
 
 
