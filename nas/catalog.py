@@ -57,7 +57,6 @@ __all__ = [
     "space",
     "space_names",
     "time_here",
-    "trainings_file",
 ]
 
 EVALUATORS = {name: f"nas.evaluate.{name}" for name in ("supernet", "training", "zero_cost")}
@@ -196,15 +195,6 @@ def _load_file(path: Path) -> ModuleType:
         told = told_with_line(error, str(path))
         raise SpaceError(f"search space {path} does not load: {told}") from None
     return module
-
-
-def trainings_file(name: str) -> Path | None:
-    """The table of trainings that comes with a space, beside its file; None if there is none."""
-    for folder in search_spaces.__path__:
-        file = Path(folder) / f"{name}.csv"
-        if file.is_file():
-            return file
-    return None
 
 
 # -- devices --------------------------------------------------------------------------------------

@@ -33,7 +33,6 @@ from nas.run.report import verdict
 from nas.run.resume import changes, resumed
 from nas.run.run import Run
 from nas.run.settings import FLAT, Search
-from nas.strategies._warm import AUTO
 from nas.study.ray import SCHEDULERS
 
 __all__ = ["command"]
@@ -50,11 +49,6 @@ def _devices(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -
     names = ",".join(texts)
     # An empty name is that of an unset variable: it is refused, not replaced by a device.
     return tuple(between_commas(names)) if names else ("",)
-
-
-def _earlier(ctx: click.Context, param: click.Parameter, names: Sequence[str]) -> tuple[str, ...]:
-    """Each of its own: a folder's name may hold a comma."""
-    return tuple(names) or (AUTO,)
 
 
 def _maxima(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> dict[str, float]:
@@ -137,9 +131,8 @@ Examples:
     "--learn-from",
     multiple=True,
     metavar="RUN",
-    callback=_earlier,
     help="Earlier run of the same space, on any images, whose trainings the search learns from; "
-    "repeatable; or none.  [default: what comes with the space]",
+    "repeatable.",
 )
 @click.option(
     "--evaluator",

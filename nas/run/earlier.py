@@ -1,15 +1,13 @@
-"""Which earlier trainings a search learns from: shipped ones, those of runs, or of a table."""
+"""Which earlier trainings a search learns from: those of runs, or of a table."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from nas import catalog
 from nas.errors import RunError, UsageError
 from nas.files import read_text, write_text
 from nas.run.run import Run
 from nas.space import SearchSpace
 from nas.strategies._earlier import Earlier, Training
-from nas.strategies._warm import AUTO, NONE
 
 __all__ = ["COPY", "copy_earlier", "earlier_trainings", "read_earlier"]
 
@@ -21,16 +19,12 @@ LARGEST_BYTES = 1 << 28
 def earlier_trainings(names: Sequence[str], space: SearchSpace) -> Earlier | None:
     """The trainings that a search of the space learns from.
 
-    ``names``: ``auto`` for those that come with the space, if any do; ``none``; else run folders,
-    and tables as `Earlier.to_csv` writes them. None for none. Raises `UsageError` for trainings of
-    another space, for what is neither folder nor table, and for a run of too few networks.
+    ``names``: run folders, and tables as `Earlier.to_csv` writes them. None for none. Raises
+    `UsageError` for trainings of another space, for what is neither folder nor table, and for a run
+    of too few networks.
     """
-    if len(names) > 1 and {AUTO, NONE} & {*names}:
-        raise UsageError("--learn-from takes auto alone, none alone, or runs and tables")
-    if names == (NONE,):
+    if not names:
         return None
-    if names == (AUTO,):
-        return _shipped(space)
     trainings: list[Training] = []
     for name in names:
         place = Path(name)
@@ -40,21 +34,10 @@ def earlier_trainings(names: Sequence[str], space: SearchSpace) -> Earlier | Non
             trainings += read_table(place, space).trainings
         else:
             raise UsageError(
-                f"--learn-from takes runs, tables of trainings, auto or none, and '{name}' is "
-                "none of them: there is no such folder or file"
+                f"--learn-from takes runs and tables of trainings, and '{name}' is neither: "
+                "there is no such folder or file"
             )
     return Earlier(tuple(trainings))
-
-
-def _shipped(space: SearchSpace) -> Earlier | None:
-    """What comes with the space; None where its choices are others, as with several sizes."""
-    file = catalog.trainings_file(space.name)
-    if file is None:
-        return None
-    try:
-        return read_table(file, space)
-    except UsageError:
-        return None
 
 
 def read_table(file: Path, space: SearchSpace) -> Earlier:

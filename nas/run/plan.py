@@ -42,7 +42,7 @@ from nas.run.evaluation import check_measured, kind_of, make_evaluator, open_dat
 from nas.run.settings import Crew, Method, Problem, Search
 from nas.space import SearchSpace
 from nas.strategies._earlier import Earlier
-from nas.strategies._warm import AUTO, NONE, Start, recorded, starts
+from nas.strategies._warm import AUTO, Start, recorded, starts
 from nas.strategies.base import Strategy
 from nas.strategies.differentiable import Differentiable
 from nas.study.budget import Budget
@@ -444,7 +444,7 @@ def _earlier(method: Method, space: SearchSpace) -> Earlier | None:
     """What the strategy learns from; None by itself where it cannot."""
     if strategies.learns_from_earlier(method.strategy):
         return earlier_trainings(method.learn_from, space)
-    if method.learn_from not in ((AUTO,), (NONE,)):
+    if method.learn_from:
         raise UsageError(
             f"strategy '{method.strategy}' cannot learn from earlier trainings: leave out "
             "--learn-from, or take --strategy gp or trust-region"
@@ -475,7 +475,7 @@ def _earlier_line(earlier: Earlier) -> str:
     count = counted(len(earlier.trainings), "earlier training")
     return (
         f"learns     from {count} too ({'; '.join(earlier.sources)}), for as much as the trials "
-        "bear out; --learn-from none: not"
+        "bear out"
     )
 
 

@@ -11,7 +11,6 @@ from nas.record.race import last_rules
 from nas.run.copies import program_spec, read_tables
 from nas.run.earlier import COPY
 from nas.run.settings import Search
-from nas.strategies._warm import NONE
 
 __all__ = ["changes", "resumed"]
 
@@ -43,9 +42,9 @@ def resumed(folder: Path, asked: dict[str, Any], given: Given = NOTHING_GIVEN) -
             "leave out --calibrate, or begin another run"
         )
     changes["calibrate"] = False
-    # What comes with a space may be more by now, and the user's runs may have gone on.
-    if "learn_from" not in changes:
-        changes["learn_from"] = (str(folder / COPY),) if (folder / COPY).exists() else (NONE,)
+    # By its copy: the earlier runs may have gone on.
+    if "learn_from" not in changes and (folder / COPY).exists():
+        changes["learn_from"] = (str(folder / COPY),)
     if "devices" not in changes:
         changes["devices"] = _devices(folder, recorded)
     if "evaluator" not in changes and given.evaluate is None:

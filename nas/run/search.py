@@ -77,7 +77,7 @@ def search(
     minima: Mapping[str, float] | None = None,
     strategy: str | Mapping[str, Any] = "gp",
     warm: str = "auto",
-    learn_from: str | Path | Sequence[str | Path] = ("auto",),
+    learn_from: str | Path | Sequence[str | Path] = (),
     race: int | str | Mapping[str, Any] = "",
     seed: int = 0,
     evaluate: Callable[..., Any] | str | None = None,
@@ -142,7 +142,7 @@ def search(
     strategy: Search strategy, with settings: ``name:key=value,...``.
     warm: Published networks to begin with, ``NAME,...``; ``none`` for none of them.
     learn_from: Earlier runs of the space whose trainings the search learns from, on whatever
-        images; ``none``, or ``auto`` for what comes with the space.
+        images.
     race: Train the better third for three times as long, and so on: 3, or ``eta=3,rungs=2``.
     seed: Seed of everything random.
     evaluate: Function ``fn(network, context)`` of your own that trains and gives the metrics, or

@@ -116,11 +116,8 @@ class Method:
     """Changes to the short training, ``name=value,...``; empty for the preset."""
     warm: str = AUTO
     """Published networks to begin with, by name and commas; ``auto`` or ``none``."""
-    learn_from: tuple[str, ...] = (AUTO,)
-    """Earlier trainings that the strategy learns from: run folders, or tables of trainings.
-
-    ``auto``: those that come with the space; ``none``.
-    """
+    learn_from: tuple[str, ...] = ()
+    """Earlier trainings that the strategy learns from: run folders, or tables of trainings."""
     race: str = ""
     """How the better networks are trained for longer, see `nas.study.race.Racing.parse`.
 
@@ -336,7 +333,7 @@ class Search:
             )
         kinds = _kinds(cls())
         # Runs from before there were warm starts and aims had none, and searched the whole range.
-        settings: dict[str, Any] = {"warm": NONE, "learn_from": (NONE,), "aim": "front"}
+        settings: dict[str, Any] = {"warm": NONE, "aim": "front"}
         for name, value in data.items():
             # JSON has no tuples.
             settings[name] = tuple(value) if isinstance(value, list) else value

@@ -83,7 +83,7 @@ def test_a_resumed_run_is_the_unbroken_one_without_the_earlier_run(run, before, 
 
 
 def test_a_run_goes_on_with_what_it_began_with(run, before):
-    for other in (("none",), (str(before.folder), str(run.folder))):
+    for other in ((), (str(before.folder), str(run.folder))):
         with pytest.raises((RunError, UsageError), match=r"another earlier|has 7 trained networks"):
             execute(plan(resumed(run.folder, {"learn_from": other})), run.folder, resume=True)
 
@@ -108,14 +108,13 @@ def test_a_table_of_trainings_says_the_same_as_the_run(run, before):
 def test_a_run_from_before_learns_from_nothing(before):
     settings = json.loads((before.folder / "run.json").read_text())["settings"]
     del settings["learn_from"]
-    assert Search.from_json(settings).method.learn_from == ("none",)
+    assert Search.from_json(settings).method.learn_from == ()
 
 
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"learn_from": ("runs/nowhere",)}, "'runs/nowhere' is none of them"),
-        ({"learn_from": ("auto", "none")}, "takes auto alone, none alone"),
+        ({"learn_from": ("runs/nowhere",)}, "'runs/nowhere' is neither"),
         ({"strategy": "random"}, "strategy 'random' cannot learn from earlier trainings"),
         ({"space": "mnasnet"}, "whose choices are not those of 'mnasnet'"),
     ],
