@@ -10,7 +10,8 @@
 ``train`` draws networks of `mobile` at 32 pixels, as many about each of five latencies of
 `x86_server`, and trains slimmed copies of them on CIFAR-10 for three times the preset's schedule:
 about 40 s of a core for each. ``write`` makes of all that are done a table, as ``nas search
---learn-from`` takes it; ``experiments/mobile_trainings.csv`` is one of 92 networks.
+--learn-from`` takes it, and says what latency is worth; ``experiments/mobile_trainings.csv`` holds
+92 networks.
 
 The others ask what it is worth on images that it has never seen, Fashion-MNIST. ``draw`` takes
 eight random networks of a latency, the eight of 4,000 that are most promising by the table alone,
@@ -29,7 +30,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import ttest_1samp, ttest_ind
+from scipy.stats import linregress, ttest_1samp, ttest_ind
+from scipy.stats import t as student
 from supernet_nas_bench_macro import cifar
 from truth_sets import PUBLISHED
 
@@ -68,6 +70,7 @@ JUDGED_BY = 9
 EACH = 8
 CANDIDATES = 4000
 APART = 0.25
+PICKED = ("promising", "random")
 OPENED = "opened.jsonl"
 TABLE = Path(__file__).parent / "mobile_trainings.csv"
 
@@ -133,6 +136,15 @@ def write(given: argparse.Namespace) -> None:
         trainings.append(Training(here.canonical(row["genes"]), round(loss, 4), SOURCE))
     given.to.write_text(Earlier(tuple(trainings)).to_csv(here))
     print(f"{len(trainings)} networks: {given.to}")
+    places = np.array([row["number"] % len(LATENCIES_MS) for row in rows])
+    scores = np.array([row["metrics"]["search_accuracy"] for row in rows])
+    for place, latency_ms in enumerate(LATENCIES_MS):
+        print(f"{latency_ms:g} ms: mean accuracy {scores[places == place].mean():.3f}")
+    doublings = np.log2(np.array(LATENCIES_MS)[places])
+    line = linregress(doublings, scores)
+    half = float(student.ppf(0.975, len(rows) - 2)) * line.stderr
+    low, high = line.slope - half, line.slope + half
+    print(f"twice the latency: {line.slope:+.4f} ({low:+.4f} to {high:+.4f})")
 
 
 # -- what it is worth elsewhere -------------------------------------------------------------------
@@ -155,7 +167,10 @@ def draw(given: argparse.Namespace) -> None:
     }
 
     def timed(networks: Sequence[Architecture]) -> list[float]:
-        return [one.latency_ms for one in catalog.time_here(table, networks, ignore).measured]
+        measured = catalog.time_here(table, networks, ignore)
+        for line in measured.unreliable:
+            print(f"unreliable: {line}")
+        return [one.latency_ms for one in measured.measured]
 
     rows: list[dict[str, Any]] = []
     for group, networks in groups.items():
@@ -229,9 +244,6 @@ def report(given: argparse.Namespace) -> None:
         print(f"promising less {name}: {lead:+.4f} ({low:+.4f} to {high:+.4f}, Welch)")
 
 
-PICKED = ("promising", "random")
-
-
 # -- where the truth is known ---------------------------------------------------------------------
 
 CHOICES = grid_choices("27x3o+26x2")
@@ -240,7 +252,7 @@ SEARCHES, TRIALS, EARLIER = 10, 45, 225
 RELATED = 0.7
 """Correlation of the earlier landscape with that of the search's short trainings."""
 # Of a training with 1, 3 and 9 times the schedule: what it has of the truth, what of a landscape of
-# its own, and its noise, in standard deviations of the truth; about what `mobile` has.
+# its own, and its noise, in standard deviations of the truth. Guessed for `mobile`.
 RUNGS = ((0.84, 0.54, 0.38), (0.95, 0.31, 0.42), (1.0, 0.0, 0.48))
 
 

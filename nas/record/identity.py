@@ -109,7 +109,7 @@ class Identity:
     # Left out if empty, as in runs from before any of them had a second version.
     versions: Mapping[str, int] = field(default_factory=dict, metadata=LEFT_OUT)
     """`versions` of the code that decides proposals and costs."""
-    # Left out if empty, as in runs from before a search could.
+    # Left out if empty, as in runs from before a search could learn from any.
     earlier: str = field(default="", metadata=LEFT_OUT)
     """Digest of the earlier trainings that the strategy learns from; empty without any."""
 

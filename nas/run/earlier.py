@@ -9,7 +9,7 @@ from nas.run.run import Run
 from nas.space import SearchSpace
 from nas.strategies._earlier import Earlier, Training
 
-__all__ = ["COPY", "copy_earlier", "earlier_trainings", "read_earlier"]
+__all__ = ["COPY", "copy_earlier", "earlier_trainings", "read_earlier", "read_table"]
 
 COPY = "earlier.csv"
 """A run's own copy of what its search learnt from."""
@@ -37,11 +37,12 @@ def earlier_trainings(names: Sequence[str], space: SearchSpace) -> Earlier | Non
                 f"--learn-from takes runs and tables of trainings, and '{name}' is neither: "
                 "there is no such folder or file"
             )
-    return Earlier(tuple(trainings))
+    # A run may be named twice, or by its copy as well.
+    return Earlier(tuple(dict.fromkeys(trainings)))
 
 
 def read_table(file: Path, space: SearchSpace) -> Earlier:
-    """Raises `UsageError`, with the file."""
+    """The trainings in a file. Raises `UsageError`, which names it."""
     try:
         text = read_text(file, LARGEST_BYTES, "not a table of trainings", UsageError)
         return Earlier.from_csv(text, space)

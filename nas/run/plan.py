@@ -194,7 +194,8 @@ def plan(settings: Search, watch: Watch = ignore, given: Given = NOTHING_GIVEN) 
     _check_given(settings.crew, given)
     data = open_data(kind, settings, watch, given)
     space = _space(_space_arguments(settings.problem, data))
-    return _plan(settings, tables, data, space, racing, given)
+    earlier = _earlier(method, space)
+    return _plan(settings, tables, data, space, earlier, racing, given)
 
 
 def with_table(plan: Plan, table: Table) -> Plan:
@@ -202,7 +203,7 @@ def with_table(plan: Plan, table: Table) -> Plan:
     # The warm start is looked for anew: other published networks may lie inside the bounds.
     settings = plan.settings.changed(warm=plan.asked_warm)
     tables = (table, *plan.tables[1:])
-    return _plan(settings, tables, plan.data, plan.space, plan.racing, plan.given)
+    return _plan(settings, tables, plan.data, plan.space, plan.earlier, plan.racing, plan.given)
 
 
 def _plan(
@@ -210,6 +211,7 @@ def _plan(
     tables: tuple[Table, ...],
     data: Data,
     space: SearchSpace,
+    earlier: Earlier | None,
     racing: Racing | None,
     given: Given,
 ) -> Plan:
@@ -224,7 +226,6 @@ def _plan(
         _objectives(problem, tables, domain, settings.bounds.latency_ms),
         quality_alone=aimed.quality_alone,
     )
-    earlier = _earlier(method, space)
     strategy = strategies.make(
         method.strategy,
         domain,

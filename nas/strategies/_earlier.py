@@ -1,10 +1,9 @@
 """Earlier trainings of a space's networks, on other images, and what they let one expect.
 
-Which options of a space learn well depends less on the images than on the options. A Gaussian
-process is fitted once to networks that were trained before. The loss that it expects of a network
-is a covariate of a search's own process, which learns from its trials what that is worth: so
-earlier trainings that mislead cost little. Vizier's transfer learning (Golovin et al. 2017,
-https://doi.org/10.1145/3097983.3098043, section 3.3) believes them instead, as a prior mean.
+A Gaussian process is fitted once to networks that were trained before. The loss that it expects of
+a network is a covariate of a search's own process, which learns from its trials what that is worth.
+Vizier's transfer learning (Golovin et al. 2017, https://doi.org/10.1145/3097983.3098043, section
+3.3) takes it for the prior mean instead.
 """
 
 import csv
@@ -138,38 +137,42 @@ def _training(sheet: Sheet, row: SheetRow, space: SearchSpace) -> Training:
 class Expectation:
     """The loss that earlier trainings let one expect, in standard deviations of the domain's own.
 
-    Of no trainings, no column at all.
+    Without trainings it is no column at all.
     """
 
     def __init__(self, features: Features, earlier: Earlier | None) -> None:
         self.features, self.earlier = features, earlier
 
     @cached_property
-    def _process(self) -> _gp.Posterior | None:
+    def _fitted(self) -> "_Fitted | None":
         """Fitted when it is first asked for: a plan that is never run needs none."""
-        if self.earlier is None:
-            return None
-        genes, losses = self.earlier.genes, self.earlier.losses
-        if len(genes) > MOST:
-            kept = np.sort(rng(0, "earlier", len(genes)).permutation(len(genes))[:MOST])
-            genes, losses = genes[kept], losses[kept]
-        points = self.features.points(genes)
-        return _gp.Posterior(points, losses, _gp.fit(points, losses))
-
-    @cached_property
-    def _scale(self) -> tuple[float, float]:
-        """Mean and deviation over random networks of the domain."""
-        drawn = self.features.domain.sample_many(DRAWS, rng(0, "expectation", 0))
-        expected = self._expected(self.features.points(drawn))
-        return float(expected.mean()), float(expected.std()) or 1.0
-
-    def _expected(self, points: _gp.Points) -> Floats:
-        assert self._process is not None
-        return self._process.predict(points)[0]
+        return None if self.earlier is None else _fitted(self.features, self.earlier)
 
     def __call__(self, points: _gp.Points) -> Floats:
         """points: without covariates. (n, 1), or (n, 0)."""
-        if self._process is None:
+        if self._fitted is None:
             return np.zeros((len(points.genes), 0))
-        mean, deviation = self._scale
-        return np.asarray((self._expected(points) - mean) / deviation)[:, None]
+        expected = self._fitted.process.predict(points)[0]
+        return np.asarray((expected - self._fitted.mean) / self._fitted.deviation)[:, None]
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """What trainings have taught."""
+
+    process: _gp.Posterior
+    mean: float
+    """Of its expectations over random networks of the domain."""
+    deviation: float
+
+
+def _fitted(features: Features, earlier: Earlier) -> _Fitted:
+    genes, losses = earlier.genes, earlier.losses
+    if len(genes) > MOST:
+        kept = np.sort(rng(0, "earlier", len(genes)).permutation(len(genes))[:MOST])
+        genes, losses = genes[kept], losses[kept]
+    points = features.points(genes)
+    process = _gp.Posterior(points, losses, _gp.fit(points, losses))
+    drawn = features.domain.sample_many(DRAWS, rng(0, "expectation", 0))
+    expected = process.predict(features.points(drawn))[0]
+    return _Fitted(process, float(expected.mean()), float(expected.std()) or 1.0)

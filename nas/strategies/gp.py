@@ -74,8 +74,8 @@ class GaussianProcess(Strategy):
     are fitted anew whenever the observations have grown by a tenth.
 
     Metrics ``untrained_NAME`` that all complete trials have are covariates: the process learns from
-    the trials what they are worth, and is told them exactly for networks that were evaluated. So is
-    the loss that ``earlier`` trainings let one expect.
+    the trials what they are worth, and is told them exactly for networks that were evaluated. The
+    loss that ``earlier`` trainings let one expect is a covariate too, and known of every network.
     """
 
     draws_version = 2  # in the first, the process had no main effects
@@ -153,11 +153,7 @@ class GaussianProcess(Strategy):
         return model.expect(sorted(self.history.taken(pending)), generator)
 
     def first(self, generator: np.random.Generator, pending: Sequence[Proposal]) -> Genes:
-        """The next network of the warm start, else a random one.
-
-        Earlier trainings have no say here: on landscapes of main effects, to begin with networks
-        that they promise was no better.
-        """
+        """The next network of the warm start, else a random one."""
         known = self.history.unseen(np.array(self.warm, np.int64), pending)
         return known or self.history.draw(generator, pending)
 

@@ -1,8 +1,6 @@
 """A search that begins with published networks: recorded, resumed, replayed, and told apart."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -14,15 +12,7 @@ from nas.run.replay import replay
 from nas.run.settings import Search
 from nas.strategies._warm import as_input
 
-
-@pytest.fixture(scope="module", autouse=True)
-def instant():
-    sys.path.insert(0, str(Path(__file__).parent.parent / "kill"))
-    import instant
-
-    instant.take_part()
-    yield
-    sys.path.pop(0)
+pytestmark = pytest.mark.usefixtures("instant")
 
 
 def asked(trials=5, **settings):
