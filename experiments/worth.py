@@ -2,6 +2,10 @@
 
     nas latency build --device here32 --space mobile --resolution 32 --classes 10 --minutes 6
     export NAS_DATA=folder
+    python experiments/worth.py all --table here32.csv --out OUT [--searches 3]
+
+Or step by step:
+
     python experiments/worth.py search --table here32.csv --out OUT --seed 1
     python experiments/worth.py search --table here32.csv --out OUT --seed 1 --strategy random
     python experiments/worth.py rungs --out OUT
@@ -9,16 +13,17 @@
     python experiments/worth.py train --out OUT [--share 1/2]
     python experiments/worth.py report --out OUT
 
-``search`` is called once for each search; several may run at a time. All have defaults but for
-their trials and their race. The first one calibrates its copy of the table, for a minute; the
-others may be given that copy, ``OUT/gp-1/devices/here32.csv``, and then begin at once. ``rungs``
-says what searches had at each rung. ``draw`` times all picks and six published networks side by
-side; the published ones are scaled until they take what the slowest pick takes. ``train`` trains
-all of them anew, slimmed copies by the schedule of the race's last rung, several times each, and
-scores them on *test*. ``report`` prints the mean accuracy of each, each pick's lead over the
-others, and what searches reach in the mean. CIFAR-10 is read from the folder that ``NAS_DATA``
-names, its training part alone; ``--data fashion-mnist`` from where it is installed. Stopped,
-everything goes on where it was.
+``all`` takes the steps for as many searches by `gp` and random ones each; on one core that is most
+of a day. ``search`` is called once for each search; several may run at a time. All have defaults
+but for their trials and their race. The first one calibrates its copy of the table, for a minute;
+the others may be given that copy, ``OUT/gp-1/devices/here32.csv``, and then begin at once.
+``rungs`` says what searches had at each rung. ``draw`` times all picks and six published networks
+side by side; the published ones are scaled until they take what the slowest pick takes. ``train``
+trains all of them anew, slimmed copies by the schedule of the race's last rung, several times each,
+and scores them on *test*. ``report`` prints the mean accuracy of each, each pick's lead over the
+others, and what searches reach in the mean, and draws ``OUT/worth.png``. CIFAR-10 is read from the
+folder that ``NAS_DATA`` names, its training part alone; ``--data fashion-mnist`` from where it is
+installed. Stopped, everything goes on where it was.
 
 A pick is better than the best published network if it is better than every one of them. Each is
 tested at 5 %, and no correction is due: all tests must succeed (the intersection-union test, Berger
@@ -28,7 +33,7 @@ tested at 5 %, and no correction is due: all tests must succeed (the intersectio
 import argparse
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -46,6 +51,7 @@ from nas.data import load
 from nas.evaluate.retraining import Retraining
 from nas.progress import ignore
 from nas.record import ledger
+from nas.report.plots import CONFIRMED, INK, RANDOM, blank, dress, literal, save
 from nas.run.calibrate import calibrated
 from nas.run.confirm import training_seed
 from nas.run.execute import execute
@@ -266,6 +272,7 @@ def report(given: argparse.Namespace) -> None:
     ]
     print(text_table(["network", "accuracy", "ms", "MMACs", "Mparams", "trainings"], rows))
     print(f"deviation of a training: {variance**0.5:.4f}")
+    draw_picture(ranked, parts, given.out / "worth.png")
     published = [entry for entry in ranked if not entry.is_pick]
     default = [entry for entry in found if entry.is_pick and not entry.is_random]
     random = [entry for entry in found if entry.is_random]
@@ -289,6 +296,28 @@ def report(given: argparse.Namespace) -> None:
     if len(arms) == 2:
         print("\nmean of default searches less that of random ones, for others of each, 95 %")
         print(f"  {lead_text(arms['default'], arms['random'])}")
+
+
+def draw_picture(ranked: Sequence[Entry], parts: Mapping[str, "Part"], path: Path) -> None:
+    """A row per network, the best on top; bars are of 95 %, of the mean of its trainings."""
+    figure, axes = blank(7.2, 1 + 0.28 * len(ranked))
+    for row, entry in enumerate(ranked):
+        part = parts[entry.name]
+        half = float(student.ppf(0.975, part.freedom)) * part.variance**0.5
+        mark, colour = mark_of(entry)
+        axes.errorbar(part.mean, row, xerr=half, fmt=mark, color=colour, elinewidth=1, capsize=2)
+    axes.set_yticks(range(len(ranked)), [f"{e.label} · {e.latency_ms:.2f} ms" for e in ranked])
+    axes.invert_yaxis()
+    axes.set_xlabel("accuracy on test, mean and its interval of 95 %")
+    dress(axes, "Picks of searches, and published networks", "x")
+    save(literal(figure), path)
+
+
+def mark_of(entry: Entry) -> tuple[str, str]:
+    """Sign and colour of its kind."""
+    if not entry.is_pick:
+        return "^", INK
+    return ("D", RANDOM) if entry.is_random else ("o", CONFIRMED)
 
 
 @dataclass(frozen=True)
@@ -321,9 +350,32 @@ def lead_text(first: Part, second: Part, freedom: float = 0) -> str:
     return f"{lead:+.4f} ({lead - half:+.4f} to {lead + half:+.4f})"
 
 
+def everything(given: argparse.Namespace) -> None:
+    """All steps, each gone on with where it was."""
+    for seed in range(1, given.searches + 1):
+        for strategy in (given.strategy, "random"):
+            folder = given.out / f"{strategy}-{seed}"
+            if not (folder / "front.csv").exists():
+                search(argparse.Namespace(**{**vars(given), "strategy": strategy, "seed": seed}))
+    if not (given.out / "entries.json").exists():
+        draw(given)
+    train(given)
+    report(given)
+
+
+STEPS = {
+    "all": everything,
+    "search": search,
+    "rungs": rungs,
+    "draw": draw,
+    "train": train,
+    "report": report,
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("step", choices=("search", "rungs", "draw", "train", "report"))
+    parser.add_argument("step", choices=tuple(STEPS))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--table", type=Path, help="of this machine")
     parser.add_argument("--latency", type=float, default=2.0, help="milliseconds")
@@ -331,6 +383,7 @@ def main() -> None:
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--strategy", default="gp")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--searches", type=int, default=3, help="of each kind, for all")
     parser.add_argument("--trials", type=int, default=45)
     parser.add_argument("--race", default="3")
     parser.add_argument("--workers", type=int, default=1, help="of a search")
@@ -339,8 +392,7 @@ def main() -> None:
     parser.add_argument("--share", default="1/1", help="which part of the trainings, such as 1/2")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    steps = {"search": search, "rungs": rungs, "draw": draw, "train": train, "report": report}
-    steps[given.step](given)
+    STEPS[given.step](given)
 
 
 if __name__ == "__main__":
