@@ -225,7 +225,8 @@ def test_a_search_with_a_table_of_this_machine_times_its_front(folder):
 
 
 def test_a_search_of_a_budget_shifts_its_table_to_this_machine(folder, monkeypatch):
-    run(*BUILD)
+    # Rows timed for two milliseconds may be several times too slow: no network takes what they say.
+    run(*BUILD, "--seconds-per-row", "0.05")
     # These networks take microseconds: a moment tells how many.
     monkeypatch.setattr(front, "SECONDS", 0.2)
     (space,) = json.loads(run("spaces", "small.py", "--device", "here.csv", "--json"))
@@ -240,10 +241,7 @@ def test_a_search_of_a_budget_shifts_its_table_to_this_machine(folder, monkeypat
     assert made.networks >= 4
     assert made.low_ms <= made.high_ms
     for trial in found.trials:
-        assert trial.metrics["latency_ms@here"] <= latency_ms
-    if made.high_ms < 0.9 * latency_ms:
-        pytest.skip("another load on this machine: its networks take less than the table said")
+        assert 0.9 * latency_ms <= trial.metrics["latency_ms@here"] <= latency_ms
     # It goes on by its own copy, although the user's table is another.
     run("search", "--resume", "run", "--trials", "3")
-    # More where few networks are inside: the same ones, told again.
-    assert len(Run("run").trials) >= 3
+    assert len(Run("run").trials) == 3
